@@ -1,0 +1,49 @@
+"""gptsmith: make, tune, serve, shrink and explain GPT models on hardware that you own.
+
+    import gptsmith
+    result = gptsmith.pretrain(["my_texts/"])
+    model = gptsmith.load(result["run"])
+    print(model.generate("Once upon a time"))
+
+Importing this package imports no torch: each name brings its room when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gptsmith.version import __version__
+
+if TYPE_CHECKING:
+    from gptsmith.base.errors import GptsmithError as GptsmithError
+    from gptsmith.base.errors import UserError as UserError
+    from gptsmith.model.config import GPTConfig as GPTConfig
+    from gptsmith.model.gpt import GPT as GPT
+    from gptsmith.model.presets import preset as preset
+    from gptsmith.workflows.evaluate import evaluate as evaluate
+    from gptsmith.workflows.info import info as info
+    from gptsmith.workflows.load import load as load
+    from gptsmith.workflows.pretrain import pretrain as pretrain
+    from gptsmith.workflows.runs import runs as runs
+
+_HOMES = {
+    "GPT": "gptsmith.model.gpt",
+    "GPTConfig": "gptsmith.model.config",
+    "GptsmithError": "gptsmith.base.errors",
+    "UserError": "gptsmith.base.errors",
+    "evaluate": "gptsmith.workflows.evaluate",
+    "info": "gptsmith.workflows.info",
+    "load": "gptsmith.workflows.load",
+    "preset": "gptsmith.model.presets",
+    "pretrain": "gptsmith.workflows.pretrain",
+    "runs": "gptsmith.workflows.runs",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gptsmith' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m gptsmith`."""
+
+from gptsmith.cli import main
+
+main()

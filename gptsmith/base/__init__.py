@@ -1,0 +1,1 @@
+"""What every room stands on: errors, settings, kinds, files, the console and the run log. No torch."""

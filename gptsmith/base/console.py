@@ -1,0 +1,82 @@
+"""What a person sees: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+results = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+PLAIN_LINE_EVERY_S = 10.0
+
+
+def note(message: str) -> None:
+    """Says something on standard error. Markup such as [bold] is understood."""
+    notes.print(message)
+
+
+def show_json(figures: Mapping[str, Any]) -> None:
+    """Writes one JSON object to standard output: what `--json` promises."""
+    sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
+
+
+def show_figures(title: str, figures: Mapping[str, Any]) -> None:
+    """Writes a two-column table to standard output, numbers grouped by thousands."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in figures.items():
+        table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", readable(value))
+    results.print(table)
+
+
+def readable(value: Any) -> str:
+    """A value for a person: 124,439,808 or 1.4700 or the text itself."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+class Meter:
+    """A bar on a terminal, a plain line now and then elsewhere. Made by `meter`."""
+
+    def __init__(self, title: str, total: float, progress: Progress | None) -> None:
+        self.title, self.total, self.progress = title, total, progress
+        self.task = progress.add_task(title, total=total, figures="") if progress else None
+        self.said = time.monotonic()
+
+    def update(self, done: float, figures: str = "") -> None:
+        """Shows that `done` of the total is done, with a short text of figures beside it."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=done, figures=figures)
+        elif time.monotonic() - self.said >= PLAIN_LINE_EVERY_S:
+            self.said = time.monotonic()
+            note(f"{self.title}: {done / max(self.total, 1):.0%} {figures}".rstrip())
+
+
+@contextmanager
+def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
+    """A `Meter` for work of `total` units; `count` shows how many of them are done."""
+    if not notes.is_terminal:
+        yield Meter(title, total, None)
+        return
+    counted = [MofNCompleteColumn()] if count else []
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        *counted,
+        TextColumn("{task.fields[figures]}"),
+    ]
+    with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as progress:
+        yield Meter(title, total, progress)

@@ -1,0 +1,85 @@
+"""A kind is one file: the files of a folder are the values that its setting takes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+class Kinds(Generic[S]):
+    """The kinds in the folder of `package`, each a module that defines one subclass of `base`.
+
+    Stands in an `Annotated` type, so that a field of a settings class takes a kind's name, a table with a `kind`
+    key, or the settings themselves:
+
+        KINDS = Kinds(__name__, AttentionSettings)
+        AnyAttention = Annotated[AttentionSettings, KINDS]
+    """
+
+    def __init__(self, package: str, base: type[S], default: str | None = None) -> None:
+        self.package = package
+        self.base = base
+        self.default = default
+
+    @property
+    def noun(self) -> str:
+        return self.package.rpartition(".")[2].rstrip("s")
+
+    def names(self) -> list[str]:
+        """The names of all kinds, in alphabetical order."""
+        folder = importlib.import_module(self.package)
+        return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+
+    def settings(self, name: str) -> type[S]:
+        """The settings class of one kind.
+
+        Raises:
+            UserError: no kind has that name.
+        """
+        if name not in self.names():
+            raise UserError(f"no such {self.noun} kind: {name} ({did_you_mean(name, self.names())})")
+        module = importlib.import_module(f"{self.package}.{name}")
+        classes = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__
+        ]
+        assert len(classes) == 1, f"{module.__name__} must define one subclass of {self.base.__name__}"
+        return classes[0]
+
+    def validate(self, value: Any) -> S:
+        """The settings that a name, a table or a settings object stands for."""
+        if isinstance(value, self.base):
+            return value
+        if isinstance(value, str):
+            value = {"kind": value}
+        if not isinstance(value, Mapping):
+            raise UserError(f"expected the name of a {self.noun} kind or a table with a kind, not {value!r}")
+        name = value.get("kind", self.default)
+        if not isinstance(name, str):
+            raise UserError(f"name a {self.noun} kind: {', '.join(self.names())}")
+        return self.settings(name).model_validate({**value, "kind": name})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda settings, info: settings.model_dump(mode=info.mode, exclude_none=info.exclude_none),
+                info_arg=True,
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        classes = [self.settings(name) for name in self.names()]
+        return {"anyOf": [{"enum": self.names()}, *(cls.model_json_schema() for cls in classes)]}

@@ -1,0 +1,71 @@
+"""The command line: a verb is a module of `gptsmith.commands`, imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+VERBS = ("pretrain", "generate", "chat", "evaluate", "info", "runs")
+INTERRUPTED = 130
+
+
+class Verbs(TyperGroup):
+    """Finds a verb in its module."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"gptsmith.commands.{cmd_name}")
+        verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        verb.command(cmd_name, no_args_is_help=cmd_name != "runs")(getattr(module, cmd_name))
+        return typer.main.get_command(verb)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            from gptsmith.base.errors import UserError, did_you_mean
+
+            raise UserError(f"no such verb: {args[0]} ({did_you_mean(args[0], VERBS)})")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def gptsmith(version: bool = typer.Option(False, "--version", help="Show the version and leave.")) -> None:
+    """Make, tune, serve, shrink and explain GPT models on hardware that you own."""
+    if version:
+        from gptsmith.version import __version__
+
+        print(f"gptsmith {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs one verb. What a person got wrong becomes one line on standard error, and exit code 2."""
+    from gptsmith.base.errors import GptsmithError
+
+    try:
+        app()
+    except GptsmithError as error:
+        print(f"gptsmith: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("gptsmith: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,62 @@
+"""gptsmith chat"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gptsmith.commands.options import Device, Json, Seed, Temperature, TopK, TopP
+
+
+def chat(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens a turn.")] = 120,
+    temperature: Temperature = 0.8,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Talk to a model in the terminal. A base model goes on with the text that you begin."""
+    from gptsmith.base import console
+    from gptsmith.generate.engine import generate
+    from gptsmith.generate.sampling import SamplingSettings
+    from gptsmith.workflows.generate import figures_of
+    from gptsmith.workflows.load import load
+
+    sampling = SamplingSettings.parse({"temperature": temperature, "top_k": top_k, "top_p": top_p}, "chat")
+    loaded = load(run, device=device)
+    console.note(
+        "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
+        "an empty line lets it write more, /new starts afresh, /quit (or Ctrl-D) leaves.[/dim]"
+    )
+    text, turn = "", 0
+    while True:
+        if sys.stdin.isatty():
+            console.notes.print("[bold]> [/bold]", end="")
+        line = sys.stdin.readline()
+        if not line or line.strip() == "/quit":
+            return
+        if line.strip() == "/new":
+            text = ""
+            continue
+        begun = text + line.rstrip("\n")
+        generation = generate(
+            loaded.model, loaded.tokenizer, begun,
+            max_tokens=max_tokens, sampling=sampling, seed=seed + turn, slide=True,
+        )  # fmt: skip
+        try:
+            for piece in generation:
+                if not json:
+                    sys.stdout.write(piece)
+                    sys.stdout.flush()
+        except KeyboardInterrupt:
+            generation.finish_reason = "interrupted"
+        if json:
+            console.show_json(figures_of(generation, begun))
+        else:
+            sys.stdout.write("\n")
+        text, turn = begun + generation.text, turn + 1

@@ -1,0 +1,63 @@
+"""gptsmith generate"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gptsmith.commands.options import Device, Json, Seed, Slide, Temperature, TopK, TopP
+
+
+def generate(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to go on from; - or a pipe reads it from standard input.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A .jsonl file with a prompt field a line: one JSON line out each."),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to write.")] = 200,
+    temperature: Temperature = 0.8,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = 0,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be given again.")] = None,
+    slide: Slide = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Write text that goes on from a prompt. Without one, start a new document."""
+    from gptsmith.base import console
+    from gptsmith.base.errors import UserError
+    from gptsmith.generate.engine import generate as start
+    from gptsmith.generate.sampling import SamplingSettings
+    from gptsmith.workflows.generate import figures_of, prompts_of
+    from gptsmith.workflows.load import load
+
+    sampling = SamplingSettings.parse({"temperature": temperature, "top_k": top_k, "top_p": top_p}, "generate")
+    if prompts is not None and prompt is not None:
+        raise UserError("give one prompt, or a file of them by --prompts, not both")
+    from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
+    rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
+    loaded = load(run, device=device)
+    for row in rows:
+        generation = start(
+            loaded.model, loaded.tokenizer, row,
+            max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or [], slide=slide,
+        )  # fmt: skip
+        quiet = json or prompts is not None
+        if not quiet:
+            sys.stdout.write(row)
+        for piece in generation:
+            if not quiet:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+        if quiet:
+            console.show_json(figures_of(generation, row))
+            continue
+        sys.stdout.write("\n")
+        if generation.finish_reason == "context":
+            console.note(f"[dim]the context of {loaded.config.context_length} tokens is full: --slide goes on[/dim]")

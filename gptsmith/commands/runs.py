@@ -1,0 +1,34 @@
+"""gptsmith runs"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gptsmith.commands.options import Json
+
+
+def runs(
+    folder: Annotated[str, typer.Argument(help="The folder that holds runs.")] = "runs",
+    json: Json = False,
+) -> None:
+    """List the runs in a folder, with their figures."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+    from gptsmith.workflows.runs import FIGURES
+    from gptsmith.workflows.runs import runs as run_runs
+
+    rows = run_runs(folder)
+    if json:
+        console.show_json({"runs": rows})
+        return
+    if not rows:
+        console.note(f"no runs in {folder} yet: gptsmith pretrain TEXT makes one")
+        return
+    columns = ("run", "status", *FIGURES)
+    table = Table(*(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*("" if row.get(column) is None else console.readable(row[column]) for column in columns))
+    console.results.print(table)

@@ -1,0 +1,121 @@
+"""The cache of prepared data: private folders named by what is in them, built once, resumed after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import platformdirs
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import no_room_is_a_user_error, sync_file, sync_folder
+
+MANIFEST = "manifest.json"
+
+
+def default_cache() -> Path:
+    """The folder named by the environment variable GPTSMITH_CACHE, or the system's folder for caches."""
+    given = os.environ.get("GPTSMITH_CACHE")
+    return Path(given).expanduser() if given else platformdirs.user_cache_path("gptsmith")
+
+
+def key_of(*parts: Any) -> str:
+    """A name of 32 hexadecimal digits that is a pure function of these JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, made where it is missing; only its owner can look in, where the system knows of owners.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {folder} cannot be made: {error.strerror}; name another one with GPTSMITH_CACHE"
+        ) from None
+    return folder
+
+
+@contextlib.contextmanager
+def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path | None]:
+    """A folder to go on building in, which becomes `target` when the block ends; None where `target` is whole.
+
+    After a crash the next call gets the same folder with what was already in it. A second process waits for the
+    first. A `target` that is not whole is built again. After an error for people nothing is left behind.
+
+    Raises:
+        UserError: the disk has no room.
+    """
+    private_folder(target.parent)
+    with no_room_is_a_user_error(target.parent), _locked(target.parent / f".{target.name}.lock"):
+        if target.exists() and is_whole(target):
+            yield None
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        working = private_folder(target.parent / f".partial-{target.name}")
+        try:
+            yield working
+        except (UserError, OSError):
+            # To go on would fail again, and a full disk needs the room.
+            shutil.rmtree(working, ignore_errors=True)
+            raise
+        for path in sorted(working.iterdir()):
+            sync_file(path)
+        sync_folder(working)
+        working.replace(target)
+        sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock that the system drops if this process dies."""
+    with path.open("ab") as file:
+        _wait_for_lock(file)
+        yield
+
+
+def _wait_for_lock(file: BinaryIO) -> None:
+    # File systems without locks (some network drives) get none: then two builders merely do the work twice.
+    with contextlib.suppress(OSError):
+        try:
+            import fcntl
+        except ImportError:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+class Journal:
+    """The steps of a build that are done, one JSON object a line, each durable before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All whole lines; what a crash tore off is cut away, so that the next line starts afresh."""
+        if not self.path.exists():
+            return []
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def append(self, *entries: dict[str, Any]) -> None:
+        with self.path.open("ab") as file:
+            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,308 @@
+"""Every document's text in one file, without exact duplicates, each with the place that it was read from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from gptsmith.base.console import Meter
+from gptsmith.base.console import meter as console_meter
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
+from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
+from gptsmith.data.discover import Candidate, Found, discover
+from gptsmith.data.sources import ReadSettings
+
+MeterFactory = Callable[..., AbstractContextManager[Meter]]
+
+FORMAT_VERSION = 1
+TEXT_FILE, TABLE_FILE, JOURNAL_FILE = "documents.bin", "documents.table", "journal.jsonl"
+# Work between two journal entries that a crash may cost; an entry a file would make many small files slow.
+COMMIT_BYTES = 32_000_000
+
+# One row a document: where its text ends in documents.bin, the file and bytes it was read from, its SHA-256.
+DOCUMENT = np.dtype([("end", "<u8"), ("file", "<u4"), ("start", "<u8"), ("stop", "<u8"), ("sha256", "V32")])
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What became of one source file."""
+
+    path: str
+    sha256: str
+    num_bytes: int
+    num_documents: int = 0
+    num_duplicates: int = 0
+    skipped: str | None = None
+    """Why the file was passed over; None where it was read."""
+
+    missing_extra: bool = False
+    """Whether it would be read if an optional library were installed."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents of some sources, on disk; texts are read when they are asked for."""
+
+    folder: Path
+    key: str
+    files: list[FileRecord]
+    passed_over: dict[str, str] = field(default_factory=dict)
+    """Files that were not opened, each with its reason."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def table(self) -> np.ndarray:
+        """The rows of all documents, as `DOCUMENT` describes them, memory-mapped."""
+        path = self.folder / TABLE_FILE
+        # An empty file cannot be mapped.
+        return np.memmap(path, dtype=DOCUMENT, mode="r") if path.stat().st_size else np.empty(0, DOCUMENT)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all documents in UTF-8."""
+        return (self.folder / TEXT_FILE).stat().st_size
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first byte of every document in `documents.bin`, and the byte after its last."""
+        stops = self.table["end"].astype(np.int64)
+        return np.concatenate([np.zeros(1, np.int64), stops[:-1]]), stops
+
+    def text(self, document: int) -> str:
+        """The whole text of one document."""
+        table = self.table
+        start = int(table["end"][document - 1]) if document else 0
+        return self.read(start, int(table["end"][document])).decode("utf-8")
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes of `documents.bin`."""
+        with self.open() as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def open(self) -> BinaryIO:
+        return (self.folder / TEXT_FILE).open("rb")
+
+    def source(self, document: int) -> tuple[Path, int, int]:
+        """The file that a document was read from, and its first byte and the one after its last in that file."""
+        row = self.table[document]
+        return Path(self.files[int(row["file"])].path), int(row["start"]), int(row["stop"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts, every file with its SHA-256, and what was skipped and why."""
+        read = [file for file in self.files if file.skipped is None]
+        skipped = {file.path: file.skipped for file in self.files if file.skipped is not None}
+        return {
+            "num_files": len(read),
+            "num_documents": len(self),
+            "num_bytes": self.num_bytes,
+            "num_duplicates": sum(file.num_duplicates for file in read),
+            "skipped": {**self.passed_over, **skipped},
+            "files": {file.path: file.sha256 for file in read},
+        }
+
+
+def read_corpus(
+    sources: Iterable[str | Path], settings: ReadSettings, cache: Path, meter: MeterFactory = console_meter
+) -> Corpus:
+    """The documents of files, folders and globs; found again by their content, whatever the files are called.
+
+    Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
+
+    Raises:
+        UserError: a source cannot be read, there is no text, or the disk is full.
+    """
+    reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
+    found = discover(sources)
+    hashed = _hashed(found, meter)
+    key = key_of(
+        FORMAT_VERSION,
+        reading.plain(),
+        [(record.sha256, item.file.extension, item.reader.kind) for item, record in hashed],
+    )
+    target = private_folder(cache / "corpora") / key
+    candidates = [candidate for candidate, _ in hashed]
+    with built_once(target, lambda folder: _is_whole(folder, candidates, reading)) as working:
+        if working is not None:
+            _Build(working, hashed, reading).run(meter)
+    records = [
+        FileRecord(**{**stored, "path": now.path})
+        for stored, (_, now) in zip(read_json(target / MANIFEST)["files"], hashed, strict=True)
+    ]
+    for candidate, record in zip(candidates, records, strict=True):
+        if candidate.named and record.skipped is not None:
+            raise UserError(f"{record.path}: {record.skipped}")
+    corpus = Corpus(target, key, records, found.skipped)
+    if not corpus.num_bytes:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
+        raise UserError(
+            f"{', '.join(record.path for record in records[:3])}: no text in {len(records)} "
+            f"{'file' if len(records) == 1 else 'files'}{f' ({reasons})' if reasons else ''}: name files that have some"
+        )
+    return corpus
+
+
+def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileRecord]]:
+    """The candidates with their hashes, ordered by these."""
+    hashed = []
+    with meter("hashing files", len(found.candidates)) as bar:
+        for number, candidate in enumerate(found.candidates):
+            path = candidate.file.path
+            try:
+                hashed.append((candidate, FileRecord(str(path), sha256_of(path), path.stat().st_size)))
+            except OSError as error:
+                if candidate.named:
+                    raise UserError(f"{path} cannot be read: {error.strerror}") from None
+                found.skipped[str(path)] = f"cannot be read: {error.strerror}"
+            bar.update(number + 1)
+    return sorted(hashed, key=lambda item: (item[1].sha256, item[0].file.extension, item[1].path))
+
+
+def _is_whole(folder: Path, candidates: Sequence[Candidate], settings: ReadSettings) -> bool:
+    """Whether a corpus is as its manifest says, and no library has come that would read more of its files."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        sizes = {name: (folder / name).stat().st_size for name in manifest["sizes"]}
+    except (UserError, OSError, KeyError):
+        return False
+    missing = [
+        candidate for candidate, record in zip(candidates, manifest["files"], strict=True) if record["missing_extra"]
+    ]
+    return sizes == manifest["sizes"] and all(_lacks_extra(candidate, settings) for candidate in missing)
+
+
+def _lacks_extra(candidate: Candidate, settings: ReadSettings) -> bool:
+    try:
+        next(candidate.reader.read(candidate.file, settings), None)
+    except MissingExtraError:
+        return True
+    except (UserError, OSError):
+        pass
+    return False
+
+
+class _Build:
+    """Reads the files into a folder, going on after the last one that its journal has."""
+
+    def __init__(self, folder: Path, hashed: Sequence[tuple[Candidate, FileRecord]], settings: ReadSettings) -> None:
+        self.folder, self.hashed, self.settings = folder, hashed, settings
+        self.journal = Journal(folder / JOURNAL_FILE)
+        self.records = [FileRecord(**entry) for entry in self.journal.entries()]
+        self.pending: list[FileRecord] = []
+        self.seen: set[bytes] = set()
+
+    def run(self, meter: MeterFactory) -> None:
+        left = self.hashed[len(self.records) :]
+        num_bytes = sum(record.num_bytes for _, record in left)
+        require_room(self.folder, num_bytes, f"the text of {len(left):,} files")
+        with self._opened(TEXT_FILE) as self.text, self._opened(TABLE_FILE) as self.rows:
+            self._go_back()
+            uncommitted = done = 0
+            with meter("reading files", num_bytes, count=False) as bar:
+                for number, (candidate, record) in enumerate(left, len(self.records)):
+                    self.pending.append(self._read(number, candidate, record))
+                    done += record.num_bytes
+                    uncommitted += record.num_bytes
+                    bar.update(done, f"{readable_bytes(done)}, {self.num_documents:,} documents")
+                    if uncommitted >= COMMIT_BYTES:
+                        self._commit()
+                        uncommitted = 0
+                self._commit()
+        write_json(
+            self.folder / MANIFEST,
+            {
+                "format_version": FORMAT_VERSION,
+                "read_settings": self.settings.plain(),
+                "files": [asdict(record) for record in self.records],
+                "sizes": {name: (self.folder / name).stat().st_size for name in (TEXT_FILE, TABLE_FILE)},
+                "sha256": {name: sha256_of(self.folder / name) for name in (TEXT_FILE, TABLE_FILE)},
+            },
+        )
+        self.journal.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[BinaryIO]:
+        path = self.folder / name
+        path.touch()
+        with path.open("r+b") as file:
+            yield file
+
+    def _go_back(self) -> None:
+        """Cuts both files back to what the journal vouches for."""
+        self.num_documents = sum(record.num_documents for record in self.records)
+        rows = np.fromfile(self.folder / TABLE_FILE, DOCUMENT, count=self.num_documents)
+        self.seen.update(row.tobytes() for row in rows["sha256"])
+        self._truncate(int(rows["end"][-1]) if len(rows) else 0, len(rows))
+
+    def _truncate(self, num_bytes: int, num_documents: int) -> None:
+        self.num_documents = num_documents
+        for file, size in ((self.text, num_bytes), (self.rows, num_documents * DOCUMENT.itemsize)):
+            file.seek(size)
+            file.truncate()
+
+    def _commit(self) -> None:
+        for file in (self.text, self.rows):
+            file.flush()
+            os.fsync(file.fileno())
+        self.journal.append(*(asdict(record) for record in self.pending))
+        self.records += self.pending
+        self.pending = []
+
+    def _read(self, number: int, candidate: Candidate, record: FileRecord) -> FileRecord:
+        """Adds the documents of one file; all of them or, where it turns out to be unreadable, none."""
+        path = candidate.file.path
+        began, added = (self.text.tell(), self.num_documents), set[bytes]()
+        try:
+            num_duplicates = self._add_documents(number, candidate, added)
+            if path.stat().st_size != record.num_bytes:
+                raise UserError(f"{path}: it changed while it was read; wait until it is complete")
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError):
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                error = UserError(f"{path}: cannot be read: {error.strerror}")
+            if candidate.named:
+                raise error from None
+            self._truncate(*began)
+            self.seen -= added
+            reason = str(error).removeprefix(str(path)).lstrip(": ")
+            missing_extra = isinstance(error, MissingExtraError)
+            return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason, missing_extra=missing_extra)
+        return FileRecord(record.path, record.sha256, record.num_bytes, self.num_documents - began[1], num_duplicates)
+
+    def _add_documents(self, number: int, candidate: Candidate, added: set[bytes]) -> int:
+        """Writes a file's documents and gives the number of duplicates left out."""
+        num_duplicates = 0
+        begin, start, digest = self.text.tell(), None, hashlib.sha256()
+        for excerpt in candidate.reader.read(candidate.file, self.settings):
+            # JSON can spell half a surrogate pair, which is no character.
+            data = excerpt.text.encode("utf-8", "replace")
+            digest.update(data)
+            self.text.write(data)
+            start = excerpt.start if start is None else start
+            if not excerpt.last:
+                continue
+            end, sha256 = self.text.tell(), digest.digest()
+            if end > begin and sha256 not in self.seen:
+                row = np.array([(end, number, start, excerpt.end, sha256)], DOCUMENT)
+                self.rows.write(row.tobytes())
+                self.num_documents += 1
+                self.seen.add(sha256)
+                added.add(sha256)
+            else:
+                num_duplicates += end > begin
+                self._truncate(begin, self.num_documents)
+            begin, start, digest = self.text.tell(), None, hashlib.sha256()
+        return num_duplicates

@@ -1,0 +1,104 @@
+"""Files, folders and globs to the files that are read, and to those that are not, with the reason."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.files import extension_of
+from gptsmith.data.sources import KINDS, Reader, SourceFile
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file to read, with its reader."""
+
+    file: SourceFile
+    reader: Reader
+    named: bool
+    """Whether a person named this very file: then a problem with it is an error, and not a reason to pass over."""
+
+
+@dataclass
+class Found:
+    """What `discover` gives: files to read in the order of their names, and files passed over with the reason."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@functools.cache
+def readers_by_extension() -> dict[str, Reader]:
+    """Every extension that some kind of reader reads."""
+    readers = [KINDS.settings(name).model_validate({"kind": name}) for name in KINDS.names()]
+    return {extension: reader for reader in readers for extension in reader.extensions}
+
+
+def discover(sources: Iterable[str | Path]) -> Found:
+    """The files that the sources stand for; a folder is searched to its depths, without what is hidden.
+
+    Raises:
+        UserError: a source does not exist, or there is nothing to read.
+    """
+    found = Found()
+    seen: set[Path] = set()
+    paths = [Path(source).expanduser() for source in sources]
+    # Files named one by one come first, so that they count as named where a folder holds them too.
+    for path, named in sorted(_files(paths, found.skipped), key=lambda item: not item[1]):
+        real = path.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        extension = extension_of(path)
+        reader = readers_by_extension().get(extension)
+        if not path.is_file():
+            reason = "not a regular file" if path.exists() else "a link to nothing"
+            if named:
+                raise UserError(f"{path}: {reason}; allowed are files, folders and globs: write it to a file first")
+            found.skipped[str(path)] = reason
+        elif reader is None and not named:
+            found.skipped[str(path)] = f"unknown extension {extension or '(none)'}"
+        else:
+            reader = reader or readers_by_extension()[".txt"]
+            found.candidates.append(Candidate(SourceFile(path, extension), reader, named))
+    if not found.candidates:
+        given = ", ".join(map(str, paths)) or "no source"
+        raise UserError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
+    return found
+
+
+def _files(sources: list[Path], skipped: dict[str, str]) -> Iterator[tuple[Path, bool]]:
+    for source in sources:
+        if source.is_dir():
+            yield from ((path, False) for path in _inside(source, skipped))
+        elif source.exists() or not glob.has_magic(str(source)):
+            if not source.exists():
+                raise UserError(f"{source}: no such file or folder; {_allowed()}: check the spelling")
+            yield source, True
+        else:
+            matches = sorted(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
+            if not matches:
+                raise UserError(f"{source}: no file matches; {_allowed()}: check the pattern")
+            for match in matches:
+                inside = _inside(match, skipped) if match.is_dir() else [match]
+                yield from ((path, False) for path in inside)
+
+
+def _inside(folder: Path, skipped: dict[str, str]) -> Iterator[Path]:
+    """The files of a folder and its folders by name, without hidden ones."""
+
+    def skip(error: OSError) -> None:
+        skipped[str(error.filename)] = f"cannot be read: {error.strerror}"
+
+    for where, folders, files in os.walk(folder, onerror=skip):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where) / name for name in sorted(files) if not name.startswith("."))
+
+
+def _allowed() -> str:
+    return f"read are {' '.join(sorted(readers_by_extension()))}"

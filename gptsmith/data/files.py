@@ -1,0 +1,152 @@
+"""Source files as plain bytes: `.gz` and `.zst` are decompressed while they are read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from gptsmith.base.errors import MissingExtraError, UserError
+
+COMPRESSIONS = (".gz", ".zst")
+
+# A few bytes of either format can stand for many: small pieces bound what one step unpacks.
+COMPRESSED_PIECE_BYTES = 1 << 13
+
+# Large public text collections are packed with `zstd --long=31`, which the library refuses unless it is told.
+LARGEST_ZSTD_WINDOW_BYTES = 1 << 31
+
+SPOOLED_IN_MEMORY_BYTES = 1 << 26
+
+
+def extension_of(path: Path) -> str:
+    """The extension that says what is in a file: `.jsonl` for `News.JSONL.gz`, empty where there is none."""
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return inner.suffix.lower()
+
+
+def open_decompressed(path: Path) -> BinaryIO:
+    """The bytes of a file, decompressed if its name ends in `.gz` or `.zst`. A plain file can be sought in.
+
+    Raises:
+        UserError: the file cannot be opened; while reading, that its compressed stream is damaged or cut off.
+        MissingExtraError: a `.zst` file without the library that reads it.
+    """
+    compression = path.suffix.lower()
+    unpack = {".gz": gunzipped, ".zst": unzstandarded}.get(compression)
+    if compression == ".zst":
+        require_zstandard(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if unpack is None:
+        return file
+    return cast(BinaryIO, io.BufferedReader(Decompressed(path, file, unpack(file))))
+
+
+@contextmanager
+def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """The same bytes in a stream that can be sought in: `stream` itself, or a temporary copy of it."""
+    with stream:
+        if stream.seekable():
+            yield stream
+            return
+        with tempfile.SpooledTemporaryFile(max_size=SPOOLED_IN_MEMORY_BYTES) as copy:
+            shutil.copyfileobj(stream, copy)
+            copy.seek(0)
+            yield cast(BinaryIO, copy)
+
+
+def size_of(stream: BinaryIO) -> int:
+    """The number of bytes in a stream that can be sought in; its position goes back to the start."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return size
+
+
+class Decompressed(io.RawIOBase):
+    """The bytes that `pieces` unpacks from `file`. What is wrong with them is said as a `UserError`."""
+
+    def __init__(self, path: Path, file: BinaryIO, pieces: Iterator[bytes]) -> None:
+        self.path, self.file, self.pieces = path, file, pieces
+        self.piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # the type is new in Python 3.12
+        while not self.piece:
+            try:
+                self.piece = memoryview(next(self.pieces))
+            except StopIteration:
+                return 0
+            except EOFError:
+                raise UserError(f"{self.path} is cut off: copy or download it again") from None
+            except (gzip.BadGzipFile, zlib.error, ValueError) as error:
+                kind = self.path.suffix.lower()
+                raise UserError(
+                    f"{self.path} is not a sound {kind} file ({error}): copy or download it again"
+                ) from None
+        num_bytes = min(len(buffer), len(self.piece))
+        buffer[:num_bytes] = self.piece[:num_bytes]
+        self.piece = self.piece[num_bytes:]
+        return num_bytes
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def gunzipped(file: BinaryIO) -> Iterator[bytes]:
+    """The pieces of a gzip stream, unpacked.
+
+    Raises:
+        EOFError: the stream is cut off.
+        BadGzipFile, zlib.error: it is damaged.
+    """
+    with gzip.GzipFile(fileobj=file) as stream:
+        while piece := stream.read1(COMPRESSED_PIECE_BYTES):
+            yield piece
+
+
+def unzstandarded(file: BinaryIO) -> Iterator[bytes]:
+    """The pieces of a Zstandard stream of any number of frames, unpacked.
+
+    Raises:
+        EOFError: the stream is cut off, which the library's own stream reader takes for its end.
+        ValueError: it is damaged.
+    """
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_ZSTD_WINDOW_BYTES)
+    frame = None
+    while packed := file.read(COMPRESSED_PIECE_BYTES):
+        while packed:
+            if frame is None or frame.eof:
+                frame = decompressor.decompressobj()
+            try:
+                yield frame.decompress(packed)
+            except zstandard.ZstdError as error:
+                raise ValueError(error) from None
+            packed = frame.unused_data if frame.eof else b""
+    if frame is not None and not frame.eof:
+        raise EOFError
+
+
+def require_zstandard(path: Path) -> None:
+    """Checks that `.zst` files can be read.
+
+    Raises:
+        MissingExtraError: they cannot.
+    """
+    try:
+        import zstandard  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(f"{path}: reading .zst files", "readers") from None

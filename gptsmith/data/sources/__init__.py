@@ -1,0 +1,65 @@
+"""The kinds of source file: each file reads one family of formats and names the extensions that it reads.
+
+Contract: `reader.read(file, settings)` yields the file's documents as excerpts, in order; a long document comes as
+several excerpts of a few MB, so that no file needs to fit in memory. A `UserError` says why a file cannot be read.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.settings import Settings
+
+
+class ReadSettings(Settings):
+    """How source files are read."""
+
+    encoding: str | None = None
+    """The encoding of text files that are not UTF-8; a byte-order mark in the file wins."""
+
+    text_field: str | None = None
+    """The field or column of records that holds the text; found by name or by length where it is not given."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of a document's text, and the bytes of the (decompressed) file that it was read from."""
+
+    text: str
+    start: int
+    end: int
+    last: bool = True
+    """Whether the document ends here."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read. `open` gives its bytes, decompressed."""
+
+    path: Path
+    extension: str
+    """In lower case with its dot, without the ending of a compression: `.jsonl` for `news.JSONL.gz`."""
+
+    def open(self) -> BinaryIO:
+        from gptsmith.data.files import open_decompressed
+
+        return open_decompressed(self.path)
+
+
+class Reader(Settings):
+    """What every kind of reader has."""
+
+    kind: str
+    extensions: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+        """The documents of a file."""
+
+
+KINDS = Kinds(__name__, Reader)

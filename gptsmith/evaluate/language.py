@@ -1,0 +1,71 @@
+"""How well a model predicts a text: nats a token, perplexity, bits a byte."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gptsmith.data.batches import evaluation_windows
+from gptsmith.data.tokens import TokenStream
+from gptsmith.model.gpt import GPT
+from gptsmith.train.cross_entropy import IGNORED, linear_cross_entropy
+
+TOKENS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class LanguageScore:
+    """The sum of -ln p over tokens, and what it was summed over."""
+
+    nats: float
+    num_tokens: int
+    num_bytes: int
+
+    @property
+    def validation_loss(self) -> float:
+        """Nats a token."""
+        return self.nats / self.num_tokens
+
+    @property
+    def perplexity(self) -> float:
+        """e to the nats a token."""
+        return math.exp(self.validation_loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits a byte of UTF-8: it compares models whose tokens differ."""
+        return self.nats / math.log(2) / max(self.num_bytes, 1)
+
+
+@torch.inference_mode()
+def score_language(
+    model: GPT,
+    stream: TokenStream,
+    num_bytes_per_token: np.ndarray,
+    *,
+    max_tokens: int | None = None,
+    observe: Callable[[int], None] = lambda _: None,
+) -> LanguageScore:
+    """How well `model` predicts a stream, in fixed windows as long as its context, every token counted once.
+
+    Args:
+        num_bytes_per_token: (V), the bytes of text that each token stands for.
+        max_tokens: read about this many, spread evenly over the stream; all of them where it is not given.
+        observe: sees the number of tokens scored so far.
+    """
+    context = model.config.context_length
+    nats, num_tokens, num_bytes = 0.0, 0, 0
+    windows = evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context), max_tokens)
+    for input_ids, targets in windows:
+        hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
+        wanted = torch.from_numpy(targets).to(model.device)
+        nats += float(linear_cross_entropy(hidden, model.head.weight, wanted))
+        asked = targets[targets != IGNORED]
+        num_tokens += len(asked)
+        num_bytes += int(num_bytes_per_token[asked].sum())
+        observe(num_tokens)
+    return LanguageScore(nats, num_tokens, num_bytes)

@@ -1,0 +1,148 @@
+"""Generation: a prompt in, pieces of text out, as they come."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.generate.sampling import SamplingSettings, draw
+from gptsmith.model.cache import Cache
+from gptsmith.model.gpt import GPT
+from gptsmith.text.tokenizer import Tokenizer
+
+
+@dataclass
+class Generation:
+    """One text as it grows. Iterate over it for its pieces; its figures are right once that has ended.
+
+    Attributes:
+        text: the pieces so far, together.
+        num_prompt_tokens: tokens read before the first was written.
+        num_tokens: tokens written.
+        seconds: time since the first piece was asked for.
+        finish_reason: `stop` (a stop string or the end of the document), `length` (all tokens that were asked for),
+            `context` (the model's context is full).
+    """
+
+    model: GPT
+    tokenizer: Tokenizer
+    prompt_ids: list[int]
+    max_tokens: int
+    sampling: SamplingSettings
+    seed: int
+    stop: Sequence[str]
+    slide: bool
+    text: str = ""
+    num_tokens: int = 0
+    seconds: float = 0.0
+    finish_reason: str = ""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        started = time.perf_counter()
+        for piece in self._until_stop(self._pieces()):
+            self.text += piece
+            self.seconds = time.perf_counter() - started
+            yield piece
+        self.seconds = time.perf_counter() - started
+
+    def _pieces(self) -> Iterator[str]:
+        """Whole characters, however tokens cut them."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for token in self._tokens():
+            if piece := decoder.decode(self.tokenizer.decode_bytes([token])):
+                yield piece
+        if piece := decoder.decode(b"", final=True):
+            yield piece
+
+    def _until_stop(self, pieces: Iterator[str]) -> Iterator[str]:
+        """The pieces up to the first stop string. What may be the beginning of one is held back until it is known."""
+        held = ""
+        for piece in pieces:
+            held += piece
+            found = [at for at in (held.find(stop) for stop in self.stop) if at >= 0]
+            if found:
+                self.finish_reason = "stop"
+                if min(found):
+                    yield held[: min(found)]
+                return
+            keep = max((n for stop in self.stop for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)
+            if ready := held[: len(held) - keep]:
+                yield ready
+                held = held[len(held) - keep :]
+        if held:
+            yield held
+
+    @torch.inference_mode()
+    def _next_logits(self, ids: list[int], cache: Cache) -> torch.Tensor:
+        return self.model.head(self.model.hidden(torch.tensor([ids], device=self.model.device), cache=cache)[:, -1])
+
+    def _tokens(self) -> Iterator[int]:
+        model, context = self.model, self.model.config.context_length
+        generator = torch.Generator(device=model.device).manual_seed(self.seed)
+        ids = self.prompt_ids[-context:]
+        dtype = model.compute_dtype or model.embedding.weight.dtype
+
+        def new_cache() -> Cache:
+            return Cache(model.config, 1, context, dtype=dtype, device=model.device)
+
+        cache, unread = new_cache(), ids
+        while self.num_tokens < self.max_tokens:
+            if cache.length + len(unread) > context:
+                if not self.slide:
+                    self.finish_reason = "context"
+                    return
+                # Positions may be absolute, so the kept half is read anew from position 0.
+                ids = ids[-max(1, context // 2) :]
+                cache, unread = new_cache(), ids
+            token = int(draw(self._next_logits(unread, cache), self.sampling, generator))
+            if token == self.tokenizer.separator_id:
+                self.finish_reason = "stop"
+                return
+            self.num_tokens += 1
+            ids, unread = [*ids, token], [token]
+            yield token
+        self.finish_reason = "length"
+
+
+def generate(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    *,
+    max_tokens: int = 200,
+    sampling: SamplingSettings | None = None,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    slide: bool = False,
+) -> Generation:
+    """A text that goes on from `prompt`, written as it is iterated over. An empty prompt starts a new document.
+
+    Args:
+        max_tokens: the most tokens to write.
+        sampling: how tokens are drawn.
+        seed: the same seed and prompt give the same text.
+        stop: strings that end the text; they are not part of it.
+        slide: forget the oldest half whenever the context is full, instead of ending there.
+
+    Raises:
+        UserError: the prompt is longer than the context, and `slide` is not set.
+    """
+    prompt_ids = tokenizer.encode(prompt) or [tokenizer.separator_id]
+    context = model.config.context_length
+    if len(prompt_ids) > context and not slide:
+        raise UserError(
+            f"the prompt has {len(prompt_ids)} tokens and the model's context holds {context}: "
+            "shorten it, or go on with its end by --slide"
+        )
+    if any(not text for text in stop):
+        raise UserError("a stop string is empty: give at least one character")
+    return Generation(model, tokenizer, prompt_ids, max_tokens, sampling or SamplingSettings(), seed, stop, slide)

@@ -1,0 +1,1 @@
+"""The one trunk and the kinds that it is made of."""

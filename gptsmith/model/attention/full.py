@@ -1,0 +1,30 @@
+"""Scaled dot-product attention, softmax(QK'/sqrt d_k)V (Vaswani et al. 2017, equation 1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from gptsmith.model.attention import Attention, AttentionSettings, score_bias
+from gptsmith.model.config import GPTConfig
+
+
+class FullAttentionSettings(AttentionSettings):
+    """Every token looks at itself and at all before it."""
+
+    kind: Literal["full"] = "full"
+
+    def build(self, config: GPTConfig, layer: int) -> FullAttention:
+        return FullAttention(config, layer)
+
+
+class FullAttention(Attention):
+    """softmax(QK'/sqrt d_k)V."""
+
+    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
+        if mask is None and bias is None:
+            return functional.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
+        added = score_bias(queries, keys, mask, bias)
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=added)

@@ -1,0 +1,27 @@
+"""Attention that adds its query to what it found: softmax(QK'/sqrt d_k)V + Q."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention.full import FullAttention
+from gptsmith.model.config import GPTConfig
+
+
+class ResidualQueryAttentionSettings(AttentionSettings):
+    """The query itself is added to the mixed values."""
+
+    kind: Literal["residual_query"] = "residual_query"
+
+    def build(self, config: GPTConfig, layer: int) -> ResidualQueryAttention:
+        return ResidualQueryAttention(config, layer)
+
+
+class ResidualQueryAttention(FullAttention):
+    """softmax(QK'/sqrt d_k)V + Q, where Q is the query as it met the keys."""
+
+    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
+        return super().mix(queries, keys, values, mask, bias) + queries

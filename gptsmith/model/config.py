@@ -1,0 +1,69 @@
+"""The shape of a GPT."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import Settings
+from gptsmith.model.attention import AnyAttention
+from gptsmith.model.feedforward import AnyFeedForward
+from gptsmith.model.linear import AnyLinear
+from gptsmith.model.norm import AnyNorm
+from gptsmith.model.position import AnyPosition
+
+
+class GPTConfig(Settings):
+    """Everything that decides a model's shape. The defaults are Qwen3's shape."""
+
+    vocab_size: int = Field(gt=0)
+    """Words in the vocabulary: rows of the embedding."""
+    context_length: int = Field(default=1024, gt=0)
+    """The most tokens that the model sees at once."""
+    embed_dim: int = Field(gt=0)
+    """Width of the residual stream."""
+    num_layers: int = Field(gt=0)
+    """Blocks, each an attention and a feed-forward half."""
+    num_heads: int = Field(gt=0)
+    """Query heads."""
+    head_dim: int | None = Field(default=None, gt=0)
+    """Width of a head; embed_dim / num_heads where it is not given."""
+    attention: AnyAttention = Field(default={"kind": "full", "qk_norm": True})
+    position: AnyPosition = Field(default="rotary")
+    feedforward: AnyFeedForward = Field(default="gated")
+    norm: AnyNorm = Field(default="rmsnorm")
+    linear: AnyLinear = Field(default="plain")
+    norm_placement: Literal["before", "after"] = "before"
+    """Whether each half is normalised before it (GPT-2 and later) or after its sum with the stream (GPT-1)."""
+    tie_embeddings: bool = False
+    """Whether the head is the embedding itself."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the embedding and of each half's output that is dropped in training."""
+    init: Literal["smith", "gpt2"] = "smith"
+    """How the first weights are drawn: see `gptsmith.model.init`."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.head_dim is None and self.embed_dim % self.num_heads:
+            raise UserError(
+                f"num_heads={self.num_heads} does not divide embed_dim={self.embed_dim}: "
+                f"choose a width that is a multiple of {self.num_heads}, other heads, or set head_dim"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise UserError(
+                f"attention.num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}: "
+                "each key head serves the same number of query heads"
+            )
+        return self
+
+    @property
+    def resolved_head_dim(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.embed_dim // self.num_heads
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.attention.num_kv_heads or self.num_heads

@@ -1,0 +1,57 @@
+"""What a model costs: parameters, floating-point operations, bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A model's cost. FLOPs count a multiplication and an addition as two."""
+
+    num_parameters: int
+    num_matrix_parameters: int
+    """Parameters that are multiplied with every token: all but the embeddings, norms and biases; the head counts."""
+    training_flops_per_token: int
+    """Forward and backward at full context: 6 a matrix parameter, and the attention's products."""
+    decoding_flops_per_token: int
+    """One more token behind a full context."""
+    weight_bytes: int
+    """Weights as float32."""
+    cache_bytes_per_token: int
+    """Keys and values of one token, as float32."""
+    activation_bytes_per_token: int
+    """What the backward pass keeps for each token of a step, as float32: an estimate from the shapes."""
+
+
+def cost(config: GPTConfig) -> Cost:
+    """The cost of a model of this shape, without making it: it is built on the meta device."""
+    with torch.device("meta"):
+        model = GPT(config)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    matrices = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 2 and not name.startswith(("embedding", "position"))
+    )
+    if config.tie_embeddings:
+        matrices += sizes["embedding.weight"]
+    attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
+    # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
+    training_attention = 3 * 4 * attended_dim * config.context_length // 2
+    hidden_dim = model.blocks[0].feedforward.output.in_features
+    kept = config.num_layers * (8 * config.embed_dim + 3 * attended_dim // config.num_layers + 3 * hidden_dim)
+    return Cost(
+        num_parameters=sum(sizes.values()),
+        num_matrix_parameters=matrices,
+        training_flops_per_token=6 * matrices + training_attention,
+        decoding_flops_per_token=2 * matrices + 4 * attended_dim * config.context_length,
+        weight_bytes=4 * sum(sizes.values()),
+        cache_bytes_per_token=4 * 2 * config.num_layers * config.num_kv_heads * config.resolved_head_dim,
+        activation_bytes_per_token=4 * (kept + 2 * config.vocab_size),
+    )

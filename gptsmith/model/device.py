@@ -1,0 +1,47 @@
+"""Where a model runs, and in which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from gptsmith.base.errors import UserError
+
+DEVICES = ("cpu", "cuda", "mps")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; for `auto` a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
+    if not there.get(name.partition(":")[0]):
+        available = ", ".join(device for device in DEVICES if there[device])
+        raise UserError(f"no device {name} on this machine (there is: {available}; or auto)")
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; for `auto` bfloat16 where the hardware multiplies it, float32 elsewhere.
+
+    Raises:
+        UserError: there is no such dtype.
+    """
+    if name == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    if name not in DTYPES:
+        raise UserError(f"no dtype {name} (allowed: auto, {', '.join(DTYPES)})")
+    return DTYPES[name]
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 products; without them they are emulated, many times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

@@ -1,0 +1,39 @@
+"""A gated feed-forward half (Shazeer 2020, equation 6)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.feedforward import FeedForwardSettings
+
+ACTIVATIONS = {"swiglu": functional.silu, "geglu": functional.gelu}
+
+
+class GatedSettings(FeedForwardSettings):
+    """(activation(x Wg) * x W1) W2, 8/3 as wide between the maps, so that it costs what an `mlp` costs."""
+
+    kind: Literal["gated"] = "gated"
+    activation: Literal["swiglu", "geglu"] = "swiglu"
+
+    def build(self, config: GPTConfig) -> GatedFeedForward:
+        return GatedFeedForward(self, config)
+
+
+class GatedFeedForward(nn.Module):
+    """(activation(x Wg) * x W1) W2."""
+
+    def __init__(self, settings: GatedSettings, config: GPTConfig) -> None:
+        super().__init__()
+        # A multiple of 64, because other programs quantise rows in blocks of 32.
+        hidden_dim = settings.hidden_dim or -(-8 * config.embed_dim // (3 * 64)) * 64
+        self.gate = config.linear.build(config.embed_dim, hidden_dim, settings.bias)
+        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias)
+        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias)
+        self.activation = ACTIVATIONS[settings.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.activation(self.gate(x)) * self.input(x))

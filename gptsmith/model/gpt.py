@@ -1,0 +1,107 @@
+"""The one trunk: GPT-1, GPT-2, GPT-3 and the default model are settings of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gptsmith.base.errors import UserError
+from gptsmith.model.attention import causal_mask
+from gptsmith.model.cache import Cache
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.init import initialize
+from gptsmith.model.position import Positions
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.norm_before = config.norm_placement == "before"
+        self.attention_norm = config.norm.build(config.embed_dim)
+        self.attention = config.attention.build(config, layer)
+        self.feedforward_norm = config.norm.build(config.embed_dim)
+        self.feedforward = config.feedforward.build(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        """The residual stream (B, T, C) after this block."""
+        if self.norm_before:
+            x = x + self.dropout(self.attention(self.attention_norm(x), positions, mask, cache))
+            return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, positions, mask, cache)))
+        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer: token ids (B, T) to logits (B, T, V).
+
+    Attributes:
+        config: its shape.
+        compute_dtype: the dtype of the residual stream and of all products; the weights' own where it is None.
+    """
+
+    def __init__(self, config: GPTConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype: torch.dtype | None = None
+        self.embedding = nn.Embedding(config.vocab_size, config.embed_dim)
+        self.position = config.position.build(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        before = config.norm_placement == "before"
+        self.final_norm = config.norm.build(config.embed_dim) if before else nn.Identity()
+        self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        initialize(self, seed)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits (B, T, V) for the token after each of `input_ids` (B, T).
+
+        Args:
+            attention_mask: (B, S), 1 for a token and 0 for padding, on any side; S counts cached tokens too.
+            cache: what was read before; these tokens are added to it.
+
+        Raises:
+            UserError: there are more tokens than the context holds.
+        """
+        return self.head(self.hidden(input_ids, attention_mask, cache))
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """The last hidden states (B, T, C), normalised: what the head reads. Arguments as in `forward`."""
+        T = input_ids.shape[1]
+        past = cache.length if cache else 0
+        S = past + T
+        if self.config.context_length < S:
+            raise UserError(f"{S} tokens do not fit in a context of {self.config.context_length}")
+        if attention_mask is None:
+            key_ids = torch.arange(S, device=input_ids.device)
+            mask = causal_mask(T, S, input_ids.device) if past and T > 1 else None
+        else:
+            key_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            mask = self._padded_mask(attention_mask.bool(), T)
+        query_ids = key_ids[..., past:]
+        positions = Positions.of(self.position, query_ids, key_ids)
+
+        x = self.embedding(input_ids)
+        if self.compute_dtype is not None:
+            x = x.to(self.compute_dtype)
+        x = self.dropout(self.position.embed(x, query_ids).to(x.dtype))
+        for block in self.blocks:
+            x = block(x, positions, mask, cache)
+        if cache is not None:
+            cache.length = S
+        return self.final_norm(x)
+
+    @staticmethod
+    def _padded_mask(is_token: Tensor, num_queries: int) -> Tensor:
+        """(B, 1, T, S): causal, and never at padding. Padding looks at itself, or its softmax would have no terms."""
+        S = is_token.shape[1]
+        itself = torch.eye(S, dtype=torch.bool, device=is_token.device)[S - num_queries :]
+        return (causal_mask(num_queries, S, is_token.device) & is_token[:, None, None, :]) | itself

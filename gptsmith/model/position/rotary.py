@@ -1,0 +1,45 @@
+"""Rotary positions (Su et al. 2021, equation 34), halves rotated together as in Llama and Qwen."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.position import Position, PositionSettings
+
+
+class RotaryPositionSettings(PositionSettings):
+    """Turns pairs of a head's dimensions by angles that grow with the position."""
+
+    kind: Literal["rotary"] = "rotary"
+    base: float = Field(default=100_000.0, gt=1)
+    """The slowest pair turns by about 1 / base a token."""
+
+    def build(self, config: GPTConfig) -> RotaryPosition:
+        return RotaryPosition(config.resolved_head_dim, self.base)
+
+
+class RotaryPosition(Position):
+    """Turns queries and keys, so that their product depends on how far apart they stand."""
+
+    def __init__(self, head_dim: int, base: float) -> None:
+        super().__init__()
+        if head_dim % 2:
+            raise ValueError(f"rotary positions need an even head width, not {head_dim}")
+        self.head_dim, self.base = head_dim, base
+
+    def rotation(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        exponents = torch.arange(0, self.head_dim, 2, device=ids.device, dtype=torch.float32) / self.head_dim
+        angles = ids.float()[..., None] / self.base**exponents  # (T, D/2) or (B, T, D/2)
+        if angles.dim() == 3:
+            angles = angles[:, None]  # (B, 1, T, D/2)
+        return angles.cos(), angles.sin()
+
+    def rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        cos, sin = (part.to(x.dtype) for part in rotation)
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,0 +1,1 @@
+"""The run folder: the noun that every verb takes."""

@@ -1,0 +1,193 @@
+"""Text to token ids and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_atomically
+
+SEPARATOR = "<|endoftext|>"
+CONTROL_TOKENS = (SEPARATOR, "<|im_start|>", "<|im_end|>")
+"""What every tokenizer that we train keeps a place for: the end of a document, and the turns of a conversation."""
+
+BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def byte_letters() -> dict[int, str]:
+    """GPT-2's letter for each byte: a printable character that stands for it in a vocabulary."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = {byte: chr(byte) for byte in printable}
+    others = (byte for byte in range(256) if byte not in letters)
+    return letters | {byte: chr(256 + number) for number, byte in enumerate(others)}
+
+
+class Tokenizer:
+    """A tokenizer: a Hugging Face `tokenizers` backend, whose JSON form is the one truth about it.
+
+    Attributes:
+        separator: the token that ends a document.
+        separator_id: its id.
+        vocab_size: words, control tokens included.
+    """
+
+    def __init__(self, backend: Backend, separator: str = SEPARATOR) -> None:
+        # Text that spells a control token stays text, unless a caller says otherwise.
+        backend.encode_special_tokens = True
+        self.backend = backend
+        self.separator = separator
+        found = backend.token_to_id(separator)
+        if found is None:
+            raise UserError(f"this tokenizer has no token {separator} to end a document with")
+        self.separator_id: int = found
+        self.vocab_size: int = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def state(self) -> dict:
+        """The backend as JSON."""
+        state: dict = json.loads(self.backend.to_str())
+        return state
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the backend's JSON form, with keys in order."""
+        return hashlib.sha256(json.dumps(self.state, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids that no text is encoded to."""
+        return frozenset(token["id"] for token in self.state["added_tokens"] if token["special"])
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of text that each token stands for; none for control tokens."""
+        kinds = _component_types(self.state["decoder"])
+        result = [b""] * self.vocab_size
+        letters = {letter: byte for byte, letter in byte_letters().items()}
+        for token, number in self.backend.get_vocab(with_added_tokens=True).items():
+            if number in self.control_ids:
+                continue
+            fallback = BYTE_FALLBACK.fullmatch(token) if "ByteFallback" in kinds else None
+            if fallback:
+                result[number] = bytes([int(fallback[1], 16)])
+            elif "ByteLevel" in kinds and all(letter in letters for letter in token):
+                result[number] = bytes(letters[letter] for letter in token)
+            elif kinds <= {"ByteFallback", "Fuse", "ByteLevel"}:
+                result[number] = token.encode()
+            else:
+                result[number] = self.backend.decode([number]).encode()
+        return result
+
+    @cached_property
+    def num_bytes_per_token(self) -> np.ndarray:
+        """(V), int64: how many bytes of UTF-8 each token stands for; 0 for control tokens."""
+        return np.array([len(token) for token in self.token_bytes], np.int64)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text. With `allow_special`, text that spells a control token becomes that token.
+
+        Raises:
+            UserError: the text holds half of a surrogate pair, which is no character.
+        """
+        refuse_surrogates(text)
+        self.backend.encode_special_tokens = not allow_special
+        try:
+            return list(self.backend.encode(text, add_special_tokens=False).ids)
+        finally:
+            self.backend.encode_special_tokens = True
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """The ids of bytes: what is UTF-8 as text, the rest byte by byte.
+
+        Raises:
+            UserError: a byte is not UTF-8, and this tokenizer has no token for it.
+        """
+        single = {token[0]: number for number, token in enumerate(self.token_bytes) if len(token) == 1}
+        ids: list[int] = []
+        for part in re.split("([\udc80-\udcff]+)", data.decode("utf-8", "surrogateescape")):
+            if part and "\udc80" <= part[0] <= "\udcff":
+                raw = part.encode("utf-8", "surrogateescape")
+                if missing := [byte for byte in raw if byte not in single]:
+                    raise UserError(f"byte 0x{missing[0]:02X} is not UTF-8, and this tokenizer has no token for it")
+                ids += [single[byte] for byte in raw]
+            elif part:
+                ids += self.encode(part)
+        return ids
+
+    def encode_bulk(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """The ids of each text, uint32, in order, on the fastest path that is proven to give the same ids.
+
+        Raises:
+            UserError: a text holds half of a surrogate pair.
+        """
+        from gptsmith.text.bulk import encode_bulk
+
+        return encode_bulk(self, texts)
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD, control tokens vanish unless they are kept."""
+        return self.decode_bytes(ids, keep_special=keep_special).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Sequence[int], *, keep_special: bool = False) -> bytes:
+        """The bytes of ids."""
+        if not keep_special:
+            return b"".join(self.token_bytes[number] for number in ids)
+        return b"".join(
+            str(self.backend.id_to_token(number)).encode() if number in self.control_ids else self.token_bytes[number]
+            for number in ids
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which Transformers reads."""
+        config = {
+            # Without it AutoTokenizer may put another family's way of splitting in.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": self.separator,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": 10**9,
+        }
+        write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
+        write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """The tokenizer in a folder, or in a tokenizer.json.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
+
+        return HuggingFaceTokenizerSettings(path=str(path)).train(list, 0)
+
+
+def refuse_surrogates(text: str) -> None:
+    """Passes text whose every character is one.
+
+    Raises:
+        UserError: there is half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise UserError(
+            f"character {error.start} of the text is U+{code:04X}, half of a surrogate pair and no character: remove it"
+        ) from None
+
+
+def _component_types(component: dict | None) -> set[str]:
+    """The types of a decoder and of its parts."""
+    if component is None:
+        return set()
+    if component["type"] == "Sequence":
+        return {kind for part in component["decoders"] for kind in _component_types(part)}
+    return {component["type"]}

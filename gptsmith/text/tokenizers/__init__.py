@@ -1,0 +1,30 @@
+"""The kinds of tokenizer: each file makes a `Tokenizer` from text, or from files that somebody else made.
+
+Contract: `settings.train(texts, num_bytes)` returns a `Tokenizer` whose separator is one token, that gives any
+Unicode text back, and that never turns text into a control token.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Annotated
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.settings import Settings
+from gptsmith.text.tokenizer import Tokenizer
+
+
+class TokenizerSettings(Settings):
+    """What every kind of tokenizer has."""
+
+    kind: str
+
+    @abstractmethod
+    def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
+        """A tokenizer for these texts. `texts` may be called more than once and yields pieces of at most a few MB;
+        `num_bytes` is their UTF-8 size together."""
+
+
+KINDS = Kinds(__name__, TokenizerSettings, default="bpe")
+AnyTokenizer = Annotated[TokenizerSettings, KINDS]

@@ -1,0 +1,24 @@
+"""One token a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from tokenizers import AddedToken, models
+
+from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
+from gptsmith.text.tokenizers import TokenizerSettings
+from gptsmith.text.tokenizers.bpe import byte_level_backend
+
+
+class BytesTokenizerSettings(TokenizerSettings):
+    """256 tokens, whose ids are the bytes. Any text and any bytes have tokens; nothing is learnt."""
+
+    kind: Literal["bytes"] = "bytes"
+
+    def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
+        backend = byte_level_backend()
+        backend.model = models.BPE({letter: byte for byte, letter in byte_letters().items()}, [])
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+        return Tokenizer(backend)

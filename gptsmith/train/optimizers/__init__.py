@@ -1,0 +1,79 @@
+"""The kinds of optimizer.
+
+Contract: `settings.build(model)` returns an `Optimizer` over all parameters of the model, each exactly once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.settings import Settings
+
+
+class OptimizerSettings(Settings):
+    """What every kind of optimizer has."""
+
+    kind: str
+
+    @abstractmethod
+    def build(self, model: nn.Module) -> Optimizer:
+        """An optimizer for all parameters of `model`."""
+
+
+class Optimizer:
+    """One or more torch optimizers that together hold every parameter of a model once."""
+
+    def __init__(self, model: nn.Module, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        held = [id(parameter) for parameter in self._parameters()]
+        assert sorted(held) == sorted(self.names), "every parameter must be in exactly one group"
+        self.full_rates = [[group["lr"] for group in part.param_groups] for part in parts]
+
+    def step(self, learning_rate_share: float) -> None:
+        """Moves every parameter by its gradient, at a share of its group's full rate, and clears the gradients."""
+        for part, rates in zip(self.parts, self.full_rates, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = rate * learning_rate_share
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """All running values, as `parameter/value`."""
+        return {
+            f"{self.names[id(parameter)]}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            for part in self.parts
+            for parameter, values in part.state.items()
+            for key, value in values.items()
+        }
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up the running values that `state` gave."""
+        for part in self.parts:
+            for parameter in (p for group in part.param_groups for p in group["params"]):
+                prefix = self.names[id(parameter)] + "/"
+                part.state[parameter] = {
+                    key.removeprefix(prefix): value.clone()
+                    if value.dim() == 0
+                    else value.to(parameter.device, copy=True)
+                    for key, value in tensors.items()
+                    if key.startswith(prefix)
+                }
+
+    def _parameters(self) -> Iterable[Tensor]:
+        return (p for part in self.parts for group in part.param_groups for p in group["params"])
+
+
+def adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
+    """PyTorch's AdamW over groups that name their own rate and decay, in one fused pass."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
+
+
+KINDS = Kinds(__name__, OptimizerSettings, default="muon")
+AnyOptimizer = Annotated[OptimizerSettings, KINDS]

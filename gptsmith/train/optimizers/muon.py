@@ -1,0 +1,100 @@
+"""Muon for the matrices of the blocks (Jordan et al. 2024), AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gptsmith.model.device import multiplies_bfloat16
+from gptsmith.train.optimizers import Optimizer, OptimizerSettings, adamw
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of Jordan et al.'s quintic: they bring every singular value near 1 in five steps."""
+NEWTON_SCHULZ_STEPS = 5
+
+
+class MuonSettings(OptimizerSettings):
+    """Muon with Nesterov momentum for matrices of the blocks; AdamW for embeddings, head, norms and biases."""
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: float = Field(default=0.02, gt=0)
+    """The full rate of the blocks' matrices, for square ones; tall ones get more."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of the running gradient."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Share of a matrix, times the rate, that is taken off at each step."""
+    embedding_learning_rate: float = Field(default=0.05, gt=0)
+    """AdamW's full rate for embeddings."""
+    head_learning_rate: float = Field(default=0.005, gt=0)
+    """AdamW's full rate for a head of its own."""
+    scalar_learning_rate: float = Field(default=0.01, gt=0)
+    """AdamW's full rate for norms, biases and other vectors."""
+
+    def build(self, model: nn.Module) -> Optimizer:
+        groups: dict[str, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in model.named_parameters():
+            if "embedding" in name:
+                groups["embedding"].append(parameter)
+            elif name.startswith("head."):
+                groups["head"].append(parameter)
+            elif name.startswith("blocks.") and name.endswith(".weight") and parameter.dim() == 2:
+                groups["matrix"].append(parameter)
+            else:
+                groups["scalar"].append(parameter)
+        rates = {
+            "embedding": self.embedding_learning_rate,
+            "head": self.head_learning_rate,
+            "scalar": self.scalar_learning_rate,
+        }
+        with_adamw = [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]
+        muon = Muon(groups["matrix"], self.learning_rate, self.momentum, self.weight_decay)
+        return Optimizer(model, [muon, adamw(with_adamw, (0.8, 0.95))])
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal before they are applied, all matrices of one shape at once."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            by_shape[parameter.shape].append(parameter)
+        groups = [{"params": same} for same in by_shape.values()]
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients = [p.grad for p in parameters]
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if "momentum" not in self.state[parameter]:
+                    self.state[parameter]["momentum"] = torch.zeros_like(gradient)
+            momenta = [self.state[p]["momentum"] for p in parameters]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            looked_ahead = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+            directions = orthogonalized(looked_ahead)
+            rows, columns = parameters[0].shape
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+            torch._foreach_add_(parameters, list(directions.to(parameters[0].dtype).unbind()), alpha=-rate)
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Matrices (N, R, C) with the same singular vectors and singular values near 1, by Newton-Schulz steps."""
+    x = matrices.bfloat16() if multiplies_bfloat16(matrices.device) else matrices
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

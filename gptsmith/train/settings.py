@@ -1,0 +1,48 @@
+"""How a model is trained, and when its state is saved."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gptsmith.base.settings import Settings
+from gptsmith.train.objectives import AnyObjective
+from gptsmith.train.optimizers import AnyOptimizer
+from gptsmith.train.schedule import ScheduleSettings
+
+
+class TrainSettings(Settings):
+    """How a model is trained."""
+
+    seed: int = 1
+    """Decides the first weights, the order of the data and what dropout drops."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto takes a GPU where there is one."""
+    dtype: str = "auto"
+    """Numbers of the forward and backward pass: float32, bfloat16 or float64; auto takes bfloat16 where the hardware
+    has it. Weights are kept in float32 (float64 for float64)."""
+    num_steps: int = Field(gt=0)
+    """Steps of the optimizer."""
+    batch_size: int = Field(gt=0)
+    """Windows a step, each as long as the model's context."""
+    micro_batch_size: int | None = Field(default=None, gt=0)
+    """Windows a forward pass; all of a step's where it is not given. Changes memory, not the result."""
+    objective: AnyObjective = Field(default="next_token")
+    optimizer: AnyOptimizer = Field(default="muon")
+    schedule: ScheduleSettings = ScheduleSettings()
+    until_loss: float | None = Field(default=None, gt=0)
+    """Stop once the whole validation set's loss, in nats a token, is at or below this."""
+    evaluate_every_steps: int = Field(default=100, gt=0)
+    """How often the validation loss is measured."""
+    evaluation_tokens: int = Field(default=32_768, gt=0)
+    """How many validation tokens are read for that; the end of the run reads all of them."""
+    sample_every_steps: int = Field(default=400, gt=0)
+    """How often the model writes a few words to show."""
+
+
+class CheckpointSettings(Settings):
+    """When a run's state is saved."""
+
+    every_minutes: float = Field(default=10.0, gt=0)
+    """The longest time between two checkpoints."""
+    keep: int = Field(default=2, ge=2)
+    """How many of the newest are kept; the best one is kept besides."""

@@ -1,0 +1,38 @@
+"""One step of training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from gptsmith.model.gpt import GPT
+from gptsmith.train.objectives import Batch, ObjectiveSettings
+from gptsmith.train.optimizers import Optimizer
+
+
+def accumulate(model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch]) -> float:
+    """Adds the gradient of the loss over all `batches` together, and returns that loss in nats an item.
+
+    Sums are divided by the counts of all batches, so that any division into batches gives the same gradient.
+    """
+    totals: Counter[str] = Counter()
+    for batch in batches:
+        totals.update(objective.counts(batch))
+    loss = 0.0
+    for batch in batches:
+        terms = objective.loss(model, batch)
+        share = torch.stack([term.sum * (term.weight / max(totals[name], 1)) for name, term in terms.items()]).sum()
+        share.backward()
+        loss += share.item()
+    return loss
+
+
+def train_step(
+    model: GPT, objective: ObjectiveSettings, optimizer: Optimizer, batches: Sequence[Batch], learning_rate_share: float
+) -> float:
+    """Moves the model by the gradient over all `batches`; returns their loss in nats an item, before the move."""
+    loss = accumulate(model, objective, batches)
+    optimizer.step(learning_rate_share)
+    return loss

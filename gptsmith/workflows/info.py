@@ -1,0 +1,58 @@
+"""What a model is and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import with_assignments
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
+from gptsmith.model.presets import preset_settings
+from gptsmith.run.folder import Run
+
+
+def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Shape and cost of a run's model or of a preset, the latter with changes such as `model.num_layers=6`.
+
+    Returns:
+        the shape (vocab_size, context_length, embed_dim, num_layers, num_heads, num_kv_heads and the kinds), the cost
+        (num_parameters, ..., see `gptsmith.model.cost.Cost`) and, of a run, its figures so far.
+
+    Raises:
+        UserError: neither or both are given, or they cannot be read.
+    """
+    if (run is None) == (preset is None):
+        raise UserError("name a run, or a preset by --preset, and not both")
+    figures: dict[str, Any]
+    if preset is not None:
+        table = with_assignments({"model": preset_settings(preset)}, settings)
+        if odd := sorted(table.keys() - {"model"}):
+            raise UserError(f"info reads settings of the model only, not {odd[0]}")
+        config = GPTConfig.parse(table["model"], f"preset {preset}")
+        figures = {"preset": preset}
+    else:
+        if settings:
+            raise UserError("--set changes a preset; a run is as it was made")
+        opened = Run.open(str(run))
+        checkpoint = opened.best(note)
+        config = GPTConfig.parse(checkpoint.read("model.json"), str(checkpoint.folder))
+        figures = {"run": str(run), "step": checkpoint.step, **(opened.result() or {})}
+    shape = {
+        "vocab_size": config.vocab_size,
+        "context_length": config.context_length,
+        "embed_dim": config.embed_dim,
+        "num_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "num_kv_heads": config.num_kv_heads,
+        "head_dim": config.resolved_head_dim,
+        "attention": config.attention.kind,
+        "position": config.position.kind,
+        "feedforward": config.feedforward.kind,
+        "norm": config.norm.kind,
+        "norm_placement": config.norm_placement,
+        "tie_embeddings": config.tie_embeddings,
+    }
+    return {**figures, **shape, **vars(cost(config))}

@@ -1,0 +1,77 @@
+"""A trained model to work with in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.generate.engine import generate
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.model.gpt import GPT
+from gptsmith.run.folder import Run, load_model
+from gptsmith.run.store import Checkpoint
+from gptsmith.text.tokenizer import Tokenizer
+
+
+class Loaded:
+    """A run's model and tokenizer.
+
+    Attributes:
+        run: the run folder.
+        checkpoint: where the weights come from.
+        model: the GPT, ready to generate.
+        tokenizer: text to ids and back.
+        config: the model's shape.
+    """
+
+    def __init__(self, run: Run, checkpoint: Checkpoint, model: GPT, tokenizer: Tokenizer) -> None:
+        self.run, self.checkpoint, self.model, self.tokenizer = run, checkpoint, model, tokenizer
+
+    @property
+    def config(self) -> GPTConfig:
+        return self.model.config
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 200,
+        seed: int = 0,
+        stop: tuple[str, ...] = (),
+        slide: bool = False,
+        **sampling: Any,
+    ) -> str:
+        """The text that the model writes after `prompt`. `sampling` is temperature, top_k and top_p.
+
+        Raises:
+            UserError: the prompt is longer than the context, or a setting is not allowed.
+        """
+        settings = SamplingSettings.parse(sampling, "generate")
+        generation = generate(
+            self.model,
+            self.tokenizer,
+            prompt,
+            max_tokens=max_tokens,
+            sampling=settings,
+            seed=seed,
+            stop=stop,
+            slide=slide,
+        )
+        return "".join(generation)
+
+
+def load(run: str | Path, *, device: str = "auto", dtype: str = "float32") -> Loaded:
+    """The best checkpoint of a run, on a device: `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: the folder is no run, or holds no checkpoint that can be read.
+    """
+    opened = Run.open(run)
+    checkpoint = opened.best(note)
+    place = choose_device(device)
+    model = load_model(checkpoint, place)
+    model.compute_dtype = choose_dtype(dtype, place)
+    return Loaded(opened, checkpoint, model, opened.tokenizer())

@@ -1,0 +1,39 @@
+"""The runs in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.errors import GptsmithError
+from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.run.store import list_checkpoints
+
+
+def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
+    """A row for each run in `folder`, by name: run, status, step, num_parameters, validation_loss, bits_per_byte.
+
+    A run whose files cannot be read has the reason as its status.
+    """
+    rows = []
+    for path in sorted(Path(folder).glob(f"*/{SETTINGS}")):
+        run = Run(path.parent)
+        row: dict[str, Any] = {"run": str(path.parent)}
+        try:
+            run.settings()
+            result = run.result()
+            newest = next(iter(list_checkpoints(run.checkpoints)), None)
+            if result is not None:
+                row |= {"status": result["status"], **{key: result.get(key) for key in FIGURES}}
+            elif newest is not None:
+                state = newest.read("train_state.json")
+                row |= {"status": "not finished", "step": newest.step, "validation_loss": state["validation_loss"]}
+            else:
+                row |= {"status": "no checkpoint yet"}
+        except (GptsmithError, OSError, ValueError, KeyError) as error:
+            row["status"] = str(error)
+        rows.append(row)
+    return rows
+
+
+FIGURES = ("step", "num_parameters", "validation_loss", "bits_per_byte")

@@ -1,0 +1,46 @@
+"""Everything that can be set about a run: the groups of run.toml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from gptsmith.base.settings import Settings
+from gptsmith.data.settings import DataSettings
+from gptsmith.model.config import GPTConfig
+from gptsmith.text.tokenizers import AnyTokenizer
+from gptsmith.train.settings import CheckpointSettings, TrainSettings
+
+
+class Asked(Settings):
+    """What a person asked for, before anything was chosen."""
+
+    sources: list[str]
+    """Files, folders and patterns to train on."""
+    validation: list[str] = []
+    """Files to validate on, instead of a share of the sources."""
+    preset: str = "smith"
+    """The preset that the model's shape starts from."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens to train on."""
+    params: int | None = Field(default=None, gt=0)
+    """Parameters that the model's blocks should have."""
+
+
+class RunSettings(Settings):
+    """The content of run.toml."""
+
+    asked: Asked
+    data: DataSettings = DataSettings()
+    tokenizer: AnyTokenizer = Field(default="bpe")
+    model: GPTConfig
+    train: TrainSettings
+    checkpoint: CheckpointSettings = CheckpointSettings()
+
+
+def run_schema() -> dict[str, Any]:
+    """The JSON Schema of run.toml, for editors."""
+    schema = RunSettings.model_json_schema()
+    schema["properties"]["format_version"] = {"type": "integer"}
+    return schema

@@ -1,0 +1,258 @@
+"""Documents on disk: duplicates, provenance, problems of files, going on after a crash, finding again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.files import sha256_of
+from gptsmith.data import corpus as corpus_module
+from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.settings import DataSettings
+from gptsmith.data.sources import Excerpt, ReadSettings, SourceFile
+from gptsmith.data.sources.txt import TxtReader
+
+SETTINGS = DataSettings()
+
+
+def texts(corpus: Corpus) -> list[str]:
+    return [corpus.text(document) for document in range(len(corpus))]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that the reader of plain text is asked to read."""
+    asked: list[Path] = []
+    read = TxtReader.read
+
+    def recorded(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+        asked.append(file.path)
+        return read(self, file, settings)
+
+    monkeypatch.setattr(TxtReader, "read", recorded)
+    return asked
+
+
+def test_exact_duplicates_are_dropped_and_counted(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write({"a.txt": "one", "b.txt": "two", "c/d.txt": "one", "e.md": "one", "empty.txt": ""})
+    corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+    assert sorted(texts(corpus)) == ["one", "two"]
+    assert corpus.num_bytes == 6
+    summary = corpus.summary
+    assert summary["num_duplicates"] == 2
+    assert summary["num_documents"] == 2
+    assert summary["num_files"] == 5
+    assert len(summary["files"][str(root / "a.txt")]) == 64
+
+
+def test_a_duplicate_in_the_middle_of_a_file_leaves_nothing_behind(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write({"a.jsonl": '{"text": "x"}\n{"text": "x"}\n{"text": "yy"}\n{"text": "x"}\n'})
+    corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+    assert texts(corpus) == ["x", "yy"]
+    assert corpus.summary["num_duplicates"] == 2
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_reading(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TxtReader, "read", lambda *_: iter([Excerpt("a\ud800b", 0, 3)]))
+    assert texts(read_corpus([write({"a.txt": "a"})], SETTINGS, tmp_path / "cache")) == ["a?b"]
+
+
+def test_provenance_gives_the_text_back(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write({f"{n}.txt": ("\ufeff" if n % 2 else "") + f"Zürich {n}\r\n東京" for n in range(9)})
+    corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+    for document in range(len(corpus)):
+        path, start, stop = corpus.source(document)
+        assert path.read_bytes()[start:stop].decode() == corpus.text(document)
+        assert len(corpus.text(document)) == len("Zürich 0\r\n東京")
+
+
+def test_it_is_found_again_by_content_wherever_the_files_are(
+    write: Callable[..., Path], tmp_path: Path, reads: list[Path]
+) -> None:
+    root = write({"a.txt": "one", "b.txt": "two"})
+    first = read_corpus([root], SETTINGS, tmp_path / "cache")
+    assert len(reads) == 2
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (root / "a.txt").rename(moved / "z.txt")
+    (root / "b.txt").rename(moved / "a.txt")
+    again = read_corpus([moved], SETTINGS, tmp_path / "cache")
+    assert len(reads) == 2
+    assert again.key == first.key
+    assert {again.text(n): again.source(n)[0].name for n in range(2)} == {"one": "z.txt", "two": "a.txt"}
+    (moved / "a.txt").write_text("three", encoding="utf-8")
+    assert read_corpus([moved], SETTINGS, tmp_path / "cache").key != first.key
+    assert read_corpus([moved], ReadSettings(encoding="latin-1"), tmp_path / "cache").key != first.key
+
+
+def test_the_split_settings_do_not_read_again(write: Callable[..., Path], tmp_path: Path, reads: list[Path]) -> None:
+    root = write({"a.txt": "one"})
+    read_corpus([root], SETTINGS, tmp_path / "cache")
+    read_corpus([root], DataSettings(validation_share=0), tmp_path / "cache")
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("commit_bytes", [0, 60, 10**9])
+def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path], commit_bytes: int
+) -> None:
+    files = {f"{n}.txt": f"document {n % 7}\n" * (n % 7 + 1) for n in range(12)}
+    root = write({**files, "bad.txt": b"\xff\xfe\xfa", "late.txt": b"x" * 50 + b"\xe9"})
+    whole = read_corpus([root], SETTINGS, tmp_path / "whole")
+    monkeypatch.setattr(corpus_module, "COMMIT_BYTES", commit_bytes)
+    add = corpus_module._Build._add_documents
+    attempts = 0
+    while True:
+        before = len(reads)
+
+        def add_two_files(self, number, candidate, added, before=before):  # type: ignore[no-untyped-def]
+            if len(reads) - before == 2 and commit_bytes < 10**9:
+                # Torn: text is there that no journal entry vouches for.
+                self.text.write(b"half a document")
+                raise RuntimeError("killed")
+            return add(self, number, candidate, added)
+
+        monkeypatch.setattr(corpus_module._Build, "_add_documents", add_two_files)
+        try:
+            resumed = read_corpus([root], SETTINGS, tmp_path / "resumed")
+            break
+        except RuntimeError:
+            attempts += 1
+            assert attempts < 20
+            if commit_bytes == 60:  # an entry every few files: let the next attempt come further
+                monkeypatch.setattr(corpus_module, "COMMIT_BYTES", 0)
+    assert (attempts > 0) == (commit_bytes < 10**9)
+    assert files_of(resumed.folder) == files_of(whole.folder)
+    assert len(reads) - 14 <= 14 + 2 * attempts
+    assert not list((tmp_path / "resumed" / "corpora").glob(".partial-*"))
+
+
+def test_a_torn_journal_line_is_cut_away(tmp_path: Path) -> None:
+    journal = corpus_module.Journal(tmp_path / "journal")
+    journal.append({"a": 1})
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(b'{"a": ')
+    assert journal.entries() == [{"a": 1}]
+    journal.append({"a": 2})
+    assert journal.entries() == [{"a": 1}, {"a": 2}]
+
+
+def test_a_file_with_a_problem_is_passed_over_in_a_folder_and_refused_by_name(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write(
+        {
+            "good.txt": "good",
+            "binary.txt": b"a\0b",
+            "latin.txt": b"caf\xe9",
+            "picture.png": b"\x89PNG",
+        }
+    )
+    cache = tmp_path / "cache"
+    corpus = read_corpus([root], SETTINGS, cache)
+    assert texts(corpus) == ["good"]
+    skipped = corpus.summary["skipped"]
+    assert skipped[str(root / "binary.txt")].startswith("a binary file")
+    assert skipped[str(root / "latin.txt")].startswith("byte 3 is not UTF-8")
+    assert skipped[str(root / "picture.png")] == "unknown extension .png"
+    assert str(root / "latin.txt") not in corpus.summary["files"]
+    # Also where the same files were read before as a folder's.
+    with pytest.raises(UserError, match=r"latin\.txt: byte 3 is not UTF-8"):
+        read_corpus([root, root / "latin.txt"], SETTINGS, cache)
+    with pytest.raises(UserError, match=r"latin\.txt: byte 3 is not UTF-8"):
+        read_corpus([root, root / "latin.txt"], SETTINGS, tmp_path / "other")
+    assert not list((tmp_path / "other" / "corpora").glob(".partial-*"))
+
+
+def test_a_file_that_may_not_be_read(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({"good.txt": "good", "closed.txt": "closed"})
+
+    def refused(path: Path) -> str:
+        if path.name == "closed.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256_of(path)
+
+    monkeypatch.setattr(corpus_module, "sha256_of", refused)
+    skipped = read_corpus([root], SETTINGS, tmp_path / "cache").summary["skipped"]
+    assert skipped == {str(root / "closed.txt"): "cannot be read: Permission denied"}
+    with pytest.raises(UserError, match=r"closed\.txt cannot be read"):
+        read_corpus([root / "closed.txt"], SETTINGS, tmp_path / "cache")
+
+
+def test_a_library_that_comes_later_has_its_files_read(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({"good.md": "good", "rare.txt": "rare"})
+
+    def missing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+        raise MissingExtraError(f"{file.path}: reading it", "readers")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TxtReader, "read", missing)
+        for _ in range(2):
+            corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+            assert texts(corpus) == ["good"]
+            assert "gptsmith[readers]" in corpus.summary["skipped"][str(root / "rare.txt")]
+    assert sorted(texts(read_corpus([root], SETTINGS, tmp_path / "cache"))) == ["good", "rare"]
+
+
+def test_no_text_at_all_is_an_error(write: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no text in 2 files \(.*b\.txt: a binary file"):
+        read_corpus([write({"a.txt": "", "b.txt": b"\0"})], SETTINGS, tmp_path / "cache")
+
+
+def test_a_damaged_corpus_is_built_again(write: Callable[..., Path], tmp_path: Path, reads: list[Path]) -> None:
+    root = write({"a.txt": "one", "b.txt": "two"})
+    corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+    before = files_of(corpus.folder)
+    for name in before:
+        shutil.copytree(corpus.folder, tmp_path / "kept", dirs_exist_ok=True)
+        (corpus.folder / name).write_bytes(b"")
+        assert files_of(read_corpus([root], SETTINGS, tmp_path / "cache").folder) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has no modes")
+def test_the_cache_is_private(write: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = read_corpus([write({"a.txt": "one"})], SETTINGS, tmp_path / "cache")
+    for folder in (tmp_path / "cache", tmp_path / "cache" / "corpora", corpus.folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corpus_module._Build, "_add_documents", full)
+    with pytest.raises(UserError, match="no room on the disk"):
+        read_corpus([write({"a.txt": "one"})], SETTINGS, tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache" / "corpora").iterdir() if path.is_dir()]
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({"a.txt": "one"})
+
+    def growing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+        file.path.write_text("one and more", encoding="utf-8")
+        yield Excerpt("one", 0, 3)
+
+    monkeypatch.setattr(TxtReader, "read", growing)
+    with pytest.raises(UserError, match="changed while it was read"):
+        read_corpus([root / "a.txt"], SETTINGS, tmp_path / "cache")

@@ -1,0 +1,94 @@
+"""From files to streams in one call."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.batches import Windows
+from gptsmith.data.cache import default_cache
+from gptsmith.data.prepare import PreparedData, prepare
+from gptsmith.data.settings import DataSettings
+
+FILES = {f"{n}.txt": f"{n}: " + "word " * (20 + n % 7) for n in range(60)}
+
+
+@pytest.fixture
+def prepared(write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> Callable[..., PreparedData]:
+    def prepare_files(**changes: Any) -> PreparedData:
+        settings = {"settings": DataSettings(), "seed": 1, "cache": tmp_path / "cache", "tokenizer": tokenizer}
+        return prepare([write(FILES)], **{**settings, **changes})
+
+    return prepare_files
+
+
+def test_files_become_batches(prepared: Callable[..., PreparedData], tokenizer: Any) -> None:
+    data = prepared()
+    assert data.validation is not None
+    assert tokenizer.decode(data.train.slice(0, len(data.train))).count(": ") == data.summary["train"]["num_documents"]
+    input_ids, targets = Windows(data.train, 16, seed=1).batch(0, 4)
+    assert input_ids.shape == targets.shape == (4, 16)
+    assert json.loads(json.dumps(data.summary)) == data.summary
+    assert data.summary["split_by"] == "document"
+    assert data.summary["train"]["num_bytes"] + data.summary["validation"]["num_bytes"] == data.corpus.num_bytes
+
+
+def test_the_fingerprint_is_that_of_text_split_and_tokenizer(
+    prepared: Callable[..., PreparedData], tokenizer: Any
+) -> None:
+    first = prepared().fingerprint
+    assert prepared().fingerprint == first
+    assert prepared(seed=2).fingerprint != first
+    assert prepared(settings=DataSettings(validation_share=0.2)).fingerprint != first
+    without = prepared(settings=DataSettings(validation_share=0))
+    assert without.validation is None
+    assert "validation" not in without.summary
+    assert without.fingerprint == prepared(settings=DataSettings(validation_share=0), seed=2).fingerprint
+    tokenizer.fingerprint = "another"
+    assert prepared().fingerprint != first
+
+
+def test_validation_files(prepared: Callable[..., PreparedData], write: Callable[..., Path], tokenizer: Any) -> None:
+    held_out = write({"a.txt": FILES["7.txt"], "b.txt": "something new " * 20}, "held_out")
+    data = prepared(validation=[held_out])
+    assert data.validation is not None
+    assert data.summary["validation_sources"]["num_dropped_because_they_train"] == 1
+    assert tokenizer.decode(data.validation.slice(0, len(data.validation))) == "something new " * 20
+    assert data.validation_corpus is not None
+    assert data.validation_corpus.key != data.corpus.key
+    assert data.fingerprint != prepared().fingerprint
+
+
+def test_too_little_room_is_said_before_anything_is_written(
+    prepared: Callable[..., PreparedData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 100}))
+    with pytest.raises(UserError, match=r"the text of 60 files needs .* 100 bytes free"):
+        prepared()
+    assert not [path for path in (tmp_path / "cache" / "corpora").iterdir() if path.is_dir()]
+
+
+def test_the_cache_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.delenv("GPTSMITH_CACHE")
+    assert "gptsmith" in str(default_cache())
+
+
+def test_memory_does_not_grow_with_the_corpus(write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> None:
+    line = "a line of text that is neither short nor long\n"
+    root = write({f"{n}.txt": f"{n}\n" + line * 700_000 for n in range(3)})
+    tracemalloc.start()
+    try:
+        data = prepare([root], settings=DataSettings(), tokenizer=tokenizer, seed=1, cache=tmp_path / "cache")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert data.corpus.num_bytes > 95_000_000
+    assert peak_bytes < 64_000_000
