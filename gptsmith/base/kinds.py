@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from gptsmith.base.errors import UserError, did_you_mean
@@ -70,6 +70,10 @@ class Kinds(Generic[S]):
         if not isinstance(name, str):
             raise UserError(f"name a {self.noun} kind: {', '.join(self.names())}")
         return self.settings(name).model_validate({**value, "kind": name})
+
+    def field(self, name: str, **settings: Any) -> Any:
+        """A pydantic field whose default is this kind with these settings."""
+        return Field(default_factory=lambda: self.validate({"kind": name, **settings}))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import published_folder
@@ -16,10 +16,8 @@ from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.split import Part, Split, split_corpus
 from gptsmith.data.tokens import TokenStream, write_tokens
-
-if TYPE_CHECKING:
-    from gptsmith.text.tokenizer import Tokenizer
-    from gptsmith.text.tokenizers import TokenizerSettings
+from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.tokenizers import TokenizerSettings
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def prepare(
     validation_corpus = read_corpus(validation, settings, cache, meter) if validation else None
     split = split_corpus(corpus, settings, seed, validation_corpus)
     split_key = _split_key(split, settings, seed, validation_corpus)
-    if hasattr(tokenizer, "train"):
+    if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, split.train, cache, split_key)
     key = key_of(tokens.FORMAT_VERSION, tokens.SHARD_TOKENS, split_key, tokenizer.fingerprint)
     train, validating = write_tokens(private_folder(cache / "tokens") / key, split, tokenizer, meter)
@@ -90,8 +88,6 @@ def _split_key(split: Split, settings: DataSettings, seed: int, validation: Corp
 
 def _trained(settings: TokenizerSettings, part: Part, cache: Path, split_key: str) -> Tokenizer:
     """The tokenizer that the settings make of the training part, from the cache where it is there and sound."""
-    from gptsmith.text.tokenizer import Tokenizer
-
     target = private_folder(cache / "tokenizers") / key_of(split_key, settings.plain())
     if target.exists():
         try:

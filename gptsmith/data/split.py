@@ -13,6 +13,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.settings import DataSettings
+from gptsmith.text.cuts import safe_cut
 
 MIN_TRAINING_BYTES = 1_000
 MIN_VALIDATION_BYTES = 100
@@ -20,6 +21,9 @@ MIN_DOCUMENTS = 20
 """With fewer documents, which of them validate would be a matter of luck."""
 
 PIECE_BYTES = 4_000_000
+LARGEST_PIECE = 8
+"""In pieces: text without any safe cut, such as endless digits, is cut there all the same to bound the memory."""
+
 WAYS_OUT = "--set data.validation_share=0 trains without validation, --validation PATH names validation files"
 
 
@@ -72,15 +76,13 @@ class Part:
 
 
 def _piece(file: BinaryIO, at: int, stop: int) -> str:
-    """The text from byte `at` to a safe cut, or to `stop` where that is near or nothing can be cut."""
-    from gptsmith.text.cuts import safe_cut
-
+    """The text from byte `at` to `stop` where that is near, else to a safe cut."""
     size = PIECE_BYTES
     while at + size < stop:
         file.seek(at)
         text = file.read(size).decode("utf-8", "ignore")  # drops the character that the last byte is inside
         cut = safe_cut(text, len(text))
-        if cut:
+        if cut or size >= LARGEST_PIECE * PIECE_BYTES:
             return text[:cut]
         size *= 2
     file.seek(at)

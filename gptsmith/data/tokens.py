@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_
 from gptsmith.data.cache import MANIFEST, Journal, built_once
 from gptsmith.data.corpus import MeterFactory
 from gptsmith.data.split import Part, Piece, Split
-
-if TYPE_CHECKING:
-    from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 SHARD_TOKENS = 1 << 24

@@ -63,7 +63,7 @@ def score_language(
     for input_ids, targets in windows:
         hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
         wanted = torch.from_numpy(targets).to(model.device)
-        nats += float(linear_cross_entropy(hidden, model.head.weight, wanted))
+        nats += float(linear_cross_entropy(hidden, model.head_weight, wanted))
         asked = targets[targets != IGNORED]
         num_tokens += len(asked)
         num_bytes += int(num_bytes_per_token[asked].sum())

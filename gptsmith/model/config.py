@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
+from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.attention import AnyAttention
 from gptsmith.model.feedforward import AnyFeedForward
 from gptsmith.model.linear import AnyLinear
@@ -30,11 +31,11 @@ class GPTConfig(Settings):
     """Query heads."""
     head_dim: int | None = Field(default=None, gt=0)
     """Width of a head; embed_dim / num_heads where it is not given."""
-    attention: AnyAttention = Field(default={"kind": "full", "qk_norm": True})
-    position: AnyPosition = Field(default="rotary")
-    feedforward: AnyFeedForward = Field(default="gated")
-    norm: AnyNorm = Field(default="rmsnorm")
-    linear: AnyLinear = Field(default="plain")
+    attention: AnyAttention = attention.KINDS.field("full", qk_norm=True)
+    position: AnyPosition = position.KINDS.field("rotary")
+    feedforward: AnyFeedForward = feedforward.KINDS.field("gated")
+    norm: AnyNorm = norm.KINDS.field("rmsnorm")
+    linear: AnyLinear = linear.KINDS.field("plain")
     norm_placement: Literal["before", "after"] = "before"
     """Whether each half is normalised before it (GPT-2 and later) or after its sum with the stream (GPT-1)."""
     tie_embeddings: bool = False

@@ -44,8 +44,8 @@ def cost(config: GPTConfig) -> Cost:
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
     # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
-    hidden_dim = model.blocks[0].feedforward.output.in_features
-    kept = config.num_layers * (8 * config.embed_dim + 3 * attended_dim // config.num_layers + 3 * hidden_dim)
+    hidden_dim = sizes["blocks.0.feedforward.output.weight"] // config.embed_dim
+    kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
     return Cost(
         num_parameters=sum(sizes.values()),
         num_matrix_parameters=matrices,

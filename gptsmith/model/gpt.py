@@ -61,6 +61,13 @@ class GPT(nn.Module):
     def device(self) -> torch.device:
         return self.embedding.weight.device
 
+    @property
+    def head_weight(self) -> Tensor:
+        """The head's rows (V, C), one a word."""
+        weight = self.head.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits (B, T, V) for the token after each of `input_ids` (B, T).
 

@@ -60,7 +60,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """
     rows = hidden.reshape(-1, hidden.shape[-1])
     if torch.is_grad_enabled():
-        return _LinearCrossEntropy.apply(rows, weight, targets.reshape(-1))
+        total: Tensor = _LinearCrossEntropy.apply(rows, weight, targets.reshape(-1))  # type: ignore[no-untyped-call]
+        return total
     return plain_cross_entropy(rows, weight, targets.reshape(-1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
+from gptsmith.train import objectives, optimizers
 from gptsmith.train.objectives import AnyObjective
 from gptsmith.train.optimizers import AnyOptimizer
 from gptsmith.train.schedule import ScheduleSettings
@@ -26,8 +27,8 @@ class TrainSettings(Settings):
     """Windows a step, each as long as the model's context."""
     micro_batch_size: int | None = Field(default=None, gt=0)
     """Windows a forward pass; all of a step's where it is not given. Changes memory, not the result."""
-    objective: AnyObjective = Field(default="next_token")
-    optimizer: AnyOptimizer = Field(default="muon")
+    objective: AnyObjective = objectives.KINDS.field("next_token")
+    optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
     until_loss: float | None = Field(default=None, gt=0)
     """Stop once the whole validation set's loss, in nats a token, is at or below this."""

@@ -24,7 +24,7 @@ def accumulate(model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch
     for batch in batches:
         terms = objective.loss(model, batch)
         share = torch.stack([term.sum * (term.weight / max(totals[name], 1)) for name, term in terms.items()]).sum()
-        share.backward()
+        torch.autograd.backward(share)
         loss += share.item()
     return loss
 

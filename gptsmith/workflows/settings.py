@@ -9,6 +9,7 @@ from pydantic import Field
 from gptsmith.base.settings import Settings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 
@@ -18,7 +19,7 @@ class Asked(Settings):
 
     sources: list[str]
     """Files, folders and patterns to train on."""
-    validation: list[str] = []
+    validation: list[str] = Field(default_factory=list)
     """Files to validate on, instead of a share of the sources."""
     preset: str = "smith"
     """The preset that the model's shape starts from."""
@@ -33,7 +34,7 @@ class RunSettings(Settings):
 
     asked: Asked
     data: DataSettings = DataSettings()
-    tokenizer: AnyTokenizer = Field(default="bpe")
+    tokenizer: AnyTokenizer = tokenizers.KINDS.field("bpe")
     model: GPTConfig
     train: TrainSettings
     checkpoint: CheckpointSettings = CheckpointSettings()

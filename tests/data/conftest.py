@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
-import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -33,15 +30,6 @@ class ByteTokenizer:
 
     def decode(self, ids: np.ndarray) -> str:
         return bytes(ids[ids < 256].astype(np.uint8)).decode()
-
-
-@pytest.fixture(autouse=True)
-def cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any space is a safe cut for a tokenizer of bytes."""
-    if importlib.util.find_spec("gptsmith.text.cuts") is None:
-        module = types.ModuleType("gptsmith.text.cuts")
-        module.safe_cut = lambda text, at: text.rfind(" ", 0, at) + 1 or None  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "gptsmith.text.cuts", module)
 
 
 @pytest.fixture

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.data import split as split_module
 from gptsmith.data.batches import Windows
 from gptsmith.data.cache import default_cache
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
+from gptsmith.text.tokenizers import KINDS
+from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
 
 FILES = {f"{n}.txt": f"{n}: " + "word " * (20 + n % 7) for n in range(60)}
 
@@ -63,6 +67,72 @@ def test_validation_files(prepared: Callable[..., PreparedData], write: Callable
     assert data.validation_corpus is not None
     assert data.validation_corpus.key != data.corpus.key
     assert data.fingerprint != prepared().fingerprint
+
+
+@dataclass
+class Spy:
+    """How often a kind of tokenizer was asked to train, and the characters that it saw."""
+
+    num_trained: int = 0
+    seen: str = ""
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    spy = Spy()
+    train = CharactersTokenizerSettings.train
+
+    def recorded(self: Any, texts: Callable[[], Iterable[str]], num_bytes: int) -> Any:
+        spy.num_trained += 1
+        spy.seen = "".join(texts())
+        assert len(spy.seen.encode()) == num_bytes
+        return train(self, texts, num_bytes)
+
+    monkeypatch.setattr(CharactersTokenizerSettings, "train", recorded)
+    return spy
+
+
+def test_the_tokenizer_sees_the_training_part_only_and_is_trained_once(
+    prepared: Callable[..., PreparedData], spy: Spy, tmp_path: Path
+) -> None:
+    settings = KINDS.validate("characters")
+    data = prepared(tokenizer=settings)
+    assert data.validation is not None
+    assert len(spy.seen) == data.train.num_bytes
+    assert data.tokenizer.decode(data.train.slice(0, len(data.train)).tolist()) == spy.seen
+    held_out = data.tokenizer.decode(data.validation.slice(0, len(data.validation)).tolist())
+    assert not set(held_out.split(" ")) & {word for word in spy.seen.split(" ") if ":" in word}
+    assert prepared(tokenizer=settings).fingerprint == data.fingerprint
+    assert spy.num_trained == 1
+    for path in (tmp_path / "cache" / "tokenizers").glob("*/tokenizer.json"):
+        path.write_text("{", encoding="utf-8")
+    assert prepared(tokenizer=settings).fingerprint == data.fingerprint
+    assert spy.num_trained == 2
+    prepared(tokenizer=settings, seed=2)
+    assert spy.num_trained == 3
+
+
+def test_a_tokenizer_from_files_is_not_kept(prepared: Callable[..., PreparedData], tmp_path: Path) -> None:
+    prepared(tokenizer=KINDS.validate("characters")).tokenizer.save(tmp_path)
+    kept = set((tmp_path / "cache" / "tokenizers").iterdir())
+    prepared(tokenizer=KINDS.validate({"kind": "huggingface", "path": str(tmp_path)}))
+    assert set((tmp_path / "cache" / "tokenizers").iterdir()) == kept
+
+
+def test_pieces_are_encoded_as_their_document_is(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "PIECE_BYTES", 500)
+    text = "Don't stop here, O king!\n\n  Zürich has 12345 people;\tsome   sleep.\n" * 60
+    data = prepare(
+        [write({"a.txt": text})],
+        settings=DataSettings(validation_share=0),
+        tokenizer=KINDS.validate({"kind": "bpe", "vocab_size": 280}),
+        seed=1,
+        cache=tmp_path / "cache",
+    )
+    whole = [*data.tokenizer.encode(text), data.tokenizer.separator_id]
+    assert data.train.slice(0, len(data.train)).tolist() == whole
 
 
 def test_too_little_room_is_said_before_anything_is_written(

@@ -126,6 +126,7 @@ def test_pieces_are_small_and_can_be_gone_on_from(write: Callable[..., Path], mo
     assert sum(piece.last for piece in pieces) == 3
     assert all(piece.num_bytes == len(piece.text.encode()) for piece in pieces)
     assert all(piece.num_bytes <= 100 for piece in pieces if set(piece.text) != {"x"})
+    assert [piece.num_bytes for piece in pieces if set(piece.text) == {"x"}] == [800, 200]
     for number, piece in enumerate(pieces):
         on = (piece.number + 1, None) if piece.last else (piece.number, piece.stop)
         assert list(part.pieces(*on)) == pieces[number + 1 :]

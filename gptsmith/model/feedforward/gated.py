@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.feedforward import FeedForwardSettings
 
-ACTIVATIONS = {"swiglu": functional.silu, "geglu": functional.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu, "geglu": functional.gelu}
 
 
 class GatedSettings(FeedForwardSettings):

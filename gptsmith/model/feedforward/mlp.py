@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -17,7 +18,7 @@ def squared_relu(x: Tensor) -> Tensor:
     return functional.relu(x).square()
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_tanh": partial(functional.gelu, approximate="tanh"),
     "relu": functional.relu,
@@ -46,5 +47,4 @@ class MLP(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.activation(self.input(x))
-        return self.output(hidden)
+        return self.output(self.activation(self.input(x)))

@@ -18,5 +18,5 @@ class NextTokenSettings(ObjectiveSettings):
         return {"next_token": int((batch.targets != IGNORED).sum())}
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        nats = linear_cross_entropy(model.hidden(batch.input_ids), model.head.weight, batch.targets)
+        nats = linear_cross_entropy(model.hidden(batch.input_ids), model.head_weight, batch.targets)
         return {"next_token": Term(nats, self.counts(batch)["next_token"])}
