@@ -14,6 +14,8 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
+from gptsmith.text.bulk import Encoder, encode_bulk, fast_encoder
+from gptsmith.text.surrogates import refuse_surrogates
 
 SEPARATOR = "<|endoftext|>"
 CONTROL_TOKENS = (SEPARATOR, "<|im_start|>", "<|im_end|>")
@@ -91,6 +93,11 @@ class Tokenizer:
         """(V), int64: how many bytes of UTF-8 each token stands for; 0 for control tokens."""
         return np.array([len(token) for token in self.token_bytes], np.int64)
 
+    @cached_property
+    def fast_encoder(self) -> Encoder:
+        """What `encode_bulk` encodes with. Proving that it is right takes a second for a large vocabulary."""
+        return fast_encoder(self)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """The ids of a text. With `allow_special`, text that spells a control token becomes that token.
 
@@ -128,8 +135,6 @@ class Tokenizer:
         Raises:
             UserError: a text holds half of a surrogate pair.
         """
-        from gptsmith.text.bulk import encode_bulk
-
         return encode_bulk(self, texts)
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
@@ -167,21 +172,6 @@ class Tokenizer:
         from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 
         return HuggingFaceTokenizerSettings(path=str(path)).train(list, 0)
-
-
-def refuse_surrogates(text: str) -> None:
-    """Passes text whose every character is one.
-
-    Raises:
-        UserError: there is half of a surrogate pair.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        raise UserError(
-            f"character {error.start} of the text is U+{code:04X}, half of a surrogate pair and no character: remove it"
-        ) from None
 
 
 def _component_types(component: dict | None) -> set[str]:

@@ -8,7 +8,8 @@ from typing import Literal
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, refuse_surrogates
+from gptsmith.text.surrogates import refuse_surrogates
+from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
 

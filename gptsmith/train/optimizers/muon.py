@@ -27,7 +27,7 @@ class MuonSettings(OptimizerSettings):
     """Decay of the running gradient."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Share of a matrix, times the rate, that is taken off at each step."""
-    embedding_learning_rate: float = Field(default=0.05, gt=0)
+    embedding_learning_rate: float = Field(default=0.15, gt=0)
     """AdamW's full rate for embeddings."""
     head_learning_rate: float = Field(default=0.005, gt=0)
     """AdamW's full rate for a head of its own."""

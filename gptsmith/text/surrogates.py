@@ -1,0 +1,20 @@
+"""Half characters are refused."""
+
+from __future__ import annotations
+
+from gptsmith.base.errors import UserError
+
+
+def refuse_surrogates(text: str) -> None:
+    """Passes text whose every character is one.
+
+    Raises:
+        UserError: there is half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise UserError(
+            f"character {error.start} of the text is U+{code:04X}, half of a surrogate pair and no character: remove it"
+        ) from None
