@@ -1,9 +1,9 @@
-"""Trains a GPT in a few minutes on what every Python installation carries: its own documentation and library.
+"""Trains a GPT in a few minutes on what every Python installation carries: its own documentation.
 
     python examples/demo.py
 
-Needs no download. The text is Python's language reference (`pydoc_data.topics`) and the docstrings and code of its
-standard library; the run is kept in runs/demo.
+Needs no download. The text is Python's language reference (`pydoc_data.topics`) and the docstrings of its standard
+library; the run is kept in runs/demo.
 """
 
 from __future__ import annotations
@@ -20,37 +20,35 @@ from gptsmith.base.console import note, results, show_figures
 
 TEXT = Path("runs/demo-text")
 RUN = Path("runs/demo")
-SOURCE_BYTES = 1_500_000
-TOKENS = 900_000
-PROMPTS = ("The function returns", "def ", "An exception is raised")
+TOKENS = 1_000_000
+PROMPTS = ("Return a new string", "The default value is", "If an exception is raised")
+PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def collect_text() -> None:
-    """Writes one file a topic of the reference, one a module's docstrings, and some modules' code, to a folder."""
+    """Writes a file for each topic of the language reference, and one for each module's docstrings, to a folder."""
     shutil.rmtree(TEXT, ignore_errors=True)
     TEXT.mkdir(parents=True)
     for name, text in topics.topics.items():
         (TEXT / f"topic-{name}.txt").write_text(text, encoding="utf-8")
-    num_source_bytes = 0
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(library.rglob("*.py")):
+        module = path.relative_to(library).with_suffix("")
+        if PASSED_OVER & set(module.parts):
+            continue
         try:
-            source = path.read_text(encoding="utf-8")
-            tree = ast.parse(source)
+            tree = ast.parse(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, SyntaxError):
             continue
-        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        docstrings = [
-            text for node in ast.walk(tree) if isinstance(node, documented) and (text := ast.get_docstring(node))
-        ]
+        nodes = (node for node in ast.walk(tree) if isinstance(node, DOCUMENTED))
+        docstrings = [text for node in nodes if (text := ast.get_docstring(node))]
         if docstrings:
-            (TEXT / f"docstrings-{path.stem}.txt").write_text("\n\n".join(docstrings), encoding="utf-8")
-        if num_source_bytes < SOURCE_BYTES:
-            num_source_bytes += len(source.encode())
-            (TEXT / f"code-{path.name}").write_text(source, encoding="utf-8")
+            (TEXT / f"docstrings-{'.'.join(module.parts)}.txt").write_text("\n\n".join(docstrings), encoding="utf-8")
 
 
 def main() -> None:
-    note("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation and code\n")
+    note("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation\n")
     collect_text()
     shutil.rmtree(RUN, ignore_errors=True)
     figures = gptsmith.pretrain(
