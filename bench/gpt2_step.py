@@ -4,7 +4,8 @@
 
 Both train from random weights on 2 x 512 random tokens with AdamW: forward, backward and update. The contenders take
 turns, so that a machine that drifts drifts for all of them, and the ratio of each round is what counts. Transformers
-runs in float32 and under bfloat16 autocast; ours in the dtype that it chooses for this machine.
+runs in float32 and, where the processor has such products, under bfloat16 autocast (`--bfloat16` runs it in any case:
+emulated, a step takes minutes); ours in the dtype that it chooses for this machine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gptsmith.model.device import choose_dtype
+from gptsmith.model.device import choose_dtype, multiplies_bfloat16
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.train.objectives import Batch
@@ -57,12 +58,11 @@ def transformers(bfloat16: bool) -> Callable[[], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bfloat16", action="store_true", help="run Transformers in emulated bfloat16 too")
     arguments = parser.parse_args()
-    contenders = {
-        "gptsmith": ours(),
-        "transformers float32": transformers(bfloat16=False),
-        "transformers bfloat16": transformers(bfloat16=True),
-    }
+    contenders = {"gptsmith": ours(), "transformers float32": transformers(bfloat16=False)}
+    if arguments.bfloat16 or multiplies_bfloat16(torch.device("cpu")):
+        contenders["transformers bfloat16"] = transformers(bfloat16=True)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_number in range(arguments.rounds + 1):
         for name, step in contenders.items():

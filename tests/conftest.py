@@ -1,0 +1,28 @@
+"""What all tests share: one thread a process, a cache of their own, examples that do not change from run to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ["OMP_NUM_THREADS"] = "1"
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data goes to a folder of this test session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real text beside the project; it may be missing."""
+    return Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -1,0 +1,101 @@
+"""Imports go down the floors of the house, and light rooms stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "gptsmith"
+FLOORS = [
+    {"base"},
+    {"text", "pages"},
+    {"data"},
+    {"model"},
+    {"run"},
+    {"generate", "train", "exchange", "explain", "compress", "privacy"},
+    {"evaluate"},
+    {"workflows"},
+    {"serve"},
+    {"commands"},
+    {"cli"},
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+NO_TORCH = {"base", "text", "pages", "data"}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every module that a source imports, at any depth, but for type checkers."""
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "gptsmith")
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    return walk(ast.parse(source))
+
+
+def violations(room: str, source: str) -> list[str]:
+    """What a source in `room` imports and may not."""
+    found = []
+    for name in imports(source):
+        parts = name.split(".")
+        other = parts[1] if parts[0] == "gptsmith" and len(parts) > 1 else None
+        if other in FLOOR_OF and other != room and FLOOR_OF[other] >= FLOOR_OF[room]:
+            found.append(name)
+        if room in NO_TORCH and parts[0] == "torch":
+            found.append(name)
+    return found
+
+
+SOURCES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in FLOOR_OF
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert violations(room, path.read_text(encoding="utf-8")) == []
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms <= FLOOR_OF.keys()
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("train", "from gptsmith.generate.engine import generate"),
+        ("base", "def f():\n    import gptsmith.model.gpt"),
+        ("data", "import torch"),
+        ("model", "from gptsmith import workflows"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(room: str, source: str) -> None:
+    assert violations(room, source)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gptsmith",
+        "import gptsmith.cli, sys\nsys.argv = ['x', '--help']\ntry: gptsmith.cli.main()\nexcept SystemExit: pass",
+        "import gptsmith.run.store, gptsmith.data.prepare, gptsmith.text.tokenizer, gptsmith.text.tokenizers",
+    ],
+)
+def test_no_torch_is_imported(code: str) -> None:
+    check = f"{code}\nimport sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"
