@@ -38,4 +38,4 @@ def test_rotated_scores_depend_on_distance_only() -> None:
 
     assert abs(score(3, 1) - score(103, 101)) < 1e-4
     assert abs(score(3, 1) - score(3, 2)) > 1e-3
-    assert abs(score(5, 5) - (q @ k.mT).item()) < 1e-9
+    assert abs(score(5, 5) - (q @ k.mT).item()) < 1e-4

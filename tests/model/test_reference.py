@@ -57,7 +57,8 @@ def qwen3_weights(theirs: PreTrainedModel) -> dict[str, torch.Tensor]:
     names = {
         "model.embed_tokens": "embedding", "model.norm": "final_norm", "lm_head": "head", "model.layers": "blocks",
         "self_attn.q_proj": "attention.query", "self_attn.k_proj": "attention.key",
-        "self_attn.v_proj": "attention.value", "self_attn.o_proj": "attention.output", "self_attn.q_norm": "attention.query_norm",
+        "self_attn.v_proj": "attention.value",
+        "self_attn.o_proj": "attention.output", "self_attn.q_norm": "attention.query_norm",
         "self_attn.k_norm": "attention.key_norm", "input_layernorm": "attention_norm",
         "post_attention_layernorm": "feedforward_norm", "mlp.gate_proj": "feedforward.gate",
         "mlp.up_proj": "feedforward.input", "mlp.down_proj": "feedforward.output",

@@ -70,7 +70,7 @@ class Optimizer:
         return (p for part in self.parts for group in part.param_groups for p in group["params"])
 
 
-def adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
+def fused_adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
     """PyTorch's AdamW over groups that name their own rate and decay, in one fused pass."""
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
 

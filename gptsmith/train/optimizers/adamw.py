@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, adamw
+from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw
 
 
 class AdamWSettings(OptimizerSettings):
@@ -33,4 +33,4 @@ class AdamWSettings(OptimizerSettings):
             },
             {"params": [p for p in parameters if p.dim() < 2], "lr": self.learning_rate},
         ]
-        return Optimizer(model, [adamw([g for g in groups if g["params"]], (self.beta1, self.beta2))])
+        return Optimizer(model, [fused_adamw([g for g in groups if g["params"]], (self.beta1, self.beta2))])

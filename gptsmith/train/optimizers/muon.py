@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, adamw
+from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan et al.'s quintic: they bring every singular value near 1 in five steps."""
@@ -52,7 +52,7 @@ class MuonSettings(OptimizerSettings):
         }
         with_adamw = [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]
         muon = Muon(groups["matrix"], self.learning_rate, self.momentum, self.weight_decay)
-        return Optimizer(model, [muon, adamw(with_adamw, (0.8, 0.95))])
+        return Optimizer(model, [muon, fused_adamw(with_adamw, (0.8, 0.95))])
 
 
 class Muon(torch.optim.Optimizer):
