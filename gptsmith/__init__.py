@@ -10,7 +10,9 @@ Importing this package imports no torch: each name brings its room when it is fi
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gptsmith.version import __version__
@@ -47,3 +49,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gptsmith' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+class _Face(ModuleType):
+    """This module. A room may bear the name of a verb: importing `gptsmith.evaluate` must not hide `evaluate(...)`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

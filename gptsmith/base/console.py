@@ -38,7 +38,7 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
 
 
 def readable(value: Any) -> str:
-    """A value for a person: 124,439,808 or 1.4700 or the text itself."""
+    """A value for a person: 124,439,808 or 1.47 or the text itself."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -76,10 +76,11 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def published_folder(target: Path) -> Iterator[Path]:
+def published_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A fresh folder to fill, which becomes `target` in one step when the block ends, and vanishes if it fails.
 
-    Every file is made durable before the folder gets its name, so `target` is either complete or absent.
+    Every file is made durable before the folder gets its name, so `target` is either complete or absent. With
+    `overwrite`, an older `target` stays until then.
 
     Raises:
         UserError: the disk has no room.
@@ -93,6 +94,8 @@ def published_folder(target: Path) -> Iterator[Path]:
                 if path.is_file():
                     sync_file(path)
             sync_folder(temporary)
+            if overwrite and target.exists():
+                shutil.rmtree(target)
             temporary.replace(target)
             sync_folder(target.parent)
         except BaseException:
@@ -134,7 +137,7 @@ def require_room(folder: Path, num_bytes: int, what: str) -> None:
 def readable_bytes(num_bytes: float) -> str:
     """`1.2 MB`: a size for a person, in powers of 1,000."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
+        if num_bytes < 999.5:
             return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:,.3g} TB"

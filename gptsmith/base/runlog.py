@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,21 @@ class RunLog:
 
     def append(self, event: str, **figures: Any) -> None:
         """Adds one line and hands it to the system at once, so that a crash loses nothing that was shown."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **figures}, ensure_ascii=False) + "\n")
+        line = json.dumps({"event": event, **figures}, ensure_ascii=False).encode("utf-8") + b"\n"
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a crash tore the last line: it must not take this one with it
+                    line = b"\n" + line
+            file.write(line)
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """All events so far, or those of one name. A line torn by a crash is left out."""
         if not self.path.exists():
             return []
         rows = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        # As bytes, because a torn line may end within a character, and text may hold other ends of lines than ours.
+        for line in self.path.read_bytes().split(b"\n"):
             try:
                 row = json.loads(line)
             except ValueError:

@@ -8,6 +8,9 @@ import typer
 
 from gptsmith.commands.options import Json, Set, count
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: what was trained is saved, but not all that was asked for is done."""
+
 
 def pretrain(
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Files, folders and patterns.")] = None,
@@ -46,6 +49,8 @@ def pretrain(
     )
     if json:
         console.show_json(figures)
-        return
-    console.show_figures("", figures)
-    console.results.print(f'\nnext: [bold]gptsmith generate {figures["run"]} "your words"[/bold]')
+    else:
+        console.show_figures("", figures)
+    if figures["status"] == "stopped":
+        raise typer.Exit(INTERRUPTED)
+    console.note(f'\nnext: [bold]gptsmith generate {figures["run"]} "your words"[/bold]')

@@ -139,12 +139,15 @@ class Run:
     def best(self, warn: Callable[[str], None]) -> Checkpoint:
         """The whole checkpoint with the lowest validation loss; the newest where none was measured."""
 
-        def rank(checkpoint: Checkpoint) -> float:
+        def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
-                loss = checkpoint.read("train_state.json")["validation_loss"]
+                state = checkpoint.read("train_state.json")
+                loss = state["validation_loss"]
             except (OSError, ValueError, KeyError):
-                return float("inf")
-            return float("inf") if loss is None else float(loss)
+                return float("inf"), True
+            # A checkpoint between two evaluations carries the loss of the earlier one, which is not its own.
+            inherited = state.get("validation_step") != checkpoint.step
+            return (float("inf"), True) if loss is None else (float(loss), inherited)
 
         return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
 

@@ -39,7 +39,7 @@ class Checkpoint:
                     return f"{name} has {path.stat().st_size} bytes, not {recorded['bytes']}"
                 if sha256_of(path) != recorded["sha256"]:
                     return f"{name} is damaged: its SHA-256 is not the recorded one"
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{type(error).__name__}: {error}"
         return None
 
@@ -52,12 +52,10 @@ def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None
     """Writes a checkpoint: `fill` puts files into a fresh folder, which gets its manifest and then its name.
 
     Raises:
-        UserError: the disk has no room; nothing is left behind.
+        UserError: the disk has no room; nothing is left behind, and an older checkpoint of this step stays.
     """
     target = checkpoints / f"step-{step:09d}"
-    if target.exists():
-        shutil.rmtree(target)
-    with published_folder(target) as folder:
+    with published_folder(target, overwrite=True) as folder:
         fill(folder)
         files = {
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())

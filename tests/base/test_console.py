@@ -1,0 +1,53 @@
+"""Results on one stream, everything else on the other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gptsmith.base import console
+from gptsmith.base.randomness import derived_seed
+
+
+def test_results_and_notes_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_json({"text": "é🙂", "loss": 1.5})
+    console.note("saved [bold]it[/bold]")
+    console.show_figures("A model", {"num_layers": 12_000})
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[0]) == {"text": "é🙂", "loss": 1.5}
+    assert "num layers" in out
+    assert "12,000" in out
+    assert err == "saved it\n"
+
+
+def test_off_a_terminal_progress_is_plain_lines_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.meter("training", 200) as meter:
+        for done in range(1, 26):
+            now[0] = float(done)
+            meter.update(done, "loss 1.5")
+    assert capsys.readouterr().err.splitlines() == ["training: 5% loss 1.5", "training: 10% loss 1.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-1234567, "-1,234,567"),
+        (0.00012345, "0.0001234"),
+        (False, "no"),
+        (None, "None"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_known_figures(value: object, text: str) -> None:
+    assert console.readable(value) == text
+
+
+def test_a_seed_never_changes() -> None:
+    """Runs that were started by an older version must go on with the same numbers."""
+    assert derived_seed(1, "order", 2) == 0x14FBD1685B043994

@@ -1,0 +1,81 @@
+"""A small run that the tests of the verbs share, and the command line called in this process."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gptsmith
+from gptsmith.cli import main
+
+SMALL = [
+    "model.embed_dim=64",
+    "model.num_layers=2",
+    "model.context_length=32",
+    "train.batch_size=8",
+    "train.evaluate_every_steps=10",
+    "tokenizer.vocab_size=300",
+]
+
+
+def write_text(folder: Path, num_files: int = 3) -> Path:
+    """A folder of files with sentences that a tiny model can learn something of."""
+    chance = random.Random(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(num_files):
+        lines = [
+            f"The {chance.choice(['old', 'young'])} smith {chance.choice(['forges', 'sells', 'bends'])} "
+            f"a {chance.choice(['nail', 'sword', 'plough'])} of {chance.choice(['iron', 'steel'])}."
+            for _ in range(300)
+        ]
+        (folder / f"part{number}.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("text") / "smiths")
+
+
+@pytest.fixture(scope="session")
+def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The figures of a finished run."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    return gptsmith.pretrain([text], out=out, settings=[*SMALL, "train.num_steps=30"])
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The one JSON object on standard output."""
+        (line,) = self.out.splitlines()
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
+    """Calls the command line in a folder of its own: `call("info", run)`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["gptsmith", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
