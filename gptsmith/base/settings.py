@@ -15,7 +15,7 @@ from gptsmith.base.errors import UserError, did_you_mean
 class Settings(BaseModel):
     """A frozen group of settings. An unknown key is refused with the nearest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 CHUNK_CHARACTERS = 100_000
 Encoder = Callable[[str], np.ndarray]
+Job = list[tuple[str, bool]]
 
-TOO_MUCH_SPACE = re.compile(r"\s{10000}")
+TOO_MUCH = 10_000
+TOO_MUCH_SPACE = re.compile(rf"\s{{{TOO_MUCH}}}")
 """tiktoken's regular expressions run out of stack on a million spaces."""
 
 
@@ -32,19 +34,40 @@ def encode_bulk(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarr
     encode = tokenizer.fast_encoder
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
+        running: deque[tuple[Job, Future[list[np.ndarray]]]] = deque()
+        parts: list[np.ndarray] = []
+        for job in _jobs(texts):
+            running.append((job, pool.submit(lambda job: [encode(chunk) for chunk, _ in job], job)))
+            if len(running) > 2 * workers:
+                yield from _whole_texts(*running.popleft(), parts)
+        while running:
+            yield from _whole_texts(*running.popleft(), parts)
 
-        def finished() -> np.ndarray:
-            parts = [future.result() for future in waiting.popleft()]
-            return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-        for text in texts:
-            refuse_surrogates(text)
-            waiting.append([pool.submit(encode, chunk) for chunk in _chunks(text)])
-            while sum(map(len, waiting)) > 8 * workers:
-                yield finished()
-        while waiting:
-            yield finished()
+def _jobs(texts: Iterable[str]) -> Iterator[Job]:
+    """Chunks, each with whether its text ends there, in lists that are large enough to be worth a thread's while."""
+    job: Job = []
+    num_characters = 0
+    for text in texts:
+        refuse_surrogates(text)
+        chunks = list(_chunks(text))
+        for number, chunk in enumerate(chunks, 1):
+            job.append((chunk, number == len(chunks)))
+            num_characters += len(chunk)
+            if num_characters >= CHUNK_CHARACTERS:
+                yield job
+                job, num_characters = [], 0
+    if job:
+        yield job
+
+
+def _whole_texts(job: Job, encoded: Future[list[np.ndarray]], parts: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """The ids of the texts that end in a job; `parts` holds what came before of the first one, and then of the next."""
+    for (_, ends), ids in zip(job, encoded.result(), strict=True):
+        parts.append(ids)
+        if ends:
+            yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+            parts.clear()
 
 
 def fast_encoder(tokenizer: Tokenizer) -> Encoder:
@@ -108,7 +131,7 @@ def _tiktoken_encoder(tokenizer: Tokenizer) -> Encoder | None:
     plain = backend_encoder(tokenizer)
 
     def encode(text: str) -> np.ndarray:
-        if TOO_MUCH_SPACE.search(text):
+        if len(text) >= TOO_MUCH and TOO_MUCH_SPACE.search(text):
             return plain(text)
         return np.asarray(encoding.encode_to_numpy(text, disallowed_special=()), np.uint32)
 

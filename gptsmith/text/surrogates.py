@@ -11,6 +11,8 @@ def refuse_surrogates(text: str) -> None:
     Raises:
         UserError: there is half of a surrogate pair.
     """
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -44,7 +44,14 @@ def train(
     """Trains until the steps are done, the loss is reached or someone asks to stop; returns which:
     `finished`, `reached` or `stopped`. The state is saved in each case."""
     saved_at = time.monotonic()
+    saved_step: int | None = None
     ended = "finished"
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        hooks.save()
+        saved_at, saved_step = time.monotonic(), state.step
+
     model.train()
     while state.step < settings.num_steps:
         started = time.monotonic()
@@ -66,16 +73,15 @@ def train(
                 ended = "reached"
                 break
             if improved:
-                hooks.save()
-                saved_at = time.monotonic()
+                save()
         if state.step % settings.sample_every_steps == 0 and state.step < settings.num_steps:
             model.eval()
             hooks.sample()
             model.train()
         if time.monotonic() - saved_at > checkpoint.every_minutes * 60:
-            hooks.save()
-            saved_at = time.monotonic()
-    hooks.save()
+            save()
+    if saved_step != state.step:
+        save()
     model.eval()
     return ended
 

@@ -92,7 +92,8 @@ def test_a_published_folder_is_replaced_only_where_asked(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_600, "1 MB"), (1.5e12, "1.5 TB")]
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_600, "1 MB"), (1.5e12, "1.5 TB"), (1e18, "1,000,000 TB")],
 )
 def test_known_sizes(size: float, text: str) -> None:
     assert readable_bytes(size) == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_norms_after_each_half_keep_every_promise(attention_kind: str, position_
 
     cache = Cache(model.config, 2, CONTEXT, dtype=torch.float64)
     ends = [0, 6, 10, *range(11, 17)]
-    pieces = [model(ids[:, a:b], cache=cache) for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [model(ids[:, a:b], cache=cache) for a, b in pairwise(ends)]
     close(torch.cat(pieces, dim=1), alone)
 
     filler, one, zero = torch.full((2, 4), 3), torch.ones(2, 16), torch.zeros(2, 4)
@@ -77,26 +77,35 @@ def test_rows_of_different_lengths_decode_as_if_alone(attention_kind: str, posit
     mask = torch.stack([torch.arange(16) >= pad for pad in pads]).long()
     padded, cache = torch.stack(rows), Cache(model.config, 3, CONTEXT, dtype=torch.float64)
     ends = [0, 7, 11, *range(12, 17)]
-    pieces = [model(padded[:, a:b], mask[:, :b], cache) for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [model(padded[:, a:b], mask[:, :b], cache) for a, b in pairwise(ends)]
     logits = torch.cat(pieces, dim=1)
     for row, pad in enumerate(pads):
         close(logits[row, pad:], model(ids[row : row + 1, : 16 - pad])[0])
 
 
-@torch.no_grad()
-def test_additive_attention_by_blocks_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, ids = build("additive", "alibi"), some_ids()
+@pytest.mark.parametrize(("limit", "rows"), [(1, [1] * 16), (3 * 2 * 4 * 16 * 8, [3] * 5 + [1]), (1 << 24, [16])])
+def test_additive_attention_by_blocks_equals_the_whole(
+    monkeypatch: pytest.MonkeyPatch, limit: int, rows: list[int]
+) -> None:
+    model, ids = build("additive", "alibi", num_layers=1), some_ids()
     whole = model(ids)
-    for limit in (1, 3 * 2 * 4 * 16 * 8):  # one query at a time; three
-        monkeypatch.setattr(additive, "MAX_ELEMENTS", limit)
-        calls: list[int] = []
-        half = model.blocks[0].attention
-        mix_block = type(half)._mix_block
-        monkeypatch.setattr(
-            half, "_mix_block", lambda q, *rest, calls=calls: calls.append(q.shape[2]) or mix_block(half, q, *rest)
-        )
-        close(model(ids), whole)
-        assert calls == ([1] * 16 if limit == 1 else [3] * 5 + [1])
+    expected = torch.autograd.grad(whole.square().sum(), list(model.parameters()))
+    read: list[int] = []
+    mix_block = additive.AdditiveAttention._mix_block
+
+    def counted(self: additive.AdditiveAttention, queries: Tensor, *rest: Tensor) -> Tensor:
+        read.append(queries.shape[2])
+        return mix_block(self, queries, *rest)
+
+    monkeypatch.setattr(additive, "MAX_ELEMENTS", limit)
+    monkeypatch.setattr(additive.AdditiveAttention, "_mix_block", counted)
+    logits = model(ids)
+    assert read == rows
+    close(logits, whole)
+    for ours, theirs in zip(
+        torch.autograd.grad(logits.square().sum(), list(model.parameters())), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gptsmith.base.errors import UserError
+from gptsmith.model.cache import Cache
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import PRESETS, preset
@@ -69,9 +71,19 @@ def test_cost_counts_what_the_products_do(name: str) -> None:
     model = GPT(config)
     assert cost(config).num_parameters == sum(p.numel() for p in model.parameters())
     ids = torch.zeros(1, 64, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter:
+    # The plain kernel, because the counter does not know the others of a CPU.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(ids)
     products = 2 * cost(config).num_matrix_parameters * 64
     attention = 2 * 4 * 64 * 64 * 128  # two layers, scores and mix, all keys
-    assert products <= counter.get_total_flops() <= products + attention
-    assert cost(config).cache_bytes_per_token == 4 * 2 * 2 * config.num_kv_heads * 64
+    assert counter.get_total_flops() == products + attention
+    assert cost(config).training_flops_per_token == 3 * (products + attention / 2) / 64
+
+    cache = Cache(config, 1, 64)
+    with torch.no_grad():
+        model(ids[:, :63], cache=cache)
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(ids[:, :1], cache=cache)
+    assert counter.get_total_flops() == cost(config).decoding_flops_per_token
+    assert 4 * (cache.keys[0].numel() + cache.values[0].numel()) * 2 == cost(config).cache_bytes_per_token * 64
+    assert cost(config).weight_bytes == sum(p.numel() * p.element_size() for p in model.parameters())

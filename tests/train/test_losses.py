@@ -1,0 +1,134 @@
+"""Sums, counts and weights of a loss, and their gradients at the edges."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+from gptsmith.train import cross_entropy, objectives, optimizers
+from gptsmith.train.cross_entropy import linear_cross_entropy
+from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
+from gptsmith.train.objectives.next_token import NextTokenSettings
+from gptsmith.train.schedule import ScheduleSettings, learning_rate_share
+from gptsmith.train.step import accumulate, train_step
+
+SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
+
+
+def small() -> GPT:
+    return GPT(preset("smith", **SHAPE, init="gpt2")).double()
+
+
+@pytest.mark.parametrize("kinds", [objectives.KINDS, optimizers.KINDS], ids=lambda kinds: kinds.package)
+def test_a_file_is_a_kind_of_its_name(kinds: Kinds) -> None:
+    for name in kinds.names():
+        assert kinds.validate(name).kind == name
+
+
+@pytest.mark.parametrize("max_logits", [1, 60, 10**9])
+def test_gradients_are_those_of_finite_differences(max_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "MAX_LOGITS", max_logits)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(5, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    weight = torch.randn(20, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    targets = torch.tensor([3, -100, 0, 19, 3])
+    assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, targets), (hidden, weight))
+
+
+def test_bfloat16_hidden_states_keep_a_float32_loss_and_weight_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(64, 16, generator=generator).bfloat16().requires_grad_()
+    weight = torch.randn(20, 16, generator=generator).bfloat16().float().requires_grad_()
+    targets = torch.randint(20, (64,), generator=generator)
+    loss = linear_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    exact_hidden, exact_weight = hidden.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    exact = nn.functional.cross_entropy(exact_hidden @ exact_weight.T, targets, reduction="sum")
+    exact.backward()
+    assert (loss.dtype, weight.grad.dtype, hidden.grad.dtype) == (torch.float32, torch.float32, torch.bfloat16)
+    assert loss.item() == pytest.approx(exact.item(), rel=0.01)
+    for ours, theirs in ((hidden.grad, exact_hidden.grad), (weight.grad, exact_weight.grad)):
+        assert (ours.double() - theirs).norm() / theirs.norm() < 0.02
+
+
+def test_a_batch_that_asks_nothing_moves_nothing() -> None:
+    model = small()
+    ids = torch.zeros(2, 8, dtype=torch.long)
+    assert accumulate(model, NextTokenSettings(), [Batch(ids, torch.full_like(ids, -100))]) == 0
+    assert all(p.grad is None or p.grad.abs().max() == 0 for p in model.parameters())
+
+
+def test_a_target_beyond_the_vocabulary_is_an_error() -> None:
+    with pytest.raises((IndexError, RuntimeError)):
+        linear_cross_entropy(torch.zeros(2, 4, requires_grad=True), torch.zeros(20, 4), torch.tensor([1, 20]))
+
+
+class TwoTerms(ObjectiveSettings):
+    """Next-token loss over first rows and over last rows, the second a quarter as heavy."""
+
+    kind: Literal["two"] = "two"
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {"first": len(batch.input_ids), "last": int((batch.targets != -100).sum())}
+
+    def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
+        counts = self.counts(batch)
+        squares = model(batch.input_ids).square().mean(dim=(1, 2)).sum()
+        nats = linear_cross_entropy(model.hidden(batch.input_ids), model.head_weight, batch.targets)
+        return {"first": Term(squares, counts["first"]), "last": Term(nats, counts["last"], weight=0.25)}
+
+
+def test_each_term_is_divided_by_its_own_count_over_all_batches() -> None:
+    ids = torch.randint(20, (5, 9), generator=torch.Generator().manual_seed(0))
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[0, 1:] = -100
+    parts = [Batch(inputs[a:b], targets[a:b]) for a, b in ((0, 1), (1, 5))]
+    model, plain = small(), small()
+    loss = accumulate(model, TwoTerms(), parts)
+    logits = plain(inputs)
+    expected = logits.square().mean() + 0.25 * nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-12)
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", optimizers.KINDS.names())
+def test_a_step_moves_every_parameter_and_clears_its_gradient(kind: str) -> None:
+    model = small()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    ids = torch.arange(18).view(2, 9)
+    optimizer = optimizers.KINDS.validate(kind).build(model)
+    train_step(model, NextTokenSettings(), optimizer, [Batch(ids[:, :-1], ids[:, 1:])], 1.0)
+    assert [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])] == []
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", optimizers.KINDS.names())
+def test_the_rate_is_a_share_of_each_groups_full_rate(kind: str) -> None:
+    optimizer = optimizers.KINDS.validate(kind).build(small())
+    full = [group["lr"] for part in optimizer.parts for group in part.param_groups]
+    for share in (0.5, 0.25):
+        optimizer.step(share)
+        assert [g["lr"] for part in optimizer.parts for g in part.param_groups] == [share * rate for rate in full]
+    assert min(full) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_steps", "expected"),
+    [
+        ({"warmup_steps": 0, "decay_share": 0.0}, 3, [1, 1, 1]),
+        ({"warmup_steps": 0, "decay_share": 1.0, "final_share": 0.0}, 5, [0.8, 0.6, 0.4, 0.2, 0]),
+        ({"warmup_steps": 1, "decay_share": 0.5, "final_share": 0.1}, 4, [0.5, 0.55 + 0.45, 0.55, 0.1]),
+        ({"warmup_steps": 20, "decay_share": 0.6, "final_share": 0.05}, 1, [1 / 21]),
+    ],
+)
+def test_known_schedules(settings: dict, num_steps: int, expected: list[float]) -> None:
+    shares = [learning_rate_share(step, num_steps, ScheduleSettings(**settings)) for step in range(num_steps)]
+    assert shares == pytest.approx(expected)
