@@ -20,7 +20,7 @@ from gptsmith.base.console import note, results, show_figures
 
 TEXT = Path("runs/demo-text")
 RUN = Path("runs/demo")
-TOKENS = 1_000_000
+TOKENS = 900_000
 PROMPTS = ("Return a new string", "The default value is", "If an exception is raised")
 PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -21,7 +21,7 @@ PLAIN_LINE_EVERY_S = 10.0
 
 def note(message: str) -> None:
     """Says something on standard error. Markup such as [bold] is understood."""
-    notes.print(message)
+    notes.print(message, soft_wrap=True)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
