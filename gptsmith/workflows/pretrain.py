@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from safetensors.torch import load_file
 
 from gptsmith.base.console import Meter, meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import readable_bytes, write_json
+from gptsmith.base.files import read_json, readable_bytes, write_json
 from gptsmith.base.settings import merged, read_toml, with_assignments
 from gptsmith.data.batches import Windows
 from gptsmith.data.prepare import PreparedData, prepare
@@ -23,7 +24,7 @@ from gptsmith.evaluate.language import LanguageScore, score_language
 from gptsmith.generate.engine import generate
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
-from gptsmith.model.presets import preset_settings
+from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.folder import Run, load_weights
 from gptsmith.run.store import list_checkpoints, retain
 from gptsmith.train.loop import Hooks, train
@@ -36,6 +37,7 @@ from gptsmith.workflows.settings import RunSettings, run_schema
 CONTEXT_LENGTH = 256
 SAMPLE_TOKENS = 60
 LOG_EVERY_STEPS = 10
+SKIPPED_SHOWN = 5
 
 
 def pretrain(
@@ -167,8 +169,6 @@ def _fresh(table: dict[str, Any], folder: Path) -> Session:
 
 def _heads_for(model: dict[str, Any]) -> dict[str, Any]:
     """Heads of the default model for a width that somebody set."""
-    from gptsmith.model.presets import smith_shape
-
     shape = smith_shape(model["embed_dim"], model["num_layers"])
     return {
         "num_heads": shape["num_heads"],
@@ -196,8 +196,6 @@ def _resumed(run: Run, tokens: int | None, until_loss: float | None) -> Session:
         validation=settings.asked.validation,
         seed=settings.train.seed,
     )
-    from gptsmith.base.files import read_json
-
     if data.fingerprint != read_json(run.folder / "data.json")["fingerprint"]:
         raise UserError(
             f"the text of {run.folder} has changed since it was trained on: bring the old text back, "
@@ -297,6 +295,7 @@ class Session:
         settings, config, data = self.settings.train, self.settings.model, self.data
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         tokens = settings.num_steps * settings.batch_size * config.context_length
+        self._say_what_was_read()
         held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
         note(
             f"[bold]{self.run.folder}[/bold]: {num_parameters / 1e6:.2f}M parameters "
@@ -311,6 +310,19 @@ class Session:
         if self.state.step:
             note(f"going on at step {self.state.step:,}")
         self.run.log.append("start", step=self.state.step, num_parameters=num_parameters, device=str(self.device))
+
+    def _say_what_was_read(self) -> None:
+        summary = self.data.summary
+        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
+        note(
+            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
+            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
+            + (f", {len(skipped):,} files passed over:" if skipped else "")
+        )
+        for path, reason in list(skipped.items())[:SKIPPED_SHOWN]:
+            note(escape(f"  {path}: {reason}"))
+        if len(skipped) > SKIPPED_SHOWN:
+            note(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {self.run.folder / 'data.json'}")
 
     def _read(self, first_sample: int, num_samples: int) -> list[Batch]:
         micro = self.settings.train.micro_batch_size or num_samples
@@ -347,8 +359,6 @@ class Session:
         generation = generate(self.model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=self.state.step)
         text = "".join(generation)
         self.run.log.append("sample", step=self.state.step, text=text)
-        from rich.markup import escape
-
         note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
 
     def _save(self) -> None:
