@@ -12,6 +12,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.evaluate.language import score_language
+from gptsmith.run.folder import Run
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.workflows.load import load
 from gptsmith.workflows.settings import RunSettings
@@ -19,6 +20,8 @@ from gptsmith.workflows.settings import RunSettings
 
 def evaluate(run: str | Path, texts: Sequence[str | Path] = (), *, device: str = "auto") -> dict[str, Any]:
     """The figures of a run's best checkpoint on `texts`, or on its own validation set where none are given.
+
+    It computes in the numbers that the run was trained in, so that the figures are those of its end.
 
     Returns:
         run, step, validation_loss (nats a token), perplexity, bits_per_byte, num_tokens, num_bytes, tokens_per_second,
@@ -28,7 +31,8 @@ def evaluate(run: str | Path, texts: Sequence[str | Path] = (), *, device: str =
         UserError: the run or a text cannot be read, or the run has no validation set and no text was given.
     """
     started = time.monotonic()
-    loaded = load(run, device=device)
+    settings = RunSettings.parse(Run.open(run).settings(), str(run))
+    loaded = load(run, device=device, dtype=settings.train.dtype)
     if texts:
         data = prepare(
             [str(text) for text in texts],
@@ -38,7 +42,6 @@ def evaluate(run: str | Path, texts: Sequence[str | Path] = (), *, device: str =
         )
         stream = data.train
     else:
-        settings = RunSettings.parse(loaded.run.settings(), str(loaded.run.folder))
         asked = settings.asked
         data = prepare(
             asked.sources,

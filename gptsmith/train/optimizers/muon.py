@@ -83,12 +83,16 @@ class Muon(torch.optim.Optimizer):
             rows, columns = parameters[0].shape
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-            torch._foreach_add_(parameters, list(directions.to(parameters[0].dtype).unbind()), alpha=-rate)
+            torch._foreach_add_(parameters, list(directions.unbind()), alpha=-rate)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """Matrices (N, R, C) with the same singular vectors and singular values near 1, by Newton-Schulz steps."""
-    x = matrices.bfloat16() if multiplies_bfloat16(matrices.device) else matrices
+    """Matrices (N, R, C) with the same singular vectors and singular values near 1, by Newton-Schulz steps.
+
+    float32 is multiplied as bfloat16 where the hardware has it, and float64 as it is.
+    """
+    coarse = matrices.dtype == torch.float32 and multiplies_bfloat16(matrices.device)
+    x = matrices.bfloat16() if coarse else matrices
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
@@ -97,4 +101,4 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
