@@ -1,23 +1,28 @@
 """A training step of GPT-2 124M, ours against Transformers', in one run.
 
-    python bench/gpt2_step.py [--rounds 5]
+    python bench/gpt2_step.py [--rounds 8]
 
-Both train from random weights on 2 x 512 random tokens with AdamW: forward, backward and update. The contenders take
-turns, so that a machine that drifts drifts for all of them, and the ratio of each round is what counts. Transformers
-runs in float32 and, where the processor has such products, under bfloat16 autocast (`--bfloat16` runs it in any case:
-emulated, a step takes minutes); ours in the dtype that it chooses for this machine.
+Both train from random weights on 2 x 512 random tokens with fused AdamW: forward, backward and update. Each contender
+is a process of its own, so that neither uses the other's memory; they take turns, so that a machine that drifts drifts
+for all of them, and the ratio of each round is what counts. Transformers runs in float32 and, where the processor has
+such products, under bfloat16 autocast; ours in the dtype that it chooses for this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
+from gptsmith.base.memory import keep_freed_memory
+from gptsmith.model.cost import cost
 from gptsmith.model.device import choose_dtype, multiplies_bfloat16
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
@@ -27,10 +32,12 @@ from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.step import train_step
 
 ROWS, LENGTH, VOCAB_SIZE = 2, 512, 50257
+WARM_UP_ROUNDS = 3
 
 
-def ours() -> Callable[[], object]:
+def gptsmith() -> Callable[[], object]:
     """A step of our trunk."""
+    keep_freed_memory()
     model = GPT(preset("gpt2"))
     model.compute_dtype = choose_dtype("auto", torch.device("cpu"))
     optimizer = AdamWSettings(learning_rate=6e-4).build(model)
@@ -41,6 +48,8 @@ def ours() -> Callable[[], object]:
 
 def transformers(bfloat16: bool) -> Callable[[], object]:
     """A step of Transformers' GPT-2, with PyTorch's fused AdamW."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     model = GPT2LMHeadModel(GPT2Config(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, weight_decay=0.1, fused=True)
     ids = torch.randint(VOCAB_SIZE, (ROWS, LENGTH), generator=torch.Generator().manual_seed(0))
@@ -55,27 +64,72 @@ def transformers(bfloat16: bool) -> Callable[[], object]:
     return step
 
 
+def product() -> Callable[[], object]:
+    """A matrix product of 2048 cubed, in the dtype that ours chooses."""
+    dtype = choose_dtype("auto", torch.device("cpu"))
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    return lambda: a @ b
+
+
+CONTENDERS: dict[str, Callable[[], Callable[[], object]]] = {
+    "gptsmith": gptsmith,
+    "transformers float32": lambda: transformers(bfloat16=False),
+    "transformers bfloat16": lambda: transformers(bfloat16=True),
+    "product": product,
+}
+
+
+def work(name: str) -> None:
+    """A contender's process: one step, timed, for each line that it reads."""
+    step = CONTENDERS[name]()
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bfloat16", action="store_true", help="run Transformers in emulated bfloat16 too")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    contenders = {"gptsmith": ours(), "transformers float32": transformers(bfloat16=False)}
-    if arguments.bfloat16 or multiplies_bfloat16(torch.device("cpu")):
-        contenders["transformers bfloat16"] = transformers(bfloat16=True)
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(arguments.rounds + 1):
-        for name, step in contenders.items():
-            started = time.perf_counter()
-            step()
-            if round_number:
-                seconds[name].append(time.perf_counter() - started)
+    if arguments.work:
+        work(arguments.work)
+        return
+    names = [name for name in CONTENDERS if "bfloat16" not in name or multiplies_bfloat16(torch.device("cpu"))]
+    workers = {
+        name: subprocess.Popen(
+            [sys.executable, __file__, "--work", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in names
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    peak_bytes = dict.fromkeys(names, 0)
+    for round_number in range(WARM_UP_ROUNDS + arguments.rounds):
+        for name, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            answer = json.loads(worker.stdout.readline())
+            peak_bytes[name] = answer["peak_bytes"]
+            if round_number >= WARM_UP_ROUNDS:
+                seconds[name].append(answer["seconds"])
+    for worker in workers.values():
+        worker.communicate()
+    product_rate = 2 * 2048**3 / statistics.median(seconds.pop("product"))
     for name, times in seconds.items():
         ratios = [other / own for other, own in zip(times, seconds["gptsmith"], strict=True)]
         print(
             f"{name:22} {ROWS * LENGTH / statistics.median(times):7.0f} tokens/s   "
-            f"{statistics.median(ratios):5.2f} x our time ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{statistics.median(ratios):5.2f} x our time ({min(ratios):.2f} to {max(ratios):.2f})   "
+            f"{peak_bytes[name] / 1e9:.2f} GB, {peak_bytes[name] / peak_bytes['gptsmith']:.2f} x ours"
         )
+    flops = cost(preset("gpt2", context_length=LENGTH)).training_flops_per_token * ROWS * LENGTH
+    rate = flops / statistics.median(seconds["gptsmith"])
+    print(f"ours does {rate / 1e9:.0f} GFLOP/s: {rate / product_rate:.0%} of products' {product_rate / 1e9:.0f}")
 
 
 if __name__ == "__main__":

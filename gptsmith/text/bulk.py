@@ -27,6 +27,9 @@ Job = list[tuple[str, bool]]
 TOO_MUCH = 10_000
 TOO_MUCH_SPACE = re.compile(rf"\s{{{TOO_MUCH}}}")
 """tiktoken's regular expressions run out of stack on a million spaces."""
+NEVER_SPECIAL = "\x00<never allowed>\x00"
+"""tiktoken looks for special words by a regular expression. An empty one, of no words, would match at every byte: this
+word, which it is never allowed to use, halves the time."""
 
 
 def encode_bulk(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarray]:
@@ -127,7 +130,8 @@ def _tiktoken_encoder(tokenizer: Tokenizer) -> Encoder | None:
     ranks = _ranks_of(tokenizer) if pattern else None
     if pattern is None or ranks is None:
         return None
-    encoding = tiktoken.Encoding("gptsmith", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    special = {NEVER_SPECIAL: max(ranks.values()) + 1}
+    encoding = tiktoken.Encoding("gptsmith", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     plain = backend_encoder(tokenizer)
 
     def encode(text: str) -> np.ndarray:

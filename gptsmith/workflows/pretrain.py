@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from gptsmith.base.console import Meter, meter, note
 from gptsmith.base.errors import UserError
+from gptsmith.base.memory import keep_freed_memory
 from gptsmith.base.files import read_json, readable_bytes, write_json
 from gptsmith.base.settings import merged, read_toml, with_assignments
 from gptsmith.data.batches import Windows
@@ -216,6 +217,7 @@ class Session:
     def __init__(self, run: Run, settings: RunSettings, data: PreparedData) -> None:
         self.run, self.settings, self.data = run, settings, data
         train_settings = settings.train
+        keep_freed_memory()
         self.device = choose_device(train_settings.device)
         self.dtype = choose_dtype(train_settings.dtype, self.device)
         torch.manual_seed(train_settings.seed)

@@ -41,7 +41,7 @@ def test_everything_around_the_orthogonal_step_is_pytorchs(monkeypatch: pytest.M
 def test_the_orthogonal_step_in_bfloat16_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "multiplies_bfloat16", lambda _: True)
     for a, b, start in zip(*step_both(1), strict=True):
-        assert (a - b).norm() / (b - start).norm() < 0.01
+        assert (a - b).norm() / (b - start).norm() < 0.02
 
 
 def test_matrices_together_equal_matrices_alone() -> None:

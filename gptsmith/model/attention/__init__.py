@@ -72,15 +72,17 @@ class Attention(nn.Module):
         keys = positions.rotate(self.key_norm(keys))
         if cache is not None:
             keys, values = cache.append(self.layer, keys, values)
-        groups = self.num_heads // self.num_kv_heads
-        if groups > 1:
-            keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
         mixed = self.mix(queries, keys, values, mask, positions.bias)
         return self.output(mixed.transpose(1, 2).reshape(B, T, self.num_heads * self.head_dim))
 
     @abstractmethod
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        """The values (B, H, S, D) mixed for each query (B, H, T, D): (B, H, T, D)."""
+        """The values (B, K, S, D) mixed for each query (B, H, T, D): (B, H, T, D). H is a multiple of K."""
+
+
+def for_each_query_head(shared: Tensor, num_heads: int) -> Tensor:
+    """Keys or values (B, K, S, D), each given to all query heads of its group: (B, H, S, D)."""
+    return shared.repeat_interleave(num_heads // shared.shape[1], dim=1)
 
 
 def causal_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor:

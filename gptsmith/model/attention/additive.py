@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gptsmith.model.attention import Attention, AttentionSettings, score_bias
+from gptsmith.model.attention import Attention, AttentionSettings, for_each_query_head, score_bias
 from gptsmith.model.config import GPTConfig
 
 MAX_ELEMENTS = 1 << 24
@@ -33,6 +33,7 @@ class AdditiveAttention(Attention):
 
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
         T = queries.shape[2]
+        keys, values = (for_each_query_head(shared, self.num_heads) for shared in (keys, values))
         added = score_bias(queries, keys, mask, bias).expand(queries.shape[0], self.num_heads, T, keys.shape[2])
         rows = max(1, MAX_ELEMENTS // keys.numel())
         blocks = [

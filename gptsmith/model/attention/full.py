@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from gptsmith.model.attention import Attention, AttentionSettings, score_bias
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.kernels import causal_attention
 
 
 class FullAttentionSettings(AttentionSettings):
@@ -25,6 +26,7 @@ class FullAttention(Attention):
 
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
         if mask is None and bias is None:
-            return functional.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
+            return causal_attention(queries, keys, values)
         added = score_bias(queries, keys, mask, bias)
-        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=added)
+        grouped = queries.shape[1] != keys.shape[1]
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=added, enable_gqa=grouped)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from gptsmith.model.kernels import rms_norm
 from gptsmith.model.norm import NormSettings
 
 
@@ -17,11 +18,16 @@ class RMSNormSettings(NormSettings):
     epsilon: float = 1e-6
 
     def build(self, dim: int) -> RMSNorm:
-        return RMSNorm(dim, eps=self.epsilon)
+        return RMSNorm(dim, self.epsilon)
 
 
-class RMSNorm(nn.RMSNorm):
-    """`nn.RMSNorm` that computes in the dtype of its input."""
+class RMSNorm(nn.Module):
+    """x / root mean square, with a gain, in the dtype of its input."""
+
+    def __init__(self, dim: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.weight.to(x.dtype), self.epsilon)

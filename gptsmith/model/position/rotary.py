@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.kernels import turned
 from gptsmith.model.position import Position, PositionSettings
 
 
@@ -37,9 +38,9 @@ class RotaryPosition(Position):
         angles = ids.float()[..., None] / self.base**exponents  # (T, D/2) or (B, T, D/2)
         if angles.dim() == 3:
             angles = angles[:, None]  # (B, 1, T, D/2)
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
     def rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         cos, sin = (part.to(x.dtype) for part in rotation)
-        first, second = x.chunk(2, dim=-1)
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+        return turned(x, cos, sin)

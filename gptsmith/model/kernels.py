@@ -1,0 +1,158 @@
+"""Attention, norm and rotation with gradients written out, for processors: fewer passes over memory than autograd's.
+
+PyTorch's own forms are the plain twins: on a GPU they are as fast, and everywhere they say what is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+QUERY_BLOCK = 256
+"""Queries that are scored together. A block reads no key behind its last query: half the work of a square."""
+MAX_KEPT_PATTERN = 1 << 24
+"""Attention patterns of up to this many numbers are kept for the backward pass; larger ones are computed again."""
+
+
+def causal_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """softmax(QK'/sqrt d_k)V, each query over the keys up to its own: (B, H, T, D) from (B, H, T, D) and two (B, K, T, D).
+
+    Queries of one group share a key head: H is a multiple of K.
+    """
+    if queries.device.type == "cpu" and queries.shape[2] > 1:
+        mixed: Tensor = _CausalAttention.apply(queries, keys, values)  # type: ignore[no-untyped-call]
+        return mixed
+    return functional.scaled_dot_product_attention(
+        queries, keys, values, is_causal=queries.shape[2] > 1, enable_gqa=queries.shape[1] != keys.shape[1]
+    )
+
+
+class _CausalAttention(torch.autograd.Function):
+    """By matrix products of whole blocks, which run at the machine's full rate where PyTorch's kernel does not."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        B, H, T, D = queries.shape
+        K, V = keys.shape[1], values.shape[3]
+        flat_keys, flat_values = keys.reshape(B * K, T, D), values.reshape(B * K, T, V)
+        mixed = queries.new_empty(B, T, K, H // K, V)
+        keep = any(ctx.needs_input_grad) and B * H * T * T <= MAX_KEPT_PATTERN
+        patterns = []
+        for start in range(0, T, QUERY_BLOCK):
+            stop = min(start + QUERY_BLOCK, T)
+            block = _query_block(queries, K, start, stop)
+            pattern = _pattern(block, flat_keys, start, stop, H // K)
+            mixed[:, start:stop] = _unstacked(pattern @ flat_values[:, :stop], B, stop - start)
+            if keep:
+                patterns.append(pattern)
+        ctx.save_for_backward(queries, flat_keys, flat_values, *patterns)
+        return mixed.view(B, T, H, V).transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, values, *patterns = ctx.saved_tensors
+        B, H, T, D = queries.shape
+        K, V = keys.shape[0] // B, values.shape[2]
+        query_gradient = queries.new_empty(B, T, K, H // K, D)
+        key_gradient, value_gradient = torch.zeros_like(keys), torch.zeros_like(values)
+        for number, start in enumerate(range(0, T, QUERY_BLOCK)):
+            stop = min(start + QUERY_BLOCK, T)
+            block = _query_block(queries, K, start, stop)
+            upstream = _query_block(gradients[0], K, start, stop)
+            pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K)
+            value_gradient[:, :stop] += pattern.mT @ upstream
+            of_pattern = upstream @ values[:, :stop].mT
+            of_scores = torch._softmax_backward_data(of_pattern, pattern, -1, pattern.dtype)
+            of_scores *= D**-0.5
+            query_gradient[:, start:stop] = _unstacked(of_scores @ keys[:, :stop], B, stop - start)
+            key_gradient[:, :stop] += of_scores.mT @ block
+        return (
+            query_gradient.view(B, T, H, D).transpose(1, 2),
+            key_gradient.view(B, K, T, D),
+            value_gradient.view(B, K, T, V),
+        )
+
+
+def _query_block(x: Tensor, num_kv_heads: int, start: int, stop: int) -> Tensor:
+    """Queries start to stop of (B, H, T, D), all of a group one after the other: (B * K, G * (stop - start), D)."""
+    B, H, _, D = x.shape
+    return x[:, :, start:stop].reshape(B * num_kv_heads, -1, D)
+
+
+def _unstacked(x: Tensor, batch_size: int, num_queries: int) -> Tensor:
+    """(B * K, G * T, D) as (B, T, K, G, D)."""
+    return x.view(batch_size, -1, x.shape[1] // num_queries, num_queries, x.shape[2]).permute(0, 3, 1, 2, 4)
+
+
+def _pattern(block: Tensor, keys: Tensor, start: int, stop: int, num_groups: int) -> Tensor:
+    """Where queries start to stop look, (B * K, G * (stop - start), stop)."""
+    later = torch.full((stop - start, stop), float("-inf"), dtype=block.dtype).triu(start + 1).repeat(num_groups, 1)
+    scores = torch.baddbmm(later, block, keys[:, :stop].mT, alpha=block.shape[2] ** -0.5)
+    return torch.softmax(scores, dim=-1)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """x / sqrt(mean x^2 + epsilon) * weight over the last dimension."""
+    if x.device.type == "cpu" and torch.is_grad_enabled():
+        normed: Tensor = _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+        return normed
+    return functional.rms_norm(x, weight.shape, weight, epsilon)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """With n = x / rms(x): dx = (dy w - n mean(dy w n)) / rms(x), dw = sum dy n."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = torch.rsqrt(length.square() / x.shape[-1] + epsilon)
+        normed = x * inverse
+        ctx.save_for_backward(normed, weight, inverse)
+        return normed * weight
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        normed, weight, inverse = ctx.saved_tensors
+        product = gradients[0] * normed
+        mean = (product @ (weight / weight.shape[0]))[..., None]
+        of_x = (gradients[0] * weight).addcmul_(normed, mean, value=-1).mul_(inverse)
+        return of_x, product.reshape(-1, weight.shape[0]).sum(dim=0), None
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x cos + (x's halves exchanged) sin: halves (a, b) become (a cos - b sin, b cos + a sin).
+
+    Args:
+        x: (..., D).
+        cos: cosines twice, (..., D).
+        sin: -sines, then sines, (..., D).
+    """
+    if x.device.type == "cpu" and torch.is_grad_enabled():
+        result: Tensor = _Turned.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+        return result
+    return _turned(x, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+class _Turned(torch.autograd.Function):
+    """The gradient of a turn is the turn back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradients[0], cos, -sin), None, None

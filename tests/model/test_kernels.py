@@ -1,0 +1,73 @@
+"""Attention, norm and rotation with gradients written out, against PyTorch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from gptsmith.model import kernels
+
+
+def leaves(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor, inputs: list[torch.Tensor]) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    upstream = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=ours.dtype)
+    for mine, golden in zip(
+        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(theirs, inputs, upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, golden, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2), (3, 1)])
+@pytest.mark.parametrize("T", [2, 7, 16, 37])
+@pytest.mark.parametrize("keep", [True, False])
+def test_causal_attention_is_pytorchs(
+    num_heads: int, num_kv_heads: int, T: int, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(kernels, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
+    inputs = leaves((2, T, num_heads, 8), (2, num_kv_heads, T, 8), (2, num_kv_heads, T, 8))
+    queries, keys, values = inputs[0].transpose(1, 2), inputs[1], inputs[2]
+    ours = kernels.causal_attention(queries, keys, values)
+    theirs = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
+    assert_same(ours, theirs, inputs)
+
+
+def test_a_large_pattern_is_computed_again_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = leaves((1, 2, 40, 8), (1, 2, 40, 8), (1, 2, 40, 8))
+    computed = []
+    plain = kernels._pattern
+    monkeypatch.setattr(kernels, "_pattern", lambda *of: computed.append(of) or plain(*of))
+    for limit in (1 << 24, 0):
+        monkeypatch.setattr(kernels, "MAX_KEPT_PATTERN", limit)
+        kernels.causal_attention(*inputs).sum().backward()
+    assert len(computed) == 3
+
+
+def test_rms_norm_is_pytorchs() -> None:
+    x, weight = inputs = leaves((3, 5, 16), (16,))
+    assert_same(kernels.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3), inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(kernels.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3))
+
+
+def test_a_turn_is_a_rotation_of_pairs_and_its_gradient_the_turn_back() -> None:
+    (x,) = inputs = leaves((2, 3, 5, 8))
+    angles = torch.linspace(0, 3, 20, dtype=torch.float64).view(5, 4)
+    cos, sin = torch.cat([angles.cos()] * 2, dim=-1), torch.cat([-angles.sin(), angles.sin()], dim=-1)
+    pairs = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(torch.ones_like(angles), angles)
+    assert_same(kernels.turned(x, cos, sin), torch.cat([pairs.real, pairs.imag], dim=-1), inputs)
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    queries, keys, values = (x.detach().bfloat16() for x in leaves((2, 4, 300, 64), (2, 2, 300, 64), (2, 2, 300, 64)))
+    ours = kernels.causal_attention(queries, keys, values).float()
+    theirs = functional.scaled_dot_product_attention(
+        queries.float(), keys.float(), values.float(), is_causal=True, enable_gqa=True
+    )
+    assert (ours - theirs).abs().max() < 0.02
