@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.attention import causal_mask
@@ -96,7 +97,8 @@ class GPT(nn.Module):
         query_ids = key_ids[..., past:]
         positions = Positions.of(self.position, query_ids, key_ids)
 
-        x = self.embedding(input_ids)
+        # The head's gradient is dense: a tied embedding adds its few rows to it, without a second matrix of zeros.
+        x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)
         if self.compute_dtype is not None:
             x = x.to(self.compute_dtype)
         x = self.dropout(self.position.embed(x, query_ids).to(x.dtype))

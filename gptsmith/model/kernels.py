@@ -19,9 +19,15 @@ MAX_KEPT_PATTERN = 1 << 24
 
 
 def causal_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """softmax(QK'/sqrt d_k)V, each query over the keys up to its own: (B, H, T, D) from (B, H, T, D) and two (B, K, T, D).
+    """softmax(QK'/sqrt d_k)V, each query over the keys up to its own.
 
-    Queries of one group share a key head: H is a multiple of K.
+    Args:
+        queries: (B, H, T, D).
+        keys: (B, K, T, D). Queries of one group share a key head: H is a multiple of K.
+        values: (B, K, T, V).
+
+    Returns:
+        (B, H, T, V).
     """
     if queries.device.type == "cpu" and queries.shape[2] > 1:
         mixed: Tensor = _CausalAttention.apply(queries, keys, values)  # type: ignore[no-untyped-call]
@@ -80,8 +86,7 @@ class _CausalAttention(torch.autograd.Function):
 
 def _query_block(x: Tensor, num_kv_heads: int, start: int, stop: int) -> Tensor:
     """Queries start to stop of (B, H, T, D), all of a group one after the other: (B * K, G * (stop - start), D)."""
-    B, H, _, D = x.shape
-    return x[:, :, start:stop].reshape(B * num_kv_heads, -1, D)
+    return x[:, :, start:stop].reshape(x.shape[0] * num_kv_heads, -1, x.shape[3])
 
 
 def _unstacked(x: Tensor, batch_size: int, num_queries: int) -> Tensor:

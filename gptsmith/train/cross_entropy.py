@@ -54,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = gradients[0]
         return (
             hidden_gradient * scale.to(hidden_gradient.dtype),
-            (weight_gradient * scale.to(weight_gradient.dtype)).to(ctx.weight_dtype),
+            weight_gradient.to(ctx.weight_dtype, copy=True).mul_(scale),
             None,
         )
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from gptsmith.base.console import Meter, meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.memory import keep_freed_memory
 from gptsmith.base.files import read_json, readable_bytes, write_json
+from gptsmith.base.memory import keep_freed_memory
 from gptsmith.base.settings import merged, read_toml, with_assignments
 from gptsmith.data.batches import Windows
 from gptsmith.data.prepare import PreparedData, prepare

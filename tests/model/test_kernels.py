@@ -24,14 +24,14 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor, inputs: list[torch.Ten
 
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2), (3, 1)])
-@pytest.mark.parametrize("T", [2, 7, 16, 37])
+@pytest.mark.parametrize("length", [2, 7, 16, 37])
 @pytest.mark.parametrize("keep", [True, False])
 def test_causal_attention_is_pytorchs(
-    num_heads: int, num_kv_heads: int, T: int, keep: bool, monkeypatch: pytest.MonkeyPatch
+    num_heads: int, num_kv_heads: int, length: int, keep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "QUERY_BLOCK", 16)
     monkeypatch.setattr(kernels, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
-    inputs = leaves((2, T, num_heads, 8), (2, num_kv_heads, T, 8), (2, num_kv_heads, T, 8))
+    inputs = leaves((2, length, num_heads, 8), (2, num_kv_heads, length, 8), (2, num_kv_heads, length, 8))
     queries, keys, values = inputs[0].transpose(1, 2), inputs[1], inputs[2]
     ours = kernels.causal_attention(queries, keys, values)
     theirs = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GPT2TokenizerFast
 
 from gptsmith.base.errors import UserError
 from gptsmith.text import bulk
-from gptsmith.text.bulk import backend_encoder
+from gptsmith.text.bulk import NEVER_SPECIAL, backend_encoder
 from gptsmith.text.cuts import safe_cut
 from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers import KINDS
@@ -28,6 +28,7 @@ ENGLISH = (
     "def forge(nails):\n    return [nail * 2 for nail in nails]  # twice as long\n"
 ) * 40
 SPECIAL_CASES = [
+    f"a{NEVER_SPECIAL}b{NEVER_SPECIAL}",
     "",
     " ",
     "\n",
