@@ -59,7 +59,7 @@ class _CausalAttention(torch.autograd.Function):
         return mixed.view(B, T, H, V).transpose(1, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, values, *patterns = ctx.saved_tensors
         B, H, T, D = queries.shape
@@ -121,7 +121,7 @@ class _RMSNorm(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, weight, inverse = ctx.saved_tensors
         product = gradients[0] * normed
@@ -157,7 +157,7 @@ class _Turned(torch.autograd.Function):
         return _turned(x, cos, sin)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turned(gradients[0], cos, -sin), None, None
