@@ -75,32 +75,61 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+TEMPORARY, OLD = ".tmp-", ".old-"
+
+
 @contextlib.contextmanager
 def published_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A fresh folder to fill, which becomes `target` in one step when the block ends, and vanishes if it fails.
 
     Every file is made durable before the folder gets its name, so `target` is either complete or absent. With
-    `overwrite`, an older `target` stays until then.
+    `overwrite`, an older `target` is set aside at that moment; if the process dies just then, `sweep` brings it back.
 
     Raises:
         UserError: the disk has no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with no_room_is_a_user_error(target.parent):
-        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))
         try:
             yield temporary
             for path in sorted(temporary.rglob("*")):
                 if path.is_file():
                     sync_file(path)
             sync_folder(temporary)
+            old = target.with_name(OLD + target.name)
             if overwrite and target.exists():
-                shutil.rmtree(target)
+                shutil.rmtree(old, ignore_errors=True)
+                target.replace(old)
             temporary.replace(target)
             sync_folder(target.parent)
+            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder in one step: it loses its name first, so that a crash leaves no part of it under that name."""
+    doomed = folder.with_name(f"{TEMPORARY}deleted-{folder.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.replace(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Clears away what a process that died left among the published folders in `folder`.
+
+    Only for a folder that no other process writes to: a temporary folder may be somebody's work.
+    """
+    for path in list(folder.glob(f"{OLD}*")):
+        target = path.with_name(path.name.removeprefix(OLD))
+        if target.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.replace(target)
+    for path in list(folder.glob(f"{TEMPORARY}*")):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

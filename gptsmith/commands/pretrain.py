@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
 
 from gptsmith.commands.options import Json, Set, count
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C: what was trained is saved, but not all that was asked for is done."""
+STOPPED = 128
+"""With the signal's number, the exit code after one: what was trained is saved, but not all that was asked for is done.
+130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def pretrain(
@@ -52,5 +54,5 @@ def pretrain(
     else:
         console.show_figures("", figures)
     if figures["status"] == "stopped":
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
     console.note(f'\nnext: [bold]gptsmith generate {figures["run"]} "your words"[/bold]')

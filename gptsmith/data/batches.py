@@ -31,13 +31,17 @@ class Windows:
         """Samples `first_sample` and on, as input ids and targets, int64 (B, T). Padded targets are -100."""
         return _stacked([self._sample(first_sample + row) for row in range(batch_size)], self.context_length)
 
-    def _sample(self, sample: int) -> np.ndarray:
+    def span(self, sample: int) -> tuple[int, int]:
+        """The first target of a sample, and the place after its last: positions on the ring."""
         epoch, place = divmod(sample, self.num_windows)
         shift, order = self._order(epoch)
         first = int(order[place]) * self.context_length
         num_targets = min(self.context_length, len(self.stream) - first)
-        start = shift + first
-        return self.stream.slice(start - 1, start + num_targets, circular=True)
+        return shift + first, shift + first + num_targets
+
+    def _sample(self, sample: int) -> np.ndarray:
+        start, stop = self.span(sample)
+        return self.stream.slice(start - 1, stop, circular=True)
 
     def _order(self, epoch: int) -> tuple[int, np.ndarray]:
         """Where the epoch cuts the ring, and the order of its windows."""

@@ -49,6 +49,11 @@ class TokenStream:
         """The position after every document's separator (uint64)."""
         return self.documents["end"]
 
+    def document_at(self, position: int) -> int:
+        """The number in the corpus of the document that a token, on the ring, belongs to."""
+        row = int(np.searchsorted(self.document_ends, position % len(self), side="right"))
+        return int(self.documents["document"][row])
+
     def slice(self, start: int, stop: int, *, circular: bool = False) -> np.ndarray:
         """Tokens `start` to `stop` as int64. With `circular` the stream is a ring, and any position is one of it."""
         if circular and (start < 0 or stop > len(self)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.run.store import Checkpoint, first_good, list_checkpoints, publish_checkpoint
+from gptsmith.run.store import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = "run.toml"
 SCHEMA = "run.schema.json"
+DATA = "data.json"
+RESULT = "result.json"
 FORMAT_VERSION = 1
+MAX_HEADER_BYTES = 10_000_000
 
 
 class Run:
@@ -32,6 +35,7 @@ class Run:
     run.schema.json      the settings that run.toml may hold, for editors
     tokenizer.json       the tokenizer, with tokenizer_config.json beside it
     data.json            what was read, what was skipped and why
+    plan.json            what was said before the run, and what came
     metrics.jsonl        every figure, sample and event as it came
     result.json          the figures at the end
     checkpoints/step-…/  weights, optimizer, counters and randomness, with a manifest of hashes
@@ -39,7 +43,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.checkpoints = folder / "checkpoints"
+        self.checkpoints = folder / CHECKPOINTS
         self.log = RunLog(folder / "metrics.jsonl")
 
     @classmethod
@@ -64,16 +68,7 @@ class Run:
         Raises:
             UserError: the folder exists and is not empty.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            is_run = (folder / SETTINGS).is_file()
-            raise UserError(
-                f"{folder} exists already"
-                + (
-                    f": choose another --out, or go on with --resume {folder}"
-                    if is_run
-                    else " and is not a run: choose another --out"
-                )
-            )
+        require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
         write_json(folder / SCHEMA, schema)
@@ -102,39 +97,29 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """The figures at the end of the run, or nothing where it has not ended."""
-        path = self.folder / "result.json"
+        path = self.folder / RESULT
         return read_json(path) if path.exists() else None
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
         return Tokenizer.load(self.folder)
 
-    def save_checkpoint(
-        self,
-        step: int,
-        model: GPT,
-        optimizer_state: dict[str, Tensor],
-        randomness: dict[str, Tensor],
-        state: dict[str, Any],
-    ) -> Checkpoint:
-        """Publishes a checkpoint that training can go on from.
+    def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """The newest checkpoint that is whole, damaged newer ones set aside; nothing where there never was one.
+
+        Only for the process that trains the run.
 
         Raises:
-            UserError: the disk has no room.
+            UserError: there were checkpoints, and none is whole.
         """
-
-        def fill(folder: Path) -> None:
-            write_json(folder / "model.json", model.config.plain())
-            write_json(folder / "train_state.json", state)
-            save_file(weights(model), folder / "model.safetensors")
-            save_file(optimizer_state, folder / "optimizer.safetensors")
-            save_file(randomness, folder / "randomness.safetensors")
-
-        return publish_checkpoint(self.checkpoints, step, fill)
-
-    def newest(self, warn: Callable[[str], None]) -> Checkpoint:
-        """The newest checkpoint that is whole."""
-        return first_good(list_checkpoints(self.checkpoints), self.folder, warn)
+        for checkpoint in list_checkpoints(self.checkpoints):
+            problem = checkpoint.problem()
+            if problem is None:
+                return checkpoint
+            warn(f"{checkpoint.folder.name} is set aside as {set_aside(checkpoint, 'bad').name}: {problem}")
+        if damaged := list(self.checkpoints.glob(".bad-*")):
+            raise UserError(f"{self.folder} has no checkpoint that can be read ({len(damaged)} damaged)")
+        return None
 
     def best(self, warn: Callable[[str], None]) -> Checkpoint:
         """The whole checkpoint with the lowest validation loss; the newest where none was measured."""
@@ -150,6 +135,45 @@ class Run:
             return (float("inf"), True) if loss is None else (float(loss), inherited)
 
         return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
+
+
+def require_free(folder: Path) -> None:
+    """Checks that a new run can be made there.
+
+    Raises:
+        UserError: the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        is_run = (folder / SETTINGS).is_file()
+        raise UserError(
+            f"{folder} exists already"
+            + (
+                f": choose another --out, or go on with --resume {folder}"
+                if is_run
+                else " and is not a run: choose another --out"
+            )
+        )
+
+
+def fill_checkpoint(folder: Path, documents: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Writes each of `documents` as NAME.json and each of `tensors` as NAME.safetensors."""
+    for name, document in documents.items():
+        write_json(folder / f"{name}.json", document)
+    for name, values in tensors.items():
+        save_file(dict(values), folder / f"{name}.safetensors")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        UserError: its header is longer than any of ours, which would take long to read.
+    """
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise UserError(f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
+    return load_file(path)
 
 
 def weights(model: GPT) -> dict[str, Tensor]:
@@ -179,7 +203,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: names or shapes differ.
     """
-    tensors = load_file(checkpoint.folder / "model.safetensors")
+    tensors = read_tensors(checkpoint.folder / "model.safetensors")
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
         raise UserError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")

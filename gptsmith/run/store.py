@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import published_folder, sha256_of
+from gptsmith.base.files import published_folder, remove_folder, sha256_of
 
 FORMAT_VERSION = 1
+CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
 NAME = re.compile(r"step-(\d{9})")
 
@@ -89,8 +90,31 @@ def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[st
     raise UserError(f"{where} has no checkpoint that can be read" + (f" ({bad} damaged)" if bad else ""))
 
 
-def retain(checkpoints: Path, keep: int, best_step: int | None) -> None:
-    """Deletes all but the newest `keep` checkpoints and the best one."""
-    for checkpoint in list_checkpoints(checkpoints)[keep:]:
-        if checkpoint.step != best_step:
-            shutil.rmtree(checkpoint.folder, ignore_errors=True)
+def set_aside(checkpoint: Checkpoint, reason: str) -> Path:
+    """Takes a checkpoint out of the row: it is renamed to `.REASON-step-...`, and nothing of it is deleted."""
+    name = f".{reason}-{checkpoint.folder.name}"
+    free = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    target = next(path for path in (checkpoint.folder.with_name(name) for name in free) if not path.exists())
+    checkpoint.folder.replace(target)
+    return target
+
+
+class Retention:
+    """Deletes checkpoints that are no longer needed, counting only those whose bytes it has verified."""
+
+    def __init__(self, keep: int, keep_every_steps: int | None = None) -> None:
+        self.keep, self.keep_every_steps = keep, keep_every_steps
+        self.verified: set[int] = set()
+
+    def apply(self, checkpoints: Path, best_step: int | None) -> None:
+        """Deletes all but the newest `keep` good checkpoints, the best one, and one every so many steps."""
+        good = 0
+        for checkpoint in list_checkpoints(checkpoints):
+            if checkpoint.step not in self.verified and good < self.keep:
+                if checkpoint.problem() is not None:
+                    continue
+                self.verified.add(checkpoint.step)
+            good += 1
+            milestone = self.keep_every_steps and checkpoint.step % self.keep_every_steps == 0
+            if good > self.keep and checkpoint.step != best_step and not milestone:
+                remove_folder(checkpoint.folder)

@@ -6,31 +6,50 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
+from gptsmith.train.health import Verdict, gradient_norm, is_out_of_memory, judge
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.schedule import learning_rate_share
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.state import TrainState
-from gptsmith.train.step import train_step
+from gptsmith.train.step import accumulate
 
 
 @dataclass(frozen=True)
 class Hooks:
     """What the loop asks of whoever runs it."""
 
-    read: Callable[[int, int], list[Batch]]
-    """The micro-batches of a step, given the first sample and how many."""
+    read: Callable[[int, int, int], list[Batch]]
+    """The micro-batches of a step, given the first sample, how many samples, and how many of them at a time."""
     validation_loss: Callable[[bool], float | None]
     """Nats a token, of the whole validation set or of a share of it; nothing where there is no validation set."""
     sample: Callable[[], None]
     """Lets the model write something and shows it."""
     save: Callable[[], None]
     """Saves the model and the state as they are."""
-    observe: Callable[[float], None]
-    """Sees the state after each step, with the learning rate's share."""
+    observe: Callable[[StepFigures], None]
+    """Sees the state after each step."""
     should_stop: Callable[[], bool]
     """Whether someone asked to stop."""
+    num_steps: Callable[[], int]
+    """How many steps the recorded plan has."""
+    refused: Callable[[Verdict, str], None]
+    """Sees what is done about a step that is not taken, and why."""
+    roll_back: Callable[[], bool]
+    """Takes up the weights of the last checkpoint, if there is one, and none of its place in the data."""
+    diagnosis: Callable[[list[Batch]], str]
+    """Names what is sick: a layer, a document."""
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """What a step has to show besides the state."""
+
+    learning_rate_share: float
+    gradient_norm: float
+    seconds: float
 
 
 def train(
@@ -42,7 +61,11 @@ def train(
     hooks: Hooks,
 ) -> str:
     """Trains until the steps are done, the loss is reached or someone asks to stop; returns which:
-    `finished`, `reached` or `stopped`. The state is saved in each case."""
+    `finished`, `reached` or `stopped`. The state is saved in each case.
+
+    Raises:
+        UserError: the run is sick and cannot be cured by passing data over, or memory is too small for one window.
+    """
     saved_at = time.monotonic()
     saved_step: int | None = None
     ended = "finished"
@@ -53,37 +76,85 @@ def train(
         saved_at, saved_step = time.monotonic(), state.step
 
     model.train()
-    while state.step < settings.num_steps:
+    while state.step < hooks.num_steps():
         started = time.monotonic()
-        share = learning_rate_share(state.step, settings.num_steps, settings.schedule)
-        batches = hooks.read(state.num_samples, settings.batch_size)
-        state.train_loss = train_step(model, settings.objective, optimizer, batches, share)
-        state.step += 1
+        batches, loss = gradients(model, state, settings, hooks)
+        norm = gradient_norm(model)
+        verdict, problem = judge(state, loss, norm, settings.health)
+        if verdict == "healthy":
+            share = learning_rate_share(state.step, hooks.num_steps(), settings.schedule)
+            optimizer.step(share)
+            state.train_loss = loss
+            state.step += 1
+            state.num_tokens += sum(int((batch.targets >= 0).sum()) for batch in batches)
+        else:
+            cure(verdict, problem, batches, hooks)
+            optimizer.zero_grad()
         state.num_samples += settings.batch_size
-        state.num_tokens += sum(int((batch.targets >= 0).sum()) for batch in batches)
-        state.seconds += time.monotonic() - started
-        hooks.observe(share)
-
+        seconds = time.monotonic() - started
+        state.seconds += seconds
+        if verdict == "healthy":
+            hooks.observe(StepFigures(share, norm, seconds))
         if hooks.should_stop():
             ended = "stopped"
             break
-        if state.step % settings.evaluate_every_steps == 0 or state.step == settings.num_steps:
+        if verdict != "healthy":
+            continue
+        last = state.step >= hooks.num_steps()
+        if state.step % settings.evaluate_every_steps == 0 or last:
             improved = evaluate(model, state, settings, hooks)
             if settings.until_loss is not None and (state.validation_loss or float("inf")) <= settings.until_loss:
                 ended = "reached"
                 break
             if improved:
                 save()
-        if state.step % settings.sample_every_steps == 0 and state.step < settings.num_steps:
+        if state.step % settings.sample_every_steps == 0 and not last:
             model.eval()
             hooks.sample()
             model.train()
-        if time.monotonic() - saved_at > checkpoint.every_minutes * 60:
+        due = checkpoint.every_steps is not None and state.step % checkpoint.every_steps == 0
+        if (due and saved_step != state.step) or time.monotonic() - saved_at > checkpoint.every_minutes * 60:
             save()
     if saved_step != state.step:
         save()
     model.eval()
     return ended
+
+
+def gradients(model: GPT, state: TrainState, settings: TrainSettings, hooks: Hooks) -> tuple[list[Batch], float]:
+    """Fills the gradients of the next step; returns its micro-batches and their loss. Halves the micro-batch for as
+    long as memory runs out: the step's whole batch, and so its result, stays what it was.
+
+    Raises:
+        UserError: memory is too small for one window.
+    """
+    while True:
+        micro_batch_size = state.micro_batch_size or settings.micro_batch_size or settings.batch_size
+        batches = hooks.read(state.num_samples, settings.batch_size, micro_batch_size)
+        try:
+            return batches, accumulate(model, settings.objective, batches)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        for parameter in model.parameters():
+            parameter.grad = None
+        if micro_batch_size == 1:
+            raise UserError(
+                "memory is too small for one window of this model: set a smaller model.context_length or --params"
+            )
+        state.micro_batch_size = micro_batch_size // 2
+        hooks.refused("out_of_memory", f"memory is too small for {micro_batch_size} windows at a time")
+
+
+def cure(verdict: Verdict, problem: str, batches: list[Batch], hooks: Hooks) -> None:
+    """Does what was decided about a step that is not taken.
+
+    Raises:
+        UserError: it was decided to stop, or there is no checkpoint to go back to; the message is a diagnosis.
+    """
+    if verdict == "stop" or (verdict == "roll_back" and not hooks.roll_back()):
+        raise UserError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
+    hooks.refused(verdict, problem)
 
 
 def evaluate(model: GPT, state: TrainState, settings: TrainSettings, hooks: Hooks) -> bool:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gptsmith.base.settings import Settings
 from gptsmith.train import objectives, optimizers
+from gptsmith.train.health import HealthSettings
 from gptsmith.train.objectives import AnyObjective
 from gptsmith.train.optimizers import AnyOptimizer
 from gptsmith.train.schedule import ScheduleSettings
@@ -30,6 +31,7 @@ class TrainSettings(Settings):
     objective: AnyObjective = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
+    health: HealthSettings = HealthSettings()
     until_loss: float | None = Field(default=None, gt=0)
     """Stop once the whole validation set's loss, in nats a token, is at or below this."""
     evaluate_every_steps: int = Field(default=100, gt=0)
@@ -43,7 +45,11 @@ class TrainSettings(Settings):
 class CheckpointSettings(Settings):
     """When a run's state is saved."""
 
+    every_steps: int | None = Field(default=None, gt=0)
+    """Save every so many steps, besides."""
     every_minutes: float = Field(default=10.0, gt=0)
     """The longest time between two checkpoints."""
     keep: int = Field(default=2, ge=2)
     """How many of the newest are kept; the best one is kept besides."""
+    keep_every_steps: int | None = Field(default=None, gt=0)
+    """Keep the checkpoints of every so many steps for good."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -25,6 +25,14 @@ class TrainState:
     validation_step: int | None = None
     best_validation_loss: float | None = None
     best_step: int | None = None
+    micro_batch_size: int | None = None
+    """Windows a forward pass, where memory ran out with what was asked for."""
+    recent_losses: list[float] = field(default_factory=list)
+    """Of the last healthy steps."""
+    healthy_in_a_row: int = 0
+    skips_in_a_row: int = 0
+    rollbacks: int = 0
+    """Returns to a checkpoint since the last long stretch of healthy steps."""
 
     def plain(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.markup import escape
-from safetensors.torch import load_file
-
-from gptsmith.base.console import Meter, meter, note
+from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json, readable_bytes, write_json
-from gptsmith.base.memory import keep_freed_memory
-from gptsmith.base.settings import merged, read_toml, with_assignments
-from gptsmith.data.batches import Windows
+from gptsmith.base.files import read_json, write_json
+from gptsmith.base.settings import changed_keys, merged, read_toml, with_assignments
 from gptsmith.data.prepare import PreparedData, prepare
-from gptsmith.evaluate.language import LanguageScore, score_language
-from gptsmith.generate.engine import generate
 from gptsmith.model.device import choose_device, choose_dtype
-from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset_settings, smith_shape
-from gptsmith.run.folder import Run, load_weights
-from gptsmith.run.store import list_checkpoints, retain
-from gptsmith.train.loop import Hooks, train
-from gptsmith.train.objectives import Batch
-from gptsmith.train.optimizers import Optimizer
+from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
+from gptsmith.run.writer import only_writer
 from gptsmith.train.plan import plan
-from gptsmith.train.state import TrainState
-from gptsmith.workflows.settings import RunSettings, run_schema
+from gptsmith.workflows.session import Session
+from gptsmith.workflows.settings import Asked, RunSettings, run_schema
 
 CONTEXT_LENGTH = 256
-SAMPLE_TOKENS = 60
-LOG_EVERY_STEPS = 10
-SKIPPED_SHOWN = 5
 
 
 def pretrain(
@@ -79,45 +61,71 @@ def pretrain(
     """
     started = time.monotonic()
     if resume is not None:
-        fresh = [sources, out, preset, params, tokenizer, validation, config, settings]
-        if any(fresh):
+        if any([sources, out, preset, params, tokenizer, validation, config]):
             raise UserError(
-                "--resume takes the run's own text and settings: with it, give only --tokens and --until-loss"
+                "--resume takes the run's own text and settings: with it, give only --tokens, --until-loss and --set"
             )
-        session = _resumed(Run.open(resume), tokens, until_loss)
-    else:
-        if not sources:
-            raise UserError("name the text to train on: files, folders or patterns")
-        asked: dict[str, Any] = {
-            "sources": [str(source) for source in sources],
-            "validation": [str(text) for text in validation],
-            "tokens": tokens,
-            "params": params,
-        }
-        table: dict[str, Any] = {"asked": {key: value for key, value in asked.items() if value is not None}}
-        if preset is not None:
-            table["asked"]["preset"] = preset
-        if tokenizer is not None:
-            known_path = Path(tokenizer).exists()
-            table["tokenizer"] = {"kind": "huggingface", "path": tokenizer} if known_path else {"kind": tokenizer}
-        if until_loss is not None:
-            table["train"] = {"until_loss": until_loss}
-        below = read_toml(Path(config)) if config is not None else {}
-        below.pop("format_version", None)
-        session = _fresh(with_assignments(merged(below, table), settings), _free_folder(out, sources[0]))
-    return session.run_to_end(started)
+        return _gone_on_with(Run.open(resume), started, tokens, until_loss, settings)
+    if not sources:
+        raise UserError("name the text to train on: files, folders or patterns")
+    given: dict[str, Any] = {
+        "sources": [str(source) for source in sources],
+        "validation": [str(text) for text in validation],
+        "preset": preset,
+        "tokens": tokens,
+        "params": params,
+        "tokenizer": tokenizer,
+        "until_loss": until_loss,
+        "config": None if config is None else str(config),
+        "settings": list(settings),
+    }
+    table: dict[str, Any] = {"asked": {key: value for key, value in given.items() if value}}
+    if tokenizer is not None:
+        known_path = Path(tokenizer).exists()
+        table["tokenizer"] = {"kind": "huggingface", "path": tokenizer} if known_path else {"kind": tokenizer}
+    if until_loss is not None:
+        table["train"] = {"until_loss": until_loss}
+    below = read_toml(Path(config)) if config is not None else {}
+    below.pop("format_version", None)
+    below.pop("asked", None)
+    table = with_assignments(merged(below, table), settings)
+    folder = _folder(out, sources[0], table["asked"])
+    if (folder / SETTINGS).exists():
+        return _gone_on_with(Run.open(folder), started)
+    session = _fresh(table, folder)
+    with only_writer(folder):
+        return session.run_to_end(started)
 
 
-def _free_folder(out: str | Path | None, source: str | Path) -> Path:
-    """The folder of a new run: the one that was asked for, or the first free name after the text."""
+def _gone_on_with(
+    run: Run, started: float, tokens: int | None = None, until_loss: float | None = None, changes: Sequence[str] = ()
+) -> dict[str, Any]:
+    with only_writer(run.folder):
+        return _resumed(run, tokens, until_loss, changes).run_to_end(started)
+
+
+def _folder(out: str | Path | None, source: str | Path, asked: dict[str, Any]) -> Path:
+    """The folder of a run: the one that was asked for, or the first name after the text that is free. One in which
+    the same was asked for and that has not ended is not in the way: it goes on.
+
+    Raises:
+        UserError: the folder that was asked for is in use.
+    """
     if out is not None:
         folder = Path(out)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            Run.create(folder, {}, {})  # raises the error that says why
+        if not _goes_on(folder, asked):
+            require_free(folder)
         return folder
     name = Path(source).resolve().stem.strip(".*") or "run"
     candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
-    return next(folder for folder in candidates if not folder.exists())
+    return next(folder for folder in candidates if not folder.exists() or _goes_on(folder, asked))
+
+
+def _goes_on(folder: Path, asked: dict[str, Any]) -> bool:
+    """Whether the folder is a run of the same command that has not ended."""
+    if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
+        return False
+    return Asked.parse(asked) == Asked.parse(Run.open(folder).settings().get("asked", {"sources": []}))
 
 
 def _fresh(table: dict[str, Any], folder: Path) -> Session:
@@ -163,9 +171,13 @@ def _fresh(table: dict[str, Any], folder: Path) -> Session:
     settings = RunSettings.parse(merged(merged(table, {"model": model}), {"train": {**chosen["train"], **train_table}}))
 
     run = Run.create(folder, settings.plain(), run_schema())
-    data.tokenizer.save(run.folder)
-    write_json(run.folder / "data.json", {"fingerprint": data.fingerprint, **data.summary})
+    _keep_data(run, data)
     return Session(run, settings, data)
+
+
+def _keep_data(run: Run, data: PreparedData) -> None:
+    data.tokenizer.save(run.folder)
+    write_json(run.folder / DATA, {"fingerprint": data.fingerprint, **data.summary})
 
 
 def _heads_for(model: dict[str, Any]) -> dict[str, Any]:
@@ -178,18 +190,33 @@ def _heads_for(model: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _resumed(run: Run, tokens: int | None, until_loss: float | None) -> Session:
-    """A session that goes on with a run, for more tokens or to a lower loss where asked."""
-    table = run.settings()
-    settings = RunSettings.parse(table, str(run.folder / "run.toml"))
-    changes: dict[str, Any] = {}
+FIXED = ("model", "tokenizer", "data", "train.seed", "train.batch_size", "train.objective", "train.optimizer.kind")
+"""Settings that a run keeps from its first step to its last; all others may change when it goes on."""
+
+
+def _resumed(run: Run, tokens: int | None, until_loss: float | None, changes: Sequence[str]) -> Session:
+    """A session that goes on with a run, for more tokens, to a lower loss or with other settings where asked.
+
+    Raises:
+        UserError: the run has ended, its text or a fixed setting has changed, or no checkpoint is whole.
+    """
+    checkpoint = run.newest(note)
+    table = with_assignments(run.settings(), changes)
+    settings = RunSettings.parse(table, str(run.folder / SETTINGS))
+    asked: dict[str, Any] = {}
     if tokens is not None:
         tokens_per_step = settings.train.batch_size * settings.model.context_length
-        changes["num_steps"] = max(1, round(tokens / tokens_per_step))
+        asked["num_steps"] = max(1, round(tokens / tokens_per_step))
     if until_loss is not None:
-        changes["until_loss"] = until_loss
-    if changes:
-        settings = RunSettings.parse(merged(table, {"train": changes}))
+        asked["until_loss"] = until_loss
+    settings = RunSettings.parse(merged(table, {"train": asked}), str(run.folder / SETTINGS))
+    if checkpoint is not None:
+        changed = changed_keys(checkpoint.read("settings.json"), settings.plain())
+        if odd := [key for key in changed if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)]:
+            raise UserError(
+                f"{run.folder} goes on with the settings that it began with, and {', '.join(odd)} changed: "
+                f"put back what it was (only these are fixed: {', '.join(FIXED)}), or start a new run"
+            )
     data = prepare(
         settings.asked.sources,
         settings=settings.data,
@@ -197,212 +224,20 @@ def _resumed(run: Run, tokens: int | None, until_loss: float | None) -> Session:
         validation=settings.asked.validation,
         seed=settings.train.seed,
     )
-    if data.fingerprint != read_json(run.folder / "data.json")["fingerprint"]:
+    known = run.folder / DATA
+    if known.exists() and data.fingerprint != read_json(known)["fingerprint"]:
         raise UserError(
             f"the text of {run.folder} has changed since it was trained on: bring the old text back, "
             "or start a new run (gptsmith pretrain)"
         )
+    if checkpoint is None:
+        note(f"{run.folder} has no checkpoint yet: it starts from its first step")
+        _keep_data(run, data)
     session = Session(run, settings, data)
-    session.go_on()
+    if checkpoint is not None:
+        session.go_on(checkpoint)
     if session.state.step >= settings.train.num_steps:
         done = session.state.num_tokens
         raise UserError(f"{run.folder} is finished after {done:,} tokens: go on with --tokens of more than that")
     run.write_settings(settings.plain())
     return session
-
-
-class Session:
-    """One sitting of a run: its data, its model, and where it stands."""
-
-    def __init__(self, run: Run, settings: RunSettings, data: PreparedData) -> None:
-        self.run, self.settings, self.data = run, settings, data
-        train_settings = settings.train
-        keep_freed_memory()
-        self.device = choose_device(train_settings.device)
-        self.dtype = choose_dtype(train_settings.dtype, self.device)
-        torch.manual_seed(train_settings.seed)
-        self.model = GPT(settings.model, seed=train_settings.seed)
-        if self.dtype == torch.float64:
-            self.model.double()
-        self.model.to(self.device).compute_dtype = self.dtype
-        self.optimizer: Optimizer = train_settings.optimizer.build(self.model)
-        self.state = TrainState()
-        self.windows = Windows(data.train, settings.model.context_length, train_settings.seed)
-        self.num_bytes_per_token = data.tokenizer.num_bytes_per_token
-        self.whole_score: tuple[int, LanguageScore] | None = None
-        self.stop_asked = False
-
-    def go_on(self) -> None:
-        """Takes up the newest checkpoint that is whole."""
-        checkpoint = self.run.newest(note)
-        load_weights(self.model, checkpoint)
-        self.optimizer.load_state(load_file(checkpoint.folder / "optimizer.safetensors"))
-        torch.set_rng_state(load_file(checkpoint.folder / "randomness.safetensors")["cpu"])
-        self.state = TrainState(**checkpoint.read("train_state.json"))
-
-    def run_to_end(self, started: float) -> dict[str, Any]:
-        """Trains, measures the best weights on the whole validation set, and keeps the figures."""
-        settings, state = self.settings.train, self.state
-        self._say_what_comes()
-        tokens_before, seconds_before = state.num_tokens, state.seconds
-        with meter("training", settings.num_steps) as bar, self._asked_to_stop():
-            self.bar = bar
-            hooks = Hooks(
-                self._read, self._validation_loss, self._sample, self._save, self._observe, lambda: self.stop_asked
-            )
-            status = train(self.model, self.optimizer, state, settings, self.settings.checkpoint, hooks)
-        trained_s = max(state.seconds - seconds_before, 1e-9)
-        if status == "stopped":
-            note(f"stopped and saved at step {state.step:,}. Go on with: gptsmith pretrain --resume {self.run.folder}")
-        figures: dict[str, Any] = {
-            "run": str(self.run.folder),
-            "status": status,
-            "step": state.step,
-            "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "num_tokens": state.num_tokens,
-            "train_loss": state.train_loss,
-            **self._final_figures(status),
-            "tokens_per_second": (state.num_tokens - tokens_before) / trained_s,
-            "seconds": time.monotonic() - started,
-            "device": str(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
-        }
-        if status != "stopped":
-            write_json(self.run.folder / "result.json", figures)
-        self.run.log.append("end", **figures)
-        return figures
-
-    def _final_figures(self, status: str) -> dict[str, Any]:
-        if self.data.validation is None or self.state.best_step is None:
-            return {}
-        if status == "stopped":
-            return {"validation_loss": self.state.validation_loss, "best_step": self.state.best_step}
-        if self.state.best_step != self.state.step:
-            note(f"the validation loss was lowest at step {self.state.best_step:,}: those weights are the result")
-            best = [c for c in list_checkpoints(self.run.checkpoints) if c.step == self.state.best_step]
-            load_weights(self.model, best[0])
-        if self.whole_score is None or self.whole_score[0] != self.state.best_step:
-            with meter("measuring the validation loss", len(self.data.validation)) as bar:
-                score = score_language(self.model, self.data.validation, self.num_bytes_per_token, observe=bar.update)
-        else:
-            score = self.whole_score[1]
-        return {
-            "validation_loss": score.validation_loss,
-            "bits_per_byte": score.bits_per_byte,
-            "perplexity": score.perplexity,
-            "best_step": self.state.best_step,
-        }
-
-    def _say_what_comes(self) -> None:
-        settings, config, data = self.settings.train, self.settings.model, self.data
-        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        tokens = settings.num_steps * settings.batch_size * config.context_length
-        self._say_what_was_read()
-        held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
-        note(
-            f"[bold]{self.run.folder}[/bold]: {num_parameters / 1e6:.2f}M parameters "
-            f"({config.num_layers} layers, width {config.embed_dim}, context {config.context_length}, "
-            f"vocabulary {config.vocab_size:,}) on {self.device}, {str(self.dtype).removeprefix('torch.')}"
-        )
-        note(
-            f"text: {len(data.train):,} tokens to train ({readable_bytes(data.train.num_bytes)}), {held_back}; "
-            f"{settings.num_steps:,} steps of {settings.batch_size * config.context_length:,} tokens "
-            f"= {tokens / max(len(data.train), 1):.1f} epochs"
-        )
-        if self.state.step:
-            note(f"going on at step {self.state.step:,}")
-        self.run.log.append("start", step=self.state.step, num_parameters=num_parameters, device=str(self.device))
-
-    def _say_what_was_read(self) -> None:
-        summary = self.data.summary
-        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
-        note(
-            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
-            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
-            + (f", {len(skipped):,} files passed over:" if skipped else "")
-        )
-        for path, reason in list(skipped.items())[:SKIPPED_SHOWN]:
-            note(escape(f"  {path}: {reason}"))
-        if len(skipped) > SKIPPED_SHOWN:
-            note(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {self.run.folder / 'data.json'}")
-
-    def _read(self, first_sample: int, num_samples: int) -> list[Batch]:
-        micro = self.settings.train.micro_batch_size or num_samples
-        batches = []
-        for start in range(0, num_samples, micro):
-            input_ids, targets = self.windows.batch(first_sample + start, min(micro, num_samples - start))
-            batches.append(
-                Batch(torch.from_numpy(input_ids).to(self.device), torch.from_numpy(targets).to(self.device))
-            )
-        return batches
-
-    def _validation_loss(self, whole: bool) -> float | None:
-        stream = self.data.validation
-        if stream is None:
-            return None
-        limit = None if whole else self.settings.train.evaluation_tokens
-        score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit)
-        if score.num_tokens == len(stream):
-            self.whole_score = (self.state.step, score)
-        self.run.log.append(
-            "evaluation",
-            step=self.state.step,
-            validation_loss=score.validation_loss,
-            bits_per_byte=score.bits_per_byte,
-            num_tokens=score.num_tokens,
-        )
-        note(
-            f"step {self.state.step:,}: validation loss {score.validation_loss:.4f}, "
-            f"{score.bits_per_byte:.3f} bits per byte"
-        )
-        return score.validation_loss
-
-    def _sample(self) -> None:
-        generation = generate(self.model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=self.state.step)
-        text = "".join(generation)
-        self.run.log.append("sample", step=self.state.step, text=text)
-        note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
-
-    def _save(self) -> None:
-        self.run.save_checkpoint(
-            self.state.step,
-            self.model,
-            self.optimizer.state(),
-            {"cpu": torch.get_rng_state()},
-            self.state.plain(),
-        )
-        retain(self.run.checkpoints, self.settings.checkpoint.keep, self.state.best_step)
-
-    def _observe(self, learning_rate_share: float) -> None:
-        state = self.state
-        rate = state.num_tokens / max(state.seconds, 1e-9)
-        validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
-        self.bar.update(state.step, f"loss {state.train_loss:.3f}{validation}  {rate:,.0f} tokens/s")
-        if state.step % LOG_EVERY_STEPS == 0:
-            self.run.log.append(
-                "step",
-                step=state.step,
-                num_tokens=state.num_tokens,
-                train_loss=state.train_loss,
-                learning_rate_share=learning_rate_share,
-                seconds=state.seconds,
-            )
-
-    bar: Meter
-
-    @contextmanager
-    def _asked_to_stop(self) -> Iterator[None]:
-        """While the block runs, Ctrl-C asks for an end at the next step; a second one ends at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(*_: object) -> None:
-            self.stop_asked = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)

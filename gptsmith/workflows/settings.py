@@ -27,6 +27,14 @@ class Asked(Settings):
     """Tokens to train on."""
     params: int | None = Field(default=None, gt=0)
     """Parameters that the model's blocks should have."""
+    tokenizer: str | None = None
+    """A kind of tokenizer, or the path of one."""
+    until_loss: float | None = None
+    """The validation loss to stop at."""
+    config: str | None = None
+    """A file of settings."""
+    settings: list[str] = Field(default_factory=list)
+    """Changes, such as model.num_layers=6."""
 
 
 class RunSettings(Settings):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.run.folder import Run, load_model, load_weights, weights
+from gptsmith.run.folder import Run, fill_checkpoint, load_model, load_weights, weights
 from gptsmith.run.store import Checkpoint, list_checkpoints, publish_checkpoint
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
@@ -30,7 +30,13 @@ def run(tmp_path: Path) -> Run:
 
 
 def save(run: Run, step: int, **state: object) -> Checkpoint:
-    return run.save_checkpoint(step, small(step), {"a/m": torch.ones(2)}, {"cpu": torch.get_rng_state()}, state)
+    return save_model(run, small(step), step, **state)
+
+
+def save_model(run: Run, model: GPT, step: int = 1, **state: object) -> Checkpoint:
+    documents = {"model": model.config.plain(), "train_state": state}
+    tensors = {"model": weights(model), "optimizer": {"a/m": torch.ones(2)}}
+    return publish_checkpoint(run.checkpoints, step, lambda folder: fill_checkpoint(folder, documents, tensors))
 
 
 def damage(checkpoint: Checkpoint, name: str = "model.safetensors") -> None:
@@ -74,7 +80,7 @@ def test_the_same_logits_after_a_move(run: Run, tmp_path: Path) -> None:
 def test_a_tied_head_is_stored_once_and_is_the_embedding_again(run: Run) -> None:
     model = small(1, tie_embeddings=True)
     assert "head.weight" not in weights(model)
-    again = load_model(run.save_checkpoint(1, model, {}, {}, {}))
+    again = load_model(save_model(run, model))
     assert again.head.weight is again.embedding.weight
     ids = torch.arange(8)[None]
     with torch.no_grad():
@@ -89,7 +95,7 @@ def test_every_kind_comes_back(run: Run, position: str, attention: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
-        assert torch.equal(load_model(run.save_checkpoint(1, model, {}, {}, {}))(ids), model(ids))
+        assert torch.equal(load_model(save_model(run, model))(ids), model(ids))
 
 
 def test_wrong_shapes_and_names_are_refused(run: Run) -> None:
@@ -111,7 +117,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(run: Run) -> None:
     said: list[str] = []
     assert run.newest(said.append).step == 2
     assert len(said) == 1
-    assert "step-000000003 is passed over: model.safetensors is damaged" in said[0]
+    assert "step-000000003 is set aside as .bad-step-000000003: model.safetensors is damaged" in said[0]
     assert run.best(pytest.fail).step == 1
     damage(run.best(pytest.fail), "optimizer.safetensors")
     assert run.best(lambda _: None).step == 2
@@ -162,8 +168,16 @@ def test_without_a_measured_loss_the_newest_is_the_best(run: Run) -> None:
 
 
 def test_a_run_without_checkpoints_says_so(run: Run) -> None:
+    assert run.newest(pytest.fail) is None
     with pytest.raises(UserError, match=r"has no checkpoint that can be read$"):
-        run.newest(pytest.fail)
+        run.best(pytest.fail)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(run: Run) -> None:
+    damage(save(run, 1))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no checkpoint that can be read \(1 damaged\)"):
+            run.newest(lambda _: None)
 
 
 def test_other_folders_are_no_checkpoints(run: Run) -> None:

@@ -13,8 +13,8 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.run.folder import Run, load_model
-from gptsmith.run.store import Checkpoint, first_good, list_checkpoints, publish_checkpoint, retain
+from gptsmith.run.folder import Run, fill_checkpoint, load_model, weights
+from gptsmith.run.store import Checkpoint, Retention, first_good, list_checkpoints, publish_checkpoint
 
 
 def fill(folder: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_newest_good_one_is_found_and_the_bad_one_named(tmp_path: Path) -> N
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     publish(tmp_path, 1, 2, 3, 4, 5)
-    retain(tmp_path, keep=2, best_step=2)
+    Retention(keep=2).apply(tmp_path, best_step=2)
     assert [c.step for c in list_checkpoints(tmp_path)] == [5, 4, 2]
 
 
@@ -88,7 +88,10 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, tied: bool) -> None:
     shape = {"num_layers": 2, "embed_dim": 64, "vocab_size": 50, "num_heads": 2, "head_dim": 32}
     model = GPT(preset("smith", **shape, tie_embeddings=tied), seed=3)
     run = Run.create(tmp_path / "run", {"model": {}}, {})
-    checkpoint = run.save_checkpoint(7, model, {}, {}, {"validation_loss": 1.0})
+    documents = {"model": model.config.plain(), "train_state": {"validation_loss": 1.0}}
+    checkpoint = publish_checkpoint(
+        run.checkpoints, 7, lambda folder: fill_checkpoint(folder, documents, {"model": weights(model)})
+    )
     moved = shutil.move(run.folder, tmp_path / "elsewhere")
     again = load_model(Run.open(moved).best(print))
     assert checkpoint.step == 7

@@ -31,7 +31,7 @@ class World:
     asked: list[tuple[int, int]] = field(default_factory=list)
     model: GPT = field(default_factory=lambda: GPT(preset("smith", **SHAPE)))
 
-    def read(self, first: int, count: int) -> list[Batch]:
+    def read(self, first: int, count: int, micro_batch_size: int) -> list[Batch]:
         assert self.model.training
         self.asked.append((first, count))
         ids = torch.randint(20, (count, 9), generator=torch.Generator().manual_seed(first))
@@ -55,9 +55,17 @@ class World:
         table = {"num_steps": 6, "batch_size": 3, "evaluate_every_steps": 100, "sample_every_steps": 100, **settings}
         parsed = TrainSettings.parse(table)
         hooks = Hooks(
-            self.read, self.validation_loss, self.sample, self.save, self.shares.append,
-            lambda: self.state.step >= self.stop_at,
-        )  # fmt: skip
+            read=self.read,
+            validation_loss=self.validation_loss,
+            sample=self.sample,
+            save=self.save,
+            observe=lambda step: self.shares.append(step.learning_rate_share),
+            should_stop=lambda: self.state.step >= self.stop_at,
+            num_steps=lambda: parsed.num_steps,
+            refused=lambda verdict, problem: self.did.append(f"{verdict} {self.state.step}"),
+            roll_back=lambda: False,
+            diagnosis=lambda batches: "a diagnosis",
+        )
         checkpoint = CheckpointSettings(every_minutes=every_minutes)
         optimizer = optimizers.KINDS.validate("adamw").build(self.model)
         return train(self.model, optimizer, self.state, parsed, checkpoint, hooks)

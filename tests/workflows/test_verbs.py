@@ -46,7 +46,7 @@ def test_training_learns_and_leaves_a_whole_run(trained: dict[str, Any]) -> None
     evaluations = Run.open(run).log.events("evaluation")
     assert evaluations[-1]["validation_loss"] < evaluations[0]["validation_loss"] - 0.2
     names = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "metrics.jsonl"}
-    assert names | {"result.json", "checkpoints"} == {path.name for path in run.iterdir()}
+    assert names | {"result.json", "checkpoints"} == {path.name for path in run.iterdir() if path.name != ".lock"}
     assert (run / "run.toml").read_text(encoding="utf-8").startswith("#:schema ./run.schema.json\n")
     assert "properties" in json.loads((run / "run.schema.json").read_text(encoding="utf-8"))
 
@@ -103,9 +103,9 @@ def stopping_after(steps: int) -> Any:
     """A session that is asked to stop after so many steps."""
     observe = pretrain_workflow.Session._observe
 
-    def asks(session: pretrain_workflow.Session, share: float) -> None:
-        observe(session, share)
-        session.stop_asked = session.state.step >= steps
+    def asks(session: pretrain_workflow.Session, step: object) -> None:
+        observe(session, step)
+        session.stopped_by = signal.SIGINT if session.state.step >= steps else None
 
     return asks
 

@@ -42,6 +42,11 @@ class Optimizer:
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * learning_rate_share
             part.step()
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Clears the gradients."""
+        for part in self.parts:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:

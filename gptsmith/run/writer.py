@@ -1,0 +1,87 @@
+"""Writing a run's checkpoints: in the background, and as the only one who does. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import require_room, sweep
+from gptsmith.run.store import CHECKPOINTS, Retention, publish_checkpoint
+
+LOCK = ".lock"
+MAX_FAILURES = 3
+SPARE_BYTES = 16 << 20
+"""What a disk must have left besides a checkpoint."""
+
+
+@contextmanager
+def only_writer(run: Path) -> Iterator[None]:
+    """While the block runs, no other process may train the run in this folder. What a dead one left is cleared away.
+
+    Raises:
+        UserError: another process is training it.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{run} is being trained by another process: wait for it, or stop it") from None
+    try:
+        sweep(run / CHECKPOINTS)
+        yield
+    finally:
+        lock.release()
+
+
+class CheckpointWriter:
+    """Writes checkpoints while its `with` block runs, in a run of which this process is the only writer.
+
+    `save` returns at once; what it was given is written, verified and named by a thread. A full disk loses nothing: the
+    checkpoint is left out, and after three in a row `save` raises.
+    """
+
+    def __init__(self, checkpoints: Path, retention: Retention, warn: Callable[[str], None]) -> None:
+        self.checkpoints, self.retention, self.warn = checkpoints, retention, warn
+        self.failures: list[UserError] = []
+        self.running: Future[None] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        self.pool = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Waits for what is being written."""
+        self.pool.shutdown()
+
+    def save(self, step: int, num_bytes: int, fill: Callable[[Path], None], best_step: int | None) -> None:
+        """Has `fill` write a checkpoint of about `num_bytes` into a fresh folder, after the one before it is done.
+
+        Raises:
+            UserError: three checkpoints in a row could not be written.
+        """
+        self.wait()
+        if len(self.failures) >= MAX_FAILURES:
+            raise UserError(f"{len(self.failures)} checkpoints in a row could not be written: {self.failures[-1]}")
+        self.running = self.pool.submit(self._write, step, num_bytes, fill, best_step)
+
+    def wait(self) -> None:
+        """Until the last checkpoint is durable, or has failed with a warning."""
+        if self.running is None:
+            return
+        running, self.running = self.running, None
+        try:
+            running.result()
+            self.failures.clear()
+        except UserError as error:
+            self.failures.append(error)
+            self.warn(f"a checkpoint is left out, training goes on: {error}")
+
+    def _write(self, step: int, num_bytes: int, fill: Callable[[Path], None], best_step: int | None) -> None:
+        require_room(self.checkpoints, num_bytes + SPARE_BYTES, "a checkpoint")
+        publish_checkpoint(self.checkpoints, step, fill)
+        self.retention.apply(self.checkpoints, best_step)

@@ -1,0 +1,341 @@
+"""One sitting of a training run: from its data and its last checkpoint to its figures."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.markup import escape
+from torch import Tensor
+
+from gptsmith.base.console import Meter, meter, note
+from gptsmith.base.files import readable_bytes, write_json
+from gptsmith.base.memory import keep_freed_memory
+from gptsmith.data.batches import Windows
+from gptsmith.data.prepare import PreparedData
+from gptsmith.evaluate.language import LanguageScore, score_language
+from gptsmith.generate.engine import generate
+from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.model.gpt import GPT
+from gptsmith.run.environment import differences, environment
+from gptsmith.run.folder import RESULT, Run, fill_checkpoint, load_weights, read_tensors, weights
+from gptsmith.run.store import Checkpoint, Retention, first_good, list_checkpoints
+from gptsmith.run.writer import CheckpointWriter
+from gptsmith.train.health import Verdict, sick_modules, sick_parameters
+from gptsmith.train.loop import Hooks, StepFigures, train
+from gptsmith.train.objectives import Batch
+from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.state import TrainState
+from gptsmith.workflows.settings import RunSettings
+
+SAMPLE_TOKENS = 60
+LOG_EVERY_STEPS = 10
+SKIPPED_SHOWN = 5
+DOCUMENTS_NAMED = 3
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Session:
+    """One sitting of a run: its data, its model, and where it stands."""
+
+    def __init__(self, run: Run, settings: RunSettings, data: PreparedData) -> None:
+        self.run, self.settings, self.data = run, settings, data
+        train_settings = settings.train
+        keep_freed_memory()
+        self.device = choose_device(train_settings.device)
+        self.dtype = choose_dtype(train_settings.dtype, self.device)
+        self.environment = environment(self.device, self.dtype, num_processes=1)
+        torch.manual_seed(train_settings.seed)
+        self.model = GPT(settings.model, seed=train_settings.seed)
+        if self.dtype == torch.float64:
+            self.model.double()
+        self.model.to(self.device).compute_dtype = self.dtype
+        self.optimizer: Optimizer = train_settings.optimizer.build(self.model)
+        self.state = TrainState()
+        self.windows = Windows(data.train, settings.model.context_length, train_settings.seed)
+        self.num_bytes_per_token = data.tokenizer.num_bytes_per_token
+        self.whole_score: tuple[int, LanguageScore] | None = None
+        self.stopped_by: signal.Signals | None = None
+        checkpoint = settings.checkpoint
+        self.writer = CheckpointWriter(
+            run.checkpoints, Retention(checkpoint.keep, checkpoint.keep_every_steps), self._warn
+        )
+
+    def go_on(self, checkpoint: Checkpoint) -> None:
+        """Takes up a checkpoint; says what of the environment has changed since, because bits depend on it."""
+        self._take_up(checkpoint)
+        self.state = TrainState(**checkpoint.read("train_state.json"))
+        if changed := differences(checkpoint.read("environment.json"), self.environment):
+            note(f"going on is right, but not bit for bit what an unstopped run gives: {'; '.join(changed)}")
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        load_weights(self.model, checkpoint)
+        self.optimizer.load_state(read_tensors(checkpoint.folder / "optimizer.safetensors"))
+        torch.set_rng_state(read_tensors(checkpoint.folder / "randomness.safetensors")["cpu"])
+
+    def run_to_end(self, started: float) -> dict[str, Any]:
+        """Trains, measures the best weights on the whole validation set, and keeps the figures.
+
+        Raises:
+            UserError: another process trains this run, training cannot go on, or the disk has no room for the result.
+        """
+        settings, state = self.settings.train, self.state
+        with self.writer:
+            self._say_what_comes()
+            tokens_before, seconds_before = state.num_tokens, state.seconds
+            with meter("training", settings.num_steps) as bar, self._asked_to_stop():
+                self.bar = bar
+                status = train(self.model, self.optimizer, state, settings, self.settings.checkpoint, self._hooks())
+            self.writer.wait()
+            if self.writer.failures:
+                raise self.writer.failures[-1]
+        trained_s = max(state.seconds - seconds_before, 1e-9)
+        if status == "stopped":
+            note(f"stopped and saved at step {state.step:,}. Go on with: gptsmith pretrain --resume {self.run.folder}")
+        figures: dict[str, Any] = {
+            "run": str(self.run.folder),
+            "status": status,
+            "step": state.step,
+            "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "num_tokens": state.num_tokens,
+            "train_loss": state.train_loss,
+            **self._final_figures(status),
+            "tokens_per_second": (state.num_tokens - tokens_before) / trained_s,
+            "seconds": time.monotonic() - started,
+            "device": str(self.device),
+            "dtype": self.environment["dtype"],
+        }
+        if self.stopped_by is not None:
+            figures["signal"] = self.stopped_by.name
+        if status != "stopped":
+            write_json(self.run.folder / RESULT, figures)
+        self.run.log.append("end", **figures)
+        return figures
+
+    def _hooks(self) -> Hooks:
+        return Hooks(
+            read=self._read,
+            validation_loss=self._validation_loss,
+            sample=self._sample,
+            save=self._save,
+            observe=self._observe,
+            should_stop=lambda: self.stopped_by is not None,
+            num_steps=lambda: self.settings.train.num_steps,
+            refused=self._refused,
+            roll_back=self._roll_back,
+            diagnosis=self._diagnosis,
+        )
+
+    def _final_figures(self, status: str) -> dict[str, Any]:
+        if self.data.validation is None or self.state.best_step is None:
+            return {}
+        if status == "stopped":
+            return {"validation_loss": self.state.validation_loss, "best_step": self.state.best_step}
+        if self.state.best_step != self.state.step:
+            note(f"the validation loss was lowest at step {self.state.best_step:,}: those weights are the result")
+            best = [c for c in list_checkpoints(self.run.checkpoints) if c.step == self.state.best_step]
+            load_weights(self.model, best[0])
+        if self.whole_score is None or self.whole_score[0] != self.state.best_step:
+            with meter("measuring the validation loss", len(self.data.validation)) as bar:
+                score = score_language(self.model, self.data.validation, self.num_bytes_per_token, observe=bar.update)
+        else:
+            score = self.whole_score[1]
+        return {
+            "validation_loss": score.validation_loss,
+            "bits_per_byte": score.bits_per_byte,
+            "perplexity": score.perplexity,
+            "best_step": self.state.best_step,
+        }
+
+    def _say_what_comes(self) -> None:
+        settings, config, data = self.settings.train, self.settings.model, self.data
+        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        tokens = settings.num_steps * settings.batch_size * config.context_length
+        self._say_what_was_read()
+        held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
+        note(
+            f"[bold]{self.run.folder}[/bold]: {num_parameters / 1e6:.2f}M parameters "
+            f"({config.num_layers} layers, width {config.embed_dim}, context {config.context_length}, "
+            f"vocabulary {config.vocab_size:,}) on {self.device}, {self.environment['dtype']}"
+        )
+        note(
+            f"text: {len(data.train):,} tokens to train ({readable_bytes(data.train.num_bytes)}), {held_back}; "
+            f"{settings.num_steps:,} steps of {settings.batch_size * config.context_length:,} tokens "
+            f"= {tokens / max(len(data.train), 1):.1f} epochs"
+        )
+        if self.state.step:
+            note(f"going on at step {self.state.step:,}")
+        self.run.log.append("start", step=self.state.step, num_parameters=num_parameters, environment=self.environment)
+
+    def _say_what_was_read(self) -> None:
+        summary = self.data.summary
+        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
+        note(
+            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
+            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
+            + (f", {len(skipped):,} files passed over:" if skipped else "")
+        )
+        for path, reason in list(skipped.items())[:SKIPPED_SHOWN]:
+            note(escape(f"  {path}: {reason}"))
+        if len(skipped) > SKIPPED_SHOWN:
+            note(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {self.run.folder / 'data.json'}")
+
+    def _read(self, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+        batches = []
+        for start in range(0, num_samples, micro_batch_size):
+            input_ids, targets = self.windows.batch(first_sample + start, min(micro_batch_size, num_samples - start))
+            batches.append(
+                Batch(torch.from_numpy(input_ids).to(self.device), torch.from_numpy(targets).to(self.device))
+            )
+        return batches
+
+    def _validation_loss(self, whole: bool) -> float | None:
+        stream = self.data.validation
+        if stream is None:
+            return None
+        limit = None if whole else self.settings.train.evaluation_tokens
+        score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit)
+        if score.num_tokens == len(stream):
+            self.whole_score = (self.state.step, score)
+        self.run.log.append(
+            "evaluation",
+            step=self.state.step,
+            validation_loss=score.validation_loss,
+            bits_per_byte=score.bits_per_byte,
+            num_tokens=score.num_tokens,
+        )
+        note(
+            f"step {self.state.step:,}: validation loss {score.validation_loss:.4f}, "
+            f"{score.bits_per_byte:.3f} bits per byte"
+        )
+        return score.validation_loss
+
+    def _sample(self) -> None:
+        generation = generate(self.model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=self.state.step)
+        text = "".join(generation)
+        self.run.log.append("sample", step=self.state.step, text=text)
+        note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
+
+    def _save(self) -> None:
+        """Copies what moves, and has the copy written while training goes on."""
+        tensors = {
+            "model": _copied(weights(self.model)),
+            "optimizer": _copied(self.optimizer.state()),
+            "randomness": {"cpu": torch.get_rng_state()},
+        }
+        documents = {
+            "model": self.model.config.plain(),
+            "train_state": self.state.plain(),
+            "settings": self.settings.plain(),
+            "environment": self.environment,
+        }
+
+        def fill(folder: Path) -> None:
+            fill_checkpoint(folder, documents, tensors)
+
+        num_bytes = sum(value.nbytes for values in tensors.values() for value in values.values())
+        self.writer.save(self.state.step, num_bytes, fill, self.state.best_step)
+
+    def _observe(self, step: StepFigures) -> None:
+        state = self.state
+        rate = state.num_tokens / max(state.seconds, 1e-9)
+        validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
+        self.bar.update(state.step, f"loss {state.train_loss:.3f}{validation}  {rate:,.0f} tokens/s")
+        if state.step % LOG_EVERY_STEPS == 0:
+            self.run.log.append(
+                "step",
+                step=state.step,
+                num_tokens=state.num_tokens,
+                train_loss=state.train_loss,
+                learning_rate_share=step.learning_rate_share,
+                gradient_norm=step.gradient_norm,
+                tokens_per_second=self.settings.train.batch_size * self.settings.model.context_length / step.seconds,
+                seconds=state.seconds,
+            )
+
+    bar: Meter
+
+    def _warn(self, message: str) -> None:
+        self.run.log.append("warning", step=self.state.step, message=message)
+        note(f"[yellow]{escape(message)}[/yellow]")
+
+    def _refused(self, verdict: Verdict, problem: str) -> None:
+        done = {
+            "skip": "the step is not taken",
+            "roll_back": f"the weights of step {self.state.step:,} are taken up again",
+            "out_of_memory": f"now {self.state.micro_batch_size} at a time, the step stays the same",
+        }[verdict]
+        self.run.log.append(verdict, step=self.state.step, sample=self.state.num_samples, problem=problem)
+        note(f"[yellow]step {self.state.step + 1:,}: {problem}; {done}[/yellow]")
+
+    def _roll_back(self) -> bool:
+        """Takes up the newest good checkpoint's weights; the data goes on from where it is now."""
+        self.writer.wait()
+        candidates = list_checkpoints(self.run.checkpoints)
+        if not candidates:
+            return False
+        checkpoint = first_good(candidates, self.run.folder, self._warn)
+        now = self.state
+        self._take_up(checkpoint)
+        then = TrainState(**checkpoint.read("train_state.json"))
+        for name in ("step", "num_tokens", "validation_loss", "validation_step", "best_validation_loss", "best_step"):
+            setattr(now, name, getattr(then, name))
+        now.recent_losses = then.recent_losses
+        return True
+
+    def _diagnosis(self, batches: list[Batch]) -> str:
+        """Names the layer, the batch and the document, as far as they can be found."""
+        in_weights, in_gradients = sick_parameters(self.model)
+        with torch.no_grad(), sick_modules(self.model) as names:
+            for batch in batches:
+                self.model.hidden(batch.input_ids)
+        first, count = self.state.num_samples, self.settings.train.batch_size
+        found = [f"windows {first:,} to {first + count - 1:,} of the data, from {self._documents(first, count)}"]
+        if names:
+            found.append(f"the first output that is not finite is that of {names[0]}")
+        if in_weights or in_gradients:
+            found.append(
+                f"{(in_weights or in_gradients)[0]} has {'weights' if in_weights else 'gradients'} of that kind"
+            )
+        advice = f"look there, or go on past it with lower rates: gptsmith pretrain --resume {self.run.folder}"
+        return "; ".join([*found, advice])
+
+    def _documents(self, first_sample: int, num_samples: int) -> str:
+        """The files and bytes that some samples were read from, the first few of them."""
+        starts = [self.windows.span(sample)[0] for sample in range(first_sample, first_sample + num_samples)]
+        documents = dict.fromkeys(self.data.train.document_at(start) for start in starts)
+        named = []
+        for document in list(documents)[:DOCUMENTS_NAMED]:
+            path, start, stop = self.data.corpus.source(document)
+            named.append(f"{path} (bytes {start:,} to {stop:,})")
+        more = len(documents) - len(named)
+        return ", ".join(named) + (f" and {more} more documents" if more else "")
+
+    @contextmanager
+    def _asked_to_stop(self) -> Iterator[None]:
+        """While the block runs, Ctrl-C or SIGTERM asks for an end at the next step; a second one ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, _: object) -> None:
+            self.stopped_by = signal.Signals(number)
+            for one in STOPPING_SIGNALS:
+                signal.signal(one, before[one])
+
+        before = {number: signal.signal(number, ask) for number in STOPPING_SIGNALS}
+        try:
+            yield
+        finally:
+            for number in STOPPING_SIGNALS:
+                signal.signal(number, before[number])
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in tensors.items()}
