@@ -10,12 +10,17 @@ Importing this package imports no torch: each name brings its room when it is fi
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gptsmith.version import __version__
+
+# How long a thread of PyTorch's waits awake for the others. By default so long that two busy programs on one machine
+# slow each other six times; this costs nothing where one is alone. It must be known before PyTorch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from gptsmith.base.errors import GptsmithError as GptsmithError
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from gptsmith.workflows.evaluate import evaluate as evaluate
     from gptsmith.workflows.info import info as info
     from gptsmith.workflows.load import load as load
+    from gptsmith.workflows.plan import plan as plan
     from gptsmith.workflows.pretrain import pretrain as pretrain
     from gptsmith.workflows.runs import runs as runs
 
@@ -37,6 +43,7 @@ _HOMES = {
     "evaluate": "gptsmith.workflows.evaluate",
     "info": "gptsmith.workflows.info",
     "load": "gptsmith.workflows.load",
+    "plan": "gptsmith.workflows.plan",
     "preset": "gptsmith.model.presets",
     "pretrain": "gptsmith.workflows.pretrain",
     "runs": "gptsmith.workflows.runs",

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-VERBS = ("pretrain", "generate", "chat", "evaluate", "info", "runs")
+VERBS = ("pretrain", "plan", "generate", "chat", "evaluate", "info", "runs", "watch")
 INTERRUPTED = 130
 
 
@@ -24,7 +24,7 @@ class Verbs(TyperGroup):
             return None
         module = import_module(f"gptsmith.commands.{cmd_name}")
         verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        verb.command(cmd_name, no_args_is_help=cmd_name != "runs")(getattr(module, cmd_name))
+        verb.command(cmd_name, no_args_is_help=cmd_name not in ("runs", "watch"))(getattr(module, cmd_name))
         return typer.main.get_command(verb)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -64,6 +64,12 @@ class Meter:
             self.said = time.monotonic()
             note(f"{self.title}: {done / max(self.total, 1):.0%} {figures}".rstrip())
 
+    def resize(self, total: float) -> None:
+        """Shows the work as one of `total` units from now on."""
+        self.total = total
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, total=total)
+
 
 @contextmanager
 def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:

@@ -37,3 +37,19 @@ def count(text: str) -> int:
     if not 1 <= value < float("inf"):
         raise UserError(f"{text!r} is not a count: write 5000000, 5M, 1.5B or 300k")
     return int(value)
+
+
+def minutes_of(minutes: float | None, hours: float | None) -> float | None:
+    """The time that was asked for, in minutes; nothing where none was.
+
+    Raises:
+        UserError: both were given, or it is not more than zero.
+    """
+    from gptsmith.base.errors import UserError
+
+    if minutes is not None and hours is not None:
+        raise UserError(f"--minutes {minutes:g} and --hours {hours:g} were both given: give one of them")
+    total = hours * 60 if hours is not None else minutes
+    if total is not None and not 0 < total < float("inf"):
+        raise UserError(f"a time of {total:g} minutes trains nothing: write --minutes 10 or --hours 2")
+    return total

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Annotated
 
 import typer
 
-from gptsmith.commands.options import Json, Set, count
+from gptsmith.commands.options import Json, Set, count, minutes_of
 
 STOPPED = 128
 """With the signal's number, the exit code after one: what was trained is saved, but not all that was asked for is done.
@@ -18,6 +19,8 @@ def pretrain(
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Files, folders and patterns.")] = None,
     out: Annotated[str | None, typer.Option(metavar="RUN", help="The run folder; runs/NAME if not given.")] = None,
     preset: Annotated[str | None, typer.Option(help="smith, gpt1, gpt2, ..., gpt3-175b.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long it may take, all in all.")] = None,
+    hours: Annotated[float | None, typer.Option(help="The same in hours.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Tokens to train on, such as 5M.")] = None,
     params: Annotated[str | None, typer.Option(help="Parameters of the blocks, such as 3M.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="bpe, characters, bytes, or a tokenizer's path.")] = None,
@@ -33,6 +36,7 @@ def pretrain(
 ) -> None:
     """Train a GPT on your own text, from its first weight."""
     from gptsmith.base import console
+    from gptsmith.base.machine import process_seconds
     from gptsmith.workflows.pretrain import pretrain as run_pretrain
 
     encodings = [f'data.encoding="{encoding}"'] if encoding else []
@@ -40,6 +44,7 @@ def pretrain(
         texts or [],
         out=out,
         preset=preset,
+        minutes=minutes_of(minutes, hours),
         tokens=count(tokens) if tokens else None,
         params=count(params) if params else None,
         tokenizer=tokenizer,
@@ -48,6 +53,7 @@ def pretrain(
         config=config,
         settings=[*encodings, *(settings or [])],
         resume=resume,
+        started=time.monotonic() - process_seconds(),
     )
     if json:
         console.show_json(figures)

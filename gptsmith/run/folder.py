@@ -23,6 +23,7 @@ from gptsmith.text.tokenizer import Tokenizer
 SETTINGS = "run.toml"
 SCHEMA = "run.schema.json"
 DATA = "data.json"
+PLAN = "plan.json"
 RESULT = "result.json"
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 10_000_000

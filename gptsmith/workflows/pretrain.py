@@ -14,9 +14,10 @@ from gptsmith.base.settings import changed_keys, merged, read_toml, with_assignm
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
-from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
+from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.train.plan import plan
+from gptsmith.train.plan import TOKENS_PER_STEP, plan_tokens
+from gptsmith.workflows.planning import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.workflows.session import Session
 from gptsmith.workflows.settings import Asked, RunSettings, run_schema
 
@@ -28,6 +29,7 @@ def pretrain(
     *,
     out: str | Path | None = None,
     preset: str | None = None,
+    minutes: float | None = None,
     tokens: int | None = None,
     params: int | None = None,
     tokenizer: str | None = None,
@@ -36,6 +38,7 @@ def pretrain(
     config: str | Path | None = None,
     settings: Sequence[str] = (),
     resume: str | Path | None = None,
+    started: float | None = None,
 ) -> dict[str, Any]:
     """Trains a GPT on text, from the first weight, into a run folder.
 
@@ -43,6 +46,7 @@ def pretrain(
         sources: files, folders and patterns.
         out: the run folder; runs/NAME after the first source where it is not given.
         preset: the model's shape; `smith`, at a size chosen for the text, where it is not given.
+        minutes: how long the whole command may take. The model and its training are chosen for the best loss in it.
         tokens: how many tokens to train on. With `resume`, how many in all.
         params: about how many parameters the blocks should have.
         tokenizer: the kind of tokenizer, or the path of one in Hugging Face's format.
@@ -51,6 +55,7 @@ def pretrain(
         config: a run.toml to take settings from.
         settings: changes such as `model.num_layers=6`, on top of everything.
         resume: a run to go on with, instead of sources.
+        started: the `time.monotonic()` from which `minutes` and `seconds` count; now where it is not given.
 
     Returns:
         run, status (`finished`, `reached`, `stopped`), step, num_parameters, num_tokens, validation_loss (nats a
@@ -59,21 +64,50 @@ def pretrain(
     Raises:
         UserError: a text, a setting or a folder cannot be used; nothing is left half-written.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     if resume is not None:
-        if any([sources, out, preset, params, tokenizer, validation, config]):
+        if any([sources, out, preset, minutes, params, tokenizer, validation, config]):
             raise UserError(
                 "--resume takes the run's own text and settings: with it, give only --tokens, --until-loss and --set"
             )
         return _gone_on_with(Run.open(resume), started, tokens, until_loss, settings)
     if not sources:
         raise UserError("name the text to train on: files, folders or patterns")
+    table = asked_table(
+        sources,
+        minutes=minutes,
+        preset=preset,
+        tokens=tokens,
+        params=params,
+        tokenizer=tokenizer,
+        validation=validation,
+        until_loss=until_loss,
+        config=config,
+        settings=settings,
+    )
+    folder = _folder(out, sources[0], table["asked"])
+    if (folder / SETTINGS).exists():
+        return _gone_on_with(Run.open(folder), started)
+    session = _fresh(table, folder, started)
+    with only_writer(folder):
+        return session.run_to_end(started)
+
+
+def asked_table(
+    sources: Sequence[str | Path],
+    *,
+    tokenizer: str | None,
+    validation: Sequence[str | Path],
+    config: str | Path | None,
+    settings: Sequence[str],
+    until_loss: float | None = None,
+    **numbers: Any,
+) -> dict[str, Any]:
+    """The settings that a command spells out, with what was asked for as its `asked` table."""
     given: dict[str, Any] = {
+        **numbers,
         "sources": [str(source) for source in sources],
         "validation": [str(text) for text in validation],
-        "preset": preset,
-        "tokens": tokens,
-        "params": params,
         "tokenizer": tokenizer,
         "until_loss": until_loss,
         "config": None if config is None else str(config),
@@ -88,13 +122,7 @@ def pretrain(
     below = read_toml(Path(config)) if config is not None else {}
     below.pop("format_version", None)
     below.pop("asked", None)
-    table = with_assignments(merged(below, table), settings)
-    folder = _folder(out, sources[0], table["asked"])
-    if (folder / SETTINGS).exists():
-        return _gone_on_with(Run.open(folder), started)
-    session = _fresh(table, folder)
-    with only_writer(folder):
-        return session.run_to_end(started)
+    return with_assignments(merged(below, table), settings)
 
 
 def _gone_on_with(
@@ -128,66 +156,85 @@ def _goes_on(folder: Path, asked: dict[str, Any]) -> bool:
     return Asked.parse(asked) == Asked.parse(Run.open(folder).settings().get("asked", {"sources": []}))
 
 
-def _fresh(table: dict[str, Any], folder: Path) -> Session:
-    """A session of a new run: reads the text, then chooses what nobody has set."""
+def _fresh(table: dict[str, Any], folder: Path, started: float) -> Session:
+    """A session of a new run."""
+    settings, said, data = settled(table, started)
+    run = Run.create(folder, settings.plain(), run_schema())
+    _keep_data(run, data)
+    if said:
+        write_json(run.folder / PLAN, {"said": said})
+    return Session(run, settings, data)
+
+
+def settled(table: dict[str, Any], started: float) -> tuple[RunSettings, dict[str, Any], PreparedData]:
+    """Reads the text, then gives all settings of a run: those in `table`, and for the rest what suits the text and the
+    time; with what the plan promises, where there is a time to keep to.
+
+    Raises:
+        UserError: a text cannot be used, settings do not go together, or the time is too short.
+    """
     base = preset_settings(table["asked"].get("preset", "smith"))
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": 1}}
     early = RunSettings.parse(merged(stand_ins, table))
     device = choose_device(early.train.device)
-    choose_dtype(early.train.dtype, device)
-    asked = early.asked
+    dtype = choose_dtype(early.train.dtype, device)
     data = prepare(
-        asked.sources,
+        early.asked.sources,
         settings=early.data,
         tokenizer=early.tokenizer,
-        validation=asked.validation,
+        validation=early.asked.validation,
         seed=early.train.seed,
     )
-    sized = "preset" not in asked.model_fields_set or asked.preset == "smith"
-    planned = plan(len(data.train), asked.tokens, asked.params)
+    asked, given = early.asked, table.get("model", {})
+    sized = asked.preset == "smith"
     if asked.params is not None and not sized:
         raise UserError(f"--params chooses the size of the default model; the preset {asked.preset} has its own")
-    model = merged(base, planned.model) if sized else base
-    model = merged(model, table.get("model", {}))
-    changes = {"vocab_size": data.tokenizer.vocab_size}
-    if sized and "context_length" not in table.get("model", {}):
-        changes["context_length"] = CONTEXT_LENGTH
-    if sized and "num_heads" not in table.get("model", {}) and "embed_dim" in table.get("model", {}):
-        changes |= _heads_for(model)
-    given_vocabulary = table.get("model", {}).get("vocab_size", 0)
-    if given_vocabulary and given_vocabulary < data.tokenizer.vocab_size:
+    vocab_size = given.get("vocab_size", data.tokenizer.vocab_size)
+    if vocab_size < data.tokenizer.vocab_size:
         raise UserError(
-            f"model.vocab_size={given_vocabulary} is too small for this tokenizer's {data.tokenizer.vocab_size} words: "
+            f"model.vocab_size={vocab_size} is too small for this tokenizer's {data.tokenizer.vocab_size} words: "
             "leave it out, or set tokenizer.vocab_size"
         )
-    changes["vocab_size"] = max(changes["vocab_size"], given_vocabulary)
-    model = merged(model, changes)
-    context = model["context_length"]
-    train_table = table.get("train", {})
-    batch_size = train_table.get("batch_size", max(1, planned.tokens_per_step // context))
-    num_steps = train_table.get("num_steps", max(1, round(planned.num_tokens / (batch_size * context))))
-    chosen = {"model": model, "train": {"batch_size": batch_size, "num_steps": num_steps}}
-    settings = RunSettings.parse(merged(merged(table, {"model": model}), {"train": {**chosen["train"], **train_table}}))
+    base = merged(base, {"vocab_size": vocab_size, **({"context_length": CONTEXT_LENGTH} if sized else {})})
+    if sized and "embed_dim" in given and "num_heads" not in given:
+        base = merged(base, smith_shape(given["embed_dim"], given.get("num_layers", base["num_layers"])))
+    base = merged(base, given)
+    said: dict[str, Any] = {}
+    train = table.get("train", {})
+    if asked.minutes is not None:
+        planned, said = plan_minutes(
+            asked.minutes,
+            time.monotonic() - started,
+            corpus_of(data),
+            len(data.validation) if data.validation is not None else 0,
+            base,
+            shape_is_given=not sized or not SHAPE_KEYS.isdisjoint(given),
+            params=asked.params,
+            train=early.train,
+            device=device,
+            dtype=dtype,
+        )
+        every = max(1, planned.num_steps // NUM_EVALUATIONS)
+        train = merged({"evaluate_every_steps": every, "sample_every_steps": 2 * every}, train)
+    else:
+        tokens = asked.tokens
+        if tokens is None and "num_steps" in train:
+            tokens = train["num_steps"] * max(train.get("batch_size", 1) * base["context_length"], TOKENS_PER_STEP)
+        planned = plan_tokens(len(data.train), tokens, asked.params)
+    model = merged(merged(base, planned.model if sized else {}), given)
+    batch_size = train.get("batch_size", max(1, planned.tokens_per_step // model["context_length"]))
+    num_steps = max(1, round(planned.num_tokens / (batch_size * model["context_length"])))
+    train = merged({"batch_size": batch_size, "num_steps": num_steps}, train)
+    return RunSettings.parse(merged(table, {"model": model, "train": train})), said, data
 
-    run = Run.create(folder, settings.plain(), run_schema())
-    _keep_data(run, data)
-    return Session(run, settings, data)
+
+SHAPE_KEYS = {"embed_dim", "num_layers", "num_heads", "feedforward", "attention"}
 
 
 def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
     write_json(run.folder / DATA, {"fingerprint": data.fingerprint, **data.summary})
-
-
-def _heads_for(model: dict[str, Any]) -> dict[str, Any]:
-    """Heads of the default model for a width that somebody set."""
-    shape = smith_shape(model["embed_dim"], model["num_layers"])
-    return {
-        "num_heads": shape["num_heads"],
-        "head_dim": shape["head_dim"],
-        "attention": {**model["attention"], "num_kv_heads": shape["attention"]["num_kv_heads"]},
-    }
 
 
 FIXED = ("model", "tokenizer", "data", "train.seed", "train.batch_size", "train.objective", "train.optimizer.kind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import Meter, meter, note
-from gptsmith.base.files import readable_bytes, write_json
+from gptsmith.base.files import read_json, readable_bytes, write_json
+from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.base.memory import keep_freed_memory
 from gptsmith.data.batches import Windows
 from gptsmith.data.prepare import PreparedData
@@ -24,7 +26,7 @@ from gptsmith.generate.engine import generate
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.environment import differences, environment
-from gptsmith.run.folder import RESULT, Run, fill_checkpoint, load_weights, read_tensors, weights
+from gptsmith.run.folder import PLAN, RESULT, Run, fill_checkpoint, load_weights, read_tensors, weights
 from gptsmith.run.store import Checkpoint, Retention, first_good, list_checkpoints
 from gptsmith.run.writer import CheckpointWriter
 from gptsmith.train.health import Verdict, sick_modules, sick_parameters
@@ -32,12 +34,17 @@ from gptsmith.train.loop import Hooks, StepFigures, train
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.state import TrainState
+from gptsmith.workflows.planning import CLOSING_S, said_in_a_line
+from gptsmith.workflows.report import report
 from gptsmith.workflows.settings import RunSettings
 
 SAMPLE_TOKENS = 60
 LOG_EVERY_STEPS = 10
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
+REPLAN_AT = 0.3
+"""The share of the time, or of the steps, after which the rest is planned anew. The rate begins to fall at 0.4."""
+LEAST_STEPS_TIMED = 5
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,8 +67,11 @@ class Session:
         self.state = TrainState()
         self.windows = Windows(data.train, settings.model.context_length, train_settings.seed)
         self.num_bytes_per_token = data.tokenizer.num_bytes_per_token
+        self.evaluated_seconds, self.evaluated_tokens = 0.0, 0
         self.whole_score: tuple[int, LanguageScore] | None = None
         self.stopped_by: signal.Signals | None = None
+        plan = run.folder / PLAN
+        self.plan: dict[str, Any] = read_json(plan) if plan.exists() else {}
         checkpoint = settings.checkpoint
         self.writer = CheckpointWriter(
             run.checkpoints, Retention(checkpoint.keep, checkpoint.keep_every_steps), self._warn
@@ -86,6 +96,9 @@ class Session:
             UserError: another process trains this run, training cannot go on, or the disk has no room for the result.
         """
         settings, state = self.settings.train, self.state
+        self.started, self.first_step_at = started, time.monotonic()
+        # Only a run that nothing has interrupted can tell from its own pace what time is left for.
+        self.may_replan = "said" in self.plan and "replanned" not in self.plan and state.step == 0
         with self.writer:
             self._say_what_comes()
             tokens_before, seconds_before = state.num_tokens, state.seconds
@@ -114,8 +127,10 @@ class Session:
         if self.stopped_by is not None:
             figures["signal"] = self.stopped_by.name
         if status != "stopped":
+            self._say_how_right_the_plan_was(figures)
             write_json(self.run.folder / RESULT, figures)
         self.run.log.append("end", **figures)
+        report(self.run.folder)
         return figures
 
     def _hooks(self) -> Hooks:
@@ -169,6 +184,8 @@ class Session:
             f"{settings.num_steps:,} steps of {settings.batch_size * config.context_length:,} tokens "
             f"= {tokens / max(len(data.train), 1):.1f} epochs"
         )
+        if "said" in self.plan:
+            note(said_in_a_line(self.plan["said"]))
         if self.state.step:
             note(f"going on at step {self.state.step:,}")
         self.run.log.append("start", step=self.state.step, num_parameters=num_parameters, environment=self.environment)
@@ -200,7 +217,10 @@ class Session:
         if stream is None:
             return None
         limit = None if whole else self.settings.train.evaluation_tokens
+        evaluation_started = time.monotonic()
         score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit)
+        self.evaluated_seconds += time.monotonic() - evaluation_started
+        self.evaluated_tokens += score.num_tokens
         if score.num_tokens == len(stream):
             self.whole_score = (self.state.step, score)
         self.run.log.append(
@@ -242,8 +262,63 @@ class Session:
         num_bytes = sum(value.nbytes for values in tensors.values() for value in values.values())
         self.writer.save(self.state.step, num_bytes, fill, self.state.best_step)
 
+    def _replan(self) -> None:
+        """Once, before the rate begins to fall: sets the number of steps so that the last one comes in time."""
+        state, train = self.state, self.settings.train
+        now = time.monotonic()
+        budget = self.plan["said"]["seconds"]
+        share_done = max(state.step / train.num_steps, (now - self.started) / budget)
+        if share_done < REPLAN_AT or state.step < LEAST_STEPS_TIMED:
+            return
+        self.may_replan = False
+        per_step = (now - self.first_step_at) / state.step
+        left = budget - (now - self.started) - CLOSING_S - self._whole_evaluation_seconds()
+        constant_share = 1 - train.schedule.decay_share
+        least = math.ceil(state.step / constant_share) if constant_share else state.step
+        num_steps = max(least, state.step + int(left / per_step))
+        self.plan["replanned"] = {"at_step": state.step, "num_steps_before": train.num_steps, "num_steps": num_steps}
+        write_json(self.run.folder / PLAN, self.plan)
+        table = self.settings.plain()
+        table["train"]["num_steps"] = num_steps
+        self.settings = RunSettings.parse(table)
+        self.run.write_settings(table)
+        self.run.log.append("replanned", step=state.step, **self.plan["replanned"])
+        self.bar.resize(num_steps)
+        note(f"[dim]at this pace {num_steps:,} steps come in time, not {train.num_steps:,}: so many it will be[/dim]")
+
+    def _whole_evaluation_seconds(self) -> float:
+        stream = self.data.validation
+        if stream is None or not self.evaluated_tokens:
+            return 0.0
+        return self.evaluated_seconds / self.evaluated_tokens * len(stream)
+
+    def _say_how_right_the_plan_was(self, figures: dict[str, Any]) -> None:
+        """Keeps what came beside what was said, and shows both."""
+        if not self.plan:
+            return
+        came: dict[str, Any] = {
+            name: figures[name] for name in ("seconds", "num_tokens", "bits_per_byte") if name in figures
+        }
+        came["peak_memory_bytes"] = peak_memory_bytes()
+        self.plan["came"] = came
+        write_json(self.run.folder / PLAN, self.plan)
+        said = self.plan["said"]
+        parts = [f"{came['seconds']:.0f} s of {said['seconds']:.0f}"]
+        if said.get("peak_memory_bytes") and came["peak_memory_bytes"]:
+            parts.append(
+                f"{readable_bytes(came['peak_memory_bytes'])} of memory of {readable_bytes(said['peak_memory_bytes'])}"
+            )
+        if "bits_per_byte" in said and "bits_per_byte" in came:
+            parts.append(
+                f"{came['bits_per_byte']:.3f} bits per byte, {said['bits_per_byte_low']:.3f} to "
+                f"{said['bits_per_byte_high']:.3f} expected"
+            )
+        note(f"the plan and what came: {'; '.join(parts)}")
+
     def _observe(self, step: StepFigures) -> None:
         state = self.state
+        if self.may_replan:
+            self._replan()
         rate = state.num_tokens / max(state.seconds, 1e-9)
         validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
         self.bar.update(state.step, f"loss {state.train_loss:.3f}{validation}  {rate:,.0f} tokens/s")

@@ -23,6 +23,8 @@ class Asked(Settings):
     """Files to validate on, instead of a share of the sources."""
     preset: str = "smith"
     """The preset that the model's shape starts from."""
+    minutes: float | None = Field(default=None, gt=0)
+    """How long the whole command may take."""
     tokens: int | None = Field(default=None, gt=0)
     """Tokens to train on."""
     params: int | None = Field(default=None, gt=0)

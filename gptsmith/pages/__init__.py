@@ -1,0 +1,1 @@
+"""Pages and reports: one shell, and charts, that need nothing but the file they are in."""

@@ -1,0 +1,7 @@
+const run = { color: 0, ...pageData() };
+const section = (name) => document.getElementById(name);
+if (Object.keys(run.curves).length) new Curves(section("curves"), false).show([run]);
+else section("curves").hidden = true;
+showPlan(section("plan"), [run]);
+showSamples(section("samples"), [run], false);
+showEvents(section("events"), [run], false);

@@ -1,0 +1,93 @@
+const PLANNED = {
+  seconds: ["time", readableSeconds],
+  num_tokens: ["tokens", readable],
+  peak_memory_bytes: ["memory at its peak", readableBytes],
+  bits_per_byte: ["bits per byte", readable],
+};
+
+/** What was said before a run against what came, for the runs that have a plan; says whether there is any. */
+function showPlan(root, runs) {
+  const rows = [];
+  for (const { name, plan } of runs) {
+    for (const [key, [label, format]] of Object.entries(PLANNED)) {
+      const [said, came] = [plan?.said?.[key], plan?.came?.[key]];
+      if (typeof said !== "number" && typeof came !== "number") continue;
+      const { [`${key}_low`]: low, [`${key}_high`]: high } = plan.said ?? {};
+      const span = typeof low === "number" && typeof high === "number";
+      const both = typeof said === "number" && typeof came === "number" && said !== 0;
+      const change = both ? Math.round((came / said - 1) * 100) : null;
+      const within = span && typeof came === "number" ? (low <= came && came <= high ? ", as said" : ", not as said") : "";
+      rows.push([
+        ...(runs.length > 1 ? [name] : []),
+        label,
+        (typeof said === "number" ? format(said) : "") + (span ? ` (${format(low)} to ${format(high)})` : ""),
+        typeof came === "number" ? format(came) : "not yet",
+        change === null ? "" : `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change)} %${within}`,
+      ]);
+    }
+  }
+  const columns = [...(runs.length > 1 ? ["run"] : []), "figure", "said", "came", "difference"];
+  fill(root, rows.length ? grid(columns, rows) : null);
+}
+
+/** What the models wrote: oldest first in a report, newest first while it grows. */
+function showSamples(root, runs, newestFirst) {
+  const withSamples = runs.filter(({ samples }) => samples.length);
+  const cards = withSamples.map((run) => {
+    const chosen = newestFirst ? run.samples.toReversed() : run.samples;
+    const shown = chosen.map(({ step, text }) => {
+      const curve = run.curves.validation_loss;
+      const measured = curve && typeof step === "number" ? curve[0].findLastIndex((at) => at <= step) : -1;
+      const loss = measured >= 0 ? `, validation loss ${readable(curve[1][measured])}` : "";
+      return make(
+        "article",
+        { class: "sample" },
+        make("p", {}, `step ${readable(step)}${loss}`),
+        make("blockquote", { dir: "auto" }, text),
+      );
+    });
+    return runs.length > 1 ? make("div", {}, make("h3", {}, make("span", { class: `c${run.color}` }, "● "), run.name), ...shown) : shown;
+  });
+  fill(root, cards.length ? make("div", { class: "samples" }, ...cards.flat()) : null);
+}
+
+/** What happened besides training. */
+function showEvents(root, runs, newestFirst) {
+  const rows = [];
+  for (const run of runs) {
+    const chosen = newestFirst ? run.events.toReversed() : run.events;
+    if (run.num_events_left_out) rows.push([run.name, "", "", `${readable(run.num_events_left_out)} earlier events are in metrics.jsonl`]);
+    for (const { event, step, ...details } of chosen) {
+      rows.push([run.name, typeof step === "number" ? readable(step) : "", title(event), detailsOf(details)]);
+    }
+  }
+  const columns = ["run", "step", "event", "what"];
+  const first = runs.length > 1 ? 0 : 1;
+  fill(root, rows.length ? grid(columns.slice(first), rows.map((row) => row.slice(first))) : null);
+}
+
+function detailsOf(details) {
+  return Object.entries(details)
+    .filter(([name, value]) => name !== "environment" && name !== "run" && value !== null)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : readable(value)}`)
+    .join(" · ");
+}
+
+function grid(columns, rows) {
+  return make(
+    "div",
+    { class: "scroll" },
+    make(
+      "table",
+      {},
+      make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)))),
+      make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell))))),
+    ),
+  );
+}
+
+/** Puts content below the heading of a section, or hides the section where there is none. */
+function fill(root, content) {
+  root.hidden = content === null;
+  root.replaceChildren(root.querySelector("h2"), ...(content === null ? [] : [content]));
+}

@@ -1,0 +1,98 @@
+"""How fast this machine trains, measured in a few seconds and remembered for the hardware."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json, write_json
+from gptsmith.base.machine import processor_name
+from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import smith_shape
+from gptsmith.train.objectives import Batch
+from gptsmith.train.objectives.next_token import NextTokenSettings
+from gptsmith.train.optimizers.muon import MuonSettings
+from gptsmith.train.step import train_step
+
+FORMAT_VERSION = 1
+PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
+PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
+LONGEST_STEP_S = 0.5
+"""Larger shapes are not tried once a step takes longer: their speed follows from their FLOPs."""
+STEPS_TIMED = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a step of the default model takes here, by its FLOPs."""
+
+    points: tuple[tuple[float, float], ...]
+    """FLOPs a token and seconds a token, at 2,048 tokens a step, small models first."""
+
+    def seconds_per_token(self, config: GPTConfig) -> float:
+        """Seconds of training a token: between measured sizes along a line in logarithms, beyond them in proportion."""
+        flops = float(cost(config).training_flops_per_token)
+        first, last = self.points[0], self.points[-1]
+        if flops <= first[0]:
+            return first[1]
+        if flops >= last[0]:
+            return last[1] * flops / last[0]
+        for (low, low_s), (high, high_s) in zip(self.points, self.points[1:], strict=False):
+            if flops <= high:
+                share = torch.log(torch.tensor(flops / low)) / torch.log(torch.tensor(high / low))
+                return low_s * (high_s / low_s) ** float(share)
+        raise AssertionError("points are in order")
+
+
+def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None = None) -> Speed:
+    """The speed of this machine, from the cache where this hardware was measured before."""
+    folder = private_folder(cache or default_cache())
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), torch.__version__)}.json"
+    try:
+        return Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
+    except (UserError, KeyError, TypeError, ValueError):
+        pass
+    speed = measure(device, dtype)
+    write_json(path, {"points": speed.points})
+    return speed
+
+
+def measure(device: torch.device, dtype: torch.dtype) -> Speed:
+    """Times steps of growing models."""
+    points: list[tuple[float, float]] = []
+    for width, num_layers in PROBED_SHAPES:
+        table = {"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **smith_shape(width, num_layers)}
+        config = GPTConfig.parse(table)
+        seconds = _step_seconds(config, device, dtype)
+        points.append((cost(config).training_flops_per_token, seconds / (PROBE_WINDOWS * PROBE_CONTEXT)))
+        if seconds > LONGEST_STEP_S:
+            break
+    return Speed(tuple(points))
+
+
+def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -> float:
+    """The median time of a step, after one that is not counted."""
+    model = GPT(config).to(device)
+    model.compute_dtype = dtype
+    optimizer = MuonSettings().build(model)
+    ids = torch.randint(
+        PROBE_VOCAB_SIZE, (PROBE_WINDOWS, PROBE_CONTEXT + 1), generator=torch.Generator().manual_seed(0)
+    )
+    batch = Batch(ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device))
+    times: list[float] = []
+    while len(times) <= STEPS_TIMED and sum(times) < 3 * LONGEST_STEP_S:
+        started = time.perf_counter()
+        train_step(model, NextTokenSettings(), optimizer, [batch], 1.0)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:] or times)

@@ -1,0 +1,174 @@
+"""A live page about runs, served on this machine's loopback address."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.base.settings import read_toml
+from gptsmith.pages.figures import figures
+from gptsmith.pages.shell import Html, element, json_in_html, page, section
+from gptsmith.workflows.report import plan_of, run_folder
+
+LOOPBACK = "127.0.0.1"
+SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")
+COLUMNS = ("run", "status", "step", "training loss", "validation loss", "bits per byte", "tokens a second")
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class WatchServer(ThreadingHTTPServer):
+    """Serves the page, `runs.json` (which runs there are) and `run.json` (what is new in one run's log)."""
+
+    daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # where Windows would let two servers have one port
+
+    def __init__(self, runs: Sequence[str | Path], folder: str | Path, port: int) -> None:
+        self.given = [run_folder(run) for run in runs]
+        self.folder = Path(folder)
+        super().__init__((LOOPBACK, port), WatchHandler)
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds the page."""
+        return f"http://{LOOPBACK}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong, unless it is only that the browser has left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def runs(self) -> dict[str, Path]:
+        """The runs by name, by path where two have one name: those that were given, or else all in the folder now."""
+        found = self.given or sorted(path.parent for path in self.folder.glob("*/run.toml"))
+        names = [path.resolve().name for path in found]
+        return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, found, strict=True)}
+
+
+def watch_server(runs: Sequence[str | Path] = (), *, folder: str | Path = "runs", port: int = 0) -> WatchServer:
+    """A server of a live page about `runs`, or about all runs in `folder`, also those to come; `serve_forever` runs it.
+
+    It listens on 127.0.0.1 only and answers nothing but GET, and only where it is asked for by that name, so that no
+    page from elsewhere can read it. `port` 0 takes a free one.
+
+    Raises:
+        UserError: there is no such run, or the port cannot be had.
+    """
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
+    try:
+        return WatchServer(runs, folder, port)
+    except OSError as error:
+        raise UserError(f"--port {port} cannot be had ({error.strerror}): leave it out for a free one") from None
+
+
+class WatchHandler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: WatchServer
+    server_version, sys_version = "gptsmith", ""
+
+    def do_GET(self) -> None:
+        host = self.headers.get("Host", "")
+        if host not in {f"{name}:{self.server.server_port}" for name in (LOOPBACK, "localhost")}:
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", f"this server is {self.server.address}")
+            return
+        url = urlsplit(self.path)
+        if url.path == "/":
+            self._answer(HTTPStatus.OK, "text/html", watch_page(self.server.folder))
+        elif url.path == "/runs.json":
+            self._answer(HTTPStatus.OK, "application/json", json_in_html({"runs": listing(self.server.runs())}))
+        elif url.path == "/run.json":
+            self._answer_run(parse_qs(url.query))
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is nothing here")
+
+    def _answer_run(self, query: dict[str, list[str]]) -> None:
+        folder = self.server.runs().get(query.get("name", [""])[0])
+        offset = query.get("offset", ["0"])[0]
+        if folder is None or not (offset.isascii() and offset.isdigit()):
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is no such run")
+            return
+        self._answer(HTTPStatus.OK, "application/json", json_in_html(news(folder, int(offset))))
+
+    def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
+        body = text.encode("utf-8")
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": len(body)}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """A request every two seconds is not news."""
+
+
+def listing(runs: dict[str, Path]) -> list[dict[str, Any]]:
+    """A row for each run: name, num_bytes and age_seconds of its log, and its plan."""
+    rows = []
+    for name, folder in runs.items():
+        try:
+            status = (folder / "metrics.jsonl").stat()
+            age, size = time.time() - status.st_mtime, status.st_size
+        except OSError:
+            age, size = 0.0, 0
+        rows.append({"name": name, "num_bytes": size, "age_seconds": round(age), "plan": plan_of(folder)})
+    return rows
+
+
+def news(folder: Path, offset: int) -> dict[str, Any]:
+    """What is new in a run's log from a byte on (see `figures`), up to its last whole line; offset, where that ends."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+    except OSError:
+        new = b""
+    whole = new[: new.rfind(b"\n") + 1]
+    rows = []
+    for line in whole.split(b"\n"):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows)}
+
+
+def _num_steps(folder: Path) -> int | None:
+    try:
+        steps = read_toml(folder / "run.toml").get("train", {}).get("num_steps")
+    except (GptsmithError, OSError):
+        return None
+    return steps if isinstance(steps, int) else None
+
+
+def watch_page(folder: Path) -> str:
+    """The page, whose scripts ask for the rest."""
+    head = element(
+        "tr", *(element("th", name, scope="col", class_="number" if i > 1 else "") for i, name in enumerate(COLUMNS))
+    )
+    runs = element("table", element("thead", head), Html("<tbody></tbody>"), class_="wide")
+    none = element("p", f"No runs in {folder} yet: gptsmith pretrain TEXT makes one.", id="none", class_="notice")
+    content = [
+        element("header", element("h1", "Runs"), element("p", "connecting", id="state", class_="soft", role="status")),
+        element("section", element("div", runs, class_="scroll"), none, id="runs", aria_label="runs"),
+        section("Curves", name="curves"),
+        section("Plan and what came", name="plan"),
+        section("Samples, as they improve", name="samples"),
+        section("Events", name="events"),
+    ]
+    return page("gptsmith watch", content, scripts=SCRIPTS, may_fetch=True)
