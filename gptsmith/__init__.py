@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gptsmith.workflows.load import load as load
     from gptsmith.workflows.plan import plan as plan
     from gptsmith.workflows.pretrain import pretrain as pretrain
+    from gptsmith.workflows.report import report as report
     from gptsmith.workflows.runs import runs as runs
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "plan": "gptsmith.workflows.plan",
     "preset": "gptsmith.model.presets",
     "pretrain": "gptsmith.workflows.pretrain",
+    "report": "gptsmith.workflows.report",
     "runs": "gptsmith.workflows.runs",
 }
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.machine import num_cpus
 
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; for `auto` a GPU where there is one.
+    """The device of that name; for `auto` a GPU where there is one. On a processor, PyTorch gets no more threads than
+    the share of it that this process may use.
 
     Raises:
         UserError: there is no such device here.
     """
+    if torch.get_num_threads() > num_cpus():
+        torch.set_num_threads(num_cpus())
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")

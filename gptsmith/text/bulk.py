@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tiktoken
 
+from gptsmith.base.machine import num_cpus
 from gptsmith.text.cuts import safe_cut
 from gptsmith.text.splits import GPT2_SPLIT, QWEN2_SPLIT
 from gptsmith.text.surrogates import refuse_surrogates
@@ -35,7 +35,7 @@ word, which it is never allowed to use, halves the time."""
 def encode_bulk(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarray]:
     """The ids of each text, uint32, in order."""
     encode = tokenizer.fast_encoder
-    workers = os.cpu_count() or 1
+    workers = num_cpus()
     with ThreadPoolExecutor(workers) as pool:
         running: deque[tuple[Job, Future[list[np.ndarray]]]] = deque()
         parts: list[np.ndarray] = []

@@ -87,7 +87,10 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     if torch.is_grad_enabled():
         total: Tensor = _LinearCrossEntropy.apply(rows, weight, targets.reshape(-1))  # type: ignore[no-untyped-call]
         return total
-    return plain_cross_entropy(rows, weight, targets.reshape(-1))
+    at_once = max(1, LOGITS_IN_CACHE // weight.shape[0])
+    parts = zip(torch.split(rows, at_once), torch.split(targets.reshape(-1), at_once), strict=True)
+    same = weight.to(rows.dtype)
+    return torch.stack([plain_cross_entropy(part, same, wanted) for part, wanted in parts]).sum()
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class Corpus:
 
     num_tokens: int
     num_bytes: int
-    compressed: float
-    """Bits a byte after a general compressor."""
+    difficulty: float
+    """Bits a byte by counts of short runs: see `gptsmith.train.law`."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -131,7 +131,7 @@ class TooShortError(UserError):
 def expectation(num_tokens: int, num_block_parameters: float, corpus: Corpus) -> float:
     """The validation bits a byte to expect."""
     seen = num_tokens * corpus.bytes_per_token
-    return expected_bits_per_byte(corpus.compressed, num_block_parameters, seen, corpus.num_bytes)
+    return expected_bits_per_byte(corpus.difficulty, num_block_parameters, seen, corpus.num_bytes)
 
 
 def interval(bits_per_byte: float) -> tuple[float, float]:
@@ -158,16 +158,21 @@ def _plan(model: dict[str, Any], num_tokens: int, corpus_tokens: int) -> Plan:
     return Plan(model, num_tokens, min(max(tokens_per_step, TOKENS_PER_STEP), 2**19))
 
 
+RUNTIME_BYTES = 146_000_000
+"""What PyTorch takes for itself once it computes."""
+KEPT_ROOM = 1.12
+"""Memory of activations, over what the backward pass needs of them: freed blocks leave gaps."""
+
+
 def expected_peak_bytes(
     config: GPTConfig, micro_batch_tokens: int, bytes_now: int, num_states: int, dtype_bytes: int
 ) -> int:
-    """The most memory that a run will need, in a process that has `bytes_now` before the model is made.
+    """The most memory that a run will need, in a process that has `bytes_now` before the model is made (LOG.md).
 
-    Weights, their gradients and the optimizer's `num_states` values of each; the copy that a checkpoint is written
-    from; what the backward pass keeps of a micro-batch; and a step's logits.
+    Weights, their gradients and the optimizer's `num_states` values of each, with the copy that a checkpoint is
+    written from and the gradients' own; and what the backward pass keeps of a micro-batch.
     """
-    parameters = cost(config).num_parameters
-    kept = cost(config).activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
-    moving = parameters * 4 * (2 + num_states)
-    copied = parameters * 4 * (1 + num_states)
-    return int(bytes_now + moving + max(copied, kept))
+    figures = cost(config)
+    activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
+    moving = figures.num_parameters * 4 * (4 + 2 * num_states)
+    return int(bytes_now + RUNTIME_BYTES + moving + KEPT_ROOM * activations)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -45,10 +47,9 @@ class Speed:
             return first[1]
         if flops >= last[0]:
             return last[1] * flops / last[0]
-        for (low, low_s), (high, high_s) in zip(self.points, self.points[1:], strict=False):
+        for (low, low_s), (high, high_s) in itertools.pairwise(self.points):
             if flops <= high:
-                share = torch.log(torch.tensor(flops / low)) / torch.log(torch.tensor(high / low))
-                return low_s * (high_s / low_s) ** float(share)
+                return low_s * (high_s / low_s) ** (math.log(flops / low) / math.log(high / low))
         raise AssertionError("points are in order")
 
 

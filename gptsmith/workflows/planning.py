@@ -10,9 +10,10 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.data.prepare import PreparedData
+from gptsmith.data.tokens import TokenStream
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
-from gptsmith.train.law import SAMPLE_BYTES, compressed_bits_per_byte
+from gptsmith.train.law import TRAINING_SAMPLE_BYTES, VALIDATION_SAMPLE_BYTES, difficulty
 from gptsmith.train.plan import Corpus, Plan, TooShortError, expectation, expected_peak_bytes, interval, plan_seconds
 from gptsmith.train.settings import TrainSettings
 from gptsmith.train.speed import measured_speed
@@ -20,14 +21,28 @@ from gptsmith.train.speed import measured_speed
 NUM_EVALUATIONS = 10
 FORWARD_SHARE = 1 / 3
 """A forward pass, of a whole training step."""
+SAMPLE_PIECES = 64
 CLOSING_S = 1.0
 """Saving the last checkpoint and leaving."""
 
 
 def corpus_of(data: PreparedData) -> Corpus:
     """What a plan needs to know of prepared text."""
-    sample = data.corpus.read(0, min(SAMPLE_BYTES, data.corpus.num_bytes))
-    return Corpus(len(data.train), data.train.num_bytes, compressed_bits_per_byte(sample))
+    training = _text(data, data.train, TRAINING_SAMPLE_BYTES)
+    if data.validation is not None:
+        validation = _text(data, data.validation, VALIDATION_SAMPLE_BYTES)
+    else:
+        cut = min(len(training) // 10, VALIDATION_SAMPLE_BYTES)
+        training, validation = training[:-cut], training[-cut:]
+    return Corpus(len(data.train), data.train.num_bytes, difficulty(training, validation))
+
+
+def _text(data: PreparedData, stream: TokenStream, num_bytes: int) -> bytes:
+    """About so many bytes of a stream, in pieces that are spread over it."""
+    num_tokens = min(len(stream), round(num_bytes * len(stream) / stream.num_bytes))
+    length = max(1, num_tokens // SAMPLE_PIECES)
+    starts = [number * (len(stream) - length) // SAMPLE_PIECES for number in range(SAMPLE_PIECES)]
+    return b"".join(data.tokenizer.decode_bytes(stream.slice(at, at + length).tolist()) for at in starts)
 
 
 def plan_minutes(

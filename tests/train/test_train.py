@@ -18,7 +18,6 @@ from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.optimizers.muon import Muon, MuonSettings, orthogonalized
-from gptsmith.train.plan import plan
 from gptsmith.train.schedule import ScheduleSettings, learning_rate_share
 from gptsmith.train.step import accumulate, train_step
 
@@ -178,12 +177,3 @@ def test_counts_are_known_before_the_forward_pass(kind: str) -> None:
     objective, batch = objectives.KINDS.validate(kind), a_batch(4, masked=2)
     terms = objective.loss(tiny(), batch)
     assert {name: term.count for name, term in terms.items()} == objective.counts(batch)
-
-
-def test_the_plan_keeps_to_what_is_given() -> None:
-    assert plan(10**7, tokens=123_456, params=None).num_tokens == 123_456
-    assert plan(10**5, tokens=None, params=None).num_tokens <= 20 * 10**5
-    small, large = (plan(10**7, None, params).model for params in (10**6, 10**8))
-    assert small["embed_dim"] < large["embed_dim"]
-    assert plan(10**5, tokens=10**6, params=None).model["dropout"] == 0.1
-    assert "dropout" not in plan(10**7, tokens=10**6, params=None).model

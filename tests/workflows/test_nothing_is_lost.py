@@ -149,7 +149,7 @@ def test_a_changed_environment_is_named(
     run = tmp_path / "run"
     stopped(text, run, monkeypatch)
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
+    torch.set_num_threads(3 - threads)
     try:
         assert gptsmith.pretrain(resume=run)["status"] == "finished"
     finally:

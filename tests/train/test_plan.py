@@ -1,0 +1,173 @@
+"""Plans: what is chosen for a time, what is promised, and the law and the measures behind the promise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gptsmith.base import machine
+from gptsmith.base.machine import num_cpus
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
+from gptsmith.model.presets import preset_settings
+from gptsmith.train import speed as speed_module
+from gptsmith.train.law import difficulty, expected_bits_per_byte, worth_bytes
+from gptsmith.train.plan import Corpus, TooShortError, expected_peak_bytes, plan_seconds, plan_tokens
+from gptsmith.train.speed import Speed, measured_speed
+
+BASE = preset_settings("smith")
+LARGE = Corpus(num_tokens=10**9, num_bytes=4 * 10**9, difficulty=2.0)
+
+
+def seconds_per_token(config: GPTConfig) -> float:
+    return cost(config).training_flops_per_token / 4e11
+
+
+def test_what_is_given_is_kept_to() -> None:
+    assert plan_tokens(10**7, tokens=123_456, params=None).num_tokens == 123_456
+    assert plan_tokens(10**5, tokens=None, params=None).num_tokens <= 40 * 10**5
+    small, large = (plan_tokens(10**7, None, params).model for params in (10**6, 10**8))
+    assert small["embed_dim"] < large["embed_dim"]
+    assert plan_seconds(600, LARGE, seconds_per_token, BASE, params=10**7).model["embed_dim"] == 384
+
+
+def test_text_that_is_read_often_gets_dropout() -> None:
+    assert plan_tokens(10**5, tokens=10**6, params=None).model["dropout"] == 0.1
+    assert "dropout" not in plan_tokens(10**7, tokens=10**6, params=None).model
+
+
+def test_more_time_gives_a_larger_model_more_tokens_and_a_lower_loss() -> None:
+    plans = [plan_seconds(minutes * 60, LARGE, seconds_per_token, BASE) for minutes in (1, 10, 100, 1000)]
+    widths = [plan.model["embed_dim"] for plan in plans]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+    assert all(a.num_tokens < b.num_tokens for a, b in itertools.pairwise(plans))
+    for plan, minutes in zip(plans, (1, 10, 100, 1000), strict=True):
+        config = GPTConfig.parse({**BASE, **plan.model})
+        assert plan.num_tokens * seconds_per_token(config) == pytest.approx(minutes * 60, rel=0.01)
+        assert plan.num_steps * plan.tokens_per_step == pytest.approx(plan.num_tokens, rel=0.05)
+
+
+def test_a_small_text_is_not_read_for_ever() -> None:
+    corpus = Corpus(num_tokens=50_000, num_bytes=200_000, difficulty=2.0)
+    assert plan_seconds(10**6, corpus, seconds_per_token, BASE).num_tokens == 40 * 50_000
+
+
+def test_a_shape_that_is_given_is_not_changed() -> None:
+    plan = plan_seconds(60, LARGE, seconds_per_token, BASE, fixed_shape=True)
+    assert plan.model == {}
+    assert plan.num_tokens == int(60 / seconds_per_token(GPTConfig.parse(BASE)))
+
+
+def test_a_time_that_is_too_short_says_what_is_missing() -> None:
+    with pytest.raises(TooShortError) as raised:
+        plan_seconds(0.01, LARGE, seconds_per_token, BASE)
+    assert plan_seconds(0.01 + raised.value.missing_seconds * 1.001, LARGE, seconds_per_token, BASE).num_steps == 40
+
+
+def test_repeated_text_is_worth_less_and_less() -> None:
+    assert worth_bytes(500, 1000) == 500
+    values = [worth_bytes(1000 * epochs, 1000) for epochs in (1, 2, 4, 100)]
+    assert values[0] == 1000
+    assert values == sorted(values)
+    assert values[-1] < 1000 * 20
+    expected = [expected_bits_per_byte(2.0, 1e6, seen, 1e9) for seen in (1e6, 1e7, 1e8)]
+    assert expected == sorted(expected, reverse=True)
+
+
+def test_the_difficulty_of_text_whose_entropy_is_known() -> None:
+    chance = np.random.default_rng(0)
+    coin = chance.choice(np.frombuffer(b"ab", np.uint8), 400_000).tobytes()
+    assert difficulty(coin[:300_000], coin[300_000:]) == pytest.approx(1.0, abs=0.01)
+    assert difficulty(b"abc" * 100_000, b"abc" * 1000) < 0.01
+    noise = chance.integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+    assert 8 < difficulty(noise[:200_000], noise[200_000:]) < 9.5
+
+
+def test_the_difficulty_is_that_of_the_plain_formula() -> None:
+    """Witten and Bell's method C by dictionaries, byte by byte."""
+    chance = random.Random(0)
+    text = "".join(chance.choice(["the ", "cat ", "sat ", "on ", "a ", "mat. "]) for _ in range(800)).encode()
+    training, validation = text[:2500], text[2500:2700]
+    nats = []
+    for at in range(5, len(validation)):
+        probability = 1 / 256
+        for length in range(1, 7):
+            run, context = validation[at - length + 1 : at + 1], validation[at - length + 1 : at]
+            followers = [
+                training[place + length - 1]
+                for place in range(len(training) - length + 1)
+                if training[place : place + length - 1] == context
+            ]
+            if followers:
+                distinct = len(set(followers))
+                probability = (followers.count(run[-1]) + distinct * probability) / (len(followers) + distinct)
+        nats.append(-math.log2(probability))
+    assert difficulty(training, validation) == pytest.approx(sum(nats) / len(nats), rel=1e-9)
+
+
+def test_speed_lies_on_a_line_between_what_was_measured() -> None:
+    configs = [GPTConfig.parse({**BASE, "num_layers": layers}) for layers in (2, 4, 8, 16)]
+    flops = [float(cost(config).training_flops_per_token) for config in configs]
+    speed = Speed(((flops[1], 1e-4), (flops[2], 3e-4)))
+    assert [speed.seconds_per_token(configs[n]) for n in (0, 1, 2)] == pytest.approx([1e-4, 1e-4, 3e-4])
+    assert speed.seconds_per_token(configs[3]) == pytest.approx(3e-4 * flops[3] / flops[2])
+
+
+def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def steps(config: GPTConfig, *_: object) -> float:
+        calls.append(config.embed_dim)
+        return 0.1 * len(calls)
+
+    monkeypatch.setattr(speed_module, "_step_seconds", steps)
+    place = torch.device("cpu")
+    first = measured_speed(place, torch.float32, tmp_path)
+    assert calls == [128, 192, 256, 384, 512, 768]  # the step of the last one takes longer than half a second
+    assert measured_speed(place, torch.float32, tmp_path) == first
+    assert len(calls) == 6
+    measured_speed(place, torch.bfloat16, tmp_path)
+    assert len(calls) == 7
+    (record, _) = sorted(tmp_path.glob("speed-*.json"), key=lambda path: path.stat().st_mtime)
+    record.write_text('{"points": "spoilt"}', encoding="utf-8")
+    measured_speed(place, torch.float32, tmp_path)
+    assert len(calls) == 8
+
+
+@pytest.mark.parametrize(
+    ("files", "share"),
+    [
+        ({}, 4),
+        ({"cpu.max": "max 100000"}, 4),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "25000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu.max": "900000 100000"}, 4),
+    ],
+)
+def test_the_share_of_a_container_counts(
+    files: dict[str, str], share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert num_cpus(tmp_path) == share
+
+
+def test_expected_memory_grows_with_what_needs_it() -> None:
+    config = GPTConfig.parse(BASE)
+    least = expected_peak_bytes(config, 1024, 0, num_states=1, dtype_bytes=2)
+    assert least > 24 * cost(config).num_parameters
+    assert expected_peak_bytes(config, 2048, 0, num_states=1, dtype_bytes=2) > least
+    assert expected_peak_bytes(config, 1024, 0, num_states=2, dtype_bytes=2) > least
+    assert expected_peak_bytes(config, 1024, 0, num_states=1, dtype_bytes=4) > least
+    assert expected_peak_bytes(config, 1024, 10**9, num_states=1, dtype_bytes=2) == least + 10**9
