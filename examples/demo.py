@@ -20,7 +20,7 @@ from gptsmith.base.console import note, results, show_figures
 
 TEXT = Path("runs/demo-text")
 RUN = Path("runs/demo")
-TOKENS = 900_000
+MINUTES = 3
 PROMPTS = ("Return a new string", "The default value is", "If an exception is raised")
 PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -51,9 +51,7 @@ def main() -> None:
     note("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation\n")
     collect_text()
     shutil.rmtree(RUN, ignore_errors=True)
-    figures = gptsmith.pretrain(
-        [TEXT], out=RUN, tokens=TOKENS, settings=["train.evaluate_every_steps=100", "train.sample_every_steps=100"]
-    )
+    figures = gptsmith.pretrain([TEXT], out=RUN, minutes=MINUTES)
     show_figures("\nwhat came of it", {key: figures[key] for key in FIGURES if key in figures})
     model = gptsmith.load(RUN)
     for prompt in PROMPTS:
