@@ -22,6 +22,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python bench/shakespeare.py
 	$(BIN)/python bench/gpt2_step.py
 	$(BIN)/python bench/tokenizer.py
+	$(BIN)/python bench/news.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
