@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test torture check bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+torture: $(VENV)/.installed-dev
+	GPTSMITH_TORTURE_WRITER=1000 GPTSMITH_TORTURE_TRAINING=50 $(BIN)/python -m pytest --timeout 3600 -k killed \
+		tests/run/test_writer.py tests/workflows/test_nothing_is_lost.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

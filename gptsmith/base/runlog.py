@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
+        """Each is called with the name and the figures of every event that is appended."""
 
     def append(self, event: str, **figures: Any) -> None:
         """Adds one line and hands it to the system at once, so that a crash loses nothing that was shown."""
@@ -23,6 +26,8 @@ class RunLog:
                 if file.read(1) != b"\n":  # a crash tore the last line: it must not take this one with it
                     line = b"\n" + line
             file.write(line)
+        for listener in self.listeners:
+            listener(event, figures)
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """All events so far, or those of one name. A line torn by a crash is left out."""

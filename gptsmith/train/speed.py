@@ -30,6 +30,7 @@ PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
 LONGEST_STEP_S = 0.5
 """Larger shapes are not tried once a step takes longer: their speed follows from their FLOPs."""
 STEPS_TIMED = 5
+PRODUCT_SIZE, PRODUCTS_TIMED = 1024, 5
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,17 @@ def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:] or times)
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of this machine's matrix products, the best of a few of 1,024 cubed: the peak that a step is held
+    against."""
+    a, b = (torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(PRODUCTS_TIMED):
+        started = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * PRODUCT_SIZE**3 / best

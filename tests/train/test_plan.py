@@ -96,9 +96,9 @@ def test_the_difficulty_is_that_of_the_plain_formula() -> None:
     text = "".join(chance.choice(["the ", "cat ", "sat ", "on ", "a ", "mat. "]) for _ in range(800)).encode()
     training, validation = text[:2500], text[2500:2700]
     nats = []
-    for at in range(5, len(validation)):
+    for at in range(4, len(validation)):
         probability = 1 / 256
-        for length in range(1, 7):
+        for length in range(1, 6):
             run, context = validation[at - length + 1 : at + 1], validation[at - length + 1 : at]
             followers = [
                 training[place + length - 1]
