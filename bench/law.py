@@ -20,11 +20,11 @@ from gptsmith.data.prepare import prepare
 from gptsmith.run.folder import DATA, Run
 from gptsmith.train import law
 from gptsmith.train.plan import block_parameters
-from gptsmith.workflows.planning import corpus_of
+from gptsmith.workflows.planning import sample_of
 from gptsmith.workflows.settings import RunSettings
 
 RECORDS = Path(__file__).with_name("law_runs.jsonl")
-NAMES = ("FLOOR", "SIZE", "SIZE_EXPONENT", "DATA", "DATA_EXPONENT", "REPEAT_HALF_LIFE")
+NAMES = ("FLOOR", "SIZE", "SIZE_EXPONENT", "DATA", "DATA_EXPONENT", "REPEAT_HALF_LIFE", "COPYING")
 
 
 def record(run: Run, unseen: bool) -> dict:
@@ -35,6 +35,7 @@ def record(run: Run, unseen: bool) -> dict:
     data = prepare(
         settings.asked.sources, settings=settings.data, tokenizer=settings.tokenizer, seed=settings.train.seed
     )
+    texts = sample_of(data)
     figures = json.loads((run.folder / DATA).read_text())["train"]
     return {
         "text": Path(settings.asked.sources[0]).stem,
@@ -42,7 +43,8 @@ def record(run: Run, unseen: bool) -> dict:
         "embed_dim": settings.model.embed_dim,
         "num_layers": settings.model.num_layers,
         "num_tokens": result["num_tokens"],
-        "difficulty": round(corpus_of(data).difficulty, 4),
+        "bits_by_counts": round(law.bits_by_counts(*texts), 4),
+        "recurrence": round(law.recurrence(*texts), 4),
         "block_parameters": block_parameters((settings.model.embed_dim, settings.model.num_layers)),
         "bytes_seen": round(result["num_tokens"] * figures["num_bytes"] / figures["num_tokens"]),
         "bytes_unique": figures["num_bytes"],
@@ -53,13 +55,13 @@ def record(run: Run, unseen: bool) -> dict:
 
 def expected(constants: torch.Tensor, rows: list[dict]) -> torch.Tensor:
     """The law, with constants given as logarithms, so that they stay positive."""
-    floor, size, size_exponent, data, data_exponent, half_life = constants.exp()
+    floor, size, size_exponent, data, data_exponent, half_life, copying = constants.exp()
     values = []
     for row in rows:
         repeats = max(row["bytes_seen"] / row["bytes_unique"] - 1, 0.0)
         worth = min(row["bytes_seen"], row["bytes_unique"]) * (1 + half_life * (1 - torch.exp(-repeats / half_life)))
         share = floor + size * (1e6 / row["block_parameters"]) ** size_exponent + data * (1e7 / worth) ** data_exponent
-        values.append(row["difficulty"] * share)
+        values.append(row["bits_by_counts"] * torch.exp(-copying * row["recurrence"] ** 2) * share)
     return torch.stack(values)
 
 

@@ -47,7 +47,9 @@ def race(title: str, text: Path, *arguments: str) -> None:
     figures = json.loads(done.stdout)
     print(f"\n{title}: {figures['validation_loss']:.4f} nats a character, {figures['bits_per_byte']:.4f} bits per byte")
     print(f"  {seconds:.1f} s from start to end; {figures['num_parameters'] / 1e6:.2f}M parameters")
-    print(f"  {figures['num_tokens']:,} tokens in {figures['step']:,} steps, {figures['tokens_per_second']:,.0f} a second")
+    print(
+        f"  {figures['num_tokens']:,} tokens in {figures['step']:,} steps, {figures['tokens_per_second']:,.0f} a second"
+    )
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
-from gptsmith.base.machine import peak_memory_bytes
+from gptsmith.base.machine import memory_bytes, peak_memory_bytes
 from gptsmith.data.prepare import PreparedData
 from gptsmith.data.tokens import TokenStream
 from gptsmith.model.config import GPTConfig
@@ -28,13 +28,16 @@ CLOSING_S = 1.0
 
 def corpus_of(data: PreparedData) -> Corpus:
     """What a plan needs to know of prepared text."""
+    return Corpus(len(data.train), data.train.num_bytes, difficulty(*sample_of(data)))
+
+
+def sample_of(data: PreparedData) -> tuple[bytes, bytes]:
+    """Pieces of the training text and of the validation text; of the training text alone where there is no other."""
     training = _text(data, data.train, TRAINING_SAMPLE_BYTES)
     if data.validation is not None:
-        validation = _text(data, data.validation, VALIDATION_SAMPLE_BYTES)
-    else:
-        cut = min(len(training) // 10, VALIDATION_SAMPLE_BYTES)
-        training, validation = training[:-cut], training[-cut:]
-    return Corpus(len(data.train), data.train.num_bytes, difficulty(training, validation))
+        return training, _text(data, data.validation, VALIDATION_SAMPLE_BYTES)
+    cut = min(len(training) // 10, VALIDATION_SAMPLE_BYTES)
+    return training[:-cut], training[-cut:]
 
 
 def _text(data: PreparedData, stream: TokenStream, num_bytes: int) -> bytes:
@@ -95,9 +98,10 @@ def plan_minutes(
     }
     micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
     num_states = 2 if train.optimizer.kind == "adamw" else 1
-    now = peak_memory_bytes()
-    if now is not None:
-        said["peak_memory_bytes"] = expected_peak_bytes(config, micro_batch, now, num_states, dtype.itemsize)
+    now, peak = memory_bytes(), peak_memory_bytes()
+    if now is not None and peak is not None:
+        training = expected_peak_bytes(config, micro_batch, now, num_states, dtype.itemsize)
+        said["peak_memory_bytes"] = max(peak, training)
     if not shape_is_given:
         embedded = figures.num_parameters - 2 * config.vocab_size * config.embed_dim
         said["bits_per_byte"] = expectation(plan.num_tokens, embedded, corpus)

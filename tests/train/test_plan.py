@@ -17,7 +17,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
 from gptsmith.train import speed as speed_module
-from gptsmith.train.law import difficulty, expected_bits_per_byte, worth_bytes
+from gptsmith.train.law import bits_by_counts, difficulty, expected_bits_per_byte, recurrence, worth_bytes
 from gptsmith.train.plan import Corpus, TooShortError, expected_peak_bytes, plan_seconds, plan_tokens
 from gptsmith.train.speed import Speed, measured_speed
 
@@ -81,16 +81,16 @@ def test_repeated_text_is_worth_less_and_less() -> None:
     assert expected == sorted(expected, reverse=True)
 
 
-def test_the_difficulty_of_text_whose_entropy_is_known() -> None:
+def test_the_counts_of_text_whose_entropy_is_known() -> None:
     chance = np.random.default_rng(0)
     coin = chance.choice(np.frombuffer(b"ab", np.uint8), 400_000).tobytes()
-    assert difficulty(coin[:300_000], coin[300_000:]) == pytest.approx(1.0, abs=0.01)
-    assert difficulty(b"abc" * 100_000, b"abc" * 1000) < 0.01
+    assert bits_by_counts(coin[:300_000], coin[300_000:]) == pytest.approx(1.0, abs=0.01)
+    assert bits_by_counts(b"abc" * 100_000, b"abc" * 1000) < 0.01
     noise = chance.integers(0, 256, 300_000, dtype=np.uint8).tobytes()
-    assert 8 < difficulty(noise[:200_000], noise[200_000:]) < 9.5
+    assert 8 < bits_by_counts(noise[:200_000], noise[200_000:]) < 9.5
 
 
-def test_the_difficulty_is_that_of_the_plain_formula() -> None:
+def test_the_counts_are_those_of_the_plain_formula() -> None:
     """Witten and Bell's method C by dictionaries, byte by byte."""
     chance = random.Random(0)
     text = "".join(chance.choice(["the ", "cat ", "sat ", "on ", "a ", "mat. "]) for _ in range(800)).encode()
@@ -109,7 +109,20 @@ def test_the_difficulty_is_that_of_the_plain_formula() -> None:
                 distinct = len(set(followers))
                 probability = (followers.count(run[-1]) + distinct * probability) / (len(followers) + distinct)
         nats.append(-math.log2(probability))
-    assert difficulty(training, validation) == pytest.approx(sum(nats) / len(nats), rel=1e-9)
+    assert bits_by_counts(training, validation) == pytest.approx(sum(nats) / len(nats), rel=1e-9)
+
+
+def test_words_that_come_again_are_easier() -> None:
+    names = [f"name{number}" for number in range(2000)]
+    chance = random.Random(0)
+    fresh = " ".join(chance.sample(names, 1000)).encode()
+    again = " ".join(name for name in chance.sample(names, 500) for _ in range(2)).encode()
+    training = " ".join(names).encode()
+    assert recurrence(training, fresh) == 0
+    assert recurrence(training, again) == pytest.approx(0.5)
+    assert recurrence(b"", b"") == 0
+    assert difficulty(training, again) < bits_by_counts(training, again)
+    assert difficulty(training, fresh) == bits_by_counts(training, fresh)
 
 
 def test_speed_lies_on_a_line_between_what_was_measured() -> None:
