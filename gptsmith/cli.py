@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -56,6 +57,25 @@ def gptsmith(version: bool = typer.Option(False, "--version", help="Show the ver
 
 def main() -> None:
     """Runs one verb. What a person got wrong becomes one line on standard error, and exit code 2."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        _run_verb()
+        return
+    # One of several processes. Threads that talk to the others abort or hang now and then when Python takes itself
+    # apart, which would make a failure of a run that has ended well.
+    code: Any = 1
+    try:
+        _run_verb()
+        code = 0
+    except SystemExit as left:
+        code = left.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def _run_verb() -> None:
     from gptsmith.base.errors import GptsmithError
 
     try:

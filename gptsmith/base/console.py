@@ -19,6 +19,11 @@ notes = Console(stderr=True, highlight=False)
 PLAIN_LINE_EVERY_S = 10.0
 
 
+def be_silent() -> None:
+    """Shows nothing from now on, because another process speaks for this one. Errors are not silenced."""
+    results.quiet = notes.quiet = True
+
+
 def note(message: str) -> None:
     """Says something on standard error. Markup such as [bold] is understood."""
     notes.print(message, soft_wrap=True)
@@ -26,7 +31,8 @@ def note(message: str) -> None:
 
 def show_json(figures: Mapping[str, Any]) -> None:
     """Writes one JSON object to standard output: what `--json` promises."""
-    sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
+    if not results.quiet:
+        sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
 
 
 def show_figures(title: str, figures: Mapping[str, Any]) -> None:
@@ -74,7 +80,7 @@ class Meter:
 @contextmanager
 def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
     """A `Meter` for work of `total` units; `count` shows how many of them are done."""
-    if not notes.is_terminal:
+    if not notes.is_terminal or notes.quiet:
         yield Meter(title, total, None)
         return
     counted = [MofNCompleteColumn()] if count else []

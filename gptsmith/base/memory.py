@@ -22,3 +22,11 @@ def keep_freed_memory() -> bool:
         return False
     wanted = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 << 20}
     return all(mallopt(option, value) == 1 for option, value in wanted.items())
+
+
+def give_back_freed_memory() -> None:
+    """Returns what was freed to the system, where the C library can."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from gptsmith.data.batches import evaluation_windows
 from gptsmith.data.tokens import TokenStream
 from gptsmith.model.gpt import GPT
 from gptsmith.train.cross_entropy import IGNORED, linear_cross_entropy
+from gptsmith.train.parallel import ALONE, Processes
 
 TOKENS_PER_BATCH = 4096
 
@@ -49,6 +51,7 @@ def score_language(
     *,
     max_tokens: int | None = None,
     observe: Callable[[int], None] = lambda _: None,
+    processes: Processes = ALONE,
 ) -> LanguageScore:
     """How well `model` predicts a stream, in fixed windows as long as its context, every token counted once.
 
@@ -56,16 +59,21 @@ def score_language(
         num_bytes_per_token: (V), the bytes of text that each token stands for.
         max_tokens: read about this many, spread evenly over the stream; all of them where it is not given.
         observe: sees the number of tokens scored so far.
+        processes: those that divide the work; all must call, and all get the same score.
     """
     context = model.config.context_length
     nats, num_tokens, num_bytes = 0.0, 0, 0
     windows = evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context), max_tokens)
-    for input_ids, targets in windows:
+    while batches := list(islice(windows, processes.count)):
+        input_ids, targets = batches[processes.rank % len(batches)]
+        if processes.rank >= len(batches):  # it keeps in step with the others, because a divided model asks for all
+            targets = np.full_like(targets, IGNORED)
         hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
         wanted = torch.from_numpy(targets).to(model.device)
         nats += float(linear_cross_entropy(hidden, model.head_weight, wanted))
         asked = targets[targets != IGNORED]
         num_tokens += len(asked)
         num_bytes += int(num_bytes_per_token[asked].sum())
-        observe(num_tokens)
-    return LanguageScore(nats, num_tokens, num_bytes)
+        observe(num_tokens * processes.count)
+    nats, total_tokens, total_bytes = processes.sums([nats, num_tokens, num_bytes])
+    return LanguageScore(nats, int(total_tokens), int(total_bytes))

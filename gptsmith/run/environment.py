@@ -14,7 +14,7 @@ SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 """Variables that change which instructions a processor's libraries use."""
 
 
-def environment(device: torch.device, dtype: torch.dtype, num_processes: int) -> dict[str, Any]:
+def environment(device: torch.device, dtype: torch.dtype, num_processes: int, sharded: bool = False) -> dict[str, Any]:
     """All that decides the last bits of a sum: two runs where it is the same give the same numbers."""
     on_gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
@@ -27,6 +27,7 @@ def environment(device: torch.device, dtype: torch.dtype, num_processes: int) ->
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
         "num_processes": num_processes,
+        **({"sharded": True} if sharded else {}),
         **{name: os.environ[name] for name in SWITCHES if name in os.environ},
     }
 

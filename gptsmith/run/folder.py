@@ -17,6 +17,7 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
+from gptsmith.model.sharding import divide_again, divided_like, kept
 from gptsmith.run.store import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -178,8 +179,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def weights(model: GPT) -> dict[str, Tensor]:
-    """A model's parameters by name, each once: a tied head is the embedding."""
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+    """A model's parameters by name, each once: a tied head is the embedding. Of a divided model every process must ask
+    for them, and the first one gets them."""
+    divide_again(model)
+    return {name: kept(parameter) for name, parameter in model.named_parameters()}
 
 
 def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GPT:
@@ -204,6 +207,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: names or shapes differ.
     """
+    divide_again(model)
     tensors = read_tensors(checkpoint.folder / "model.safetensors")
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
@@ -215,4 +219,4 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
                     f"{checkpoint.folder}: {name} has shape {tuple(tensors[name].shape)}, "
                     f"and its config asks for {tuple(parameter.shape)}"
                 )
-            parameter.copy_(tensors[name])
+            parameter.copy_(divided_like(tensors[name], parameter))

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.base.settings import Settings
+from gptsmith.model.sharding import whole
 from gptsmith.train.state import TrainState
 
 SPIKE_NATS = 0.5
@@ -78,7 +79,7 @@ def gradient_norm(model: nn.Module) -> float:
     """The Euclidean norm of all gradients together."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm: Tensor = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return float(norm)
+    return float(whole(norm))
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
+from gptsmith.model.sharding import is_divided
 from gptsmith.train.health import Verdict, gradient_norm, is_out_of_memory, judge
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.parallel import ALONE, Processes
 from gptsmith.train.schedule import learning_rate_share
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.state import TrainState
@@ -59,9 +61,13 @@ def train(
     settings: TrainSettings,
     checkpoint: CheckpointSettings,
     hooks: Hooks,
+    processes: Processes = ALONE,
 ) -> str:
     """Trains until the steps are done, the loss is reached or someone asks to stop; returns which:
     `finished`, `reached` or `stopped`. The state is saved in each case.
+
+    Several processes call it together, each with its copy of everything; whatever depends on a clock, on memory or on
+    a person is decided by all of them together, so that their copies stay the same.
 
     Raises:
         UserError: the run is sick and cannot be cured by passing data over, or memory is too small for one window.
@@ -78,7 +84,7 @@ def train(
     model.train()
     while state.step < hooks.num_steps():
         started = time.monotonic()
-        batches, loss = gradients(model, state, settings, hooks)
+        batches, loss, num_tokens = gradients(model, state, settings, hooks, processes)
         norm = gradient_norm(model)
         verdict, problem = judge(state, loss, norm, settings.health)
         if verdict == "healthy":
@@ -86,7 +92,7 @@ def train(
             optimizer.step(share)
             state.train_loss = loss
             state.step += 1
-            state.num_tokens += sum(int((batch.targets >= 0).sum()) for batch in batches)
+            state.num_tokens += num_tokens
         else:
             cure(verdict, problem, batches, hooks)
             optimizer.zero_grad()
@@ -113,7 +119,8 @@ def train(
             hooks.sample()
             model.train()
         due = checkpoint.every_steps is not None and state.step % checkpoint.every_steps == 0
-        if (due and saved_step != state.step) or time.monotonic() - saved_at > checkpoint.every_minutes * 60:
+        late = processes.largest(time.monotonic() - saved_at > checkpoint.every_minutes * 60)
+        if (due and saved_step != state.step) or late:
             save()
     if saved_step != state.step:
         save()
@@ -121,21 +128,38 @@ def train(
     return ended
 
 
-def gradients(model: GPT, state: TrainState, settings: TrainSettings, hooks: Hooks) -> tuple[list[Batch], float]:
-    """Fills the gradients of the next step; returns its micro-batches and their loss. Halves the micro-batch for as
-    long as memory runs out: the step's whole batch, and so its result, stays what it was.
+def gradients(
+    model: GPT, state: TrainState, settings: TrainSettings, hooks: Hooks, processes: Processes
+) -> tuple[list[Batch], float, int]:
+    """Fills the gradients of the next step; returns this process's micro-batches, and loss and number of tokens of the
+    whole step. Halves the micro-batch for as long as memory runs out anywhere: the step's whole batch, and so its
+    result, stays what it was.
 
     Raises:
         UserError: memory is too small for one window.
     """
+    share = settings.batch_size // processes.count
+    first_sample = state.num_samples + processes.rank * share
     while True:
-        micro_batch_size = state.micro_batch_size or settings.micro_batch_size or settings.batch_size
-        batches = hooks.read(state.num_samples, settings.batch_size, micro_batch_size)
+        micro_batch_size = min(state.micro_batch_size or settings.micro_batch_size or share, share)
+        batches = hooks.read(first_sample, share, micro_batch_size)
+        tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        loss, ran_out = 0.0, False
         try:
-            return batches, accumulate(model, settings.objective, batches)
+            loss = accumulate(model, settings.objective, batches, processes)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            ran_out = True
+        if ran_out and is_divided(model):
+            # The other processes wait within the pass for what this one will never send.
+            raise UserError(
+                f"memory is too small for {micro_batch_size} windows at a time: set a smaller train.micro_batch_size"
+            )
+        loss, num_ran_out, num_tokens = processes.sums([loss, ran_out, tokens])
+        if not num_ran_out:
+            processes.sum_gradients(model)
+            return batches, loss, int(num_tokens)
         for parameter in model.parameters():
             parameter.grad = None
         if micro_batch_size == 1:

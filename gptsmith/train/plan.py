@@ -158,7 +158,7 @@ def _plan(model: dict[str, Any], num_tokens: int, corpus_tokens: int) -> Plan:
     return Plan(model, num_tokens, min(max(tokens_per_step, TOKENS_PER_STEP), 2**19))
 
 
-RUNTIME_BYTES = 146_000_000
+RUNTIME_BYTES = 100_000_000
 """What PyTorch takes for itself once it computes."""
 KEPT_ROOM = 1.12
 """Memory of activations, over what the backward pass needs of them: freed blocks leave gaps."""

@@ -14,6 +14,7 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_json
 from gptsmith.base.machine import processor_name
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
@@ -78,6 +79,7 @@ def measure(device: torch.device, dtype: torch.dtype) -> Speed:
         points.append((cost(config).training_flops_per_token, seconds / (PROBE_WINDOWS * PROBE_CONTEXT)))
         if seconds > LONGEST_STEP_S:
             break
+    give_back_freed_memory()
     return Speed(tuple(points))
 
 

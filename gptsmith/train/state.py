@@ -23,6 +23,7 @@ class TrainState:
     validation_loss: float | None = None
     """The last one measured, in nats a token, at `validation_step`."""
     validation_step: int | None = None
+    validation_bits_per_byte: float | None = None
     best_validation_loss: float | None = None
     best_step: int | None = None
     micro_batch_size: int | None = None

@@ -10,20 +10,25 @@ import torch
 from gptsmith.model.gpt import GPT
 from gptsmith.train.objectives import Batch, ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.parallel import ALONE, Processes
 
 
-def accumulate(model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch]) -> float:
+def accumulate(
+    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = ALONE
+) -> float:
     """Adds the gradient of the loss over all `batches` together, and returns that loss in nats an item.
 
-    Sums are divided by the counts of all batches, so that any division into batches gives the same gradient.
+    Sums are divided by the counts of all batches, those of other processes too, so that any division into batches and
+    processes gives the same gradient. With several processes, loss and gradient are this one's share of the sum.
     """
     totals: Counter[str] = Counter()
     for batch in batches:
         totals.update(objective.counts(batch))
+    num_items = dict(zip(totals, processes.sums(totals.values()), strict=True))
     loss = 0.0
     for batch in batches:
         terms = objective.loss(model, batch)
-        share = torch.stack([term.sum * (term.weight / max(totals[name], 1)) for name, term in terms.items()]).sum()
+        share = torch.stack([term.sum * (term.weight / max(num_items[name], 1)) for name, term in terms.items()]).sum()
         torch.autograd.backward(share)
         loss += share.item()
     return loss

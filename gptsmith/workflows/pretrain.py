@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, require_free
+from gptsmith.run.store import Checkpoint, list_checkpoints
 from gptsmith.run.writer import only_writer
+from gptsmith.train.parallel import ALONE, Processes, joined
 from gptsmith.train.plan import TOKENS_PER_STEP, plan_tokens
 from gptsmith.workflows.planning import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.workflows.session import Session
@@ -40,7 +45,8 @@ def pretrain(
     resume: str | Path | None = None,
     started: float | None = None,
 ) -> dict[str, Any]:
-    """Trains a GPT on text, from the first weight, into a run folder.
+    """Trains a GPT on text, from the first weight, into a run folder. Where torchrun started several processes, each of
+    them calls this, and they train one model together.
 
     Args:
         sources: files, folders and patterns.
@@ -70,27 +76,74 @@ def pretrain(
             raise UserError(
                 "--resume takes the run's own text and settings: with it, give only --tokens, --until-loss and --set"
             )
-        return _gone_on_with(Run.open(resume), started, tokens, until_loss, settings)
-    if not sources:
+    elif not sources:
         raise UserError("name the text to train on: files, folders or patterns")
-    table = asked_table(
-        sources,
-        minutes=minutes,
-        preset=preset,
-        tokens=tokens,
-        params=params,
-        tokenizer=tokenizer,
-        validation=validation,
-        until_loss=until_loss,
-        config=config,
-        settings=settings,
-    )
-    folder = _folder(out, sources[0], table["asked"])
-    if (folder / SETTINGS).exists():
-        return _gone_on_with(Run.open(folder), started)
-    session = _fresh(table, folder, started)
-    with only_writer(folder):
-        return session.run_to_end(started)
+    with joined() as processes, ExitStack() as held:
+
+        def begin() -> Start:
+            if resume is not None:
+                return _gone_on_with(Run.open(resume), held, processes, tokens, until_loss, settings)
+            table = asked_table(
+                sources,
+                minutes=minutes,
+                preset=preset,
+                tokens=tokens,
+                params=params,
+                tokenizer=tokenizer,
+                validation=validation,
+                until_loss=until_loss,
+                config=config,
+                settings=settings,
+            )
+            folder = _folder(out, sources[0], table["asked"])
+            if (folder / SETTINGS).exists():
+                return _gone_on_with(Run.open(folder), held, processes)
+            start = _fresh(table, folder, started, processes)
+            held.enter_context(only_writer(folder))
+            return start
+
+        return _agreed(begin, processes).session(processes).run_to_end(started)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a session begins with."""
+
+    run: Run
+    settings: RunSettings
+    data: PreparedData
+    checkpoint: Checkpoint | None = None
+
+    def session(self, processes: Processes) -> Session:
+        """A session that stands where the checkpoint does."""
+        session = Session(self.run, self.settings, self.data, processes)
+        if self.checkpoint is not None:
+            session.go_on(self.checkpoint)
+        return session
+
+
+def _agreed(begin: Callable[[], Start], processes: Processes) -> Start:
+    """What the first process begins with; the others wait for it, and take up what it has written.
+
+    Raises:
+        UserError: the first process cannot begin.
+    """
+    if processes.is_first:
+        try:
+            start = begin()
+        except UserError as error:
+            processes.told({"error": str(error)})
+            raise
+        checkpoint = None if start.checkpoint is None else str(start.checkpoint.folder.absolute())
+        processes.told({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
+        return start
+    said = processes.told(None)
+    if "error" in said:
+        raise UserError(said["error"])
+    run = Run.open(said["run"])
+    settings = RunSettings.parse(run.settings())
+    newest = [c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]]
+    return Start(run, settings, _data_of(run, settings), *newest)
 
 
 def asked_table(
@@ -126,10 +179,15 @@ def asked_table(
 
 
 def _gone_on_with(
-    run: Run, started: float, tokens: int | None = None, until_loss: float | None = None, changes: Sequence[str] = ()
-) -> dict[str, Any]:
-    with only_writer(run.folder):
-        return _resumed(run, tokens, until_loss, changes).run_to_end(started)
+    run: Run,
+    held: ExitStack,
+    processes: Processes,
+    tokens: int | None = None,
+    until_loss: float | None = None,
+    changes: Sequence[str] = (),
+) -> Start:
+    held.enter_context(only_writer(run.folder))
+    return _resumed(run, processes, tokens, until_loss, changes)
 
 
 def _folder(out: str | Path | None, source: str | Path, asked: dict[str, Any]) -> Path:
@@ -156,17 +214,19 @@ def _goes_on(folder: Path, asked: dict[str, Any]) -> bool:
     return Asked.parse(asked) == Asked.parse(Run.open(folder).settings().get("asked", {"sources": []}))
 
 
-def _fresh(table: dict[str, Any], folder: Path, started: float) -> Session:
-    """A session of a new run."""
-    settings, said, data = settled(table, started)
+def _fresh(table: dict[str, Any], folder: Path, started: float, processes: Processes) -> Start:
+    """A new run."""
+    settings, said, data = settled(table, started, processes)
     run = Run.create(folder, settings.plain(), run_schema())
     _keep_data(run, data)
     if said:
         write_json(run.folder / PLAN, {"said": said})
-    return Session(run, settings, data)
+    return Start(run, settings, data)
 
 
-def settled(table: dict[str, Any], started: float) -> tuple[RunSettings, dict[str, Any], PreparedData]:
+def settled(
+    table: dict[str, Any], started: float, processes: Processes = ALONE
+) -> tuple[RunSettings, dict[str, Any], PreparedData]:
     """Reads the text, then gives all settings of a run: those in `table`, and for the rest what suits the text and the
     time; with what the plan promises, where there is a time to keep to.
 
@@ -175,8 +235,9 @@ def settled(table: dict[str, Any], started: float) -> tuple[RunSettings, dict[st
     """
     base = preset_settings(table["asked"].get("preset", "smith"))
     # Checked before any text is read, with stand-ins for what only the text decides.
-    stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": 1}}
+    stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": processes.count}}
     early = RunSettings.parse(merged(stand_ins, table))
+    processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
     data = prepare(
@@ -223,7 +284,8 @@ def settled(table: dict[str, Any], started: float) -> tuple[RunSettings, dict[st
             tokens = train["num_steps"] * max(train.get("batch_size", 1) * base["context_length"], TOKENS_PER_STEP)
         planned = plan_tokens(len(data.train), tokens, asked.params)
     model = merged(merged(base, planned.model if sized else {}), given)
-    batch_size = train.get("batch_size", max(1, planned.tokens_per_step // model["context_length"]))
+    windows = max(1, planned.tokens_per_step // model["context_length"])
+    batch_size = train.get("batch_size", math.ceil(windows / processes.count) * processes.count)
     num_steps = max(1, round(planned.num_tokens / (batch_size * model["context_length"])))
     train = merged({"batch_size": batch_size, "num_steps": num_steps}, train)
     return RunSettings.parse(merged(table, {"model": model, "train": train})), said, data
@@ -241,8 +303,10 @@ FIXED = ("model", "tokenizer", "data", "train.seed", "train.batch_size", "train.
 """Settings that a run keeps from its first step to its last; all others may change when it goes on."""
 
 
-def _resumed(run: Run, tokens: int | None, until_loss: float | None, changes: Sequence[str]) -> Session:
-    """A session that goes on with a run, for more tokens, to a lower loss or with other settings where asked.
+def _resumed(
+    run: Run, processes: Processes, tokens: int | None, until_loss: float | None, changes: Sequence[str]
+) -> Start:
+    """A run that goes on, for more tokens, to a lower loss or with other settings where asked.
 
     Raises:
         UserError: the run has ended, its text or a fixed setting has changed, or no checkpoint is whole.
@@ -264,6 +328,27 @@ def _resumed(run: Run, tokens: int | None, until_loss: float | None, changes: Se
                 f"{run.folder} goes on with the settings that it began with, and {', '.join(odd)} changed: "
                 f"put back what it was (only these are fixed: {', '.join(FIXED)}), or start a new run"
             )
+    processes.require_share(settings.train.batch_size)
+    data = _data_of(run, settings)
+    if checkpoint is None:
+        note(f"{run.folder} has no checkpoint yet: it starts from its first step")
+        _keep_data(run, data)
+    else:
+        done = checkpoint.read("train_state.json")
+        if done["step"] >= settings.train.num_steps:
+            raise UserError(
+                f"{run.folder} is finished after {done['num_tokens']:,} tokens: go on with --tokens of more than that"
+            )
+    run.write_settings(settings.plain())
+    return Start(run, settings, data, checkpoint)
+
+
+def _data_of(run: Run, settings: RunSettings) -> PreparedData:
+    """The data that a run was begun with.
+
+    Raises:
+        UserError: its text has changed.
+    """
     data = prepare(
         settings.asked.sources,
         settings=settings.data,
@@ -277,14 +362,4 @@ def _resumed(run: Run, tokens: int | None, until_loss: float | None, changes: Se
             f"the text of {run.folder} has changed since it was trained on: bring the old text back, "
             "or start a new run (gptsmith pretrain)"
         )
-    if checkpoint is None:
-        note(f"{run.folder} has no checkpoint yet: it starts from its first step")
-        _keep_data(run, data)
-    session = Session(run, settings, data)
-    if checkpoint is not None:
-        session.go_on(checkpoint)
-    if session.state.step >= settings.train.num_steps:
-        done = session.state.num_tokens
-        raise UserError(f"{run.folder} is finished after {done:,} tokens: go on with --tokens of more than that")
-    run.write_settings(settings.plain())
-    return session
+    return data

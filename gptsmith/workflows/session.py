@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -16,15 +17,20 @@ from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import Meter, meter, note
+from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, readable_bytes, write_json
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.base.memory import keep_freed_memory
+from gptsmith.base.randomness import derived_seed
+from gptsmith.base.runlog import RunLog
 from gptsmith.data.batches import Windows
 from gptsmith.data.prepare import PreparedData
 from gptsmith.evaluate.language import LanguageScore, score_language
 from gptsmith.generate.engine import generate
+from gptsmith.model.cost import cost
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
+from gptsmith.model.sharding import is_divided
 from gptsmith.run.environment import differences, environment
 from gptsmith.run.folder import PLAN, RESULT, Run, fill_checkpoint, load_weights, read_tensors, weights
 from gptsmith.run.store import Checkpoint, Retention, first_good, list_checkpoints
@@ -33,39 +39,51 @@ from gptsmith.train.health import Verdict, sick_modules, sick_parameters
 from gptsmith.train.loop import Hooks, StepFigures, train
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.parallel import ALONE, Processes, divide
+from gptsmith.train.speed import product_rate
 from gptsmith.train.state import TrainState
 from gptsmith.workflows.planning import CLOSING_S, said_in_a_line
 from gptsmith.workflows.report import report
 from gptsmith.workflows.settings import RunSettings
+from gptsmith.workflows.trackers import TrackSettings, trackers
 
 SAMPLE_TOKENS = 60
 LOG_EVERY_STEPS = 10
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
-REPLAN_AT = 0.3
+REPLAN_AT = 0.38
 """The share of the time, or of the steps, after which the rest is planned anew. The rate begins to fall at 0.4."""
 LEAST_STEPS_TIMED = 5
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Session:
-    """One sitting of a run: its data, its model, and where it stands."""
+    """One sitting of a run: its data, its model, and where it stands. Of several processes each has one, and only that
+    of the first writes to the run's folder."""
 
-    def __init__(self, run: Run, settings: RunSettings, data: PreparedData) -> None:
-        self.run, self.settings, self.data = run, settings, data
+    def __init__(self, run: Run, settings: RunSettings, data: PreparedData, processes: Processes = ALONE) -> None:
+        self.run, self.settings, self.data, self.processes = run, settings, data, processes
+        if not processes.is_first:
+            run.log = RunLog(Path(os.devnull))
         train_settings = settings.train
         keep_freed_memory()
-        self.device = choose_device(train_settings.device)
+        self.device = processes.own_device(choose_device(train_settings.device))
         self.dtype = choose_dtype(train_settings.dtype, self.device)
-        self.environment = environment(self.device, self.dtype, num_processes=1)
-        torch.manual_seed(train_settings.seed)
+        sharded = settings.parallel.shard and processes.count > 1
+        self.environment = environment(self.device, self.dtype, processes.count, sharded)
+        self._seed_dropout()
         self.model = GPT(settings.model, seed=train_settings.seed)
         if self.dtype == torch.float64:
             self.model.double()
-        self.model.to(self.device).compute_dtype = self.dtype
+        self.model.compute_dtype = self.dtype
+        if sharded:
+            divide(self.model, self.device)
+        else:
+            self.model.to(self.device)
         self.optimizer: Optimizer = train_settings.optimizer.build(self.model)
         self.state = TrainState()
         self.windows = Windows(data.train, settings.model.context_length, train_settings.seed)
+        self.flops_per_token = cost(settings.model).training_flops_per_token
         self.num_bytes_per_token = data.tokenizer.num_bytes_per_token
         self.evaluated_seconds, self.evaluated_tokens = 0.0, 0
         self.whole_score: tuple[int, LanguageScore] | None = None
@@ -87,7 +105,17 @@ class Session:
     def _take_up(self, checkpoint: Checkpoint) -> None:
         load_weights(self.model, checkpoint)
         self.optimizer.load_state(read_tensors(checkpoint.folder / "optimizer.safetensors"))
-        torch.set_rng_state(read_tensors(checkpoint.folder / "randomness.safetensors")["cpu"])
+        randomness = read_tensors(checkpoint.folder / "randomness.safetensors")
+        own = randomness.get(_name_of_randomness(self.processes.rank))
+        if own is None:
+            self._seed_dropout(checkpoint.step)
+        else:
+            torch.set_rng_state(own)
+
+    def _seed_dropout(self, step: int = 0) -> None:
+        """Each process reads other windows, and drops other numbers of them."""
+        seed, rank = self.settings.train.seed, self.processes.rank
+        torch.manual_seed(derived_seed(seed, "dropout", rank, step) if rank else seed)
 
     def run_to_end(self, started: float) -> dict[str, Any]:
         """Trains, measures the best weights on the whole validation set, and keeps the figures.
@@ -99,15 +127,28 @@ class Session:
         self.started, self.first_step_at = started, time.monotonic()
         # Only a run that nothing has interrupted can tell from its own pace what time is left for.
         self.may_replan = "said" in self.plan and "replanned" not in self.plan and state.step == 0
-        with self.writer:
+        asked_trackers = self.settings.track if self.processes.is_first else TrackSettings()
+        self.peak_flops = product_rate(self.device, self.dtype)
+        with (
+            self.writer,
+            trackers(asked_trackers, self.run.folder, self.settings.plain()) as self.run.log.listeners,
+        ):
             self._say_what_comes()
             tokens_before, seconds_before = state.num_tokens, state.seconds
             with meter("training", settings.num_steps) as bar, self._asked_to_stop():
                 self.bar = bar
-                status = train(self.model, self.optimizer, state, settings, self.settings.checkpoint, self._hooks())
+                status = train(
+                    self.model,
+                    self.optimizer,
+                    state,
+                    settings,
+                    self.settings.checkpoint,
+                    self._hooks(),
+                    self.processes,
+                )
             self.writer.wait()
-            if self.writer.failures:
-                raise self.writer.failures[-1]
+            if failure := self.processes.told(str(self.writer.failures[-1]) if self.writer.failures else None):
+                raise UserError(failure)
         trained_s = max(state.seconds - seconds_before, 1e-9)
         if status == "stopped":
             note(f"stopped and saved at step {state.step:,}. Go on with: gptsmith pretrain --resume {self.run.folder}")
@@ -128,10 +169,16 @@ class Session:
             figures["signal"] = self.stopped_by.name
         if status != "stopped":
             self._say_how_right_the_plan_was(figures)
-            write_json(self.run.folder / RESULT, figures)
+            self._keep(RESULT, figures)
         self.run.log.append("end", **figures)
-        report(self.run.folder)
+        if self.processes.is_first:
+            report(self.run.folder)
         return figures
+
+    def _keep(self, name: str, value: dict[str, Any]) -> None:
+        """Writes a JSON file of the run's folder."""
+        if self.processes.is_first:
+            write_json(self.run.folder / name, value)
 
     def _hooks(self) -> Hooks:
         return Hooks(
@@ -140,7 +187,7 @@ class Session:
             sample=self._sample,
             save=self._save,
             observe=self._observe,
-            should_stop=lambda: self.stopped_by is not None,
+            should_stop=self._should_stop,
             num_steps=lambda: self.settings.train.num_steps,
             refused=self._refused,
             roll_back=self._roll_back,
@@ -158,7 +205,13 @@ class Session:
             load_weights(self.model, best[0])
         if self.whole_score is None or self.whole_score[0] != self.state.best_step:
             with meter("measuring the validation loss", len(self.data.validation)) as bar:
-                score = score_language(self.model, self.data.validation, self.num_bytes_per_token, observe=bar.update)
+                score = score_language(
+                    self.model,
+                    self.data.validation,
+                    self.num_bytes_per_token,
+                    observe=bar.update,
+                    processes=self.processes,
+                )
         else:
             score = self.whole_score[1]
         return {
@@ -218,11 +271,12 @@ class Session:
             return None
         limit = None if whole else self.settings.train.evaluation_tokens
         evaluation_started = time.monotonic()
-        score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit)
+        score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit, processes=self.processes)
         self.evaluated_seconds += time.monotonic() - evaluation_started
         self.evaluated_tokens += score.num_tokens
         if score.num_tokens == len(stream):
             self.whole_score = (self.state.step, score)
+        self.state.validation_bits_per_byte = score.bits_per_byte
         self.run.log.append(
             "evaluation",
             step=self.state.step,
@@ -237,6 +291,8 @@ class Session:
         return score.validation_loss
 
     def _sample(self) -> None:
+        if not (self.processes.is_first or is_divided(self.model)):
+            return
         generation = generate(self.model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=self.state.step)
         text = "".join(generation)
         self.run.log.append("sample", step=self.state.step, text=text)
@@ -244,11 +300,16 @@ class Session:
 
     def _save(self) -> None:
         """Copies what moves, and has the copy written while training goes on."""
+        randomness = self.processes.gathered(torch.get_rng_state())
+        if not (self.processes.is_first or is_divided(self.model)):
+            return
         tensors = {
             "model": _copied(weights(self.model)),
             "optimizer": _copied(self.optimizer.state()),
-            "randomness": {"cpu": torch.get_rng_state()},
+            "randomness": {_name_of_randomness(rank): state for rank, state in enumerate(randomness)},
         }
+        if not self.processes.is_first:
+            return
         documents = {
             "model": self.model.config.plain(),
             "train_state": self.state.plain(),
@@ -264,27 +325,35 @@ class Session:
 
     def _replan(self) -> None:
         """Once, before the rate begins to fall: sets the number of steps so that the last one comes in time."""
+        num_steps = self.processes.told(self._num_steps_in_time())
+        if num_steps is None:
+            return
+        self.may_replan = False
+        state, train = self.state, self.settings.train
+        self.plan["replanned"] = {"at_step": state.step, "num_steps_before": train.num_steps, "num_steps": num_steps}
+        self._keep(PLAN, self.plan)
+        table = self.settings.plain()
+        table["train"]["num_steps"] = num_steps
+        self.settings = RunSettings.parse(table)
+        if self.processes.is_first:
+            self.run.write_settings(table)
+        self.run.log.append("replanned", step=state.step, **self.plan["replanned"])
+        self.bar.resize(num_steps)
+        note(f"[dim]at this pace {num_steps:,} steps come in time, not {train.num_steps:,}: so many it will be[/dim]")
+
+    def _num_steps_in_time(self) -> int | None:
+        """How many steps come in time at the pace so far; nothing where it is too early to tell."""
         state, train = self.state, self.settings.train
         now = time.monotonic()
         budget = self.plan["said"]["seconds"]
         share_done = max(state.step / train.num_steps, (now - self.started) / budget)
         if share_done < REPLAN_AT or state.step < LEAST_STEPS_TIMED:
-            return
-        self.may_replan = False
+            return None
         per_step = (now - self.first_step_at) / state.step
         left = budget - (now - self.started) - CLOSING_S - self._whole_evaluation_seconds()
         constant_share = 1 - train.schedule.decay_share
         least = math.ceil(state.step / constant_share) if constant_share else state.step
-        num_steps = max(least, state.step + int(left / per_step))
-        self.plan["replanned"] = {"at_step": state.step, "num_steps_before": train.num_steps, "num_steps": num_steps}
-        write_json(self.run.folder / PLAN, self.plan)
-        table = self.settings.plain()
-        table["train"]["num_steps"] = num_steps
-        self.settings = RunSettings.parse(table)
-        self.run.write_settings(table)
-        self.run.log.append("replanned", step=state.step, **self.plan["replanned"])
-        self.bar.resize(num_steps)
-        note(f"[dim]at this pace {num_steps:,} steps come in time, not {train.num_steps:,}: so many it will be[/dim]")
+        return max(least, state.step + int(left / per_step))
 
     def _whole_evaluation_seconds(self) -> float:
         stream = self.data.validation
@@ -301,7 +370,7 @@ class Session:
         }
         came["peak_memory_bytes"] = peak_memory_bytes()
         self.plan["came"] = came
-        write_json(self.run.folder / PLAN, self.plan)
+        self._keep(PLAN, self.plan)
         said = self.plan["said"]
         parts = [f"{came['seconds']:.0f} s of {said['seconds']:.0f}"]
         if said.get("peak_memory_bytes") and came["peak_memory_bytes"]:
@@ -321,7 +390,11 @@ class Session:
             self._replan()
         rate = state.num_tokens / max(state.seconds, 1e-9)
         validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
-        self.bar.update(state.step, f"loss {state.train_loss:.3f}{validation}  {rate:,.0f} tokens/s")
+        bits = f" ({state.validation_bits_per_byte:.3f} bits per byte)" if state.validation_bits_per_byte else ""
+        peak_share = rate * self.flops_per_token / self.processes.count / self.peak_flops
+        self.bar.update(
+            state.step, f"loss {state.train_loss:.3f}{validation}{bits}  {rate:,.0f} tokens/s, {peak_share:.0%} of peak"
+        )
         if state.step % LOG_EVERY_STEPS == 0:
             self.run.log.append(
                 "step",
@@ -332,6 +405,7 @@ class Session:
                 gradient_norm=step.gradient_norm,
                 tokens_per_second=self.settings.train.batch_size * self.settings.model.context_length / step.seconds,
                 seconds=state.seconds,
+                peak_share=peak_share,
             )
 
     bar: Meter
@@ -352,10 +426,9 @@ class Session:
     def _roll_back(self) -> bool:
         """Takes up the newest good checkpoint's weights; the data goes on from where it is now."""
         self.writer.wait()
-        candidates = list_checkpoints(self.run.checkpoints)
-        if not candidates:
+        if not self.processes.told(bool(list_checkpoints(self.run.checkpoints))):
             return False
-        checkpoint = first_good(candidates, self.run.folder, self._warn)
+        checkpoint = first_good(list_checkpoints(self.run.checkpoints), self.run.folder, self._warn)
         now = self.state
         self._take_up(checkpoint)
         then = TrainState(**checkpoint.read("train_state.json"))
@@ -367,10 +440,12 @@ class Session:
     def _diagnosis(self, batches: list[Batch]) -> str:
         """Names the layer, the batch and the document, as far as they can be found."""
         in_weights, in_gradients = sick_parameters(self.model)
+        first, count = self.state.num_samples, self.settings.train.batch_size
+        if self.processes.count > 1:  # the sick window may be another process's
+            batches = self._read(first, count, len(batches[0].input_ids))
         with torch.no_grad(), sick_modules(self.model) as names:
             for batch in batches:
                 self.model.hidden(batch.input_ids)
-        first, count = self.state.num_samples, self.settings.train.batch_size
         found = [f"windows {first:,} to {first + count - 1:,} of the data, from {self._documents(first, count)}"]
         if names:
             found.append(f"the first output that is not finite is that of {names[0]}")
@@ -392,9 +467,20 @@ class Session:
         more = len(documents) - len(named)
         return ", ".join(named) + (f" and {more} more documents" if more else "")
 
+    def _should_stop(self) -> bool:
+        """Whether any process was asked to stop."""
+        number = self.processes.largest(self.stopped_by or 0)
+        if number:
+            self.stopped_by = signal.Signals(number)
+        return bool(number)  # a signal that comes just now counts at the next step, when the others know of it
+
     @contextmanager
     def _asked_to_stop(self) -> Iterator[None]:
-        """While the block runs, Ctrl-C or SIGTERM asks for an end at the next step; a second one ends at once."""
+        """While the block runs, Ctrl-C or SIGTERM asks for an end at the next step; a second one ends at once.
+
+        Not so with several processes: torchrun passes on what a terminal has told all of them already, and sends
+        another one to those that are still there when the first of them has left.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -402,14 +488,20 @@ class Session:
         def ask(number: int, _: object) -> None:
             self.stopped_by = signal.Signals(number)
             for one in STOPPING_SIGNALS:
-                signal.signal(one, before[one])
+                signal.signal(one, after[one])
 
         before = {number: signal.signal(number, ask) for number in STOPPING_SIGNALS}
+        after = before if self.processes.count == 1 else dict.fromkeys(STOPPING_SIGNALS, signal.SIG_IGN)
         try:
             yield
         finally:
             for number in STOPPING_SIGNALS:
-                signal.signal(number, before[number])
+                signal.signal(number, after[number] if self.stopped_by else before[number])
+
+
+def _name_of_randomness(rank: int) -> str:
+    """What the state of a process's generator is called in a checkpoint."""
+    return f"cpu.{rank}" if rank else "cpu"
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

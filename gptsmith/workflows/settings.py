@@ -11,7 +11,9 @@ from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
+from gptsmith.train.parallel import ParallelSettings
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
+from gptsmith.workflows.trackers import TrackSettings
 
 
 class Asked(Settings):
@@ -48,6 +50,8 @@ class RunSettings(Settings):
     model: GPTConfig
     train: TrainSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
+    parallel: ParallelSettings = ParallelSettings()
+    track: TrackSettings = TrackSettings()
 
 
 def run_schema() -> dict[str, Any]:

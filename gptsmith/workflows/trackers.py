@@ -1,4 +1,4 @@
-"""A run's figures in TensorBoard and Weights & Biases, for those who ask for it. Numbers only: no text leaves the run."""
+"""A run's figures in TensorBoard and Weights & Biases, for those who ask for it: numbers only, no text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from gptsmith.base.errors import MissingExtraError
 from gptsmith.base.settings import Settings
 
-TRACKED_EVENTS = ("step", "evaluation")
 Tracker = Callable[[str, dict[str, Any]], None]
 
 
@@ -68,5 +67,6 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
     try:
         yield tracking
     finally:
+        tracking.clear()
         for close in closing:
             close()

@@ -147,10 +147,10 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
 ) -> None:
     accumulate = loop.accumulate
 
-    def small(model: GPT, objective: Any, batches: Any) -> float:
+    def small(model: GPT, objective: Any, batches: Any, *more: Any) -> float:
         if any(len(batch.input_ids) > 2 for batch in batches):
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
-        return accumulate(model, objective, batches)
+        return accumulate(model, objective, batches, *more)
 
     whole = trained(text, tmp_path / "whole", "train.dtype=float64", "model.dropout=0")
     monkeypatch.setattr(loop, "accumulate", small)

@@ -66,7 +66,9 @@ def test_weights_and_biases_gets_numbers_and_no_text(
     assert all(isinstance(value, float) for figures, _ in rows for value in figures.values())
 
 
-@pytest.mark.parametrize(("library", "setting"), [("tensorboardX", "track.tensorboard=true"), ("wandb", "track.wandb=x")])
+@pytest.mark.parametrize(
+    ("library", "setting"), [("tensorboardX", "track.tensorboard=true"), ("wandb", "track.wandb=x")]
+)
 def test_a_missing_library_is_named(
     library: str, setting: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.model.sharding import divided_like, kept
 
 
 class OptimizerSettings(Settings):
@@ -50,9 +51,10 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All running values, as `parameter/value`."""
+        """All running values, as `parameter/value`. Of a divided model every process must ask for them, and the first
+        one gets them."""
         return {
-            f"{self.names[id(parameter)]}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            f"{self.names[id(parameter)]}/{key}": kept(torch.as_tensor(value))
             for part in self.parts
             for parameter, values in part.state.items()
             for key, value in values.items()
@@ -66,7 +68,7 @@ class Optimizer:
                 part.state[parameter] = {
                     key.removeprefix(prefix): value.clone()
                     if value.dim() == 0
-                    else value.to(parameter.device, copy=True)
+                    else divided_like(value.clone(), parameter)
                     for key, value in tensors.items()
                     if key.startswith(prefix)
                 }

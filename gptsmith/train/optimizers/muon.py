@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
+from gptsmith.model.sharding import divided_like, whole
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -78,12 +79,13 @@ class Muon(torch.optim.Optimizer):
                     self.state[parameter]["momentum"] = torch.zeros_like(gradient)
             momenta = [self.state[p]["momentum"] for p in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-            looked_ahead = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
-            directions = orthogonalized(looked_ahead)
+            looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+            directions = orthogonalized(torch.stack([whole(matrix) for matrix in looked_ahead])).unbind()
             rows, columns = parameters[0].shape
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-            torch._foreach_add_(parameters, list(directions.unbind()), alpha=-rate)
+            moves = [divided_like(matrix, p) for matrix, p in zip(directions, parameters, strict=True)]
+            torch._foreach_add_(parameters, moves, alpha=-rate)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
