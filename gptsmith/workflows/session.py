@@ -53,7 +53,7 @@ SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
 REPLAN_AT = 0.38
 """The share of the time, or of the steps, after which the rest is planned anew. The rate begins to fall at 0.4."""
-LEAST_STEPS_TIMED = 5
+WARM_UP_STEPS, LEAST_STEPS_TIMED = 3, 5
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -124,7 +124,7 @@ class Session:
             UserError: another process trains this run, training cannot go on, or the disk has no room for the result.
         """
         settings, state = self.settings.train, self.state
-        self.started, self.first_step_at = started, time.monotonic()
+        self.started = self.timed_from = started
         # Only a run that nothing has interrupted can tell from its own pace what time is left for.
         self.may_replan = "said" in self.plan and "replanned" not in self.plan and state.step == 0
         asked_trackers = self.settings.track if self.processes.is_first else TrackSettings()
@@ -345,15 +345,16 @@ class Session:
         """How many steps come in time at the pace so far; nothing where it is too early to tell."""
         state, train = self.state, self.settings.train
         now = time.monotonic()
-        budget = self.plan["said"]["seconds"]
-        share_done = max(state.step / train.num_steps, (now - self.started) / budget)
-        if share_done < REPLAN_AT or state.step < LEAST_STEPS_TIMED:
+        if state.step <= WARM_UP_STEPS:
+            self.timed_from = now
+        timed_steps, timed_s = state.step - WARM_UP_STEPS, now - self.timed_from
+        left = self.plan["said"]["seconds"] - (now - self.started) - CLOSING_S - self._whole_evaluation_seconds()
+        share_done = max(state.step / train.num_steps, timed_s / max(timed_s + left, 1e-9))
+        if share_done < REPLAN_AT or timed_steps < LEAST_STEPS_TIMED:
             return None
-        per_step = (now - self.first_step_at) / state.step
-        left = budget - (now - self.started) - CLOSING_S - self._whole_evaluation_seconds()
         constant_share = 1 - train.schedule.decay_share
         least = math.ceil(state.step / constant_share) if constant_share else state.step
-        return max(least, state.step + int(left / per_step))
+        return max(least, state.step + int(left * timed_steps / timed_s))
 
     def _whole_evaluation_seconds(self) -> float:
         stream = self.data.validation
