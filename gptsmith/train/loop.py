@@ -64,7 +64,8 @@ def train(
     processes: Processes = ALONE,
 ) -> str:
     """Trains until the steps are done, the loss is reached or someone asks to stop; returns which:
-    `finished`, `reached` or `stopped`. The state is saved in each case.
+    `finished`, `reached`, `early` (the validation loss only rose for long) or `stopped`. The state is saved in each
+    case.
 
     Several processes call it together, each with its copy of everything; whatever depends on a clock, on memory or on
     a person is decided by all of them together, so that their copies stay the same.
@@ -114,6 +115,9 @@ def train(
                 break
             if improved:
                 save()
+            elif not last and is_past_its_best(state, settings):
+                ended = "early"
+                break
         if state.step % settings.sample_every_steps == 0 and not last:
             model.eval()
             hooks.sample()
@@ -179,6 +183,13 @@ def cure(verdict: Verdict, problem: str, batches: list[Batch], hooks: Hooks) -> 
     if verdict == "stop" or (verdict == "roll_back" and not hooks.roll_back()):
         raise UserError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
     hooks.refused(verdict, problem)
+
+
+def is_past_its_best(state: TrainState, settings: TrainSettings) -> bool:
+    """Whether so many evaluations in a row were worse than the best that no better one is to be hoped for."""
+    if settings.patience_evaluations is None or state.best_step is None:
+        return False
+    return state.step - state.best_step >= settings.patience_evaluations * settings.evaluate_every_steps
 
 
 def evaluate(model: GPT, state: TrainState, settings: TrainSettings, hooks: Hooks) -> bool:

@@ -64,8 +64,8 @@ def pretrain(
         started: the `time.monotonic()` from which `minutes` and `seconds` count; now where it is not given.
 
     Returns:
-        run, status (`finished`, `reached`, `stopped`), step, num_parameters, num_tokens, validation_loss (nats a
-        token), bits_per_byte, perplexity, train_loss, best_step, tokens_per_second, seconds, device, dtype.
+        run, status (`finished`, `reached`, `early`, `stopped`), step, num_parameters, num_tokens, validation_loss
+        (nats a token), bits_per_byte, perplexity, train_loss, best_step, tokens_per_second, seconds, device, dtype.
 
     Raises:
         UserError: a text, a setting or a folder cannot be used; nothing is left half-written.

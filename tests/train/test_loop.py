@@ -140,3 +140,13 @@ def test_time_alone_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.run(every_minutes=0.9)  # a step looks at the clock three times
     assert [did for did in world.did if did.startswith("save")] == ["save 2", "save 4", "save 6"]
+
+
+def test_training_ends_early_when_validation_only_rises() -> None:
+    world = World(losses=[3.0, 2.0, 2.5, 2.6, 2.7, 1.0])
+    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early"
+    assert (world.state.step, world.state.best_step) == (10, 4)
+    world = World(losses=[3.0, 2.0, 2.5, 2.6, 1.0])
+    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early"
+    assert world.state.best_step == 10
+    assert World(losses=[3.0, 4.0]).run(num_steps=60, evaluate_every_steps=2, patience_evaluations=None) == "finished"

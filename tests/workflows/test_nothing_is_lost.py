@@ -70,7 +70,7 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
     kills = 0
     while kills < NUM_KILLS:
         process = subprocess.Popen(command(text, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(2.0 + chance.random() * 2)
+        time.sleep(1.2 + chance.random() * 1.5)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -79,7 +79,7 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
             kills += 1  # it was faster than the killer
             (run / "result.json").unlink()
             newest = list_checkpoints(run / "checkpoints")[0]
-            newest.folder.rename(newest.folder.with_name(".bad-lost"))
+            newest.folder.rename(newest.folder.with_name(f".lost-{kills}"))
     done = subprocess.run(command(text, run), capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["status"] == "finished"
     assert_same_end(run, unstopped)

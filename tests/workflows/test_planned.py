@@ -21,6 +21,7 @@ from gptsmith.workflows import pretrain as pretrain_workflow
 from gptsmith.workflows.session import Session
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
+SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
 SHAPE = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "tokenizer.kind=bytes"]
 
 
@@ -98,6 +99,7 @@ def replanned(
 ) -> tuple[dict[str, Any], Clock]:
     """A run of two minutes whose steps take so many seconds each, by a clock of its own."""
     clock = Clock()
+    monkeypatch.setattr(planning, "measured_speed", lambda *_: SLOW)
     for module in (session, pretrain_workflow):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     observe = Session._observe
