@@ -348,13 +348,14 @@ class Session:
         if state.step <= WARM_UP_STEPS:
             self.timed_from = now
         timed_steps, timed_s = state.step - WARM_UP_STEPS, now - self.timed_from
+        if timed_steps < LEAST_STEPS_TIMED:
+            return None
         left = self.plan["said"]["seconds"] - (now - self.started) - CLOSING_S - self._whole_evaluation_seconds()
-        share_done = max(state.step / train.num_steps, timed_s / max(timed_s + left, 1e-9))
-        if share_done < REPLAN_AT or timed_steps < LEAST_STEPS_TIMED:
+        in_time = state.step + max(0, int(left * timed_steps / timed_s))
+        if state.step < REPLAN_AT * min(train.num_steps, in_time):
             return None
         constant_share = 1 - train.schedule.decay_share
-        least = math.ceil(state.step / constant_share) if constant_share else state.step
-        return max(least, state.step + int(left * timed_steps / timed_s))
+        return max(in_time, math.ceil(state.step / constant_share) if constant_share else state.step)
 
     def _whole_evaluation_seconds(self) -> float:
         stream = self.data.validation
