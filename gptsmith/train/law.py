@@ -14,7 +14,7 @@ WORDS = re.compile(rb"[^\W_]+|[^\s]")
 WINDOW_WORDS = 64
 COPYING = 0.65
 INTERVAL = 0.04
-"""Eight of ten runs end this near to what was expected, as a share."""
+"""How near to what was expected runs on texts of the kinds that it was fitted to ended, as a share (LOG.md)."""
 
 FLOOR, SIZE, SIZE_EXPONENT, DATA, DATA_EXPONENT, REPEAT_HALF_LIFE = 0.1565, 0.0719, 0.2508, 0.5211, 0.134, 1.047
 

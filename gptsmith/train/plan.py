@@ -135,7 +135,7 @@ def expectation(num_tokens: int, num_block_parameters: float, corpus: Corpus) ->
 
 
 def interval(bits_per_byte: float) -> tuple[float, float]:
-    """Where eight of ten runs with this expectation end."""
+    """Where runs with this expectation should end."""
     return bits_per_byte * (1 - INTERVAL), bits_per_byte * (1 + INTERVAL)
 
 

@@ -29,7 +29,7 @@ def plan(
 
     Returns:
         seconds, num_parameters, num_tokens, num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes,
-        bits_per_byte with bits_per_byte_low and bits_per_byte_high (eight of ten runs end between them; for the
+        bits_per_byte with bits_per_byte_low and bits_per_byte_high (4 % around it: see docs/plan.md; for the
         default model only), and the shape: embed_dim, num_layers, num_heads, context_length, vocab_size, dropout.
 
     Raises:

@@ -116,5 +116,5 @@ def said_in_a_line(said: dict[str, Any]) -> str:
         parts.append(f"{readable_bytes(said['peak_memory_bytes'])} of memory")
     if "bits_per_byte" in said:
         low, high = said["bits_per_byte_low"], said["bits_per_byte_high"]
-        parts.append(f"{said['bits_per_byte']:.2f} bits per byte (8 of 10 runs: {low:.2f} to {high:.2f})")
+        parts.append(f"{said['bits_per_byte']:.2f} bits per byte ({low:.2f} to {high:.2f})")
     return f"planned: {', '.join(parts)}"
