@@ -1,25 +1,34 @@
-"""Trains a GPT in a few minutes on what every Python installation carries: its own documentation.
+"""Trains a GPT in a few minutes on what every Python installation carries, and teaches it to answer questions about it.
 
     python examples/demo.py
 
 Needs no download. The text is Python's language reference (`pydoc_data.topics`) and the docstrings of its standard
-library; the run is kept in runs/demo.
+library; the questions are made from docstrings ("What does str.split do?"), and the model is judged by phrasings that
+it has not seen. The runs are kept in runs/demo and runs/demo-chat.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
+import inspect
+import json
+import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data import topics
 
 import gptsmith
-from gptsmith.base.console import note, results, show_figures
+from gptsmith.base.console import meter, note, results, show_figures
+from gptsmith.evaluate.statistics import wilson_interval
+from gptsmith.workflows.load import Loaded
 
 TEXT = Path("runs/demo-text")
-RUN = Path("runs/demo")
+RUN, CHAT = Path("runs/demo"), Path("runs/demo-chat")
 MINUTES = 3
 PROMPTS = ("Return a new string", "The default value is", "If an exception is raised")
 PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
@@ -47,28 +56,106 @@ def collect_text() -> None:
             (TEXT / f"docstrings-{'.'.join(module.parts)}.txt").write_text("\n\n".join(docstrings), encoding="utf-8")
 
 
+def documented() -> Iterator[tuple[str, str]]:
+    """Names such as str.split, each with the first sentence of its documentation, where that is short and its own."""
+    owners = [(kind.__name__, kind) for kind in (str, list, dict, set, bytes, tuple, int, float)]
+    owners += [(name, importlib.import_module(name)) for name in MODULES]
+    for owner, holder in [("", builtins), *owners]:
+        for name, thing in sorted(vars(holder).items()):
+            if name.startswith("_") or not callable(thing) or (isinstance(thing, type) and not owner):
+                continue
+            text = (inspect.getdoc(thing) or "").split("\n\n")
+            words = " ".join(next((part for part in text if "->" not in part and ")" not in part[:30]), "").split())
+            sentence = re.split(r"(?<=[.])\s", words)[0]
+            if 15 < len(sentence) <= LONGEST_ANSWER and sentence.isascii():
+                yield (f"{owner}.{name}" if owner else name), sentence
+
+
+def collect_questions() -> dict[str, Path]:
+    """Writes the questions as .jsonl files: `train`, `validation` and `test` ask for the same in other words."""
+    facts = dict(documented())
+    answers = list(facts.values())
+    facts = {name: answer for name, answer in facts.items() if answers.count(answer) == 1}
+    files = {}
+    for part, phrasings in PHRASINGS.items():
+        files[part] = TEXT.with_name(f"demo-{part}.jsonl")
+        rows = [
+            {"question": phrasing.format(name), "answer": answer}
+            for name, answer in facts.items()
+            for phrasing in phrasings
+        ]
+        files[part].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return files
+
+
+def judge(model: Loaded, file: Path) -> tuple[int, int]:
+    """How many questions are answered in the very words of the documentation, and how many there are."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    with meter("asking", len(rows)) as bar:
+        right = 0
+        for number, row in enumerate(rows, 1):
+            right += answer_to(model, row["question"]) == row["answer"]
+            bar.update(number)
+    return right, len(rows)
+
+
+def answer_to(model: Loaded, question: str) -> str:
+    return model.reply([{"role": "user", "content": question}], max_tokens=60, temperature=0)
+
+
 def main() -> None:
     note("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation\n")
     collect_text()
-    shutil.rmtree(RUN, ignore_errors=True)
+    for run in (RUN, CHAT):
+        shutil.rmtree(run, ignore_errors=True)
     figures = gptsmith.pretrain([TEXT], out=RUN, minutes=MINUTES)
     show_figures("\nwhat came of it", {key: figures[key] for key in FIGURES if key in figures})
-    model = gptsmith.load(RUN)
+    base = gptsmith.load(RUN)
     for prompt in PROMPTS:
-        text = model.generate(prompt, max_tokens=60, temperature=0.7)
+        text = base.generate(prompt, max_tokens=60, temperature=0.7)
         results.print(f"\n[bold]{prompt}[/bold]", end="")
         results.print(text, markup=False)
+
+    note("\n[bold]now it learns to answer[/bold]: questions made from docstrings\n")
+    files = collect_questions()
+    tuned = gptsmith.finetune(
+        RUN, [files["train"]], out=CHAT, validation=[files["validation"]], test=[files["test"]], epochs=EPOCHS,
+        settings=TUNING,
+    )  # fmt: skip
+    show_figures("\nwhat came of it", {key: tuned[key] for key in TUNED_FIGURES if key in tuned})
+    model = gptsmith.load(CHAT)
+    right, count = judge(model, files["test"])
+    low, high = wilson_interval(right, count)
+    results.print(
+        f"\n[bold]{right} of {count}[/bold] questions in phrasings that it has never seen are answered in the words of "
+        f"the documentation ({low:.0%} to {high:.0%})"
+    )
+    for question in QUESTIONS:
+        results.print(f"\n[bold]> {question}[/bold]")
+        results.print(answer_to(model, question), markup=False)
     command = "gptsmith" if sys.platform == "win32" else ".venv/bin/gptsmith"
     results.print(
         "\n[bold]try next[/bold]\n"
+        f"  {command} chat {CHAT}\n"
         f'  {command} generate {RUN} "import os"\n'
-        f"  {command} chat {RUN}\n"
         f"  {command} info {RUN}\n"
         f"  {command} pretrain YOUR_FOLDER"
     )
 
 
 FIGURES = ("num_parameters", "num_tokens", "validation_loss", "bits_per_byte", "tokens_per_second", "seconds")
+TUNED_FIGURES = ("num_tokens", "validation_loss", "test_loss", "general_bits_per_byte_before", "general_bits_per_byte")
+TUNED_FIGURES += ("seconds",)
+MODULES = ("math", "os.path", "random", "shutil")
+PHRASINGS = {
+    "train": ("What does {} do?", "What is {} for?", "Explain {}.", "Tell me about {}.", "When do I use {}?"),
+    "validation": ("Say what {} does.",),
+    "test": ("What is the purpose of {}?", "Describe {} in one sentence."),
+}
+QUESTIONS = ("What does str.split do?", "What is the purpose of math.sqrt?", "Describe shutil.move in one sentence.")
+LONGEST_ANSWER = 110
+EPOCHS = 12
+TUNING = ["train.optimizer.learning_rate=2e-3"]
 
 if __name__ == "__main__":
     main()

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from gptsmith.model.config import GPTConfig as GPTConfig
     from gptsmith.model.gpt import GPT as GPT
     from gptsmith.model.presets import preset as preset
+    from gptsmith.workflows.compress import compress as compress
     from gptsmith.workflows.evaluate import evaluate as evaluate
+    from gptsmith.workflows.finetune import finetune as finetune
     from gptsmith.workflows.info import info as info
     from gptsmith.workflows.load import load as load
+    from gptsmith.workflows.merge import merge as merge
     from gptsmith.workflows.plan import plan as plan
+    from gptsmith.workflows.predict import predict as predict
     from gptsmith.workflows.pretrain import pretrain as pretrain
     from gptsmith.workflows.report import report as report
     from gptsmith.workflows.runs import runs as runs
@@ -41,10 +45,14 @@ _HOMES = {
     "GPTConfig": "gptsmith.model.config",
     "GptsmithError": "gptsmith.base.errors",
     "UserError": "gptsmith.base.errors",
+    "compress": "gptsmith.workflows.compress",
     "evaluate": "gptsmith.workflows.evaluate",
+    "finetune": "gptsmith.workflows.finetune",
     "info": "gptsmith.workflows.info",
     "load": "gptsmith.workflows.load",
+    "merge": "gptsmith.workflows.merge",
     "plan": "gptsmith.workflows.plan",
+    "predict": "gptsmith.workflows.predict",
     "preset": "gptsmith.model.presets",
     "pretrain": "gptsmith.workflows.pretrain",
     "report": "gptsmith.workflows.report",

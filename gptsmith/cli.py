@@ -10,7 +10,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-VERBS = ("pretrain", "plan", "generate", "chat", "evaluate", "info", "runs", "watch")
+VERBS = (
+    "pretrain",
+    "plan",
+    "finetune",
+    "generate",
+    "chat",
+    "predict",
+    "evaluate",
+    "compress",
+    "merge",
+    "info",
+    "runs",
+    "watch",
+)
 INTERRUPTED = 130
 
 

@@ -9,9 +9,16 @@ import typer
 
 from gptsmith.commands.options import Device, Json, Seed, Temperature, TopK, TopP
 
+BASE = (
+    "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
+    "an empty line lets it write more, /new starts afresh, /quit (or Ctrl-D) leaves.[/dim]"
+)
+TUNED = "[dim]/new starts afresh, /quit (or Ctrl-D) leaves.[/dim]"
+
 
 def chat(
     run: Annotated[str, typer.Argument(help="A run folder.")],
+    system: Annotated[str | None, typer.Option(help="What the model is told before the conversation.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens a turn.")] = 120,
     temperature: Temperature = 0.8,
     top_k: TopK = None,
@@ -24,16 +31,14 @@ def chat(
     from gptsmith.base import console
     from gptsmith.generate.engine import generate
     from gptsmith.generate.sampling import SamplingSettings
-    from gptsmith.workflows.generate import figures_of
+    from gptsmith.workflows.generate import Talk, figures_of
     from gptsmith.workflows.load import load
 
     sampling = SamplingSettings.parse({"temperature": temperature, "top_k": top_k, "top_p": top_p}, "chat")
     loaded = load(run, device=device)
-    console.note(
-        "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
-        "an empty line lets it write more, /new starts afresh, /quit (or Ctrl-D) leaves.[/dim]"
-    )
-    text, turn = "", 0
+    talk = Talk(loaded.tokenizer, loaded.template, system)
+    console.note(TUNED if loaded.template else BASE)
+    turn, context = 0, loaded.config.context_length
     while True:
         if sys.stdin.isatty():
             console.notes.print("[bold]> [/bold]", end="")
@@ -41,11 +46,11 @@ def chat(
         if not line or line.strip() == "/quit":
             return
         if line.strip() == "/new":
-            text = ""
+            talk.start_afresh()
             continue
-        begun = text + line.rstrip("\n")
+        prompt_ids = talk.said(line.rstrip("\n"), max(context - max_tokens, context // 2))
         generation = generate(
-            loaded.model, loaded.tokenizer, begun,
+            loaded.model, loaded.tokenizer, prompt_ids,
             max_tokens=max_tokens, sampling=sampling, seed=seed + turn, slide=True,
         )  # fmt: skip
         try:
@@ -56,7 +61,8 @@ def chat(
         except KeyboardInterrupt:
             generation.finish_reason = "interrupted"
         if json:
-            console.show_json(figures_of(generation, begun))
+            console.show_json(figures_of(generation, talk.prompt))
         else:
             sys.stdout.write("\n")
-        text, turn = begun + generation.text, turn + 1
+        talk.answered(generation.text)
+        turn += 1

@@ -18,6 +18,10 @@ TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest tokens
 Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]
 Slide = Annotated[bool, typer.Option("--slide", help="Forget the oldest half when the context is full, and go on.")]
 
+STOPPED = 128
+"""With the signal's number, the exit code after one: what was trained is saved, but not all that was asked for is done.
+130 after Ctrl-C, 143 after SIGTERM."""
+
 
 def count(text: str) -> int:
     """A count as people write it: 5000000, 5_000_000, 5M, 1.5B or 300k.

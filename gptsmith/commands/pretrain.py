@@ -8,11 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gptsmith.commands.options import Json, Set, count, minutes_of
-
-STOPPED = 128
-"""With the signal's number, the exit code after one: what was trained is saved, but not all that was asked for is done.
-130 after Ctrl-C, 143 after SIGTERM."""
+from gptsmith.commands.options import STOPPED, Json, Set, count, minutes_of
 
 
 def pretrain(

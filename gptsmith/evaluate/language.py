@@ -13,7 +13,8 @@ import torch
 from gptsmith.data.batches import evaluation_windows
 from gptsmith.data.tokens import TokenStream
 from gptsmith.model.gpt import GPT
-from gptsmith.train.cross_entropy import IGNORED, linear_cross_entropy
+from gptsmith.train.cross_entropy import linear_cross_entropy
+from gptsmith.train.objectives import IGNORED
 from gptsmith.train.parallel import ALONE, Processes
 
 TOKENS_PER_BATCH = 4096

@@ -25,7 +25,7 @@ class Generation:
         num_prompt_tokens: tokens read before the first was written.
         num_tokens: tokens written.
         seconds: time since the first piece was asked for.
-        finish_reason: `stop` (a stop string or the end of the document), `length` (all tokens that were asked for),
+        finish_reason: `stop` (a stop string, the end of the document or turn), `length` (all that was asked for),
             `context` (the model's context is full).
     """
 
@@ -104,7 +104,7 @@ class Generation:
                 ids = ids[-max(1, context // 2) :]
                 cache, unread = new_cache(), ids
             token = int(draw(self._next_logits(unread, cache), self.sampling, generator))
-            if token == self.tokenizer.separator_id:
+            if token in self.tokenizer.end_ids:
                 self.finish_reason = "stop"
                 return
             self.num_tokens += 1
@@ -116,7 +116,7 @@ class Generation:
 def generate(
     model: GPT,
     tokenizer: Tokenizer,
-    prompt: str = "",
+    prompt: str | list[int] = "",
     *,
     max_tokens: int = 200,
     sampling: SamplingSettings | None = None,
@@ -127,6 +127,7 @@ def generate(
     """A text that goes on from `prompt`, written as it is iterated over. An empty prompt starts a new document.
 
     Args:
+        prompt: a text, or the ids of one.
         max_tokens: the most tokens to write.
         sampling: how tokens are drawn.
         seed: the same seed and prompt give the same text.
@@ -136,7 +137,7 @@ def generate(
     Raises:
         UserError: the prompt is longer than the context, and `slide` is not set.
     """
-    prompt_ids = tokenizer.encode(prompt) or [tokenizer.separator_id]
+    prompt_ids = (tokenizer.encode(prompt) if isinstance(prompt, str) else prompt) or [tokenizer.separator_id]
     context = model.config.context_length
     if len(prompt_ids) > context and not slide:
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -24,6 +26,26 @@ def draw(logits: Tensor, settings: SamplingSettings, generator: torch.Generator)
     """A token id for each row of logits (B, V): (B)."""
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
+    return torch.multinomial(_probabilities(logits, settings), 1, generator=generator)[:, 0]
+
+
+def draw_by_numbers(logits: Tensor, settings: SamplingSettings, numbers: Sequence[float]) -> Tensor:
+    """A token id for each row of logits (B, V), decided by a number from [0, 1) for each row: (B).
+
+    It is the token at which the sum of the probabilities up to it passes the number.
+    """
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    finest = torch.float32 if logits.device.type == "mps" else torch.float64
+    sums = _probabilities(logits, settings).to(finest).cumsum(dim=-1)
+    wanted = torch.tensor(numbers, dtype=finest, device=logits.device)[:, None] * sums[:, -1:]
+    # Rounding must not carry the number past the last token that has a probability.
+    wanted = torch.minimum(wanted, torch.nextafter(sums[:, -1:], torch.zeros_like(wanted)))
+    return torch.searchsorted(sums, wanted, right=True)[:, 0]
+
+
+def _probabilities(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """What is drawn from (B, V), float32; only the tokens that the settings leave have a probability."""
     logits = logits.float() / settings.temperature
     if settings.top_k is not None and settings.top_k < logits.shape[-1]:
         least = logits.topk(settings.top_k, dim=-1).values[..., -1:]
@@ -34,4 +56,4 @@ def draw(logits: Tensor, settings: SamplingSettings, generator: torch.Generator)
         before = ordered.cumsum(dim=-1) - ordered
         ordered = ordered.masked_fill(before >= settings.top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    return probabilities

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
+from gptsmith.model.linear import maps_of
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,16 @@ class Cost:
     """A model's cost. FLOPs count a multiplication and an addition as two."""
 
     num_parameters: int
+    num_trained_parameters: int
+    """All but those that are fixed: rounded matrices, and all that adapters adapt."""
     num_matrix_parameters: int
     """Parameters that are multiplied with every token: all but the embeddings, norms and biases; the head counts."""
     training_flops_per_token: int
-    """Forward and backward at full context: 6 a matrix parameter, and the attention's products."""
+    """Forward and backward at full context: 6 a matrix parameter, 4 where it is fixed, and the attention's products."""
     decoding_flops_per_token: int
     """One more token behind a full context."""
     weight_bytes: int
-    """Weights as float32."""
+    """Weights as float32, rounded ones as int8."""
     cache_bytes_per_token: int
     """Keys and values of one token, as float32."""
     activation_bytes_per_token: int
@@ -33,25 +38,32 @@ def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
     with torch.device("meta"):
         model = GPT(config)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    matrices = sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
+    parameters = dict(model.named_parameters())
+    matrices: list[Tensor] = [
+        parameter
+        for name, parameter in parameters.items()
         if parameter.dim() == 2 and not name.startswith(("embedding", "position"))
-    )
+    ]
     if config.tie_embeddings:
-        matrices += sizes["embedding.weight"]
+        matrices.append(model.embedding.weight)
+    num_multiplied = _count(matrices)
+    num_trained = _count(matrix for matrix in matrices if matrix.requires_grad)
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
     # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
-    hidden_dim = sizes["blocks.0.feedforward.output.weight"] // config.embed_dim
+    hidden_dim = maps_of(model)["blocks.0.feedforward.output"].matrix().shape[1]
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
     return Cost(
-        num_parameters=sum(sizes.values()),
-        num_matrix_parameters=matrices,
-        training_flops_per_token=6 * matrices + training_attention,
-        decoding_flops_per_token=2 * matrices + 4 * attended_dim * config.context_length,
-        weight_bytes=4 * sum(sizes.values()),
+        num_parameters=_count(parameters.values()),
+        num_trained_parameters=_count(p for p in parameters.values() if p.requires_grad),
+        num_matrix_parameters=num_multiplied,
+        training_flops_per_token=4 * num_multiplied + 2 * num_trained + training_attention,
+        decoding_flops_per_token=2 * num_multiplied + 4 * attended_dim * config.context_length,
+        weight_bytes=sum(parameter.nbytes for parameter in parameters.values()),
         cache_bytes_per_token=4 * 2 * config.num_layers * config.num_kv_heads * config.resolved_head_dim,
         activation_bytes_per_token=4 * (kept + 2 * config.vocab_size),
     )
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)

@@ -11,6 +11,7 @@ from gptsmith.model.attention import causal_mask
 from gptsmith.model.cache import Cache
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
+from gptsmith.model.linear.plain import PlainLinear
 from gptsmith.model.position import Positions
 
 
@@ -53,9 +54,11 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         before = config.norm_placement == "before"
         self.final_norm = config.norm.build(config.embed_dim) if before else nn.Identity()
-        self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False)
+        self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False, name="head")
         if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+            self.head.share(self.embedding.weight)
+        self.score_head = PlainLinear(config.embed_dim, config.num_scores) if config.num_scores else None
+        config.linear.complete(self)
         initialize(self, seed)
 
     @property
@@ -65,9 +68,7 @@ class GPT(nn.Module):
     @property
     def head_weight(self) -> Tensor:
         """The head's rows (V, C), one a word."""
-        weight = self.head.weight
-        assert isinstance(weight, Tensor)
-        return weight
+        return self.head.matrix()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits (B, T, V) for the token after each of `input_ids` (B, T).
@@ -81,14 +82,38 @@ class GPT(nn.Module):
         """
         return self.head(self.hidden(input_ids, attention_mask, cache))
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """The last hidden states (B, T, C), normalised: what the head reads. Arguments as in `forward`."""
+    def scores(self, hidden: Tensor) -> Tensor:
+        """What the score head, which a classifier or a reward model has, makes of hidden states (..., C):
+        (..., num_scores) in float32 or finer."""
+        assert self.score_head is not None, "only a model with config.num_scores has scores"
+        scores: Tensor = self.score_head(hidden)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: Cache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """The last hidden states (B, T, C), normalised: what the head reads.
+
+        Args:
+            segments: (B, T), which of several sequences in its row a token belongs to, one after the other. Each is
+                read as if it stood alone.
+
+        The other arguments are as in `forward`.
+        """
         T = input_ids.shape[1]
         past = cache.length if cache else 0
         S = past + T
         if self.config.context_length < S:
             raise UserError(f"{S} tokens do not fit in a context of {self.config.context_length}")
-        if attention_mask is None:
+        mask: Tensor | None
+        if segments is not None:
+            key_ids = _places_in_segments(segments)
+            mask = causal_mask(T, T, input_ids.device) & (segments[:, None, :, None] == segments[:, None, None, :])
+        elif attention_mask is None:
             key_ids = torch.arange(S, device=input_ids.device)
             mask = causal_mask(T, S, input_ids.device) if past and T > 1 else None
         else:
@@ -114,3 +139,21 @@ class GPT(nn.Module):
         S = is_token.shape[1]
         itself = torch.eye(S, dtype=torch.bool, device=is_token.device)[S - num_queries :]
         return (causal_mask(num_queries, S, is_token.device) & is_token[:, None, None, :]) | itself
+
+
+def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
+    """A model of this shape on a device, whose weights are still to be filled in."""
+    with torch.device("meta"):
+        model = GPT(config)
+    model.to_empty(device=device)
+    if config.tie_embeddings:
+        model.head.share(model.embedding.weight)
+    return model
+
+
+def _places_in_segments(segments: Tensor) -> Tensor:
+    """(B, T), how many tokens of its own segment stand before each token."""
+    places = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return places - torch.where(begins, places, 0).cummax(dim=1).values

@@ -16,7 +16,7 @@ from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.model.sharding import divide_again, divided_like, kept
 from gptsmith.run.store import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
 from gptsmith.text.tokenizer import Tokenizer
@@ -112,11 +112,16 @@ class Run:
         Only for the process that trains the run.
 
         Raises:
-            UserError: there were checkpoints, and none is whole.
+            UserError: there were checkpoints, and none is whole; or it has weights only, and cannot be trained.
         """
         for checkpoint in list_checkpoints(self.checkpoints):
             problem = checkpoint.problem()
             if problem is None:
+                if not (checkpoint.folder / "optimizer.safetensors").exists():
+                    raise UserError(
+                        f"{self.folder} has weights without the optimizer's values, so its training cannot go on: "
+                        f"go on with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
+                    )
                 return checkpoint
             warn(f"{checkpoint.folder.name} is set aside as {set_aside(checkpoint, 'bad').name}: {problem}")
         if damaged := list(self.checkpoints.glob(".bad-*")):
@@ -192,11 +197,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GP
         UserError: its weights do not have the names and shapes that its config asks for.
     """
     config = GPTConfig.parse(checkpoint.read("model.json"), str(checkpoint.folder / "model.json"))
-    with torch.device("meta"):
-        model = GPT(config)
-    model.to_empty(device="cpu")
-    if config.tie_embeddings:
-        model.head.weight = model.embedding.weight
+    model = empty_model(config)
     load_weights(model, checkpoint)
     return model.to(device).eval()
 
@@ -219,4 +220,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
                     f"{checkpoint.folder}: {name} has shape {tuple(tensors[name].shape)}, "
                     f"and its config asks for {tuple(parameter.shape)}"
                 )
+            if tensors[name].is_floating_point() != parameter.is_floating_point():
+                given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
+                raise UserError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
             parameter.copy_(divided_like(tensors[name], parameter))

@@ -18,7 +18,8 @@ from gptsmith.text.bulk import Encoder, encode_bulk, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
 
 SEPARATOR = "<|endoftext|>"
-CONTROL_TOKENS = (SEPARATOR, "<|im_start|>", "<|im_end|>")
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+CONTROL_TOKENS = (SEPARATOR, TURN_START, TURN_END)
 """What every tokenizer that we train keeps a place for: the end of a document, and the turns of a conversation."""
 
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
@@ -64,9 +65,19 @@ class Tokenizer:
         return hashlib.sha256(json.dumps(self.state, sort_keys=True).encode()).hexdigest()
 
     @cached_property
+    def control_tokens(self) -> dict[str, int]:
+        """The tokens that no text is encoded to, and their ids."""
+        return {token["content"]: token["id"] for token in self.state["added_tokens"] if token["special"]}
+
+    @cached_property
     def control_ids(self) -> frozenset[int]:
         """The ids that no text is encoded to."""
-        return frozenset(token["id"] for token in self.state["added_tokens"] if token["special"])
+        return frozenset(self.control_tokens.values())
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """The ids after which a model has no more to say: the end of a document, and of a turn."""
+        return frozenset({self.separator_id, self.control_tokens.get(TURN_END, self.separator_id)})
 
     @cached_property
     def token_bytes(self) -> list[bytes]:

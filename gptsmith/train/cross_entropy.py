@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = -100
+from gptsmith.train.objectives import IGNORED
+
 MAX_LOGITS = 1 << 26
 """How many gradients of logits stand in memory at once: 128 MB as bfloat16. Fewer would make the product that gives
 the weight's gradient a thin and slow one."""
@@ -61,8 +62,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     """Writes softmax(logits) - (1 at the target) into `gradient`, and returns the sum of -ln p(target)."""
-    asked = targets != IGNORED
-    index = targets.clamp(min=0)[:, None]
+    index = targets[:, None]
     largest = logits.amax(dim=1, keepdim=True)
     probability = torch.softmax(logits, dim=1, out=gradient)
     # ln p(target) from the likeliest word's p, which is never too small for a logarithm.
@@ -70,9 +70,7 @@ def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     log_likelihood = gap + probability.amax(dim=1, keepdim=True).to(torch.float64).log()
     at_target = gradient.gather(1, index)
     gradient.scatter_(1, index, at_target - 1)
-    if not bool(asked.all()):
-        gradient *= asked[:, None]
-    return -(log_likelihood[:, 0] * asked).sum()
+    return -log_likelihood.sum()
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -83,14 +81,37 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         weight: (V, C).
         targets: (...).
     """
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows, wanted = _asked(hidden, targets)
+    if not len(rows):
+        return (hidden.sum() + weight.sum()) * 0.0  # in every parameter's graph, as any other batch is
     if torch.is_grad_enabled():
-        total: Tensor = _LinearCrossEntropy.apply(rows, weight, targets.reshape(-1))  # type: ignore[no-untyped-call]
+        total: Tensor = _LinearCrossEntropy.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
         return total
     at_once = max(1, LOGITS_IN_CACHE // weight.shape[0])
-    parts = zip(torch.split(rows, at_once), torch.split(targets.reshape(-1), at_once), strict=True)
+    parts = zip(torch.split(rows, at_once), torch.split(wanted, at_once), strict=True)
     same = weight.to(rows.dtype)
-    return torch.stack([plain_cross_entropy(part, same, wanted) for part, wanted in parts]).sum()
+    return torch.stack([plain_cross_entropy(part, same, part_wanted) for part, part_wanted in parts]).sum()
+
+
+def token_log_likelihoods(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """ln softmax(hidden weight')[target] of each target that is not -100, row by row; and the row that each stands in.
+
+    Args:
+        hidden: (B, T, C).
+        weight: (V, C).
+        targets: (B, T).
+    """
+    rows, wanted = _asked(hidden, targets)
+    logits = (rows @ weight.to(rows.dtype).T).to(torch.promote_types(rows.dtype, torch.float32))
+    owner = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[targets != IGNORED]
+    return owner, -functional.cross_entropy(logits, wanted, reduction="none")
+
+
+def _asked(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The hidden states (N, C) and the targets (N) of positions where something is asked."""
+    rows, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    asked = wanted != IGNORED
+    return (rows, wanted) if bool(asked.all()) else (rows[asked], wanted[asked])
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class StepFigures:
     learning_rate_share: float
     gradient_norm: float
     seconds: float
+    num_tokens: int
 
 
 def train(
@@ -101,7 +102,7 @@ def train(
         seconds = time.monotonic() - started
         state.seconds += seconds
         if verdict == "healthy":
-            hooks.observe(StepFigures(share, norm, seconds))
+            hooks.observe(StepFigures(share, norm, seconds, num_tokens))
         if hooks.should_stop():
             ended = "stopped"
             break
@@ -147,7 +148,7 @@ def gradients(
     while True:
         micro_batch_size = min(state.micro_batch_size or settings.micro_batch_size or share, share)
         batches = hooks.read(first_sample, share, micro_batch_size)
-        tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        tokens = sum(batch.num_tokens for batch in batches)
         loss, ran_out = 0.0, False
         try:
             loss = accumulate(model, settings.objective, batches, processes)

@@ -52,6 +52,7 @@ def info(run: str | Path | None = None, *, preset: str | None = None, settings: 
         "position": config.position.kind,
         "feedforward": config.feedforward.kind,
         "norm": config.norm.kind,
+        "linear": config.linear.kind,
         "norm_placement": config.norm_placement,
         "tie_embeddings": config.tie_embeddings,
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
 from gptsmith.generate.engine import generate
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
@@ -13,6 +15,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.folder import Run, load_model
 from gptsmith.run.store import Checkpoint
+from gptsmith.text.chat import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
 
 
@@ -25,10 +28,12 @@ class Loaded:
         model: the GPT, ready to generate.
         tokenizer: text to ids and back.
         config: the model's shape.
+        template: how conversations are laid out; nothing for a model that was not made for them.
     """
 
     def __init__(self, run: Run, checkpoint: Checkpoint, model: GPT, tokenizer: Tokenizer) -> None:
         self.run, self.checkpoint, self.model, self.tokenizer = run, checkpoint, model, tokenizer
+        self.template = ChatTemplate.load(run.folder)
 
     @property
     def config(self) -> GPTConfig:
@@ -59,6 +64,23 @@ class Loaded:
             seed=seed,
             stop=stop,
             slide=slide,
+        )
+        return "".join(generation)
+
+    def reply(self, messages: Sequence[Message], *, max_tokens: int = 200, seed: int = 0, **sampling: Any) -> str:
+        """What the model answers to a conversation: `[{"role": "user", "content": "Hello"}]`.
+
+        Raises:
+            UserError: the model was not made for conversations, or this one does not fit in its context.
+        """
+        if self.template is None:
+            raise UserError(
+                f"{self.run.folder} has only learnt to go on with text: tune it on conversations with gptsmith finetune"
+            )
+        prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
+        settings = SamplingSettings.parse(sampling, "reply")
+        generation = generate(
+            self.model, self.tokenizer, prompt_ids, max_tokens=max_tokens, sampling=settings, seed=seed
         )
         return "".join(generation)
 

@@ -25,6 +25,7 @@ from gptsmith.train.plan import TOKENS_PER_STEP, plan_tokens
 from gptsmith.workflows.planning import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.workflows.session import Session
 from gptsmith.workflows.settings import Asked, RunSettings, run_schema
+from gptsmith.workflows.text_set import TextSet
 
 CONTEXT_LENGTH = 256
 
@@ -116,7 +117,8 @@ class Start:
 
     def session(self, processes: Processes) -> Session:
         """A session that stands where the checkpoint does."""
-        session = Session(self.run, self.settings, self.data, processes)
+        samples = TextSet(self.data, self.settings.model.context_length, self.settings.train.seed)
+        session = Session(self.run, self.settings, samples, processes)
         if self.checkpoint is not None:
             session.go_on(self.checkpoint)
         return session

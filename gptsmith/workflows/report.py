@@ -148,8 +148,11 @@ def _environment(events: list[Any]) -> Html:
 
 def _command(folder: Path) -> str:
     asked = read_toml(folder / "run.toml").get("asked", {})
-    validation = [word for path in asked.get("validation", []) for word in ("--validation", path)]
-    words = ["gptsmith", "pretrain", *asked.get("sources", []), *validation, "--config", str(folder / "run.toml")]
+    held_back = [
+        word for part in ("validation", "test") for path in asked.get(part, []) for word in (f"--{part}", path)
+    ]
+    verb = ["finetune", asked["base"]] if "base" in asked else ["pretrain"]
+    words = ["gptsmith", *verb, *asked.get("sources", []), *held_back, "--config", str(folder / "run.toml")]
     return _cut(shlex.join(map(str, words)))
 
 

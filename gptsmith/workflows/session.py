@@ -23,10 +23,6 @@ from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.base.memory import keep_freed_memory
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.runlog import RunLog
-from gptsmith.data.batches import Windows
-from gptsmith.data.prepare import PreparedData
-from gptsmith.evaluate.language import LanguageScore, score_language
-from gptsmith.generate.engine import generate
 from gptsmith.model.cost import cost
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
@@ -44,13 +40,11 @@ from gptsmith.train.speed import product_rate
 from gptsmith.train.state import TrainState
 from gptsmith.workflows.planning import CLOSING_S, said_in_a_line
 from gptsmith.workflows.report import report
-from gptsmith.workflows.settings import RunSettings
+from gptsmith.workflows.settings import TrainingSettings
 from gptsmith.workflows.trackers import TrackSettings, trackers
+from gptsmith.workflows.training_set import Score, TrainingSet
 
-SAMPLE_TOKENS = 60
 LOG_EVERY_STEPS = 10
-SKIPPED_SHOWN = 5
-DOCUMENTS_NAMED = 3
 REPLAN_AT = 0.38
 """The share of the time, or of the steps, after which the rest is planned anew. The rate begins to fall at 0.4."""
 WARM_UP_STEPS, LEAST_STEPS_TIMED = 3, 5
@@ -61,8 +55,16 @@ class Session:
     """One sitting of a run: its data, its model, and where it stands. Of several processes each has one, and only that
     of the first writes to the run's folder."""
 
-    def __init__(self, run: Run, settings: RunSettings, data: PreparedData, processes: Processes = ALONE) -> None:
-        self.run, self.settings, self.data, self.processes = run, settings, data, processes
+    def __init__(
+        self,
+        run: Run,
+        settings: TrainingSettings,
+        training_set: TrainingSet,
+        processes: Processes = ALONE,
+        model: GPT | None = None,
+    ) -> None:
+        """Begins with `model`, or with a new one where none is given."""
+        self.run, self.settings, self.training_set, self.processes = run, settings, training_set, processes
         if not processes.is_first:
             run.log = RunLog(Path(os.devnull))
         train_settings = settings.train
@@ -72,7 +74,7 @@ class Session:
         sharded = settings.parallel.shard and processes.count > 1
         self.environment = environment(self.device, self.dtype, processes.count, sharded)
         self._seed_dropout()
-        self.model = GPT(settings.model, seed=train_settings.seed)
+        self.model = model or GPT(settings.model, seed=train_settings.seed)
         if self.dtype == torch.float64:
             self.model.double()
         self.model.compute_dtype = self.dtype
@@ -82,11 +84,10 @@ class Session:
             self.model.to(self.device)
         self.optimizer: Optimizer = train_settings.optimizer.build(self.model)
         self.state = TrainState()
-        self.windows = Windows(data.train, settings.model.context_length, train_settings.seed)
         self.flops_per_token = cost(settings.model).training_flops_per_token
-        self.num_bytes_per_token = data.tokenizer.num_bytes_per_token
         self.evaluated_seconds, self.evaluated_tokens = 0.0, 0
-        self.whole_score: tuple[int, LanguageScore] | None = None
+        self.score: Score | None = None
+        self.whole_score: tuple[int, Score] | None = None
         self.stopped_by: signal.Signals | None = None
         plan = run.folder / PLAN
         self.plan: dict[str, Any] = read_json(plan) if plan.exists() else {}
@@ -151,9 +152,10 @@ class Session:
                 raise UserError(failure)
         trained_s = max(state.seconds - seconds_before, 1e-9)
         if status == "stopped":
-            note(f"stopped and saved at step {state.step:,}. Go on with: gptsmith pretrain --resume {self.run.folder}")
+            note(f"stopped and saved at step {state.step:,}. Go on with: {self._way_on}")
         figures: dict[str, Any] = {
             "run": str(self.run.folder),
+            "objective": self.settings.train.objective.kind,
             "status": status,
             "step": state.step,
             "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
@@ -195,8 +197,8 @@ class Session:
         )
 
     def _final_figures(self, status: str) -> dict[str, Any]:
-        if self.data.validation is None or self.state.best_step is None:
-            return {}
+        if self.state.best_step is None:
+            return {} if status == "stopped" else self.training_set.closing_figures(self.model)
         if status == "stopped":
             return {"validation_loss": self.state.validation_loss, "best_step": self.state.best_step}
         if self.state.best_step != self.state.step:
@@ -204,99 +206,57 @@ class Session:
             best = [c for c in list_checkpoints(self.run.checkpoints) if c.step == self.state.best_step]
             load_weights(self.model, best[0])
         if self.whole_score is None or self.whole_score[0] != self.state.best_step:
-            with meter("measuring the validation loss", len(self.data.validation)) as bar:
-                score = score_language(
-                    self.model,
-                    self.data.validation,
-                    self.num_bytes_per_token,
-                    observe=bar.update,
-                    processes=self.processes,
-                )
+            with meter("measuring the validation loss", self.training_set.num_validation_tokens) as bar:
+                score = self.training_set.score(self.model, observe=bar.update, processes=self.processes)
         else:
             score = self.whole_score[1]
-        return {
-            "validation_loss": score.validation_loss,
-            "bits_per_byte": score.bits_per_byte,
-            "perplexity": score.perplexity,
-            "best_step": self.state.best_step,
-        }
+        closing = self.training_set.closing_figures(self.model)
+        return {**score.figures, "best_step": self.state.best_step, **closing}
 
     def _say_what_comes(self) -> None:
-        settings, config, data = self.settings.train, self.settings.model, self.data
+        settings, config, samples = self.settings.train, self.settings.model, self.training_set
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        tokens = settings.num_steps * settings.batch_size * config.context_length
-        self._say_what_was_read()
-        held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
+        tokens_per_step = settings.batch_size * samples.tokens_per_sample
+        epochs = settings.num_steps * settings.batch_size / max(samples.num_samples, 1)
         note(
             f"[bold]{self.run.folder}[/bold]: {num_parameters / 1e6:.2f}M parameters "
             f"({config.num_layers} layers, width {config.embed_dim}, context {config.context_length}, "
             f"vocabulary {config.vocab_size:,}) on {self.device}, {self.environment['dtype']}"
         )
-        note(
-            f"text: {len(data.train):,} tokens to train ({readable_bytes(data.train.num_bytes)}), {held_back}; "
-            f"{settings.num_steps:,} steps of {settings.batch_size * config.context_length:,} tokens "
-            f"= {tokens / max(len(data.train), 1):.1f} epochs"
-        )
+        for line in samples.description():
+            note(line)
+        note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")
         if "said" in self.plan:
             note(said_in_a_line(self.plan["said"]))
         if self.state.step:
             note(f"going on at step {self.state.step:,}")
         self.run.log.append("start", step=self.state.step, num_parameters=num_parameters, environment=self.environment)
 
-    def _say_what_was_read(self) -> None:
-        summary = self.data.summary
-        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
-        note(
-            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
-            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
-            + (f", {len(skipped):,} files passed over:" if skipped else "")
-        )
-        for path, reason in list(skipped.items())[:SKIPPED_SHOWN]:
-            note(escape(f"  {path}: {reason}"))
-        if len(skipped) > SKIPPED_SHOWN:
-            note(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {self.run.folder / 'data.json'}")
-
     def _read(self, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
-        batches = []
-        for start in range(0, num_samples, micro_batch_size):
-            input_ids, targets = self.windows.batch(first_sample + start, min(micro_batch_size, num_samples - start))
-            batches.append(
-                Batch(torch.from_numpy(input_ids).to(self.device), torch.from_numpy(targets).to(self.device))
-            )
-        return batches
+        return self.training_set.batches(self.model, first_sample, num_samples, micro_batch_size)
 
     def _validation_loss(self, whole: bool) -> float | None:
-        stream = self.data.validation
-        if stream is None:
+        if not self.training_set.num_validation_tokens:
             return None
         limit = None if whole else self.settings.train.evaluation_tokens
         evaluation_started = time.monotonic()
-        score = score_language(self.model, stream, self.num_bytes_per_token, max_tokens=limit, processes=self.processes)
+        score = self.training_set.score(self.model, max_tokens=limit, processes=self.processes)
         self.evaluated_seconds += time.monotonic() - evaluation_started
         self.evaluated_tokens += score.num_tokens
-        if score.num_tokens == len(stream):
+        self.score = score
+        if score.is_whole:
             self.whole_score = (self.state.step, score)
-        self.state.validation_bits_per_byte = score.bits_per_byte
-        self.run.log.append(
-            "evaluation",
-            step=self.state.step,
-            validation_loss=score.validation_loss,
-            bits_per_byte=score.bits_per_byte,
-            num_tokens=score.num_tokens,
-        )
-        note(
-            f"step {self.state.step:,}: validation loss {score.validation_loss:.4f}, "
-            f"{score.bits_per_byte:.3f} bits per byte"
-        )
+        self.state.validation_bits_per_byte = score.figures.get("bits_per_byte")
+        self.run.log.append("evaluation", step=self.state.step, num_tokens=score.num_tokens, **score.figures)
+        note(f"step {self.state.step:,}: {figures_in_a_line(score)}")
         return score.validation_loss
 
     def _sample(self) -> None:
         if not (self.processes.is_first or is_divided(self.model)):
             return
-        generation = generate(self.model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=self.state.step)
-        text = "".join(generation)
-        self.run.log.append("sample", step=self.state.step, text=text)
-        note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
+        if text := self.training_set.sample(self.model, self.state.step):
+            self.run.log.append("sample", step=self.state.step, text=text)
+            note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
 
     def _save(self) -> None:
         """Copies what moves, and has the copy written while training goes on."""
@@ -334,7 +294,7 @@ class Session:
         self._keep(PLAN, self.plan)
         table = self.settings.plain()
         table["train"]["num_steps"] = num_steps
-        self.settings = RunSettings.parse(table)
+        self.settings = type(self.settings).parse(table)
         if self.processes.is_first:
             self.run.write_settings(table)
         self.run.log.append("replanned", step=state.step, **self.plan["replanned"])
@@ -358,10 +318,9 @@ class Session:
         return max(in_time, math.ceil(state.step / constant_share) if constant_share else state.step)
 
     def _whole_evaluation_seconds(self) -> float:
-        stream = self.data.validation
-        if stream is None or not self.evaluated_tokens:
+        if not self.evaluated_tokens:
             return 0.0
-        return self.evaluated_seconds / self.evaluated_tokens * len(stream)
+        return self.evaluated_seconds / self.evaluated_tokens * self.training_set.num_validation_tokens
 
     def _say_how_right_the_plan_was(self, figures: dict[str, Any]) -> None:
         """Keeps what came beside what was said, and shows both."""
@@ -405,7 +364,7 @@ class Session:
                 train_loss=state.train_loss,
                 learning_rate_share=step.learning_rate_share,
                 gradient_norm=step.gradient_norm,
-                tokens_per_second=self.settings.train.batch_size * self.settings.model.context_length / step.seconds,
+                tokens_per_second=step.num_tokens / step.seconds,
                 seconds=state.seconds,
                 peak_share=peak_share,
             )
@@ -448,26 +407,19 @@ class Session:
         with torch.no_grad(), sick_modules(self.model) as names:
             for batch in batches:
                 self.model.hidden(batch.input_ids)
-        found = [f"windows {first:,} to {first + count - 1:,} of the data, from {self._documents(first, count)}"]
+        found = [f"samples {first:,} to {first + count - 1:,}, from {self.training_set.origin(first, count)}"]
         if names:
             found.append(f"the first output that is not finite is that of {names[0]}")
         if in_weights or in_gradients:
             found.append(
                 f"{(in_weights or in_gradients)[0]} has {'weights' if in_weights else 'gradients'} of that kind"
             )
-        advice = f"look there, or go on past it with lower rates: gptsmith pretrain --resume {self.run.folder}"
+        advice = f"look there, or go on past it with lower rates: {self._way_on}"
         return "; ".join([*found, advice])
 
-    def _documents(self, first_sample: int, num_samples: int) -> str:
-        """The files and bytes that some samples were read from, the first few of them."""
-        starts = [self.windows.span(sample)[0] for sample in range(first_sample, first_sample + num_samples)]
-        documents = dict.fromkeys(self.data.train.document_at(start) for start in starts)
-        named = []
-        for document in list(documents)[:DOCUMENTS_NAMED]:
-            path, start, stop = self.data.corpus.source(document)
-            named.append(f"{path} (bytes {start:,} to {stop:,})")
-        more = len(documents) - len(named)
-        return ", ".join(named) + (f" and {more} more documents" if more else "")
+    @property
+    def _way_on(self) -> str:
+        return f"gptsmith {self.settings.verb} --resume {self.run.folder}"
 
     def _should_stop(self) -> bool:
         """Whether any process was asked to stop."""
@@ -504,6 +456,17 @@ class Session:
 def _name_of_randomness(rank: int) -> str:
     """What the state of a process's generator is called in a checkpoint."""
     return f"cpu.{rank}" if rank else "cpu"
+
+
+def figures_in_a_line(score: Score) -> str:
+    """`validation loss 1.2345, 1.678 bits per byte, accuracy 0.91`: what is known of a model, for a person."""
+    parts = [f"validation loss {score.validation_loss:.4f}"]
+    for name, value in score.figures.items():
+        if name == "bits_per_byte":
+            parts.append(f"{value:.3f} bits per byte")
+        elif name not in ("validation_loss", "perplexity"):
+            parts.append(f"{name.replace('_', ' ')} {value:.3f}")
+    return ", ".join(parts)
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
 from gptsmith.train.parallel import ParallelSettings
@@ -41,12 +42,11 @@ class Asked(Settings):
     """Changes, such as model.num_layers=6."""
 
 
-class RunSettings(Settings):
-    """The content of run.toml."""
+class TrainingSettings(Settings):
+    """What every run has that is trained."""
 
-    asked: Asked
-    data: DataSettings = DataSettings()
-    tokenizer: AnyTokenizer = tokenizers.KINDS.field("bpe")
+    verb: ClassVar[str]
+    """The verb that trains it."""
     model: GPTConfig
     train: TrainSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
@@ -54,8 +54,79 @@ class RunSettings(Settings):
     track: TrackSettings = TrackSettings()
 
 
-def run_schema() -> dict[str, Any]:
+class RunSettings(TrainingSettings):
+    """The content of a pretraining run's run.toml."""
+
+    verb: ClassVar[str] = "pretrain"
+    asked: Asked
+    data: DataSettings = DataSettings()
+    tokenizer: AnyTokenizer = tokenizers.KINDS.field("bpe")
+
+
+class FinetuneAsked(Settings):
+    """What a person asked for, before anything was chosen."""
+
+    base: str
+    """The run to start from."""
+    sources: list[str]
+    """Files of examples, or of text."""
+    validation: list[str] = Field(default_factory=list)
+    """Files to choose the best weights and settings by, instead of a share of the sources."""
+    test: list[str] = Field(default_factory=list)
+    """Files to judge by at the end, instead of a share of the sources."""
+    objective: str | None = None
+    """What to learn from the examples."""
+    epochs: float | None = Field(default=None, gt=0)
+    """How often every example is read."""
+    lora: int | None = Field(default=None, gt=0)
+    """The rank of the adapters that are trained instead of all weights."""
+    config: str | None = None
+    """A file of settings."""
+    settings: list[str] = Field(default_factory=list)
+    """Changes, such as train.batch_size=8."""
+
+
+class ExampleSettings(Settings):
+    """How examples become parts to train on, to choose by and to judge by."""
+
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    """The share of the examples that chooses the best weights; not used where validation files are given."""
+    test_share: float = Field(default=0.1, ge=0, lt=1)
+    """The share that judges, once, at the end; not used where test files are given."""
+    skip_bad: bool = False
+    """Leave out examples that cannot be learnt from, instead of stopping at the first."""
+
+
+class FinetuneSettings(TrainingSettings):
+    """The content of a fine-tuned run's run.toml."""
+
+    verb: ClassVar[str] = "finetune"
+    asked: FinetuneAsked
+    data: DataSettings = DataSettings()
+    examples: ExampleSettings = ExampleSettings()
+
+
+def settings_of(run: Run) -> RunSettings | FinetuneSettings:
+    """The settings of a run, by whichever verb it was made."""
+    table = run.settings()
+    tuned = "base" in table.get("asked", {})
+    return (FinetuneSettings if tuned else RunSettings).parse(table, str(run.folder / SETTINGS))
+
+
+def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
+    """The run that a run's weights were first trained in, and its settings: the run itself, or the base of its base.
+
+    Raises:
+        UserError: a base on the way is no longer there.
+    """
+    settings = settings_of(run)
+    if isinstance(settings, RunSettings):
+        return run, settings
+    return pretraining_of(Run.open(settings.asked.base))
+
+
+def run_schema(settings: type[TrainingSettings] = RunSettings) -> dict[str, Any]:
     """The JSON Schema of run.toml, for editors."""
-    schema = RunSettings.model_json_schema()
+    schema = settings.model_json_schema()
     schema["properties"]["format_version"] = {"type": "integer"}
     return schema

@@ -11,7 +11,7 @@ from torch import nn
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.train import cross_entropy, objectives, optimizers
+from gptsmith.train import cross_entropy, optimizers
 from gptsmith.train.cross_entropy import linear_cross_entropy, plain_cross_entropy
 from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
@@ -170,10 +170,3 @@ def test_muon_keeps_to_the_matrices_of_the_blocks() -> None:
     held = {id(p) for group in muon.param_groups for p in group["params"]}
     names = {name for name, p in model.named_parameters() if id(p) in held}
     assert names == {n for n, p in model.named_parameters() if n.startswith("blocks") and p.dim() == 2}
-
-
-@pytest.mark.parametrize("kind", objectives.KINDS.names())
-def test_counts_are_known_before_the_forward_pass(kind: str) -> None:
-    objective, batch = objectives.KINDS.validate(kind), a_batch(4, masked=2)
-    terms = objective.loss(tiny(), batch)
-    assert {name: term.count for name, term in terms.items()} == objective.counts(batch)

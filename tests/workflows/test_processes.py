@@ -212,6 +212,46 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_goes_on_bit_for_bit(
             ).read_bytes()
 
 
+def with_a_fault(*arguments: object) -> subprocess.Popen[str]:
+    """Two processes of `sick_worker.py`."""
+    script = Path(__file__).with_name("sick_worker.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(script), *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(process)
+    return process
+
+
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_weights_that_are_lost_are_taken_up_again_by_all(text: Path, tmp_path: Path, shard: str) -> None:
+    run, values = tmp_path / "run", [*EVERY_STEP, f"parallel.shard={shard}"]
+    _, err = with_a_fault(text, run, 4, "once", *values).communicate(timeout=120)
+    events = [row["event"] for row in RunLog(run / "metrics.jsonl").events()]
+    assert events.count("skip") == 2, err
+    assert events.count("roll_back") == 1
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert (result["status"], result["step"]) == ("finished", 10)
+    weights = load_file(list_checkpoints(run / "checkpoints")[0].folder / "model.safetensors")
+    assert all(bool(value.isfinite().all()) for value in weights.values())
+
+
+def test_weights_that_are_lost_for_good_are_named(text: Path, tmp_path: Path) -> None:
+    _, err = with_a_fault(text, tmp_path / "run", 4, "always", *EVERY_STEP).communicate(timeout=120)
+    said = [line for line in err.splitlines() if line.startswith("gptsmith: ")]
+    assert said
+    assert all("the loss is nan" in line and "blocks.1.attention.value" in line for line in said)
+    assert err.count("exitcode  : 2") >= 1  # the other may be ended before it can speak
+
+
+def test_a_plan_is_corrected_by_all_alike(text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shape = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "tokenizer.kind=bytes"]
+    _, err = with_a_fault(text, run, 0.2, "planned", *shape).communicate(timeout=120)
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert result["status"] == "finished", err
+    assert result["step"] == plan["replanned"]["num_steps"] < plan["replanned"]["num_steps_before"]
+
+
 def test_a_batch_that_cannot_be_divided_is_said_by_all(text: Path, tmp_path: Path) -> None:
     process = launched(3, text, "--out", tmp_path / "run", *settings_of(SMALL))
     _, err = process.communicate(timeout=60)

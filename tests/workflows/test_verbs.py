@@ -25,7 +25,7 @@ from gptsmith.workflows import pretrain as pretrain_workflow
 from .conftest import SMALL
 
 PRETRAIN_KEYS = {
-    "run", "status", "step", "num_parameters", "num_tokens", "train_loss", "validation_loss", "bits_per_byte",
+    "run", "objective", "status", "step", "num_parameters", "num_tokens", "train_loss", "validation_loss", "bits_per_byte",
     "perplexity", "best_step", "tokens_per_second", "seconds", "device", "dtype",
 }  # fmt: skip
 
@@ -220,8 +220,8 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     model = gptsmith.GPT(gptsmith.GPTConfig(vocab_size=100, embed_dim=64, num_layers=2, num_heads=2))
     assert model(torch.zeros(1, 5, dtype=torch.long), attention_mask=None).shape == (1, 5, 100)
     assert set(gptsmith.__all__) == {
-        "GPT", "GPTConfig", "GptsmithError", "UserError", "__version__", "evaluate", "info", "load", "plan",
-        "preset", "pretrain", "report", "runs",
+        "GPT", "GPTConfig", "GptsmithError", "UserError", "__version__", "compress", "evaluate", "finetune", "info",
+        "load", "merge", "plan", "predict", "preset", "pretrain", "report", "runs",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)
 

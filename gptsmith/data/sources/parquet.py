@@ -21,20 +21,38 @@ class ParquetReader(Reader):
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
-        try:
-            from pyarrow.parquet import ParquetFile
-        except ImportError:
-            raise MissingExtraError(f"{file.path}: reading .parquet files", "readers") from None
-
-        with seekable(file.open()) as stream:
+        with opened(file) as table:
             with damage_is_a_user_error(file.path):
-                table = ParquetFile(stream)
                 samples = first_rows(table)
             if not samples:
                 return
             chosen = chosen_fields(file.path, samples, settings.text_field)
             for record in row_records(file.path, table, chosen):
                 yield from document(file.path, record, chosen)
+
+
+@contextmanager
+def opened(file: SourceFile) -> Iterator[Any]:
+    """The table in a file.
+
+    Raises:
+        UserError: the file is damaged.
+        MissingExtraError: the library that reads it is not installed.
+    """
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise MissingExtraError(f"{file.path}: reading .parquet files", "readers") from None
+    with seekable(file.open()) as stream:
+        with damage_is_a_user_error(file.path):
+            table = ParquetFile(stream)
+        yield table
+
+
+def all_records(file: SourceFile) -> Iterator[Record]:
+    """The rows of a file, with all of their columns."""
+    with opened(file) as table:
+        yield from row_records(file.path, table, tuple(table.schema_arrow.names))
 
 
 def first_rows(table: Any) -> list[dict[str, Any]]:

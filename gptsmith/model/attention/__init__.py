@@ -48,10 +48,10 @@ class Attention(nn.Module):
         self.layer, self.num_heads, self.num_kv_heads = layer, config.num_heads, config.num_kv_heads
         self.head_dim = config.resolved_head_dim
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        self.query = linear.build(config.embed_dim, query_dim, settings.bias)
-        self.key = linear.build(config.embed_dim, kv_dim, settings.bias)
-        self.value = linear.build(config.embed_dim, kv_dim, settings.bias)
-        self.output = linear.build(query_dim, config.embed_dim, settings.bias)
+        self.query = linear.build(config.embed_dim, query_dim, settings.bias, "attention.query")
+        self.key = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.key")
+        self.value = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.value")
+        self.output = linear.build(query_dim, config.embed_dim, settings.bias, "attention.output")
         self.query_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
         self.key_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
 

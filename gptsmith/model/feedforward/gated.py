@@ -31,9 +31,9 @@ class GatedFeedForward(nn.Module):
         super().__init__()
         # A multiple of 64, because other programs quantise rows in blocks of 32.
         hidden_dim = settings.hidden_dim or -(-8 * config.embed_dim // (3 * 64)) * 64
-        self.gate = config.linear.build(config.embed_dim, hidden_dim, settings.bias)
-        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias)
-        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias)
+        self.gate = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.gate")
+        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
+        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,8 +42,8 @@ class MLP(nn.Module):
     def __init__(self, settings: MLPSettings, config: GPTConfig) -> None:
         super().__init__()
         hidden_dim = settings.hidden_dim or 4 * config.embed_dim
-        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias)
-        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias)
+        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
+        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.linear import LinearSettings
+from gptsmith.model.linear import LinearMap, LinearSettings
 
 
 class PlainLinearSettings(LinearSettings):
@@ -15,13 +15,22 @@ class PlainLinearSettings(LinearSettings):
 
     kind: Literal["plain"] = "plain"
 
-    def build(self, in_dim: int, out_dim: int, bias: bool) -> PlainLinear:
+    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> PlainLinear:
         return PlainLinear(in_dim, out_dim, bias=bias)
 
 
-class PlainLinear(nn.Linear):
+class PlainLinear(nn.Linear, LinearMap):
     """A linear map that computes in the dtype of its input, whatever its weights are kept in."""
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return functional.linear(x, self.weight.to(x.dtype), bias)
+
+    def matrix(self) -> Tensor:
+        return self.weight
+
+    def share(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def take(self, weight: Tensor) -> None:
+        self.weight.copy_(weight)

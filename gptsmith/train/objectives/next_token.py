@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 from gptsmith.model.gpt import GPT
-from gptsmith.train.cross_entropy import IGNORED, linear_cross_entropy
+from gptsmith.train.cross_entropy import linear_cross_entropy
 from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
 
 
@@ -15,8 +17,13 @@ class NextTokenSettings(ObjectiveSettings):
     kind: Literal["next_token"] = "next_token"
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return {"next_token": int((batch.targets != IGNORED).sum())}
+        return {"next_token": batch.num_tokens}
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        nats = linear_cross_entropy(model.hidden(batch.input_ids), model.head_weight, batch.targets)
-        return {"next_token": Term(nats, self.counts(batch)["next_token"])}
+        return {"next_token": Term(next_token_nats(model, batch), batch.num_tokens)}
+
+
+def next_token_nats(model: GPT, batch: Batch) -> Tensor:
+    """The sum of -ln p of all targets of a batch, in nats."""
+    hidden = model.hidden(batch.input_ids, segments=batch.segments)
+    return linear_cross_entropy(hidden, model.head_weight, batch.targets)

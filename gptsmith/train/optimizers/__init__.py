@@ -1,6 +1,7 @@
 """The kinds of optimizer.
 
-Contract: `settings.build(model)` returns an `Optimizer` over all parameters of the model, each exactly once.
+Contract: `settings.build(model)` returns an `Optimizer` over all parameters of the model that are trained, each exactly
+once. One that is frozen (`requires_grad` is false) is in no group.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.sharding import divided_like, kept
@@ -24,17 +26,21 @@ class OptimizerSettings(Settings):
 
     @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:
-        """An optimizer for all parameters of `model`."""
+        """An optimizer for what is trained of `model`.
+
+        Raises:
+            UserError: there is nothing to train.
+        """
 
 
 class Optimizer:
-    """One or more torch optimizers that together hold every parameter of a model once."""
+    """One or more torch optimizers that together hold every parameter of a model that is trained once."""
 
     def __init__(self, model: nn.Module, parts: Sequence[torch.optim.Optimizer]) -> None:
         self.parts = parts
-        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.names = {id(parameter): name for name, parameter in trained_parameters(model).items()}
         held = [id(parameter) for parameter in self._parameters()]
-        assert sorted(held) == sorted(self.names), "every parameter must be in exactly one group"
+        assert sorted(held) == sorted(self.names), "every parameter that is trained must be in exactly one group"
         self.full_rates = [[group["lr"] for group in part.param_groups] for part in parts]
 
     def step(self, learning_rate_share: float) -> None:
@@ -75,6 +81,18 @@ class Optimizer:
 
     def _parameters(self) -> Iterable[Tensor]:
         return (p for part in self.parts for group in part.param_groups for p in group["params"])
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of a model that are not frozen, by name.
+
+    Raises:
+        UserError: there are none.
+    """
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise UserError("this model has nothing to train: all of its parameters are frozen")
+    return trained
 
 
 def fused_adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw
+from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
 
 class AdamWSettings(OptimizerSettings):
@@ -24,7 +24,7 @@ class AdamWSettings(OptimizerSettings):
     """Share of a weight, times the rate, that is taken off at each step."""
 
     def build(self, model: nn.Module) -> Optimizer:
-        parameters = list(model.parameters())
+        parameters = list(trained_parameters(model).values())
         groups = [
             {
                 "params": [p for p in parameters if p.dim() >= 2],

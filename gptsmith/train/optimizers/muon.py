@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
 from gptsmith.model.sharding import divided_like, whole
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw
+from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan et al.'s quintic: they bring every singular value near 1 in five steps."""
 NEWTON_SCHULZ_STEPS = 5
+MATRICES = (".weight", ".lora_a", ".lora_b")
+"""What the matrices of the blocks' maps, and of their adapters, are called."""
 
 
 class MuonSettings(OptimizerSettings):
@@ -37,12 +39,12 @@ class MuonSettings(OptimizerSettings):
 
     def build(self, model: nn.Module) -> Optimizer:
         groups: dict[str, list[nn.Parameter]] = defaultdict(list)
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained_parameters(model).items():
             if "embedding" in name:
                 groups["embedding"].append(parameter)
             elif name.startswith("head."):
                 groups["head"].append(parameter)
-            elif name.startswith("blocks.") and name.endswith(".weight") and parameter.dim() == 2:
+            elif name.startswith("blocks.") and name.endswith(MATRICES) and parameter.dim() == 2:
                 groups["matrix"].append(parameter)
             else:
                 groups["scalar"].append(parameter)
@@ -52,8 +54,12 @@ class MuonSettings(OptimizerSettings):
             "scalar": self.scalar_learning_rate,
         }
         with_adamw = [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]
-        muon = Muon(groups["matrix"], self.learning_rate, self.momentum, self.weight_decay)
-        return Optimizer(model, [muon, fused_adamw(with_adamw, (0.8, 0.95))])
+        parts: list[torch.optim.Optimizer] = []
+        if groups["matrix"]:
+            parts.append(Muon(groups["matrix"], self.learning_rate, self.momentum, self.weight_decay))
+        if with_adamw:
+            parts.append(fused_adamw(with_adamw, (0.8, 0.95)))
+        return Optimizer(model, parts)
 
 
 class Muon(torch.optim.Optimizer):

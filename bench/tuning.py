@@ -1,0 +1,209 @@
+"""What fine-tuning gives on real data, from bases that are trained here in minutes; every figure on held-out data.
+
+python bench/tuning.py polarity      a classifier of sentences against TF-IDF with logistic regression, same split
+python bench/tuning.py gsm8k         answers to school mathematics: loss, whether they stop, their form
+python bench/tuning.py arithmetic    sums told in words: tuning, then rewards
+python bench/tuning.py preference    DPO and a reward model on held-out pairs
+python bench/tuning.py distill       a student with a teacher and alone, on as many tokens
+
+--base RUN      takes that base instead of training one
+--minutes 8     how long the base is trained
+--out FOLDER    keeps the runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gptsmith.evaluate.tasks.arithmetic import write_examples
+
+import gptsmith
+from gptsmith.evaluate.statistics import paired_proportions, wilson_interval
+from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.workflows.rewards import last_number
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def based(arguments: argparse.Namespace, text: Path, **choices: Any) -> str:
+    """The base run: the one that was named, or one trained now."""
+    if arguments.base:
+        return str(arguments.base)
+    figures = gptsmith.pretrain([text], out=arguments.out / "base", minutes=arguments.minutes, **choices)
+    print(f"base: {figures['bits_per_byte']:.3f} bits per byte after {figures['seconds']:.0f} s", flush=True)
+    return str(figures["run"])
+
+
+def share(right: int, count: int) -> str:
+    low, high = wilson_interval(right, count)
+    return f"{right / count:.1%} ({low:.1%} to {high:.1%}, {right:,} of {count:,})"
+
+
+def polarity(arguments: argparse.Namespace) -> None:
+    """A classifier of sentences."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    rows = records(SHARED / "sentence_polarity.jsonl")
+    random.Random(1).shuffle(rows)
+    test, validation, train = rows[:1000], rows[1000:2000], rows[2000:]
+    parts = {"train": train, "validation": validation, "test": test}
+    files = {name: written(arguments.out / f"polarity-{name}.jsonl", part) for name, part in parts.items()}
+    base = based(arguments, SHARED / "movie_reviews.jsonl")
+    figures = gptsmith.finetune(
+        base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "polarity",
+        settings=arguments.set,
+    )  # fmt: skip
+    predicted = [row["predicted"] for row in gptsmith.predict(figures["run"], [files["test"]])]
+    ours = [said == row["label"] for said, row in zip(predicted, test, strict=True)]
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    plain = make_pipeline(words, LogisticRegression(C=10, max_iter=1000))
+    plain.fit([row["text"] for row in train], [row["label"] for row in train])
+    theirs = [bool(x) for x in plain.predict([row["text"] for row in test]) == [row["label"] for row in test]]
+    print(f"gptsmith                       {share(sum(ours), len(ours))}")
+    print(f"TF-IDF and logistic regression {share(sum(theirs), len(theirs))}")
+    print(f"McNemar's exact test: p = {paired_proportions(ours, theirs):.3f}")
+
+
+def replies(run: str, questions: list[str], max_tokens: int) -> list[tuple[str, bool]]:
+    """The surest reply to each question, and whether it came to an end by itself."""
+    model = gptsmith.load(run)
+    assert model.template is not None
+    prompts = [model.template.prompt_ids(model.tokenizer, [{"role": "user", "content": q}]) for q in questions]
+    rows = generate_rows(
+        model.model, prompts, max_tokens=max_tokens, sampling=SamplingSettings(temperature=0), seeds=[0] * len(prompts),
+        end_ids=model.tokenizer.end_ids,
+    )  # fmt: skip
+    return [(model.tokenizer.decode(row.ids), row.finish_reason == "stop") for row in rows]
+
+
+def gsm8k(arguments: argparse.Namespace) -> None:
+    """Answers to school mathematics."""
+    train, test = SHARED / "gsm8k_train.jsonl", SHARED / "gsm8k_test.jsonl"
+    base = based(arguments, train, settings=["model.context_length=512"])
+    untuned = gptsmith.finetune(
+        base, [train], test=[test], skip_bad=True, out=arguments.out / "untuned",
+        settings=["train.num_steps=1", "train.optimizer.learning_rate=1e-9"],
+    )  # fmt: skip
+    tuned = gptsmith.finetune(
+        base, [train], test=[test], skip_bad=True, out=arguments.out / "gsm8k", settings=arguments.set
+    )
+    print(f"loss on the test answers: {untuned['test_loss']:.3f} before, {tuned['test_loss']:.3f} after")
+    said = replies(tuned["run"], [row["question"] for row in records(test)][: arguments.limit], max_tokens=250)
+    print(f"replies that stop: {share(sum(stops for _, stops in said), len(said))}")
+    formed = sum("\n#### " in text and last_number(text) is not None for text, _ in said)
+    print(f"replies that end as '#### number': {share(formed, len(said))}")
+    right = sum(
+        last_number(text) == last_number(row["answer"]) for (text, _), row in zip(said, records(test), strict=False)
+    )
+    print(f"right numbers: {share(right, len(said))}")
+
+
+def arithmetic(arguments: argparse.Namespace) -> None:
+    """Sums told in words: tuned on answers, then on rewards."""
+    files = write_examples(arguments.out, train=40_000, validation=500, test=1_000, seed=1)
+    base = based(arguments, files["train"], tokenizer="characters", settings=["model.context_length=128"])
+    chat = gptsmith.finetune(
+        base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
+        settings=arguments.set,
+    )  # fmt: skip
+    policy = gptsmith.finetune(
+        chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="policy",
+        out=arguments.out / "sums-policy", settings=[*POLICY, *arguments.policy_set],
+    )  # fmt: skip
+    rows = records(files["test"])
+    right = {}
+    for name, run in (("tuned", chat["run"]), ("with rewards", policy["run"])):
+        said = replies(run, [row["question"] for row in rows], max_tokens=12)
+        right[name] = [text.strip() == row["answer"] for (text, _), row in zip(said, rows, strict=True)]
+        print(f"{name:14} {share(sum(right[name]), len(rows))}", flush=True)
+    print(f"McNemar's exact test: p = {paired_proportions(*right.values()):.2g}")
+
+
+POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.answers=16"]
+POLICY += ["train.num_steps=150", "train.batch_size=16"]
+
+
+def preference(arguments: argparse.Namespace) -> None:
+    """The true answer against that of another question, on pairs that were held back."""
+    rows = records(SHARED / "gsm8k_train.jsonl")
+    random.Random(1).shuffle(rows)
+    pairs = [
+        {"prompt": row["question"], "chosen": row["answer"], "rejected": other["answer"]}
+        for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
+    ][:3000]
+    file = written(arguments.out / "pairs.jsonl", pairs)
+    base = based(arguments, SHARED / "gsm8k_train.jsonl", settings=["model.context_length=512"])
+    for objective in ("preference", "reward"):
+        figures = gptsmith.finetune(
+            base, [file], objective=objective, skip_bad=True, out=arguments.out / objective, settings=arguments.set
+        )
+        count = figures["num_test_examples"]
+        right = round(figures["test_accuracy"] * count)
+        print(f"{objective:10} prefers the chosen one: {share(right, count)}", flush=True)
+
+
+def distill(arguments: argparse.Namespace) -> None:
+    """A student with a teacher and alone, on as many tokens of the teacher's text."""
+    text = SHARED / "news"
+    teacher = based(arguments, text)
+    student = gptsmith.pretrain(
+        [text], out=arguments.out / "student", tokenizer=teacher, settings=["train.num_steps=1", *STUDENT]
+    )["run"]
+    same = ["train.num_steps=400", "train.batch_size=8", "train.optimizer.learning_rate=3e-3", *arguments.set]
+    alone = gptsmith.finetune(student, [text], out=arguments.out / "alone", settings=same)
+    taught = gptsmith.finetune(
+        student, [text], objective="distill", out=arguments.out / "taught",
+        settings=[*same, f"train.objective.teacher={teacher}", "train.objective.teacher_share=0.7"],
+    )  # fmt: skip
+    for name, figures in (("alone", alone), ("with the teacher", taught)):
+        print(f"student {name}: {figures['bits_per_byte']:.4f} bits per byte, {figures['num_tokens']:,} tokens")
+
+
+STUDENT = ["model.embed_dim=64", "model.num_layers=2", "model.num_heads=1", "model.head_dim=64"]
+TASKS: dict[str, Callable[[argparse.Namespace], None]] = {
+    task.__name__: task for task in (polarity, gsm8k, arithmetic, preference, distill)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--limit", type=int, default=400, help="how many replies are asked for")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--policy-set", action="append", default=[])
+    arguments = parser.parse_args()
+    if arguments.task != "arithmetic" and not SHARED.exists():
+        sys.exit(f"{SHARED} is not there")
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        TASKS[arguments.task](arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.out = Path(folder)
+        TASKS[arguments.task](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Smaller models that compute nearly the same, and how nearly."""

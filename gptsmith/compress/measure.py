@@ -1,0 +1,43 @@
+"""How far a model is from the one that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptsmith.model.gpt import GPT
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed in the logits."""
+
+    largest: float
+    """The largest absolute difference of two logits."""
+    mean: float
+    """The mean absolute difference."""
+    top1_agreement: float
+    """The share of positions where both think the same token likeliest."""
+    num_tokens: int
+    """Positions compared."""
+
+
+@torch.inference_mode()
+def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Difference:
+    """How the logits of `after` differ from those of `before`, in the dtype that they are in.
+
+    Args:
+        windows: input ids (B, T), at least one, and which of the positions count (B, T).
+    """
+    largest, total, agreed, num_tokens, num_logits = 0.0, 0.0, 0, 0, 0
+    for input_ids, counts in windows:
+        one, other = (model(input_ids)[counts] for model in (before, after))  # (N, V)
+        gaps = (one - other).abs()
+        largest = max(largest, float(gaps.max()))
+        total += float(gaps.sum(dtype=torch.float64))
+        agreed += int((one.argmax(dim=1) == other.argmax(dim=1)).sum())
+        num_tokens, num_logits = num_tokens + len(gaps), num_logits + gaps.numel()
+    return Difference(largest, total / num_logits, agreed / num_tokens, num_tokens)

@@ -1,0 +1,123 @@
+"""A fixed map and a learnt change of low rank: W0 x + (alpha / r) B A x (Hu et al. 2021, equation 3)."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.kinds import Kinds
+from gptsmith.model import linear
+from gptsmith.model.linear import LinearMap, LinearSettings, maps_of
+
+SCORE_HEAD = "score_head"
+
+
+class BaseKinds(Kinds[LinearSettings]):
+    """Every kind of linear map but LoRA itself."""
+
+    def names(self) -> list[str]:
+        return [name for name in super().names() if name != "lora"]
+
+    def validate(self, value: object) -> LinearSettings:
+        settings = super().validate(value)
+        self.settings(settings.kind)
+        return settings
+
+    def settings(self, name: str) -> type[LinearSettings]:
+        if name == "lora":
+            raise UserError("what is adapted has no adapters itself: merge them first (gptsmith merge RUN)")
+        return super().settings(name)
+
+
+BASES = BaseKinds(linear.__name__, LinearSettings, default="plain")
+
+
+class LoraLinearSettings(LinearSettings):
+    """y = base(x) + (alpha / rank) B A x. Everything in the model but A and B is fixed."""
+
+    kind: Literal["lora"] = "lora"
+    base: Annotated[LinearSettings, BASES] = BASES.field("plain")
+    """What is adapted."""
+    rank: int = Field(default=8, gt=0)
+    """Rows of A and columns of B."""
+    alpha: float = Field(default=16.0, gt=0)
+    """The change is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
+    targets: list[str] = Field(default=["attention.*", "feedforward.*"], min_length=1)
+    """The maps that are adapted: names, such as attention.query, or patterns. The head only by its own name."""
+
+    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearMap:
+        base = self.base.build(in_dim, out_dim, bias, name)
+        if not any(_matches(target, name) for target in self.targets):
+            return base
+        return LoraLinear(
+            base, in_dim, out_dim, self.rank, self.alpha / self.rank, 0.0 if name == "head" else self.dropout
+        )
+
+    def complete(self, model: nn.Module) -> None:
+        """Fixes all of a model but its adapters.
+
+        Raises:
+            UserError: a target names none of the model's maps.
+        """
+        names = sorted({name for name in map(_name_of, maps_of(model)) if name != SCORE_HEAD})
+        for target in self.targets:
+            if not any(_matches(target, name) for name in names):
+                raise UserError(
+                    f"linear.targets: {target} is no map of this model (allowed: {', '.join(names)}, "
+                    "or patterns such as attention.*; the head only by its own name)"
+                )
+        freeze_all_but_adapters(model)
+
+
+class LoraLinear(LinearMap):
+    """A fixed base and its adapter.
+
+    Attributes:
+        base: the map that is adapted.
+        lora_a: (rank, in).
+        lora_b: (out, rank), zero at first, so that nothing changes before it is trained.
+    """
+
+    def __init__(self, base: LinearMap, in_dim: int, out_dim: int, rank: int, factor: float, dropout: float) -> None:
+        super().__init__()
+        self.base, self.factor = base, factor
+        self.lora_a = nn.Parameter(torch.empty(rank, in_dim))
+        self.lora_b = nn.Parameter(torch.empty(out_dim, rank))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = functional.linear(self.dropout(x), self.lora_a.to(x.dtype))  # (..., rank)
+        change: Tensor = self.factor * functional.linear(inner, self.lora_b.to(x.dtype))
+        return self.base(x) + change
+
+    def matrix(self) -> Tensor:
+        return self.base.matrix() + self.factor * (self.lora_b @ self.lora_a)
+
+    def share(self, weight: Tensor) -> None:
+        self.base.share(weight)
+
+
+def freeze_all_but_adapters(model: nn.Module) -> None:
+    """Lets gradients reach A and B of each adapted map, and no other parameter but those of a score head: it is no part
+    of what is adapted, and knows nothing before it is trained."""
+    for place, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(isinstance(module, LoraLinear) or place == SCORE_HEAD)
+
+
+def _name_of(place: str) -> str:
+    """`attention.query` for `blocks.0.attention.query`."""
+    return re.sub(r"^blocks\.\d+\.", "", place)
+
+
+def _matches(target: str, name: str) -> bool:
+    return name == target or (name != "head" and fnmatchcase(name, target))

@@ -1,0 +1,223 @@
+"""Conversations to token ids: a run's chat template, the same one wherever the run is trained, talked to or exported.
+
+Text that people wrote never turns into control tokens: control spellings in it are masked before the template is
+rendered; what the template itself wrote is split at the real ones; then the text is put back and encoded as text.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_atomically
+from gptsmith.text.tokenizer import TURN_END, Tokenizer
+
+TEMPLATE = "chat_template.jinja"
+ROLES = ("system", "user", "assistant", "tool")
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The template of the models that we tune: the ChatML that Qwen's family reads."""
+
+Message = Mapping[str, Any]
+"""A turn: its `role` and its `content`."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids, and for each whether a model is trained to write it."""
+
+    ids: list[int]
+    trained: list[bool]
+
+
+class ChatTemplate:
+    """A Jinja template that lays a conversation out, in a sandbox.
+
+    Attributes:
+        source: its text.
+    """
+
+    def __init__(self, source: str = CHATML) -> None:
+        self.source = source
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatTemplate | None:
+        """The template of a run; nothing where the run is not made for conversations."""
+        path = folder / TEMPLATE
+        return cls(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def save(self, folder: Path) -> None:
+        """Writes the template where Transformers looks for it too."""
+        write_atomically(folder / TEMPLATE, self.source)
+
+    def render(self, messages: Sequence[Message], *, tokenizer: Tokenizer, open_turn: bool = False) -> str:
+        """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it.
+
+        Raises:
+            UserError: the template refuses the conversation, or is not sound.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return self._compiled.render(
+                messages=[dict(message) for message in messages],
+                add_generation_prompt=open_turn,
+                bos_token="",
+                eos_token=tokenizer.separator,
+            )
+        except (TemplateError, TypeError) as error:
+            raise UserError(f"the chat template does not take this conversation: {error}") from None
+
+    def prompt_ids(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+        """The ids that a model answers: the conversation, and the beginning of the assistant's turn."""
+        masked, hidden = _masked(messages, tokenizer)
+        return _ids(self.render(masked, tokenizer=tokenizer, open_turn=True), hidden, tokenizer)
+
+    def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
+        """A whole conversation, trained on what the assistant writes: its words and the token that ends its turn; with
+        `only_last`, on its last turn alone.
+
+        Raises:
+            UserError: the assistant has no turn in it, or the template does not show where its turns are.
+        """
+        masked, hidden = _masked(messages, tokenizer)
+        whole = self.render(masked, tokenizer=tokenizer)
+        ids: list[int] = []
+        trained: list[bool] = []
+        done = 0
+
+        def add(text: str, is_trained: bool) -> None:
+            new = _ids(text, hidden, tokenizer)
+            ids.extend(new)
+            trained.extend([is_trained] * len(new))
+
+        for turn, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True)
+            after = self.render(masked[: turn + 1], tokenizer=tokenizer)
+            if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
+                raise UserError(
+                    f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
+                    "which words are the assistant's: tune on conversations of one answer, or with another template"
+                )
+            written = after[len(before) :]
+            ends = [match.end() for match in _control(tokenizer).finditer(written)]
+            if not ends:
+                raise UserError("the chat template ends the assistant's turn with no control token: it could not stop")
+            add(whole[done : len(before)], False)
+            add(written[: ends[-1]], turn == len(messages) - 1 or not only_last)
+            done = len(before) + ends[-1]
+        if not any(trained):
+            raise UserError("the conversation has no turn of the assistant to learn from")
+        add(whole[done:], False)
+        return Encoded(ids, trained)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        from jinja2 import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def raise_exception(message: str) -> None:
+            raise TemplateError(message)
+
+        sandbox = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        sandbox.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+        sandbox.globals["raise_exception"] = raise_exception
+        sandbox.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+        try:
+            return sandbox.from_string(self.source)
+        except TemplateError as error:
+            raise UserError(f"the chat template is not sound Jinja: {error}") from None
+
+
+def checked_messages(messages: Any) -> list[dict[str, str]]:
+    """Messages that every template takes: known roles, texts as content, a system turn only at the beginning.
+
+    Raises:
+        UserError: they are not; the message says which turn.
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise UserError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
+    checked = []
+    for number, message in enumerate(messages, 1):
+        role = message.get("role") if isinstance(message, Mapping) else None
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if role not in ROLES or not isinstance(content, str):
+            raise UserError(f"turn {number} needs a role ({', '.join(ROLES)}) and a text as its content")
+        if role == "system" and number > 1:
+            raise UserError(f"turn {number} is the system's, which may only be the first")
+        checked.append({"role": role, "content": content})
+    return checked
+
+
+def _control(tokenizer: Tokenizer) -> re.Pattern[str]:
+    """Matches the spelling of any control token, longer ones first."""
+    return re.compile("|".join(map(re.escape, sorted(tokenizer.control_tokens, key=len, reverse=True))))
+
+
+FIRST_MASK = 0xF0000
+"""Masks are characters of a private plane, so that no template does anything to them."""
+
+
+def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The messages with each control spelling in them replaced by a character that is not in them; and what those
+    characters stand for."""
+    written = {character for message in messages for character in str(message["content"])}
+    free = (chr(code) for code in range(FIRST_MASK, FIRST_MASK + 0xFFFE) if chr(code) not in written)
+    hidden: dict[str, str] = {}
+
+    def mask(match: re.Match[str]) -> str:
+        known = next((character for character, spelling in hidden.items() if spelling == match[0]), None)
+        if known is None:
+            known = next(free)
+            hidden[known] = match[0]
+        return known
+
+    control = _control(tokenizer)
+    masked = [{**message, "content": control.sub(mask, str(message["content"]))} for message in messages]
+    return masked, hidden
+
+
+def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
+    """The ids of rendered text: control tokens as themselves, all else as text."""
+    ids: list[int] = []
+    control = _control(tokenizer)
+    start = 0
+    for match in control.finditer(text):
+        ids += _text_ids(text[start : match.start()], hidden, tokenizer)
+        ids.append(tokenizer.control_tokens[match[0]])
+        start = match.end()
+    return ids + _text_ids(text[start:], hidden, tokenizer)
+
+
+def _text_ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
+    for character, spelling in hidden.items():
+        text = text.replace(character, spelling)
+    return tokenizer.encode(text) if text else []
+
+
+def require_turns(tokenizer: Tokenizer) -> None:
+    """Checks that our own template can be used with a tokenizer.
+
+    Raises:
+        UserError: it has no tokens for turns.
+    """
+    if TURN_END not in tokenizer.control_tokens:
+        raise UserError(
+            f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
+            "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"
+        )

@@ -1,0 +1,151 @@
+"""Examples to samples of token sequences, and samples to the rows of a batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.examples import Example
+from gptsmith.text.chat import ChatTemplate, Encoded, Message
+from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
+from gptsmith.train.objectives import IGNORED, Batch, ObjectiveSettings
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What turns the words of an example into token ids that a model can read at once."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    context_length: int
+
+    def conversation(self, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
+        """A conversation, trained on the assistant's turns; with `only_last` on the last of them alone.
+
+        Raises:
+            UserError: it is longer than the context, so that its answer would be cut off.
+        """
+        encoded = self.template.encode(self.tokenizer, messages, only_last=only_last)
+        if len(encoded.ids) > self.context_length:
+            raise UserError(
+                f"{len(encoded.ids)} tokens do not fit in the context of {self.context_length}, "
+                "so that its answer would be cut off: shorten it, or leave such examples out with --skip-bad"
+            )
+        return encoded
+
+    def delimited(self, texts: Sequence[str]) -> Encoded:
+        """Texts between control tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained
+        on the words of the texts. Where they are too long, the longest text loses its end."""
+        control, separator = self.tokenizer.control_tokens, self.tokenizer.separator_id
+        between, extract = control.get(TURN_START, separator), control.get(TURN_END, separator)
+        parts = [self.tokenizer.encode(text) for text in texts]
+        room = self.context_length - len(parts) - 1
+        while sum(map(len, parts)) > room:
+            longest = max(parts, key=len)
+            shorter = max(map(len, (part for part in parts if part is not longest)), default=0)
+            too_many = sum(map(len, parts)) - room
+            del longest[max(len(longest) - too_many, min(shorter, len(longest) - 1)) :]
+        ids, trained = [separator], [False]
+        for part in parts:
+            ids += [*part, between]
+            trained += [*[True] * len(part), False]
+        ids[-1] = extract
+        return Encoded(ids, trained)
+
+
+@dataclass
+class Sample:
+    """An example as token sequences: one, a pair, or one for each choice."""
+
+    place: str
+    sequences: list[Encoded]
+    label: int = 0
+    reference: tuple[float, ...] = ()
+    """The log-likelihood of each sequence to the model before training, where the objective compares with it."""
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.sequences)
+
+
+class ExampleObjective(ObjectiveSettings):
+    """What every kind of objective has that learns from examples."""
+
+    shape: ClassVar[str]
+    """The shape of its examples: see `gptsmith.data.examples`."""
+    packed: ClassVar[bool] = False
+    """Whether several samples share a row."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether samples need the log-likelihoods of the model before training."""
+        return False
+
+    @abstractmethod
+    def sample(self, example: Example, encoder: Encoder) -> Sample:
+        """An example as token sequences.
+
+        Raises:
+            UserError: there is nothing to learn in it, or it does not fit in the context.
+        """
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
+        """A batch of rows of samples: one a row, unless they are packed."""
+
+
+def padded(sequences: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Input ids and targets (B, T), padded on the right, where causal attention needs no mask for it."""
+    length = max(len(sequence.ids) for sequence in sequences)
+    input_ids = np.zeros((len(sequences), length), np.int64)
+    targets = np.full((len(sequences), length), IGNORED, np.int64)
+    for row, sequence in enumerate(sequences):
+        _lay(sequence, input_ids[row], targets[row])
+    return torch.from_numpy(input_ids), torch.from_numpy(targets)
+
+
+def packed_batch(rows: Sequence[Sequence[Sample]]) -> Batch:
+    """A batch whose rows each hold several sequences, one after the other, that do not see each other."""
+    length = max(sum(sample.num_tokens for sample in row) for row in rows)
+    input_ids = np.zeros((len(rows), length), np.int64)
+    targets = np.full((len(rows), length), IGNORED, np.int64)
+    segments = np.zeros((len(rows), length), np.int64)
+    for row, samples in enumerate(rows):
+        start = 0
+        sequences = [sequence for sample in samples for sequence in sample.sequences]
+        for number, sequence in enumerate(sequences, 1):
+            stop = start + len(sequence.ids)
+            _lay(sequence, input_ids[row, start:stop], targets[row, start:stop])
+            segments[row, start:stop] = number
+            start = stop
+    alone = all(len(row) == 1 for row in rows)
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(targets), None if alone else torch.from_numpy(segments))
+
+
+def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
+    """Writes a sequence: each position is asked for the next token, where a model is trained to write that."""
+    ids = np.array(sequence.ids)
+    input_ids[: len(ids)] = ids
+    targets[: len(ids) - 1] = np.where(sequence.trained[1:], ids[1:], IGNORED)
+
+
+def pack(samples: Sequence[Sample], context_length: int) -> list[list[Sample]]:
+    """All samples in rows of at most `context_length` tokens, first-fit-decreasing (Johnson 1974): no token is lost."""
+    rows: list[list[Sample]] = []
+    room: list[int] = []
+    for sample in sorted(samples, key=lambda sample: -sample.num_tokens):
+        fitting = next((row for row, free in enumerate(room) if free >= sample.num_tokens), None)
+        if fitting is None:
+            rows.append([])
+            room.append(context_length)
+            fitting = len(rows) - 1
+        rows[fitting].append(sample)
+        room[fitting] -= sample.num_tokens
+    return rows

@@ -1,0 +1,29 @@
+"""A smaller run of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.compress.methods import KINDS
+from gptsmith.workflows.derived import derive
+
+
+def compress(run: str | Path, *, to: str, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:
+    """Makes a smaller run of a run's best checkpoint, whole or not at all.
+
+    Args:
+        to: the kind of compression: `int8`.
+        out: the folder of the new run; the run's with the kind behind it where it is not given.
+
+    Returns:
+        run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,
+        compared_on, num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and
+        where the validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run, on
+        its base's text, general_bits_per_byte_before and general_bits_per_byte).
+
+    Raises:
+        UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
+    """
+    method = KINDS.validate(to)
+    return derive(run, out, f"-{method.kind}", method.compress, status="compressed", device=device)

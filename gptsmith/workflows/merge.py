@@ -1,0 +1,27 @@
+"""A run whose adapters have become part of its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.model.surgery import merged
+from gptsmith.workflows.derived import derive
+
+
+def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:
+    """Makes a run with plain weights of the best checkpoint of a run with adapters, whole or not at all.
+
+    Args:
+        out: the folder of the new run; the run's with `-merged` behind it where it is not given.
+
+    Returns:
+        run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
+        num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and where the
+        validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run, on its base's
+        text, general_bits_per_byte_before and general_bits_per_byte).
+
+    Raises:
+        UserError: the run has no adapters or cannot be read, or the new folder is in use.
+    """
+    return derive(run, out, "-merged", merged, status="merged", device=device)

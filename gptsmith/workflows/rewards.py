@@ -1,0 +1,100 @@
+"""What an answer is worth: functions of the conversation, the answer and the true answer."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.text.chat import Message
+from gptsmith.train.objectives.reward import RewardSettings, ScoredBatch, rewards
+from gptsmith.train.samples import Encoder, Sample
+from gptsmith.workflows.load import load
+
+Reward = Callable[[Sequence[Message], str, str], float]
+"""The worth of an answer, given the conversation before it, the answer, and the true answer."""
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def reward_of(name: str) -> Reward:
+    """The reward that `train.objective.reward` names.
+
+    Raises:
+        UserError: it names none.
+    """
+    if name == "number":
+        return number_reward
+    if name == "exact":
+        return lambda _messages, answer, truth: float(answer.strip() == truth.strip())
+    if name.startswith("pattern:"):
+        return _pattern_reward(name.removeprefix("pattern:"))
+    file, colon, function = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _function_in(Path(file), function)
+    if Path(name).is_dir():
+        return model_reward(name)
+    raise UserError(
+        f"train.objective.reward={name}: no such reward (allowed: number, exact, pattern:REGEX, the folder of a reward "
+        "model, FILE.py:FUNCTION)"
+    )
+
+
+def number_reward(_messages: Sequence[Message], answer: str, truth: str) -> float:
+    """1 where the last number of the answer is that of the true answer (after ####, where that stands), else 0."""
+    return float(last_number(answer) is not None and last_number(answer) == last_number(truth))
+
+
+def last_number(text: str) -> float | None:
+    """The number that a text ends with: after ####, where that stands; nothing where there is none."""
+    found = NUMBER.findall(text.rpartition("####")[2])
+    return float(found[-1].replace(",", "")) if found else None
+
+
+def _pattern_reward(pattern: str) -> Reward:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"train.objective.reward: {pattern} is not a regular expression ({error})") from None
+    return lambda _messages, answer, _truth: float(compiled.search(answer) is not None)
+
+
+def _function_in(file: Path, name: str) -> Reward:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise UserError(f"train.objective.reward: there is no file {file}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"train.objective.reward: {file} fails ({type(error).__name__}: {error})") from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"train.objective.reward: {file} defines no function {name}")
+    found: Reward = function
+    return found
+
+
+def model_reward(run: str | Path) -> Reward:
+    """The score that a reward model gives.
+
+    Raises:
+        UserError: the run is none of a reward model.
+    """
+    judge = load(run)
+    if judge.config.num_scores != 1 or judge.template is None:
+        raise UserError(f"{run} is not a reward model: make one with gptsmith finetune RUN PAIRS --objective reward")
+    encoder = Encoder(judge.tokenizer, judge.template, judge.config.context_length)
+    objective = RewardSettings()
+
+    @torch.inference_mode()
+    def score(messages: Sequence[Message], answer: str, _truth: str) -> float:
+        sequence = encoder.conversation([*messages, {"role": "assistant", "content": answer}])
+        batch: ScoredBatch = objective.collate([[Sample("", [sequence])]]).to(judge.model.device)
+        return float(rewards(judge.model, batch)[0])
+
+    return score

@@ -1,0 +1,52 @@
+"""Kinds of compression, and how a difference is measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gptsmith.base.errors import UserError
+from gptsmith.compress.measure import Difference, difference
+from gptsmith.compress.methods import KINDS
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+
+SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "head_dim": 32, "context_length": 16}
+
+
+@pytest.mark.parametrize("kind", KINDS.names())
+def test_every_method_makes_a_smaller_model_and_leaves_the_first_as_it_was(kind: str) -> None:
+    model = GPT(preset("smith", **SHAPE)).eval()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    small = KINDS.validate(kind).compress(model)
+    assert sum(p.nbytes for p in small.parameters()) < 0.5 * sum(p.nbytes for p in model.parameters())
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+    assert KINDS.validate(kind).kind == kind
+
+
+def test_what_is_no_method_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no such method kind: int9 .*int8"):
+        KINDS.validate("int9")
+
+
+class Says(nn.Module):
+    """Logits that were written down."""
+
+    def __init__(self, *logits: list[list[float]]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.logits[input_ids[:, 0]]
+
+
+def test_a_difference_counts_what_counts() -> None:
+    before = Says([[1.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 1.0]])
+    after = Says([[1.0, 0.0], [0.5, 0.25]], [[0.0, 9.0], [0.0, 1.5]])
+    first = torch.tensor([[0, 0]]), torch.tensor([[True, True]])
+    second = torch.tensor([[1, 1]]), torch.tensor([[False, True]])
+    gap = difference(before, after, [first, second])
+    # Of six logits 0.5, 0.75 and 0.5 moved; of three positions one changed its mind.
+    assert gap == Difference(0.75, pytest.approx(1.75 / 6), pytest.approx(2 / 3), 3)
+    assert difference(before, before, [first]) == Difference(0.0, 0.0, 1.0, 2)

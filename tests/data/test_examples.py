@@ -1,0 +1,191 @@
+"""Records to examples: which shapes are known, what is refused, and how examples are divided."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.examples import (
+    ChatExample,
+    LabelledExample,
+    PreferenceExample,
+    divide,
+    fingerprint,
+    labels_of,
+    read_examples,
+    read_shape,
+)
+
+ASKED = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+
+
+def written(folder: Path, *records: Any, name: str = "data.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": ASKED},
+        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
+        {"prompt": "Q", "response": "A"},
+        {"prompt": "Q", "completion": "A", "id": 7},
+        {"question": "Q", "answer": "A"},
+        {"instruction": "Q", "output": "A"},
+        {"instruction": "Q", "input": "", "output": "A"},
+        {"instruction": "Q", "response": "A"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}]}, ASKED[1]]},
+        {"prompt": [ASKED[0]], "response": "A"},
+    ],
+)
+def test_every_shape_of_a_conversation_is_known(tmp_path: Path, record: dict[str, Any]) -> None:
+    path = written(tmp_path, record)
+    assert read_shape([path]) == "chat"
+    (example,) = read_examples([path], "chat")
+    assert isinstance(example, ChatExample)
+    assert [dict(message) for message in example.messages] == ASKED
+    assert example.place == f"{path}, line 1"
+
+
+def test_the_input_and_the_system_of_an_instruction_are_kept(tmp_path: Path) -> None:
+    path = written(tmp_path, {"instruction": "Add.", "input": "1 2", "output": "3", "system": "Be exact."})
+    (example,) = read_examples([path], "chat")
+    assert isinstance(example, ChatExample)
+    assert [message["content"] for message in example.messages] == ["Be exact.", "Add.\n\n1 2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("record", "form", "texts"),
+    [
+        ({"text": "fine", "label": "pos"}, "text", ("fine",)),
+        ({"sentence": "fine", "label": 1}, "text", ("fine",)),
+        ({"premise": "a", "hypothesis": "b", "label": "yes"}, "entailment", ("a", "b")),
+        ({"sentence1": "a", "sentence2": "b", "label": "same"}, "similarity", ("a", "b")),
+        ({"question": "q", "choices": ["x", "y"], "label": 1}, "choice", ("q", "x", "y")),
+    ],
+)
+def test_every_shape_of_a_labelled_example_is_known(
+    tmp_path: Path, record: dict[str, Any], form: str, texts: tuple[str, ...]
+) -> None:
+    path = written(tmp_path, record)
+    assert read_shape([path]) == "labelled"
+    (example,) = read_examples([path], "labelled")
+    assert isinstance(example, LabelledExample)
+    assert (example.form, example.texts, example.label) == (form, texts, str(record["label"]))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "Q", "chosen": "A", "rejected": "B"},
+        {"prompt": [ASKED[0]], "chosen": "A", "rejected": "B"},
+        {"chosen": ASKED, "rejected": [ASKED[0], {"role": "assistant", "content": "B"}]},
+        {"question": "Q", "chosen": "A", "rejected": "B"},
+    ],
+)
+def test_every_shape_of_a_preference_is_known(tmp_path: Path, record: dict[str, Any]) -> None:
+    path = written(tmp_path, record)
+    assert read_shape([path]) == "preference"
+    (example,) = read_examples([path], "preference")
+    assert isinstance(example, PreferenceExample)
+    assert (dict(example.messages[0]), example.chosen, example.rejected) == (ASKED[0], "A", "B")
+
+
+def test_tables_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("label,text\npos,fine\nneg,bad\n", encoding="utf-8")
+    found = read_examples([tmp_path / "data.csv"], "labelled")
+    assert [(example.place, example.texts, example.label) for example in found] == [  # type: ignore[attr-defined]
+        (f"{tmp_path / 'data.csv'}, line 2", ("fine",), "pos"),
+        (f"{tmp_path / 'data.csv'}, line 3", ("bad",), "neg"),
+    ]
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"question": ["Q"], "answer": ["A"], "n": [1]}), tmp_path / "data.parquet")
+    (example,) = read_examples([tmp_path / "data.parquet"], "chat")
+    assert example.place.endswith("row 1")
+
+
+def test_plain_text_has_no_shape(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("Once.", encoding="utf-8")
+    assert read_shape([tmp_path / "book.txt"]) is None
+    assert read_shape([written(tmp_path, {"text": "no label"})]) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "record", "problem"),
+    [
+        ("chat", {"text": "x"}, r'line 2 is \{"text": "x"\}: expected fields of chat'),
+        ("chat", {"messages": [ASKED[0]]}, "no turn of the assistant"),
+        ("chat", {"messages": [*ASKED, ASKED[0]]}, "ends with the user's turn"),
+        ("chat", {"prompt": "Q", "response": "  "}, "empty: there is nothing to learn"),
+        ("chat", {"prompt": "Q", "response": None}, "answer is None"),
+        ("chat", {"messages": []}, "list of turns"),
+        ("chat", {"messages": 3}, "expected fields of chat"),
+        ("labelled", {"text": "x", "label": None}, "label is missing"),
+        ("labelled", {"text": " ", "label": "a"}, "nothing to read"),
+        ("labelled", {"label": "a"}, "expected fields of labelled"),
+        ("preference", {"prompt": "Q", "chosen": "A", "rejected": "A"}, "are the same"),
+        ("preference", {"chosen": "A", "rejected": "B"}, "prompt is missing"),
+        ("preference", {"prompt": "Q", "chosen": "A"}, "expected fields of preference"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_named_by_its_line(
+    tmp_path: Path, shape: str, record: dict[str, Any], problem: str
+) -> None:
+    good = {
+        "chat": {"prompt": "Q", "response": "A"},
+        "labelled": {"text": "x", "label": "a"},
+        "preference": {"prompt": "Q", "chosen": "A", "rejected": "B"},
+    }
+    path = written(tmp_path, good[shape], record)
+    with pytest.raises(UserError, match=problem) as caught:
+        read_examples([path], shape)
+    assert "line 2" in str(caught.value)
+
+
+def examples(*questions: int) -> list[LabelledExample]:
+    return [LabelledExample(f"line {n}", "text", (f"text {q}",), str(q % 2)) for n, q in enumerate(questions)]
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(0, 5))
+def test_no_question_stands_in_two_parts_and_none_is_lost(questions: list[int], seed: int) -> None:
+    found = examples(*questions)
+    parts = divide(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
+    texts = [{example.question() for example in part} for part in (parts.train, parts.validation, parts.test)]
+    assert sum(map(len, texts)) == len(set(questions))
+    assert len(parts.train) + len(parts.validation) + len(parts.test) == len(found)
+    again = divide(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
+    assert again == parts
+
+
+def test_what_is_held_back_in_files_is_not_trained_on() -> None:
+    parts = divide(
+        examples(1, 2, 3, 4, 4), validation=examples(2), test=examples(4), validation_share=0.5, test_share=0.5, seed=0
+    )
+    assert [example.texts for example in parts.train] == [("text 1",), ("text 3",)]  # type: ignore[attr-defined]
+    assert (len(parts.validation), len(parts.test), parts.num_dropped) == (1, 1, 3)
+    with pytest.raises(UserError, match="no examples are left"):
+        divide(examples(1), validation=examples(1), test=None, validation_share=0, test_share=0, seed=0)
+
+
+def test_labels_are_in_order_and_more_than_one() -> None:
+    assert labels_of(examples(1, 2)) == ["0", "1"]
+    ten = [LabelledExample("", "text", ("x",), label) for label in ("10", "9", "2")]
+    assert labels_of(ten) == ["2", "9", "10"]
+    with pytest.raises(UserError, match="at least two labels"):
+        labels_of(examples(2, 4))
+
+
+def test_a_fingerprint_sees_every_word_and_no_path() -> None:
+    moved = [LabelledExample("other.jsonl", one.form, one.texts, one.label) for one in examples(1, 2)]
+    assert fingerprint(moved) == fingerprint(examples(1, 2))
+    assert fingerprint(examples(1, 3)) != fingerprint(examples(1, 2))
+    assert fingerprint(examples(2, 1)) != fingerprint(examples(1, 2))

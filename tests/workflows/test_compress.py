@@ -1,0 +1,237 @@
+"""compress and merge: runs that are made from other runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_json
+from gptsmith.run.folder import Run
+from gptsmith.run.store import list_checkpoints
+from gptsmith.workflows import derived
+
+from .conftest import SMALL, write_text
+
+ALWAYS = {
+    "run", "status", "made_from", "step", "num_parameters", "weight_bytes_before", "weight_bytes", "ratio",
+    "compared_on", "num_compared_tokens", "largest_logit_difference", "mean_logit_difference", "top1_agreement",
+    "seconds",
+}  # fmt: skip
+WITH_TEXT = {"bits_per_byte_before", "bits_per_byte", "validation_loss"}
+FILES = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "result.json"}
+
+
+@pytest.fixture(scope="module")
+def small(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The figures of a run in int8."""
+    return gptsmith.compress(trained["run"], to="int8", out=tmp_path_factory.mktemp("small") / "runs" / "int8")
+
+
+@pytest.fixture(scope="module")
+def with_adapters(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The figures of a run whose adapters were trained."""
+    settings = [*SMALL, "train.num_steps=6", "model.linear.kind=lora", 'model.linear.targets=["*", "head"]']
+    out = tmp_path_factory.mktemp("adapters") / "lora"
+    return gptsmith.pretrain([text], out=out, settings=[*settings, "model.tie_embeddings=true"])
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_compress_makes_a_whole_run_and_says_how_far_it_is(trained: dict[str, Any], small: dict[str, Any]) -> None:
+    assert set(small) == ALWAYS | WITH_TEXT
+    assert (small["status"], small["made_from"]) == ("compressed", trained["run"])
+    assert small["step"] == trained["best_step"]
+    assert small["compared_on"] == "validation text"
+    assert small["bits_per_byte_before"] == pytest.approx(trained["bits_per_byte"], abs=1e-3)
+    assert small["bits_per_byte"] == pytest.approx(trained["bits_per_byte"], abs=0.02)
+    assert small["bits_per_byte"] != small["bits_per_byte_before"]
+    assert 0 < small["mean_logit_difference"] < small["largest_logit_difference"] < 1
+    assert 0.9 < small["top1_agreement"] <= 1
+    run = Path(small["run"])
+    assert {path.name for path in run.iterdir()} == FILES | {"checkpoints"}
+    for name in ("tokenizer.json", "tokenizer_config.json", "data.json"):
+        assert (run / name).read_bytes() == (Path(trained["run"]) / name).read_bytes()
+    assert Run.open(run).result() == small
+
+
+def test_the_checkpoint_has_weights_only_and_is_as_small_as_was_said(
+    trained: dict[str, Any], small: dict[str, Any]
+) -> None:
+    (checkpoint,) = list_checkpoints(Path(small["run"]) / "checkpoints")
+    assert checkpoint.problem() is None
+    assert {path.name for path in checkpoint.folder.iterdir()} == {
+        "MANIFEST.json", "model.json", "model.safetensors", "train_state.json", "settings.json", "environment.json",
+    }  # fmt: skip
+    size = (checkpoint.folder / "model.safetensors").stat().st_size
+    assert small["weight_bytes"] < size < small["weight_bytes"] + 20_000
+    assert small["ratio"] == small["weight_bytes_before"] / small["weight_bytes"]
+    assert gptsmith.info(trained["run"])["weight_bytes"] == small["weight_bytes_before"]
+    # Four bytes become one but for embedding, head and norms, and each row has a scale.
+    matrices = [p for block in gptsmith.load(trained["run"]).model.blocks for p in block.parameters() if p.dim() == 2]
+    saved = sum(3 * matrix.numel() - 4 * len(matrix) for matrix in matrices)
+    assert len(matrices) == 14
+    assert small["weight_bytes_before"] == 4 * trained["num_parameters"]
+    assert small["weight_bytes"] == small["weight_bytes_before"] - saved
+    state, source = checkpoint.read("train_state.json"), Run.open(trained["run"]).best(pytest.fail)
+    assert (state["validation_loss"], state["validation_step"]) == (small["validation_loss"], checkpoint.step)
+    assert state["num_tokens"] == source.read("train_state.json")["num_tokens"]
+    settings = Run.open(small["run"]).settings()
+    assert checkpoint.read("settings.json") == settings
+    assert settings["model"]["linear"] == {"kind": "int8"}
+    assert {**settings, "model": 0} == {**Run.open(trained["run"]).settings(), "model": 0}
+
+
+def test_every_verb_takes_what_was_compressed(
+    small: dict[str, Any], call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(small["run"], tmp_path / "runs" / "moved")
+    written = call("generate", run, "The old", "--seed", 3, "--max-tokens", 10)
+    assert written.code == 0
+    assert written.out.startswith("The old")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("The old smith\n/quit\n"))
+    assert json.loads(call("chat", run, "--max-tokens", 5, "--json").out)["num_tokens"] >= 1
+    info = call("info", run, "--json").object
+    assert (info["linear"], info["weight_bytes"]) == ("int8", small["weight_bytes"])
+    evaluated = call("evaluate", run, "--json").object
+    assert evaluated["bits_per_byte"] == pytest.approx(small["bits_per_byte"], abs=1e-3)
+    (row,) = call("runs", "--json").object["runs"]
+    assert (row["status"], row["bits_per_byte"]) == ("compressed", small["bits_per_byte"])
+    assert gptsmith.report(run).is_file()
+
+
+def test_training_does_not_go_on_with_it(small: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+    run = shutil.copytree(small["run"], tmp_path / "small")
+    before = bytes_of(run)
+    for arguments in (["--resume", run], ["--resume", run, "--tokens", "5M"]):
+        outcome = call("pretrain", *arguments)
+        assert outcome.code == 2
+        assert f"its training cannot go on: go on with {small['made_from']}" in outcome.err
+    (run / "result.json").unlink()
+    assert "go on with the run that it was made from" in call("pretrain", "--resume", run).err
+    assert {name: data for name, data in bytes_of(run).items() if name != ".lock"} == {
+        name: data for name, data in before.items() if name != "result.json"
+    }
+
+
+def test_the_new_run_stands_beside_the_first_one(trained: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+    source = shutil.copytree(trained["run"], tmp_path / "runs" / "mine")
+    made = call("compress", "runs/mine/", "--to", "int8", "--json")
+    assert made.code == 0, made.err
+    assert made.object["run"] == str(Path("runs") / "mine-int8")
+    assert Run.open(made.object["run"]).result() == made.object
+    again = call("compress", source, "--to", "int8")
+    assert again.code == 2
+    assert "mine-int8 exists already" in again.err
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mine", "mine-int8"]
+
+
+def test_a_folder_without_a_name_has_one(trained: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    source = shutil.copytree(trained["run"], tmp_path / "mine")
+    monkeypatch.chdir(source)
+    assert gptsmith.compress(".", to="int8")["run"] == str(tmp_path / "mine-int8")
+
+
+def test_what_cannot_be_compressed_is_refused(
+    small: dict[str, Any], with_adapters: dict[str, Any], call: Callable, tmp_path: Path
+) -> None:
+    for arguments, words in (
+        ([small["run"], "--to", "int8"], "those of this model are int8 already"),
+        ([with_adapters["run"], "--to", "int8"], "merge them first (gptsmith merge RUN)"),
+        ([small["run"], "--to", "int9"], "no such method kind: int9"),
+        (["missing", "--to", "int8"], "there is no such run"),
+    ):
+        outcome = call("compress", *arguments, "--out", tmp_path / "out")
+        assert outcome.code == 2
+        assert words in outcome.err
+        assert outcome.out == ""
+    outcome = call("merge", small["run"], "--out", tmp_path / "out")
+    assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
+    assert "no adapters to merge: its maps are int8" in outcome.err
+
+
+def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable, tmp_path: Path) -> None:
+    own = write_text(tmp_path / "own", num_files=2)
+    run = gptsmith.pretrain([own], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=2"])["run"]
+    (own / "part0.txt").write_text("Quite another text. " * 400, encoding="utf-8")
+    changed = call("compress", run, "--to", "int8", "--json")
+    assert "has changed since it was trained on" in changed.err
+    shutil.rmtree(own)
+    gone = call("compress", run, "--to", "int8", "--out", tmp_path / "gone", "--json")
+    assert "there is no validation text" in gone.err
+    for outcome in (changed, gone):
+        assert set(outcome.object) == ALWAYS
+        assert outcome.object["compared_on"] == "random tokens"
+        assert outcome.object["num_compared_tokens"] == derived.COMPARED_TOKENS
+    (checkpoint,) = list_checkpoints(Path(gone.object["run"]) / "checkpoints")
+    assert checkpoint.read("train_state.json")["validation_loss"] is None
+    assert call("generate", gone.object["run"], "The", "--max-tokens", 3).code == 0
+
+
+def test_a_run_that_fails_on_the_way_leaves_nothing(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path, value: Any) -> None:
+        if path.name == "result.json":
+            raise UserError("no room")
+        write_json(path, value)
+
+    monkeypatch.setattr(derived, "write_json", fails)
+    with pytest.raises(UserError, match="no room"):
+        gptsmith.compress(trained["run"], to="int8", out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+    source = shutil.copytree(with_adapters["run"], tmp_path / "tuned")
+    (source / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    made = call("merge", source, "--json")
+    assert made.code == 0, made.err
+    figures = made.object
+    assert set(figures) == ALWAYS | WITH_TEXT
+    assert (figures["status"], figures["run"]) == ("merged", str(tmp_path / "tuned-merged"))
+    assert figures["compared_on"] == "validation text"
+    assert figures["largest_logit_difference"] < 1e-4
+    assert figures["top1_agreement"] > 0.999
+    assert figures["bits_per_byte"] == pytest.approx(figures["bits_per_byte_before"], abs=1e-5)
+    assert (Path(figures["run"]) / "chat_template.jinja").read_text(encoding="utf-8") == "{{ messages[0].content }}"
+    before, after = gptsmith.load(source, device="cpu"), gptsmith.load(figures["run"], device="cpu")
+    assert (before.config.linear.kind, after.config.linear.kind) == ("lora", "plain")
+    assert (before.config.tie_embeddings, after.config.tie_embeddings) == (True, False)
+    change = before.model.blocks[0].attention.query
+    assert change.lora_b.abs().sum() > 0
+    torch.testing.assert_close(after.model.blocks[0].attention.query.weight, change.matrix(), rtol=0, atol=1e-6)
+    settings = Run.open(figures["run"]).settings()["model"]
+    assert (settings["linear"], settings["tie_embeddings"]) == ({"kind": "plain"}, False)
+    assert call("compress", figures["run"], "--to", "int8", "--out", tmp_path / "small").code == 0
+
+
+def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+    turns = [
+        [{"role": "user", "content": f"say {n % 5}"}, {"role": "assistant", "content": f"{n % 5}"}] for n in range(40)
+    ]
+    examples = tmp_path / "chat.jsonl"
+    examples.write_text("\n".join(json.dumps({"messages": pair}) for pair in turns), encoding="utf-8")
+    tuned = call(
+        "finetune", trained["run"], examples, "--lora", 2, "--epochs", 1, "--out", tmp_path / "tuned", "--json"
+    )
+    assert tuned.code == 0, tuned.err
+    figures = call("merge", tmp_path / "tuned", "--json").object
+    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte"}
+    assert figures["compared_on"] == "base's validation text"
+    assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
+    assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
+    loaded = gptsmith.load(figures["run"], device="cpu")
+    assert loaded.config.linear.kind == "plain"
+    assert isinstance(loaded.reply([{"role": "user", "content": "say 3"}], max_tokens=2), str)

@@ -1,0 +1,319 @@
+"""Tuning a base: data in, a model of the task out; what goes on after a stop; what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import read_toml
+from gptsmith.run.store import list_checkpoints
+from gptsmith.text.chat import ChatTemplate
+from gptsmith.workflows import session
+
+from .conftest import SMALL, write_text
+
+METALS, TOOLS = ("iron", "steel"), ("nail", "sword", "plough")
+FAST = ["train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
+QUICK = ["train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=3"]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base run whose context holds a short conversation."""
+    folder = tmp_path_factory.mktemp("bases")
+    text = write_text(folder / "smiths")
+    settings = [*SMALL, "model.context_length=96", "train.num_steps=60", "train.batch_size=4"]
+    return Path(gptsmith.pretrain([text], out=folder / "base", settings=settings)["run"])
+
+
+def written(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def questions(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Questions that name what the answer needs."""
+    chance = random.Random(seed)
+    found = []
+    for number in range(count):
+        tool, metal = chance.choice(TOOLS), chance.choice(METALS)
+        found.append({"question": f"{number}: a {tool} of {metal}?", "answer": f"The smith forges a {tool}."})
+    return found
+
+
+@pytest.fixture(scope="session")
+def chat_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("data") / "chat.jsonl", questions(120))
+
+
+@pytest.fixture(scope="session")
+def labelled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chance = random.Random(0)
+    records = []
+    for number in range(200):
+        metal = chance.choice(METALS)
+        records.append({"text": f"The old smith bends {number} of {metal}.", "label": metal})
+    return written(tmp_path_factory.mktemp("data") / "labelled.jsonl", records)
+
+
+@pytest.fixture(scope="session")
+def pair_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    records = [
+        {
+            "prompt": f"{number}?",
+            "chosen": f"a {TOOLS[number % 3]} of steel",
+            "rejected": f"a {TOOLS[number % 3]} of iron",
+        }
+        for number in range(160)
+    ]
+    return written(tmp_path_factory.mktemp("data") / "pairs.jsonl", records)
+
+
+@pytest.fixture(scope="session")
+def chatting(base: Path, chat_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("tuned") / "chat"
+    return gptsmith.finetune(base, [chat_data], out=out, epochs=12, settings=FAST)
+
+
+def test_a_tuned_model_answers_and_stops(chatting: dict[str, Any], base: Path) -> None:
+    assert (chatting["status"], chatting["objective"]) == ("finished", "chat")
+    assert chatting["num_test_examples"] == 12
+    assert chatting["test_loss"] < 0.5
+    assert chatting["general_bits_per_byte_before"] > 0
+    model = gptsmith.load(chatting["run"])
+    for record in questions(10, seed=5):
+        answer = model.reply([{"role": "user", "content": record["question"]}], max_tokens=40, temperature=0)
+        assert answer.startswith("The smith forges a")
+        assert answer.endswith(".")
+    assert model.template is not None
+    assert model.template.source == ChatTemplate().source
+
+
+def test_without_the_end_of_the_turn_in_the_loss_it_would_not_stop(
+    base: Path, chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = ChatTemplate.encode
+
+    def without_ends(self: ChatTemplate, tokenizer: Any, messages: Any, **options: Any) -> Any:
+        encoded = encode(self, tokenizer, messages, **options)
+        ends = tokenizer.control_tokens["<|im_end|>"]
+        encoded.trained[:] = [t and number != ends for number, t in zip(encoded.ids, encoded.trained, strict=True)]
+        return encoded
+
+    monkeypatch.setattr(ChatTemplate, "encode", without_ends)
+    gptsmith.finetune(base, [chat_data], out=tmp_path / "run", epochs=6, settings=FAST)
+    model = gptsmith.load(tmp_path / "run")
+    answers = [
+        model.reply([{"role": "user", "content": record["question"]}], max_tokens=40, temperature=0)
+        for record in questions(5, seed=5)
+    ]
+    assert not all(answer.endswith(".") for answer in answers)
+
+
+def test_a_classifier_learns_and_predicts(
+    base: Path, labelled_data: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    figures = gptsmith.finetune(base, [labelled_data], out=tmp_path / "run", epochs=15, settings=FAST)
+    assert figures["test_accuracy"] >= 0.9
+    unlabelled = written(tmp_path / "new.jsonl", [{"text": "The old smith bends 7 of steel.", "id": 3}])
+    done = call("predict", tmp_path / "run", unlabelled)
+    assert done.code == 0
+    assert (done.object["label"], done.object["id"]) == ("steel", 3)
+    assert sum(done.object["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    labelled = call("predict", tmp_path / "run", written(tmp_path / "old.jsonl", [{"text": "x", "label": "iron"}]))
+    assert labelled.object["label"] == "iron"
+    assert "predicted" in labelled.object
+
+
+@pytest.mark.parametrize(("objective", "measured"), [("preference", "test_accuracy"), ("reward", "test_accuracy")])
+def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str, measured: str) -> None:
+    figures = gptsmith.finetune(
+        base, [pair_data], out=tmp_path / "run", objective=objective, epochs=8, settings=["train.batch_size=8"]
+    )
+    assert figures["num_test_examples"] == 16
+    assert figures[measured] >= 0.9
+
+
+def test_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path) -> None:
+    gptsmith.finetune(base, [chat_data], out=tmp_path / "run", lora=4, settings=QUICK)
+    before = load_file(list_checkpoints(base / "checkpoints")[0].folder / "model.safetensors")
+    after = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[0].folder / "model.safetensors")
+    moved = [name for name in after if "lora" in name and name.endswith("lora_b")]
+    assert all(after[name].abs().max() > 0 for name in moved)
+    kept = {name.replace(".base.", "."): value for name, value in after.items() if "lora" not in name}
+    best = gptsmith.load(base)
+    assert kept.keys() == before.keys()
+    assert all(torch.equal(kept[name], value) for name, value in best.model.named_parameters())
+
+
+def test_a_student_learns_more_from_a_teacher_than_alone(base: Path, tmp_path: Path) -> None:
+    text = base.parent / "smiths"
+    shape = ["model.embed_dim=32", "model.num_heads=2", "model.head_dim=16", "model.num_layers=1"]
+    plain = [s for s in SMALL if not s.startswith(("model.embed_dim", "model.num_layers", "tokenizer"))]
+    student = gptsmith.pretrain(
+        [text], out=tmp_path / "student", tokenizer=str(base),
+        settings=[*plain, *shape, "model.context_length=96", "train.num_steps=2"],
+    )["run"]  # fmt: skip
+    same = ["train.num_steps=25", "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
+    alone = gptsmith.finetune(student, [text], out=tmp_path / "alone", settings=same)
+    taught = gptsmith.finetune(
+        student, [text], out=tmp_path / "taught", objective="distill",
+        settings=[*same, f"train.objective.teacher={base}", "train.objective.teacher_share=0.8"],
+    )  # fmt: skip
+    assert alone["num_tokens"] == taught["num_tokens"]
+    assert taught["validation_loss"] < alone["validation_loss"]
+
+
+def steps(run: Path) -> dict[int, float]:
+    rows = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["step"]: row["train_loss"] for row in rows if row["event"] == "step"}
+
+
+@pytest.mark.parametrize("objective", ["chat", "classify", "preference"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    objective: str,
+    base: Path,
+    chat_data: Path,
+    labelled_data: Path,
+    pair_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = {"chat": chat_data, "classify": labelled_data, "preference": pair_data}[objective]
+    settings = ["train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
+    monkeypatch.setattr(session, "LOG_EVERY_STEPS", 1)
+    golden = gptsmith.finetune(base, [data], out=tmp_path / "golden", settings=settings)
+    observe = session.Session._observe
+
+    def stop_at_five(self: session.Session, step: Any) -> None:
+        observe(self, step)
+        if self.state.step == 5 and not (tmp_path / "stopped").exists():
+            (tmp_path / "stopped").touch()
+            self.stopped_by = signal.SIGTERM
+
+    monkeypatch.setattr(session.Session, "_observe", stop_at_five)
+    first = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
+    assert (first["status"], first["step"]) == ("stopped", 5)
+    again = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
+    assert (again["status"], again["step"]) == ("finished", 9)
+    ours, theirs = steps(tmp_path / "run"), steps(tmp_path / "golden")
+    assert ours == theirs
+    assert len(ours) == 9
+    assert again["test_loss"] == golden["test_loss"]
+
+
+def test_the_command_shows_examples_and_trains(
+    base: Path, chat_data: Path, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    shown = call("finetune", base, chat_data, "--preview", "--json")
+    first = shown.object["examples"][0]
+    assert first["place"] == f"{chat_data}, line 2"
+    (pieces,) = first["sequences"]
+    trained = "".join(piece["text"] for piece in pieces if piece["trained"])
+    assert trained == f"{questions(2)[1]['answer']}<|im_end|>"
+    assert "line 2" in call("finetune", base, chat_data, "--preview").out
+    out = tmp_path / "tuned"
+    settings = [part for setting in QUICK for part in ("--set", setting)]
+    done = call("finetune", base, chat_data, "--out", out, "--json", *settings)
+    assert done.code == 0, done.err
+    assert done.object["run"] == str(out)
+    assert read_toml(out / "run.toml")["asked"]["base"] == str(base)
+    for verb in ("info", "runs"):
+        assert call(verb, out if verb == "info" else out.parent, "--json").code == 0
+    assert (out / "report.html").exists()
+    assert f"gptsmith finetune {base} {chat_data}" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_conversation_goes_on_in_the_terminal(
+    chatting: dict[str, Any], call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+    import sys
+
+    lines = "1: a nail of iron?\n2: a sword of steel?\n/new\n3: a nail of iron?\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    done = call("chat", chatting["run"], "--temperature", "0", "--max-tokens", "16", "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["finish_reason"] for row in rows] == ["stop"] * 3
+    assert rows[1]["num_prompt_tokens"] > rows[0]["num_prompt_tokens"]
+    assert rows[2]["num_prompt_tokens"] == rows[0]["num_prompt_tokens"]
+
+
+def refused(outcome: Any, *words: str) -> None:
+    assert outcome.code == 2, outcome.err
+    assert "Traceback" not in outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("gptsmith: ")
+    for word in words:
+        assert word in last
+    assert not Path("out").exists()
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    base: Path, chat_data: Path, labelled_data: Path, pair_data: Path, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    def with_lines(*records: dict[str, Any], name: str = "bad.jsonl") -> Path:
+        return written(tmp_path / name, [*records])
+
+    def tune(*arguments: object) -> Any:
+        return call("finetune", base, *arguments, "--out", "out")
+
+    refused(call("finetune", base, "--out", "out"), "name a trained run and the data")
+    refused(call("finetune", "nowhere", chat_data, "--out", "out"), "nowhere", "no such run")
+    refused(tune(chat_data, "--objective", "chatt"), "chatt", "did you mean chat?")
+    refused(tune(chat_data, "--objective", "reward"), "shape chat", "allowed: chat, policy, distill")
+    refused(tune(labelled_data, "--objective", "chat"), "shape labelled", "classify")
+    good = questions(3)
+    refused(tune(with_lines(*good, {"prompt": "x"})), "line 4", '{"prompt": "x"}', "question, answer")
+    refused(tune(with_lines(*good, {"question": "x" * 400, "answer": "y"})), "line 4", "context of 96", "--skip-bad")
+    refused(tune(with_lines({"text": "a", "label": "x"}, {"text": "b", "label": "x"})), "at least two labels")
+    held_back = with_lines({"text": "a", "label": "gold"}, name="validation.jsonl")
+    refused(tune(labelled_data, "--validation", held_back), "label 'gold' is not known", "line 1")
+    refused(tune(with_lines({"messages": [{"role": "user", "content": "x"}]})), "line 1", "no turn of the assistant")
+    refused(tune(with_lines({"prompt": "x", "chosen": "a", "rejected": "a"})), "line 1", "are the same")
+    refused(tune(chat_data, "--lora", "4", "--set", 'model.linear.targets=["attention.querry"]'), "attention.query")
+    refused(tune(chat_data, "--set", "model.embed_dim=128"), "model.embed_dim", "base's own")
+    refused(tune(chat_data, "--set", "model.context_length=400"), "at most the base's 96")
+    refused(tune(chat_data, "--objective", "distill"), "needs a teacher")
+    refused(tune(chat_data, "--objective", "policy", "--set", "train.objective.reward=best"), "no such reward")
+    refused(tune(chat_data, "--epochs", "0"), "epochs")
+    refused(call("finetune", "--resume", base), "was not fine-tuned")
+
+
+def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path) -> None:
+    data = written(tmp_path / "data.jsonl", [*questions(20), {"question": "x" * 400, "answer": "y"}])
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", skip_bad=True, settings=QUICK)
+    assert figures["status"] == "finished"
+
+
+def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data.jsonl", tmp_path / "run"
+    shutil.copy(chat_data, data)
+    gptsmith.finetune(base, [data], out=run, settings=QUICK)
+    (run / "result.json").unlink()
+    written(data, questions(30, seed=9))
+    with pytest.raises(UserError, match="has changed since it was trained on"):
+        gptsmith.finetune(resume=run)
+    shutil.copy(chat_data, data)
+    with pytest.raises(UserError, match=r"leave out train\.batch_size"):
+        gptsmith.finetune(resume=run, settings=["train.batch_size=2"])
+
+
+def test_a_run_that_has_ended_is_tuned_further_and_not_resumed(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="has ended: tune it further"):
+        gptsmith.finetune(resume=chatting["run"])
+    further = gptsmith.finetune(chatting["run"], [chat_data], out=tmp_path / "further", settings=QUICK)
+    assert further["general_bits_per_byte_before"] == pytest.approx(chatting["general_bits_per_byte"], rel=1e-5)
