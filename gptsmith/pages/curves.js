@@ -1,6 +1,6 @@
 /** Charts in the order in which they stand: title, unit, and the curves that share one where one run is shown. */
 const CHARTS = [
-  { title: "Loss", unit: "nats a token", curves: { train_loss: "training", validation_loss: "validation" } },
+  { title: "Loss", unit: "nats", curves: { train_loss: "training", validation_loss: "validation" } },
   { title: "Bits per byte", unit: "of validation text", curves: { bits_per_byte: "bits per byte" } },
   { title: "Speed", unit: "tokens a second", curves: { tokens_per_second: "tokens a second" }, fromZero: true },
   { title: "Gradient norm", unit: "before the step", curves: { gradient_norm: "gradient norm" } },

@@ -42,22 +42,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 total += _to_gradient(logits, wanted, gradients[first : first + len(wanted)])
             gradient = gradients[: len(rows)]
             torch.mm(gradient, same, out=hidden_gradient[start : start + block])
-            share = gradient.T @ rows
-            weight_gradient = share if weight_gradient is None else weight_gradient.to(total.dtype) + share
-        assert weight_gradient is not None, "a batch has tokens"
+            if ctx.needs_input_grad[1]:
+                share = gradient.T @ rows
+                weight_gradient = share if weight_gradient is None else weight_gradient.to(total.dtype) + share
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         ctx.weight_dtype = weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
         scale = gradients[0]
-        return (
-            hidden_gradient * scale.to(hidden_gradient.dtype),
-            weight_gradient.to(ctx.weight_dtype, copy=True).mul_(scale),
-            None,
-        )
+        if weight_gradient is not None:
+            weight_gradient = weight_gradient.to(ctx.weight_dtype, copy=True).mul_(scale)
+        return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient, None
 
 
 def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:

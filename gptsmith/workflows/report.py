@@ -91,6 +91,9 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
     figures = {
         "validation loss": _number(known.get("validation_loss"), ".4f"),
         "bits per byte": _number(known.get("bits_per_byte"), ".4f"),
+        "test loss": _number(known.get("test_loss"), ".4f"),
+        "test accuracy": _number(known.get("test_accuracy"), ".1%"),
+        "test reward": _number(known.get("test_reward"), ".3f"),
         "parameters": _large(known.get("num_parameters")),
         "tokens": _large(known.get("num_tokens")),
         "time": _time(known.get("seconds")),

@@ -57,6 +57,20 @@ def test_bfloat16_hidden_states_keep_a_float32_loss_and_weight_gradient() -> Non
         assert (ours.double() - theirs).norm() / theirs.norm() < 0.02
 
 
+def test_a_fixed_head_gets_no_gradient_and_costs_none() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(5, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(20, 4, generator=generator, dtype=torch.float64)
+    targets = torch.tensor([3, 1, 0, 19, 3])
+    linear_cross_entropy(hidden, weight, targets).backward()
+    fixed = hidden.grad.clone()
+    hidden.grad = None
+    linear_cross_entropy(hidden, weight.requires_grad_(), targets).backward()
+    torch.testing.assert_close(hidden.grad, fixed, rtol=0, atol=1e-12)
+    kept = linear_cross_entropy(hidden, weight.detach(), targets).grad_fn.saved_tensors
+    assert kept[1] is None
+
+
 def test_a_batch_that_asks_nothing_moves_nothing() -> None:
     model = small()
     ids = torch.zeros(2, 8, dtype=torch.long)

@@ -20,6 +20,7 @@ from gptsmith.base.settings import read_toml
 from gptsmith.run.store import list_checkpoints
 from gptsmith.text.chat import ChatTemplate
 from gptsmith.workflows import session
+from gptsmith.workflows.rewards import reward_of
 
 from .conftest import SMALL, write_text
 
@@ -143,6 +144,88 @@ def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, obj
     )
     assert figures["num_test_examples"] == 16
     assert figures[measured] >= 0.9
+
+
+POLICY = [
+    "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4", "train.objective.max_tokens=16",
+    "train.objective.answers=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_weight=0.0",
+]  # fmt: skip
+
+
+def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_data: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def likes_nails(messages: Any, answer: str, truth: str) -> float:
+        seen.append((messages[-1]["content"], truth))
+        return float("nail" in answer)
+
+    figures = gptsmith.finetune(
+        chatting["run"], [chat_data], out=tmp_path / "run", objective="policy", reward=likes_nails, settings=POLICY
+    )
+    assert figures["test_reward"] > 0.7
+    assert {(row["question"], row["answer"]) for row in questions(120)} >= set(seen)
+    before = [figure["reward"] for figure in evaluations(tmp_path / "run")]
+    assert before[-1] > before[0]
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    rows = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row["event"] == "evaluation"]
+
+
+def test_a_reward_model_rewards_what_it_has_learnt_to_prefer(
+    chatting: dict[str, Any], pair_data: Path, tmp_path: Path
+) -> None:
+    judge = gptsmith.finetune(
+        chatting["run"], [pair_data], objective="reward", out=tmp_path / "judge", epochs=6, settings=FAST
+    )
+    reward = reward_of(judge["run"])
+    asked = [{"role": "user", "content": "7?"}]
+    assert reward(asked, "a nail of steel", "") > reward(asked, "a nail of iron", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "truth", "worth"),
+    [
+        ("number", "It is 1,234.", "so #### 1234", 1.0),
+        ("number", "12 and 5", "#### 12", 0.0),
+        ("number", "#### 3 apples", "3", 1.0),
+        ("number", "none", "none", 0.0),
+        ("exact", " 7 ", "7", 1.0),
+        ("exact", "7.", "7", 0.0),
+        ("pattern:^\\d+$", "12", "", 1.0),
+        ("pattern:^\\d+$", "x12", "", 0.0),
+    ],
+)
+def test_rewards_are_known(name: str, answer: str, truth: str, worth: float) -> None:
+    assert reward_of(name)([], answer, truth) == worth
+
+
+def test_a_reward_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def short(messages, answer, truth):\n    return 1 / len(answer)\n", encoding="utf-8")
+    assert reward_of(f"{file}:short")([], "four", "") == 0.25
+    for name, problem in (
+        (f"{file}:long", "defines no function long"),
+        (f"{tmp_path}/other.py:f", "there is no file"),
+        ("pattern:(", "not a regular expression"),
+        ("nonsense", "no such reward"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            reward_of(name)
+    file.write_text("1 / 0", encoding="utf-8")
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        reward_of(f"{file}:short")
+
+
+def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_data: Path, tmp_path: Path) -> None:
+    def fails(*_: Any) -> float:
+        raise KeyError("length")
+
+    with pytest.raises(UserError, match=r"reward function fails on .*chat\.jsonl, line \d+ \(KeyError"):
+        gptsmith.finetune(
+            chatting["run"], [chat_data], out=tmp_path / "run", objective="policy", reward=fails, settings=POLICY
+        )
 
 
 def test_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path) -> None:
