@@ -22,10 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gptsmith.evaluate.tasks.arithmetic import write_examples
-
 import gptsmith
 from gptsmith.evaluate.statistics import paired_proportions, wilson_interval
+from gptsmith.evaluate.tasks.arithmetic import write_sums
 from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.workflows.rewards import last_number
@@ -119,8 +118,10 @@ def gsm8k(arguments: argparse.Namespace) -> None:
 
 def arithmetic(arguments: argparse.Namespace) -> None:
     """Sums told in words: tuned on answers, then on rewards."""
-    files = write_examples(arguments.out, train=40_000, validation=500, test=1_000, seed=1)
-    base = based(arguments, files["train"], tokenizer="characters", settings=["model.context_length=128"])
+    files = {split: arguments.out / f"sums-{split}.jsonl" for split in SUMS}
+    for split, count in SUMS.items():
+        write_sums(files[split], split, count=count, seed=1)
+    base = based(arguments, files["train"], settings=["model.context_length=64"])
     chat = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
         settings=arguments.set,
@@ -138,6 +139,7 @@ def arithmetic(arguments: argparse.Namespace) -> None:
     print(f"McNemar's exact test: p = {paired_proportions(*right.values()):.2g}")
 
 
+SUMS = {"train": 20_000, "validation": 500, "test": 1_000}
 POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.answers=16"]
 POLICY += ["train.num_steps=150", "train.batch_size=16"]
 
@@ -149,7 +151,7 @@ def preference(arguments: argparse.Namespace) -> None:
     pairs = [
         {"prompt": row["question"], "chosen": row["answer"], "rejected": other["answer"]}
         for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
-    ][:3000]
+    ][:1500]
     file = written(arguments.out / "pairs.jsonl", pairs)
     base = based(arguments, SHARED / "gsm8k_train.jsonl", settings=["model.context_length=512"])
     for objective in ("preference", "reward"):

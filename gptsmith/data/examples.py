@@ -15,7 +15,7 @@ import numpy as np
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.discover import discover
-from gptsmith.data.records import Record, without_lone_surrogates
+from gptsmith.data.records import TEXT_FIELDS, Record, without_lone_surrogates
 from gptsmith.data.sources import ReadSettings, SourceFile
 from gptsmith.text.chat import Message, checked_messages
 
@@ -80,6 +80,9 @@ SHAPES: dict[str, str] = {
 }
 """The shapes of records and the fields that each is known by. Fields in other columns are left alone."""
 
+TEXT = "text"
+"""The shape of plain text, in records or not."""
+TEXT_NAMES = frozenset(name for names in TEXT_FIELDS if len(names) == 1 for name in names)
 CHAT_PAIRS = (("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("question", "response"))
 LABELLED_TEXTS = {
     ("premise", "hypothesis"): "entailment",
@@ -91,7 +94,7 @@ SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "bing": "assistant", "cha
 
 
 def shape_of(fields: Mapping[str, Any]) -> str | None:
-    """Which of `SHAPES` a record has; nothing where it has none."""
+    """Which of `SHAPES` a record has, or `text`; nothing where it is none of these."""
     names = fields.keys()
     if {"chosen", "rejected"} <= names:
         return "preference"
@@ -101,14 +104,21 @@ def shape_of(fields: Mapping[str, Any]) -> str | None:
         return "chat"
     if {"instruction", "output"} <= names or {"instruction", "response"} <= names:
         return "chat"
-    return None
+    return TEXT if any(name.casefold() in TEXT_NAMES for name in names) else None
 
 
-def read_shape(sources: Iterable[str | Path]) -> str | None:
-    """The shape of the records in some files, told by the first one; nothing where they hold plain text."""
-    for _, record in records(sources):
-        return shape_of(record.fields)
-    return None
+def read_shape(sources: Iterable[str | Path]) -> str:
+    """The shape of the records in some files, told by the first one; `text` where they hold no records.
+
+    Raises:
+        UserError: a record is of no known shape; the message shows it.
+    """
+    for path, record in records(sources):
+        shape = shape_of(record.fields)
+        if shape is None:
+            raise UserError(unknown_shape(f"{path}, {record.place}", record.fields))
+        return shape
+    return TEXT
 
 
 def read_examples(sources: Iterable[str | Path], shape: str) -> list[Example]:
@@ -137,7 +147,8 @@ def unknown_shape(place: str, fields: Mapping[str, Any], wanted: str | None = No
     shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     known = "; or ".join(f"{name} ({needs})" for name, needs in SHAPES.items() if wanted in (None, name))
-    return f"{place} is {shown}: expected fields of {known}"
+    more = "; or plain text (text)" if wanted is None else ""
+    return f"{place} is {shown}: expected fields of {known}{more}"
 
 
 def records(sources: Iterable[str | Path]) -> Iterator[tuple[Path, Record]]:

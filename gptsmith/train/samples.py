@@ -82,6 +82,8 @@ class ExampleObjective(ObjectiveSettings):
     """The shape of its examples: see `gptsmith.data.examples`."""
     packed: ClassVar[bool] = False
     """Whether several samples share a row."""
+    judged_by: ClassVar[str] = "loss"
+    """The term that the best weights are chosen by; all of them together where it is not named."""
 
     @property
     def compares(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.cache import default_cache, private_folder
 from gptsmith.data.examples import Example, Parts
 from gptsmith.generate.engine import generate
 from gptsmith.model.gpt import GPT
@@ -93,21 +96,39 @@ class ExampleSet(TrainingSet):
         self.tokens_per_sample = self.train.num_tokens / self.num_samples
         self.num_validation_tokens = self.validation.num_tokens
 
-    def prepare(self, model: GPT) -> None:
-        """Computes what samples need of the model before training, once."""
+    def prepare(self, model: GPT, key: str) -> None:
+        """Gives samples what they need of the model before training: computed once, and then found in the cache.
+
+        Args:
+            key: the same for the same model, examples and numbers.
+        """
         if not self.objective.compares:
             return
         rows = [row for part in (self.train, self.validation, self.test) for row in part.rows]
-        model.eval()
-        with meter("reading with the model as it is", len(rows)) as bar, torch.inference_mode():
+        samples = [sample for row in rows for sample in row]
+        file = private_folder(default_cache() / "references") / f"{key}.npy"
+        if file.exists():
+            known = np.load(file, allow_pickle=False)
+        else:
+            known = self._log_likelihoods(model.eval(), rows)
+            content = io.BytesIO()
+            np.save(content, known, allow_pickle=False)
+            write_atomically(file, content.getvalue())
+        values = iter(known.tolist())
+        for sample in samples:
+            sample.reference = tuple(next(values) for _ in sample.sequences)
+
+    @torch.inference_mode()
+    def _log_likelihoods(self, model: GPT, rows: Sequence[list[Sample]]) -> np.ndarray:
+        """Of each sequence's answer, in order, float64."""
+        found: list[float] = []
+        with meter("reading with the model as it is", len(rows)) as bar:
             done = 0
             for some in _evaluation_batches(rows):
-                batch = self.objective.collate(some).to(model.device)
-                values = iter(answer_log_likelihoods(model, batch).tolist())
-                for sample in (sample for row in some for sample in row):
-                    sample.reference = tuple(next(values) for _ in sample.sequences)
+                found += answer_log_likelihoods(model, self.objective.collate(some).to(model.device)).tolist()
                 done += len(some)
                 bar.update(done)
+        return np.array(found, np.float64)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
@@ -143,7 +164,7 @@ class ExampleSet(TrainingSet):
                 observe(done)
 
         means = measured(model, self.objective, batches())
-        figures = {"validation_loss": means["loss"]}
+        figures = {"validation_loss": means[self.objective.judged_by]}
         if ACCURACY in means:
             figures[ACCURACY] = means[ACCURACY]
         return Score(figures, part.num_tokens, len(part.rows) == len(self.validation.rows))

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.base.files import write_json
+from gptsmith.base.files import sha256_of, write_json
 from gptsmith.base.settings import merged
+from gptsmith.data.cache import key_of
 from gptsmith.data.examples import (
+    TEXT,
     LabelledExample,
     Parts,
     divide,
@@ -27,6 +29,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.surgery import begun_from
 from gptsmith.run.folder import DATA, Run
+from gptsmith.run.store import MANIFEST
 from gptsmith.text.chat import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.objectives import KINDS, ObjectiveSettings
@@ -44,13 +47,13 @@ from gptsmith.workflows.text_set import TextSet
 from gptsmith.workflows.training_set import TrainingSet
 from gptsmith.workflows.validation_text import validation_text
 
-OBJECTIVES: dict[str | None, tuple[str, ...]] = {
+OBJECTIVES: dict[str, tuple[str, ...]] = {
     "chat": ("chat", "policy", "distill"),
     "labelled": ("classify",),
     "preference": ("preference", "reward"),
-    None: ("next_token", "distill"),
+    TEXT: ("next_token", "distill"),
 }
-"""What can be learnt from data of each shape, the usual first; None is plain text."""
+"""What can be learnt from data of each shape, the usual first."""
 EPOCHS = {"chat": 3.0, "classify": 3.0}
 """How often examples are read where nobody says; once where it does not stand here."""
 ROWS_PER_STEP = 16
@@ -99,7 +102,7 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
     base = load(asked.base, device="cpu")
     shape = read_shape(asked.sources)
     kind = _objective_kind(asked, train_table, shape)
-    if shape is not None and base.template is None and kind != "classify":
+    if shape != TEXT and base.template is None and kind != "classify":
         require_turns(base.tokenizer)
     parts = _parts(asked, choices, shape, seed)
     objective = _objective(kind, train_table, parts)
@@ -109,8 +112,12 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
     template = base.template or ChatTemplate()
     encoder = Encoder(base.tokenizer, template, config.context_length)
-    text = _text(table, asked, base, seed) if shape is None else None
+    text = _text(table, asked, base, seed) if shape == TEXT else None
     samples, judge = _samples(objective, encoder, parts, text, model, reward, choices.skip_bad, seed)
+    if isinstance(samples, ExampleSet):
+        begun = [sha256_of(base.checkpoint.folder / MANIFEST), base.tokenizer.fingerprint, template.source]
+        read = [_fingerprint(parts), choices.skip_bad, config.context_length, str(model.compute_dtype)]
+        samples.prepare(model, key_of(*begun, *read))
     settings = FinetuneSettings.parse(
         {**table, "model": config.plain(), "train": _train(train_table, asked, objective, config, samples)}, "settings"
     )
@@ -123,7 +130,7 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
     return Task(settings, base, model, template if converses else None, samples, data)
 
 
-def _objective_kind(asked: FinetuneAsked, train_table: dict[str, Any], shape: str | None) -> str:
+def _objective_kind(asked: FinetuneAsked, train_table: dict[str, Any], shape: str) -> str:
     """The kind of objective that was asked for, or the usual one for data of this shape.
 
     Raises:
@@ -133,7 +140,7 @@ def _objective_kind(asked: FinetuneAsked, train_table: dict[str, Any], shape: st
     if kind not in KINDS.names():
         raise UserError(f"no such objective: {kind} ({did_you_mean(kind, KINDS.names())})")
     if kind not in OBJECTIVES[shape]:
-        held = f"examples of the shape {shape}" if shape else "plain text, or records of no known shape"
+        held = "plain text" if shape == TEXT else f"examples of the shape {shape}"
         raise UserError(
             f"{', '.join(asked.sources)} holds {held}, and the objective {kind} does not learn from that "
             f"(allowed: {', '.join(OBJECTIVES[shape])})"
@@ -146,8 +153,8 @@ def _objective_table(train_table: dict[str, Any]) -> dict[str, Any]:
     return {"kind": given} if isinstance(given, str) else dict(given)
 
 
-def _parts(asked: FinetuneAsked, choices: ExampleSettings, shape: str | None, seed: int) -> Parts:
-    if shape is None:
+def _parts(asked: FinetuneAsked, choices: ExampleSettings, shape: str, seed: int) -> Parts:
+    if shape == TEXT:
         return Parts([], [], [])
     given = [read_examples(files, shape) if files else None for files in (asked.validation, asked.test)]
     return divide(
@@ -228,7 +235,6 @@ def _samples(
     else:
         learnt = objective if isinstance(objective, ExampleObjective) else ChatSettings()
         examples = ExampleSet(learnt, encoder, parts, skip_bad=skip_bad, seed=seed)
-        examples.prepare(model)
         samples, judge = examples, examples.test_figures
     if isinstance(objective, DistillSettings):
         samples = TaughtSet(samples, _teacher(objective, encoder, model))
@@ -305,10 +311,14 @@ def _forgetting(base: Loaded, model: GPT) -> Callable[[GPT], dict[str, Any]] | N
     return lambda tuned: {"general_bits_per_byte_before": before, "general_bits_per_byte": bits(tuned)}
 
 
+def _fingerprint(parts: Parts) -> str:
+    return fingerprint([*parts.train, *parts.validation, *parts.test])
+
+
 def _summary(parts: Parts) -> dict[str, Any]:
     counts = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     return {
-        "fingerprint": fingerprint([*parts.train, *parts.validation, *parts.test]),
+        "fingerprint": _fingerprint(parts),
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": parts.num_dropped,
     }

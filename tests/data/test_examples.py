@@ -115,8 +115,10 @@ def test_tables_are_read_too(tmp_path: Path) -> None:
 
 def test_plain_text_has_no_shape(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("Once.", encoding="utf-8")
-    assert read_shape([tmp_path / "book.txt"]) is None
-    assert read_shape([written(tmp_path, {"text": "no label"})]) is None
+    assert read_shape([tmp_path / "book.txt"]) == "text"
+    assert read_shape([written(tmp_path, {"text": "no label"})]) == "text"
+    with pytest.raises(UserError, match=r'line 1 is \{"answer": "A"\}: expected fields of preference \(.*plain text'):
+        read_shape([written(tmp_path, {"answer": "A"})])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gptsmith.base.settings import read_toml
 from gptsmith.run.store import list_checkpoints
 from gptsmith.text.chat import ChatTemplate
 from gptsmith.workflows import session
+from gptsmith.workflows.example_set import ExampleSet
 from gptsmith.workflows.rewards import reward_of
 
 from .conftest import SMALL, write_text
@@ -150,6 +151,37 @@ POLICY = [
     "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4", "train.objective.max_tokens=16",
     "train.objective.answers=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_weight=0.0",
 ]  # fmt: skip
+
+
+def test_the_model_before_training_is_read_once(
+    base: Path, pair_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    read = ExampleSet._log_likelihoods
+    times: list[ExampleSet] = []
+    monkeypatch.setattr(ExampleSet, "_log_likelihoods", lambda self, *rest: times.append(self) or read(self, *rest))
+    first, again = (gptsmith.finetune(base, [pair_data], out=tmp_path / name, settings=QUICK) for name in "ab")
+    assert len(times) == 1
+    assert first["test_loss"] == again["test_loss"]
+    gptsmith.finetune(base, [pair_data], out=tmp_path / "c", settings=[*QUICK, "model.context_length=80"])
+    gptsmith.finetune(tmp_path / "a", [pair_data], out=tmp_path / "d", settings=QUICK)
+    assert len(times) == 3
+
+
+def test_adapters_are_trained_over_rounded_weights_and_merged(base: Path, chat_data: Path, tmp_path: Path) -> None:
+    rounded = gptsmith.compress(base, to="int8", out=tmp_path / "rounded")["run"]
+    settings = [*FAST, 'model.linear.targets=["attention.*"]']
+    tuned = gptsmith.finetune(rounded, [chat_data], out=tmp_path / "tuned", lora=4, epochs=4, settings=settings)
+    assert tuned["status"] == "finished"
+    config = gptsmith.load(tuned["run"]).config
+    assert (config.linear.kind, config.linear.base.kind) == ("lora", "int8")  # type: ignore[attr-defined]
+    merged = gptsmith.merge(tuned["run"], out=tmp_path / "merged")
+    assert merged["largest_logit_difference"] < 1e-3
+    asked = [{"role": "user", "content": questions(1)[0]["question"]}]
+    first, second = (
+        gptsmith.load(run).reply(asked, max_tokens=20, temperature=0) for run in (tuned["run"], merged["run"])
+    )
+    assert first == second
 
 
 def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_data: Path, tmp_path: Path) -> None:
@@ -357,6 +389,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused(tune(chat_data, "--objective", "chatt"), "chatt", "did you mean chat?")
     refused(tune(chat_data, "--objective", "reward"), "shape chat", "allowed: chat, policy, distill")
     refused(tune(labelled_data, "--objective", "chat"), "shape labelled", "classify")
+    refused(tune(with_lines({"id": 7})), "line 1", '{"id": 7}', "labelled (label, with text")
     good = questions(3)
     refused(tune(with_lines(*good, {"prompt": "x"})), "line 4", '{"prompt": "x"}', "question, answer")
     refused(tune(with_lines(*good, {"question": "x" * 400, "answer": "y"})), "line 4", "context of 96", "--skip-bad")

@@ -41,6 +41,7 @@ class ClassifySettings(ExampleObjective):
 
     kind: Literal["classify"] = "classify"
     shape: ClassVar[str] = "labelled"
+    judged_by: ClassVar[str] = "label"
     labels: list[str] = Field(default_factory=list)
     """What the outputs stand for, in order; found in the examples where they are not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
