@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import gptsmith
+from gptsmith.evaluate.checks.number import final_number
 from gptsmith.evaluate.statistics import paired_proportions, wilson_interval
 from gptsmith.evaluate.tasks.arithmetic import write_sums
 from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.workflows.rewards import last_number
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -108,10 +108,10 @@ def gsm8k(arguments: argparse.Namespace) -> None:
     print(f"loss on the test answers: {untuned['test_loss']:.3f} before, {tuned['test_loss']:.3f} after")
     said = replies(tuned["run"], [row["question"] for row in records(test)][: arguments.limit], max_tokens=250)
     print(f"replies that stop: {share(sum(stops for _, stops in said), len(said))}")
-    formed = sum("\n#### " in text and last_number(text) is not None for text, _ in said)
+    formed = sum("\n#### " in text and final_number(text) is not None for text, _ in said)
     print(f"replies that end as '#### number': {share(formed, len(said))}")
     right = sum(
-        last_number(text) == last_number(row["answer"]) for (text, _), row in zip(said, records(test), strict=False)
+        final_number(text) == final_number(row["answer"]) for (text, _), row in zip(said, records(test), strict=False)
     )
     print(f"right numbers: {share(right, len(said))}")
 

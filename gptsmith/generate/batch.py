@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
@@ -23,9 +22,9 @@ class Row:
 
     Attributes:
         ids: the tokens, without the one that ended them.
-        finish_reason: `stop` (a token of `end_ids`), `length` (all tokens that were asked for), `context` (the model's
-            context is full).
-        end_id: the token that ended them, after `stop`.
+        finish_reason: `stop` (a token of `end_ids`, or what `ends` says), `length` (all tokens that were asked for),
+            `context` (the model's context is full).
+        end_id: the token of `end_ids` that ended them.
     """
 
     ids: list[int]
@@ -41,6 +40,7 @@ def generate_rows(
     sampling: SamplingSettings,
     seeds: Sequence[int],
     end_ids: frozenset[int],
+    ends: Callable[[list[int]], bool] = lambda _: False,
     rows_at_once: int = ROWS_AT_ONCE,
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[Row]:
@@ -49,6 +49,7 @@ def generate_rows(
     Args:
         seeds: one a prompt. What is drawn depends on it and on the place in the answer, and not on the other rows.
         end_ids: tokens that end an answer.
+        ends: whether an answer that has grown to these tokens ends there.
         observe: sees the number of answers that are done.
 
     Raises:
@@ -63,7 +64,7 @@ def generate_rows(
     for start in range(0, len(order), rows_at_once):
         some = order[start : start + rows_at_once]
         batch = _Batch(model, [prompts[number] for number in some], max_tokens)
-        rows = batch.written(sampling, [seeds[number] for number in some], end_ids)
+        rows = batch.written(sampling, [seeds[number] for number in some], end_ids, ends)
         found.update(zip(some, rows, strict=True))
         observe(len(found))
     return [found[number] for number in range(len(prompts))]
@@ -91,7 +92,13 @@ class _Batch:
         self.cache = self._new_cache(len(prompts), longest + max_tokens)
 
     @torch.inference_mode()
-    def written(self, sampling: SamplingSettings, seeds: Sequence[int], end_ids: frozenset[int]) -> list[Row]:
+    def written(
+        self,
+        sampling: SamplingSettings,
+        seeds: Sequence[int],
+        end_ids: frozenset[int],
+        ends: Callable[[list[int]], bool],
+    ) -> list[Row]:
         """The answers, in the order of the prompts."""
         ids: list[list[int]] = [[] for _ in self.numbers]
         ended: dict[int, Row] = {}
@@ -112,6 +119,8 @@ class _Batch:
                     ended[number] = Row(ids[number], "stop", token)
                 else:
                     ids[number].append(token)
+                    if ends(ids[number]):
+                        ended[number] = Row(ids[number], "stop")
             self.unread = tokens[:, None]
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
             live = [row for row, number in enumerate(self.numbers) if number not in ended]

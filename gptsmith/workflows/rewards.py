@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.evaluate import checks
+from gptsmith.evaluate.checks import CheckSettings
+from gptsmith.evaluate.checks.pattern import PatternSettings
 from gptsmith.text.chat import Message
 from gptsmith.train.objectives.reward import RewardSettings, ScoredBatch, rewards
 from gptsmith.train.samples import Encoder, Sample
@@ -18,8 +20,6 @@ from gptsmith.workflows.load import load
 Reward = Callable[[Sequence[Message], str, str], float]
 """The worth of an answer, given the conversation before it, the answer, and the true answer."""
 
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-
 
 def reward_of(name: str) -> Reward:
     """The reward that `train.objective.reward` names.
@@ -27,40 +27,25 @@ def reward_of(name: str) -> Reward:
     Raises:
         UserError: it names none.
     """
-    if name == "number":
-        return number_reward
-    if name == "exact":
-        return lambda _messages, answer, truth: float(answer.strip() == truth.strip())
-    if name.startswith("pattern:"):
-        return _pattern_reward(name.removeprefix("pattern:"))
+    kind, _, pattern = name.partition(":")
+    if kind == "pattern":
+        return _checked(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
+    if name in checks.KINDS.names():
+        return _checked(checks.KINDS.validate(name))
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _function_in(Path(file), function)
     if Path(name).is_dir():
         return model_reward(name)
     raise UserError(
-        f"train.objective.reward={name}: no such reward (allowed: number, exact, pattern:REGEX, the folder of a reward "
-        "model, FILE.py:FUNCTION)"
+        f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder of "
+        "a reward model, FILE.py:FUNCTION)"
     )
 
 
-def number_reward(_messages: Sequence[Message], answer: str, truth: str) -> float:
-    """1 where the last number of the answer is that of the true answer (after ####, where that stands), else 0."""
-    return float(last_number(answer) is not None and last_number(answer) == last_number(truth))
-
-
-def last_number(text: str) -> float | None:
-    """The number that a text ends with: after ####, where that stands; nothing where there is none."""
-    found = NUMBER.findall(text.rpartition("####")[2])
-    return float(found[-1].replace(",", "")) if found else None
-
-
-def _pattern_reward(pattern: str) -> Reward:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"train.objective.reward: {pattern} is not a regular expression ({error})") from None
-    return lambda _messages, answer, _truth: float(compiled.search(answer) is not None)
+def _checked(check: CheckSettings) -> Reward:
+    """1 where a check finds the answer right, else 0."""
+    return lambda _messages, answer, truth: float(check.is_right(answer, truth))
 
 
 def _function_in(file: Path, name: str) -> Reward:

@@ -56,7 +56,10 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
 """What can be learnt from data of each shape, the usual first."""
 EPOCHS = {"chat": 3.0, "classify": 3.0}
 """How often examples are read where nobody says; once where it does not stand here."""
-ROWS_PER_STEP = 16
+TOKENS_PER_STEP, LEAST_ROWS, MOST_ROWS = 1024, 8, 32
+"""A step has about so many tokens, and not fewer or more samples than these."""
+LEAST_STEPS = 8
+"""Of an epoch of few examples."""
 NUM_EVALUATIONS = 10
 LEARNING_RATE, LORA_LEARNING_RATE, POLICY_LEARNING_RATE = 5e-4, 3e-3, 1e-4
 FORGETTING_TOKENS = 65_536
@@ -274,7 +277,8 @@ def _train(
     samples: TrainingSet,
 ) -> dict[str, Any]:
     """Everything about the training, what was given on top."""
-    rows = given.get("batch_size", min(ROWS_PER_STEP, max(1, samples.num_samples // 8)))
+    wanted = min(max(round(TOKENS_PER_STEP / samples.tokens_per_sample), LEAST_ROWS), MOST_ROWS)
+    rows = given.get("batch_size", min(wanted, max(1, samples.num_samples // LEAST_STEPS)))
     epochs = asked.epochs or EPOCHS.get(objective.kind, 1.0)
     num_steps = given.get("num_steps", max(1, math.ceil(epochs * samples.num_samples / rows)))
     every = max(1, num_steps // NUM_EVALUATIONS)

@@ -7,25 +7,31 @@ from gptsmith.base.files import read_json
 from gptsmith.data.prepare import prepare
 from gptsmith.data.tokens import TokenStream
 from gptsmith.run.folder import DATA, Run
+from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.workflows.settings import pretraining_of
 
 
-def validation_text(run: Run) -> tuple[TokenStream, bool]:
-    """The tokens of that text, and whether it is the run's own and not that of a base of it.
+def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
+    """The tokens of that text, by the run's own tokenizer or another, and whether it is the run's own and not that of a
+    base of it.
 
     Raises:
         UserError: no text was held back, or it is gone, or has changed since.
     """
     trained, settings = pretraining_of(run)
-    data = prepare(
-        settings.asked.sources,
-        settings=settings.data,
-        tokenizer=trained.tokenizer(),
-        validation=settings.asked.validation,
-        seed=settings.train.seed,
-    )
-    if data.validation is None:
-        raise UserError(f"{trained.folder} held no text back for validation")
-    if data.fingerprint != read_json(trained.folder / DATA)["fingerprint"]:
-        raise UserError(f"the text of {trained.folder} has changed since it was trained on")
-    return data.validation, trained.folder == run.folder
+    asked, own = settings.asked, trained.tokenizer()
+    held_back = []
+    for reader in (own, tokenizer or own):
+        data = prepare(
+            asked.sources,
+            settings=settings.data,
+            tokenizer=reader,
+            validation=asked.validation,
+            seed=settings.train.seed,
+        )
+        if data.validation is None:
+            raise UserError(f"{trained.folder} held no text back for validation: name a text")
+        if reader is own and data.fingerprint != read_json(trained.folder / DATA)["fingerprint"]:
+            raise UserError(f"the text of {trained.folder} has changed since it was trained on: name a text")
+        held_back.append(data.validation)
+    return held_back[-1], trained.folder == run.folder

@@ -25,8 +25,8 @@ from gptsmith.workflows import pretrain as pretrain_workflow
 from .conftest import SMALL
 
 PRETRAIN_KEYS = {
-    "run", "objective", "status", "step", "num_parameters", "num_tokens", "train_loss", "validation_loss", "bits_per_byte",
-    "perplexity", "best_step", "tokens_per_second", "seconds", "device", "dtype",
+    "run", "objective", "status", "step", "num_parameters", "num_tokens", "train_loss", "validation_loss",
+    "bits_per_byte", "perplexity", "best_step", "tokens_per_second", "seconds", "device", "dtype",
 }  # fmt: skip
 
 

@@ -1,0 +1,93 @@
+"""How well a model predicts each piece of a text, so that it can be said how sure the figure of the whole is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gptsmith.data.batches import IGNORED, evaluation_windows
+from gptsmith.data.tokens import TokenStream
+from gptsmith.evaluate.language import TOKENS_PER_BATCH, LanguageScore
+from gptsmith.evaluate.likelihood import score_tokens
+from gptsmith.evaluate.measure import Measure
+from gptsmith.model.gpt import GPT
+
+ENOUGH_DOCUMENTS = 30
+NUM_STRETCHES = 100
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The score of each piece of a text.
+
+    Attributes:
+        scores: one a piece, in the order of the text.
+        are_documents: whether each piece is a document. A text of few is cut into stretches of as many bytes instead.
+    """
+
+    scores: list[LanguageScore]
+    are_documents: bool
+
+    @property
+    def whole(self) -> LanguageScore:
+        """The score of the whole text."""
+        return LanguageScore(
+            math.fsum(score.nats for score in self.scores),
+            sum(score.num_tokens for score in self.scores),
+            sum(score.num_bytes for score in self.scores),
+        )
+
+    @property
+    def measure(self) -> Measure:
+        """Bits per byte, over pieces."""
+        outcomes = np.array([(score.nats, score.num_bytes) for score in self.scores])
+        return Measure("bits_per_byte", outcomes, _bits_per_byte)
+
+
+@torch.inference_mode()
+def score_pieces(
+    model: GPT,
+    stream: TokenStream,
+    num_bytes_per_token: np.ndarray,
+    *,
+    observe: Callable[[int], None] = lambda _: None,
+) -> Pieces:
+    """How well `model` predicts the pieces of a stream, in the same windows as `score_language`.
+
+    Pieces are the same for every tokenizer.
+
+    Args:
+        num_bytes_per_token: (V), the bytes of text that each token stands for.
+        observe: sees the number of tokens scored so far.
+    """
+    context = model.config.context_length
+    are_documents = len(stream.documents) >= ENOUGH_DOCUMENTS
+    sums = np.zeros((len(stream.documents) if are_documents else NUM_STRETCHES, 3))  # nats, tokens, bytes
+    num_tokens = num_bytes = 0
+    for input_ids, targets in evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context)):
+        is_asked = targets != IGNORED
+        tokens = targets[is_asked]
+        hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
+        asked = hidden[torch.from_numpy(is_asked).to(model.device)]  # (N, C)
+        found, _ = score_tokens(model, asked, torch.from_numpy(tokens).to(model.device))
+        sizes = num_bytes_per_token[tokens]
+        if are_documents:
+            places = np.arange(num_tokens, num_tokens + len(tokens), dtype=np.uint64)
+            pieces = np.searchsorted(stream.document_ends, places, side="right")
+        else:
+            starts = num_bytes + sizes.cumsum() - sizes
+            pieces = np.minimum(starts * NUM_STRETCHES // max(stream.num_bytes, 1), NUM_STRETCHES - 1)
+        np.add.at(sums, pieces, np.stack([-found, np.ones(len(tokens)), sizes], axis=1))
+        num_tokens, num_bytes = num_tokens + len(tokens), num_bytes + int(sizes.sum())
+        observe(num_tokens)
+    return Pieces([LanguageScore(nats, int(count), int(size)) for nats, count, size in sums.tolist()], are_documents)
+
+
+def _bits_per_byte(outcomes: np.ndarray) -> float:
+    """Bits a byte of pieces (N, 2) of nats and bytes."""
+    nats, num_bytes = outcomes.sum(axis=0)
+    return float(nats / math.log(2) / max(num_bytes, 1))

@@ -1,0 +1,124 @@
+"""The kinds of tasks: questions with known answers, and what a model's answers to them are worth.
+
+Contract: `examples(sources, split)` are the questions of a split with their right answers; `ask(candidate, prompts)`
+puts them to a model; `aggregate(examples, answers)` makes figures of what it said, each with the baseline of guessing.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.randomness import derived_seed
+from gptsmith.base.settings import Settings
+from gptsmith.data.examples import records
+from gptsmith.evaluate.candidate import Candidate, Observe
+from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.prompt import Prompt
+
+MAX_SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with its right answer.
+
+    Attributes:
+        place: where a person finds it, such as `questions.jsonl, line 7`.
+        prompt: the question.
+        answer: the right answer, as a model should write it.
+        choices: what can be answered; nothing where any text can.
+        right: the number of the right choice.
+    """
+
+    place: str
+    prompt: Prompt
+    answer: str
+    choices: tuple[str, ...] = ()
+    right: int = 0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a model's answers are worth.
+
+    Attributes:
+        measures: the figures of merit.
+        details: what else there is to say, as JSON values.
+    """
+
+    measures: list[Measure]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class TaskSettings(Settings):
+    """What every kind of task has."""
+
+    kind: str
+    fields: ClassVar[str] = ""
+    """The fields of its records, for a person who has others."""
+
+    def examples(
+        self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
+    ) -> list[Example]:
+        """The questions in some files, or `limit` of them that the seed draws, in the files' order.
+
+        Args:
+            split: `test` for what is asked, `train` for what is shown before it. A file is both.
+
+        Raises:
+            UserError: there are no files, or a record has not the fields of the task.
+        """
+        if not sources:
+            raise UserError(f"--task {self.kind} needs files of examples; their records have {self.fields}")
+        found = self.read(sources)
+        if limit is None or limit >= len(found):
+            return found
+        generator = np.random.Generator(np.random.PCG64(derived_seed(seed, "limit")))
+        return [found[number] for number in sorted(generator.permutation(len(found))[:limit])]
+
+    @abstractmethod
+    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+        """All examples of some files, in order."""
+
+    @abstractmethod
+    def ask(
+        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    ) -> list[Any]:
+        """What a model answers to each prompt: an example's own, or one with others before it."""
+
+    @abstractmethod
+    def aggregate(self, examples: Sequence[Example], answers: Sequence[Any]) -> Marks:
+        """What those answers are worth."""
+
+
+def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]]:
+    """The fields of every record in some files, and where it stands.
+
+    Raises:
+        UserError: a file cannot be read, or there are no records.
+    """
+    found = [(f"{path}, {record.place}", dict(record.fields)) for path, record in records(sources)]
+    if not found:
+        raise UserError(
+            f"{', '.join(map(str, sources))}: no records in it (allowed: .jsonl, .json, .csv, .tsv, .parquet)"
+        )
+    return found
+
+
+def unlike(place: str, fields: Mapping[str, Any], wanted: str) -> UserError:
+    """The error for a record that has not the fields of its task: it shows the record."""
+    shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
+    return UserError(f"{place} is {shown}: expected {wanted}")
+
+
+KINDS = Kinds(__name__, TaskSettings)

@@ -1,0 +1,120 @@
+"""Sums that are told in words and answered in digits. The project makes them, so that nobody has seen the test."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.files import write_atomically
+from gptsmith.base.randomness import derived_seed
+from gptsmith.evaluate.candidate import Candidate, Observe
+from gptsmith.evaluate.checks.number import NumberSettings
+from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.prompt import Prompt, user
+from gptsmith.evaluate.tasks import Example, Marks, TaskSettings
+
+SPLITS = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
+"""Which tenths of all pairs of numbers belong to which split."""
+MAX_DIGITS = 3
+NUM_EXAMPLES = 500
+MOST_EXAMPLES = {"train": 100_000, "validation": 10_000, "test": 10_000}
+REPLY_TOKENS = 32
+
+SMALL = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+class ArithmeticSettings(TaskSettings):
+    """Accuracy of sums of two numbers with one to three digits each."""
+
+    kind: Literal["arithmetic"] = "arithmetic"
+
+    def examples(
+        self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
+    ) -> list[Example]:
+        if sources:
+            raise UserError(f"--task arithmetic makes its own examples: leave {sources[0]} out")
+        return self._made(split, seed, NUM_EXAMPLES if limit is None else limit)
+
+    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+        raise AssertionError("these examples are made")
+
+    def _made(self, split: str, seed: int, count: int) -> list[Example]:
+        return [
+            Example(f"{split} sum {number}", Prompt.of([user(question)]), answer)
+            for number, (question, answer) in enumerate(sums(split, count=count, seed=seed), 1)
+        ]
+
+    def ask(
+        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    ) -> list[str]:
+        return candidate.reply(prompts, REPLY_TOKENS, observe)
+
+    def aggregate(self, examples: Sequence[Example], answers: Sequence[str]) -> Marks:
+        check = NumberSettings()
+        right = [check.is_right(reply, example.answer) for example, reply in zip(examples, answers, strict=True)]
+        baseline = check.baseline([example.answer for example in examples])
+        return Marks([Measure.share("accuracy", np.array(right), baseline)])
+
+
+def sums(split: str, *, count: int, seed: int) -> list[tuple[str, str]]:
+    """Questions with their answers, such as ("What is twelve plus three hundred and four?", "316"), no two the same.
+
+    Which split a pair of numbers belongs to never changes, whatever the seed and the order of the two.
+
+    Args:
+        split: train, validation or test.
+        seed: which of them, and in which order.
+
+    Raises:
+        UserError: there is no such split, or it has not so many.
+    """
+    if split not in SPLITS:
+        raise UserError(f"no such split of sums: {split} ({did_you_mean(split, SPLITS)})")
+    if not 0 < count <= MOST_EXAMPLES[split]:
+        raise UserError(f"{count} {split} sums were asked for: allowed are 1 to {MOST_EXAMPLES[split]:,}")
+    chance = random.Random(derived_seed(seed, "sums", split))
+    drawn: dict[tuple[int, int], None] = {}
+    while len(drawn) < count:
+        pair = _number(chance), _number(chance)
+        if _tenth(pair) in SPLITS[split]:
+            drawn.setdefault(pair)
+    return [(f"What is {in_words(first)} plus {in_words(second)}?", str(first + second)) for first, second in drawn]
+
+
+def write_sums(path: Path, split: str, *, count: int, seed: int) -> None:
+    """Writes sums as a .jsonl file of `question` and `answer`, which a model can be tuned on."""
+    lines = [
+        json.dumps({"question": question, "answer": answer}) for question, answer in sums(split, count=count, seed=seed)
+    ]
+    write_atomically(path, "\n".join(lines) + "\n")
+
+
+def in_words(number: int) -> str:
+    """A number below a thousand, as it is said: three hundred and four."""
+    hundreds, rest = divmod(number, 100)
+    if hundreds:
+        return f"{SMALL[hundreds]} hundred" + (f" and {in_words(rest)}" if rest else "")
+    if rest < len(SMALL):
+        return SMALL[rest]
+    tens, ones = divmod(rest, 10)
+    return TENS[tens - 2] + (f"-{SMALL[ones]}" if ones else "")
+
+
+def _number(chance: random.Random) -> int:
+    """A number of one to three digits, each as likely."""
+    return chance.randrange(10 ** chance.randint(1, MAX_DIGITS))
+
+
+def _tenth(pair: tuple[int, int]) -> int:
+    """Which tenth of all pairs a pair belongs to, whatever the order of the two."""
+    return derived_seed(0, "pair of a sum", *sorted(pair)) % 10

@@ -1,0 +1,76 @@
+"""A question with choices: the one that the model finds likeliest is its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from gptsmith.base.errors import UserError
+from gptsmith.evaluate.candidate import Candidate, Observe
+from gptsmith.evaluate.likelihood import Scored
+from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.prompt import Prompt, user
+from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike
+
+ANSWER_FIELDS = ("answer", "label")
+
+
+class MultipleChoiceSettings(TaskSettings):
+    """Accuracy by ln p of the choice's words, and by ln p a character, as EleutherAI's lm-eval counts both."""
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+    fields: ClassVar[str] = (
+        "question, choices (a list), and answer (or label): the choice's number from 0, its letter or its text"
+    )
+
+    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+        return [self._example(place, fields) for place, fields in records_of(sources)]
+
+    def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
+        question, choices = fields.get("question"), fields.get("choices")
+        answer = next((fields[name] for name in ANSWER_FIELDS if fields.get(name) is not None), None)
+        if not isinstance(question, str) or not isinstance(choices, list) or answer is None:
+            raise unlike(place, fields, self.fields)
+        texts = tuple(str(choice).strip() for choice in choices)
+        if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
+            raise UserError(f"{place}: its choices are {list(texts)}: give two or more, none empty and no two the same")
+        right = _number_of(answer, texts)
+        if right is None:
+            raise UserError(
+                f"{place}: the answer {answer!r} is none of its {len(texts)} choices: give the number of one from 0, "
+                "its letter or its text"
+            )
+        return Example(place, Prompt.of([user(question)]), texts[right], texts, right)
+
+    def ask(
+        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    ) -> list[list[Scored]]:
+        questions = [(prompt, example.choices) for prompt, example in zip(prompts, examples, strict=True)]
+        return candidate.choose(questions, observe)
+
+    def aggregate(self, examples: Sequence[Example], answers: Sequence[list[Scored]]) -> Marks:
+        guessing = float(np.mean([1 / len(example.choices) for example in examples]))
+        right: dict[str, list[bool]] = {"accuracy": [], "normalized_accuracy": []}
+        for example, scored in zip(examples, answers, strict=True):
+            plain = np.array([choice.log_likelihood for choice in scored])
+            lengths = np.array([len(choice) for choice in example.choices])
+            right["accuracy"].append(plain.argmax() == example.right)
+            right["normalized_accuracy"].append((plain / lengths).argmax() == example.right)
+        return Marks([Measure.share(name, np.array(found), guessing) for name, found in right.items()])
+
+
+def _number_of(answer: Any, choices: Sequence[str]) -> int | None:
+    """Which choice an answer names; nothing where it names none. What is the text of a choice is that choice."""
+    text = str(answer).strip()
+    if isinstance(answer, str) and text in choices:
+        return choices.index(text)
+    if text.isdecimal():
+        number = int(text)
+    elif len(text) == 1 and "A" <= text.upper() <= "Z":
+        number = ord(text.upper()) - ord("A")
+    else:
+        return None
+    return number if number < len(choices) else None

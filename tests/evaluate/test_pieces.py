@@ -1,0 +1,106 @@
+"""The pieces of a text sum up to the whole, and are the same for every tokenizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gptsmith.data.prepare import prepare
+from gptsmith.data.settings import DataSettings
+from gptsmith.data.tokens import TokenStream
+from gptsmith.evaluate.language import score_language
+from gptsmith.evaluate.pieces import ENOUGH_DOCUMENTS, NUM_STRETCHES, Pieces, score_pieces
+from gptsmith.model.gpt import GPT
+from gptsmith.text.tokenizer import Tokenizer
+
+SENTENCE = "The old smith forges a nail of iron. "
+
+
+def stream_of(folder: Path, texts: list[str], tokenizer: Tokenizer) -> TokenStream:
+    folder.mkdir(exist_ok=True)
+    for number, text in enumerate(texts):
+        (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
+    return prepare([folder], settings=DataSettings(validation_share=0.0), tokenizer=tokenizer, seed=0).train
+
+
+def scored(stream: TokenStream, tokenizer: Tokenizer, model: GPT) -> Pieces:
+    return score_pieces(model, stream, tokenizer.num_bytes_per_token)
+
+
+@torch.no_grad()
+def plain_nats(model: GPT, stream: TokenStream) -> list[float]:
+    """-ln p of each token, window by window."""
+    context, found = model.config.context_length, []
+    for start in range(0, len(stream), context):
+        ids = stream.slice(start - 1, min(start + context, len(stream)), circular=True)
+        logits = model(torch.from_numpy(ids[None, :-1]))[0].log_softmax(dim=-1)
+        found += [-float(row[token]) for row, token in zip(logits, ids[1:], strict=True)]
+    return found
+
+
+def test_of_many_documents_each_is_a_piece(
+    tmp_path: Path, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
+) -> None:
+    texts = [f"{number} " + SENTENCE * (1 + number % 4) for number in range(ENOUGH_DOCUMENTS)]
+    stream, model = stream_of(tmp_path / "many", texts, bpe), make_model(bpe)
+    pieces = scored(stream, bpe, model)
+    assert pieces.are_documents
+    ends, nats = [0, *stream.document_ends.tolist()], plain_nats(model, stream)
+    assert [score.num_tokens for score in pieces.scores] == np.diff(ends).tolist()
+    assert sum(score.num_bytes for score in pieces.scores) == stream.num_bytes
+    for start, stop, score in zip(ends[:-1], ends[1:], pieces.scores, strict=True):
+        assert score.nats == pytest.approx(math.fsum(nats[start:stop]), rel=1e-9)
+
+
+def test_a_text_of_few_documents_is_cut_into_stretches_of_as_many_bytes(
+    tmp_path: Path, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
+) -> None:
+    stream, model = stream_of(tmp_path / "few", [SENTENCE * 60, SENTENCE * 40], bpe), make_model(bpe)
+    pieces = scored(stream, bpe, model)
+    assert not pieces.are_documents
+    assert len(pieces.scores) == NUM_STRETCHES
+    sizes = bpe.num_bytes_per_token[stream.slice(0, len(stream))]
+    starts = np.cumsum(sizes) - sizes
+    nats = [0.0] * NUM_STRETCHES
+    for start, each in zip(starts.tolist(), plain_nats(model, stream), strict=True):
+        nats[min(start * NUM_STRETCHES // stream.num_bytes, NUM_STRETCHES - 1)] += each
+    assert [score.nats for score in pieces.scores] == pytest.approx(nats, rel=1e-9)
+    even, longest = stream.num_bytes / NUM_STRETCHES, int(sizes.max())
+    assert all(abs(score.num_bytes - even) <= longest for score in pieces.scores)
+
+
+@pytest.mark.parametrize("num_documents", [2, ENOUGH_DOCUMENTS])
+def test_the_whole_is_the_score_of_the_language(
+    tmp_path: Path, num_documents: int, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
+) -> None:
+    stream = stream_of(tmp_path / "texts", [SENTENCE * (20 + n) for n in range(num_documents)], bpe)
+    model, seen = make_model(bpe), []
+    pieces = score_pieces(model, stream, bpe.num_bytes_per_token, observe=seen.append)
+    whole, expected = pieces.whole, score_language(model, stream, bpe.num_bytes_per_token)
+    assert whole.nats == pytest.approx(expected.nats, rel=1e-9)
+    assert (whole.num_tokens, whole.num_bytes) == (expected.num_tokens, expected.num_bytes)
+    assert pieces.measure.figure(pieces.measure.outcomes) == pytest.approx(expected.bits_per_byte, rel=1e-9)
+    assert seen[-1] == len(stream)
+
+
+@pytest.mark.parametrize("num_documents", [2, ENOUGH_DOCUMENTS])
+def test_pieces_are_the_same_for_every_tokenizer(
+    tmp_path: Path,
+    num_documents: int,
+    bpe: Tokenizer,
+    characters: Tokenizer,
+    make_model: Callable[[Tokenizer], GPT],
+) -> None:
+    texts = [f"{number} " + SENTENCE * (20 + number % 5) for number in range(num_documents)]
+    sizes = []
+    for tokenizer in (bpe, characters):
+        stream = stream_of(tmp_path / "texts", texts, tokenizer)
+        sizes.append([score.num_bytes for score in scored(stream, tokenizer, make_model(tokenizer)).scores])
+    longest = int(bpe.num_bytes_per_token.max())
+    slack = 0 if num_documents == ENOUGH_DOCUMENTS else longest
+    assert all(abs(one - other) <= slack for one, other in zip(*sizes, strict=True))

@@ -1,0 +1,42 @@
+"""Tokens drawn by given numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers
+
+LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (SamplingSettings(temperature=1), [500, 300, 150, 50]),
+        (SamplingSettings(temperature=1, top_k=2), [625, 375, 0, 0]),
+        (SamplingSettings(temperature=1, top_p=0.9), [526, 316, 158, 0]),
+        (SamplingSettings(temperature=0), [1000, 0, 0, 0]),
+    ],
+)
+def test_even_numbers_give_every_token_its_share(settings: SamplingSettings, expected: list[int]) -> None:
+    numbers = [(number + 0.5) / 1000 for number in range(1000)]
+    drawn = draw_by_numbers(LOGITS.expand(1000, 4), settings, numbers)
+    assert torch.bincount(drawn, minlength=4).tolist() == expected
+
+
+def test_a_token_without_probability_is_never_drawn() -> None:
+    """Neither by 0, which comes before the first one's share, nor by what is almost 1."""
+    logits = torch.tensor([[-torch.inf, 1.0, -torch.inf, 0.9, -torch.inf]])
+    plain = SamplingSettings(temperature=1)
+    for number, token in ((0.0, 1), (1 - 2**-53, 3), (1.0, 3)):
+        assert draw_by_numbers(logits, plain, [number]).tolist() == [token]
+
+
+def test_a_rows_token_depends_on_its_own_number_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, numbers = torch.randn(50, 200, generator=generator), torch.rand(50, generator=generator).tolist()
+    hot = SamplingSettings(temperature=2, top_p=0.9)
+    together = draw_by_numbers(logits, hot, numbers).tolist()
+    assert together == [int(draw_by_numbers(logits[row : row + 1], hot, [numbers[row]])) for row in range(50)]
+    assert len(set(together)) > 20
