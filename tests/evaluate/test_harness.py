@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import socket
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,8 @@ CONTEXT, WIDTH, LAYERS, HEADS = 32, 48, 2, 4
 TEXT = "The old smith forges a nail of iron. The young smith bends a plough of steel, and sells it. "
 QUESTIONS = [
     {"question": f"What does the {who} smith {verb}?", "choices": ["a nail", "a sword of steel", "it"], "right": right}
-    for right, (who, verb) in enumerate([("old", "forge"), ("young", "bend"), ("old", "sell")] * 3)
-    for right in [right % 3]
+    for who in ("old", "young", "tall")
+    for right, verb in enumerate(["forge", "bend", "sell"])
 ]
 DOCUMENTS = [{"text": TEXT * count} for count in (1, 2, 5)]
 PAIRS = [
@@ -161,6 +163,30 @@ def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: 
     assert len(set(expected)) > 1
 
 
+def test_a_stop_string_is_one_string(ours: HarnessModel) -> None:
+    def text(until: Any) -> str:
+        return ours.generate_until(asked("generate_until", [("The old smith", {"until": until, "max_gen_toks": 16})]))[
+            0
+        ]
+
+    whole = text(None)
+    stop = whole[4:6]
+    assert len(stop) == 2
+    assert text(whole[0] + "never") == whole
+    assert text(stop) == text([stop]) == text(["never", stop, ""]) == whole.partition(stop)[0]
+
+
+def test_nothing_is_computed_after_a_stop_string(ours: HarnessModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, passes = ours.candidate.model, []
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda *arguments: passes.append(1) or hidden(*arguments))
+    way = {"until": [], "max_gen_toks": 16}
+    (whole,) = ours.generate_until(asked("generate_until", [("The old smith", way)]))
+    assert len(passes) == 16
+    ours.generate_until(asked("generate_until", [("The old smith", way | {"until": [whole[2:4]]})]))
+    assert len(passes) < 16 + 8
+
+
 def test_how_it_is_drawn_is_the_tasks_to_say(ours: HarnessModel) -> None:
     def texts(**way: Any) -> list[str]:
         return ours.generate_until(asked("generate_until", [("The old smith", {"max_gen_toks": 12, **way})] * 3))
@@ -172,6 +198,8 @@ def test_how_it_is_drawn_is_the_tasks_to_say(ours: HarnessModel) -> None:
     assert drawn == texts(temperature=5.0, do_sample=True)
     assert len(set(drawn)) == 3
     assert texts(temperature=5.0, top_k=1) == greedy
+    ours.seed = 1
+    assert texts(temperature=5.0) != drawn
 
 
 def test_a_way_of_drawing_that_there_is_not_is_refused(ours: HarnessModel) -> None:
@@ -248,7 +276,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refuse_the_network(*_: Any, **__: Any) -> None:
-    raise ConnectionError("a test asked for the network")
+    raise ConnectionError("a test asked\nfor the network")
 
 
 @pytest.fixture(autouse=True)
@@ -265,22 +293,33 @@ def measured(candidate: Candidate, task: str, folder: Path, **settings: Any) -> 
     return result
 
 
-@pytest.mark.parametrize(("task", "num_shots", "limit"), [("smiths", 2, None), ("smiths", 0, 4), ("smith_texts", 0, 2)])
+@pytest.mark.parametrize(
+    ("task", "num_shots", "limit"),
+    [("smiths", 2, None), ("smiths", 0, 4), ("smith_texts", 0, 2), ("smith_words", 2, None)],
+)
 def test_figures_are_those_of_transformers(
-    task: str, num_shots: int, limit: int | None, candidate: Candidate, theirs: HFLM, folder: Path
+    task: str,
+    num_shots: int,
+    limit: int | None,
+    candidate: Candidate,
+    theirs: HFLM,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = measured(candidate, task, folder, num_shots=num_shots, limit=limit, seed=5)
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
     expected = simple_evaluate(
         model=theirs,
         tasks=[task],
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         num_fewshot=num_shots,
         limit=limit,
+        bootstrap_iters=harness.NUM_RESAMPLES,
         fewshot_random_seed=5,
     )
     assert found["num_examples"] == (limit or len(QUESTIONS))
     figures = {name: value for name, value in expected["results"][task].items() if "," in name}
-    assert len(figures) == 4
+    assert len(figures) >= 2
     for name, value in figures.items():
         assert found[name] == (None if value == "N/A" else pytest.approx(value, rel=1e-4)), name
 
@@ -299,6 +338,7 @@ def test_nothing_is_said_drawn_or_left(
     def states() -> list[Any]:
         return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
 
+    random.seed(99), np.random.seed(99), torch.manual_seed(99)
     before = states()
     first = measured(candidate, task, folder)
     assert states() == before
@@ -308,17 +348,26 @@ def test_nothing_is_said_drawn_or_left(
     assert not caplog.records
 
 
-def test_no_other_program_is_started(
-    candidate: Candidate, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("another program was asked for")
+def test_no_other_program_is_started(candidate: Candidate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
 
-    before = dict(os.environ), evaluator.get_git_commit_hash, evaluator.add_env_info
-    for name in ("multiprocessing.Pool", "subprocess.Popen", "subprocess.check_output"):
+    def refuse(*arguments: Any, **_: Any) -> None:
+        started.append(arguments)
+        raise OSError("another program was asked for")
+
+    for name in ("multiprocessing.Pool", "subprocess.Popen"):
         monkeypatch.setattr(name, refuse)
+    monkeypatch.delenv("DISABLE_MULTIPROC", raising=False)
+    before = dict(os.environ), evaluator.get_git_commit_hash, evaluator.add_env_info
     assert measured(candidate, "smith_words", folder)["perplexity_stderr,none"] > 0
     assert (dict(os.environ), evaluator.get_git_commit_hash, evaluator.add_env_info) == before
+    assert started == []
+
+
+def test_figures_are_json_values() -> None:
+    values = [np.float32(0.5), np.int64(2), 0.25, "N/A", math.nan, np.float64("inf")]
+    assert [harness._plain(value) for value in values] == [0.5, 2.0, 0.25, None, None, None]
+    assert {type(harness._plain(value)) for value in values[:3]} == {float}
 
 
 def test_bad_input_is_one_line(candidate: Candidate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,23 +415,30 @@ def test_progress_is_seen_all_the_same(
 ) -> None:
     monkeypatch.setattr("gptsmith.base.console.PLAIN_LINE_EVERY_S", 0.0)
     measured(candidate, "smiths", folder)
-    measured(candidate, "smith_answers", folder)
     lines = capfd.readouterr().err.splitlines()
-    assert {line.partition(":")[0] for line in lines} == {"scoring", "writing"}
-    assert {"scoring: 100%", "writing: 100%"} <= set(lines)
+    assert all(line.startswith("scoring: ") for line in lines)
+    assert lines[-1] == "scoring: 100%"
+    model = HarnessModel(candidate, seed=0)
+    with quiet():
+        model.generate_until(asked("generate_until", [("The old smith", way) for way in WAYS[:2]]))
+    assert capfd.readouterr().err.splitlines() == ["writing: 50%", "writing: 100%"]
 
 
-def test_an_error_leaves_things_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
-    level, state = logging.root.manager.disable, random.getstate()
+def test_an_error_leaves_things_as_they_were(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+    state = random.getstate()
 
     @quiet()
     def fail() -> None:
         random.seed(1)
+        warnings.warn("not heard", stacklevel=1)
         raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert (logging.root.manager.disable, random.getstate()) == (level, state)
+    assert (logging.root.manager.disable, random.getstate()) == (logging.NOTSET, state)
     print("heard")
     assert capfd.readouterr().out == "heard\n"
 
