@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.workflows.settings import RunSettings
+from gptsmith.workflows.settings import ExampleSettings, FinetuneAsked, RunSettings
 
 HEAD = """# Settings
 
@@ -23,6 +23,15 @@ gptsmith pretrain my_texts/ --set model.num_layers=6 --set model.norm=layernorm 
 A value is written as in TOML; a bare word is text, and for a group with kinds it names the kind. What nobody sets has
 its default or, where the table says so, is chosen for the text. A key that does not exist is refused. `run.schema.json`
 beside each `run.toml` lets an editor complete and check it. Made by `python docs/make_settings.py`.
+"""
+
+
+TUNING = """# Of fine-tuned runs alone
+
+Their `run.toml` has no `tokenizer` group, because a base keeps its tokens, and these besides. Where nothing is set, the
+optimizer is `adamw` with a lower rate, and the rate falls to zero (`gptsmith.workflows.task`).
+
+## `asked`
 """
 
 
@@ -61,7 +70,8 @@ def table(cls: type[Settings], prefix: str) -> list[str]:
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *table(RunSettings, "")]) + "\n"
+    tuning = [TUNING, *table(FinetuneAsked, "asked"), "", "## `examples`", "", *table(ExampleSettings, "examples")]
+    return "\n".join([HEAD, *table(RunSettings, ""), "", *tuning]) + "\n"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
 
 PLAIN_LINE_EVERY_S = 10.0
+_IS_HUSHED = ContextVar("is_hushed", default=False)
 
 
 def be_silent() -> None:
@@ -24,9 +26,20 @@ def be_silent() -> None:
     results.quiet = notes.quiet = True
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """While the block runs, notes and new bars are not shown; a bar that is there already goes on."""
+    token = _IS_HUSHED.set(True)
+    try:
+        yield
+    finally:
+        _IS_HUSHED.reset(token)
+
+
 def note(message: str) -> None:
     """Says something on standard error. Markup such as [bold] is understood."""
-    notes.print(message, soft_wrap=True)
+    if not _IS_HUSHED.get():
+        notes.print(message, soft_wrap=True)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
@@ -51,6 +64,8 @@ def readable(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {readable(item)}" for name, item in value.items())
     return str(value)
 
 
@@ -60,15 +75,16 @@ class Meter:
     def __init__(self, title: str, total: float, progress: Progress | None) -> None:
         self.title, self.total, self.progress = title, total, progress
         self.task = progress.add_task(title, total=total, figures="") if progress else None
+        self.is_shown = not _IS_HUSHED.get()
         self.said = time.monotonic()
 
     def update(self, done: float, figures: str = "") -> None:
         """Shows that `done` of the total is done, with a short text of figures beside it."""
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=done, figures=figures)
-        elif time.monotonic() - self.said >= PLAIN_LINE_EVERY_S:
+        elif self.is_shown and time.monotonic() - self.said >= PLAIN_LINE_EVERY_S:
             self.said = time.monotonic()
-            note(f"{self.title}: {done / max(self.total, 1):.0%} {figures}".rstrip())
+            notes.print(f"{self.title}: {done / max(self.total, 1):.0%} {figures}".rstrip(), soft_wrap=True)
 
     def resize(self, total: float) -> None:
         """Shows the work as one of `total` units from now on."""
@@ -80,7 +96,7 @@ class Meter:
 @contextmanager
 def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
     """A `Meter` for work of `total` units; `count` shows how many of them are done."""
-    if not notes.is_terminal or notes.quiet:
+    if not notes.is_terminal or notes.quiet or _IS_HUSHED.get():
         yield Meter(title, total, None)
         return
     counted = [MofNCompleteColumn()] if count else []

@@ -25,6 +25,9 @@ def finetune(
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="How often every example is read.")] = None,
     lora: Annotated[int | None, typer.Option(metavar="RANK", help="Train adapters of this rank only.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="Search for better settings in so many trials, by validation data.")
+    ] = None,
     validation: Annotated[list[str] | None, typer.Option(help="Examples to choose the best weights by.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="Examples to judge by, once, at the end.")] = None,
     skip_bad: Annotated[
@@ -49,6 +52,7 @@ def finetune(
         "objective": objective,
         "epochs": epochs,
         "lora": lora,
+        "trials": trials,
         "validation": validation or [],
         "test": test or [],
         "skip_bad": skip_bad,
@@ -68,6 +72,8 @@ def finetune(
         console.show_figures("", figures)
     if figures["status"] == "stopped":
         raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
+    if figures["status"] == "shared":
+        return
     verb = {"classify": "predict {} FILE", "reward": "info {}"}.get(figures["objective"], "chat {}")
     console.note(f"\nnext: [bold]gptsmith {verb.format(figures['run'])}[/bold]")
 

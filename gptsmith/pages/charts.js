@@ -168,6 +168,13 @@ class Chart {
     this.svg.append(
       make("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle", class: "x-name" }, xName),
     );
+    this.drawSeries();
+    this.overlay = make("g", {});
+    this.svg.append(this.overlay);
+    this.edges = { left, right: width - right, top, bottom: height - bottom };
+  }
+
+  drawSeries() {
     for (const line of this.series) {
       const thin = line.thin || line.points.length > MANY_POINTS;
       const styles = `line c${line.color}${thin ? " thin" : ""}${line.dashed ? " dashed" : ""}`;
@@ -177,9 +184,6 @@ class Chart {
         this.svg.append(make("circle", { class: `dot c${line.color}`, cx: this.x(x), cy: this.y(y), r: 2.2 }));
       }
     }
-    this.overlay = make("g", {});
-    this.svg.append(this.overlay);
-    this.edges = { left, right: width - right, top, bottom: height - bottom };
   }
 
   /** The path through the points; where several fall into one column of pixels, its first, lowest, highest and last. */
@@ -266,6 +270,11 @@ class Chart {
     if (!isOwner) return;
     rows.sort((one, other) => other[0] - one[0]);
     this.tip.replaceChildren(make("strong", {}, `${this.spec.xName} ${this.spec.xFormat(x)}`), ...rows.map(([, row]) => row));
+    this.showTip(place);
+  }
+
+  /** Shows the tip beside a place along the x axis. */
+  showTip(place) {
     this.tip.hidden = false;
     const room = this.element.clientWidth;
     const [outer, inner] = [this.element.getBoundingClientRect(), this.svg.getBoundingClientRect()];

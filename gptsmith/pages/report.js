@@ -1,5 +1,6 @@
 const run = { color: 0, ...pageData() };
 const section = (name) => document.getElementById(name);
+if (run.search) showSearch(section("search"), run.search);
 if (Object.keys(run.curves).length) new Curves(section("curves"), false).show([run]);
 else section("curves").hidden = true;
 showPlan(section("plan"), [run]);

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
 from gptsmith.model.sharding import whole
 from gptsmith.train.state import TrainState
@@ -27,6 +28,10 @@ DEVIATION_OF_MAD = 1.4826
 """The deviation of a normal variable, over its median absolute deviation."""
 
 Verdict = Literal["healthy", "skip", "roll_back", "stop", "out_of_memory"]
+
+
+class IncurableError(UserError):
+    """A run stays sick whatever is done about it."""
 
 
 class HealthSettings(Settings):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
 from gptsmith.model.sharding import is_divided
-from gptsmith.train.health import Verdict, gradient_norm, is_out_of_memory, judge
+from gptsmith.train.health import IncurableError, Verdict, gradient_norm, is_out_of_memory, judge
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.parallel import ALONE, Processes
@@ -84,6 +84,8 @@ def train(
         saved_at, saved_step = time.monotonic(), state.step
 
     model.train()
+    if settings.evaluate_at_start and state.step == 0 and evaluate(model, state, settings, hooks):
+        save()
     while state.step < hooks.num_steps():
         started = time.monotonic()
         batches, loss, num_tokens = gradients(model, state, settings, hooks, processes)
@@ -179,10 +181,10 @@ def cure(verdict: Verdict, problem: str, batches: list[Batch], hooks: Hooks) -> 
     """Does what was decided about a step that is not taken.
 
     Raises:
-        UserError: it was decided to stop, or there is no checkpoint to go back to; the message is a diagnosis.
+        IncurableError: it was decided to stop, or there is no checkpoint to go back to; the message is a diagnosis.
     """
     if verdict == "stop" or (verdict == "roll_back" and not hooks.roll_back()):
-        raise UserError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
+        raise IncurableError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
     hooks.refused(verdict, problem)
 
 

@@ -36,6 +36,8 @@ class TrainSettings(Settings):
     """Stop once the whole validation set's loss, in nats a token, is at or below this."""
     patience_evaluations: int | None = Field(default=6, gt=0)
     """Stop after so many evaluations in a row that are worse than the best one."""
+    evaluate_at_start: bool = False
+    """Whether the validation loss of the first weights counts too: they are the result where nothing better comes."""
     evaluate_every_steps: int = Field(default=100, gt=0)
     """How often the validation loss is measured."""
     evaluation_tokens: int = Field(default=32_768, gt=0)

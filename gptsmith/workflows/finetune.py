@@ -18,6 +18,7 @@ from gptsmith.workflows.rewards import Reward
 from gptsmith.workflows.session import Session
 from gptsmith.workflows.settings import FinetuneAsked, FinetuneSettings, run_schema, settings_of
 from gptsmith.workflows.task import Task, task_of
+from gptsmith.workflows.trials import search_plan
 
 
 def finetune(
@@ -28,6 +29,7 @@ def finetune(
     objective: str | None = None,
     epochs: float | None = None,
     lora: int | None = None,
+    trials: int | None = None,
     validation: Sequence[str | Path] = (),
     test: Sequence[str | Path] = (),
     skip_bad: bool = False,
@@ -47,6 +49,7 @@ def finetune(
             where it is not given.
         epochs: how often every example is read.
         lora: the rank of adapters that are trained instead of all weights.
+        trials: how many trials search for better settings than the usual ones (see `gptsmith.workflows.search`).
         validation: examples to choose the best weights by, instead of a share of the sources.
         test: examples to judge by at the end, instead of a share of the sources.
         skip_bad: leave out examples that cannot be learnt from, instead of stopping at the first.
@@ -68,16 +71,18 @@ def finetune(
     started = time.monotonic() if started is None else started
     with ExitStack() as held:
         if resume is not None:
-            if base is not None or sources:
-                raise UserError("--resume takes the run's own base and data: with it, give only --set")
-            return _going_on(Run.open(resume), held, settings, reward).run_to_end(started)
+            if base is not None or sources or trials is not None:
+                raise UserError("--resume takes the run's own base, data and trials: with it, give only --set")
+            return _go_on(Run.open(resume), held, settings, reward, started)
         table = asked_table(
-            base, sources, objective=objective, epochs=epochs, lora=lora, validation=validation, test=test,
-            skip_bad=skip_bad, config=config, settings=settings,
+            base, sources, objective=objective, epochs=epochs, lora=lora, trials=trials, validation=validation,
+            test=test, skip_bad=skip_bad, config=config, settings=settings,
         )  # fmt: skip
         folder = _folder(out, table["asked"])
         if folder is not None and (folder / SETTINGS).exists():
-            return _going_on(Run.open(folder), held, (), reward).run_to_end(started)
+            return _go_on(Run.open(folder), held, (), reward, started)
+        if trials is not None:
+            return _searched(table, folder, reward, started)
         task = task_of(table, reward)
         folder = folder or _free_folder(Path(str(base)), task.settings.train.objective.kind)
         run = Run.create(folder, task.settings.plain(), run_schema(FinetuneSettings))
@@ -157,12 +162,36 @@ def _session(run: Run, task: Task) -> Session:
     return Session(run, task.settings, task.samples, model=task.model)
 
 
+def _searched(table: dict[str, Any], folder: Path | None, reward: Reward | None, started: float) -> dict[str, Any]:
+    """The figures of a new run whose settings are searched."""
+    from gptsmith.workflows.search import begin_search, search
+
+    task = task_of(table, reward, judges=False)
+    folder = folder or _free_folder(Path(table["asked"]["base"]), task.settings.train.objective.kind)
+    return search(begin_search(folder, table, task), reward, started)
+
+
 FREE = (
     "asked", "checkpoint", "track", "train.device", "train.health", "train.micro_batch_size", "train.num_steps",
     "train.optimizer.learning_rate", "train.until_loss", "train.patience_evaluations", "train.evaluate_every_steps",
     "train.evaluation_tokens", "train.sample_every_steps",
 )  # fmt: skip
 """Settings that may change when a run goes on; all others are those that it began with."""
+
+
+def _go_on(run: Run, held: ExitStack, changes: Sequence[str], reward: Reward | None, started: float) -> dict[str, Any]:
+    """The figures of a run that goes on where it stopped.
+
+    Raises:
+        UserError: it cannot go on, or not with these changes.
+    """
+    if search_plan(run.folder) is None or run.result() is not None:
+        return _going_on(run, held, changes, reward).run_to_end(started)
+    if changes:
+        raise UserError(f"the search of {run.folder} goes on with the settings that it began with: leave out --set")
+    from gptsmith.workflows.search import search
+
+    return search(run, reward, started)
 
 
 def _going_on(run: Run, held: ExitStack, changes: Sequence[str], reward: Reward | None) -> Session:

@@ -14,8 +14,9 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, page, section, table
+from gptsmith.workflows.trials import search_figures
 
-SCRIPTS = ("charts.js", "curves.js", "story.js", "report.js")
+SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "report.js")
 MAX_TEXT_CHARACTERS = 100_000
 FILES_SHOWN = 20
 
@@ -35,10 +36,12 @@ def report(run: str | Path) -> Path:
     events = RunLog(folder / "metrics.jsonl").events()
     shown = figures(events)
     result = _json_of(folder / "result.json")
+    searched = search_figures(folder)
     path = folder / "report.html"
     content = [
         _heading(folder, result),
         _headline(result, shown, events),
+        *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
         section("Plan and what came", name="plan"),
         section("Samples, as they improve", name="samples"),
@@ -48,7 +51,7 @@ def report(run: str | Path) -> Path:
         section("Environment", _environment(events), name="environment"),
         section("Run it again", element("pre", _command(folder)), name="again"),
     ]
-    data = {"name": folder.resolve().name, "plan": plan_of(folder), **shown}
+    data = {"name": folder.resolve().name, "plan": plan_of(folder), "search": searched, **shown}
     write_atomically(path, page(f"{folder.resolve().name}: report", content, scripts=SCRIPTS, data=data))
     return path
 

@@ -38,8 +38,8 @@ def reward_of(name: str) -> Reward:
     if Path(name).is_dir():
         return model_reward(name)
     raise UserError(
-        f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder of "
-        "a reward model, FILE.py:FUNCTION)"
+        f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder "
+        "of a reward model, FILE.py:FUNCTION)"
     )
 
 

@@ -26,7 +26,7 @@ from gptsmith.workflows.example_set import SAMPLE_TOKENS, epoch_order
 from gptsmith.workflows.rewards import Reward
 from gptsmith.workflows.training_set import Score, TrainingSet
 
-VALIDATION_PROMPTS = 128
+VALIDATION_PROMPTS = 256
 """How many prompts are answered for an evaluation in between."""
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from gptsmith.train.state import TrainState
 from gptsmith.workflows.planning import CLOSING_S, said_in_a_line
 from gptsmith.workflows.report import report
 from gptsmith.workflows.settings import TrainingSettings
-from gptsmith.workflows.trackers import TrackSettings, trackers
+from gptsmith.workflows.trackers import Tracker, TrackSettings, trackers
 from gptsmith.workflows.training_set import Score, TrainingSet
 
 LOG_EVERY_STEPS = 10
@@ -62,8 +62,10 @@ class Session:
         training_set: TrainingSet,
         processes: Processes = ALONE,
         model: GPT | None = None,
+        observers: Sequence[Tracker] = (),
     ) -> None:
-        """Begins with `model`, or with a new one where none is given."""
+        """Begins with `model`, or with a new one where none is given; `observers` see the run's events as they come."""
+        self.observers = observers
         self.run, self.settings, self.training_set, self.processes = run, settings, training_set, processes
         if not processes.is_first:
             run.log = RunLog(Path(os.devnull))
@@ -134,6 +136,7 @@ class Session:
             self.writer,
             trackers(asked_trackers, self.run.folder, self.settings.plain()) as self.run.log.listeners,
         ):
+            self.run.log.listeners += self.observers
             self._say_what_comes()
             tokens_before, seconds_before = state.num_tokens, state.seconds
             with meter("training", settings.num_steps) as bar, self._asked_to_stop():

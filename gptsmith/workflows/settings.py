@@ -80,6 +80,8 @@ class FinetuneAsked(Settings):
     """How often every example is read."""
     lora: int | None = Field(default=None, gt=0)
     """The rank of the adapters that are trained instead of all weights."""
+    trials: int | None = Field(default=None, gt=0)
+    """How many trials search for better settings."""
     config: str | None = None
     """A file of settings."""
     settings: list[str] = Field(default_factory=list)

@@ -61,7 +61,7 @@ TOKENS_PER_STEP, LEAST_ROWS, MOST_ROWS = 1024, 8, 32
 LEAST_STEPS = 8
 """Of an epoch of few examples."""
 NUM_EVALUATIONS = 10
-LEARNING_RATE, LORA_LEARNING_RATE, POLICY_LEARNING_RATE = 5e-4, 3e-3, 1e-4
+LEARNING_RATE, LORA_LEARNING_RATE, POLICY_LEARNING_RATE = 5e-4, 3e-3, 3e-5
 FORGETTING_TOKENS = 65_536
 """How much of the base's validation text is read to tell what was forgotten."""
 
@@ -293,6 +293,7 @@ def _train(
         },
         "health": {"spike_deviations": 100.0},  # of few examples in a step, one may be hard: that is no sickness
         "schedule": {"warmup_steps": num_steps // 20, "decay_share": 0.9, "final_share": 0.0},
+        "evaluate_at_start": True,
         "evaluate_every_steps": every,
         "sample_every_steps": 2 * every,
     }

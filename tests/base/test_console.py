@@ -33,6 +33,20 @@ def test_off_a_terminal_progress_is_plain_lines_now_and_then(
     assert capsys.readouterr().err.splitlines() == ["training: 5% loss 1.5", "training: 10% loss 1.5"]
 
 
+def test_what_is_hushed_is_not_shown_and_a_bar_that_was_there_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.meter("trials", 2) as outer, console.hushed(), console.meter("training", 10) as inner:
+        console.note("not now")
+        now[0] = 11.0
+        inner.update(5)
+        outer.update(1)
+    console.note("now")
+    assert capsys.readouterr().err.splitlines() == ["trials: 50%", "now"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -42,6 +56,7 @@ def test_off_a_terminal_progress_is_plain_lines_now_and_then(
         (False, "no"),
         (None, "None"),
         (float("nan"), "nan"),
+        ({"count": 12_000, "pruned": 2}, "count 12,000, pruned 2"),
     ],
 )
 def test_known_figures(value: object, text: str) -> None:

@@ -260,6 +260,16 @@ def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_da
         )
 
 
+def test_where_nothing_better_comes_the_base_is_the_result(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path
+) -> None:
+    settings = [*QUICK, "train.optimizer.learning_rate=0.3"]
+    figures = gptsmith.finetune(chatting["run"], [chat_data], out=tmp_path / "run", settings=settings)
+    assert figures["best_step"] == 0
+    assert figures["validation_loss"] == pytest.approx(chatting["validation_loss"], rel=1e-4)
+    assert figures["general_bits_per_byte"] == figures["general_bits_per_byte_before"]
+
+
 def test_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path) -> None:
     gptsmith.finetune(base, [chat_data], out=tmp_path / "run", lora=4, settings=QUICK)
     before = load_file(list_checkpoints(base / "checkpoints")[0].folder / "model.safetensors")

@@ -46,8 +46,8 @@ class PolicySettings(ObjectiveSettings):
     """How strongly the model is held where it was before training."""
     reward: str = "number"
     """What an answer is rewarded for: number (the last number is that of the true answer), exact (it is the true
-    answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or FILE.py:FUNCTION, which gets the messages, the
-    answer and the true answer."""
+    answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or FILE.py:FUNCTION,
+    which gets the messages, the answer and the true answer."""
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return dict.fromkeys(("policy", "kl", "clipped"), batch.num_tokens)

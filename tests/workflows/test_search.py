@@ -1,0 +1,526 @@
+"""Settings found on validation data: the best is the result, nothing is lost, nobody looks at the test data."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.base.runlog import RunLog
+from gptsmith.base.settings import read_toml
+from gptsmith.run.folder import Run
+from gptsmith.run.store import list_checkpoints
+from gptsmith.run.writer import only_writer
+from gptsmith.train.health import IncurableError
+from gptsmith.workflows import study, task
+from gptsmith.workflows.example_set import ExampleSet
+from gptsmith.workflows.finetune import asked_table
+from gptsmith.workflows.search import begin_search, search
+from gptsmith.workflows.search_plan import DROPOUT, RANK, RATE, ROWS, Range, SearchPlan
+from gptsmith.workflows.session import Session
+from gptsmith.workflows.study import Study, Trial
+from gptsmith.workflows.task import task_of
+from gptsmith.workflows.trials import ended_trials, search_plan
+
+from .conftest import SMALL, write_text
+
+SILENT = "train.sample_every_steps=1000"
+SHORT = [SILENT, "train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bases")
+    settings = [*SMALL, SILENT, "model.context_length=96", "train.num_steps=30", "train.batch_size=4"]
+    return Path(gptsmith.pretrain([write_text(folder / "smiths")], out=folder / "base", settings=settings)["run"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "chat.jsonl"
+    write_questions(path, seed=0)
+    return path
+
+
+def write_questions(path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    tools = [chance.choice(("nail", "sword", "plough")) for _ in range(60)]
+    records = [{"question": f"{n}: a {tool}?", "answer": f"He forges a {tool}."} for n, tool in enumerate(tools)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+@contextmanager
+def watched_judging() -> Iterator[list[int]]:
+    """How many trials had ended whenever the test examples were looked at."""
+    looks: list[int] = []
+    num_ended = 0
+    judge, run_to_end = ExampleSet.test_figures, Session.run_to_end
+
+    def look(self: ExampleSet, model: Any) -> dict[str, Any]:
+        looks.append(num_ended)
+        return judge(self, model)
+
+    def end(self: Session, started: float) -> dict[str, Any]:
+        nonlocal num_ended
+        try:
+            return run_to_end(self, started)
+        finally:
+            num_ended += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExampleSet, "test_figures", look)
+        patch.setattr(Session, "run_to_end", end)
+        yield looks
+
+
+def refuse_pickles(patch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a pickle")
+
+    import_module("jinja2")  # makes a version number with a pickle while it is imported
+    for name in ("dump", "dumps", "load", "loads"):
+        patch.setattr(pickle, name, refuse)
+
+
+@pytest.fixture(scope="module")
+def searched(
+    base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], list[int], list[str]]:
+    """A search around bad defaults, how many trials had ended at each look at the test data, and what was said."""
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, watched_judging() as looks:
+        refuse_pickles(patch)
+        patch.setattr(task, "LEARNING_RATE", 2e-4)
+        patch.setattr("gptsmith.workflows.search.note", said.append)
+        out = tmp_path_factory.mktemp("runs") / "searched"
+        figures = gptsmith.finetune(base, [data], out=out, trials=8, epochs=1, settings=[SILENT])
+    return figures, looks, said
+
+
+def trials_of(run: str | Path) -> list[Any]:
+    plan = search_plan(Path(run))
+    assert plan is not None
+    return ended_trials(Path(run), plan)
+
+
+def losses_of(run: str | Path) -> dict[int, float]:
+    return {trial.number: trial.loss for trial in trials_of(run)}
+
+
+def test_better_settings_than_bad_defaults_are_found(searched: Any, base: Path, data: Path, tmp_path: Path) -> None:
+    figures, _, _ = searched
+    assert figures["status"] == "finished"
+    assert figures["validation_loss"] < 0.7 * figures["validation_loss_of_defaults"]
+    trials = trials_of(figures["run"])
+    assert figures["trials"]["count"] == len(trials) == 8
+    best = next(trial for trial in trials if trial.number == figures["best_trial"])
+    assert best.values == figures["best_settings"]
+    assert figures["validation_loss"] == best.loss == min(trial.loss for trial in trials if trial.is_whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "LEARNING_RATE", 2e-4)
+        alone = gptsmith.finetune(base, [data], out=tmp_path / "alone", epochs=1, settings=[SILENT])
+    assert figures["validation_loss_of_defaults"] == alone["validation_loss"]
+
+
+def test_the_run_is_the_best_trial(searched: Any) -> None:
+    figures, _, _ = searched
+    run = Run.open(figures["run"])
+    settings = run.settings()
+    best = next(trial for trial in trials_of(run.folder) if trial.number == figures["best_trial"])
+    assert settings["train"]["optimizer"]["learning_rate"] == best.values[RATE]
+    assert settings["train"]["batch_size"] == best.values[ROWS]
+    assert settings["model"]["dropout"] == best.values[DROPOUT]
+    ready = task_of(settings)
+    model = gptsmith.load(run.folder).model
+    score = ready.samples.score(model)
+    assert score.validation_loss == pytest.approx(figures["validation_loss"], rel=1e-5)
+    assert ready.samples.closing_figures(model)["test_loss"] == pytest.approx(figures["test_loss"], rel=1e-5)
+    evaluations = run.log.events("evaluation")
+    assert [row["step"] for row in evaluations] == [
+        row["step"] for row in RunLog(best.folder / "metrics.jsonl").events("evaluation")
+    ]
+    assert list_checkpoints(run.checkpoints)
+    assert list((run.folder / "search").rglob("*.safetensors")) == []
+
+
+def test_what_was_set_by_hand_stays(searched: Any) -> None:
+    figures, _, _ = searched
+    assert set(figures["best_settings"]) == {RATE, ROWS, DROPOUT}
+    for trial in trials_of(figures["run"]):
+        settings = read_toml(trial.folder / "run.toml")
+        assert settings["train"]["sample_every_steps"] == 1000
+        assert settings["asked"]["epochs"] == 1
+
+
+def test_the_test_examples_are_looked_at_once_and_by_no_trial(searched: Any) -> None:
+    figures, looks, _ = searched
+    assert looks == [8]
+    assert figures["num_test_examples"] == 6
+    assert all("test_loss" not in trial.figures for trial in trials_of(figures["run"]))
+
+
+def test_each_trial_is_told_and_those_that_were_given_up_are_marked(searched: Any) -> None:
+    figures, _, said = searched
+    pruned = [trial for trial in trials_of(figures["run"]) if trial.figures["status"] == "pruned"]
+    assert figures["trials"]["pruned"] == len(pruned) > 0
+    for trial in pruned:
+        num_steps = read_toml(trial.folder / "run.toml")["train"]["num_steps"]
+        assert trial.figures["step"] < num_steps
+        assert trial.figures["share"] == trial.figures["step"] / num_steps
+        assert not trial.is_whole
+    lines = [line for line in said if "trial" in line]
+    for number in range(1, 9):
+        (line,) = [line for line in lines if f"trial {number} of 8" in line]
+        assert ("pruned at" in line) == (number in [trial.number for trial in pruned])
+        assert "learning rate" in line
+    assert said[0].endswith("8 trials of learning rate 2e-05 to 0.002, batch size 1 to 12, dropout 0 to 0.3")
+    assert "the best so far" in lines[1]
+
+
+def test_nothing_in_the_folder_is_a_pickle(searched: Any) -> None:
+    files = [path for path in Path(searched[0]["run"]).rglob("*") if path.is_file()]
+    assert any(path.name == study.JOURNAL for path in files)
+    for path in files:
+        assert path.suffix not in (".pkl", ".pickle", ".pt", ".db")
+        content = path.read_bytes()
+        assert not content.startswith((b"\x80", b"PK"))
+        assert b"pickle" not in content
+
+
+def stop_once(patch: pytest.MonkeyPatch, stop: Callable[[Session], None]) -> None:
+    """Calls `stop` in the second trial, at its third step, once."""
+    observe = Session._observe
+    done: list[bool] = []
+
+    def observing(self: Session, step: Any) -> None:
+        observe(self, step)
+        if self.run.folder.name == "trial-0002" and self.state.step == 3 and not done:
+            done.append(True)
+            stop(self)
+
+    patch.setattr(Session, "_observe", observing)
+
+
+@pytest.fixture(scope="module")
+def unstopped(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("runs") / "unstopped"
+    return gptsmith.finetune(base, [data], out=out, trials=4, settings=SHORT)
+
+
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not(
+    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_to_stop(session: Session) -> None:
+        session.stopped_by = signal.SIGTERM
+
+    stop_once(monkeypatch, ask_to_stop)
+    first = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    assert (first["status"], first["signal"], first["trials"]["count"]) == ("stopped", "SIGTERM", 1)
+    again = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    assert (again["status"], again["trials"]["count"]) == ("finished", 4)
+    assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
+    assert again["best_settings"] == unstopped["best_settings"]
+    assert again["test_loss"] == unstopped["test_loss"]
+    anew = RunLog(tmp_path / "run" / "search" / "trial-0002" / "metrics.jsonl")
+    assert [row["step"] for row in anew.events("start")] == [0]
+    with pytest.raises(UserError, match="has ended"):
+        gptsmith.finetune(resume=tmp_path / "run")
+
+
+def test_a_trial_that_died_is_run_anew(
+    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: Session) -> None:
+        raise RuntimeError("the machine is gone")
+
+    stop_once(monkeypatch, die)
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    again = gptsmith.finetune(resume=tmp_path / "run")
+    assert again["trials"]["count"] == 4
+    assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
+
+
+def test_two_processes_share_the_trials(
+    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this process is in its second trial, another one comes, trains all that are left, and goes."""
+    command = [sys.executable, "-m", "gptsmith", "finetune", base, data, "--out", tmp_path / "run", "--trials", 4]
+    command += [part for value in SHORT for part in ("--set", value)]
+    other: list[dict[str, Any]] = []
+
+    def meanwhile(_: Session) -> None:
+        done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
+        other.append(json.loads(done.stdout))
+        assert {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]} == {"trial", "the"}, "no step is told"
+
+    stop_once(monkeypatch, meanwhile)
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    assert [each["status"] for each in other] == ["shared"]
+    assert other[0]["trials"]["count"] == 3
+    assert (figures["status"], figures["trials"]["count"]) == ("finished", 4)
+    assert figures["validation_loss_of_defaults"] == unstopped["validation_loss_of_defaults"]
+    for trial in trials_of(tmp_path / "run"):
+        assert len(RunLog(trial.folder / "metrics.jsonl").events("start")) == 1
+    tried = [tuple(trial.values.values()) for trial in trials_of(tmp_path / "run")]
+    assert len(set(tried)) == 4
+
+
+def test_who_comes_when_the_trials_are_done_makes_the_result(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise RuntimeError("the machine is gone")
+
+    with monkeypatch.context() as patch, watched_judging() as looks:
+        patch.setattr("gptsmith.workflows.search.load_weights", die)
+        with pytest.raises(RuntimeError):
+            gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
+        patch.undo()
+        with only_writer(tmp_path / "run"):
+            assert gptsmith.finetune(resume=tmp_path / "run")["status"] == "shared"
+        figures = gptsmith.finetune(resume=tmp_path / "run")
+        assert search(Run.open(tmp_path / "run"), None, 0.0) == figures
+    assert (figures["trials"]["count"], looks) == (2, [2])
+
+
+def test_a_trial_that_goes_astray_counts_and_is_given_up(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_astray(session: Session) -> None:
+        with torch.no_grad():
+            session.model.head_weight.fill_(float("nan"))
+
+    stop_once(monkeypatch, go_astray)
+    hopeless = ["train.health.max_skips=1", "train.health.max_rollbacks=0"]
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
+    assert figures["trials"] == {"count": 2, "pruned": 0, "diverged": 1}
+    assert figures["best_trial"] == 1
+
+
+def test_where_every_trial_goes_astray_there_is_no_result(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_astray(*_: Any) -> None:
+        raise IncurableError("the loss is nan")
+
+    monkeypatch.setattr(Session, "run_to_end", go_astray)
+    with pytest.raises(UserError, match=r"all 2 trials of .* went astray"):
+        gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_the_rank_of_adapters_is_searched(base: Path, data: Path, tmp_path: Path) -> None:
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", lora=4, trials=2, settings=SHORT)
+    assert figures["best_settings"].keys() == {RATE, DROPOUT, RANK}
+    ranks = set()
+    for trial in trials_of(tmp_path / "run"):
+        linear = read_toml(trial.folder / "run.toml")["model"]["linear"]
+        assert (linear["rank"], linear["alpha"]) == (trial.values[RANK], 2 * trial.values[RANK])
+        ranks.add(linear["rank"])
+    assert len(ranks) > 1
+    assert ranks <= set(range(1, 17))
+    assert gptsmith.load(tmp_path / "run").config.linear.rank == figures["best_settings"][RANK]
+
+
+def test_data_that_changed_is_noticed(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data.jsonl"
+    write_questions(data, seed=0)
+
+    def change(session: Session) -> None:
+        session.stopped_by = signal.SIGTERM
+        write_questions(data, seed=9)
+
+    stop_once(monkeypatch, change)
+    gptsmith.finetune(base, [data], out=tmp_path / "run", trials=3, settings=SHORT)
+    with pytest.raises(UserError, match="has changed since its search began"):
+        gptsmith.finetune(resume=tmp_path / "run")
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    base: Path, data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(words: str, *arguments: object) -> None:
+        outcome = call("finetune", *arguments)
+        assert outcome.code == 2, outcome.err
+        assert "Traceback" not in outcome.err
+        last = outcome.err.splitlines()[-1]
+        assert last.startswith("gptsmith: ")
+        assert words in last
+        assert not Path("out").exists()
+
+    search = (base, data, "--out", "out", "--trials")
+    refused("trials: Input should be greater than 0 (given: 0)", *search, 0)
+    refused("--resume takes the run's own base, data and trials", "--resume", base, "--trials", 3)
+    all_set = [part for value in [*SHORT, f"{RATE}=1e-3", f"{DROPOUT}=0"] for part in ("--set", value)]
+    refused("nothing left to search: learning rate, batch size, epochs, dropout are all set", *search, 3, *all_set)
+    refused(
+        "nothing left to search", *search, 3, *all_set, "--lora", 4, "--set", "model.linear.rank=4"
+    )  # a rank that was only asked for with --lora is searched
+    refused("judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_share=0")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for name in ("search", "study"):
+        monkeypatch.delitem(sys.modules, f"gptsmith.workflows.{name}")
+    refused("--trials needs an optional library: pip install 'gptsmith[search]'", *search, 3)
+
+
+def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: Path, tmp_path: Path) -> None:
+    table = asked_table(base, [data], trials=2, settings=SHORT)
+    ready = task_of(table, judges=False)
+    run = begin_search(tmp_path / "run", table, ready)
+    plan = search_plan(run.folder)
+    assert begin_search(tmp_path / "run", table, ready).folder == run.folder
+    with pytest.raises(UserError, match="exists already"):
+        begin_search(tmp_path / "run", asked_table(base, [data], trials=3, settings=SHORT), ready)
+    assert search_plan(run.folder) == plan
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_search_goes_on_only_with_its_own_settings(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_to_stop(session: Session) -> None:
+        session.stopped_by = signal.SIGTERM
+
+    stop_once(monkeypatch, ask_to_stop)
+    gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
+    with pytest.raises(UserError, match="leave out --set"):
+        gptsmith.finetune(resume=tmp_path / "run", settings=["train.batch_size=2"])
+    with pytest.raises(UserError, match="exists already"):
+        gptsmith.finetune(base, [data], out=tmp_path / "run", trials=3, settings=SHORT)
+
+
+PLAN = SearchPlan(
+    table={"asked": {}, "train": {"optimizer": "muon"}},
+    ranges={RATE: Range(default=1e-3, low=1e-4, high=1e-2, log=True), DROPOUT: Range(default=0.1, low=0, high=0.3)},
+    num_trials=12,
+    seed=1,
+)
+
+
+def write_result(trial: Trial, loss: float | None) -> None:
+    """What training leaves of a trial that came to that loss, or of one that was given up."""
+    figures = {"status": "pruned"} if loss is None else {"status": "finished", "validation_loss": loss}
+    (trial.folder / "run.toml").write_text("", encoding="utf-8")
+    (trial.folder / "result.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def end_next(trials: Study, loss: float | None) -> int:
+    """Ends the next trial so; returns its number."""
+    with trials.next_trial() as trial:
+        assert trial is not None
+        write_result(trial, loss)
+        trials.end(trial)
+        return trial.number
+
+
+def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_some_have_ended(tmp_path: Path) -> None:
+    trials = Study(tmp_path, PLAN)
+    for number in range(1, 7):
+        with trials.next_trial() as trial:
+            assert trial is not None
+            losses = {20: 9.0, 40: 9.0 - number, 100: 1.0}
+            assert not any(trials.is_hopeless(trial, step, 100, loss) for step, loss in losses.items())
+            write_result(trial, 1.0)
+            trials.end(trial)
+    with trials.next_trial() as trial:
+        assert trial is not None
+        assert not trials.is_hopeless(trial, 20, 100, 99.0), "too early to tell"
+        assert trials.is_hopeless(trial, 40, 100, 5.6)
+        assert not trials.is_hopeless(trial, 41, 100, 99.0), "this share has been compared"
+        assert not trials.is_hopeless(trial, 100, 100, 99.0), "it has ended"
+
+
+def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
+    trials = Study(tmp_path, PLAN)
+    with trials.next_trial() as defaults:
+        assert defaults is not None
+        assert defaults.values == {RATE: 1e-3, DROPOUT: 0.1}
+        others = Study(tmp_path, PLAN)
+        for number in range(2, 9):
+            with others.next_trial() as trial:
+                assert trial is not None
+                assert trial.number == number
+                others.is_hopeless(trial, 50, 100, 1.0)
+                write_result(trial, 1.0)
+                others.end(trial)
+        assert not trials.is_hopeless(defaults, 50, 100, 99.0)
+
+
+def test_a_trial_that_died_has_its_number_and_values_given_out_first(tmp_path: Path) -> None:
+    trials = Study(tmp_path, PLAN)
+    end_next(trials, 1.0)
+    with trials.next_trial() as dead:
+        assert dead is not None
+        (dead.folder / "left").mkdir()
+        assert [end_next(Study(tmp_path, PLAN), 1 / number) for number in range(3, 10)] == [*range(3, 10)]
+    with Study(tmp_path, PLAN).next_trial() as again:
+        assert again is not None
+        assert (again.number, again.values) == (dead.number, dead.values)
+        assert [path.name for path in again.folder.iterdir()] == [".lock"]
+
+
+def test_a_trial_whose_process_died_after_it_had_ended_is_not_run_anew(tmp_path: Path) -> None:
+    trials = Study(tmp_path, PLAN)
+    with trials.next_trial() as trial:
+        assert trial is not None
+        write_result(trial, 1.0)
+    assert end_next(Study(tmp_path, PLAN), 2.0) == 2
+    assert (trial.folder / "result.json").exists()
+
+
+def test_trials_end(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"num_trials": 3})
+    trials = Study(tmp_path, plan)
+    assert [end_next(trials, loss) for loss in (1.0, None, float("nan"))] == [1, 2, 3]
+    assert [trial.state.name for trial in trials.study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert trials.is_over()
+    with trials.next_trial() as none:
+        assert none is None
+
+
+def test_a_line_of_the_journal_that_a_crash_tore_does_no_harm(tmp_path: Path) -> None:
+    end_next(Study(tmp_path, PLAN), 1.0)
+    with (tmp_path / study.JOURNAL).open("ab") as file:
+        file.write(b'{"op_code":4,"worker_')
+    assert end_next(Study(tmp_path, PLAN), 1.0) == 2
+    assert end_next(Study(tmp_path, PLAN), 1.0) == 3
+
+
+def test_what_is_proposed_depends_on_the_seed_and_what_has_ended_only(tmp_path: Path) -> None:
+    def values(folder: Path, sittings: int) -> list[dict[str, float]]:
+        folder.mkdir()
+        found = []
+        trials = Study(folder, PLAN)
+        for number in range(12):
+            if number % sittings == 0:
+                trials = Study(folder, PLAN)
+            with trials.next_trial() as trial:
+                assert trial is not None
+                found.append(trial.values)
+                write_result(trial, abs(trial.values[RATE] - 3e-3))
+                trials.end(trial)
+        return found
+
+    alone = values(tmp_path / "alone", 12)
+    assert alone == values(tmp_path / "often", 1)
+    assert len({each[RATE] for each in alone}) == 12
+
+
+def test_the_name_of_an_optimizer_stays_beside_its_rate() -> None:
+    table = PLAN.table_of({RATE: 2.5e-05, DROPOUT: 0.0})
+    assert table["train"]["optimizer"] == {"kind": "muon", "learning_rate": 2.5e-05}
+    assert table["model"] == {"dropout": 0.0}
