@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -69,6 +70,8 @@ def finetune(
         UserError: a run, an example or a setting cannot be used; nothing is left half-written.
     """
     started = time.monotonic() if started is None else started
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("finetune trains in one process: leave torchrun out")
     with ExitStack() as held:
         if resume is not None:
             if base is not None or sources or trials is not None:
