@@ -15,7 +15,8 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import default_cache, private_folder
-from gptsmith.data.examples import Example, Parts
+from gptsmith.data.examples import Example
+from gptsmith.data.parts import Parts
 from gptsmith.generate.engine import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.train.objectives import Batch, measured

@@ -11,7 +11,8 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.examples import ChatExample, Parts
+from gptsmith.data.examples import ChatExample
+from gptsmith.data.parts import Parts
 from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.engine import generate
 from gptsmith.generate.sampling import SamplingSettings

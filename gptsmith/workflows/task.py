@@ -11,16 +11,8 @@ from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import sha256_of, write_json
 from gptsmith.base.settings import merged
 from gptsmith.data.cache import key_of
-from gptsmith.data.examples import (
-    TEXT,
-    LabelledExample,
-    Parts,
-    divide,
-    fingerprint,
-    labels_of,
-    read_examples,
-    read_shape,
-)
+from gptsmith.data.examples import TEXT, LabelledExample, read_examples, read_shape
+from gptsmith.data.parts import Parts, divide, fingerprint, labels_of
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.evaluate.language import score_language

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import gptsmith
+from gptsmith.base import machine
 from gptsmith.cli import main
 
 SMALL = [
@@ -69,6 +70,8 @@ class Outcome:
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
     """Calls the command line in a folder of its own: `call("info", run)`."""
     monkeypatch.chdir(tmp_path)
+    # A command's time begins with its process, and this one has run other tests for minutes.
+    monkeypatch.setattr(machine, "process_seconds", lambda: 0.0)
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["gptsmith", *map(str, arguments)])

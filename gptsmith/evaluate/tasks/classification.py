@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.data.examples import MAKERS, LabelledExample, labels_of, shape_of
+from gptsmith.data.examples import MAKERS, LabelledExample, shape_of
+from gptsmith.data.parts import labels_of
 from gptsmith.evaluate.candidate import Candidate, Observe
 from gptsmith.evaluate.likelihood import Scored
 from gptsmith.evaluate.measure import Measure
