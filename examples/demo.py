@@ -74,8 +74,6 @@ def documented() -> Iterator[tuple[str, str]]:
 def collect_questions() -> dict[str, Path]:
     """Writes the questions as .jsonl files: `train`, `validation` and `test` ask for the same in other words."""
     facts = dict(documented())
-    answers = list(facts.values())
-    facts = {name: answer for name, answer in facts.items() if answers.count(answer) == 1}
     files = {}
     for part, phrasings in PHRASINGS.items():
         files[part] = TEXT.with_name(f"demo-{part}.jsonl")
@@ -148,13 +146,21 @@ TUNED_FIGURES = ("num_tokens", "validation_loss", "test_loss", "general_bits_per
 TUNED_FIGURES += ("seconds",)
 MODULES = ("math", "os.path", "random", "shutil")
 PHRASINGS = {
-    "train": ("What does {} do?", "What is {} for?", "Explain {}.", "Tell me about {}.", "When do I use {}?"),
+    "train": (
+        "What does {} do?",
+        "What is {} for?",
+        "Explain {}.",
+        "Tell me about {}.",
+        "When do I use {}?",
+        "What is {} in a few words?",
+        "Explain {} to me shortly.",
+    ),
     "validation": ("Say what {} does.",),
     "test": ("What is the purpose of {}?", "Describe {} in one sentence."),
 }
 QUESTIONS = ("What does str.split do?", "What is the purpose of math.sqrt?", "Describe shutil.move in one sentence.")
 LONGEST_ANSWER = 110
-EPOCHS = 12
+EPOCHS = 9
 TUNING = ["train.optimizer.learning_rate=2e-3"]
 
 if __name__ == "__main__":
