@@ -53,7 +53,7 @@ TOKENS_PER_STEP, LEAST_ROWS, MOST_ROWS = 1024, 8, 32
 LEAST_STEPS = 8
 """Of an epoch of few examples."""
 NUM_EVALUATIONS = 10
-LEARNING_RATE, LORA_LEARNING_RATE, POLICY_LEARNING_RATE = 5e-4, 3e-3, 3e-5
+LEARNING_RATE, LORA_LEARNING_RATE, POLICY_LEARNING_RATE = 5e-4, 3e-3, 1e-5
 FORGETTING_TOKENS = 65_536
 """How much of the base's validation text is read to tell what was forgotten."""
 
