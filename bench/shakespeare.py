@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from gptsmith.model.device import multiplies_bfloat16
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "tinyshakespeare.txt"
 
 
@@ -60,7 +62,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.text.exists():
         sys.exit(f"{arguments.text} is not there: name a text by --text")
-    rates = [f"{str(dtype)[6:]} {product_rate(dtype) / 1e9:.0f} GFLOP/s" for dtype in (torch.float32, torch.bfloat16)]
+    dtypes = [torch.float32, torch.bfloat16][: 1 + multiplies_bfloat16(torch.device("cpu"))]
+    rates = [f"{str(dtype)[6:]} {product_rate(dtype) / 1e9:.0f} GFLOP/s" for dtype in dtypes]
     print(f"matrix products of 2048 cubed: {', '.join(rates)}")
     race(f"until {arguments.until_loss}", arguments.text, "--until-loss", arguments.until_loss)
     race(f"{float(arguments.minutes) * 60:.0f} seconds", arguments.text, "--minutes", arguments.minutes)
