@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +19,14 @@ MAX_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Example:
+class Example(ABC):
     """What every example has: where a person finds it, such as `answers.jsonl, line 7`."""
 
     place: str
 
+    @abstractmethod
     def question(self) -> str:
         """What is asked, as one text: examples that ask the same stay together when examples are divided."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
