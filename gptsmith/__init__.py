@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from gptsmith.model.config import GPTConfig as GPTConfig
     from gptsmith.model.gpt import GPT as GPT
     from gptsmith.model.presets import preset as preset
+    from gptsmith.workflows.certify import certify as certify
     from gptsmith.workflows.compress import compress as compress
     from gptsmith.workflows.evaluate import evaluate as evaluate
+    from gptsmith.workflows.export import export as export
     from gptsmith.workflows.finetune import finetune as finetune
+    from gptsmith.workflows.import_model import import_model as import_model
     from gptsmith.workflows.info import info as info
     from gptsmith.workflows.load import load as load
     from gptsmith.workflows.merge import merge as merge
@@ -45,9 +48,12 @@ _HOMES = {
     "GPTConfig": "gptsmith.model.config",
     "GptsmithError": "gptsmith.base.errors",
     "UserError": "gptsmith.base.errors",
+    "certify": "gptsmith.workflows.certify",
     "compress": "gptsmith.workflows.compress",
     "evaluate": "gptsmith.workflows.evaluate",
+    "export": "gptsmith.workflows.export",
     "finetune": "gptsmith.workflows.finetune",
+    "import_model": "gptsmith.workflows.import_model",
     "info": "gptsmith.workflows.info",
     "load": "gptsmith.workflows.load",
     "merge": "gptsmith.workflows.merge",

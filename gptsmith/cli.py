@@ -20,10 +20,15 @@ VERBS = (
     "evaluate",
     "compress",
     "merge",
+    "import",
+    "export",
+    "certify",
     "info",
     "runs",
     "watch",
 )
+MODULES = {"import": "import_model"}
+"""The modules of verbs that cannot be the name of one."""
 INTERRUPTED = 130
 
 
@@ -36,9 +41,10 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"gptsmith.commands.{cmd_name}")
+        name = MODULES.get(cmd_name, cmd_name)
+        module = import_module(f"gptsmith.commands.{name}")
         verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        verb.command(cmd_name, no_args_is_help=cmd_name not in ("runs", "watch"))(getattr(module, cmd_name))
+        verb.command(cmd_name, no_args_is_help=cmd_name not in ("runs", "watch"))(getattr(module, name))
         return typer.main.get_command(verb)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

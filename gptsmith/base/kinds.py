@@ -86,4 +86,20 @@ class Kinds(Generic[S]):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         classes = [self.settings(name) for name in self.names()]
-        return {"anyOf": [{"enum": self.names()}, *(cls.model_json_schema() for cls in classes)]}
+        return {"anyOf": [{"enum": self.names()}, *(_without_references(cls.model_json_schema()) for cls in classes)]}
+
+
+def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with its definitions put where they are used, because it becomes a part of another."""
+    definitions = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if reference := value.get("$ref"):
+            value = {**definitions[reference.rpartition("/")[2]], **{k: v for k, v in value.items() if k != "$ref"}}
+        return {key: inlined(item) for key, item in value.items()}
+
+    return dict(inlined(schema))

@@ -20,7 +20,7 @@ def chat(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     system: Annotated[str | None, typer.Option(help="What the model is told before the conversation.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens a turn.")] = 120,
-    temperature: Temperature = 0.8,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     seed: Seed = 0,
@@ -30,12 +30,11 @@ def chat(
     """Talk to a model in the terminal. A base model goes on with the text that you begin."""
     from gptsmith.base import console
     from gptsmith.generate.engine import generate
-    from gptsmith.generate.sampling import SamplingSettings
     from gptsmith.workflows.generate import Talk, figures_of
     from gptsmith.workflows.load import load
 
-    sampling = SamplingSettings.parse({"temperature": temperature, "top_k": top_k, "top_p": top_p}, "chat")
     loaded = load(run, device=device)
+    sampling = loaded.sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p})
     talk = Talk(loaded.tokenizer, loaded.template, system)
     console.note(TUNED if loaded.template else BASE)
     turn, context = 0, loaded.config.context_length

@@ -20,7 +20,7 @@ def generate(
         typer.Option(metavar="FILE", help="A .jsonl file with a prompt field a line: one JSON line out each."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to write.")] = 200,
-    temperature: Temperature = 0.8,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     seed: Seed = 0,
@@ -33,16 +33,15 @@ def generate(
     from gptsmith.base import console
     from gptsmith.base.errors import UserError
     from gptsmith.generate.engine import generate as start
-    from gptsmith.generate.sampling import SamplingSettings
     from gptsmith.workflows.generate import figures_of, prompts_of
     from gptsmith.workflows.load import load
 
-    sampling = SamplingSettings.parse({"temperature": temperature, "top_k": top_k, "top_p": top_p}, "generate")
     if prompts is not None and prompt is not None:
         raise UserError("give one prompt, or a file of them by --prompts, not both")
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
     loaded = load(run, device=device)
+    sampling = loaded.sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p})
     for row in rows:
         generation = start(
             loaded.model, loaded.tokenizer, row,

@@ -12,7 +12,13 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.num_layers=6. May be given again."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps; auto takes a GPU where there is one.")]
-Temperature = Annotated[float, typer.Option(help="Below 1 surer, above 1 wilder, 0 always the likeliest.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Below 1 surer, above 1 wilder, 0 always the likeliest; 0.8, or the model's own, if not given.",
+        show_default=False,
+    ),
+]
 TopK = Annotated[int | None, typer.Option(help="Draw from this many of the likeliest tokens only.")]
 TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")]
 Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]

@@ -107,13 +107,13 @@ class Candidate:
         cut otherwise than in the middle of a text.
         """
         if self.template is not None:
-            return self._prompt_ids(prompt), self.tokenizer.encode(answer)
+            return self._prompt_ids(prompt), self.tokenizer.encode_inside(answer)
         text, after = prompt.text.rstrip(), prompt.gap + answer
         before, whole = self.tokenizer.encode(text), self.tokenizer.encode(text + after)
         apart = whole[: len(before)] != before
-        return before or [self.tokenizer.separator_id], self.tokenizer.encode(after) if apart else whole[len(before) :]
+        return self.tokenizer.prompt_ids(text), self.tokenizer.encode(after) if apart else whole[len(before) :]
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         if self.template is not None:
             return self.template.prompt_ids(self.tokenizer, prompt.messages)
-        return self.tokenizer.encode(prompt.text.rstrip(" ")) or [self.tokenizer.separator_id]
+        return self.tokenizer.prompt_ids(prompt.text.rstrip(" "))

@@ -137,7 +137,7 @@ def generate(
     Raises:
         UserError: the prompt is longer than the context, and `slide` is not set.
     """
-    prompt_ids = (tokenizer.encode(prompt) if isinstance(prompt, str) else prompt) or [tokenizer.separator_id]
+    prompt_ids = tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt or [tokenizer.separator_id]
     context = model.config.context_length
     if len(prompt_ids) > context and not slide:
         raise UserError(

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.model.linear import maps_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def cost(config: GPTConfig) -> Cost:
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
     # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
-    hidden_dim = maps_of(model)["blocks.0.feedforward.output"].matrix().shape[1]
+    hidden_dim = config.feedforward.width(config)
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
     return Cost(
         num_parameters=_count(parameters.values()),

@@ -26,6 +26,7 @@ SCHEMA = "run.schema.json"
 DATA = "data.json"
 PLAN = "plan.json"
 RESULT = "result.json"
+GENERATION = "generation_config.json"
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 10_000_000
 
@@ -36,6 +37,8 @@ class Run:
     run.toml             what was asked for and what it came to
     run.schema.json      the settings that run.toml may hold, for editors
     tokenizer.json       the tokenizer, with tokenizer_config.json beside it
+    chat_template.jinja  how conversations are laid out, where the model is made for them
+    generation_config.json  how the model is usually drawn from, where that came with it
     data.json            what was read, what was skipped and why
     plan.json            what was said before the run, and what came
     metrics.jsonl        every figure, sample and event as it came
@@ -101,6 +104,19 @@ class Run:
         """The figures at the end of the run, or nothing where it has not ended."""
         path = self.folder / RESULT
         return read_json(path) if path.exists() else None
+
+    def data(self) -> dict[str, Any]:
+        """What was read to train it: the content of data.json.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        return dict(read_json(self.folder / DATA))
+
+    def generation(self) -> dict[str, Any]:
+        """How the model is usually drawn from; empty where nobody said."""
+        path = self.folder / GENERATION
+        return dict(read_json(path)) if path.exists() else {}
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""

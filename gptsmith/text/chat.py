@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,16 +73,22 @@ class ChatTemplate:
             return self._compiled.render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=open_turn,
-                bos_token="",
+                bos_token=tokenizer.opening or "",
                 eos_token=tokenizer.separator,
+                tools=None,
+                documents=None,
             )
         except (TemplateError, TypeError) as error:
             raise UserError(f"the chat template does not take this conversation: {error}") from None
 
     def prompt_ids(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
         """The ids that a model answers: the conversation, and the beginning of the assistant's turn."""
+        return self.rendered_ids(tokenizer, messages, open_turn=True)
+
+    def rendered_ids(self, tokenizer: Tokenizer, messages: Sequence[Message], *, open_turn: bool) -> list[int]:
+        """The ids of a conversation; with `open_turn`, of the beginning of the assistant's next turn too."""
         masked, hidden = _masked(messages, tokenizer)
-        return _ids(self.render(masked, tokenizer=tokenizer, open_turn=True), hidden, tokenizer)
+        return _ids(self.render(masked, tokenizer=tokenizer, open_turn=open_turn), hidden, tokenizer)
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
         """A whole conversation, trained on what the assistant writes: its words and the token that ends its turn; with
@@ -98,7 +104,7 @@ class ChatTemplate:
         done = 0
 
         def add(text: str, is_trained: bool) -> None:
-            new = _ids(text, hidden, tokenizer)
+            new = _ids(text, hidden, tokenizer, begins=not ids)
             ids.extend(new)
             trained.extend([is_trained] * len(new))
 
@@ -192,22 +198,22 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
     return masked, hidden
 
 
-def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
-    """The ids of rendered text: control tokens as themselves, all else as text."""
+def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
+    """The ids of rendered text: control tokens as themselves, all else as text. `begins` says whether nothing stands
+    before it."""
     ids: list[int] = []
-    control = _control(tokenizer)
-    start = 0
-    for match in control.finditer(text):
-        ids += _text_ids(text[start : match.start()], hidden, tokenizer)
+    start, encode = 0, tokenizer.encode if begins else tokenizer.encode_inside
+    for match in _control(tokenizer).finditer(text):
+        ids += _text_ids(text[start : match.start()], hidden, encode)
         ids.append(tokenizer.control_tokens[match[0]])
-        start = match.end()
-    return ids + _text_ids(text[start:], hidden, tokenizer)
+        start, encode = match.end(), tokenizer.encode_inside
+    return ids + _text_ids(text[start:], hidden, encode)
 
 
-def _text_ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
+def _text_ids(text: str, hidden: Mapping[str, str], encode: Callable[[str], list[int]]) -> list[int]:
     for character, spelling in hidden.items():
         text = text.replace(character, spelling)
-    return tokenizer.encode(text) if text else []
+    return encode(text) if text else []
 
 
 def require_turns(tokenizer: Tokenizer) -> None:

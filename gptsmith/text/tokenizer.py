@@ -22,6 +22,8 @@ TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 CONTROL_TOKENS = (SEPARATOR, TURN_START, TURN_END)
 """What every tokenizer that we train keeps a place for: the end of a document, and the turns of a conversation."""
 
+SPACE = "\u2581"
+"""How SentencePiece writes a space in its words."""
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -39,14 +41,18 @@ class Tokenizer:
     Attributes:
         separator: the token that ends a document.
         separator_id: its id.
+        opening: the token that begins one, where there is one of its own.
+        end_tokens: tokens after which a model has no more to say, besides the separator and ours.
         vocab_size: words, control tokens included.
     """
 
-    def __init__(self, backend: Backend, separator: str = SEPARATOR) -> None:
+    def __init__(
+        self, backend: Backend, separator: str = SEPARATOR, opening: str | None = None, end_tokens: Sequence[str] = ()
+    ) -> None:
         # Text that spells a control token stays text, unless a caller says otherwise.
         backend.encode_special_tokens = True
         self.backend = backend
-        self.separator = separator
+        self.separator, self.opening, self.end_tokens = separator, opening, tuple(end_tokens)
         found = backend.token_to_id(separator)
         if found is None:
             raise UserError(f"this tokenizer has no token {separator} to end a document with")
@@ -77,12 +83,20 @@ class Tokenizer:
     @cached_property
     def end_ids(self) -> frozenset[int]:
         """The ids after which a model has no more to say: the end of a document, and of a turn."""
-        return frozenset({self.separator_id, self.control_tokens.get(TURN_END, self.separator_id)})
+        others = (self.backend.token_to_id(token) for token in (TURN_END, *self.end_tokens))
+        return frozenset({self.separator_id, *(number for number in others if number is not None)})
+
+    @cached_property
+    def opening_ids(self) -> tuple[int, ...]:
+        """The ids that this tokenizer puts before every text: none for ours, a beginning of the document for Llama's."""
+        plain, whole = (list(self.backend.encode("a", add_special_tokens=special).ids) for special in (False, True))
+        starts = range(len(whole) - len(plain) + 1)
+        return tuple(whole[: next(at for at in starts if whole[at : at + len(plain)] == plain)])
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of text that each token stands for; none for control tokens."""
-        kinds = _component_types(self.state["decoder"])
+        kinds = {part["type"] for part in _components(self.state["decoder"])}
         result = [b""] * self.vocab_size
         letters = {letter: byte for byte, letter in byte_letters().items()}
         for token, number in self.backend.get_vocab(with_added_tokens=True).items():
@@ -95,6 +109,9 @@ class Tokenizer:
                 result[number] = bytes(letters[letter] for letter in token)
             elif kinds <= {"ByteFallback", "Fuse", "ByteLevel"}:
                 result[number] = token.encode()
+            elif self._spells_spaces and number not in self._added_ids:
+                # Decoded alone it would lose the space that it begins with.
+                result[number] = token.replace(SPACE, " ").encode()
             else:
                 result[number] = self.backend.decode([number]).encode()
         return result
@@ -108,6 +125,51 @@ class Tokenizer:
     def fast_encoder(self) -> Encoder:
         """What `encode_bulk` encodes with. Proving that it is right takes a second for a large vocabulary."""
         return fast_encoder(self)
+
+    @cached_property
+    def _added_ids(self) -> frozenset[int]:
+        return frozenset(token["id"] for token in self.state["added_tokens"])
+
+    @cached_property
+    def _spells_spaces(self) -> bool:
+        """Whether words carry the space before them as U+2581, as SentencePiece writes it."""
+        return any(
+            part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE})
+            for part in _components(self.state["decoder"])
+        )
+
+    @cached_property
+    def _inner_backend(self) -> Backend:
+        """What encodes text that does not begin a document: where a space is put before the first word alone, it puts
+        none."""
+        state = json.loads(self.backend.to_str())
+        changed = False
+        for part in _components(state["pre_tokenizer"]):
+            if part["type"] == "Metaspace" and part.get("prepend_scheme") == "first":
+                part["prepend_scheme"], changed = "never", True
+        if not changed:
+            return self.backend
+        inner = Backend.from_str(json.dumps(state))
+        inner.encode_special_tokens = True
+        return inner
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """The ids of a text that a model goes on with: what stands before every text, and the text's; a separator where
+        there are none, which begins a new document.
+
+        Raises:
+            UserError: the text holds half of a surrogate pair.
+        """
+        return [*self.opening_ids, *(self.encode(text) if text else [])] or [self.separator_id]
+
+    def encode_inside(self, text: str) -> list[int]:
+        """The ids of a text that stands behind a control token.
+
+        Raises:
+            UserError: the text holds half of a surrogate pair, which is no character.
+        """
+        refuse_surrogates(text)
+        return list(self._inner_backend.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """The ids of a text. With `allow_special`, text that spells a control token becomes that token.
@@ -155,20 +217,27 @@ class Tokenizer:
     def decode_bytes(self, ids: Sequence[int], *, keep_special: bool = False) -> bytes:
         """The bytes of ids."""
         if not keep_special:
-            return b"".join(self.token_bytes[number] for number in ids)
+            return b"".join(self._bytes_of(number) for number in ids)
         return b"".join(
-            str(self.backend.id_to_token(number)).encode() if number in self.control_ids else self.token_bytes[number]
+            str(self.backend.id_to_token(number)).encode() if number in self.control_ids else self._bytes_of(number)
             for number in ids
         )
 
-    def save(self, folder: Path) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, which Transformers reads."""
+    def _bytes_of(self, number: int) -> bytes:
+        # A model may have more rows than there are words, to fill up a multiple.
+        return self.token_bytes[number] if number < self.vocab_size else b""
+
+    def save(self, folder: Path, *, model_max_length: int = 10**9) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which Transformers reads; `model_max_length` is the most tokens
+        that it lets through without a warning."""
         config = {
             # Without it AutoTokenizer may put another family's way of splitting in.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": self.separator,
+            **({"bos_token": self.opening} if self.opening else {}),
+            **({"end_tokens": list(self.end_tokens)} if self.end_tokens else {}),
             "clean_up_tokenization_spaces": False,
-            "model_max_length": 10**9,
+            "model_max_length": model_max_length,
         }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
@@ -185,10 +254,11 @@ class Tokenizer:
         return HuggingFaceTokenizerSettings(path=str(path)).train(list, 0)
 
 
-def _component_types(component: dict | None) -> set[str]:
-    """The types of a decoder and of its parts."""
+def _components(component: dict | None) -> list[dict]:
+    """The parts of a decoder or a pre-tokenizer that may be a sequence of others."""
     if component is None:
-        return set()
+        return []
     if component["type"] == "Sequence":
-        return {kind for part in component["decoders"] for kind in _component_types(part)}
-    return {component["type"]}
+        parts = component.get("decoders") or component.get("pretokenizers") or component.get("normalizers") or []
+        return [inner for part in parts for inner in _components(part)]
+    return [component]

@@ -22,17 +22,18 @@ from gptsmith.evaluate.language import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import DATA, RESULT, Run, fill_checkpoint, load_model, require_free, weights
+from gptsmith.run.folder import DATA, GENERATION, RESULT, Run, fill_checkpoint, load_model, require_free, weights
 from gptsmith.run.store import Checkpoint, publish_checkpoint
 from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.workflows.opened import open_run
 from gptsmith.workflows.settings import run_schema, settings_of
 from gptsmith.workflows.validation_text import validation_text
 
-KEPT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", DATA)
+KEPT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", GENERATION, DATA)
 """The files of a run that do not depend on its weights."""
-COMPARED_TOKENS = 8192
-"""How many positions' logits are compared."""
+COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
+"""How many positions' logits are compared, and at how many tokens at once."""
 LOGITS_AT_ONCE = 1 << 24
 
 
@@ -61,7 +62,7 @@ def derive(
         UserError: the run cannot be read or changed so, or the new folder is in use.
     """
     started = time.monotonic()
-    source = Run.open(run)
+    source = open_run(run)
     target = Path(out) if out is not None else _beside(source.folder, suffix)
     require_free(target)
     checkpoint = source.best(note)
@@ -157,14 +158,14 @@ def _text_to_compare_on(run: Run) -> tuple[TokenStream | None, bool]:
 
 def _windows(model: GPT, stream: TokenStream) -> Iterator[tuple[Tensor, Tensor]]:
     """Input ids (B, T) and which positions count (B, T), from all over the text."""
-    context = model.config.context_length
+    context = _context(model)
     for input_ids, targets in evaluation_windows(stream, context, _rows_at_once(model), COMPARED_TOKENS):
         yield torch.from_numpy(input_ids).to(model.device), torch.from_numpy(targets != IGNORED).to(model.device)
 
 
 def _random_windows(model: GPT) -> Iterator[tuple[Tensor, Tensor]]:
     """The same with tokens drawn at random."""
-    context, generator = model.config.context_length, torch.Generator().manual_seed(0)
+    context, generator = _context(model), torch.Generator().manual_seed(0)
     num_windows = max(1, COMPARED_TOKENS // context)
     ids = torch.randint(model.config.vocab_size, (num_windows, context), generator=generator)
     for input_ids in torch.split(ids, _rows_at_once(model)):
@@ -172,4 +173,8 @@ def _random_windows(model: GPT) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _rows_at_once(model: GPT) -> int:
-    return max(1, LOGITS_AT_ONCE // (model.config.context_length * model.config.vocab_size))
+    return max(1, LOGITS_AT_ONCE // (_context(model) * model.config.vocab_size))
+
+
+def _context(model: GPT) -> int:
+    return min(model.config.context_length, COMPARED_CONTEXT)

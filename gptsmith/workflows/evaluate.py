@@ -20,7 +20,8 @@ from gptsmith.evaluate.tasks import KINDS, Marks
 from gptsmith.run.folder import Run
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.settings import settings_of
+from gptsmith.workflows.opened import open_run
+from gptsmith.workflows.settings import dtype_of
 from gptsmith.workflows.validation_text import validation_text
 
 
@@ -74,7 +75,7 @@ def evaluate(
         if number is not None and number < least:
             raise UserError(f"{name} {number}: give {least} or more")
     if against is not None:
-        Run.open(against)
+        open_run(against)
     if harness is not None:
         figures = _in_harness(run, harness, harness_path, shots, limit, seed, device)
     elif task is not None:
@@ -102,10 +103,10 @@ def _on_text(
     run: str | Path, texts: Sequence[str | Path], against: str | Path | None, seed: int, device: str
 ) -> dict[str, Any]:
     """How well a run, and another one, predict a text."""
-    pieces, figures = _predicted(run, Run.open(run), texts, seed, device)
+    pieces, figures = _predicted(run, open_run(run), texts, seed, device)
     if against is None:
         return figures
-    other_pieces, others = _predicted(against, Run.open(run), texts, seed, device)
+    other_pieces, others = _predicted(against, open_run(run), texts, seed, device)
     comparison = pieces.measure.against(other_pieces.measure, seed)
     return {**figures, "against": others, "comparison": {"bits_per_byte": comparison}}
 
@@ -114,7 +115,7 @@ def _predicted(
     run: str | Path, data_of: Run, texts: Sequence[str | Path], seed: int, device: str
 ) -> tuple[Pieces, dict[str, Any]]:
     """A run's scores of the pieces of a text, or of the validation text of the run `data_of`."""
-    loaded = load(run, device=device, dtype=settings_of(Run.open(run)).train.dtype)
+    loaded = load(run, device=device, dtype=dtype_of(open_run(run)))
     stream = _stream(data_of, loaded.tokenizer, texts)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:

@@ -69,7 +69,7 @@ class Talk:
         """
         if self.template is None:
             self.prompt = self.text = self.text + words
-            return self.tokenizer.encode(self.text)
+            return self.tokenizer.prompt_ids(self.text)
         self.prompt = words
         self.messages.append({"role": "user", "content": words})
         while True:

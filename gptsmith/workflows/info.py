@@ -11,7 +11,7 @@ from gptsmith.base.settings import with_assignments
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
-from gptsmith.run.folder import Run
+from gptsmith.workflows.opened import open_run
 
 
 def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def info(run: str | Path | None = None, *, preset: str | None = None, settings: 
     else:
         if settings:
             raise UserError("--set changes a preset; a run is as it was made")
-        opened = Run.open(str(run))
+        opened = open_run(str(run))
         checkpoint = opened.best(note)
         config = GPTConfig.parse(checkpoint.read("model.json"), str(checkpoint.folder))
         figures = {"run": str(run), "step": checkpoint.step, **(opened.result() or {})}

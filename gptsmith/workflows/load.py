@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gptsmith.run.folder import Run, load_model
 from gptsmith.run.store import Checkpoint
 from gptsmith.text.chat import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.workflows.opened import open_run
 
 
 class Loaded:
@@ -39,6 +40,15 @@ class Loaded:
     def config(self) -> GPTConfig:
         return self.model.config
 
+    def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
+        """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
+
+        Raises:
+            UserError: a setting is not allowed.
+        """
+        asked = {key: value for key, value in given.items() if value is not None}
+        return SamplingSettings.parse({**self.run.generation(), **asked}, "sampling")
+
     def generate(
         self,
         prompt: str = "",
@@ -54,7 +64,7 @@ class Loaded:
         Raises:
             UserError: the prompt is longer than the context, or a setting is not allowed.
         """
-        settings = SamplingSettings.parse(sampling, "generate")
+        settings = self.sampling(sampling)
         generation = generate(
             self.model,
             self.tokenizer,
@@ -78,7 +88,7 @@ class Loaded:
                 f"{self.run.folder} has only learnt to go on with text: tune it on conversations with gptsmith finetune"
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
-        settings = SamplingSettings.parse(sampling, "reply")
+        settings = self.sampling(sampling)
         generation = generate(
             self.model, self.tokenizer, prompt_ids, max_tokens=max_tokens, sampling=settings, seed=seed
         )
@@ -91,7 +101,7 @@ def load(run: str | Path, *, device: str = "auto", dtype: str = "float32") -> Lo
     Raises:
         UserError: the folder is no run, or holds no checkpoint that can be read.
     """
-    opened = Run.open(run)
+    opened = open_run(run)
     checkpoint = opened.best(note)
     place = choose_device(device)
     model = load_model(checkpoint, place)

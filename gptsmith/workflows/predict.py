@@ -14,7 +14,7 @@ from gptsmith.text.chat import ChatTemplate
 from gptsmith.train.objectives.classify import ClassifySettings
 from gptsmith.train.samples import Encoder
 from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.settings import settings_of
+from gptsmith.workflows.settings import ImportSettings, settings_of
 
 EXAMPLES_AT_ONCE = 32
 
@@ -38,7 +38,8 @@ class Classifier:
             UserError: the run is none.
         """
         loaded = load(run, device=device)
-        objective = settings_of(loaded.run).train.objective
+        settings = settings_of(loaded.run)
+        objective = None if isinstance(settings, ImportSettings) else settings.train.objective
         if not isinstance(objective, ClassifySettings):
             raise UserError(f"{run} is no classifier: make one with gptsmith finetune {run} LABELLED")
         return cls(loaded, objective)

@@ -108,26 +108,46 @@ class FinetuneSettings(TrainingSettings):
     examples: ExampleSettings = ExampleSettings()
 
 
-def settings_of(run: Run) -> RunSettings | FinetuneSettings:
+class ImportAsked(Settings):
+    """Where a model came from."""
+
+    folder: str
+    """The folder of the other program's."""
+    model_type: str
+    """Its family."""
+    base: str | None = None
+    """The run that adapters were laid over; nothing where the folder held a whole model."""
+
+
+class ImportSettings(Settings):
+    """The content of an imported run's run.toml."""
+
+    asked: ImportAsked
+    model: GPTConfig
+
+
+AnyRunSettings = RunSettings | FinetuneSettings | ImportSettings
+
+
+def settings_of(run: Run) -> AnyRunSettings:
     """The settings of a run, by whichever verb it was made."""
     table = run.settings()
-    tuned = "base" in table.get("asked", {})
-    return (FinetuneSettings if tuned else RunSettings).parse(table, str(run.folder / SETTINGS))
+    asked = table.get("asked", {})
+    kind: type[AnyRunSettings] = RunSettings
+    if "folder" in asked:
+        kind = ImportSettings
+    elif "base" in asked:
+        kind = FinetuneSettings
+    return kind.parse(table, str(run.folder / SETTINGS))
 
 
-def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
-    """The run that a run's weights were first trained in, and its settings: the run itself, or the base of its base.
-
-    Raises:
-        UserError: a base on the way is no longer there.
-    """
+def dtype_of(run: Run) -> str:
+    """The numbers that a run was trained in; `auto` for a model that was trained elsewhere."""
     settings = settings_of(run)
-    if isinstance(settings, RunSettings):
-        return run, settings
-    return pretraining_of(Run.open(settings.asked.base))
+    return "auto" if isinstance(settings, ImportSettings) else settings.train.dtype
 
 
-def run_schema(settings: type[TrainingSettings] = RunSettings) -> dict[str, Any]:
+def run_schema(settings: type[Settings] = RunSettings) -> dict[str, Any]:
     """The JSON Schema of run.toml, for editors."""
     schema = settings.model_json_schema()
     schema["properties"]["format_version"] = {"type": "integer"}

@@ -8,7 +8,7 @@ from gptsmith.data.prepare import prepare
 from gptsmith.data.tokens import TokenStream
 from gptsmith.run.folder import DATA, Run
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.workflows.settings import pretraining_of
+from gptsmith.workflows.opened import pretraining_of
 
 
 def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:

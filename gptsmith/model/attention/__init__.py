@@ -33,6 +33,8 @@ class AttentionSettings(Settings):
     """Whether queries and keys are normalised per head before they meet (Henry et al. 2020)."""
     bias: bool = False
     """Whether the projections have biases."""
+    output_bias: bool | None = None
+    """Whether the map back to the stream has one; as the others where it is not given (Qwen2's others have one)."""
 
     @abstractmethod
     def build(self, config: GPTConfig, layer: int) -> Attention:
@@ -48,10 +50,11 @@ class Attention(nn.Module):
         self.layer, self.num_heads, self.num_kv_heads = layer, config.num_heads, config.num_kv_heads
         self.head_dim = config.resolved_head_dim
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        output_bias = settings.bias if settings.output_bias is None else settings.output_bias
         self.query = linear.build(config.embed_dim, query_dim, settings.bias, "attention.query")
         self.key = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.key")
         self.value = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.value")
-        self.output = linear.build(query_dim, config.embed_dim, settings.bias, "attention.output")
+        self.output = linear.build(query_dim, config.embed_dim, output_bias, "attention.output")
         self.query_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
         self.key_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
 

@@ -1,4 +1,5 @@
-"""Locally banded attention in every second layer (Brown et al. 2020, section 2.1; Child et al. 2019)."""
+"""Locally banded attention: in every second layer (Brown et al. 2020, section 2.1; Child et al. 2019), in all of them
+(Mistral's sliding window, Jiang et al. 2023), or in those that are named."""
 
 from __future__ import annotations
 
@@ -14,14 +15,22 @@ from gptsmith.model.config import GPTConfig
 
 
 class BandedAttentionSettings(AttentionSettings):
-    """Full attention in layers 0, 2, 4, ...; in the others each token sees only a band before it."""
+    """In some layers each token sees only a band before it; in the others attention is full."""
 
     kind: Literal["banded"] = "banded"
     band_tokens: int = Field(default=256, gt=0)
     """How many tokens a banded layer sees, itself included. GPT-3's figure was not published."""
+    layers: Literal["odd", "all"] | list[int] = "odd"
+    """Which layers are banded, counted from 0."""
+
+    def is_banded(self, layer: int) -> bool:
+        """Whether a layer sees only a band."""
+        return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
 
     def build(self, config: GPTConfig, layer: int) -> FullAttention:
-        return BandedAttention(config, layer, self.band_tokens) if layer % 2 else FullAttention(config, layer)
+        return (
+            BandedAttention(config, layer, self.band_tokens) if self.is_banded(layer) else FullAttention(config, layer)
+        )
 
 
 class BandedAttention(FullAttention):

@@ -32,6 +32,10 @@ class FeedForwardSettings(Settings):
     def build(self, config: GPTConfig) -> nn.Module:
         """A module of this kind."""
 
+    @abstractmethod
+    def width(self, config: GPTConfig) -> int:
+        """The width between the two maps."""
+
 
 KINDS = Kinds(__name__, FeedForwardSettings, default="mlp")
 AnyFeedForward = Annotated[FeedForwardSettings, KINDS]

@@ -23,14 +23,17 @@ class GatedSettings(FeedForwardSettings):
     def build(self, config: GPTConfig) -> GatedFeedForward:
         return GatedFeedForward(self, config)
 
+    def width(self, config: GPTConfig) -> int:
+        # A multiple of 64, because other programs quantise rows in blocks of 32.
+        return self.hidden_dim or -(-8 * config.embed_dim // (3 * 64)) * 64
+
 
 class GatedFeedForward(nn.Module):
     """(activation(x Wg) * x W1) W2."""
 
     def __init__(self, settings: GatedSettings, config: GPTConfig) -> None:
         super().__init__()
-        # A multiple of 64, because other programs quantise rows in blocks of 32.
-        hidden_dim = settings.hidden_dim or -(-8 * config.embed_dim // (3 * 64)) * 64
+        hidden_dim = settings.width(config)
         self.gate = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.gate")
         self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
         self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")

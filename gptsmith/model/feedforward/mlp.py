@@ -35,13 +35,16 @@ class MLPSettings(FeedForwardSettings):
     def build(self, config: GPTConfig) -> MLP:
         return MLP(self, config)
 
+    def width(self, config: GPTConfig) -> int:
+        return self.hidden_dim or 4 * config.embed_dim
+
 
 class MLP(nn.Module):
     """activation(x W1) W2."""
 
     def __init__(self, settings: MLPSettings, config: GPTConfig) -> None:
         super().__init__()
-        hidden_dim = settings.hidden_dim or 4 * config.embed_dim
+        hidden_dim = settings.width(config)
         self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
         self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")
         self.activation = ACTIVATIONS[settings.activation]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
@@ -14,7 +14,9 @@ from gptsmith.base.files import read_json
 from gptsmith.text.tokenizer import SEPARATOR, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
-USUAL_SEPARATORS = (SEPARATOR, "</s>", "<eos>", "<|end_of_text|>", "[SEP]")
+WORD_END, UNKNOWN = "</w>", "<unk>"
+USUAL_SEPARATORS = (SEPARATOR, "</s>", "<eos>", "<|end_of_text|>", "[SEP]", UNKNOWN)
+"""GPT-1's has none, and only the token for what it cannot spell is no text."""
 
 
 class HuggingFaceTokenizerSettings(TokenizerSettings):
@@ -31,10 +33,12 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
         if file.is_file():
             backend = _read(file)
         elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            backend = _gpt2(folder)
+            backend = _merged(folder)
         else:
             raise UserError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
-        return Tokenizer(backend, _separator(backend, folder))
+        config = _config(folder)
+        ends = [token for token in config.get("end_tokens", []) if backend.token_to_id(str(token)) is not None]
+        return Tokenizer(backend, _separator(backend, folder, config), _token(config, "bos_token"), ends)
 
 
 def _read(file: Path) -> Backend:
@@ -44,26 +48,55 @@ def _read(file: Path) -> Backend:
         raise UserError(f"{file} is not a tokenizer that can be read: {error}") from None
 
 
-def _gpt2(folder: Path) -> Backend:
+def _merged(folder: Path) -> Backend:
+    """GPT-2's tokenizer, or GPT-1's, whose words end in </w>."""
     vocab = read_json(folder / "vocab.json")
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    backend = Backend(models.BPE(vocab, [(left, right) for left, right in pairs]))
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    try:
+        return _gpt1(vocab, pairs) if any(token.endswith(WORD_END) for token in vocab) else _gpt2(vocab, pairs)
+    except Exception as error:  # the library raises bare exceptions
+        raise UserError(f"{folder}: vocab.json and merges.txt are not a tokenizer that can be read: {error}") from None
+
+
+def _gpt2(vocab: dict[str, int], pairs: list[Any]) -> Backend:
+    backend = Backend(models.BPE(vocab, pairs))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
     return backend
 
 
-def _separator(backend: Backend, folder: Path) -> str:
+def _gpt1(vocab: dict[str, int], pairs: list[Any]) -> Backend:
+    """Small letters, split as BERT splits."""
+    backend = Backend(models.BPE(vocab, pairs, unk_token=UNKNOWN, end_of_word_suffix=WORD_END, fuse_unk=False))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.BPEDecoder(suffix=WORD_END)
+    backend.add_special_tokens([AddedToken(UNKNOWN, special=True, normalized=False)])
+    return backend
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a table of settings")
+    return config
+
+
+def _token(config: dict[str, Any], key: str) -> str | None:
+    """A token that a tokenizer's config names, as itself or with how it is matched."""
+    named = config.get(key)
+    named = named.get("content") if isinstance(named, dict) else named
+    return str(named) if named else None
+
+
+def _separator(backend: Backend, folder: Path, config: dict[str, Any]) -> str:
     """The token that ends a document: what the tokenizer's config says, or a usual one that it has."""
-    config = folder / "tokenizer_config.json"
-    named: Any = read_json(config).get("eos_token") if config.is_file() else None
-    if isinstance(named, dict):
-        named = named.get("content")
-    for token in (named, *USUAL_SEPARATORS):
+    for token in (_token(config, "eos_token"), *USUAL_SEPARATORS):
         if token and backend.token_to_id(token) is not None:
-            return str(token)
+            return token
     raise UserError(
         f"{folder}: no token that ends a document was found (name one as eos_token in tokenizer_config.json)"
     )

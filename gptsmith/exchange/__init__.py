@@ -1,0 +1,1 @@
+"""Models in and out: other programs' folders and files, and certificates that a copy is the same model."""

@@ -1,0 +1,53 @@
+"""Programs that read a model: the two sides of a certificate are asked through them.
+
+Contract: a reader says which ids a text has, how it lays a conversation out, and the logits after ids.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as a program lays it out: the text, and its ids."""
+
+    text: str
+    ids: list[int]
+
+
+class Reader(ABC):
+    """A model as some program reads it.
+
+    Attributes:
+        name: the program and its version.
+        files: what it read.
+        context_length: the most tokens that it reads at once.
+        control_tokens: the spellings of its control tokens.
+    """
+
+    name: str
+    files: Sequence[Path]
+    context_length: int
+    control_tokens: Sequence[str]
+
+    @abstractmethod
+    def token_ids(self, text: str) -> list[int]:
+        """The ids of a text in which control tokens are text, without what stands before every text."""
+
+    @abstractmethod
+    def opening_ids(self) -> list[int]:
+        """What stands before every text."""
+
+    @abstractmethod
+    def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
+        """A conversation; where it cannot be laid out, why: a word that begins with `refused` if the template says so."""
+
+    @abstractmethod
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """Logits (T, V), float32, after each of the ids."""

@@ -1,0 +1,189 @@
+"""Safetensors files that somebody else wrote: their headers are checked before a byte of a weight is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json
+from gptsmith.run.folder import MAX_HEADER_BYTES
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""What weights are kept in, and the bytes of a number."""
+SHOWN = 5
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
+
+
+class TensorFiles:
+    """The tensors of some files by name, each read when it is asked for.
+
+    Attributes:
+        files: the files.
+        shapes: the shape of each tensor.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """
+        Raises:
+            UserError: a file is not a sound safetensors file, or two hold a tensor of one name.
+        """
+        self.files = list(files)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._file_of: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        for file in self.files:
+            for name, shape in read_header(file).items():
+                if name in self.shapes:
+                    raise UserError(f"{file} and {self._file_of[name].name} both hold {name}")
+                self.shapes[name], self._file_of[name], self._names[name] = shape, file, name
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Gives tensors the names that `names` has for them; others keep theirs."""
+        self.shapes = {names.get(name, name): shape for name, shape in self.shapes.items()}
+        self._file_of = {names.get(name, name): file for name, file in self._file_of.items()}
+        self._names = {names.get(name, name): own for name, own in self._names.items()}
+
+    def read(self, name: str) -> Tensor:
+        """A tensor.
+
+        Raises:
+            UserError: it holds a number that is not finite.
+        """
+        file = self._file_of[name]
+        with safe_open(file, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(self._names[name])
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{file}: {name} holds a number that is not finite: the file is damaged, or the model is")
+        return tensor
+
+
+def open_tensors(folder: Path) -> TensorFiles:
+    """The weights in a folder, in one file or in the several that an index names.
+
+    Raises:
+        UserError: there are none that can be read safely.
+    """
+    if (folder / SINGLE).is_file():
+        return TensorFiles([inside(folder, SINGLE)])
+    if (folder / INDEX).is_file():
+        index = read_json(folder / INDEX)
+        named = index.get("weight_map") if isinstance(index, Mapping) else None
+        if not isinstance(named, Mapping) or not named or not all(isinstance(name, str) for name in named.values()):
+            raise UserError(f"{folder / INDEX} names no files (expected a table weight_map of tensors and files)")
+        files = TensorFiles([inside(folder, name) for name in sorted(set(named.values()))])
+        if odd := sorted(files.shapes.keys() ^ named.keys()):
+            raise UserError(f"{folder / INDEX} and its files do not agree about {_some(odd)}")
+        return files
+    if pickles := [name for name in PICKLES if (folder / name).exists()]:
+        raise UserError(
+            f"{folder / pickles[0]} is a pickle, which can run any program when it is read: convert it where that can do "
+            f'no harm, with: python -c "from transformers import AutoModelForCausalLM as M; '
+            f"M.from_pretrained('{folder.name}').save_pretrained('{folder.name}-safe')\""
+        )
+    raise UserError(f"{folder} holds no weights (expected {SINGLE}, or {INDEX} and its files)")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name in a folder.
+
+    Raises:
+        UserError: the name, or a link of that name, leads out of the folder.
+    """
+    path = folder / name
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise UserError(f"{folder}: {name!r} leads out of the folder: only files in it are read")
+    if path.is_symlink():
+        target = path.resolve()
+        # The Hub's own cache keeps each file under its hash, and links to it.
+        blobs = folder.resolve().parent.parent / "blobs"
+        if target.parent not in (folder.resolve(), blobs):
+            raise UserError(f"{path} is a link that leads out of the folder: copy the file there instead")
+    if not path.is_file():
+        raise UserError(f"{path} is missing")
+    return path
+
+
+def read_header(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a safetensors file, every offset checked against the file's size.
+
+    Raises:
+        UserError: the header is too long, is no JSON, or says what the file does not hold.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > size - 8:
+            raise UserError(f"{file} is not a whole safetensors file: it has {size:,} bytes, and its header says more")
+        if length > MAX_HEADER_BYTES:
+            raise UserError(f"{file}: a header of {length:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
+        try:
+            header = json.loads(opened.read(length))
+            rows = sorted(_rows(header), key=lambda row: row[2])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{file} is not a sound safetensors file: {type(error).__name__} in its header") from None
+    end = 0
+    for name, kind, begin, stop, shape in rows:
+        if kind not in DTYPES:
+            raise UserError(f"{file}: {name} is {kind}, and weights are read from {', '.join(DTYPES)} only")
+        count = 1
+        for dim in shape:
+            count *= dim
+        if begin != end or stop - begin != count * DTYPES[kind]:
+            raise UserError(f"{file}: {name} does not lie where the header says: the file is damaged")
+        end = stop
+    if end != size - 8 - length:
+        raise UserError(
+            f"{file} has {size:,} bytes and its header speaks of {end + 8 + length:,}: the file is cut short"
+        )
+    return {name: shape for name, _, _, _, shape in rows}
+
+
+def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str, extra: Sequence[str]) -> None:
+    """Checks that the files hold the tensors of these names and shapes and no others; a prefix that they leave out is
+    put before their names.
+
+    Raises:
+        UserError: they do not; the message lists what is missing, left over or of another shape.
+    """
+    if prefix and not any(name.startswith(prefix) for name in files.shapes):
+        files.rename({name: prefix + name for name in files.shapes if prefix + name in wanted})
+    missing = sorted(wanted.keys() - files.shapes.keys())
+    left = [name for name in files.shapes if name not in wanted and not any(re.fullmatch(e, name) for e in extra)]
+    odd = [
+        f"{name} is {files.shapes[name]} and its config asks for {shape}"
+        for name, shape in wanted.items()
+        if name in files.shapes and files.shapes[name] != shape
+    ]
+    problems = [
+        *([f"missing: {_some(missing)}"] if missing else []),
+        *([f"left over: {_some(sorted(left))}"] if left else []),
+        *([f"of another shape: {_some(odd)}"] if odd else []),
+    ]
+    if problems:
+        raise UserError(f"{files.files[0].parent}: weights and config do not agree ({'; '.join(problems)})")
+
+
+def _rows(header: dict[str, Any]) -> Iterator[tuple[str, str, int, int, tuple[int, ...]]]:
+    for name, row in header.items():
+        if name == "__metadata__":
+            continue
+        begin, stop = row["data_offsets"]
+        shape = tuple(row["shape"])
+        if not all(isinstance(number, int) and number >= 0 for number in (begin, stop, *shape)):
+            raise ValueError(name)
+        yield name, row["dtype"], begin, stop, shape
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest

@@ -1,0 +1,59 @@
+"""Whether two models are the same, with numbers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_atomically, write_json
+from gptsmith.exchange.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
+from gptsmith.exchange.readers import Reader
+from gptsmith.exchange.readers.own import OwnReader
+from gptsmith.workflows.load import load
+
+
+def certify(
+    one: str | Path, other: str | Path, *, precision: str = "float32", out: str | Path | None = None
+) -> dict[str, Any]:
+    """Compares two models that share a tokenizer.
+
+    Args:
+        one: a run, or a Hugging Face model folder.
+        other: the same, or a GGUF file, which llama.cpp reads.
+        precision: how near they should be: float32, float16, bfloat16 or q8_0.
+        out: a folder for certificate.json and certificate.html.
+
+    Returns:
+        status (`passed` or `failed`), one, other, checks (of each: name, status, figures, bound, why), seconds.
+
+    Raises:
+        UserError: a model cannot be read, or their tokenizers differ.
+        MissingExtraError: a GGUF file was given, and llama.cpp's library is not installed.
+    """
+    started = time.monotonic()
+    if precision not in BOUNDS:
+        raise UserError(f"no such precision: {precision} (allowed: {', '.join(BOUNDS)})")
+    here, there = _reader(one), _reader(other)
+    certificate = compare(f"{one} and {other}", (str(one), str(other)), here, there, precision=precision)
+    if certificate.checks[0].status == "failed":
+        raise UserError(f"{one} and {other} do not share a tokenizer: {certificate.checks[0].why}")
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        write_json(Path(out) / CERTIFICATE, certificate.plain())
+        write_atomically(Path(out) / PAGE, certificate_page(certificate))
+    plain = certificate.plain()
+    return {
+        "status": plain["status"],
+        "one": str(one),
+        "other": str(other),
+        "checks": plain["checks"],
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _reader(path: str | Path) -> Reader:
+    loaded = load(path, device="cpu")
+    files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
+    return OwnReader(loaded.model, loaded.tokenizer, loaded.template, files)

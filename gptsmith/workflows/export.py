@@ -1,0 +1,98 @@
+"""A run in the form of another program's."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import published_folder, require_room
+from gptsmith.base.settings import with_assignments
+from gptsmith.exchange.certificate import compare, require_passed
+from gptsmith.exchange.formats import KINDS, Source
+from gptsmith.exchange.readers.own import OwnReader
+from gptsmith.model.surgery import merged
+from gptsmith.run.writer import SPARE_BYTES
+from gptsmith.workflows.card import model_card
+from gptsmith.workflows.load import Loaded, load
+from gptsmith.workflows.settings import ImportSettings, settings_of
+
+
+def export(
+    run: str | Path,
+    *,
+    to: str,
+    out: str | Path | None = None,
+    precision: str | None = None,
+    settings: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Writes a run's best checkpoint for another program, whole or not at all, with a certificate that it is the same
+    model.
+
+    Args:
+        to: a kind of format: `huggingface`, `gguf` or `ollama`.
+        out: the folder to write; the run's with the format behind it where it is not given.
+        precision: what the weights are kept in; the format's usual one where it is not given.
+        settings: settings of the format, such as `shard_bytes=2000000000`.
+
+    Returns:
+        folder, status (`exported`), format, precision, made_from, step, files, num_bytes, certificate and the figures of
+        its logits, seconds.
+
+    Raises:
+        UserError: the format does not know a part of the model, the copy is not the same model, or the folder is in
+            use; nothing is left behind.
+    """
+    started = time.monotonic()
+    given = {"precision": precision} if precision is not None else {}
+    form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, settings), f"--to {to}")
+    loaded = load(run, device="cpu")
+    target = Path(out) if out is not None else _beside(Path(run), to)
+    if target.exists():
+        raise UserError(f"{target} exists already: choose another --out")
+    source = _source(loaded, target.name if out is not None else Path(run).resolve().name)
+    form.check(source)
+    require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
+    own_files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
+    own = OwnReader(source.model, source.tokenizer, source.template, own_files)
+    with published_folder(target) as folder:
+        form.write(source, folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        certificate = compare(
+            f"Export of {source.name} to {to}", (str(run), target.name), own, form.reader(folder),
+            precision=form.precision, files=files,
+        )  # fmt: skip
+        require_passed(certificate, f"the export to {to}")
+        certificate.save(folder)
+    return {
+        "folder": str(target),
+        "status": "exported",
+        "format": to,
+        "precision": form.precision,
+        "made_from": str(run),
+        "step": loaded.checkpoint.step,
+        "files": [str(path.relative_to(folder)) for path in files],
+        "num_bytes": sum((target / path.relative_to(folder)).stat().st_size for path in files),
+        **certificate.figures(),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _source(loaded: Loaded, name: str) -> Source:
+    """What is written of a run. Adapters become part of its weights."""
+    model = loaded.model
+    if model.config.linear.kind == "lora":
+        note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
+        model = merged(model)
+    settings = settings_of(loaded.run)
+    model_type = settings.asked.model_type if isinstance(settings, ImportSettings) else None
+    return Source(
+        name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name)
+    )
+
+
+def _beside(run: Path, to: str) -> Path:
+    named = run if run.name not in ("", "..") else run.resolve()
+    return named.with_name(f"{named.name}-{to}")
