@@ -162,9 +162,9 @@ def conversations_check(one: Reader, other: Reader) -> Check:
     for messages in CONVERSATIONS:
         for open_turn in (False, True):
             here, there = (side.conversation(messages, open_turn=open_turn) for side in (one, other))
-            if not isinstance(here, Rendered) and not isinstance(there, Rendered):
-                if not (here.startswith("refused") and there.startswith("refused")):
-                    return Check("conversations", "not run", why=here if here == there else f"{here}; {there}")
+            if isinstance(here, str) and isinstance(there, str):
+                if not here.startswith("refused"):
+                    return Check("conversations", "not run", why=here)
                 refused += 1
                 continue
             count += 1
@@ -201,8 +201,8 @@ def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
 
 
 def greedy_check(one: Reader, other: Reader, prompts: Sequence[Sequence[int]], bound: Bound) -> Check:
-    """Whether both go on with the same likeliest tokens. Where the two likeliest are nearer to each other than logits may
-    be apart, either may come first."""
+    """Whether both go on with the same likeliest tokens. Where the two likeliest are nearer to each other than logits
+    may be apart, either may come first."""
     num_tokens = num_equal = num_ties = 0
     for prompt in prompts:
         ids = list(prompt)
@@ -267,7 +267,7 @@ VERDICTS = {
     "failed": "The copy is not the same model.",
     "not run": "No program here reads the copy, so its logits were not compared.",
 }
-MARKS = {"passed": "✓", "failed": "✗", "not run": "–"}
+MARKS = {"passed": "✓", "failed": "✗", "not run": "-"}
 QUESTIONS = {
     "tokens": "Do texts have the same tokens?",
     "conversations": "Are conversations laid out alike?",

@@ -23,7 +23,8 @@ LANGUAGES = (
     "ጠይብ ብረትን ሲግል ይቀጠቅጣል።",
 )
 CODE = (
-    "def forge(iron: list[float], *, heat=1_200) -> dict[str, int]:\n    return {f'{x:.2f}': i for i, x in enumerate(iron)}\n",
+    "def forge(iron: list[float], *, heat=1_200) -> dict[str, int]:\n"
+    "    return {f'{x:.2f}': i for i, x in enumerate(iron)}\n",
     "for (let i = 0; i < n; i++) {\n\tconsole.log(`${i}: ${a[i] ?? null}`); // tabs\n}\n",
     "SELECT name, COUNT(*) FROM swords WHERE price >= 9.99 GROUP BY 1;",
     '<p class="iron">&lt;b&gt; isn\'t bold</p>\r\n<!-- CRLF -->\r\n',

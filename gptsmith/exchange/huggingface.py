@@ -75,8 +75,8 @@ class ModelFolder:
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
             raise UserError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} rows: "
-                "they do not belong together"
+                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
+                "rows: they do not belong together"
             )
         return cls(folder, config, family, shape, files, table, tokenizer, _template(folder), generation)
 
@@ -139,7 +139,8 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
     if (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
         raise UserError(
             f'{folder} has its tokenizer as tokenizer.model only: write tokenizer.json once, with: python -c "from '
-            f"transformers import AutoTokenizer as T; T.from_pretrained('{folder.name}').save_pretrained('{folder.name}')\""
+            f"transformers import AutoTokenizer as T; T.from_pretrained('{folder.name}').save_pretrained('.')\", and "
+            "copy it there"
         )
     for name in TOKENIZER_FILES:
         if (folder / name).is_symlink():

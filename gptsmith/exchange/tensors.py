@@ -85,8 +85,8 @@ def open_tensors(folder: Path) -> TensorFiles:
         return files
     if pickles := [name for name in PICKLES if (folder / name).exists()]:
         raise UserError(
-            f"{folder / pickles[0]} is a pickle, which can run any program when it is read: convert it where that can do "
-            f'no harm, with: python -c "from transformers import AutoModelForCausalLM as M; '
+            f"{folder / pickles[0]} is a pickle, which can run any program when it is read: convert it where that can "
+            f'do no harm, with: python -c "from transformers import AutoModelForCausalLM as M; '
             f"M.from_pretrained('{folder.name}').save_pretrained('{folder.name}-safe')\""
         )
     raise UserError(f"{folder} holds no weights (expected {SINGLE}, or {INDEX} and its files)")

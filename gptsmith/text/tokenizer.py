@@ -88,7 +88,7 @@ class Tokenizer:
 
     @cached_property
     def opening_ids(self) -> tuple[int, ...]:
-        """The ids that this tokenizer puts before every text: none for ours, a beginning of the document for Llama's."""
+        """The ids that this tokenizer puts before every text: none for ours, one that begins a document for Llama's."""
         plain, whole = (list(self.backend.encode("a", add_special_tokens=special).ids) for special in (False, True))
         starts = range(len(whole) - len(plain) + 1)
         return tuple(whole[: next(at for at in starts if whole[at : at + len(plain)] == plain)])
@@ -109,9 +109,9 @@ class Tokenizer:
                 result[number] = bytes(letters[letter] for letter in token)
             elif kinds <= {"ByteFallback", "Fuse", "ByteLevel"}:
                 result[number] = token.encode()
-            elif self._spells_spaces and number not in self._added_ids:
-                # Decoded alone it would lose the space that it begins with.
-                result[number] = token.replace(SPACE, " ").encode()
+            elif self._space is not None and number not in self._added_ids:
+                # Decoded alone it would lose the space that it begins or ends with.
+                result[number] = token.replace(self._space, " ").encode()
             else:
                 result[number] = self.backend.decode([number]).encode()
         return result
@@ -131,12 +131,15 @@ class Tokenizer:
         return frozenset(token["id"] for token in self.state["added_tokens"])
 
     @cached_property
-    def _spells_spaces(self) -> bool:
-        """Whether words carry the space before them as U+2581, as SentencePiece writes it."""
-        return any(
-            part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE})
-            for part in _components(self.state["decoder"])
-        )
+    def _space(self) -> str | None:
+        """What stands for a space in words: U+2581 before them, as SentencePiece writes it, or GPT-1's end of a word;
+        nothing where words are spelt otherwise."""
+        for part in _components(self.state["decoder"]):
+            if part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE}):
+                return SPACE
+            if part["type"] == "BPEDecoder":
+                return str(part["suffix"])
+        return None
 
     @cached_property
     def _inner_backend(self) -> Backend:
@@ -228,8 +231,8 @@ class Tokenizer:
         return self.token_bytes[number] if number < self.vocab_size else b""
 
     def save(self, folder: Path, *, model_max_length: int = 10**9) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, which Transformers reads; `model_max_length` is the most tokens
-        that it lets through without a warning."""
+        """Writes tokenizer.json and tokenizer_config.json, which Transformers reads; `model_max_length` is the most
+        tokens that it lets through without a warning."""
         config = {
             # Without it AutoTokenizer may put another family's way of splitting in.
             "tokenizer_class": "PreTrainedTokenizerFast",

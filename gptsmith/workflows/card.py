@@ -8,7 +8,6 @@ from typing import Any
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
 from gptsmith.model.cost import cost
-from gptsmith.run.folder import DATA
 from gptsmith.workflows.load import Loaded
 from gptsmith.workflows.settings import FinetuneSettings, ImportSettings, settings_of
 
@@ -19,7 +18,7 @@ SCORES = (
 
 
 def model_card(loaded: Loaded, name: str) -> str:
-    """The card as Markdown with the front matter that the Hub reads. Names of files are in it, and no text of theirs."""
+    """The card as Markdown with the front matter that the Hub reads. Names of files are in it, no text of theirs."""
     shape = loaded.config
     result = loaded.run.result() or {}
     figures = {
@@ -44,9 +43,9 @@ def model_card(loaded: Loaded, name: str) -> str:
         f"## Shape\n\n{_table(figures)}",
         f"## Training\n\n{_training(loaded, result)}",
         f"## Scores\n\n{_scores(result)}",
-        "## Intended use\n\nFor whoever made it, for the purpose that it was made for. It says what resembles its training "
-        "text, true or not; nobody has tested it for anything else. It may recite passages of that text: do not publish "
-        "a model of private text.",
+        "## Intended use\n\nFor whoever made it, for the purpose that it was made for. It says what resembles its "
+        "training text, true or not; nobody has tested it for anything else. It may recite passages of that text: do not "
+        "publish a model of private text.",
         f"## Environment\n\n{_table(_environment(loaded))}",
     ]
     return "\n\n".join(parts) + "\n"

@@ -38,8 +38,8 @@ def export(
         settings: settings of the format, such as `shard_bytes=2000000000`.
 
     Returns:
-        folder, status (`exported`), format, precision, made_from, step, files, num_bytes, certificate and the figures of
-        its logits, seconds.
+        folder, status (`exported`), format, precision, made_from, step, files, num_bytes, certificate and the figures
+        of its logits, seconds.
 
     Raises:
         UserError: the format does not know a part of the model, the copy is not the same model, or the folder is in

@@ -37,8 +37,8 @@ def import_model(source: str | Path, *, out: str | Path | None = None, revision:
         revision: which version on the Hub.
 
     Returns:
-        run, status (`imported`), made_from, model_type, num_parameters, weight_bytes, certificate (`passed`, or `not run`
-        where Transformers is not installed) and the figures of its logits, step, seconds.
+        run, status (`imported`), made_from, model_type, num_parameters, weight_bytes, certificate (`passed`, or `not
+        run` where Transformers is not installed) and the figures of its logits, step, seconds.
 
     Raises:
         UserError: the family is not known, something in the folder is not sound, the copy would not be the same
@@ -79,19 +79,21 @@ def _fetched(name: str, revision: str | None) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)")
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
     except ImportError:
         raise MissingExtraError(f"{name} is no folder here, and fetching it from the Hub", "hub") from None
     target = private_folder(default_cache() / "hub") / name.replace("/", "--")
     patterns = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
     note(f"fetching {name} from the Hub")
     try:
+        # Asked first, because fetching tries again and again where there is no network.
+        revision = HfApi().model_info(name, revision=revision, timeout=30).sha
         snapshot_download(name, revision=revision, local_dir=target, allow_patterns=patterns)
     except Exception as error:  # the library's own errors and those of the network below it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{name} is no folder here, and the Hub did not give it ({type(error).__name__}: {reason}): check the name and "
-            "the network, or bring the folder here yourself"
+            f"{name} is no folder here, and the Hub did not give it ({type(error).__name__}: {reason}): check the name "
+            "and the network, or bring the folder here yourself"
         ) from None
     return target
 

@@ -1,7 +1,7 @@
 """The families of models that other programs know. Each file is one family: a table of its settings and one of its
 weights, both read in both directions.
 
-Contract: a file defines `FAMILY`. `FAMILY.read(config)` is the shape that a config.json asks for and `FAMILY.write(shape)`
+Contract: a file defines `FAMILY`. `FAMILY.read(config)` is the shape that a config.json asks for, `FAMILY.write(shape)`
 the config.json of a shape; a shape belongs to a family if writing and reading it gives it back.
 """
 

@@ -46,7 +46,7 @@ class Reader(ABC):
 
     @abstractmethod
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
-        """A conversation; where it cannot be laid out, why: a word that begins with `refused` if the template says so."""
+        """A conversation; where it cannot be laid out, why, beginning with `refused` if it is the template that refuses."""
 
     @abstractmethod
     def logits(self, ids: Sequence[int]) -> Tensor:
