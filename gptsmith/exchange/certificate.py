@@ -126,14 +126,14 @@ def compare(
     if isinstance(other, str):
         checks = [Check(name, "not run", why=other) for name in ("tokens", "conversations", "logits", "greedy text")]
     else:
-        prompts = _prompts(one)
-        pairs = [(one.logits(ids), other.logits(ids)) for ids in prompts]
+        continued = [_continued(one, ids) for ids in _prompts(one)]
+        pairs = [(one.logits(text.ids), other.logits(text.ids)) for text in continued]
         bound = BOUNDS[precision]
         checks = [
             tokens_check(one, other),
             conversations_check(one, other),
             logits_check(pairs, bound),
-            greedy_check(one, other, prompts, bound),
+            greedy_check(continued, pairs, bound),
         ]
         files = other.files
     reader = other if isinstance(other, str) else other.name
@@ -200,36 +200,38 @@ def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
     return Check("logits", "failed" if broken else "passed", figures, limits, "; ".join(broken))
 
 
-def greedy_check(one: Reader, other: Reader, prompts: Sequence[Sequence[int]], bound: Bound) -> Check:
-    """Whether both go on with the same likeliest tokens. Where the two likeliest are nearer to each other than logits
-    may be apart, either may come first."""
+@dataclass(frozen=True)
+class Continued:
+    """A prompt with the likeliest tokens that one side goes on with."""
+
+    ids: list[int]
+    num_prompt_tokens: int
+
+
+def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
+    """Whether the other side would go on with the same likeliest tokens. Where the two likeliest are nearer to each
+    other than logits may be apart, either may come first.
+
+    Args:
+        pairs: the logits of both sides after each of the ids.
+    """
     num_tokens = num_equal = num_ties = 0
-    for prompt in prompts:
-        ids = list(prompt)
-        for _ in range(min(GREEDY_TOKENS, one.context_length - len(ids))):
-            ids.append(int(one.logits(ids)[-1].argmax()))
-        written = len(ids) - len(prompt)
-        if not written:
-            continue
-        here, there = one.logits(ids[:-1])[-written:], other.logits(ids[:-1])[-written:]
-        for mine, theirs, token in zip(here, there, ids[-written:], strict=True):
-            choice = int(theirs.argmax())
+    why = ""
+    for text, (here, there) in zip(continued, pairs, strict=True):
+        for place in range(text.num_prompt_tokens, len(text.ids)):
+            mine, token, choice = here[place - 1], text.ids[place], int(there[place - 1].argmax())
             num_tokens += 1
+            limit = 2 * bound.largest * max(float(mine.abs().max()), 1.0)
             if choice == token:
                 num_equal += 1
-                continue
-            limit = 2 * bound.largest * max(float(mine.abs().max()), 1.0)
-            if choice < len(mine) and float(mine[token] - mine[choice]) <= limit:
+            elif choice < len(mine) and float(mine[token] - mine[choice]) <= limit:
                 num_ties += 1
-                continue
-            figures = {"num_tokens": num_tokens, "num_equal": num_equal, "num_ties": num_ties}
-            return Check(
-                "greedy text", "failed", figures, why=f"token {num_tokens} is {token} to one, {choice} to the other"
-            )
+            else:
+                why = why or f"one goes on with token {token}, the other with {choice}"
     figures = {"num_tokens": num_tokens, "num_equal": num_equal, "num_ties": num_ties}
     if not num_tokens:
         return Check("greedy text", "not run", figures, why="the prompts fill the context")
-    return Check("greedy text", "passed", figures)
+    return Check("greedy text", "failed" if why else "passed", figures, why=why)
 
 
 def require_passed(certificate: Certificate, what: str) -> None:
@@ -247,6 +249,11 @@ def _prompts(reader: Reader) -> list[list[int]]:
     room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))
     found = [[*reader.opening_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
     return [ids for ids in found if ids]
+
+
+def _continued(reader: Reader, prompt: Sequence[int]) -> Continued:
+    room = min(GREEDY_TOKENS, reader.context_length - len(prompt))
+    return Continued([*prompt, *reader.greedy(prompt, room)], len(prompt))
 
 
 def _words(pair: tuple[Tensor, Tensor], side: int) -> Tensor:
@@ -312,7 +319,7 @@ def _allowed(bound: Mapping[str, Any]) -> Html | str:
 
 
 def _spaced(name: str) -> str:
-    return name.replace("_", " ")
+    return name.removeprefix("num_").replace("_", " ")
 
 
 def _number(value: Any) -> str:

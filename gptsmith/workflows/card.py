@@ -44,8 +44,8 @@ def model_card(loaded: Loaded, name: str) -> str:
         f"## Training\n\n{_training(loaded, result)}",
         f"## Scores\n\n{_scores(result)}",
         "## Intended use\n\nFor whoever made it, for the purpose that it was made for. It says what resembles its "
-        "training text, true or not; nobody has tested it for anything else. It may recite passages of that text: do not "
-        "publish a model of private text.",
+        "training text, true or not; nobody has tested it for anything else. It may recite passages of that text: do "
+        "not publish a model of private text.",
         f"## Environment\n\n{_table(_environment(loaded))}",
     ]
     return "\n\n".join(parts) + "\n"

@@ -46,8 +46,12 @@ class Reader(ABC):
 
     @abstractmethod
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
-        """A conversation; where it cannot be laid out, why, beginning with `refused` if it is the template that refuses."""
+        """A conversation; where it cannot be laid out, why, beginning with `refused` if the template refuses it."""
 
     @abstractmethod
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits (T, V), float32, after each of the ids."""
+
+    @abstractmethod
+    def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
+        """The likeliest tokens that follow, whatever they are."""

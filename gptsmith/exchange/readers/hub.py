@@ -55,7 +55,19 @@ class TransformersReader(Reader):
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
-        return self.model(torch.tensor([list(ids)])).logits[0].float()
+        logits: Tensor = self.model(torch.tensor([list(ids)])).logits[0]
+        return logits.float()
+
+    @torch.inference_mode()
+    def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
+        prompt = torch.tensor([list(ids)])
+        # Ends and penalties of its own are left out: what is asked for is the likeliest token each time.
+        import transformers
+
+        made: Any = transformers.GenerationConfig
+        plain = made(max_new_tokens=num_tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
+        with _quiet():
+            return list(self.model.generate(prompt, generation_config=plain)[0, len(ids) :].tolist())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.exchange.readers import Reader, Rendered
+from gptsmith.model.cache import Cache
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -44,5 +45,16 @@ class OwnReader(Reader):
         return Rendered(text, ids)
 
     @torch.inference_mode()
+    def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
+        cache = Cache(self.model.config, 1, len(ids) + num_tokens, device=self.model.device)
+        unread, written = list(ids), []
+        for _ in range(num_tokens):
+            hidden = self.model.hidden(torch.tensor([unread], device=self.model.device), cache=cache)
+            unread = [int(self.model.head(hidden[:, -1]).argmax())]
+            written += unread
+        return written
+
+    @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
-        return self.model(torch.tensor([list(ids)], device=self.model.device))[0].float().cpu()
+        logits: Tensor = self.model(torch.tensor([list(ids)], device=self.model.device))[0]
+        return logits.float().cpu()
