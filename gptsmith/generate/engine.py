@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.sampling import SamplingSettings, draw
+from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.cache import Cache
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
@@ -48,38 +48,24 @@ class Generation:
 
     def __iter__(self) -> Iterator[str]:
         started = time.perf_counter()
-        for piece in self._until_stop(self._pieces()):
+        for piece in self._pieces():
             self.text += piece
             self.seconds = time.perf_counter() - started
             yield piece
         self.seconds = time.perf_counter() - started
 
     def _pieces(self) -> Iterator[str]:
-        """Whole characters, however tokens cut them."""
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        stream = TextStream(self.stop)
         for token in self._tokens():
-            if piece := decoder.decode(self.tokenizer.decode_bytes([token])):
+            if piece := stream.feed(self.tokenizer.decode_bytes([token])):
                 yield piece
-        if piece := decoder.decode(b"", final=True):
-            yield piece
-
-    def _until_stop(self, pieces: Iterator[str]) -> Iterator[str]:
-        """The pieces up to the first stop string. What may be the beginning of one is held back until it is known."""
-        held = ""
-        for piece in pieces:
-            held += piece
-            found = [at for at in (held.find(stop) for stop in self.stop) if at >= 0]
-            if found:
+            if stream.has_stopped:
                 self.finish_reason = "stop"
-                if min(found):
-                    yield held[: min(found)]
                 return
-            keep = max((n for stop in self.stop for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)
-            if ready := held[: len(held) - keep]:
-                yield ready
-                held = held[len(held) - keep :]
-        if held:
-            yield held
+        if piece := stream.feed(b"", final=True):
+            yield piece
+        if stream.has_stopped:
+            self.finish_reason = "stop"
 
     @torch.inference_mode()
     def _next_logits(self, ids: list[int], cache: Cache) -> torch.Tensor:

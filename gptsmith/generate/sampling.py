@@ -20,6 +20,20 @@ class SamplingSettings(Settings):
     """Draw from this many of the likeliest tokens only (Fan et al. 2018)."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2020)."""
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    """Draw from tokens only that are at least this share as probable as the likeliest (Nguyen et al. 2024)."""
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Logits of tokens that were read or written are divided by it where they are positive, multiplied where negative
+    (Keskar et al. 2019, section 4.1)."""
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """What the logit of a token loses for each time that it was written."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """What the logit of a token loses if it was written."""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether logits depend on the tokens before."""
+        return (self.repetition_penalty, self.frequency_penalty, self.presence_penalty) != (1.0, 0.0, 0.0)
 
 
 def draw(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
@@ -44,6 +58,18 @@ def draw_by_numbers(logits: Tensor, settings: SamplingSettings, numbers: Sequenc
     return torch.searchsorted(sums, wanted, right=True)[:, 0]
 
 
+def penalised(logits: Tensor, settings: SamplingSettings, read: Sequence[int], written: Sequence[int]) -> Tensor:
+    """The logits (V) of one row with its penalties, given the ids of the prompt and those written after it."""
+    logits = logits.clone()
+    seen = torch.tensor(sorted({*read, *written}), dtype=torch.long, device=logits.device)
+    factor = settings.repetition_penalty
+    logits[seen] = torch.where(logits[seen] > 0, logits[seen] / factor, logits[seen] * factor)
+    if written:
+        counts = torch.tensor(list(written), device=logits.device).bincount(minlength=len(logits))
+        logits -= settings.frequency_penalty * counts + settings.presence_penalty * (counts > 0)
+    return logits
+
+
 def _probabilities(logits: Tensor, settings: SamplingSettings) -> Tensor:
     """What is drawn from (B, V), float32; only the tokens that the settings leave have a probability."""
     logits = logits.float() / settings.temperature
@@ -51,9 +77,12 @@ def _probabilities(logits: Tensor, settings: SamplingSettings) -> Tensor:
         least = logits.topk(settings.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
     probabilities = logits.softmax(dim=-1)
+    if settings.min_p:
+        least = settings.min_p * probabilities.amax(dim=-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
     if settings.top_p is not None and settings.top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
-        ordered = ordered.masked_fill(before >= settings.top_p, 0.0)
+        ordered = ordered.masked_fill(before >= settings.top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)
     return probabilities

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
+
+if TYPE_CHECKING:
+    from gptsmith.model.attention import Attention
+    from gptsmith.model.position import Positions
+
+
+class KeysAndValues(Protocol):
+    """What attention needs of a cache."""
+
+    def attend(
+        self,
+        attention: Attention,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        positions: Positions,
+    ) -> Tensor:
+        """Stores a layer's new keys and values (B, K, T, D), and mixes all that its queries (B, H, T, D) may look at:
+        (B, H, T, D)."""
 
 
 class Cache:
@@ -30,6 +52,18 @@ class Cache:
         self.values = [torch.zeros_like(keys) for keys in self.keys]
         self.max_length = max_length
         self.length = 0
+
+    def attend(
+        self,
+        attention: Attention,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        positions: Positions,
+    ) -> Tensor:
+        keys, values = self.append(attention.layer, keys, values)
+        return attention.mix(queries, keys, values, mask, positions.bias)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Stores a layer's new keys and values (B, H, T, D); returns all of them so far (B, H, S, D).

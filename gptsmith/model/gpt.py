@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.attention import causal_mask
-from gptsmith.model.cache import Cache
+from gptsmith.model.cache import Cache, KeysAndValues
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
 from gptsmith.model.linear.plain import PlainLinear
@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.feedforward = config.feedforward.build(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
         if self.norm_before:
             x = x + self.dropout(self.attention(self.attention_norm(x), positions, mask, cache))
@@ -121,17 +121,30 @@ class GPT(nn.Module):
             mask = self._padded_mask(attention_mask.bool(), T)
         query_ids = key_ids[..., past:]
         positions = Positions.of(self.position, query_ids, key_ids)
+        x = self._through(input_ids, query_ids, positions, mask, cache)
+        if cache is not None:
+            cache.length = S
+        return x
 
+    def hidden_at(self, input_ids: Tensor, places: Tensor, cache: KeysAndValues) -> Tensor:
+        """The last hidden states (N, C), normalised, of tokens (N) that stand at `places` (N) of sequences which the
+        cache knows apart: it decides what each may look at."""
+        positions = Positions(self.position, self.position.rotation(places), None)
+        return self._through(input_ids[None], places[None], positions, None, cache)[0]
+
+    def _through(
+        self, input_ids: Tensor, ids: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None
+    ) -> Tensor:
+        """The last hidden states of `input_ids` (B, T) at the positions `ids`."""
         # The head's gradient is dense: a tied embedding adds its few rows to it, without a second matrix of zeros.
         x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)
         if self.compute_dtype is not None:
             x = x.to(self.compute_dtype)
-        x = self.dropout(self.position.embed(x, query_ids).to(x.dtype))
+        x = self.dropout(self.position.embed(x, ids).to(x.dtype))
         for block in self.blocks:
             x = block(x, positions, mask, cache)
-        if cache is not None:
-            cache.length = S
-        return self.final_norm(x)
+        normalised: Tensor = self.final_norm(x)
+        return normalised
 
     @staticmethod
     def _padded_mask(is_token: Tensor, num_queries: int) -> Tensor:

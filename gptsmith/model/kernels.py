@@ -37,6 +37,24 @@ def causal_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     )
 
 
+def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """softmax(QK'/sqrt d_k)V where `mask` (B or 1, 1, T, S) lets queries (B, H, T, D) look at keys (B, K, S, D): by
+    plain products, which need no copy of keys and values that are a part of a larger cache."""
+    B, H, T, D = queries.shape
+    K, S = keys.shape[1], keys.shape[2]
+    mask = mask.view(-1, 1, 1, *mask.shape[-2:])  # (B or 1, 1, 1, T, S)
+    mixed = queries.new_empty(B, K, H // K, T, values.shape[3])
+    for start in range(0, T, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, T)
+        block = queries[:, :, start:stop].reshape(B, K, H // K * (stop - start), D)
+        scores = (block * D**-0.5) @ keys.transpose(-1, -2)
+        allowed = mask[..., start:stop, :]
+        scores = scores.view(B, K, H // K, stop - start, S).masked_fill_(~allowed, float("-inf"))
+        pattern = scores.softmax(dim=-1).view(B, K, H // K * (stop - start), S)
+        mixed[:, :, :, start:stop] = (pattern @ values).view(B, K, H // K, stop - start, -1)
+    return mixed.view(B, H, T, -1)
+
+
 class _CausalAttention(torch.autograd.Function):
     """By matrix products of whole blocks, which run at the machine's full rate where PyTorch's kernel does not."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers
+from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penalised
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -40,3 +40,19 @@ def test_a_rows_token_depends_on_its_own_number_alone() -> None:
     together = draw_by_numbers(logits, hot, numbers).tolist()
     assert together == [int(draw_by_numbers(logits[row : row + 1], hot, [numbers[row]])) for row in range(50)]
     assert len(set(together)) > 20
+
+
+def test_penalties_are_the_formulas() -> None:
+    settings = SamplingSettings(repetition_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
+    logits = torch.tensor([1.0, -1.0, 3.0, 4.0])
+    changed = penalised(logits, settings, read=[0, 1], written=[2, 2])
+    # Read ones are divided where positive and multiplied where negative; written ones lose twice 0.5, and 0.25.
+    assert changed.tolist() == [0.5, -2.0, 1.5 - 1.25, 4.0]
+    assert logits.tolist() == [1.0, -1.0, 3.0, 4.0]
+
+
+def test_min_p_leaves_what_is_probable_enough() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    settings = SamplingSettings(temperature=1.0, min_p=0.4)
+    drawn = {int(draw_by_numbers(logits, settings, [number / 100])[0]) for number in range(100)}
+    assert drawn == {0, 1}

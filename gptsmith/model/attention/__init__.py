@@ -18,7 +18,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.model.position import Positions
 
 if TYPE_CHECKING:
-    from gptsmith.model.cache import Cache
+    from gptsmith.model.cache import KeysAndValues
     from gptsmith.model.config import GPTConfig
 
 
@@ -42,7 +42,13 @@ class AttentionSettings(Settings):
 
 
 class Attention(nn.Module):
-    """Projects to queries, keys and values, mixes the values, projects back."""
+    """Projects to queries, keys and values, mixes the values, projects back.
+
+    Attributes:
+        knows_distance: whether `mix` takes the last key for the place of the last query, besides what a mask says.
+    """
+
+    knows_distance = False
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -58,7 +64,7 @@ class Attention(nn.Module):
         self.query_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
         self.key_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None) -> Tensor:
         """The attention's output for `x` (B, T, C).
 
         Args:
@@ -73,9 +79,10 @@ class Attention(nn.Module):
         values = self.value(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
         queries = positions.rotate(self.query_norm(queries))
         keys = positions.rotate(self.key_norm(keys))
-        if cache is not None:
-            keys, values = cache.append(self.layer, keys, values)
-        mixed = self.mix(queries, keys, values, mask, positions.bias)
+        if cache is None:
+            mixed = self.mix(queries, keys, values, mask, positions.bias)
+        else:
+            mixed = cache.attend(self, queries, keys, values, mask, positions)
         return self.output(mixed.transpose(1, 2).reshape(B, T, self.num_heads * self.head_dim))
 
     @abstractmethod

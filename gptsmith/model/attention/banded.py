@@ -36,6 +36,8 @@ class BandedAttentionSettings(AttentionSettings):
 class BandedAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
+    knows_distance = True
+
     def __init__(self, config: GPTConfig, layer: int, band_tokens: int) -> None:
         super().__init__(config, layer)
         self.band_tokens = band_tokens

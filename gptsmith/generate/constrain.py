@@ -1,0 +1,100 @@
+"""Texts that must match a JSON schema, a regular expression or a grammar: tokens that cannot go on with one are never
+drawn. By llguidance."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.generate.request import Constraint
+from gptsmith.text.tokenizer import Tokenizer
+
+
+JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON is written in one way: where white space is free, a small model may write nothing else."""
+
+
+class Constrainer:
+    """Makes grammars for the tokens of one model."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self.tokenizer, self.vocab_size = tokenizer, vocab_size
+
+    def grammar(self, constraint: Constraint) -> Grammar:
+        """The beginning of a text that a constraint allows.
+
+        Raises:
+            UserError: the constraint is not sound.
+            MissingExtraError: llguidance is not installed.
+        """
+        try:
+            from llguidance import LLMatcher
+        except ImportError:
+            raise MissingExtraError("a text that must match a schema or a grammar", "serve") from None
+        source = self._source(constraint)
+        matcher = LLMatcher(self._their_tokenizer, source)
+        if matcher.is_error():
+            raise UserError(f"{constraint.kind} is not sound: {matcher.get_error().strip().splitlines()[0]}")
+        return Grammar(matcher, self.vocab_size)
+
+    @staticmethod
+    def _source(constraint: Constraint) -> str:
+        from llguidance import LLMatcher
+
+        try:
+            if constraint.kind == "regex":
+                return str(LLMatcher.grammar_from_regex(constraint.source))
+            if constraint.kind == "grammar":
+                return str(LLMatcher.grammar_from_lark(constraint.source))
+            schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
+            return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_STYLE))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{constraint.kind} is not sound: {str(error).strip().splitlines()[0]}") from None
+
+    @cached_property
+    def _their_tokenizer(self) -> Any:
+        """The words as bytes; what is no text cannot be drawn within a grammar."""
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        return LLTokenizer(TokenizerWrapper(_Words(self.tokenizer)), n_vocab=self.vocab_size)
+
+
+class _Words:
+    """A tokenizer as llguidance asks for one."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.eos_token_id, self.bos_token_id = tokenizer.separator_id, None
+        self.special_token_ids = sorted(tokenizer.control_ids)
+        names = (str(tokenizer.backend.id_to_token(number)).encode() for number in range(tokenizer.vocab_size))
+        self.tokens = [token or name for token, name in zip(tokenizer.token_bytes, names, strict=True)]
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self.tokenizer.encode_bytes(text) if isinstance(text, bytes) else self.tokenizer.encode(text)
+
+
+class Grammar:
+    """Where a text stands in what it must be."""
+
+    def __init__(self, matcher: Any, vocab_size: int) -> None:
+        self._matcher, self._vocab_size = matcher, vocab_size
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text is whole, and nothing can follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self) -> Tensor:
+        """(V), true for tokens that the text can go on with; an end token where it may end."""
+        bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+        return torch.from_numpy(bits[: self._vocab_size].astype(bool))
+
+    def take(self, token: int) -> None:
+        """Goes on with a token."""
+        self._matcher.consume_token(token)
