@@ -15,8 +15,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.generate.request import Constraint
 from gptsmith.text.tokenizer import Tokenizer
 
-
-JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON is written in one way: where white space is free, a small model may write nothing else."""
 
 

@@ -25,6 +25,7 @@ from gptsmith.generate.slots import Segment, SlotCache
 from gptsmith.generate.speculative import Draft, look_up
 from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.gpt import GPT
+from gptsmith.model.surgery import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
 
 Deliver = Callable[[Piece], None]
@@ -115,7 +116,7 @@ class _Row:
 
 
 class Engine:
-    """Writes texts with one model. Everything but `step` may be called from any thread."""
+    """Writes texts with one model, its own from now on. Everything but `step` may be called from any thread."""
 
     def __init__(
         self,
@@ -127,6 +128,8 @@ class Engine:
         thread: EngineThread | None = None,
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
+        if model.config.linear.kind == "int8" and model.device.type == "cpu":
+            use_integer_products(model)
         self.settings = settings or EngineSettings()
         self.context_length = model.config.context_length
         self._constrainer = Constrainer(tokenizer, model.config.vocab_size)

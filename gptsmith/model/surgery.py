@@ -11,7 +11,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.model.init import initialize_adapters
 from gptsmith.model.linear import maps_of
-from gptsmith.model.linear.int8 import Int8LinearSettings
+from gptsmith.model.linear.int8 import Int8Linear, Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.linear.plain import PlainLinearSettings
 
@@ -83,6 +83,18 @@ def rounded(model: GPT) -> GPT:
     made = _copy(model, linear=Int8LinearSettings())
     _take_matrices(made, model)
     return made
+
+
+@torch.no_grad()
+def use_integer_products(model: GPT) -> None:
+    """Makes a rounded model on a processor compute faster, in place: its maps round their inputs too, and the head is
+    rounded as well. For writing only: no gradient passes."""
+    head = Int8Linear(model.config.embed_dim, model.config.vocab_size, bias=False)
+    head.take(model.head_weight.float())
+    model.head = head
+    for module in model.modules():
+        if isinstance(module, Int8Linear):
+            module.rounds_inputs = True
 
 
 def _copy(model: GPT, **changes: Any) -> GPT:

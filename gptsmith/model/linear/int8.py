@@ -37,7 +37,10 @@ class Int8Linear(LinearMap):
     Attributes:
         weight: (out, in), int8.
         scale: (out), what a row's whole numbers are multiplied by.
+        rounds_inputs: whether inputs are rounded too, so that whole numbers are multiplied with whole numbers.
     """
+
+    rounds_inputs = False
 
     def __init__(self, in_dim: int, out_dim: int, bias: bool) -> None:
         super().__init__()
@@ -46,7 +49,8 @@ class Int8Linear(LinearMap):
         self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = rounded_product(x, self.weight, self.scale)
+        product = integer_product if self.rounds_inputs else rounded_product
+        y = product(x, self.weight, self.scale)
         return y if self.bias is None else y + self.bias.to(x.dtype)
 
     def matrix(self) -> Tensor:
@@ -88,6 +92,15 @@ def rounded_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         whole = torch.cat([functional.linear(x, rows.to(x.dtype)) for rows in torch.split(weight, num_rows)], dim=-1)
     # Whole numbers up to 127 are exact in bfloat16 and the scale is not: it comes last, and in its own dtype.
     return (whole * scale).to(x.dtype)
+
+
+def integer_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """The same with `x` rounded row by row as well. Sums of whole numbers are exact, so no row depends on which others
+    are multiplied with it; processors with VNNI do it three times as fast as with floats. No gradient reaches `x`."""
+    flat = x.reshape(-1, x.shape[-1]).float()
+    x_scale = flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+    whole = torch._int_mm((flat / x_scale).round_().to(torch.int8), weight.t())
+    return (whole * x_scale * scale).to(x.dtype).view(*x.shape[:-1], len(weight))
 
 
 def plain_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""How fast texts are written with GPT-2's shape (124M, random weights), against Transformers, in one run.
+
+python bench/engine.py            batch 1, 16 streams, a long prompt among running streams; float32 and int8
+--rounds 3                        each figure is the median of so many
+--streams 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gptsmith.generate.continuous import Engine, EngineSettings
+from gptsmith.generate.request import Piece, Request
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+from gptsmith.model.surgery import rounded
+from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+
+NUM_TOKENS, PROMPT, LONG_PROMPT = 128, 16, 900
+GREEDY = SamplingSettings(temperature=0)
+
+
+def request(number: int, prompt: int = PROMPT, num_tokens: int = NUM_TOKENS) -> Request:
+    generator = torch.Generator().manual_seed(number)
+    ids = torch.randint(50_000, (prompt,), generator=generator).tolist()
+    return Request(ids, num_tokens, GREEDY, ignore_end=True)
+
+
+class Watch:
+    """When each token of a text came."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.ended = threading.Event()
+
+    def __call__(self, piece: Piece) -> None:
+        self.times += [time.perf_counter()] * len(piece.tokens)
+        if piece.finish_reason is not None:
+            self.ended.set()
+
+
+def written(engine: Engine, requests: list[Request]) -> float:
+    """Tokens a second of all together, prompts read included."""
+    watches = [Watch() for _ in requests]
+    started = time.perf_counter()
+    for one, watch in zip(requests, watches, strict=True):
+        engine.submit(one, watch)
+    for watch in watches:
+        watch.ended.wait()
+    return sum(len(watch.times) for watch in watches) / (time.perf_counter() - started)
+
+
+def beside_a_prompt(engine: Engine, num_streams: int) -> dict[str, float]:
+    """The longest pause of running streams while a long prompt is read, in their usual steps; and how much longer the
+    prompt takes than alone."""
+    alone = Watch()
+    started = time.perf_counter()
+    engine.submit(request(1000, LONG_PROMPT, 1), alone)
+    alone.ended.wait()
+    alone_s = alone.times[0] - started
+    streams = [Watch() for _ in range(num_streams)]
+    for number, watch in enumerate(streams):
+        engine.submit(request(number, num_tokens=900), watch)
+    while min(len(watch.times) for watch in streams) < 40:
+        engine.call(lambda: None).result()
+    usual_s = statistics.median(b - a for w in streams for a, b in zip(w.times[-20:], w.times[-19:], strict=False))
+    prompt = Watch()
+    asked = time.perf_counter()
+    engine.submit(request(2000, LONG_PROMPT, 1), prompt)
+    prompt.ended.wait()
+    first_s = prompt.times[0] - asked
+    pauses = [
+        b - a
+        for w in streams
+        for a, b in zip(w.times, w.times[1:], strict=False)
+        if asked <= b <= prompt.times[0] + usual_s
+    ]
+    return {"longest pause, in usual steps": max(pauses) / usual_s, "prompt, times alone": first_s / alone_s}
+
+
+def theirs(rounds: int) -> float:
+    """Tokens a second of Transformers' generate, batch 1, float32."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config()).eval()
+    ids = torch.tensor([request(0).prompt_ids])
+
+    def once() -> float:
+        started = time.perf_counter()
+        model.generate(ids, max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0)
+        return NUM_TOKENS / (time.perf_counter() - started)
+
+    return median(once, rounds)
+
+
+def median(measure: Callable[[], float], rounds: int) -> float:
+    measure()
+    return statistics.median(measure() for _ in range(rounds))
+
+
+def ours(model: GPT, tokenizer: Tokenizer, rounds: int, num_streams: int) -> dict[str, Any]:
+    engine = Engine(model, tokenizer, settings=EngineSettings(max_streams=num_streams + 1, proposed_tokens=0))
+    one = median(lambda: written(engine, [request(0)]), rounds)
+    many = median(lambda: written(engine, [request(number) for number in range(num_streams)]), rounds)
+    pauses = {count: beside_a_prompt(engine, count) for count in (1, 4, num_streams)}
+    engine.close()
+    return {"one": one, "many": many, "pauses": pauses}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--streams", type=int, default=16)
+    arguments = parser.parse_args()
+    tokenizer = BytesTokenizerSettings().train(list, 0)
+    peer = theirs(arguments.rounds)
+    print(f"Transformers, float32, batch 1: {peer:.1f} tokens/s", flush=True)
+    model = GPT(preset("gpt2"), seed=1).eval()
+    for name, made in (("float32", lambda: model), ("int8", lambda: rounded(model))):
+        figures = ours(made(), tokenizer, arguments.rounds, arguments.streams)
+        one, many = figures["one"], figures["many"]
+        print(f"{name}: batch 1 {one:.1f} tokens/s, {one / peer:.2f} x Transformers", flush=True)
+        print(f"{name}: {arguments.streams} streams {many:.1f} tokens/s, {many / one:.2f} x batch 1")
+        for count, pause in figures["pauses"].items():
+            print(f"{name}: beside {count} streams: " + ", ".join(f"{key} {value:.2f}" for key, value in pause.items()))
+
+
+if __name__ == "__main__":
+    main()
