@@ -176,3 +176,45 @@ def test_without_peft_the_certificate_says_so(tuned: Path, tmp_path: Path, monke
     figures = gptsmith.import_model(tmp_path / "adapter", out=tmp_path / "run")
     assert figures["certificate"] == "not run"
     torch.testing.assert_close(logits(tmp_path / "run"), logits(tuned), atol=1e-5, rtol=0)
+
+
+def test_adapters_over_a_model_folder_that_learnt_to_converse_name_it(exported: Path, tmp_path: Path) -> None:
+    """The chat template goes with the adapters; the base is where it was."""
+    base = tmp_path / "model"
+    shutil.copytree(exported / "base", base)
+    rows = [{"prompt": f"{number}?", "response": f"{number}."} for number in range(30)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    gptsmith.finetune(base, [tmp_path / "talk.jsonl"], out=tmp_path / "run", lora=2, settings=["train.num_steps=2"])
+    figures = gptsmith.export(tmp_path / "run", to="peft")
+    assert figures["certificate"] == "passed"
+    checks = json.loads((tmp_path / "run-peft" / "certificate.json").read_text())["checks"]
+    assert {check["name"]: check["status"] for check in checks}["conversations"] == "passed"
+    assert json.loads((tmp_path / "run-peft" / ADAPTER_CONFIG).read_text())["base_model_name_or_path"] == str(base)
+    assert not (tmp_path / "run-peft" / "base").exists()
+    gptsmith.import_model(tmp_path / "run-peft", out=tmp_path / "back")
+    question = [{"role": "user", "content": "3?"}]
+    replies = [
+        gptsmith.load(tmp_path / run).reply(question, max_tokens=8, temperature=0)  # type: ignore[list-item]
+        for run in ("run", "back")
+    ]
+    assert replies[0] == replies[1]
+
+
+def test_adapters_over_rounded_weights_go_out_and_come_in(trained: dict[str, Any], text: Path, tmp_path: Path) -> None:
+    """The base is written as the numbers that the rounded weights stand for."""
+    gptsmith.compress(trained["run"], to="int8", out=tmp_path / "small")
+    gptsmith.finetune(
+        tmp_path / "small", [text / "part1.txt"], out=tmp_path / "run", lora=2, settings=["train.num_steps=2"]
+    )
+    assert gptsmith.export(tmp_path / "run", to="peft")["certificate"] == "passed"
+    figures = gptsmith.import_model(tmp_path / "run-peft", base=tmp_path / "small", out=tmp_path / "back")
+    assert figures["certificate"] == "passed"
+    linear = gptsmith.load(tmp_path / "back").config.linear
+    assert linear.base.kind == "int8"  # type: ignore[attr-defined]
+    torch.testing.assert_close(logits(tmp_path / "back"), logits(tmp_path / "run"), atol=1e-5, rtol=0)
+
+
+def test_a_verb_that_is_given_adapters_says_what_to_do(exported: Path, call: Callable[..., Outcome]) -> None:
+    outcome = call("generate", exported, "The old")
+    assert outcome.code == 2
+    assert "gptsmith import" in outcome.err

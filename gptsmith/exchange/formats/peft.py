@@ -27,6 +27,8 @@ from gptsmith.exchange.readers import Reader
 from gptsmith.exchange.readers.peft import peft_reader
 from gptsmith.model.surgery import without_adapters
 
+BASE_CARD = "# The base of adapters\n\nWhat the adapters in the folder above are laid over.\n"
+
 
 class PeftFormatSettings(FormatSettings):
     """adapter_config.json, adapter_model.safetensors, tokenizer, chat template and a model card."""
@@ -49,7 +51,7 @@ class PeftFormatSettings(FormatSettings):
         # PEFT looks a name up from wherever it is started, so it is a whole path. We look beside the adapter first, so
         # that a folder that was moved with its base still knows it.
         if source.base is None:
-            whole = replace(source, model=base, template=None)
+            whole = replace(source, model=base, template=None, card=BASE_CARD)
             (folder / BASE).mkdir()
             HuggingFaceFormatSettings().write(whole, folder / BASE)
         named = source.base or source.target / BASE
@@ -62,7 +64,7 @@ class PeftFormatSettings(FormatSettings):
         source.tokenizer.save(folder, model_max_length=source.model.config.context_length)
         if source.template is not None:
             source.template.save(folder)
-        card = source.card.replace("library_name: transformers", f"library_name: peft\nbase_model: {named.name}", 1)
+        card = source.card.replace("library_name: transformers", "library_name: peft", 1)
         write_atomically(folder / "README.md", card)
 
     def reader(self, folder: Path) -> Reader | str:
