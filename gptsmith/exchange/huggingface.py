@@ -61,7 +61,7 @@ class ModelFolder:
             shape = family.read(config)
         except UserError as error:
             raise UserError(f"{folder / CONFIG}: {error}") from None
-        _refuse_changed_files(folder)
+        refuse_changed_files(folder)
         files = open_tensors(folder)
         if shape.num_layers > len(files.shapes):
             raise UserError(
@@ -78,7 +78,7 @@ class ModelFolder:
                 f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
                 "rows: they do not belong together"
             )
-        return cls(folder, config, family, shape, files, table, tokenizer, _template(folder), generation)
+        return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -101,7 +101,7 @@ def _table(folder: Path, name: str) -> dict[str, Any]:
     return table
 
 
-def _refuse_changed_files(folder: Path) -> None:
+def refuse_changed_files(folder: Path) -> None:
     """Where we wrote the folder, its certificate knows each file: a changed one is damaged, or is another model.
 
     Raises:
@@ -154,7 +154,7 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
     )
 
 
-def _template(folder: Path) -> ChatTemplate | None:
+def template_in(folder: Path) -> ChatTemplate | None:
     """The chat template, in a file of its own or in the tokenizer's config."""
     if (template := ChatTemplate.load(folder)) is not None:
         return template

@@ -69,6 +69,19 @@ def merged(model: GPT) -> GPT:
 
 
 @torch.no_grad()
+def without_adapters(model: GPT) -> GPT:
+    """A new model of the maps below the adapters of `model`: what it computed before they were trained.
+
+    Raises:
+        UserError: the model has no adapters.
+    """
+    settings = model.config.linear
+    if not isinstance(settings, LoraLinearSettings):
+        raise UserError(f"this model has no adapters: its maps are {settings.kind}")
+    return _copy(model, linear=settings.base)
+
+
+@torch.no_grad()
 def rounded(model: GPT) -> GPT:
     """A new model whose blocks multiply with the weights of `model`, which is plain, rounded to int8.
 

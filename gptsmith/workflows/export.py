@@ -15,6 +15,7 @@ from gptsmith.exchange.formats import KINDS, Source
 from gptsmith.exchange.readers.own import OwnReader
 from gptsmith.model.surgery import merged
 from gptsmith.run.writer import SPARE_BYTES
+from gptsmith.workflows.bases import base_folder_of
 from gptsmith.workflows.card import model_card
 from gptsmith.workflows.load import Loaded, load
 from gptsmith.workflows.settings import ImportSettings, settings_of
@@ -32,7 +33,7 @@ def export(
     model.
 
     Args:
-        to: a kind of format: `huggingface`, `gguf` or `ollama`.
+        to: a kind of format: `huggingface`, `gguf`, `ollama`, or `peft` for a run's adapters alone.
         out: the folder to write; the run's with the format behind it where it is not given.
         precision: what the weights are kept in; the format's usual one where it is not given.
         settings: settings of the format, such as `shard_bytes=2000000000`.
@@ -52,7 +53,8 @@ def export(
     target = Path(out) if out is not None else _beside(Path(run), to)
     if target.exists():
         raise UserError(f"{target} exists already: choose another --out")
-    source = _source(loaded, target.name if out is not None else Path(run).resolve().name)
+    name = target.name if out is not None else Path(run).resolve().name
+    source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
     own_files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
@@ -62,7 +64,7 @@ def export(
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         certificate = compare(
             f"Export of {source.name} to {to}", (str(run), target.name), own, form.reader(folder),
-            precision=form.precision, files=files,
+            precision=form.precision, files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")
         certificate.save(folder)
@@ -80,17 +82,20 @@ def export(
     }
 
 
-def _source(loaded: Loaded, name: str) -> Source:
-    """What is written of a run. Adapters become part of its weights."""
+def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) -> Source:
+    """What is written of a run. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
-    if model.config.linear.kind == "lora":
+    has_adapters = model.config.linear.kind == "lora"
+    base = base_folder_of(loaded) if has_adapters and takes_adapters else None
+    if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
         model = merged(model)
     settings = settings_of(loaded.run)
     model_type = settings.asked.model_type if isinstance(settings, ImportSettings) else None
     return Source(
-        name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name)
-    )
+        name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),
+        target, base,
+    )  # fmt: skip
 
 
 def _beside(run: Path, to: str) -> Path:

@@ -13,6 +13,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import published_folder, require_room, write_json
 from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.exchange.adapters import ADAPTER_CONFIG, is_adapter_folder
 from gptsmith.exchange.certificate import Certificate, compare, require_passed
 from gptsmith.exchange.huggingface import ModelFolder
 from gptsmith.exchange.readers import Reader
@@ -23,22 +24,32 @@ from gptsmith.run.folder import GENERATION, RESULT, Run, fill_checkpoint, load_m
 from gptsmith.run.store import publish_checkpoint
 from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.train.state import TrainState
+from gptsmith.workflows.import_adapter import import_adapter
 from gptsmith.workflows.settings import ImportAsked, ImportSettings, run_schema
 
 IMPORTS = "imports"
 
 
-def import_model(source: str | Path, *, out: str | Path | None = None, revision: str | None = None) -> dict[str, Any]:
-    """Makes a run of a Hugging Face model folder, whole or not at all, with a certificate that it is the same model.
+def import_model(
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    base: str | Path | None = None,
+    revision: str | None = None,
+) -> dict[str, Any]:
+    """Makes a run of a Hugging Face model folder or of adapters in PEFT's form, whole or not at all, with a certificate
+    that it is the same model.
 
     Args:
         source: the folder; or the name of a model on the Hub, such as `openai-community/gpt2`, which is fetched.
         out: the folder of the new run; `runs/` with the source's name where it is not given.
+        base: the run or model folder that adapters are laid over; the one that they name where it is not given.
         revision: which version on the Hub.
 
     Returns:
-        run, status (`imported`), made_from, model_type, num_parameters, weight_bytes, certificate (`passed`, or `not
-        run` where Transformers is not installed) and the figures of its logits, step, seconds.
+        run, status (`imported`), made_from, base (of adapters), model_type, num_parameters, weight_bytes, certificate
+        (`passed`, or `not run` where Transformers, or PEFT for adapters, is not installed) and the figures of its
+        logits, step, seconds.
 
     Raises:
         UserError: the family is not known, something in the folder is not sound, the copy would not be the same
@@ -52,6 +63,10 @@ def import_model(source: str | Path, *, out: str | Path | None = None, revision:
         raise UserError(f"--revision is of a model on the Hub, and {source} is a folder")
     target = Path(out) if out is not None else Path("runs") / folder.resolve().name
     require_free(target)
+    if is_adapter_folder(folder):
+        return import_adapter(folder, target, base, started)
+    if base is not None:
+        raise UserError(f"--base is for adapters, and {source} holds none (no {ADAPTER_CONFIG})")
     return _imported(ModelFolder.open(folder), target, started)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
+from gptsmith.exchange.adapters import is_adapter_folder
 from gptsmith.exchange.huggingface import is_model_folder
 from gptsmith.run.folder import Run
 from gptsmith.workflows.settings import ImportSettings, RunSettings, settings_of
@@ -20,6 +21,8 @@ def open_run(path: str | Path) -> Run:
         from gptsmith.workflows.import_model import cached_import
 
         return cached_import(Path(path))
+    if is_adapter_folder(Path(path)):
+        raise UserError(f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}")
     return Run.open(path)
 
 

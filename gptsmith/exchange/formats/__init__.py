@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -27,10 +27,12 @@ class Source:
 
     Attributes:
         name: what the model is called.
-        model: it, without adapters; its maps may be rounded.
+        model: it, with adapters only for a format that takes them; its maps may be rounded.
         generation: its sampling defaults: temperature, top_k, top_p.
         model_type: the family that it came from, where it came from another program.
         card: what is known of it, as a page of Markdown.
+        target: where the folder will lie.
+        base: a folder in Hugging Face's form that holds what its adapters were laid over, where there is one.
     """
 
     name: str
@@ -40,11 +42,15 @@ class Source:
     generation: Mapping[str, Any]
     model_type: str | None
     card: str
+    target: Path = Path()
+    base: Path | None = None
 
 
 class FormatSettings(Settings):
     """What every format has."""
 
+    takes_adapters: ClassVar[bool] = False
+    """Whether it is given a model's adapters; else they become part of the weights before."""
     kind: str
     precision: str
     """What the weights are kept in."""

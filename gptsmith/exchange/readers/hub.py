@@ -22,7 +22,7 @@ class TransformersReader(Reader):
         Raises:
             ImportError: Transformers is not installed.
         """
-        with _quiet():
+        with quiet():
             import transformers
 
             self.name = f"transformers {transformers.__version__}"
@@ -34,11 +34,11 @@ class TransformersReader(Reader):
         self.control_tokens = list(self.tokenizer.all_special_tokens)
 
     def token_ids(self, text: str) -> list[int]:
-        with _quiet():
+        with quiet():
             return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def opening_ids(self) -> list[int]:
-        with _quiet():
+        with quiet():
             plain, whole = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
         starts = range(len(whole) - len(plain) + 1)
         return list(whole[: next(at for at in starts if whole[at : at + len(plain)] == plain)])
@@ -66,12 +66,12 @@ class TransformersReader(Reader):
 
         made: Any = transformers.GenerationConfig
         plain = made(max_new_tokens=num_tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
-        with _quiet():
+        with quiet():
             return list(self.model.generate(prompt, generation_config=plain)[0, len(ids) :].tolist())
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Transformers' notes and bars, and without the network."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -68,7 +68,7 @@ class LoraLinearSettings(LinearSettings):
         Raises:
             UserError: a target names none of the model's maps.
         """
-        names = sorted({name for name in map(_name_of, maps_of(model)) if name != SCORE_HEAD})
+        names = sorted({name for name in map(name_of, maps_of(model)) if name != SCORE_HEAD})
         for target in self.targets:
             if not any(_matches(target, name) for name in names):
                 raise UserError(
@@ -114,7 +114,7 @@ def freeze_all_but_adapters(model: nn.Module) -> None:
             parameter.requires_grad_(isinstance(module, LoraLinear) or place == SCORE_HEAD)
 
 
-def _name_of(place: str) -> str:
+def name_of(place: str) -> str:
     """`attention.query` for `blocks.0.attention.query`."""
     return re.sub(r"^blocks\.\d+\.", "", place)
 
