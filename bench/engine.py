@@ -68,8 +68,7 @@ def beside_a_prompt(engine: Engine, num_streams: int) -> dict[str, float]:
     alone.ended.wait()
     alone_s = alone.times[0] - started
     streams = [Watch() for _ in range(num_streams)]
-    for number, watch in enumerate(streams):
-        engine.submit(request(number, num_tokens=900), watch)
+    tickets = [engine.submit(request(number, num_tokens=900), watch) for number, watch in enumerate(streams)]
     while min(len(watch.times) for watch in streams) < 40:
         engine.call(lambda: None).result()
     usual_s = statistics.median(b - a for w in streams for a, b in zip(w.times[-20:], w.times[-19:], strict=False))
@@ -78,6 +77,10 @@ def beside_a_prompt(engine: Engine, num_streams: int) -> dict[str, float]:
     engine.submit(request(2000, LONG_PROMPT, 1), prompt)
     prompt.ended.wait()
     first_s = prompt.times[0] - asked
+    for ticket in tickets:
+        ticket.cancel()
+    for watch in streams:
+        watch.ended.wait()
     pauses = [
         b - a
         for w in streams

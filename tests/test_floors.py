@@ -118,7 +118,7 @@ def test_an_import_that_goes_down_is_fine(room: str, source: str) -> None:
     [
         "import gptsmith",
         "import gptsmith.cli, sys\nsys.argv = ['x', '--help']\ntry: gptsmith.cli.main()\nexcept SystemExit: pass",
-        "from gptsmith.cli import *\nfor verb in VERBS: import_module(f'gptsmith.commands.{verb}')",
+        "from gptsmith.cli import *\nfor verb in VERBS: import_module(f'gptsmith.commands.{MODULES.get(verb, verb)}')",
         "import gptsmith.run.store, gptsmith.data.prepare, gptsmith.text.tokenizer, gptsmith.text.tokenizers",
     ],
 )

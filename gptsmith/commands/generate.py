@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gptsmith.commands.options import Device, Json, Seed, Slide, Temperature, TopK, TopP
+from gptsmith.commands.options import Device, Json, MinP, RepetitionPenalty, Seed, Slide, Temperature, TopK, TopP
 
 
 def generate(
@@ -23,6 +23,8 @@ def generate(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     seed: Seed = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be given again.")] = None,
     slide: Slide = False,
@@ -41,7 +43,12 @@ def generate(
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
     loaded = load(run, device=device)
-    sampling = loaded.sampling({"temperature": temperature, "top_k": top_k, "top_p": top_p})
+    sampling = loaded.sampling(
+        {
+            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+        }
+    )  # fmt: skip
     for row in rows:
         generation = start(
             loaded.model, loaded.tokenizer, row,

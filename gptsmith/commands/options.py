@@ -21,6 +21,12 @@ Temperature = Annotated[
 ]
 TopK = Annotated[int | None, typer.Option(help="Draw from this many of the likeliest tokens only.")]
 TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")]
+MinP = Annotated[
+    float | None, typer.Option(help="Draw from tokens only that are at least this share as probable as the likeliest.")
+]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="Above 1, tokens that were read or written become less probable.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]
 Slide = Annotated[bool, typer.Option("--slide", help="Forget the oldest half when the context is full, and go on.")]
 

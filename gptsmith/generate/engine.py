@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.sampling import SamplingSettings, draw
+from gptsmith.generate.sampling import SamplingSettings, draw, penalised
 from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.cache import Cache
 from gptsmith.model.gpt import GPT
@@ -81,6 +81,7 @@ class Generation:
             return Cache(model.config, 1, context, dtype=dtype, device=model.device)
 
         cache, unread = new_cache(), ids
+        written: list[int] = []
         while self.num_tokens < self.max_tokens:
             if cache.length + len(unread) > context:
                 if not self.slide:
@@ -89,11 +90,15 @@ class Generation:
                 # Positions may be absolute, so the kept half is read anew from position 0.
                 ids = ids[-max(1, context // 2) :]
                 cache, unread = new_cache(), ids
-            token = int(draw(self._next_logits(unread, cache), self.sampling, generator))
+            logits = self._next_logits(unread, cache)
+            if self.sampling.looks_back:
+                logits = penalised(logits[0], self.sampling, self.prompt_ids, written)[None]
+            token = int(draw(logits, self.sampling, generator))
             if token in self.tokenizer.end_ids:
                 self.finish_reason = "stop"
                 return
             self.num_tokens += 1
+            written.append(token)
             ids, unread = [*ids, token], [token]
             yield token
         self.finish_reason = "length"

@@ -98,10 +98,11 @@ def test_a_changed_folder_is_imported_anew(llama: Path, tmp_path: Path) -> None:
 
 def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it_should(llama: Path) -> None:
     model = gptsmith.load(llama)
-    assert model.run.generation() == {"temperature": 0.5, "top_k": 7}
+    usual = {"temperature": 0.5, "top_k": 7, "repetition_penalty": 1.1}
+    assert model.run.generation() == usual
     assert model.sampling({"temperature": None}).top_k == 7
-    assert model.sampling({"temperature": 0.0, "top_k": 3}).plain() == {"temperature": 0.0, "top_k": 3}
-    assert model.generate("iron", max_tokens=4) == model.generate("iron", max_tokens=4, temperature=0.5, top_k=7)
+    assert model.sampling({"temperature": 0.0, "top_k": 3}).repetition_penalty == 1.1
+    assert model.generate("iron", max_tokens=4) == model.generate("iron", max_tokens=4, **usual)
     assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.control_tokens["<|begin|>"]
 
 
