@@ -562,37 +562,33 @@ class EngineThread:
 class _Pace:
     """How many tokens of prompts a step may read beside the texts that are written."""
 
-    WEIGHT = 0.2
-    FIRST = 32
+    WEIGHT, MOST_CHANGE = 0.2, 2.0
+    FIRST, LEAST = 64, 16
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.step_s: dict[int, float] = {}
         """Seconds of a step that reads no prompt, by the number of texts."""
-        self.prompt_token_s: float | None = None
+        self.budget = min(float(self.FIRST), settings.prompt_tokens_per_step)
 
     def prompt_tokens(self, num_writing: int) -> int:
         """The most tokens for a step in which so many texts are written."""
-        most = self.settings.prompt_tokens_per_step
-        if not num_writing:
-            return most
-        if num_writing not in self.step_s or self.prompt_token_s is None:
-            return min(self.FIRST, most)
-        room_s = (self.settings.pause_steps - 1) * self.step_s[num_writing]
-        return int(min(max(room_s / max(self.prompt_token_s, 1e-9), 1), most))
+        return int(self.budget) if num_writing else self.settings.prompt_tokens_per_step
 
     def took(self, seconds: float, num_writing: int, num_prompt_tokens: int) -> None:
-        """Learns from a step."""
+        """Learns from a step: a longer one than is allowed makes the next pieces of prompts smaller, and a shorter one
+        larger, where the piece was as large as it could be."""
+        usual_s = self.step_s.get(num_writing)
         if not num_prompt_tokens:
-            self.step_s[num_writing] = self._mean(self.step_s.get(num_writing), seconds)
-        elif num_writing in self.step_s:
-            spent_s = max(seconds - self.step_s[num_writing], 0.0) / num_prompt_tokens
-            self.prompt_token_s = self._mean(self.prompt_token_s, spent_s)
-        elif not num_writing:
-            self.prompt_token_s = self._mean(self.prompt_token_s, seconds / num_prompt_tokens)
-
-    def _mean(self, old: float | None, new: float) -> float:
-        return new if old is None else (1 - self.WEIGHT) * old + self.WEIGHT * new
+            self.step_s[num_writing] = (
+                seconds if usual_s is None else (1 - self.WEIGHT) * usual_s + self.WEIGHT * seconds
+            )
+        elif usual_s is not None:
+            change = (self.settings.pause_steps - 1) * usual_s / max(seconds - usual_s, 1e-9)
+            change = min(max(change, 1 / self.MOST_CHANGE), self.MOST_CHANGE)
+            if change < 1 or num_prompt_tokens >= int(self.budget):
+                least = min(self.LEAST, self.settings.prompt_tokens_per_step)
+                self.budget = min(max(self.budget * change, least), self.settings.prompt_tokens_per_step)
 
 
 def _told(token: int, logits: Tensor, top_logprobs: int | None) -> Told:

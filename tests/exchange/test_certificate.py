@@ -55,12 +55,6 @@ class Fixed(Reader):
         text = "".join(f"{m['role']}: {m['content']}\n" for m in messages) + ("assistant:" if open_turn else "")
         return Rendered(text + self.changes.get("tail", ""), list(text.encode()))
 
-    def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        written = list(ids)
-        for _ in range(num_tokens):
-            written.append(int(self.logits(written)[-1].argmax()))
-        return written[len(ids) :]
-
     def logits(self, ids: Sequence[int]) -> Tensor:
         rows = self.rows[list(ids)].clone()
         if "swap" in self.changes:

@@ -52,6 +52,9 @@ class Reader(ABC):
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits (T, V), float32, after each of the ids."""
 
-    @abstractmethod
     def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
         """The likeliest tokens that follow, whatever they are."""
+        written = list(ids)
+        for _ in range(num_tokens):
+            written.append(int(self.logits(written)[-1].argmax()))
+        return written[len(ids) :]

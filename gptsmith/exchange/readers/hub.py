@@ -58,17 +58,6 @@ class TransformersReader(Reader):
         logits: Tensor = self.model(torch.tensor([list(ids)])).logits[0]
         return logits.float()
 
-    @torch.inference_mode()
-    def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        prompt = torch.tensor([list(ids)])
-        # Ends and penalties of its own are left out: what is asked for is the likeliest token each time.
-        import transformers
-
-        made: Any = transformers.GenerationConfig
-        plain = made(max_new_tokens=num_tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
-        with quiet():
-            return list(self.model.generate(prompt, generation_config=plain)[0, len(ids) :].tolist())
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
