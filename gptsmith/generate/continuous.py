@@ -41,7 +41,7 @@ class EngineSettings(Settings):
     """Texts that may wait; more are refused."""
     prompt_tokens_per_step: int = Field(default=512, gt=0)
     """The most tokens of prompts that a step reads."""
-    pause_steps: float = Field(default=2.8, gt=1)
+    pause_steps: float = Field(default=2.5, gt=1)
     """While texts are written, a step that also reads a prompt may take this many times as long as one without."""
     proposed_tokens: int = Field(default=4, ge=0)
     """The most tokens of a text that are guessed ahead and checked in one step; 0 guesses none."""
@@ -563,7 +563,7 @@ class _Pace:
     """How many tokens of prompts a step may read beside the texts that are written."""
 
     WEIGHT, MOST_CHANGE = 0.2, 2.0
-    FIRST, LEAST = 64, 16
+    FIRST, LEAST = 32, 8
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
