@@ -85,11 +85,6 @@ class ExampleObjective(ObjectiveSettings):
     judged_by: ClassVar[str] = "loss"
     """The term that the best weights are chosen by; all of them together where it is not named."""
 
-    @property
-    def compares(self) -> bool:
-        """Whether samples need the log-likelihoods of the model before training."""
-        return False
-
     @abstractmethod
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         """An example as token sequences.

@@ -40,7 +40,7 @@ class Rows:
 
     @property
     def num_tokens(self) -> int:
-        return sum(sample.num_tokens for row in self.rows for sample in row)
+        return sum(map(_num_tokens, self.rows))
 
     @property
     def num_examples(self) -> int:
@@ -133,6 +133,7 @@ class ExampleSet(TrainingSet):
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
+        rows.sort(key=_num_tokens)  # rows that are read at once are padded to the longest of them
         return [
             self.objective.collate(rows[start : start + micro_batch_size]).to(model.device)
             for start in range(0, num_samples, micro_batch_size)
@@ -161,7 +162,7 @@ class ExampleSet(TrainingSet):
             done = 0
             for some in _evaluation_batches(part.rows):
                 yield self.objective.collate(some).to(model.device)
-                done += sum(sample.num_tokens for row in some for sample in row)
+                done += sum(map(_num_tokens, some))
                 observe(done)
 
         means = measured(model, self.objective, batches())
@@ -219,12 +220,16 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 _ORDERS: dict[tuple[int, int, int], np.ndarray] = {}
 
 
+def _num_tokens(row: list[Sample]) -> int:
+    return sum(sample.num_tokens for sample in row)
+
+
 def _evaluation_batches(rows: Sequence[list[Sample]]) -> Iterator[list[list[Sample]]]:
     """Rows in order, as many at a time as have about `TOKENS_PER_BATCH` tokens once they are padded."""
     batch: list[list[Sample]] = []
     longest = 0
     for row in rows:
-        length = max(sum(sample.num_tokens for sample in row), 1)
+        length = max(_num_tokens(row), 1)
         if batch and max(longest, length) * (len(batch) + 1) > TOKENS_PER_BATCH:
             yield batch
             batch, longest = [], 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
@@ -31,6 +32,15 @@ VALIDATION_PROMPTS = 256
 """How many prompts are answered for an evaluation in between."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """The ids of a prompt and of the answers drawn to it, and how much better than the others each answer is."""
+
+    prompt: list[int]
+    answers: list[list[int]]
+    advantages: list[float]
+
+
 class RolloutSet(TrainingSet):
     """A sample is a prompt; its batch holds a group of answers that the model draws at that moment."""
 
@@ -47,12 +57,26 @@ class RolloutSet(TrainingSet):
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
         return [
-            self._rollout(model, samples[start : start + micro_batch_size])
+            self._batch(model, self._groups(model, samples[start : start + micro_batch_size]))
             for start in range(0, num_samples, micro_batch_size)
         ]
 
-    def _rollout(self, model: GPT, samples: Sequence[int]) -> RolloutBatch:
-        """Answers to some prompts, and what they are worth."""
+    def _groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
+        """The answers to each sample's prompt; or to the first of `redraws` others from which something is learnt,
+        where nothing is from its own."""
+        groups = self._drawn(model, samples)
+        for attempt in range(1, self.objective.redraws + 1):
+            idle = [place for place, group in enumerate(groups) if not any(group.advantages)]
+            if not idle:
+                break
+            # The prompts at the same places in the order of a later epoch.
+            others = self._drawn(model, [samples[place] + attempt * self.num_samples for place in idle])
+            for place, other in zip(idle, others, strict=True):
+                groups[place] = other
+        return groups
+
+    def _drawn(self, model: GPT, samples: Sequence[int]) -> list[Group]:
+        """The answers to each sample's prompt, and what they are worth."""
         count = self.objective.answers
         examples = [self._example(sample) for sample in samples]
         prompts = [self.prompt(example) for example in examples]
@@ -61,19 +85,29 @@ class RolloutSet(TrainingSet):
             model, [prompt for prompt in prompts for _ in range(count)], seeds, self.objective.temperature
         )
         worth = [self._worth(examples[number // count], text) for number, text in enumerate(map(self._text, answers))]
-        group_advantages = advantages(torch.tensor(worth, dtype=torch.float64).view(-1, count)).flatten().tolist()
+        better = advantages(torch.tensor(worth, dtype=torch.float64).view(-1, count)).tolist()
+        return [
+            Group(prompt, answers[number * count : (number + 1) * count], better[number])
+            for number, prompt in enumerate(prompts)
+        ]
+
+    def _batch(self, model: GPT, groups: Sequence[Group]) -> RolloutBatch:
+        """The answers as a batch, with their likelihoods to the model that drew them and to that before training."""
         sequences = [
-            Encoded(
-                [*prompts[number // count], *answer], [False] * len(prompts[number // count]) + [True] * len(answer)
-            )
-            for number, answer in enumerate(answers)
+            Encoded([*group.prompt, *answer], [False] * len(group.prompt) + [True] * len(answer))
+            for group in groups
+            for answer in group.answers
         ]
         input_ids, targets = (tensor.to(model.device) for tensor in padded(sequences))
+        before = None
         with torch.no_grad():
-            self.reference.to(model.device).compute_dtype = model.compute_dtype
             rows, drawn = token_log_likelihoods(model.hidden(input_ids), model.head_weight, targets)
-            _, before = token_log_likelihoods(self.reference.hidden(input_ids), self.reference.head_weight, targets)
-        of_rows = torch.tensor(group_advantages, dtype=drawn.dtype, device=drawn.device)
+            if self.objective.kl_weight:
+                reference = self.reference.to(model.device)
+                reference.compute_dtype = model.compute_dtype
+                _, before = token_log_likelihoods(reference.hidden(input_ids), reference.head_weight, targets)
+        better = [advantage for group in groups for advantage in group.advantages]
+        of_rows = torch.tensor(better, dtype=drawn.dtype, device=drawn.device)
         return RolloutBatch(input_ids, targets, advantages=of_rows[rows], drawn=drawn, reference=before)
 
     def _answers(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
+
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import sha256_of, write_json
 from gptsmith.base.settings import merged
@@ -114,7 +116,7 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
         read = [_fingerprint(parts), choices.skip_bad, config.context_length, str(model.compute_dtype)]
         samples.prepare(model, key_of(*begun, *read))
     settings = FinetuneSettings.parse(
-        {**table, "model": config.plain(), "train": _train(train_table, asked, objective, config, samples)}, "settings"
+        {**table, "model": config.plain(), "train": _train(train_table, asked, objective, model, samples)}, "settings"
     )
     if judges:
         samples.judges.append(judge)
@@ -193,6 +195,8 @@ def _config(table: dict[str, Any], asked: FinetuneAsked, base: Loaded, objective
     if given.get("context_length", 0) > base.config.context_length:
         raise UserError(f"model.context_length can be at most the base's {base.config.context_length}")
     added: dict[str, Any] = {"num_scores": getattr(objective, "num_scores", None)}
+    if objective.compares:
+        added["dropout"] = 0.0
     if asked.lora is not None:
         added["linear"] = {"kind": "lora", "rank": asked.lora, "alpha": 2.0 * asked.lora, "base": shape["linear"]}
     return GPTConfig.parse(merged(merged({**shape, **added}, {}), given), "model")
@@ -265,7 +269,7 @@ def _train(
     given: dict[str, Any],
     asked: FinetuneAsked,
     objective: ObjectiveSettings,
-    config: GPTConfig,
+    model: GPT,
     samples: TrainingSet,
 ) -> dict[str, Any]:
     """Everything about the training, what was given on top."""
@@ -274,15 +278,19 @@ def _train(
     epochs = asked.epochs or EPOCHS.get(objective.kind, 1.0)
     num_steps = given.get("num_steps", max(1, math.ceil(epochs * samples.num_samples / rows)))
     every = max(1, num_steps // NUM_EVALUATIONS)
-    rate = LORA_LEARNING_RATE if config.linear.kind == "lora" else LEARNING_RATE
+    adapts = model.config.linear.kind == "lora"
+    rate = LORA_LEARNING_RATE if adapts else LEARNING_RATE
+    optimizer = {
+        "kind": "adamw",
+        "learning_rate": POLICY_LEARNING_RATE if objective.kind == "policy" else rate,
+        "weight_decay": 0.01,
+    }
+    if not adapts:
+        optimizer["embedding_factor"] = _embedding_factor(model)
     defaults = {
         "batch_size": rows,
         "num_steps": num_steps,
-        "optimizer": {
-            "kind": "adamw",
-            "learning_rate": POLICY_LEARNING_RATE if objective.kind == "policy" else rate,
-            "weight_decay": 0.01,
-        },
+        "optimizer": optimizer,
         "health": {"spike_deviations": 100.0},  # of few examples in a step, one may be hard: that is no sickness
         "schedule": {"warmup_steps": num_steps // 20, "decay_share": 0.9, "final_share": 0.0},
         "evaluate_at_start": True,
@@ -290,6 +298,16 @@ def _train(
         "sample_every_steps": 2 * every,
     }
     return {**merged(defaults, given), "objective": objective.plain()}
+
+
+@torch.no_grad()
+def _embedding_factor(model: GPT) -> float:
+    """How many times larger the embedding's numbers are than those of the blocks' matrices, in two digits."""
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    if not matrices:
+        return 1.0
+    total = sum(float(p.float().square().sum()) for p in matrices) / sum(p.numel() for p in matrices)
+    return float(f"{math.sqrt(float(model.embedding.weight.float().square().mean()) / max(total, 1e-12)):.2g}")
 
 
 def _forgetting(base: Loaded, model: GPT) -> Callable[[GPT], dict[str, Any]] | None:

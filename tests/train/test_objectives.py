@@ -161,6 +161,17 @@ def test_the_label_is_read_off_the_last_token_and_the_texts_are_learnt_besides(e
     assert means["loss"] == pytest.approx(nats / 4 + 0.5 * text_nats / tokens, rel=1e-10)
 
 
+def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
+    objective, model = ClassifySettings(labels=LABELS, auxiliary_weight=0, pooling="mean"), tiny(num_scores=3)
+    nats = 0.0
+    for example in TEXTS:
+        hidden = model.hidden(torch.tensor([[256, *example.texts[0].encode(), 258]]))[0]
+        scores = model.score_head(hidden.mean(dim=0, keepdim=True))
+        nats += functional.cross_entropy(scores, torch.tensor([LABELS.index(str(example.label))])).item()
+    means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
+    assert means["loss"] == pytest.approx(nats / 4, rel=1e-10)
+
+
 def test_a_pair_without_order_has_none(encoder: Encoder) -> None:
     objective, model = ClassifySettings(labels=LABELS, form="similarity"), tiny(num_scores=3)
     one = [LabelledExample("", "similarity", ("first", "the second"), "no")]
@@ -394,7 +405,7 @@ def distill_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[s
     )
 
 
-def policy_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+def policy_parts(encoder: Encoder, kl_weight: float = 0.02) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
     whole = rollout(tiny(), torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), tiny(seed=1), encoder)
     owner = torch.arange(4)[:, None].expand_as(whole.targets)[whole.targets != IGNORED]
 
@@ -406,17 +417,18 @@ def policy_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[sl
             reference=whole.reference[mine],
         )  # fmt: skip
 
-    return PolicySettings(), tiny(), cut
+    return PolicySettings(kl_weight=kl_weight), tiny(), cut
 
 
 PARTS = {
     "chat": chat_parts, "classify": classify_parts, "preference": preference_parts, "reward": reward_parts,
     "distill": distill_parts, "policy": policy_parts, "orpo": lambda encoder: preference_parts(encoder, "orpo"),
+    "policy that is not held": lambda encoder: policy_parts(encoder, kl_weight=0.0),
 }  # fmt: skip
 
 
 def test_every_objective_is_tested_here() -> None:
-    assert {*KINDS.names(), "orpo"} == {*PARTS, "next_token"}
+    assert {*KINDS.names(), "orpo", "policy that is not held"} == {*PARTS, "next_token"}
 
 
 @pytest.mark.parametrize("name", PARTS)

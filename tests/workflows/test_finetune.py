@@ -16,12 +16,18 @@ from safetensors.torch import load_file
 
 import gptsmith
 from gptsmith.base.errors import UserError
+from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import read_toml
+from gptsmith.data.examples import read_examples
+from gptsmith.data.parts import Parts
 from gptsmith.run.store import list_checkpoints
 from gptsmith.text.chat import ChatTemplate
+from gptsmith.train.objectives.policy import PolicySettings
+from gptsmith.train.samples import Encoder
 from gptsmith.workflows import session
 from gptsmith.workflows.example_set import ExampleSet
 from gptsmith.workflows.rewards import reward_of
+from gptsmith.workflows.rollout_set import Group, RolloutSet
 
 from .conftest import SMALL, write_text
 
@@ -198,6 +204,46 @@ def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_d
     assert {(row["question"], row["answer"]) for row in questions(120)} >= set(seen)
     before = [figure["reward"] for figure in evaluations(tmp_path / "run")]
     assert before[-1] > before[0]
+
+
+def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_data: Path) -> None:
+    tuned = gptsmith.load(chatting["run"])
+    encoder = Encoder(tuned.tokenizer, tuned.template or ChatTemplate(), tuned.config.context_length)
+    examples = read_examples([str(chat_data)], "chat")
+    asked: list[str] = []
+
+    def likes_one_half(messages: Any, answer: str, _: str) -> float:
+        """The answers of every second prompt differ in worth, those of the others do not."""
+        asked.append(messages[-1]["content"])
+        return float(derived_seed(0, asked[-1]) % 2 and len(asked) % 2)
+
+    def groups(redraws: int) -> list[Group]:
+        objective = PolicySettings(answers=4, max_tokens=4, redraws=redraws)
+        made = RolloutSet(objective, encoder, Parts(examples, [], []), tuned.model, likes_one_half, seed=1)
+        return made._groups(tuned.model, range(16))
+
+    def num_idle(found: list[Group]) -> int:
+        return sum(not any(group.advantages) for group in found)
+
+    plain, redrawn = groups(0), groups(6)
+    assert len(plain) == len(redrawn) == 16
+    assert 3 < num_idle(plain) < 13
+    assert num_idle(redrawn) < num_idle(plain) / 2
+    kept = [(one, other) for one, other in zip(plain, redrawn, strict=True) if any(one.advantages)]
+    assert all(one == other for one, other in kept)
+
+
+@pytest.mark.parametrize("objective", ["policy", "preference", "reward"])
+def test_nothing_is_dropped_where_the_model_before_training_is_compared_with(
+    base: Path, chat_data: Path, pair_data: Path, tmp_path: Path, objective: str
+) -> None:
+    dropping = gptsmith.finetune(base, [chat_data], out=tmp_path / "chat", settings=[*QUICK, "model.dropout=0.2"])
+    assert gptsmith.load(dropping["run"]).config.dropout == 0.2
+    data = chat_data if objective == "policy" else pair_data
+    more = ["train.objective.reward=exact", "train.objective.max_tokens=16"] if objective == "policy" else []
+    settings = [*QUICK, *more]
+    figures = gptsmith.finetune(dropping["run"], [data], objective=objective, out=tmp_path / "run", settings=settings)
+    assert gptsmith.load(figures["run"]).config.dropout == (0.2 if objective == "reward" else 0.0)
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:

@@ -63,6 +63,12 @@ class ObjectiveSettings(Settings):
 
     kind: str
 
+    @property
+    def compares(self) -> bool:
+        """Whether the model is compared with what it was before training: dropout, which only the model in training
+        has, would then look like a difference."""
+        return False
+
     @abstractmethod
     def counts(self, batch: Batch) -> dict[str, int]:
         """How many items each term will sum over."""

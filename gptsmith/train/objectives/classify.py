@@ -48,6 +48,8 @@ class ClassifySettings(ExampleObjective):
     """How the examples are read; told by their fields."""
     auxiliary_weight: float = Field(default=0.5, ge=0)
     """The weight of the language model's loss."""
+    pooling: Literal["last", "mean"] = "last"
+    """What the labels are read off: the last token's hidden state, or the mean of all of them."""
 
     @property
     def num_scores(self) -> int:
@@ -114,7 +116,7 @@ class ClassifySettings(ExampleObjective):
     def scores(self, model: GPT, hidden: Tensor, batch: LabelledBatch) -> Tensor:
         """The logits of each example's labels (N, K); of choices that are not there, minus infinity."""
         rows = torch.arange(len(hidden), device=hidden.device)
-        states = hidden[rows, batch.last]  # (B, C)
+        states = hidden[rows, batch.last] if self.pooling == "last" else _means(hidden, batch.last)  # (B, C)
         num_examples = len(batch.labels)
         if self.form != "choice":
             summed = states.new_zeros(num_examples, states.shape[1]).index_add(0, batch.owner, states)
@@ -124,6 +126,13 @@ class ClassifySettings(ExampleObjective):
         place = rows - (sizes.cumsum(0) - sizes)[batch.owner]
         table = score.new_full((num_examples, int(sizes.max())), float("-inf"))
         return table.index_put((batch.owner, place), score)
+
+
+def _means(hidden: Tensor, last: Tensor) -> Tensor:
+    """(B, C), the mean of the states up to each row's last token."""
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    share = (places <= last[:, None]).to(hidden.dtype) / (last[:, None] + 1)  # (B, T)
+    return torch.einsum("btc,bt->bc", hidden, share)
 
 
 def _as_index(label: str) -> int:

@@ -26,8 +26,8 @@ class RolloutBatch(Batch):
     """(N), how much better than its group the answer is that the token stands in."""
     drawn: Tensor
     """(N), the token's log-likelihood to the model that drew it."""
-    reference: Tensor
-    """(N), that to the model before training."""
+    reference: Tensor | None = None
+    """(N), that to the model before training, where it is held there."""
 
 
 class PolicySettings(ObjectiveSettings):
@@ -36,6 +36,9 @@ class PolicySettings(ObjectiveSettings):
     kind: Literal["policy"] = "policy"
     answers: int = Field(default=8, ge=2)
     """Answers drawn to each prompt."""
+    redraws: int = Field(default=0, ge=0)
+    """How many other prompts are tried in place of one whose answers are all worth the same: nothing is learnt from
+    those (Yu et al. 2025, dynamic sampling)."""
     max_tokens: int = Field(default=64, gt=0)
     """The longest answer."""
     temperature: float = Field(default=1.0, gt=0)
@@ -43,14 +46,19 @@ class PolicySettings(ObjectiveSettings):
     clip: float = Field(default=0.2, gt=0, lt=1)
     """How far r counts on either side of 1."""
     kl_weight: float = Field(default=0.02, ge=0)
-    """How strongly the model is held where it was before training."""
+    """How strongly the model is held where it was before training; 0 spares reading each answer with that model."""
     reward: str = "number"
     """What an answer is rewarded for: number (the last number is that of the true answer), exact (it is the true
     answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or FILE.py:FUNCTION,
     which gets the messages, the answer and the true answer."""
 
+    @property
+    def compares(self) -> bool:
+        return True
+
     def counts(self, batch: Batch) -> dict[str, int]:
-        return dict.fromkeys(("policy", "kl", "clipped"), batch.num_tokens)
+        terms = ("policy", "kl", "clipped") if self.kl_weight else ("policy", "clipped")
+        return dict.fromkeys(terms, batch.num_tokens)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         rollout, count = cast(RolloutBatch, batch), batch.num_tokens
@@ -58,14 +66,16 @@ class PolicySettings(ObjectiveSettings):
         ratio = (now - rollout.drawn).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         gain = torch.minimum(ratio * rollout.advantages, clipped * rollout.advantages)
-        apart = rollout.reference - now
-        return {
+        terms = {
             "policy": Term(-gain.sum(), count),
-            "kl": Term(
-                (apart.exp() - apart - 1).sum(), count, self.kl_weight
-            ),  # Schulman 2020: unbiased, never below 0
             "clipped": Term((ratio != clipped).sum(), count, weight=0.0),
         }
+        if self.kl_weight:
+            assert rollout.reference is not None, "the model before training has read the answers too"
+            apart = rollout.reference - now
+            # Schulman 2020: unbiased, never below 0.
+            terms["kl"] = Term((apart.exp() - apart - 1).sum(), count, self.kl_weight)
+        return terms
 
 
 def advantages(rewards: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import nn
 
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
+
+EMBEDDING = "embedding.weight"
 
 
 class AdamWSettings(OptimizerSettings):
@@ -22,15 +24,21 @@ class AdamWSettings(OptimizerSettings):
     """Decay of the running mean of squared gradients."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Share of a weight, times the rate, that is taken off at each step."""
+    embedding_factor: float = Field(default=1.0, gt=0)
+    """How many times the full rate the embedding has. Fine-tuning sets it to how many times larger its numbers are than
+    those of the blocks' matrices, so that both change by the same share of themselves."""
 
     def build(self, model: nn.Module) -> Optimizer:
-        parameters = list(trained_parameters(model).values())
-        groups = [
-            {
-                "params": [p for p in parameters if p.dim() >= 2],
-                "lr": self.learning_rate,
-                "weight_decay": self.weight_decay,
-            },
+        named = trained_parameters(model)
+        parameters = [parameter for name, parameter in named.items() if name != EMBEDDING]
+        decay = self.weight_decay
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.dim() >= 2], "lr": self.learning_rate, "weight_decay": decay},
             {"params": [p for p in parameters if p.dim() < 2], "lr": self.learning_rate},
+            {
+                "params": [named[EMBEDDING]] if EMBEDDING in named else [],
+                "lr": self.learning_rate * self.embedding_factor,
+                "weight_decay": decay / self.embedding_factor,
+            },
         ]
         return Optimizer(model, [fused_adamw([g for g in groups if g["params"]], (self.beta1, self.beta2))])
