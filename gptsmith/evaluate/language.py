@@ -54,7 +54,8 @@ def score_language(
     observe: Callable[[int], None] = lambda _: None,
     processes: Processes = ALONE,
 ) -> LanguageScore:
-    """How well `model` predicts a stream, in fixed windows as long as its context, every token counted once.
+    """How well `model` predicts a stream, in fixed windows as long as its context, or of 4,096 tokens where it is longer,
+    every token counted once.
 
     Args:
         num_bytes_per_token: (V), the bytes of text that each token stands for.
@@ -62,7 +63,7 @@ def score_language(
         observe: sees the number of tokens scored so far.
         processes: those that divide the work; all must call, and all get the same score.
     """
-    context = model.config.context_length
+    context = min(model.config.context_length, TOKENS_PER_BATCH)
     nats, num_tokens, num_bytes = 0.0, 0, 0
     windows = evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context), max_tokens)
     while batches := list(islice(windows, processes.count)):

@@ -133,15 +133,21 @@ def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
     targets[: len(ids) - 1] = np.where(sequence.trained[1:], ids[1:], IGNORED)
 
 
+ROW_TOKENS = 2048
+"""Rows are no longer than this unless one sample is: a step's memory grows with them, and some models could read a
+hundred thousand tokens at once."""
+
+
 def pack(samples: Sequence[Sample], context_length: int) -> list[list[Sample]]:
     """All samples in rows of at most `context_length` tokens, first-fit-decreasing (Johnson 1974): no token is lost."""
+    row_tokens = min(context_length, ROW_TOKENS)
     rows: list[list[Sample]] = []
     room: list[int] = []
     for sample in sorted(samples, key=lambda sample: -sample.num_tokens):
         fitting = next((row for row, free in enumerate(room) if free >= sample.num_tokens), None)
         if fitting is None:
             rows.append([])
-            room.append(context_length)
+            room.append(max(row_tokens, sample.num_tokens))
             fitting = len(rows) - 1
         rows[fitting].append(sample)
         room[fitting] -= sample.num_tokens

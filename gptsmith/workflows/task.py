@@ -30,7 +30,7 @@ from gptsmith.train.objectives import KINDS, ObjectiveSettings
 from gptsmith.train.objectives.chat import ChatSettings
 from gptsmith.train.objectives.distill import DistillSettings
 from gptsmith.train.objectives.policy import PolicySettings
-from gptsmith.train.samples import Encoder, ExampleObjective
+from gptsmith.train.samples import ROW_TOKENS, Encoder, ExampleObjective
 from gptsmith.workflows.example_set import ExampleSet
 from gptsmith.workflows.load import Loaded, load
 from gptsmith.workflows.rewards import Reward, reward_of
@@ -230,7 +230,7 @@ def _samples(
     samples: TrainingSet
     judge: Callable[[GPT], dict[str, Any]] = _says_nothing
     if text is not None:
-        samples = TextSet(text, encoder.context_length, seed)
+        samples = TextSet(text, min(encoder.context_length, ROW_TOKENS), seed)
     else:
         learnt = objective if isinstance(objective, ExampleObjective) else ChatSettings()
         examples = ExampleSet(learnt, encoder, parts, skip_bad=skip_bad, seed=seed)

@@ -119,6 +119,19 @@ def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Pa
     assert config["bos_token_id"] == json.loads((llama / "tokenizer.json").read_text())["added_tokens"][0]["id"]
 
 
+def test_a_model_that_reads_very_much_at_once_is_tuned_in_rows_that_fit(tmp_path: Path) -> None:
+    write_model("qwen3", tmp_path / "long", max_position_embeddings=131_072)
+    rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(200)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "more.txt").write_text("The old smith forges a plough of iron.\n" * 3000)
+    for data in ("talk.jsonl", "more.txt"):
+        tuned = gptsmith.finetune(
+            tmp_path / "long", [tmp_path / data], out=tmp_path / f"on-{data}", settings=["train.num_steps=1"]
+        )
+        assert tuned["num_tokens"] <= 16_384
+    assert gptsmith.load(tmp_path / "on-more.txt").config.context_length == 131_072
+
+
 def test_a_base_that_was_imported_from_a_folder_is_found_again_by_its_run(llama: Path, tmp_path: Path) -> None:
     (tmp_path / "more.txt").write_text("The old smith forges a plough of iron.\n" * 200)
     tuned = gptsmith.finetune(llama, [tmp_path / "more.txt"], out=tmp_path / "on", settings=["train.num_steps=2"])
