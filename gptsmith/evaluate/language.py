@@ -54,7 +54,7 @@ def score_language(
     observe: Callable[[int], None] = lambda _: None,
     processes: Processes = ALONE,
 ) -> LanguageScore:
-    """How well `model` predicts a stream, in fixed windows as long as its context, or of 4,096 tokens where it is longer,
+    """How well `model` predicts a stream, in fixed windows as long as its context (of 4,096 tokens where it is longer),
     every token counted once.
 
     Args:
