@@ -178,7 +178,6 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
         "smith", "qwen2", "qwen3", CHATML,
         SMALL | {"head_dim": 32} | rotary(1e2, {
             "kind": "yarn", "factor": 4.0, "original_context_length": 64, "attention_factor": 1.3,
-            "fast_rotations": 4.0, "slow_rotations": 1.5,
         }),
     ),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from gptsmith.exchange.formats.gguf import FILE
 from gptsmith.exchange.gguf_words import Type, words_of
 from gptsmith.exchange.names import plain_weights
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
-from tests.exchange.sources import MODELS, SMALL, TOKENIZERS, form, rotary, source, write_run
+from tests.exchange.sources import MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
 
 KINDS = gguf.GGMLQuantizationType
 
@@ -101,8 +101,7 @@ def test_the_shape_and_the_defaults_are_said(tmp_path: Path) -> None:
         "qwen3.feed_forward_length": 96, "qwen3.attention.head_count": 4, "qwen3.attention.head_count_kv": 2,
         "qwen3.attention.key_length": 32, "qwen3.attention.value_length": 32, "qwen3.rope.dimension_count": 32,
         "qwen3.rope.freq_base": 100.0, "qwen3.rope.scaling.type": "yarn", "qwen3.rope.scaling.factor": 4.0,
-        "qwen3.rope.scaling.original_context_length": 64, "qwen3.rope.scaling.yarn_beta_fast": 4.0,
-        "qwen3.rope.scaling.yarn_beta_slow": 1.5, "general.sampling.top_k": 40,
+        "qwen3.rope.scaling.original_context_length": 64, "general.sampling.top_k": 40,
     }  # fmt: skip
     assert {key: value(reader, key) for key in expected} == expected
     assert value(reader, "general.sampling.temp") == pytest.approx(0.7)
@@ -200,6 +199,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Source], str]] = {
     ),
     "frequencies that the family does not know": (
         shape_of("qwen2", **rotary(1e6, LLAMA3_SCALING)), "position.scaling.kind=llama3: its qwen2 knows linear, yarn",
+    ),
+    "frequencies that no code of it reads": (
+        shape_of("qwen3-yarn", **rotary(1e2, YARN | {"fast_rotations": 4.0})),
+        r"no model with another position.scaling.fast_rotations: its qwen3 always has 32",
+    ),
+    "a bias behind attention": (
+        shape_of("qwen3", attention={"kind": "full", "qk_norm": True, "bias": True}),
+        "attention.output_bias=true: its qwen3 knows",
     ),
     "characters": (shape_of("smith", tokenizer="characters"), r"text split by \[.*such as the tokenizer bpe makes"),
     "a space before some texts": (shape_of("smith", tokenizer="metaspace-first"), "no tokenizer with Metaspace"),

@@ -49,7 +49,7 @@ def languages(shared_data: Path) -> Iterator[str]:
     file = shared_data / "udhr_languages.jsonl"
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)["text"]
+            yield json.loads(line)["text"][:1500]
 
 
 @pytest.mark.parametrize("style", [style for style in TOKENIZERS if style not in ("characters", "metaspace-first")])
@@ -149,7 +149,6 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "no frequencies": ("llama3", tensors(lambda n, t: t * 0 + 1 if n == "rope_freqs.weight" else t), "logits"),
     "another base": ("smith", keys(only("rope.freq_base", 10_000.0)), "logits"),
     "another factor": ("llama-linear", keys(only("rope.scaling.factor", 3.0)), "logits"),
-    "other rotations": ("qwen3-yarn", keys(only("yarn_beta_fast", 32.0)), "logits"),
     "another attention factor": ("qwen3-yarn", keys(only("attn_factor", 1.0)), "logits"),
     "another trained context": ("qwen2-yarn", keys(only("original_context_length", 64)), "logits"),
     "another way to split": ("smith", keys(only("tokenizer.ggml.pre", "gpt-2")), "tokens"),

@@ -35,20 +35,25 @@ class Architecture:
         epsilon: what its norms' smallest variance is called.
         is_interleaved: whether it turns neighbours together, where we turn halves.
         scalings: the ways to change rotary frequencies that it knows.
+        output_bias: whether it knows a bias behind attention.
     """
 
     activation: str
     epsilon: str = "attention.layer_norm_rms_epsilon"
     is_interleaved: bool = False
     scalings: tuple[str, ...] = ("linear", "yarn")
+    output_bias: bool = True
 
 
 ARCHITECTURES = {
     "gpt2": Architecture("gelu_tanh", epsilon="attention.layer_norm_epsilon"),
     "llama": Architecture("swiglu", is_interleaved=True, scalings=("linear", "yarn", "llama3")),
     "qwen2": Architecture("swiglu"),
-    "qwen3": Architecture("swiglu"),
+    "qwen3": Architecture("swiglu", output_bias=False),
 }
+
+YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
+"""llama.cpp has keys for these, and its code for our families does not read them."""
 
 SIZES = (
     #       theirs                   ours
@@ -141,6 +146,12 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
         odd, but = f"feedforward.activation={plain['feedforward']['activation']}", f"knows {architecture.activation}"
     elif (scaling := at_path(plain, "position.scaling.kind") or "linear") not in architecture.scalings:
         odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings)}"
+    elif changed := [
+        k for k, usual in YARN_ALWAYS.items() if at_path(plain, f"position.scaling.{k}") not in (None, usual)
+    ]:
+        odd, but = f"another position.scaling.{changed[0]}", f"always has {YARN_ALWAYS[changed[0]]:g}"
+    elif plain["attention"]["output_bias"] and not architecture.output_bias:
+        odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
     if odd is not None:
         raise UserError(f"llama.cpp knows no model with {odd}: its {family.gguf} {but}")
 
@@ -195,8 +206,6 @@ def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
     writer.add_float32(f"{name}.rope.scaling.factor", scaling.factor)
     if scaling.kind == "yarn":
         writer.add_uint32(f"{name}.rope.scaling.original_context_length", scaling.original_context_length)
-        writer.add_float32(f"{name}.rope.scaling.yarn_beta_fast", scaling.fast_rotations)
-        writer.add_float32(f"{name}.rope.scaling.yarn_beta_slow", scaling.slow_rotations)
         # It multiplies this by the usual factor.
         usual = 0.1 * math.log(scaling.factor) + 1
         writer.add_float32(f"{name}.rope.scaling.attn_factor", scaling.magnitude / usual)

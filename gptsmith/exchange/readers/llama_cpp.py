@@ -50,6 +50,10 @@ class LlamaCppReader(Reader):
                 # What is remembered is rounded by whoever runs the model, not by the file.
                 type_k=llama_cpp.GGML_TYPE_F32,
                 type_v=llama_cpp.GGML_TYPE_F32,
+                # The library has figures of its own for these; below zero is what the file says.
+                yarn_attn_factor=-1.0,
+                yarn_beta_fast=-1.0,
+                yarn_beta_slow=-1.0,
                 verbose=False,
             )
         except (ValueError, RuntimeError) as error:
