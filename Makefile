@@ -4,13 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test torture check bench format clean
+LLAMA_CPP := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
+WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gptsmith/wheels
+
+.PHONY: demo test interop torture check bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop
+
+# llama.cpp is built from its source once for each version, Python and machine: ten minutes of a core. Needs Go too.
+interop: $(VENV)/.installed-interop
+	$(BIN)/python -m pytest -n 2 tests/interop
 
 torture: $(VENV)/.installed-dev
 	GPTSMITH_TORTURE_WRITER=1000 GPTSMITH_TORTURE_TRAINING=50 $(BIN)/python -m pytest --timeout 3600 -k killed \
@@ -46,4 +53,18 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# The wheel works on other machines of this kind, since nothing in it is for this very processor but the usual extensions.
+$(VENV)/.installed-interop: $(VENV)/.installed-dev
+	@set -e; folder="$(WHEELS)/$(LLAMA_CPP)-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))')"; \
+	if ! ls "$$folder"/llama_cpp_python-$(LLAMA_CPP)-*.whl > /dev/null 2>&1; then \
+		echo "building llama.cpp into $$folder: ten minutes of a core, once"; \
+		rm -rf "$$folder.building"; \
+		CMAKE_ARGS="-DGGML_NATIVE=OFF" CMAKE_BUILD_PARALLEL_LEVEL="$$(nproc)" $(BIN)/python -m pip wheel --quiet \
+			--disable-pip-version-check --no-binary llama-cpp-python --no-deps --wheel-dir "$$folder.building" \
+			llama-cpp-python==$(LLAMA_CPP); \
+		rm -rf "$$folder"; mv "$$folder.building" "$$folder"; \
+	fi; \
+	$(PIP) "$$(ls "$$folder"/llama_cpp_python-$(LLAMA_CPP)-*.whl)"
 	@touch $@

@@ -33,12 +33,13 @@ class Bound:
 
 
 BOUNDS = {
-    "float32": Bound(1e-6, 1e-3),
-    "float16": Bound(1e-4, 2e-2),
-    "bfloat16": Bound(5e-3, 1e-1),
-    "q8_0": Bound(2e-2, 2e-1),
+    "float32": Bound(2e-6, 2e-3),
+    "float16": Bound(5e-5, 2e-2),
+    "bfloat16": Bound(2e-3, 1e-1),
+    "q8_0": Bound(1e-2, 2e-1),
 }
-"""By what the copy's weights are kept in."""
+"""By what the copy's weights are kept in: a few times what llama.cpp is apart from us, which rounds activations as it
+rounds weights, and looks GPT-2's activation up in a table of float16 whatever the weights are."""
 
 Status = Literal["passed", "failed", "not run"]
 

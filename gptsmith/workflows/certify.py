@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import write_atomically, write_json
 from gptsmith.exchange.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
 from gptsmith.exchange.readers import Reader
@@ -54,6 +54,12 @@ def certify(
 
 
 def _reader(path: str | Path) -> Reader:
+    if Path(path).suffix == ".gguf":
+        try:
+            from gptsmith.exchange.readers.llama_cpp import LlamaCppReader
+        except ImportError:
+            raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
+        return LlamaCppReader(Path(path))
     loaded = load(path, device="cpu")
     files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
     return OwnReader(loaded.model, loaded.tokenizer, loaded.template, files)
