@@ -25,7 +25,9 @@ from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penali
 from gptsmith.generate.speculative import look_up
 from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.gpt import GPT
+from gptsmith.model.linear.int8 import Int8Linear
 from gptsmith.model.presets import preset
+from gptsmith.model.surgery import rounded
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
@@ -443,3 +445,13 @@ def test_what_followed_before_is_looked_up() -> None:
     assert look_up([1, 2, 3, 4, 1, 2, 3], 3) == [4, 1, 2]
     assert look_up([1, 2, 9, 1, 2, 3, 7, 1, 2], 2) == [3, 7]
     assert look_up([1, 2, 3], 3) == []
+
+
+def test_a_rounded_model_is_written_with_by_whole_products() -> None:
+    engine = Engine(rounded(model_of()), TOKENIZER, settings=EngineSettings(max_streams=3, prompt_tokens_per_step=5))
+    assert all(linear.rounds_inputs for linear in engine.model.modules() if isinstance(linear, Int8Linear))
+    requests = some_requests(6, seed=3)
+    found = together(engine, requests)
+    twin = engine.model
+    engine.close()
+    assert [tokens_of(pieces) for pieces in found] == [plain(request, twin) for request in requests]

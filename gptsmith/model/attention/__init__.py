@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.model.linear import products
 from gptsmith.model.position import Positions
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ class Attention(nn.Module):
             cache: keys and values of earlier tokens; those of `x` are added to it.
         """
         B, T, _ = x.shape
-        queries = self.query(x).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-        keys = self.key(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        values = self.value(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
+        queries, keys, values = products(x, self.query, self.key, self.value)
+        queries = queries.view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
+        keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
+        values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
         queries = positions.rotate(self.query_norm(queries))
         keys = positions.rotate(self.key_norm(keys))
         if cache is None:

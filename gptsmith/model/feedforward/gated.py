@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.feedforward import FeedForwardSettings
+from gptsmith.model.linear import products
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu, "geglu": functional.gelu}
 
@@ -40,4 +41,5 @@ class GatedFeedForward(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.activation(self.gate(x)) * self.input(x))
+        gate, inner = products(x, self.gate, self.input)
+        return self.output(self.activation(gate) * inner)

@@ -8,6 +8,7 @@ Contract: `settings.build(in_dim, out_dim, bias, name)` returns a `LinearMap`, w
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -30,6 +31,17 @@ class LinearMap(nn.Module):
     def take(self, weight: Tensor) -> None:
         """Multiplies with the values of `weight` (out, in) from now on, or with the nearest that it can hold."""
         raise NotImplementedError
+
+    def together(self, x: Tensor, others: Sequence[LinearMap]) -> list[Tensor]:
+        """Its product with x and those of others of its kind: one after the other, unless a kind knows better."""
+        return [linear(x) for linear in (self, *others)]
+
+
+def products(x: Tensor, *maps: LinearMap) -> list[Tensor]:
+    """What each of several maps makes of one input."""
+    if all(type(linear) is type(maps[0]) for linear in maps):
+        return maps[0].together(x, maps[1:])
+    return [linear(x) for linear in maps]
 
 
 def maps_of(model: nn.Module) -> dict[str, LinearMap]:

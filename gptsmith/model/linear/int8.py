@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -49,9 +50,22 @@ class Int8Linear(LinearMap):
         self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        product = integer_product if self.rounds_inputs else rounded_product
-        y = product(x, self.weight, self.scale)
+        if self.rounds_inputs:
+            return self.together(x, ())[0]
+        y = rounded_product(x, self.weight, self.scale)
         return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def together(self, x: Tensor, others: Sequence[LinearMap]) -> list[Tensor]:
+        if not self.rounds_inputs:
+            return super().together(x, others)
+        values, x_scale = round_input(x)
+        found = []
+        for linear in (self, *others):
+            assert isinstance(linear, Int8Linear)
+            y = whole_product(values, x_scale, linear.weight, linear.scale).to(x.dtype)
+            y = y.view(*x.shape[:-1], len(linear.weight))
+            found.append(y if linear.bias is None else y + linear.bias.to(x.dtype))
+        return found
 
     def matrix(self) -> Tensor:
         return self.weight.to(self.scale.dtype) * self.scale[:, None]
@@ -94,13 +108,18 @@ def rounded_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return (whole * scale).to(x.dtype)
 
 
-def integer_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """The same with `x` rounded row by row as well. Sums of whole numbers are exact, so no row depends on which others
-    are multiplied with it; processors with VNNI do it three times as fast as with floats. No gradient reaches `x`."""
+def round_input(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest whole numbers of inputs (..., in) as (N, in), int8, and a scale a row (N, 1), float32."""
     flat = x.reshape(-1, x.shape[-1]).float()
-    x_scale = flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
-    whole = torch._int_mm((flat / x_scale).round_().to(torch.int8), weight.t())
-    return (whole * x_scale * scale).to(x.dtype).view(*x.shape[:-1], len(weight))
+    scale = flat.abs().amax(dim=1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(LARGEST)
+    return (flat / scale).round_().to(torch.int8), scale
+
+
+def whole_product(values: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x W' (N, out) of what `round_input` and `round_by_row` made of x and W, float32. Sums of whole numbers are exact,
+    so no row depends on which others are multiplied with it; processors with VNNI do it three times as fast as with
+    floats. No gradient reaches x."""
+    return torch._int_mm(values, weight.t()) * x_scale * scale
 
 
 def plain_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
