@@ -50,6 +50,11 @@ class ClassifySettings(ExampleObjective):
     """The weight of the language model's loss."""
     pooling: Literal["last", "mean"] = "last"
     """What the labels are read off: the last token's hidden state, or the mean of all of them."""
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the probability that training spreads over all labels, so that the model does not grow surer than it is
+    right (Szegedy et al. 2016). What it is judged by is not smoothed."""
 
     @property
     def num_scores(self) -> int:
@@ -101,17 +106,29 @@ class ClassifySettings(ExampleObjective):
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         labelled, counts = cast(LabelledBatch, batch), self.counts(batch)
-        hidden = model.hidden(batch.input_ids)
+        input_ids = batch.input_ids
+        if model.training and self.word_dropout:
+            input_ids = _with_hidden_words(input_ids, labelled.last, self.word_dropout)
+        hidden = model.hidden(input_ids)
         scores = self.scores(model, hidden, labelled)
         right = (scores.argmax(dim=1) == labelled.labels).sum()
         terms = {
-            "label": Term(functional.cross_entropy(scores, labelled.labels, reduction="sum"), counts["label"]),
+            "label": Term(self._nats(scores, labelled.labels, model.training), counts["label"]),
             "accuracy": Term(right, counts["accuracy"], weight=0.0),
         }
         if self.auxiliary_weight:
             nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
             terms["language"] = Term(nats, counts["language"], self.auxiliary_weight)
         return terms
+
+    def _nats(self, scores: Tensor, labels: Tensor, is_training: bool) -> Tensor:
+        """-ln p of the labels, summed. Only choices that are there share in what is smoothed."""
+        nats = functional.cross_entropy(scores, labels, reduction="sum")
+        if not (is_training and self.label_smoothing):
+            return nats
+        logs, there = scores.log_softmax(dim=1), scores > float("-inf")
+        uniform = -(torch.where(there, logs, 0.0).sum(dim=1) / there.sum(dim=1)).sum()
+        return (1 - self.label_smoothing) * nats + self.label_smoothing * uniform
 
     def scores(self, model: GPT, hidden: Tensor, batch: LabelledBatch) -> Tensor:
         """The logits of each example's labels (N, K); of choices that are not there, minus infinity."""
@@ -126,6 +143,13 @@ class ClassifySettings(ExampleObjective):
         place = rows - (sizes.cumsum(0) - sizes)[batch.owner]
         table = score.new_full((num_examples, int(sizes.max())), float("-inf"))
         return table.index_put((batch.owner, place), score)
+
+
+def _with_hidden_words(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
+    """The ids with a share of the tokens before the last replaced by the control token that texts start with."""
+    hidden = torch.rand(input_ids.shape, device=input_ids.device) < share
+    hidden &= torch.arange(input_ids.shape[1], device=input_ids.device) != last[:, None]
+    return torch.where(hidden, input_ids[:, :1], input_ids)
 
 
 def _means(hidden: Tensor, last: Tensor) -> Tensor:
