@@ -183,8 +183,8 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
     own = resolved(shape)
     odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(misfits[nearest.model_type])]
     raise UserError(
-        f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is the "
-        f"preset {nearest.preset} (family {nearest.model_type})"
+        f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is "
+        f"the preset {nearest.preset} (family {nearest.model_type})"
     )
 
 
