@@ -89,7 +89,9 @@ POLARITY_TOKENS, POLARITY_EPOCHS = 2_800_000, 5.0
 POLARITY_BASE = [
     "tokenizer.vocab_size=8192", "model.context_length=128", "model.embed_dim=192", "model.num_layers=4",
 ]  # fmt: skip
-POLARITY = ["train.micro_batch_size=8"]
+POLARITY = ["train.objective.auxiliary_weight=0", "train.objective.pooling=mean", "train.objective.word_dropout=0.3"]
+POLARITY += ["train.objective.label_smoothing=0.3", "model.dropout=0.2", "train.optimizer.learning_rate=4e-4"]
+POLARITY += ["train.optimizer.embedding_factor=100", "train.micro_batch_size=8", "train.evaluation_tokens=1000000"]
 
 
 def replies(

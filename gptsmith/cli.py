@@ -16,6 +16,7 @@ VERBS = (
     "finetune",
     "generate",
     "chat",
+    "serve",
     "predict",
     "evaluate",
     "compress",
