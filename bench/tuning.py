@@ -7,8 +7,10 @@ python bench/tuning.py preference    DPO and a reward model on held-out pairs
 python bench/tuning.py distill       a student with a teacher and alone, on as many tokens
 
 --base RUN      takes that base instead of training one
---minutes 8     how long the base is trained
 --out FOLDER    keeps the runs
+--set KEY=VALUE changes a setting of the tuning
+
+Bases are trained on a number of tokens and not for a time, so that the figures do not depend on the machine's speed.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from gptsmith.evaluate.tasks.arithmetic import write_sums
 from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.sampling import SamplingSettings
 
+SURELY = SamplingSettings(temperature=0)
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -41,11 +44,11 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def based(arguments: argparse.Namespace, text: Path, **choices: Any) -> str:
+def based(arguments: argparse.Namespace, texts: list[Path], tokens: int, settings: list[str]) -> str:
     """The base run: the one that was named, or one trained now."""
     if arguments.base:
         return str(arguments.base)
-    figures = gptsmith.pretrain([text], out=arguments.out / "base", minutes=arguments.minutes, **choices)
+    figures = gptsmith.pretrain(texts, out=arguments.out / "base", tokens=tokens, settings=settings)
     print(f"base: {figures['bits_per_byte']:.3f} bits per byte after {figures['seconds']:.0f} s", flush=True)
     return str(figures["run"])
 
@@ -66,10 +69,10 @@ def polarity(arguments: argparse.Namespace) -> None:
     test, validation, train = rows[:1000], rows[1000:2000], rows[2000:]
     parts = {"train": train, "validation": validation, "test": test}
     files = {name: written(arguments.out / f"polarity-{name}.jsonl", part) for name, part in parts.items()}
-    base = based(arguments, SHARED / "movie_reviews.jsonl")
+    base = based(arguments, [SHARED / "movie_reviews.jsonl", files["train"]], POLARITY_TOKENS, POLARITY_BASE)
     figures = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "polarity",
-        settings=arguments.set,
+        epochs=POLARITY_EPOCHS, settings=[*POLARITY, *arguments.set],
     )  # fmt: skip
     predicted = [row["predicted"] for row in gptsmith.predict(figures["run"], [files["test"]])]
     ours = [said == row["label"] for said, row in zip(predicted, test, strict=True)]
@@ -82,31 +85,56 @@ def polarity(arguments: argparse.Namespace) -> None:
     print(f"McNemar's exact test: p = {paired_proportions(ours, theirs):.3f}")
 
 
-def replies(run: str, questions: list[str], max_tokens: int) -> list[tuple[str, bool]]:
-    """The surest reply to each question, and whether it came to an end by itself."""
+POLARITY_TOKENS, POLARITY_EPOCHS = 2_800_000, 5.0
+POLARITY_BASE = [
+    "tokenizer.vocab_size=8192", "model.context_length=128", "model.embed_dim=192", "model.num_layers=4",
+]  # fmt: skip
+POLARITY = [
+    "train.micro_batch_size=8", "train.objective.auxiliary_weight=0", "train.objective.pooling=mean",
+    "train.objective.word_dropout=0.3", "train.objective.chosen_by=accuracy", "model.dropout=0.2",
+    "train.optimizer.learning_rate=4e-4", "train.optimizer.embedding_factor=100", "train.evaluation_tokens=1000000",
+]  # fmt: skip
+
+
+def replies(
+    run: str, questions: list[str], max_tokens: int, sampling: SamplingSettings = SURELY
+) -> list[tuple[str, bool]]:
+    """A reply to each question, and whether it came to an end by itself."""
     model = gptsmith.load(run)
     assert model.template is not None
     prompts = [model.template.prompt_ids(model.tokenizer, [{"role": "user", "content": q}]) for q in questions]
     rows = generate_rows(
-        model.model, prompts, max_tokens=max_tokens, sampling=SamplingSettings(temperature=0), seeds=[0] * len(prompts),
+        model.model, prompts, max_tokens=max_tokens, sampling=sampling, seeds=list(range(len(prompts))),
         end_ids=model.tokenizer.end_ids,
     )  # fmt: skip
     return [(model.tokenizer.decode(row.ids), row.finish_reason == "stop") for row in rows]
 
 
+def mathematics(arguments: argparse.Namespace) -> tuple[str, Path, Path, Path]:
+    """A base that has read questions with their answers, and the files to train, to validate and to judge by: the last
+    two it has never read."""
+    rows = records(SHARED / "gsm8k_train.jsonl")
+    train = written(arguments.out / "gsm8k-train.jsonl", rows[:-500])
+    validation = written(arguments.out / "gsm8k-validation.jsonl", rows[-500:])
+    text = [{"text": f"{row['question']}\n{row['answer']}"} for row in rows[:-500]]
+    base = based(arguments, [written(arguments.out / "gsm8k-text.jsonl", text)], GSM8K_TOKENS, GSM8K_BASE)
+    return base, train, validation, SHARED / "gsm8k_test.jsonl"
+
+
 def gsm8k(arguments: argparse.Namespace) -> None:
     """Answers to school mathematics."""
-    train, test = SHARED / "gsm8k_train.jsonl", SHARED / "gsm8k_test.jsonl"
-    base = based(arguments, train, settings=["model.context_length=512"])
+    base, train, validation, test = mathematics(arguments)
+    parts: dict[str, Any] = {"validation": [validation], "test": [test], "skip_bad": True}
     untuned = gptsmith.finetune(
-        base, [train], test=[test], skip_bad=True, out=arguments.out / "untuned",
+        base, [train], **parts, out=arguments.out / "untuned",
         settings=["train.num_steps=1", "train.optimizer.learning_rate=1e-9"],
     )  # fmt: skip
     tuned = gptsmith.finetune(
-        base, [train], test=[test], skip_bad=True, out=arguments.out / "gsm8k", settings=arguments.set
+        base, [train], **parts, out=arguments.out / "gsm8k", epochs=GSM8K_EPOCHS, settings=[*GSM8K, *arguments.set]
     )
     print(f"loss on the test answers: {untuned['test_loss']:.3f} before, {tuned['test_loss']:.3f} after")
-    said = replies(tuned["run"], [row["question"] for row in records(test)][: arguments.limit], max_tokens=250)
+    questions = [row["question"] for row in records(test)][: arguments.limit]
+    said = replies(tuned["run"], questions, GSM8K_CONTEXT, SamplingSettings())  # drawn as `gptsmith chat` draws
     print(f"replies that stop: {share(sum(stops for _, stops in said), len(said))}")
     formed = sum("\n#### " in text and final_number(text) is not None for text, _ in said)
     print(f"replies that end as '#### number': {share(formed, len(said))}")
@@ -116,15 +144,20 @@ def gsm8k(arguments: argparse.Namespace) -> None:
     print(f"right numbers: {share(right, len(said))}")
 
 
+GSM8K_TOKENS, GSM8K_EPOCHS, GSM8K_CONTEXT = 1_000_000, 3.0, 512
+GSM8K = ["train.optimizer.learning_rate=1e-3"]
+GSM8K_BASE = [f"model.context_length={GSM8K_CONTEXT}", "model.embed_dim=128", "model.num_layers=4"]
+
+
 def arithmetic(arguments: argparse.Namespace) -> None:
     """Sums told in words: tuned on answers, then on rewards."""
     files = {split: arguments.out / f"sums-{split}.jsonl" for split in SUMS}
     for split, count in SUMS.items():
         write_sums(files[split], split, count=count, seed=1)
-    base = based(arguments, files["train"], settings=["model.context_length=64"])
+    base = based(arguments, [files["train"]], SUMS_TOKENS, SUMS_BASE)
     chat = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
-        settings=arguments.set,
+        epochs=SUMS_EPOCHS, settings=["train.optimizer.embedding_factor=1", *arguments.set],
     )  # fmt: skip
     policy = gptsmith.finetune(
         chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="policy",
@@ -140,33 +173,48 @@ def arithmetic(arguments: argparse.Namespace) -> None:
 
 
 SUMS = {"train": 20_000, "validation": 500, "test": 1_000}
+SUMS_TOKENS, SUMS_EPOCHS = 1_000_000, 1.0
+"""One epoch leaves something for rewards to gain."""
+SUMS_BASE = ["model.context_length=64", "model.embed_dim=128", "model.num_layers=4"]
 POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.answers=16"]
-POLICY += ["train.num_steps=150", "train.batch_size=16"]
+POLICY += ["train.objective.redraws=1", "train.objective.kl_weight=0", "train.num_steps=140", "train.batch_size=32"]
+POLICY += ["train.micro_batch_size=4", "train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97"]
+POLICY += ["train.optimizer.embedding_factor=1", "train.schedule.warmup_steps=25", "train.evaluate_every_steps=20"]
 
 
 def preference(arguments: argparse.Namespace) -> None:
     """The true answer against that of another question, on pairs that were held back."""
-    rows = records(SHARED / "gsm8k_train.jsonl")
-    random.Random(1).shuffle(rows)
-    pairs = [
-        {"prompt": row["question"], "chosen": row["answer"], "rejected": other["answer"]}
-        for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
-    ][:1500]
-    file = written(arguments.out / "pairs.jsonl", pairs)
-    base = based(arguments, SHARED / "gsm8k_train.jsonl", settings=["model.context_length=512"])
+    base, *files = mathematics(arguments)
+    train, validation, test = (
+        written(arguments.out / f"pairs-{file.name}", pairs(records(file))[:most])
+        for file, most in zip(files, PAIRS, strict=True)
+    )
     for objective in ("preference", "reward"):
         figures = gptsmith.finetune(
-            base, [file], objective=objective, skip_bad=True, out=arguments.out / objective, settings=arguments.set
-        )
+            base, [train], validation=[validation], test=[test], objective=objective, skip_bad=True,
+            out=arguments.out / objective, settings=arguments.set,
+        )  # fmt: skip
         count = figures["num_test_examples"]
         right = round(figures["test_accuracy"] * count)
         print(f"{objective:10} prefers the chosen one: {share(right, count)}", flush=True)
 
 
+def pairs(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The true answer to each question, and that to the next question, which is rejected."""
+    return [
+        {"prompt": row["question"], "chosen": row["answer"], "rejected": other["answer"]}
+        for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
+    ]
+
+
+PAIRS = (1_000, 200, 800)
+"""To train, to validate, to judge by."""
+
+
 def distill(arguments: argparse.Namespace) -> None:
     """A student with a teacher and alone, on as many tokens of the teacher's text."""
     text = SHARED / "news"
-    teacher = based(arguments, text)
+    teacher = based(arguments, [text], TEACHER_TOKENS, TEACHER)
     student = gptsmith.pretrain(
         [text], out=arguments.out / "student", tokenizer=teacher, settings=["train.num_steps=1", *STUDENT]
     )["run"]
@@ -180,6 +228,8 @@ def distill(arguments: argparse.Namespace) -> None:
         print(f"student {name}: {figures['bits_per_byte']:.4f} bits per byte, {figures['num_tokens']:,} tokens")
 
 
+TEACHER_TOKENS = 1_200_000
+TEACHER = ["model.embed_dim=128", "model.num_layers=4"]
 STUDENT = ["model.embed_dim=64", "model.num_layers=2", "model.num_heads=1", "model.head_dim=64"]
 TASKS: dict[str, Callable[[argparse.Namespace], None]] = {
     task.__name__: task for task in (polarity, gsm8k, arithmetic, preference, distill)
@@ -190,7 +240,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--base", type=Path)
-    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--limit", type=int, default=400, help="how many replies are asked for")
     parser.add_argument("--set", action="append", default=[])

@@ -20,7 +20,7 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 from gptsmith.train.objectives import IGNORED, KINDS, Batch, ObjectiveSettings, measured
 from gptsmith.train.objectives.chat import ChatSettings
-from gptsmith.train.objectives.classify import ClassifySettings
+from gptsmith.train.objectives.classify import ClassifySettings, _with_hidden_words
 from gptsmith.train.objectives.distill import DistillSettings, TaughtBatch
 from gptsmith.train.objectives.policy import PolicySettings, RolloutBatch, advantages
 from gptsmith.train.objectives.preference import PreferenceSettings, answer_log_likelihoods
@@ -170,6 +170,32 @@ def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
         nats += functional.cross_entropy(scores, torch.tensor([LABELS.index(str(example.label))])).item()
     means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
     assert means["loss"] == pytest.approx(nats / 4, rel=1e-10)
+
+
+def test_the_best_classifier_can_be_the_one_with_most_right_labels() -> None:
+    means = {"label": 0.7, "accuracy": 0.75, "loss": 0.9}
+    assert ClassifySettings(labels=LABELS).judged(means) == 0.7
+    assert ClassifySettings(labels=LABELS, chosen_by="accuracy").judged(means) == 0.25
+
+
+def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
+    hiding, plain = (
+        ClassifySettings(labels=LABELS, auxiliary_weight=0, word_dropout=share, pooling="mean") for share in (0.5, 0.0)
+    )
+    model = tiny(num_scores=3)
+    batch = plain.collate(samples_of(plain, TEXTS, encoder))
+
+    def label_loss(objective: ClassifySettings) -> float:
+        torch.manual_seed(0)
+        return float(objective.loss(model, batch)["label"].sum.detach())
+
+    assert label_loss(hiding) != label_loss(plain)
+    model.eval()
+    assert label_loss(hiding) == label_loss(plain)
+    read = _with_hidden_words(batch.input_ids, batch.last, 0.999)
+    rows = torch.arange(len(read))
+    assert torch.equal(read[rows, batch.last], batch.input_ids[rows, batch.last])
+    assert (read != batch.input_ids).float().mean() > 0.5
 
 
 def test_a_pair_without_order_has_none(encoder: Encoder) -> None:

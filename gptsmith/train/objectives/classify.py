@@ -7,7 +7,7 @@ added; of several choices each is read with the question, and their scores compe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -42,6 +42,9 @@ class ClassifySettings(ExampleObjective):
     kind: Literal["classify"] = "classify"
     shape: ClassVar[str] = "labelled"
     judged_by: ClassVar[str] = "label"
+    chosen_by: Literal["loss", "accuracy"] = "loss"
+    """What tells the best weights on validation data: -ln p(label), or how many labels are right. The validation loss is
+    then the share of wrong ones."""
     labels: list[str] = Field(default_factory=list)
     """What the outputs stand for, in order; found in the examples where they are not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
@@ -50,11 +53,16 @@ class ClassifySettings(ExampleObjective):
     """The weight of the language model's loss."""
     pooling: Literal["last", "mean"] = "last"
     """What the labels are read off: the last token's hidden state, or the mean of all of them."""
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
 
     @property
     def num_scores(self) -> int:
         """Outputs of the score head."""
         return 1 if self.form == "choice" else len(self.labels)
+
+    def judged(self, means: Mapping[str, float]) -> float:
+        return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().judged(means)
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         labelled = cast(LabelledExample, example)
@@ -101,7 +109,10 @@ class ClassifySettings(ExampleObjective):
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         labelled, counts = cast(LabelledBatch, batch), self.counts(batch)
-        hidden = model.hidden(batch.input_ids)
+        input_ids = batch.input_ids
+        if model.training and self.word_dropout:
+            input_ids = _with_hidden_words(input_ids, labelled.last, self.word_dropout)
+        hidden = model.hidden(input_ids)
         scores = self.scores(model, hidden, labelled)
         right = (scores.argmax(dim=1) == labelled.labels).sum()
         terms = {
@@ -126,6 +137,13 @@ class ClassifySettings(ExampleObjective):
         place = rows - (sizes.cumsum(0) - sizes)[batch.owner]
         table = score.new_full((num_examples, int(sizes.max())), float("-inf"))
         return table.index_put((batch.owner, place), score)
+
+
+def _with_hidden_words(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
+    """The ids with a share of the tokens before the last replaced by the control token that texts start with."""
+    hidden = torch.rand(input_ids.shape, device=input_ids.device) < share
+    hidden &= torch.arange(input_ids.shape[1], device=input_ids.device) != last[:, None]
+    return torch.where(hidden, input_ids[:, :1], input_ids)
 
 
 def _means(hidden: Tensor, last: Tensor) -> Tensor:
