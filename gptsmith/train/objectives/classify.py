@@ -43,8 +43,8 @@ class ClassifySettings(ExampleObjective):
     shape: ClassVar[str] = "labelled"
     judged_by: ClassVar[str] = "label"
     chosen_by: Literal["loss", "accuracy"] = "loss"
-    """What tells the best weights on validation data: -ln p(label), or how many labels are right. The validation loss is
-    then the share of wrong ones."""
+    """What tells the best weights on validation data: -ln p(label), or the share of right labels. The validation loss
+    is then the share of wrong ones."""
     labels: list[str] = Field(default_factory=list)
     """What the outputs stand for, in order; found in the examples where they are not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
