@@ -22,6 +22,9 @@ def serve(
     max_waiting: Annotated[int, typer.Option(min=0, help="Texts that may wait for a model.")] = 64,
     timeout_s: Annotated[float, typer.Option(min=1, help="The longest that a text may take, in seconds.")] = 600.0,
     drain_s: Annotated[float, typer.Option(min=0, help="How long running requests may go on after SIGTERM.")] = 30.0,
+    share_prompts: Annotated[
+        bool, typer.Option("--share-prompts", help="Show others beginnings of the texts that models were trained on.")
+    ] = False,
     draft: Annotated[str | None, typer.Option(metavar="RUN", help="A smaller run that guesses ahead.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -34,7 +37,7 @@ def serve(
     try:
         from gptsmith.serve.app import Server
         from gptsmith.serve.models import Models
-        from gptsmith.serve.run import listen, read_keys
+        from gptsmith.serve.run import is_loopback, listen, read_keys
         from gptsmith.serve.run import serve as run_server
     except ImportError:
         raise MissingExtraError("serve", "serve") from None
@@ -48,7 +51,7 @@ def serve(
     )  # fmt: skip
     keys = read_keys(api_key_file, host)
     with listen(host, port) as bound:
-        served = load_served(runs, device=device, with_prompts=settings.share_prompts)
+        served = load_served(runs, device=device, with_prompts=share_prompts or is_loopback(host))
         models = Models(served, settings, load(draft, device=device) if draft else None)
         logging.basicConfig(level=logging.INFO, format="%(message)s")
 

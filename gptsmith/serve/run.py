@@ -9,7 +9,8 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -25,7 +26,7 @@ def read_keys(path: str | Path | None, host: str) -> frozenset[str]:
         UserError: others can read the file, it has none, or none is given for a server that others can reach.
     """
     if path is None:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise UserError(f"--host {host} can be reached by others: give --api-key-file, a file with a key a line")
         return frozenset()
     file = Path(path)
@@ -66,7 +67,7 @@ def serve(server: Server, bound: socket.socket, ready: Callable[[str], None]) ->
         server.app, log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(server.settings.drain_s)), h11_max_incomplete_event_size=65_536,
     )  # fmt: skip
-    listening = uvicorn.Server(config)
+    listening = _Listening(config)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -79,14 +80,23 @@ def serve(server: Server, bound: socket.socket, ready: Callable[[str], None]) ->
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, leave)
-        await listening._serve([bound])
+        await listening.serve(sockets=[bound])
 
     host, port = bound.getsockname()[:2]
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     asyncio.run(run())
 
 
-def _is_loopback(host: str) -> bool:
+class _Listening(uvicorn.Server):
+    """Leaves signals to whoever started it, so that leaving well ends with exit code 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -387,6 +387,10 @@ def test_the_asynchronous_client_streams_too(one: Running) -> None:
 def test_adapters_share_the_weights_of_their_base(runs: dict[str, str]) -> None:
     base, chat = load_served([f"base={runs['base']}", f"chat={runs['chat']}"])
     assert base.shared_bytes == 0
+    assert base.prompts == []
+    (shown,) = load_served([f"chat={runs['chat']}"], with_prompts=True)
+    assert len(shown.prompts) == 3
+    assert all(re.fullmatch(r"\d+\?", prompt) for prompt in shown.prompts)
     assert chat.shared_bytes > 0.9 * sum(p.nbytes for p in base.loaded.model.parameters())
 
 
