@@ -15,13 +15,16 @@ def watch(
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Show runs on a live page, while they train and afterwards."""
-    import contextlib
+    import signal
+    import threading
     import webbrowser
 
     from gptsmith.base import console
     from gptsmith.workflows.watch import watch_server
 
-    with watch_server(runs or (), port=port) as server, contextlib.suppress(KeyboardInterrupt):
+    with watch_server(runs or (), port=port) as server:
+        # Not by KeyboardInterrupt: where it is raised in a callback of a library, it is lost.
+        signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=server.shutdown).start())
         console.note(f"watching on [bold]{server.address}[/bold] (Ctrl-C ends it)")
         if open_page:
             webbrowser.open(server.address)
