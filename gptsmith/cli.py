@@ -26,6 +26,7 @@ VERBS = (
     "info",
     "runs",
     "watch",
+    "serve",
 )
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
