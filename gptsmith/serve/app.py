@@ -126,7 +126,7 @@ class Server:
         return JSONResponse(document(self.keys is not None, list(self.models.by_name)))
 
     async def _list_models(self, _: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [served.card() for served in self.models.by_name.values()]})
+        return JSONResponse({"object": "list", "data": [served.card for served in self.models.by_name.values()]})
 
     async def _model(self, request: Request) -> Response:
-        return JSONResponse(self.models.get(request.path_params["name"]).card())
+        return JSONResponse(self.models.get(request.path_params["name"]).card)

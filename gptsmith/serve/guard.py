@@ -70,9 +70,9 @@ class Guard:
         except Exception as error:
             if not isinstance(error, ApiError):
                 log_failure(error)
-            if status:
-                raise
-            await api_error(error).response()(scope, receive, answer)
+            # An answer that has begun is cut off by returning here.
+            if not status:
+                await api_error(error).response()(scope, receive, answer)
         finally:
             self.server.num_answering -= 1
             self.server.metrics.requests_in_progress.dec()

@@ -106,6 +106,10 @@ def _protocol(settings: ServeSettings) -> type[H11Protocol]:
     class Connection(H11Protocol):
         """HTTP/1.1 with a limit to silence."""
 
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.access_log = False  # it would tell the paths that people ask for
+
         _stalled: asyncio.TimerHandle | None = None
         _silent: asyncio.TimerHandle | None = None
 

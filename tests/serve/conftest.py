@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,17 @@ class Served:
     server: Server
     running: Running
     port: int
+    clients: list[OpenAI] = field(default_factory=list)
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **more: Any) -> OpenAI:
-        return OpenAI(**{"base_url": f"{self.address}/v1", "api_key": "none", "max_retries": 0, **more})
+        """OpenAI's own client; it is closed with the server."""
+        made = OpenAI(**{"base_url": f"{self.address}/v1", "api_key": "none", "max_retries": 0, **more})
+        self.clients.append(made)
+        return made
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """The answer to one request; a body that is not bytes is sent as JSON."""
@@ -102,20 +107,31 @@ class Served:
 
 
 @contextmanager
-def serving(runs: list[str], keys: Keys | None = None, page: Path | None = None, **settings: Any) -> Iterator[Served]:
-    """A server of some runs while the block runs."""
+def serving(
+    runs: list[str],
+    keys: Keys | None = None,
+    page: Path | None = None,
+    send_bytes: int | None = None,
+    **settings: Any,
+) -> Iterator[Served]:
+    """A server of some runs while the block runs. `send_bytes` is what the network holds for a client."""
     bounds = ServeSettings(**settings)
     models = Models(load_served(runs, device="cpu", with_prompts=True), bounds)
     server = Server(models, bounds, keys=keys, **({} if page is None else {"page": page}))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
+        if send_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
         running = Running(server, bounds)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
+        found = Served(server, running, port)
         try:
             until(lambda: running.started, "the server begins")
-            yield Served(server, running, port)
+            yield found
         finally:
+            for client in found.clients:
+                client.close()
             running.should_exit = True
             thread.join(DEADLINE_S)
             assert not thread.is_alive()
