@@ -65,7 +65,8 @@ def test_what_is_sent_is_answered_as_the_document_says(
     except (InvalidArgument, Unsatisfiable):  # there is nothing to get wrong
         assert method == "GET"
         return
-    if mode is schemathesis.GenerationMode.POSITIVE and path != "/v1/models/{name}":
+    # Which numbers are tokens and which names are models is not in the schemas of these two.
+    if mode is schemathesis.GenerationMode.POSITIVE and path not in ("/v1/models/{name}", "/detokenize"):
         assert 200 in statuses
 
 
