@@ -89,7 +89,11 @@ POLARITY_TOKENS, POLARITY_EPOCHS = 2_800_000, 5.0
 POLARITY_BASE = [
     "tokenizer.vocab_size=8192", "model.context_length=128", "model.embed_dim=192", "model.num_layers=4",
 ]  # fmt: skip
-POLARITY = ["train.micro_batch_size=8"]
+POLARITY = [
+    "train.micro_batch_size=8", "train.objective.auxiliary_weight=0", "train.objective.pooling=mean",
+    "train.objective.word_dropout=0.3", "train.objective.chosen_by=accuracy", "model.dropout=0.2",
+    "train.optimizer.learning_rate=4e-4", "train.optimizer.embedding_factor=100", "train.evaluation_tokens=1000000",
+]  # fmt: skip
 
 
 def replies(
@@ -153,7 +157,7 @@ def arithmetic(arguments: argparse.Namespace) -> None:
     base = based(arguments, [files["train"]], SUMS_TOKENS, SUMS_BASE)
     chat = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
-        epochs=SUMS_EPOCHS, settings=arguments.set,
+        epochs=SUMS_EPOCHS, settings=["train.optimizer.embedding_factor=1", *arguments.set],
     )  # fmt: skip
     policy = gptsmith.finetune(
         chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="policy",
@@ -170,11 +174,12 @@ def arithmetic(arguments: argparse.Namespace) -> None:
 
 SUMS = {"train": 20_000, "validation": 500, "test": 1_000}
 SUMS_TOKENS, SUMS_EPOCHS = 1_000_000, 1.0
+"""One epoch leaves something for rewards to gain."""
 SUMS_BASE = ["model.context_length=64", "model.embed_dim=128", "model.num_layers=4"]
 POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.answers=16"]
-POLICY += ["train.objective.redraws=1", "train.objective.kl_weight=0", "train.optimizer.embedding_factor=1"]
-POLICY += ["train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97", "train.schedule.warmup_steps=25"]
-POLICY += ["train.num_steps=140", "train.batch_size=32", "train.micro_batch_size=4", "train.evaluate_every_steps=20"]
+POLICY += ["train.objective.redraws=1", "train.objective.kl_weight=0", "train.num_steps=140", "train.batch_size=32"]
+POLICY += ["train.micro_batch_size=4", "train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97"]
+POLICY += ["train.optimizer.embedding_factor=1", "train.schedule.warmup_steps=25", "train.evaluate_every_steps=20"]
 
 
 def preference(arguments: argparse.Namespace) -> None:

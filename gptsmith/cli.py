@@ -16,6 +16,7 @@ VERBS = (
     "finetune",
     "generate",
     "chat",
+    "serve",
     "predict",
     "evaluate",
     "compress",
@@ -26,7 +27,6 @@ VERBS = (
     "info",
     "runs",
     "watch",
-    "serve",
 )
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""

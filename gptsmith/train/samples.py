@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -84,6 +84,10 @@ class ExampleObjective(ObjectiveSettings):
     """Whether several samples share a row."""
     judged_by: ClassVar[str] = "loss"
     """The term that the best weights are chosen by; all of them together where it is not named."""
+
+    def judged(self, means: Mapping[str, float]) -> float:
+        """The validation loss, given the mean of each term: the lower, the better the weights."""
+        return means[self.judged_by]
 
     @abstractmethod
     def sample(self, example: Example, encoder: Encoder) -> Sample:

@@ -166,7 +166,7 @@ class ExampleSet(TrainingSet):
                 observe(done)
 
         means = measured(model, self.objective, batches())
-        figures = {"validation_loss": means[self.objective.judged_by]}
+        figures = {"validation_loss": self.objective.judged(means)}
         if ACCURACY in means:
             figures[ACCURACY] = means[ACCURACY]
         return Score(figures, part.num_tokens, len(part.rows) == len(self.validation.rows))

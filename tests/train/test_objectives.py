@@ -172,6 +172,12 @@ def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
     assert means["loss"] == pytest.approx(nats / 4, rel=1e-10)
 
 
+def test_the_best_classifier_can_be_the_one_with_most_right_labels() -> None:
+    means = {"label": 0.7, "accuracy": 0.75, "loss": 0.9}
+    assert ClassifySettings(labels=LABELS).judged(means) == 0.7
+    assert ClassifySettings(labels=LABELS, chosen_by="accuracy").judged(means) == 0.25
+
+
 def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
     hiding, plain = (
         ClassifySettings(labels=LABELS, auxiliary_weight=0, word_dropout=share, pooling="mean") for share in (0.5, 0.0)
@@ -190,18 +196,6 @@ def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
     rows = torch.arange(len(read))
     assert torch.equal(read[rows, batch.last], batch.input_ids[rows, batch.last])
     assert (read != batch.input_ids).float().mean() > 0.5
-
-
-def test_smoothing_is_the_cross_entropy_with_smoothed_labels_in_training_alone(encoder: Encoder) -> None:
-    objective = ClassifySettings(labels=LABELS, auxiliary_weight=0, label_smoothing=0.3)
-    model = tiny(num_scores=3)
-    batch = objective.collate(samples_of(objective, TEXTS, encoder))
-    with torch.no_grad():
-        scores = objective.scores(model, model.hidden(batch.input_ids), batch)
-        for smoothing in (0.3, 0.0):
-            expected = functional.cross_entropy(scores, batch.labels, reduction="sum", label_smoothing=smoothing)
-            torch.testing.assert_close(objective.loss(model, batch)["label"].sum, expected)
-            model.eval()
 
 
 def test_a_pair_without_order_has_none(encoder: Encoder) -> None:

@@ -7,7 +7,7 @@ added; of several choices each is read with the question, and their scores compe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -42,6 +42,9 @@ class ClassifySettings(ExampleObjective):
     kind: Literal["classify"] = "classify"
     shape: ClassVar[str] = "labelled"
     judged_by: ClassVar[str] = "label"
+    chosen_by: Literal["loss", "accuracy"] = "loss"
+    """What tells the best weights on validation data: -ln p(label), or the share of right labels. The validation loss
+    is then the share of wrong ones."""
     labels: list[str] = Field(default_factory=list)
     """What the outputs stand for, in order; found in the examples where they are not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
@@ -52,14 +55,14 @@ class ClassifySettings(ExampleObjective):
     """What the labels are read off: the last token's hidden state, or the mean of all of them."""
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the probability that training spreads over all labels, so that the model does not grow surer than it is
-    right (Szegedy et al. 2016). What it is judged by is not smoothed."""
 
     @property
     def num_scores(self) -> int:
         """Outputs of the score head."""
         return 1 if self.form == "choice" else len(self.labels)
+
+    def judged(self, means: Mapping[str, float]) -> float:
+        return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().judged(means)
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         labelled = cast(LabelledExample, example)
@@ -113,22 +116,13 @@ class ClassifySettings(ExampleObjective):
         scores = self.scores(model, hidden, labelled)
         right = (scores.argmax(dim=1) == labelled.labels).sum()
         terms = {
-            "label": Term(self._nats(scores, labelled.labels, model.training), counts["label"]),
+            "label": Term(functional.cross_entropy(scores, labelled.labels, reduction="sum"), counts["label"]),
             "accuracy": Term(right, counts["accuracy"], weight=0.0),
         }
         if self.auxiliary_weight:
             nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
             terms["language"] = Term(nats, counts["language"], self.auxiliary_weight)
         return terms
-
-    def _nats(self, scores: Tensor, labels: Tensor, is_training: bool) -> Tensor:
-        """-ln p of the labels, summed. Only choices that are there share in what is smoothed."""
-        nats = functional.cross_entropy(scores, labels, reduction="sum")
-        if not (is_training and self.label_smoothing):
-            return nats
-        logs, there = scores.log_softmax(dim=1), scores > float("-inf")
-        uniform = -(torch.where(there, logs, 0.0).sum(dim=1) / there.sum(dim=1)).sum()
-        return (1 - self.label_smoothing) * nats + self.label_smoothing * uniform
 
     def scores(self, model: GPT, hidden: Tensor, batch: LabelledBatch) -> Tensor:
         """The logits of each example's labels (N, K); of choices that are not there, minus infinity."""
