@@ -10,53 +10,73 @@ from gptsmith.commands.options import Device
 
 
 def serve(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN.")],
-    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's need keys.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
-    api_key_file: Annotated[str | None, typer.Option(metavar="FILE", help="Keys, one a line.")] = None,
-    host_name: Annotated[list[str] | None, typer.Option(help="A name that the server may be asked for by.")] = None,
-    cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="An origin whose pages may ask.")] = None,
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN for a name of its own.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine's own need --api-key-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    api_key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keys that are accepted, one a line; only you may read it.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name the server is asked for by. May be given again.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="An origin whose pages may ask. May be given again.")
+    ] = None,
     max_streams: Annotated[int, typer.Option(min=1, help="Texts that a model writes at the same time.")] = 16,
     max_waiting: Annotated[int, typer.Option(min=0, help="Texts that may wait for a model.")] = 64,
-    timeout_s: Annotated[float, typer.Option(min=1, help="The longest that a text may take, in seconds.")] = 600.0,
-    drain_s: Annotated[float, typer.Option(min=0, help="How long running requests may go on after SIGTERM.")] = 30.0,
+    max_choices: Annotated[int, typer.Option(min=1, help="Texts that one request may ask for.")] = 16,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that a text may have; the context alone bounds it if not given.")
+    ] = None,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="The longest body that is read.")] = 2_000_000,
+    timeout_s: Annotated[float, typer.Option(min=0.001, help="The longest that a text may take.")] = 600.0,
+    drain_s: Annotated[float, typer.Option(min=0, help="How long requests may go on after SIGTERM.")] = 30.0,
     share_prompts: Annotated[
-        bool, typer.Option("--share-prompts", help="Show others beginnings of the texts that models were trained on.")
+        bool, typer.Option("--share-prompts", help="Show words of the training text also to others than this machine.")
     ] = False,
-    draft: Annotated[str | None, typer.Option(metavar="RUN", help="A smaller run that guesses ahead.")] = None,
+    draft: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A smaller run with the same tokenizer that guesses ahead.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Answer OpenAI's API with one or several models, for many people at once."""
+    """Serve models: OpenAI's API and a chat page, on one port, for many people at once."""
     import logging
 
     from gptsmith.base import console
-    from gptsmith.base.errors import MissingExtraError
+    from gptsmith.base.errors import MissingExtraError, UserError
 
     try:
-        from gptsmith.serve.app import Server
-        from gptsmith.serve.models import Models
-        from gptsmith.serve.run import is_loopback, listen, read_keys
-        from gptsmith.serve.run import serve as run_server
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError:
-        raise MissingExtraError("serve", "serve") from None
+        raise MissingExtraError("gptsmith serve", "serve") from None
+    from gptsmith.serve.app import Server
+    from gptsmith.serve.guard import is_loopback
+    from gptsmith.serve.keys import read_keys
+    from gptsmith.serve.models import Models
+    from gptsmith.serve.server import Running, bound_socket
     from gptsmith.serve.settings import ServeSettings
     from gptsmith.workflows.load import load
     from gptsmith.workflows.serve import load_served
 
+    if api_key_file is None and not is_loopback(host):
+        raise UserError(f"--host {host} lets others in: give --api-key-file FILE, or leave --host out")
     settings = ServeSettings(
-        max_streams=max_streams, max_waiting=max_waiting, timeout_s=timeout_s, drain_s=drain_s,
-        hosts=tuple(host_name or ()), cors=tuple(cors or ()),
+        max_streams=max_streams, max_waiting=max_waiting, max_choices=max_choices, max_tokens=max_tokens,
+        max_body_bytes=max_body_bytes, timeout_s=timeout_s, drain_s=drain_s, cors=tuple(cors or ()),
+        hosts=tuple(allow_host or ()),
     )  # fmt: skip
-    keys = read_keys(api_key_file, host)
-    with listen(host, port) as bound:
+    keys = None if api_key_file is None else read_keys(api_key_file)
+    with bound_socket(host, port) as listening:
         served = load_served(runs, device=device, with_prompts=share_prompts or is_loopback(host))
-        models = Models(served, settings, load(draft, device=device) if draft else None)
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-        def ready(address: str) -> None:
-            names = ", ".join(f"{run.name} ({run.kind})" for run in served)
-            console.results.print(f"{names} at {address}/v1", soft_wrap=True)
-
-        run_server(Server(models, settings, keys), bound, ready)
+        models = Models(served, settings, None if draft is None else load(draft, device=device))
+        server = Server(models, settings, host=host, keys=keys)
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+        address = f"[{host}]" if ":" in host else host
+        console.note(f"serving {', '.join(models.by_name)} on http://{address}:{listening.getsockname()[1]}/")
+        Running(server, settings).run([listening])

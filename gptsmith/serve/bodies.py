@@ -1,4 +1,4 @@
-"""What may be sent: each field of OpenAI's that is understood, and a few of our own. An unknown one is refused by name.
+"""What may be sent: OpenAI's fields, and a few of our own. An unknown one is refused by name.
 
 None means everywhere that a field was not given, as OpenAI's clients send it.
 """
@@ -133,6 +133,39 @@ class UserMessage(Body):
     name: str | None = None
 
 
+class CalledFunction(Body):
+    """A function and what it is given, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class FunctionCall(Body):
+    """A call that the model made."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CalledCustom(Body):
+    """A tool of free text and what it is given."""
+
+    name: str
+    input: str
+
+
+class CustomCall(Body):
+    """A call of a tool of free text."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
+Call = Annotated[FunctionCall | CustomCall, Field(discriminator="type")]
+
+
 class AssistantMessage(Body):
     """What the model said."""
 
@@ -140,6 +173,9 @@ class AssistantMessage(Body):
     content: str | Annotated[list[AnswerPart], Field(min_length=1)] | None = None
     name: str | None = None
     refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: CalledFunction | None = None
+    audio: dict[str, Any] | None = None
 
 
 class ToolMessage(Body):
@@ -150,7 +186,114 @@ class ToolMessage(Body):
     tool_call_id: str
 
 
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+class FunctionMessage(Body):
+    """What a function gave, as it was written before there were tools."""
+
+    role: Literal["function"]
+    content: str | None
+    name: str
+
+
+ChatMessage = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage, Field(discriminator="role")
+]
+
+
+# Tools
+
+
+class Function(Body):
+    """A function that the model may call."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Body):
+    """A function, as a tool."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class Grammar(Body):
+    """What the text for a tool must be."""
+
+    syntax: Literal["lark", "regex"]
+    definition: Words
+
+
+class TextFormat(Body):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class GrammarFormat(Body):
+    """A text of a grammar."""
+
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class Custom(Body):
+    """A tool that is given a text."""
+
+    name: Name
+    description: str | None = None
+    format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+
+
+class CustomTool(Body):
+    """A tool that is given a text, as a tool."""
+
+    type: Literal["custom"]
+    custom: Custom
+
+
+Tool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
+
+
+class Named(Body):
+    """The name of a tool."""
+
+    name: str
+
+
+class FunctionChoice(Body):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    function: Named
+
+
+class CustomChoice(Body):
+    """The tool of free text that must be called."""
+
+    type: Literal["custom"]
+    custom: Named
+
+
+class AllowedTools(Body):
+    """Which of the tools may be called, and whether one must be."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[Annotated[FunctionChoice | CustomChoice, Field(discriminator="type")]], Field(min_length=1)]
+
+
+class AllowedChoice(Body):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"]
+    | Annotated[FunctionChoice | CustomChoice | AllowedChoice, Field(discriminator="type")]
+)
 
 
 # What the answer must be
@@ -216,11 +359,11 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
+    functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = None
+    function_call: Literal["none", "auto"] | Named | None = None
     continue_final_message: bool | None = None
     metadata: Metadata | None = None
     store: bool | None = None
@@ -235,6 +378,135 @@ class ChatBody(SamplingBody):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+
+
+# Responses
+
+
+class InputText(Body):
+    """A piece of a message to the model, or of its own."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class InputMedia(BaseModel):
+    """A piece that is no text. It is known, so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["input_image", "input_file", "input_audio"]
+
+
+class InputMessage(Body):
+    """A turn."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: (
+        str
+        | Annotated[
+            list[Annotated[InputText | InputMedia | RefusalPart, Field(discriminator="type")]], Field(min_length=1)
+        ]
+    )
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    phase: str | None = None
+
+
+class InputCall(Body):
+    """A call that the model made."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class InputResult(Body):
+    """What a function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class FlatFunction(Body):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FlatChoice(Body):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    name: str
+
+
+class FlatSchema(Body):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    name: Name
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextConfig(Body):
+    """What the text must be."""
+
+    format: Annotated[AnyText | AnyObject | FlatSchema, Field(discriminator="type")] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ResponseStreamOptions(Body):
+    """What a stream of events tells besides the text."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponseBody(Body):
+    """POST /v1/responses"""
+
+    model: str
+    input: Words | Annotated[list[InputMessage | InputCall | InputResult], Field(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    text: TextConfig | None = None
+    tools: Annotated[list[FlatFunction], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    background: bool | None = None
+    prompt: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    max_tool_calls: Count | None = None
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
 

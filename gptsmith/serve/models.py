@@ -28,11 +28,13 @@ class ServedModel:
 
     Attributes:
         num_reserved: texts that are asked for and not ended, those included whose prompt is still being read.
+        card: the model as the API lists it.
     """
 
     def __init__(self, run: ServedRun, engine: Engine, settings: ServeSettings) -> None:
         self.run, self.engine, self.settings = run, engine, settings
         self.num_reserved = 0
+        self.card = self._card()
 
     @property
     def name(self) -> str:
@@ -92,8 +94,7 @@ class ServedModel:
         finally:
             self.num_reserved -= count
 
-    def card(self) -> dict[str, Any]:
-        """The model as the API lists it."""
+    def _card(self) -> dict[str, Any]:
         run, config = self.run, self.loaded.config
         return {
             "id": self.name,

@@ -27,6 +27,8 @@ class ServeSettings(Settings):
     """The longest that a text may take; what there is of it then is the answer."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """The longest that a request may take to arrive."""
+    stall_timeout_s: float = Field(default=60.0, gt=0)
+    """The longest that a client may take in nothing of what waits for it; then its connection is cut."""
     ping_s: float = Field(default=15.0, gt=0)
     """A stream says that it lives after so long a silence."""
     drain_s: float = Field(default=30.0, ge=0)

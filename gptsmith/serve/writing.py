@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from gptsmith.base.errors import UserError
 from gptsmith.generate.continuous import Ticket
-from gptsmith.generate.request import Piece, Request, Told
-from gptsmith.serve.errors import ApiError, api_error, overloaded
+from gptsmith.generate.request import ContextOverflowError, Piece, QueueFullError, Request, Told
+from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.models import Models, ServedModel
 
@@ -45,17 +47,20 @@ class Writing:
 
     Attributes:
         num_tokens: tokens written, of all texts.
+        texts_per_prompt: how many texts go on from each prompt, one after the other in what is asked for.
     """
 
-    def __init__(self, served: ServedModel, metrics: Metrics) -> None:
-        self.served, self.metrics = served, metrics
+    def __init__(self, served: ServedModel, metrics: Metrics, figures: dict[str, Any]) -> None:
+        """`figures` gets the counts for the log."""
+        self.served, self.metrics, self.figures = served, metrics, figures
+        self.texts_per_prompt = 1
         self.tickets: list[Ticket] = []
         self.num_tokens = 0
         self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
         self._places = ExitStack()
         self._started = time.monotonic()
         self._latest: dict[int, float] = {}
-        self._going: set[int] = set()
+        self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
     def reserve(self, count: int) -> None:
@@ -76,13 +81,17 @@ class Writing:
         def submit() -> None:
             # Here and not on the loop's thread: a large schema takes long to read.
             for number, request in enumerate(requests):
-                self._going.add(number)
-                self.tickets.append(self.served.engine.submit(request, partial(self._deliver, number)))
+                ticket = self.served.engine.submit(request, partial(self._deliver, number))
+                self.tickets.append(ticket)
+                if self._is_closed:  # whoever asked has left while their prompt was read
+                    ticket.cancel()
 
         try:
             await models.read(submit)
-        except Exception as error:
-            raise api_error(error, param) from error
+        except UserError as error:
+            is_rule = any(request.constraint for request in requests)
+            is_room = isinstance(error, ContextOverflowError | QueueFullError)
+            raise api_error(error, "response_format" if is_rule and not is_room else param) from error
 
     def _deliver(self, number: int, piece: Piece) -> None:
         """Hands a piece over, from the engine's thread."""
@@ -100,8 +109,6 @@ class Writing:
             else:
                 self.metrics.first_token(self.served.name, now - self._started)
             self._latest[number] = now
-        if piece.finish_reason is not None:
-            self._going.discard(number)
 
     async def pieces(self, ping_s: float | None = None) -> AsyncIterator[tuple[int, Piece] | None]:
         """Pieces with the number of their text, until all have ended; with `ping_s`, None after each such silence.
@@ -135,6 +142,8 @@ class Writing:
             if piece.finish_reason is not None:
                 ended += 1
             if piece.finish_reason == "cancelled":
+                if not is_late:
+                    raise draining()
                 piece = Piece(piece.text, piece.tokens, piece.prompt, "length")
             yield number, piece
 
@@ -151,16 +160,16 @@ class Writing:
             texts[number].finish_reason = piece.finish_reason or ""
         return texts
 
-    def usage(self) -> dict[str, object]:
+    def usage(self) -> dict[str, Any]:
         """Tokens as OpenAI counts them: a prompt once, however many texts go on from it."""
-        prompts = {id(ticket): ticket for ticket in self.tickets[:: self.texts_per_prompt]}
-        num_prompt = sum(ticket.num_prompt_tokens for ticket in prompts.values())
+        firsts = self.tickets[:: self.texts_per_prompt]
+        num_prompt = sum(ticket.num_prompt_tokens for ticket in firsts)
         return {
             "prompt_tokens": num_prompt,
             "completion_tokens": self.num_tokens,
             "total_tokens": num_prompt + self.num_tokens,
             "prompt_tokens_details": {
-                "cached_tokens": sum(ticket.num_cached_tokens for ticket in prompts.values()),
+                "cached_tokens": sum(ticket.num_cached_tokens for ticket in firsts),
                 "audio_tokens": 0,
             },
             "completion_tokens_details": {
@@ -171,11 +180,14 @@ class Writing:
             },
         }
 
-    texts_per_prompt: int = 1
-    """How many texts go on from each prompt."""
-
     def close(self) -> None:
         """Ends what has not ended, and gives the places back. May be called again."""
-        for ticket in self.tickets:
+        self._is_closed = True
+        for ticket in list(self.tickets):
             ticket.cancel()
         self._places.close()
+        self.figures |= {
+            "model": self.served.name,
+            "prompt_tokens": sum(ticket.num_prompt_tokens for ticket in self.tickets[:: self.texts_per_prompt]),
+            "tokens": self.num_tokens,
+        }

@@ -107,7 +107,7 @@ def share_weights(model: GPT, known: dict[str, torch.Tensor]) -> int:
     for parameter in model.parameters():
         values = parameter.detach().to("cpu").contiguous()
         digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)} {parameter.device}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
         same = known.setdefault(digest.hexdigest(), parameter.data)
         if same is not parameter.data and same.data_ptr() != parameter.data_ptr():
             spared += parameter.numel() * parameter.element_size()

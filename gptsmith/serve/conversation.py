@@ -1,0 +1,123 @@
+"""From a conversation as it is sent to the ids that a model answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.generate.request import Constraint
+from gptsmith.serve.bodies import (
+    AssistantMessage,
+    ChatMessage,
+    FunctionMessage,
+    MediaPart,
+    RefusalPart,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from gptsmith.serve.errors import ApiError, api_error, refused, unsupported
+from gptsmith.serve.models import ServedModel
+from gptsmith.serve.tools import Toolset, call_text
+from gptsmith.text.chat import checked_messages
+
+
+def plain_messages(messages: Sequence[ChatMessage], toolset: Toolset | None = None) -> list[dict[str, str]]:
+    """Turns of a role and a text each, as templates take them. Calls become the text that the model wrote; what the
+    model is told first, and of its tools, is one turn.
+
+    Raises:
+        ApiError: a turn is not allowed; it is named.
+    """
+    told: list[str] = []
+    turns: list[dict[str, str]] = []
+    called: set[str] = set()
+    for number, message in enumerate(messages):
+        place = f"messages.{number}"
+        if isinstance(message, SystemMessage):
+            if turns:
+                raise refused(place, f"the {message.role}'s turn may only stand at the beginning")
+            told.append(_text(message.content, place, message.name))
+        elif isinstance(message, UserMessage):
+            turns.append({"role": "user", "content": _text(message.content, place, message.name)})
+        elif isinstance(message, AssistantMessage):
+            if message.audio is not None:
+                raise unsupported(f"{place}.audio", "models here read and write text only")
+            calls = [
+                call_text(call.function.name, call.function.arguments)
+                if call.type == "function"
+                else call_text(call.custom.name, call.custom.input, is_custom=True)
+                for call in message.tool_calls or []
+            ]
+            called |= {call.id for call in message.tool_calls or []}
+            if message.function_call is not None:
+                calls.append(call_text(message.function_call.name, message.function_call.arguments))
+            words = [] if message.content is None else [_text(message.content, place, message.name)]
+            if message.refusal:
+                words.append(message.refusal)
+            if not words and not calls:
+                raise refused(f"{place}.content", "the assistant's turn has neither words nor calls")
+            turns.append({"role": "assistant", "content": "\n".join([*filter(None, words), *calls])})
+        elif isinstance(message, ToolMessage):
+            if message.tool_call_id not in called:
+                raise refused(f"{place}.tool_call_id", "no call before it has this id")
+            turns.append({"role": "tool", "content": _text(message.content, place)})
+        else:
+            assert isinstance(message, FunctionMessage)
+            turns.append({"role": "tool", "content": message.content or ""})
+    if toolset is not None:
+        told.append(toolset.introduction())
+    return [{"role": "system", "content": "\n\n".join(told)}, *turns] if told else turns
+
+
+def _text(content: Any, place: str, name: str | None = None) -> str:
+    """The text of a message; where its author has a name, that stands before it."""
+    parts = [content] if isinstance(content, str) else []
+    for number, part in enumerate([] if isinstance(content, str) else content):
+        if isinstance(part, MediaPart):
+            raise unsupported(f"{place}.content.{number}", f"{part.type} is no text, and models here read text only")
+        parts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
+    text = "".join(parts)
+    return f"{name}: {text}" if name else text
+
+
+def conversation_ids(served: ServedModel, turns: Sequence[dict[str, str]], *, goes_on: bool = False) -> list[int]:
+    """The ids that the model answers; with `goes_on`, those of the assistant's last turn as far as it has come.
+
+    Raises:
+        ApiError: the model was not made for conversations, or its template does not take this one.
+    """
+    template, tokenizer = served.template(), served.tokenizer
+    if goes_on and turns[-1]["role"] != "assistant":
+        raise refused("continue_final_message", "the last message is not the assistant's")
+    try:
+        checked = checked_messages(turns[:-1] if goes_on else turns)
+        ids = template.prompt_ids(tokenizer, checked)
+        return [*ids, *tokenizer.encode_inside(turns[-1]["content"])] if goes_on else ids
+    except ApiError:
+        raise
+    except UserError as error:
+        raise api_error(error, "messages") from None
+
+
+def format_constraint(response_format: Any) -> Constraint | None:
+    """What an answer must be; nothing where any text will do.
+
+    Raises:
+        ApiError: the schema is missing or not JSON.
+    """
+    if response_format is None or response_format.type == "text":
+        return None
+    if response_format.type == "json_object":
+        return Constraint("json_object")
+    if response_format.type == "json_schema":
+        schema = response_format.json_schema.schema_
+        if schema is None:
+            raise refused("response_format.json_schema.schema", "it is missing")
+        try:
+            return Constraint("json_schema", json.dumps(schema, allow_nan=False))
+        except ValueError:
+            raise refused("response_format", "the schema has a number that is not finite") from None
+    return Constraint(response_format.type, getattr(response_format, response_format.type))

@@ -1,0 +1,10 @@
+"""Names for answers."""
+
+from __future__ import annotations
+
+import secrets
+
+
+def new_id(prefix: str) -> str:
+    """A name that no other answer has: `cmpl-` and 24 hexadecimal digits."""
+    return f"{prefix}-{secrets.token_hex(12)}"

@@ -1,0 +1,146 @@
+"""A server on a port, from its first request to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gptsmith.base.errors import UserError
+from gptsmith.serve.app import Server
+from gptsmith.serve.log import LOGGER
+from gptsmith.serve.settings import ServeSettings
+
+POLL_S = 0.02
+LAST_WORDS_S = 1
+MAX_CONNECTIONS_WAITING = 512
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UserError: the port cannot be had, or the host is not this machine's.
+    """
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise UserError(f"--host {host} is no address of this machine ({error.strerror})") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(MAX_CONNECTIONS_WAITING)
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"--port {port} on {host} cannot be had ({error.strerror}): choose another, or 0 for a free one"
+        ) from None
+    return listening
+
+
+class Running(uvicorn.Server):
+    """Serves until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones go on to a deadline, and ends; a
+    second signal ends it at once."""
+
+    def __init__(self, server: Server, settings: ServeSettings) -> None:
+        self.served, self.settings = server, settings
+        super().__init__(
+            uvicorn.Config(
+                server.app(),
+                http=_protocol(settings),
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=LAST_WORDS_S,
+                backlog=MAX_CONNECTIONS_WAITING,
+            )
+        )
+        self._draining: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to end; at the second signal, ends."""
+        if self.served.is_draining or self._loop is None:
+            self.should_exit = self.force_exit = True
+            return
+        self.drain()
+
+    def drain(self) -> None:
+        """Begins to end, from any thread."""
+        self.served.is_draining = True
+        assert self._loop is not None, "asked for only once it runs"
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        LOGGER.info("ending: %d requests are being answered", self.served.num_answering)
+        deadline = time.monotonic() + self.settings.drain_s
+        while self.served.num_answering and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+        if self.served.num_answering:
+            LOGGER.warning("ending: %d requests are cut off", self.served.num_answering)
+            for served in self.served.models.by_name.values():
+                served.engine.close()
+        self.should_exit = True
+
+
+def _protocol(settings: ServeSettings) -> type[H11Protocol]:
+    """A connection that is cut where its client neither says what it wants nor takes in what it is given."""
+
+    class Connection(H11Protocol):
+        """HTTP/1.1 with a limit to silence."""
+
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.access_log = False  # it would tell the paths that people ask for
+
+        _stalled: asyncio.TimerHandle | None = None
+        _silent: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._silent = self.loop.call_later(settings.body_timeout_s, self._cut_if_silent)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            for timer in (self._stalled, self._silent):
+                if timer is not None:
+                    timer.cancel()
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(settings.stall_timeout_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._stalled is not None:
+                self._stalled.cancel()
+                self._stalled = None
+
+        def _cut_if_silent(self) -> None:
+            """Cuts a connection whose request has not even told its headers."""
+            if self.cycle is None:
+                self.transport.abort()
+            elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
+                # A second request has begun on this connection, and not come further.
+                self.transport.abort()
+            else:
+                self._silent = self.loop.call_later(settings.body_timeout_s, self._cut_if_silent)
+
+    return Connection

@@ -1,0 +1,107 @@
+"""The verb: a process that serves, ends in good order, and says in one line what it cannot do."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from gptsmith import cli
+from gptsmith.serve.server import bound_socket
+
+from ..workflows.conftest import Outcome
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Calls the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["gptsmith", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def test_a_process_serves_until_it_is_told_to_end(runs: Path, tmp_path: Path) -> None:
+    key = "sk-0123456789abcdef"
+    keys = tmp_path / "keys"
+    keys.write_text(f"{key}\n", encoding="ascii")
+    keys.chmod(0o600)
+    command = [sys.executable, "-m", "gptsmith", "serve", str(runs / "base"), f"talk={runs / 'chat'}"]
+    command += ["--port", "0", "--device", "cpu", "--api-key-file", str(keys), "--drain-s", "20"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as process:
+        assert process.stderr
+        try:
+            line = process.stderr.readline()
+            found = re.search(r"serving base, talk on (http://127\.0\.0\.1:\d+)/", line)
+            assert found, line
+            with OpenAI(base_url=f"{found[1]}/v1", api_key=key) as client:
+                assert [model.id for model in client.models.list()] == ["base", "talk"]
+                stream = client.completions.create(model="base", prompt="The", max_tokens=40, stream=True)
+                first = next(iter(stream))
+                process.send_signal(signal.SIGTERM)
+                rest = list(stream)
+            assert first.choices[0].text
+            assert rest[-1].choices[0].finish_reason in ("length", "stop")
+            assert process.wait(30) == 0
+            log = process.stderr.read()
+        finally:
+            process.kill()
+    assert "POST /v1/completions 200" in log
+    assert key not in log
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{found[1]}/health", timeout=5)
+
+
+def test_a_port_that_is_in_use_is_told(call: Callable[..., Outcome], runs: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        outcome = call("serve", runs / "base", "--port", port)
+    assert outcome.code == 2
+    assert re.fullmatch(rf"gptsmith: --port {port} on 127\.0\.0\.1 cannot be had .*or 0 for a free one\n", outcome.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--host", "0.0.0.0"], "--api-key-file"),
+        (["--port", "99999"], "a port is a number"),
+        (["--api-key-file", "none"], "cannot be read"),
+        (["--host", "no.such.host.invalid", "--api-key-file", "KEYS"], "no address of this machine"),
+        (["SAME"], "both called base"),
+        (["missing=runs/none"], "no such run"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    call: Callable[..., Outcome], runs: Path, tmp_path: Path, arguments: list[str], problem: str
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("sk-0123456789abcdef\n", encoding="ascii")
+    keys.chmod(0o600)
+    real = {"KEYS": str(keys), "SAME": str(runs / "base")}
+    port = [] if "--port" in arguments else ["--port", "0"]
+    outcome = call("serve", runs / "base", *(real.get(argument, argument) for argument in arguments), *port)
+    assert outcome.code == 2
+    assert problem in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_free_port_is_found() -> None:
+    with bound_socket("127.0.0.1", 0) as listening:
+        assert listening.getsockname()[1] > 0

@@ -1,0 +1,80 @@
+"""The API's document, and requests that are made from it: what it allows is answered, what it does not is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import InvalidArgument, Unsatisfiable
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from .conftest import Served, serving
+
+EXAMPLES = settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def bounded(runs: Path) -> Iterator[Served]:
+    """A server whose answers are short, whatever is asked."""
+    with serving([str(runs / "base"), str(runs / "chat")], timeout_s=0.5) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=str)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/tokenize"),
+        ("POST", "/detokenize"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/{name}"),
+        ("GET", "/health"),
+    ],
+)
+def test_what_is_sent_is_answered_as_the_document_says(
+    bounded: Served, method: str, path: str, mode: schemathesis.GenerationMode
+) -> None:
+    document = schemathesis.openapi.from_dict(bounded.ask("GET", "/openapi.json").json)
+    operation = document[path][method]
+    statuses: set[int] = set()
+
+    @EXAMPLES
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case) -> None:
+        response = case.call(base_url=bounded.address)
+        statuses.add(response.status_code)
+        # Rules between fields, and the length of the context, are in no schema: these are a 400 too.
+        case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+    try:
+        ask()
+    except (InvalidArgument, Unsatisfiable):  # there is nothing to get wrong
+        assert method == "GET"
+        return
+    # Which numbers are tokens and which names are models is not in the schemas of these two.
+    if mode is schemathesis.GenerationMode.POSITIVE and path not in ("/v1/models/{name}", "/detokenize"):
+        assert 200 in statuses
+
+
+def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
+    document = bounded.ask("GET", "/openapi.json").json
+    body = document["components"]["schemas"]["ChatBody"]
+    assert body["additionalProperties"] is False
+    assert body["required"] == ["model", "messages"]
+    assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
+    assert body["properties"]["model"]["enum"] == ["base", "chat"]
+    assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
