@@ -87,12 +87,25 @@ class Blank:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
+    def close(self) -> None:
+        """Ends it, once it has said nothing, opened nothing and asked for nothing from elsewhere."""
+        self.context.close()
+        assert self.said == []
+        assert self.dialogs == []
+        assert all(request.startswith(f"{self.address}/") for request in self.requests)
+
 
 @pytest.fixture
 def blank(browser: Any, address: str) -> Iterator[Blank]:
+    """A page that a test may change."""
     opened = Blank(browser, address)
     yield opened
-    opened.context.close()
-    assert opened.said == []
-    assert opened.dialogs == []
-    assert all(request.startswith(address) for request in opened.requests)
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Any, address: str) -> Iterator[Blank]:
+    """One page for all tests of a module that leave nothing there."""
+    opened = Blank(browser, address)
+    yield opened
+    opened.close()

@@ -43,9 +43,9 @@ EVENTS = [
 ]
 
 
-def read(blank: Blank, streams: list[list[bytes]], most: int = -1) -> list[dict[str, Any]]:
+def read(tab: Blank, streams: list[list[bytes]], most: int = -1) -> list[dict[str, Any]]:
     pieces = [[list(piece) for piece in stream] for stream in streams]
-    found: list[dict[str, Any]] = blank.run(RUN, [pieces, most])
+    found: list[dict[str, Any]] = tab.run(RUN, [pieces, most])
     return found
 
 
@@ -54,19 +54,19 @@ def pieces_of(data: bytes, *ends: int) -> list[bytes]:
     return [data[low:high] for low, high in pairwise(bounds)]
 
 
-def test_every_split_gives_the_same_events(blank: Blank) -> None:
+def test_every_split_gives_the_same_events(tab: Blank) -> None:
     streams = [pieces_of(SAMPLE, end) for end in range(len(SAMPLE) + 1)]
     streams.append([bytes([byte]) for byte in SAMPLE])
-    assert all(one["found"] == EVENTS for one in read(blank, streams))
+    assert all(one["found"] == EVENTS for one in read(tab, streams))
 
 
-def test_many_pieces_give_the_same_events(blank: Blank) -> None:
+def test_many_pieces_give_the_same_events(tab: Blank) -> None:
     chance = random.Random(0)
     streams = [
         pieces_of(SAMPLE, *(chance.randrange(len(SAMPLE) + 1) for _ in range(chance.randrange(2, 30))))
         for _ in range(300)
     ]
-    assert all(one["found"] == EVENTS for one in read(blank, streams))
+    assert all(one["found"] == EVENTS for one in read(tab, streams))
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_many_pieces_give_the_same_events(blank: Blank) -> None:
         ("", []),
     ],
 )
-def test_lines_are_read_by_the_standard(blank: Blank, text: str, data: list[str]) -> None:
-    ((one),) = read(blank, [[text.encode()]])
+def test_lines_are_read_by_the_standard(tab: Blank, text: str, data: list[str]) -> None:
+    ((one),) = read(tab, [[text.encode()]])
     assert [event["data"] for event in one["found"]] == data
 
 
-def test_bytes_that_are_no_utf_8_are_replaced(blank: Blank) -> None:
-    (one,) = read(blank, [[b"data: a\xffb\n\n"]])
+def test_bytes_that_are_no_utf_8_are_replaced(tab: Blank) -> None:
+    (one,) = read(tab, [[b"data: a\xffb\n\n"]])
     assert one["found"] == [{"event": "message", "data": "a\ufffdb"}]
 
 
-def test_an_event_comes_once_its_end_is_there(blank: Blank) -> None:
+def test_an_event_comes_once_its_end_is_there(tab: Blank) -> None:
     """Also where that end is a carriage return that a line feed may follow."""
-    found = blank.run("""async () => {
+    found = tab.run("""async () => {
       const {events} = await import("/page/events.js");
       let controller;
       const stream = new ReadableStream({start(one) { controller = one; }});
@@ -111,15 +111,15 @@ def test_an_event_comes_once_its_end_is_there(blank: Blank) -> None:
     assert found == ["a", "b"]
 
 
-def test_leaving_early_cancels_the_stream(blank: Blank) -> None:
-    (one,) = read(blank, [pieces_of(SAMPLE, 60)], most=1)
+def test_leaving_early_cancels_the_stream(tab: Blank) -> None:
+    (one,) = read(tab, [pieces_of(SAMPLE, 60)], most=1)
     assert one["cancelled"]
-    (whole,) = read(blank, [[SAMPLE]])
+    (whole,) = read(tab, [[SAMPLE]])
     assert not whole["cancelled"]
 
 
-def test_a_stream_that_fails_says_so(blank: Blank) -> None:
-    found = blank.run("""async () => {
+def test_a_stream_that_fails_says_so(tab: Blank) -> None:
+    found = tab.run("""async () => {
       const {events} = await import("/page/events.js");
       const stream = new ReadableStream({pull(controller) { controller.error(new Error("the line is down")); }});
       try {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -35,15 +33,6 @@ def code(text: str, language: str = "") -> str:
 
 def link(address: str, text: str) -> str:
     return f'<a href="{address}" {LINK}>{text}</a>'
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Any, address: str) -> Iterator[Blank]:
-    """One page for all tests that only make nodes."""
-    opened = Blank(browser, address)
-    yield opened
-    opened.context.close()
-    assert opened.said == []
 
 
 GOLDEN = [

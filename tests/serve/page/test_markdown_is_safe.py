@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gptsmith.serve.page_files import FOLDER
 
 from .conftest import Blank
 
@@ -181,6 +185,12 @@ def test_the_check_itself_sees_what_is_not_allowed() -> None:
     for tag, attributes in (("script", []), ("p", [["onclick", "x"]]), ("a", [["href", "javascript:x"]])):
         with pytest.raises(AssertionError):
             assert_harmless([[tag, attributes, space]])
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
+def test_no_module_reads_text_as_html_or_as_a_program(path: Path) -> None:
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|createContextualFragment"
+    assert not re.findall(rf"{forbidden}|\beval\(|\bFunction\(", path.read_text(encoding="utf-8"))
 
 
 LONG = {

@@ -18,13 +18,13 @@ TREE = """
 """
 
 
-def run(blank: Blank, script: str) -> Any:
-    return blank.run(f"async () => {{ {TREE} {script} }}")
+def run(tab: Blank, script: str) -> Any:
+    return tab.run(f"async () => {{ {TREE} {script} }}")
 
 
-def test_a_conversation_is_plain_data(blank: Blank) -> None:
+def test_a_conversation_is_plain_data(tab: Blank) -> None:
     talk, again = run(
-        blank,
+        tab,
         """
         const a = say(null, "a");
         addNode(talk, a.id, {role: "assistant", text: "b", tokens: [1], figures: {x: 2}, id: "mine", parent: "no"});
@@ -47,9 +47,9 @@ def test_a_conversation_is_plain_data(blank: Blank) -> None:
     assert all(isinstance(node["created"], int) for node in talk["nodes"].values())
 
 
-def test_the_path_runs_along_what_is_selected(blank: Blank) -> None:
+def test_the_path_runs_along_what_is_selected(tab: Blank) -> None:
     found = run(
-        blank,
+        tab,
         """
         const seen = [texts()];
         const a = say(null, "a"), b = say(a, "b"), c = say(b, "c");
@@ -77,9 +77,9 @@ def test_the_path_runs_along_what_is_selected(blank: Blank) -> None:
     ]  # fmt: skip
 
 
-def test_an_addition_is_new_and_choosing_is_not(blank: Blank) -> None:
+def test_an_addition_is_new_and_choosing_is_not(tab: Blank) -> None:
     found = run(
-        blank,
+        tab,
         """
         talk.updated = 0;
         const a = say(null, "a"), b = say(null, "b");
@@ -119,12 +119,12 @@ def test_ids_differ_and_need_no_secure_page(blank: Blank) -> None:
         ("ab " * 30, ("ab " * 20).rstrip()),
     ],
 )
-def test_a_conversation_is_called_by_its_first_text(blank: Blank, text: str, title: str) -> None:
-    assert run(blank, f"say(null, {json.dumps(text)}); return titleOf(talk);") == title
+def test_a_conversation_is_called_by_its_first_text(tab: Blank, text: str, title: str) -> None:
+    assert run(tab, f"say(null, {json.dumps(text)}); return titleOf(talk);") == title
 
 
-def test_a_title_that_is_given_is_kept_whole(blank: Blank) -> None:
+def test_a_title_that_is_given_is_kept_whole(tab: Blank) -> None:
     title = "t" * 80
-    assert run(blank, f"say(null, 'a'); talk.title = '{title}'; return titleOf(talk);") == title
-    assert run(blank, "say(say(null, 'I am', 'assistant'), 'you'); return titleOf(talk);") == "you"
-    assert run(blank, "return titleOf(talk);") == "New conversation"
+    assert run(tab, f"say(null, 'a'); talk.title = '{title}'; return titleOf(talk);") == title
+    assert run(tab, "say(say(null, 'I am', 'assistant'), 'you'); return titleOf(talk);") == "you"
+    assert run(tab, "return titleOf(talk);") == "New conversation"
