@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+PALETTE = "palette.css"
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath d='M2 3c3 9 6 9 12 10' fill='none' stroke='%233b78bd' stroke-width='2.5'/%3E%3C/svg%3E"
@@ -59,7 +60,7 @@ def page(
         data: what the scripts read with `pageData()`, as JSON.
         may_fetch: whether the scripts may ask the server that the page came from.
     """
-    style = _file("page.css")
+    style = _file(PALETTE) + _file("page.css")
     script = "\n".join(map(_file, scripts))
     policy = "; ".join(
         [

@@ -7,6 +7,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gptsmith import pages
+from gptsmith.pages.shell import PALETTE
 from gptsmith.serve.errors import ApiError
 
 FOLDER = Path(__file__).parent / "page"
@@ -22,10 +24,11 @@ KINDS = {
 
 
 class PageFiles:
-    """The files of a folder that a browser may have."""
+    """The files of a folder that a browser may have, with the colours of all pages."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.files = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in KINDS and path.is_file()}
+        self.files[PALETTE] = Path(pages.__file__).with_name(PALETTE)
 
     async def index(self, _: Request) -> Response:
         """The page."""

@@ -89,9 +89,9 @@ function checkedNode(id, given, where) {
 /** What the page keeps of a message besides: how it was written. */
 function checkedExtras(given, where) {
   const kinds = {
-    tokens: Array.isArray,
-    figures: isObject,
-    error: (value) => typeof value === "string" || isObject(value),
+    tokens: (value) => Array.isArray(value) && value.every(isToken),
+    figures: (value) => isObject(value) && Object.entries(value).every(isFigure),
+    error: (value) => isObject(value) && typeof value.message === "string",
     finish: (value) => typeof value === "string",
   };
   const kept = {};
@@ -102,6 +102,19 @@ function checkedExtras(given, where) {
     kept[name] = value;
   }
   return kept;
+}
+
+function isToken(value) {
+  return isLikely(value) && Array.isArray(value.alternatives) && value.alternatives.every(isLikely);
+}
+
+function isFigure([name, value]) {
+  return name === "model" ? typeof value === "string" : Number.isFinite(value);
+}
+
+function isLikely(value) {
+  const isText = isObject(value) && typeof value.text === "string" && Number.isFinite(value.logprob);
+  return isText && (value.bytes === undefined || (Array.isArray(value.bytes) && value.bytes.every(Number.isInteger)));
 }
 
 /** Every message stands in one place, and a way leads there from the beginning. */

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from gptsmith.serve.guard import HEADERS
 from gptsmith.serve.page_files import FOLDER, KINDS
 
 from ...pages.browser import open_browser
+from ..conftest import Served, serving, until
+from .chat_page import ChatPage
 
 BLANK = b'<!doctype html><html lang="en"><title>blank</title><link rel="icon" href="data:,"><body></body></html>'
 TRUSTED_TYPES = "require-trusted-types-for 'script'"
@@ -109,3 +113,35 @@ def tab(browser: Any, address: str) -> Iterator[Blank]:
     opened = Blank(browser, address)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def servers(runs: Path) -> Iterator[Callable[[Sequence[str]], Served]]:
+    """A server of some of the runs; there is one for each set of them."""
+    with ExitStack() as stack:
+        known: dict[tuple[str, ...], Served] = {}
+
+        def server(names: Sequence[str]) -> Served:
+            key = tuple(names)
+            if key not in known:
+                known[key] = stack.enter_context(serving([str(runs / name) for name in names]))
+            return known[key]
+
+        yield server
+
+
+@pytest.fixture
+def open_page(browser: Any, servers: Callable[[Sequence[str]], Served]) -> Iterator[Callable[..., ChatPage]]:
+    """Opens the chat page of a server of some runs, in a profile of its own."""
+    opened: list[ChatPage] = []
+
+    def open_one(names: Sequence[str], **options: Any) -> ChatPage:
+        opened.append(ChatPage(browser, servers(names), **options))
+        return opened[-1]
+
+    yield open_one
+    for chat in opened:
+        chat.close()
+    for chat in opened:
+        assert chat.errors == []
+        until(chat.served.is_idle, "nothing that a page asked for is left")

@@ -22,6 +22,11 @@ READ = """async (text) => {
 }"""
 WRITE = """async (conversations) => (await import("/page/files.js")).toJson(conversations)"""
 MARKDOWN = """async (conversation) => (await import("/page/files.js")).toMarkdown(conversation)"""
+TOKEN: dict[str, Any] = {
+    "text": "a",
+    "logprob": -0.5,
+    "alternatives": [{"text": "�", "bytes": [226], "logprob": -0.5}],
+}
 TEXTS = ["", "a", "two\nlines", "😀 é \u2028 \ud83d", "<script>", '{"x": 1}', "x" * 1000]
 
 
@@ -41,9 +46,11 @@ def random_tree(chance: random.Random, size: int) -> dict[str, Any]:
             "created": 1_700_000_000_000 + i,
         }
         extras = {
-            "tokens": [{"text": "a", "logprob": -0.5}], "figures": {"seconds": 1.5}, "error": "stopped",
+            "tokens": [TOKEN],
+            "figures": {"seconds": 1.5, "model": "m"},
+            "error": {"kind": "gone", "message": "It is gone."},
             "finish": "length",
-        }  # fmt: skip
+        }
         node |= {name: value for name, value in extras.items() if chance.random() < 0.3}
         siblings = roots if parent is None else nodes[parent]["children"]
         nodes[node["id"]] = node
@@ -183,7 +190,11 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda c: c["nodes"]["b"].update(children=["d", "d"]), "message 3: it stands in two places"),
     (lambda c: c["nodes"]["b"].update(children=[]), "message 3: no way leads to it from the beginning"),
     (lambda c: c["nodes"]["d"].update(tokens="x"), "message 3: its tokens cannot be read"),
-    (lambda c: c["nodes"]["d"].update(tokens=deep(20)), "message 3: its tokens cannot be read"),
+    (lambda c: c["nodes"]["d"].update(tokens=[{"text": "a", "logprob": -1}]), "message 3: its tokens cannot be read"),
+    (lambda c: c["nodes"]["d"].update(tokens=[{**TOKEN, "bytes": "x"}]), "message 3: its tokens cannot be read"),
+    (lambda c: c["nodes"]["d"].update(figures={"seconds": "long"}), "message 3: its figures cannot be read"),
+    (lambda c: c["nodes"]["d"].update(error={"kind": "gone"}), "message 3: its error cannot be read"),
+    (lambda c: c["nodes"]["d"].update(tokens=[{**TOKEN, "more": deep(20)}]), "message 3: its tokens cannot be read"),
     (lambda c: c["nodes"]["d"].update(figures=[]), "message 3: its figures cannot be read"),
     (lambda c: c["nodes"]["d"].update(error=5), "message 3: its error cannot be read"),
     (lambda c: c["nodes"]["d"].update(finish={}), "message 3: its finish cannot be read"),

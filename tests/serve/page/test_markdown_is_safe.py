@@ -177,7 +177,8 @@ def test_nothing_but_words_comes_of_nasty_texts(blank: Blank) -> None:
     nested = [f"> - *x {text} **y***\n\n[l]({text}) [{text}](http://x.y/) ![{text}](z)" for text in NASTY]
     assert_harmless(everything(blank, NASTY + nested))
     blank.page.wait_for_timeout(200)
-    assert set(blank.requests) == {f"{blank.address}/", f"{blank.address}/page/markdown.js"}
+    modules = {"markdown", "markdown_blocks", "markdown_elements", "markdown_text", "clipboard", "element"}
+    assert set(blank.requests) == {f"{blank.address}/", *(f"{blank.address}/page/{name}.js" for name in modules)}
 
 
 def test_the_check_itself_sees_what_is_not_allowed() -> None:

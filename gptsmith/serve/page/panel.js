@@ -1,0 +1,158 @@
+/** The settings of a conversation: what the model is told first, and how tokens are drawn. */
+
+import { el, fill, iconButton } from "./element.js";
+import { MAX_STOPS, NUMBERS, usual } from "./sampling.js";
+import { tokenize } from "./server.js";
+
+const THEMES = [["", "As the system"], ["light", "Light"], ["dark", "Dark"]];
+
+/** Shows the panel for a conversation. `onChange()` is called once a setting of it has changed. */
+export function showPanel(target, model, conversation, { onChange, onClose, theme, onTheme }) {
+  const { settings, mode } = conversation;
+  const set = (name, value) => {
+    if (value === undefined || value === null || value === "") delete settings[name];
+    else settings[name] = value;
+    onChange();
+  };
+  const reset = el("button", {
+    type: "button",
+    onclick: () => {
+      for (const name of Object.keys(settings)) delete settings[name];
+      onChange();
+      showPanel(target, model, conversation, { onChange, onClose, theme, onTheme });
+    },
+  }, "All as usual");
+  fill(target,
+    el("div.row", {}, el("h2", {}, "Settings"), iconButton("close", "Close the settings", onClose)),
+    mode === "chat" && systemPrompt(conversation, onChange),
+    el("h3", {}, "How it writes"),
+    NUMBERS.map((field) => slider(field, model, settings, set)),
+    longest(model, mode, settings, set),
+    seed(settings, set),
+    stops(settings, set),
+    bias(model, settings, set),
+    mode === "chat" && format(settings, set),
+    reset,
+    el("h3", {}, "This page"),
+    el("label.field", {}, "Colours", el("select", { onchange: ({ target: { value } }) => onTheme(value) },
+      THEMES.map(([value, words]) => el("option", { value, selected: value === theme }, words)))));
+}
+
+function systemPrompt(conversation, onChange) {
+  const box = el("textarea", { rows: 3, value: conversation.system, placeholder: "Nothing" });
+  box.addEventListener("input", () => {
+    conversation.system = box.value;
+    onChange();
+  });
+  return field("System prompt", "What the model is told before the conversation.", box);
+}
+
+function slider(spec, model, settings, set) {
+  const { name, label, min, max, step, help } = spec;
+  const own = usual(model, spec);
+  const shown = () => settings[name] ?? own;
+  const range = el("input", { type: "range", min, max, step, value: shown(), "aria-label": label });
+  const number = el("input.number", { type: "number", min, max, step, value: shown(), "aria-label": `${label}, as a number` });
+  const undo = iconButton("again", `${label}: ${own} as usual`, () => take(own));
+  const take = (given) => {
+    const value = Math.min(max, Math.max(min, Number(given)));
+    if (Number.isNaN(value) || given === "") return;
+    set(name, value === own ? undefined : value);
+    range.value = shown();
+    if (document.activeElement !== number) number.value = shown();
+    undo.hidden = settings[name] === undefined;
+  };
+  range.addEventListener("input", () => take(range.value));
+  number.addEventListener("input", () => take(number.value));
+  number.addEventListener("blur", () => { number.value = shown(); });
+  undo.hidden = settings[name] === undefined;
+  return el("div.field.slider", { role: "group", "aria-label": label, title: help },
+    el("div.row", {}, el("span", {}, label), undo, number), range, el("p.soft", {}, help));
+}
+
+function longest(model, mode, settings, set) {
+  const most = model.max_tokens ?? model.context_length;
+  const usualWords = mode === "text" ? "200, or half the context" : "to the end of the context";
+  const box = el("input", { type: "number", min: 1, max: most, step: 1, value: settings.max_tokens ?? "", placeholder: usualWords });
+  box.addEventListener("input", () => set("max_tokens", whole(box.value, 1, most)));
+  return field("Longest text, in tokens", null, box);
+}
+
+function seed(settings, set) {
+  const box = el("input", { type: "number", min: 0, step: 1, value: settings.seed ?? "", placeholder: "another each time" });
+  box.addEventListener("input", () => set("seed", whole(box.value, 0, Number.MAX_SAFE_INTEGER)));
+  return field("Seed", "The same seed and settings give the same text.", box);
+}
+
+function stops(settings, set) {
+  const box = el("textarea", { rows: 2, value: (settings.stop ?? []).join("\n"), placeholder: "None" });
+  box.addEventListener("input", () => {
+    const lines = box.value.split("\n").filter(Boolean).slice(0, MAX_STOPS);
+    set("stop", lines.length ? lines : undefined);
+  });
+  return field("Stop at", `Strings that end the text, one a line, up to ${MAX_STOPS}.`, box);
+}
+
+function bias(model, settings, set) {
+  const written = (settings.bias ?? []).map(({ words, value }) => `${words}=${value}`);
+  const box = el("textarea", { rows: 2, value: written.join("\n"), placeholder: "None", spellcheck: false });
+  const problem = el("p.problem", { role: "alert" });
+  box.addEventListener("change", async () => {
+    try {
+      const found = await Promise.all(box.value.split("\n").filter((line) => line.trim()).map((line) => biased(model, line)));
+      fill(problem);
+      set("bias", found.length ? found : undefined);
+    } catch (error) {
+      fill(problem, error.message);
+    }
+  });
+  return field("Bias of tokens", "One a line: a token, =, and from -100 (never) to 100 (always), such as “ very=-5”.", box, problem);
+}
+
+async function biased(model, line) {
+  const at = line.lastIndexOf("=");
+  const value = Number(line.slice(at + 1));
+  if (at < 1 || line.slice(at + 1).trim() === "" || !(Math.abs(value) <= 100)) {
+    throw new Error(`“${line}” is not written as token=number, with a number from -100 to 100.`);
+  }
+  const words = line.slice(0, at);
+  const ids = await tokenize({ model: model.name, prompt: words, add_special_tokens: false });
+  if (ids.length !== 1) throw new Error(`“${words}” is ${ids.length} tokens to this model: give one token a line.`);
+  return { words, value, id: String(ids[0]) };
+}
+
+function format(settings, set) {
+  const kinds = [["", "Any text"], ["json_object", "A JSON object"], ["json_schema", "JSON of a schema"], ["regex", "A regular expression"]];
+  const kind = settings.format?.type ?? "";
+  const source = el("textarea", { rows: 4, spellcheck: false, "aria-label": "The rule", hidden: !["json_schema", "regex"].includes(kind) });
+  source.value = kind === "regex" ? settings.format.regex : kind === "json_schema" ? JSON.stringify(settings.format.json_schema.schema, null, 2) : "";
+  const problem = el("p.problem", { role: "alert" });
+  const select = el("select", {}, kinds.map(([value, words]) => el("option", { value, selected: value === kind }, words)));
+  const take = () => {
+    source.hidden = !["json_schema", "regex"].includes(select.value);
+    source.placeholder = select.value === "regex" ? "[0-9]{4}" : '{"type": "object", "properties": {}}';
+    fill(problem);
+    if (select.value === "json_object") set("format", { type: "json_object" });
+    else if (select.value === "regex" && source.value) set("format", { type: "regex", regex: source.value });
+    else if (select.value === "json_schema" && source.value) {
+      try {
+        set("format", { type: "json_schema", json_schema: { name: "answer", schema: JSON.parse(source.value) } });
+      } catch {
+        fill(problem, "This is not JSON yet.");
+        set("format", undefined);
+      }
+    } else set("format", undefined);
+  };
+  select.addEventListener("change", take);
+  source.addEventListener("input", take);
+  return field("The answer must be", "Tokens that cannot go on with the rule are never drawn.", select, source, problem);
+}
+
+function field(label, help, box, ...more) {
+  return el("div.field", {}, el("label", {}, label, box), more, help && el("p.soft", {}, help));
+}
+
+function whole(text, least, most) {
+  const value = Number(text);
+  return text !== "" && Number.isInteger(value) && value >= least ? Math.min(value, most) : undefined;
+}

@@ -1,0 +1,103 @@
+/** What opens over the page: small dialogs beside a button, menus, questions, and words that pass. */
+
+import { el, fill } from "./element.js";
+
+const GAP = 6;
+let open = null;
+
+/** Opens a dialog beside `anchor`, which gets the focus back. Escape and a click elsewhere close it. */
+export function openBeside(anchor, label, content) {
+  closeBeside();
+  const box = el("div.beside", { role: "dialog", "aria-label": label, tabIndex: -1 }, content);
+  document.body.append(box);
+  const { left, top, bottom } = anchor.getBoundingClientRect();
+  const width = box.offsetWidth;
+  const below = bottom + GAP + box.offsetHeight < innerHeight;
+  box.style.left = `${Math.max(GAP, Math.min(left, innerWidth - width - GAP))}px`;
+  box.style.top = `${below ? bottom + GAP : Math.max(GAP, top - GAP - box.offsetHeight)}px`;
+  anchor.setAttribute("aria-expanded", "true");
+  open = { anchor, box };
+  box.addEventListener("keydown", moveByArrows);
+  (box.querySelector("button:not(:disabled), input, textarea") ?? box).focus({ preventScroll: true });
+}
+
+/** Closes it; `isBack` gives the focus back to what it was opened from. */
+export function closeBeside(isBack = false) {
+  if (!open) return;
+  const { anchor, box } = open;
+  open = null;
+  box.remove();
+  anchor.removeAttribute("aria-expanded");
+  if (isBack) anchor.focus({ preventScroll: true });
+}
+
+function moveByArrows(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  const buttons = [...event.currentTarget.querySelectorAll("button:not(:disabled)")];
+  const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+  next?.focus();
+  event.preventDefault();
+}
+
+/** A menu: [[icon, words, what it does], ...]. */
+export function openMenu(anchor, label, entries) {
+  const rows = entries.map(([picture, words, action]) =>
+    el("button.menu-entry", { type: "button", onclick: () => { closeBeside(true); action(); } }, picture, words));
+  openBeside(anchor, label, rows);
+}
+
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && open) {
+    closeBeside(true);
+    event.stopImmediatePropagation();
+  }
+}, { capture: true });
+addEventListener("pointerdown", ({ target }) => {
+  if (open && !open.box.contains(target) && !open.anchor.contains(target)) closeBeside();
+});
+addEventListener("resize", () => closeBeside());
+
+/** Asks for one line of text; resolves to it, or to null. */
+export function askFor(question, { value = "", button = "OK", kind = "text", hint = "" } = {}) {
+  return new Promise((resolve) => {
+    const input = el("input", { type: kind, value, autocomplete: "off" });
+    const close = (answer) => {
+      box.close();
+      box.remove();
+      resolve(answer);
+    };
+    const form = el("form", { onsubmit: (event) => { event.preventDefault(); close(input.value); } },
+      el("label", {}, question, input),
+      hint && el("p.soft", {}, hint),
+      el("div.dialog-buttons", {},
+        el("button", { type: "button", onclick: () => close(null) }, "Cancel"),
+        el("button.primary", { type: "submit" }, button)));
+    const box = el("dialog", { "aria-label": question, oncancel: (event) => { event.preventDefault(); close(null); } }, form);
+    document.body.append(box);
+    box.showModal();
+    input.select();
+  });
+}
+
+/** Shows words for a while, with a button that does something. */
+export function passing(words, button = null, action = null) {
+  const place = document.getElementById("notices");
+  const box = el("div.passing", { role: "status" }, words);
+  if (button) box.append(el("button", { type: "button", onclick: () => { box.remove(); action(); } }, button));
+  place.querySelectorAll(".passing").forEach((other) => other.remove());
+  place.append(box);
+  setTimeout(() => box.remove(), 8000);
+}
+
+/** Shows a notice that stays until it is taken away: a function that does that. */
+export function lasting(...content) {
+  const box = el("div.notice", { role: "alert" }, content);
+  document.getElementById("notices").append(box);
+  return () => box.remove();
+}
+
+/** Says words to people who do not see the page. */
+export function speak(words) {
+  fill(document.getElementById("spoken"), words);
+}

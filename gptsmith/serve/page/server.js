@@ -1,0 +1,128 @@
+/** The server: what models it has, and texts as they are written. */
+
+import { events } from "./events.js";
+
+const KEY = "gptsmith-key";
+export const NUM_ALTERNATIVES = 10;
+
+/** What went wrong, for a person. `kind` says what can be done about it. */
+export class ServerError extends Error {
+  constructor(kind, message, details = {}) {
+    super(message);
+    Object.assign(this, { name: "ServerError", kind, ...details });
+  }
+}
+
+/** The key that this tab sends, or an empty text. It is forgotten with the tab. */
+export const keyOfTab = () => sessionStorage.getItem(KEY) ?? "";
+export const setKeyOfTab = (key) => sessionStorage.setItem(KEY, key);
+
+/** The models, each with what the server tells of it. */
+export async function listModels() {
+  const { data } = await (await ask("/v1/models")).json();
+  return data.map((card) => ({ name: card.id, ...card.gptsmith }));
+}
+
+/** Whether the server answers. */
+export async function isThere() {
+  try {
+    return (await fetch("/health", { cache: "no-store" })).ok;
+  } catch {
+    return false;
+  }
+}
+
+/** The tokens of a text (`prompt`) or of a conversation (`messages`), as numbers. */
+export async function tokenize(body) {
+  return (await (await ask("/tokenize", body)).json()).tokens;
+}
+
+/**
+ * Pieces of a text as it is written: {text, tokens, finish, usage}, each where there is one.
+ * `isChat` says whether `body` is for /v1/chat/completions or for /v1/completions.
+ */
+export async function* write(isChat, body, signal) {
+  const wanted = isChat ? { logprobs: true, top_logprobs: NUM_ALTERNATIVES } : { logprobs: NUM_ALTERNATIVES };
+  const whole = { ...body, ...wanted, stream: true, stream_options: { include_usage: true } };
+  const answer = await ask(isChat ? "/v1/chat/completions" : "/v1/completions", whole, signal);
+  let isWhole = false;
+  try {
+    for await (const { data } of events(answer.body)) {
+      if (data === "[DONE]") {
+        isWhole = true;
+        break;
+      }
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw errorOf(500, chunk.error, 0);
+      if (chunk.usage) yield { usage: chunk.usage };
+      const choice = chunk.choices[0];
+      if (choice) {
+        const text = isChat ? choice.delta.content ?? "" : choice.text;
+        yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason };
+      }
+    }
+  } catch (error) {
+    if (signal.aborted || error instanceof ServerError) throw error;
+    throw new ServerError("broken", "The connection broke off. What had come until then is kept.");
+  }
+  if (!isWhole) throw new ServerError("broken", "The answer broke off. What had come until then is kept.");
+}
+
+async function ask(path, body, signal) {
+  const key = keyOfTab();
+  const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
+  let answer;
+  try {
+    answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ServerError("gone", "The server does not answer. Is gptsmith serve still running? What you wrote is kept.");
+  }
+  if (answer.ok) return answer;
+  let told = {};
+  try {
+    told = (await answer.json()).error ?? {};
+  } catch {
+    // An answer of something between here and the server.
+  }
+  throw errorOf(answer.status, told, Number(answer.headers.get("retry-after")));
+}
+
+function errorOf(status, told, retryAfterS) {
+  const said = sentence(told.message ?? `the server answered ${status}`);
+  if (status === 401) return new ServerError("key", "This server wants a key.");
+  if (status === 429 || told.code === "queue_full") {
+    return new ServerError("busy", "The model is busy: others are being answered.", { retryAfterS: retryAfterS || 1 });
+  }
+  if (status === 503) return new ServerError("gone", "The server is shutting down and takes nothing new.");
+  if (status === 413) return new ServerError("full", "This is more text than the server takes at once.");
+  if (told.code === "context_length_exceeded") return new ServerError("full", said);
+  return new ServerError(status >= 500 ? "failed" : "refused", said, { param: told.param });
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** Tokens as the page keeps them: {text, bytes (where they are no whole characters), logprob, alternatives}. */
+function tokensOf(told) {
+  if (!told) return [];
+  if (told.content) {
+    return told.content.map((one) => ({ ...tokenOf(one), alternatives: one.top_logprobs.map(tokenOf) }));
+  }
+  return told.tokens.map((word, number) => ({
+    ...spelled(word, told.token_logprobs[number]),
+    alternatives: Object.entries(told.top_logprobs[number] ?? {})
+      .map(([other, logprob]) => spelled(other, logprob))
+      .sort((one, other) => other.logprob - one.logprob)
+      .slice(0, NUM_ALTERNATIVES),
+  }));
+}
+
+function tokenOf({ token, bytes, logprob }) {
+  return token.includes("\ufffd") ? { text: token, bytes, logprob } : { text: token, logprob };
+}
+
+function spelled(word, logprob) {
+  if (!word.startsWith("bytes:\\x")) return { text: word, logprob };
+  const bytes = word.slice(6).split("\\x").slice(1).map((digits) => parseInt(digits, 16));
+  return { text: new TextDecoder().decode(new Uint8Array(bytes)), bytes, logprob };
+}

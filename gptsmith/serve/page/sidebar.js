@@ -1,0 +1,57 @@
+/** The list of conversations. */
+
+import { el, fill, icon, iconButton } from "./element.js";
+
+const DAY_MS = 86_400_000;
+
+/** The head: a new conversation, and a search. `on` has `create`, `search` and `close`. */
+export function showHead(target, on) {
+  const search = el("input", { type: "search", id: "search", placeholder: "Search", "aria-label": "Search conversations" });
+  search.addEventListener("input", () => on.search(search.value));
+  fill(target,
+    el("div.row", {},
+      el("span.wordmark", {}, "gptsmith"),
+      iconButton("close", "Close the list", on.close, { id: "close-sidebar" })),
+    el("button.new", { type: "button", onclick: on.create }, icon("plus"), "New conversation"),
+    el("div.search", {}, icon("search"), search));
+}
+
+/** The conversations, newest first under their days. `on` has `show` and `menu`. */
+export function showList(target, summaries, { shown, isFound, writing }, on) {
+  if (!summaries.length) {
+    fill(target, el("p.soft", {}, isFound ? "None has these words." : "What you write is kept here."));
+    return;
+  }
+  const groups = new Map();
+  for (const one of summaries) {
+    const day = dayOf(one.updated);
+    groups.set(day, [...(groups.get(day) ?? []), one]);
+  }
+  fill(target, [...groups].map(([day, ones]) => el("section", {},
+    el("h2", {}, day),
+    el("ul", {}, ones.map((one) => el("li", { class: one.id === shown ? "is-shown" : "", data: { id: one.id } },
+      el("button.conversation", { type: "button", "aria-current": one.id === shown ? "page" : null, onclick: () => on.show(one.id) },
+        el("span.title", {}, one.title),
+        writing.has(one.id) && el("span.dot", { title: "is being written" })),
+      iconButton("more", `More for ${one.title}`, (event) => on.menu(one, event.currentTarget))))))));
+}
+
+/** The foot: everything out, or in. */
+export function showFoot(target, on) {
+  const input = el("input", { type: "file", accept: ".json,application/json", hidden: true, "aria-label": "A file of conversations" });
+  input.addEventListener("change", async () => {
+    if (input.files.length) on.import(await input.files[0].text());
+    input.value = "";
+  });
+  fill(target, input,
+    el("button", { type: "button", onclick: () => input.click() }, icon("import"), "Import"),
+    el("button", { type: "button", onclick: on.export }, icon("export"), "Export all"));
+}
+
+function dayOf(time) {
+  const midnight = new Date().setHours(0, 0, 0, 0);
+  if (time >= midnight) return "Today";
+  if (time >= midnight - DAY_MS) return "Yesterday";
+  if (time >= midnight - 6 * DAY_MS) return "The last days";
+  return new Date(time).toLocaleDateString("en", { month: "long", year: "numeric" });
+}

@@ -1,0 +1,214 @@
+/** The messages of a conversation on the page. */
+
+import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
+import { MarkdownView } from "./markdown.js";
+import { alternatives, legend, showShades, surprise } from "./shades.js";
+import { openBeside, closeBeside, openMenu } from "./popup.js";
+import { path, siblings } from "./tree.js";
+
+const SHADES_EVERY_MS = 150;
+
+/**
+ * `on` has what a person does: step(node, by), copy(node), edit(node, text), again(node), goOn(node), retry(node),
+ * choose(node, piece, alternative, isEnd), create(), key().
+ */
+export class Thread {
+  constructor(target, on) {
+    Object.assign(this, { target, on, views: new Map(), isShaded: false });
+  }
+
+  /** Shows the selected messages. `writing` is the message that is being written, if there is one. */
+  show(conversation, model, writing) {
+    const kept = this.focused();
+    Object.assign(this, { conversation, model, writing });
+    const isText = conversation.mode === "text";
+    const nodes = path(conversation);
+    this.views = new Map(nodes.map((node, number) => [node.id, this.made(node, number === nodes.length - 1)]));
+    const list = el(isText ? "div.document" : "div.messages", {}, [...this.views.values()].map(({ element }) => element));
+    const last = nodes.at(-1);
+    const below = isText && last ? el("div.below", { data: { id: last.id } }, this.parts(last)) : null;
+    fill(this.target, this.isShaded && nodes.length ? legend() : null, list, below);
+    if (below) this.views.get(last.id).tools = below;
+    for (const node of nodes) this.update(node);
+    if (kept) this.focus(kept.id, kept.action);
+  }
+
+  /** Shows what has come of a message; `wait` is the seconds until the busy model is asked again. */
+  update(node, wait) {
+    const view = this.views.get(node.id);
+    if (!view || view.isEdited) return;
+    const isWriting = this.writing?.id === node.id;
+    view.element.setAttribute("aria-busy", String(isWriting));
+    this.words(view, node, isWriting, wait);
+    if (isWriting !== view.wasWriting || !isWriting) fill(view.tools, this.parts(node));
+    view.wasWriting = isWriting;
+    const figures = view.tools.querySelector(".figures");
+    if (figures) fill(figures, figuresOf(node, this.isShaded));
+  }
+
+  /** Puts the focus on what a message has for an action. */
+  focus(id, action) {
+    this.target.querySelector(`[data-id="${CSS.escape(id)}"] [data-action="${action}"]`)?.focus({ preventScroll: true });
+  }
+
+  focused() {
+    const place = document.activeElement;
+    const owner = this.target.contains(place) && place.dataset.action && place.closest("[data-id]");
+    return owner ? { id: owner.dataset.id, action: place.dataset.action } : null;
+  }
+
+  made(node, isLast) {
+    const isText = this.conversation.mode === "text";
+    const words = el(isText ? "span.words" : "div.words", {});
+    const tools = el(isText ? "span.tools" : "footer.tools", {});
+    const name = node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
+    const element = isText
+      ? el(`span.part.${node.role}`, { data: { id: node.id } }, words, !isLast && this.more(node))
+      : el(`article.message.${node.role}`, { data: { id: node.id }, "aria-label": name }, el("h2.author", {}, name), words, tools);
+    return { element, words, tools, markdown: null };
+  }
+
+  words(view, node, isWriting, wait) {
+    const isPlain = node.role === "user" || this.conversation.mode === "text";
+    if (isWriting && !node.text) {
+      view.markdown = null;
+      fill(view.words, el("span.waiting", {}, wait ? `The model is busy. Asking again in ${wait} s.` : el("span.dots", { "aria-label": "is being written" })));
+    } else if (this.isShaded && node.tokens?.length) {
+      const now = performance.now();
+      if (isWriting && now - (view.shadedAt ?? 0) < SHADES_EVERY_MS) return;
+      view.shadedAt = now;
+      view.markdown = null;
+      view.words.classList.add("is-plain");
+      showShades(view.words, node, (piece, button) => this.open(node, piece, button));
+    } else if (isPlain) {
+      view.words.classList.add("is-plain");
+      fill(view.words, node.text);
+    } else {
+      if (!view.markdown) {
+        view.words.classList.remove("is-plain");
+        fill(view.words);
+        view.markdown = new MarkdownView(view.words);
+      }
+      view.markdown.update(node.text);
+    }
+  }
+
+  /** What stands under a message: why it ended, what can be done, figures. */
+  parts(node) {
+    if (this.writing?.id === node.id) return [el("span.figures", {})];
+    return [this.ending(node), el("div.actions", {}, this.branches(node), this.buttons(node)), node.role === "assistant" && el("span.figures", {})];
+  }
+
+  branches(node) {
+    const { ids, index } = siblings(this.conversation, node.id);
+    if (ids.length < 2) return null;
+    const arrow = (name, label, by) =>
+      iconButton(name, label, () => this.on.step(node, by), { disabled: Boolean(this.writing) || !ids[index + by], data: { action: label } });
+    return el("span.branches", { role: "group", "aria-label": `Version ${index + 1} of ${ids.length}` },
+      arrow("left", "Version before", -1), el("span", { "aria-hidden": "true" }, `${index + 1} / ${ids.length}`), arrow("right", "Next version", 1));
+  }
+
+  buttons(node) {
+    return this.entries(node).map(([name, label, action]) =>
+      iconButton(name, label, action, { data: { action: label }, disabled: Boolean(this.writing) && name !== "copy" }));
+  }
+
+  entries(node) {
+    const isAnswer = node.role === "assistant";
+    const entries = [
+      ["copy", "Copy", () => this.on.copy(node)],
+      ["edit", "Edit", () => this.edit(node)],
+    ];
+    if (isAnswer) entries.push(["again", "Write it again", () => this.on.again(node)]);
+    if (isAnswer && node.text && this.conversation.mode === "chat") entries.push(["go", "Go on", () => this.on.goOn(node)]);
+    return entries;
+  }
+
+  /** The button of a part in the middle of a text. */
+  more(node) {
+    const button = iconButton("more", "Edit, write again or look at versions", () => {
+      if (this.writing) return;
+      const { ids, index } = siblings(this.conversation, node.id);
+      const steps = [[-1, "left", "Version before"], [1, "right", "Next version"]]
+        .filter(([by]) => ids[index + by])
+        .map(([by, name, words]) => [icon(name), `${words} (${index + 1 + by} of ${ids.length})`, () => this.on.step(node, by)]);
+      openMenu(button, "This part", [...this.entries(node).map(([name, words, action]) => [icon(name), words, action]), ...steps]);
+    }, { data: { action: "more" }, "aria-haspopup": "dialog" });
+    return button;
+  }
+
+  ending(node) {
+    const { error, finish, figures = {} } = node;
+    const told = [];
+    if (figures.numForgotten) {
+      const what = this.conversation.mode === "text" ? `first ${figures.numForgotten.toLocaleString("en")} tokens` : `oldest ${figures.numForgotten} messages`;
+      told.push(el("p.soft", {}, `The ${what} were left out: the model reads ${this.model.context_length.toLocaleString("en")} tokens at once.`));
+    }
+    if (error) told.push(this.problem(node, error));
+    else if (finish === "stopped") told.push(el("p.soft", {}, "Stopped."));
+    else if (finish && !node.text) told.push(el("p.soft", {}, "It ended at once, without a word."));
+    else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "It has as many tokens as were asked for."));
+    else if (!finish && figures.model) told.push(el("p.soft", {}, "It broke off here."));
+    return told;
+  }
+
+  problem(node, { kind, message }) {
+    const act = (words, action, name = "") => el(`button${name}`, { type: "button", onclick: action, data: { action: words } }, words);
+    const actions = {
+      key: [act("Enter the key", () => this.on.key(node), ".primary")],
+      full: [act("Edit the message", () => this.edit(this.conversation.nodes[node.parent] ?? node), ".primary"), act("New conversation", () => this.on.create())],
+    }[kind] ?? [act(node.text ? "Go on" : "Try again", () => this.on.goOn(node), ".primary")];
+    return el("div.notice", { role: "alert" }, icon("alert"), el("p", {}, message), el("div.notice-buttons", {}, actions));
+  }
+
+  /** Lets a person change a message; what comes of it is another version. */
+  edit(node) {
+    const view = this.views.get(node.id);
+    if (!view || this.writing) return;
+    view.isEdited = true;
+    const box = el("textarea", { value: node.text, "aria-label": "The message", rows: Math.min(16, node.text.split("\n").length + 1) });
+    const end = () => this.show(this.conversation, this.model, this.writing);
+    const take = () => { end(); this.on.edit(node, box.value); };
+    const isAsked = node.role === "user" && this.conversation.mode === "chat";
+    const cancel = () => { end(); this.focus(node.id, "Edit"); };
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") cancel();
+      else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) take();
+      else return;
+      event.stopPropagation();
+      event.preventDefault();
+    });
+    fill(view.words, el("div.editing", {}, box, el("div.dialog-buttons", {},
+      el("button", { type: "button", onclick: cancel }, "Cancel"),
+      el("button.primary", { type: "button", onclick: take }, isAsked ? "Send" : "Keep"))));
+    view.words.onclick = view.words.onkeydown = null;
+    fill(view.tools);
+    box.focus();
+  }
+
+  open(node, piece, button) {
+    if (this.writing) return;
+    openBeside(button, "Alternatives", alternatives(node, piece, this.model.end_tokens ?? [], (one, isEnd) => {
+      closeBeside();
+      this.on.choose(node, piece, one, isEnd);
+    }));
+  }
+}
+
+/** How many tokens of the context a message used with all before it; undefined where it is not known. */
+export function used({ figures = {} }) {
+  return figures.promptTokens === undefined ? undefined : figures.promptTokens + (figures.tokens ?? 0);
+}
+
+const isFull = (node, model) => used(node) >= model.context_length;
+
+function figuresOf(node, isShaded) {
+  const { tokens, seconds, firstTokenS } = node.figures ?? {};
+  if (!tokens) return [];
+  const told = [`${readableCount(tokens)} ${tokens === 1 ? "token" : "tokens"}`];
+  if (tokens > 1 && seconds > 0) told.push(`${Number(((tokens - 1) / seconds).toPrecision(3))} tokens/s`);
+  told.push(`first after ${readableSeconds(firstTokenS)}`);
+  const known = isShaded ? surprise(node) : null;
+  if (known) told.push(`${known.bits.toFixed(2)} bits a token, as sure as ${readablePercent(2 ** -known.bits)} each`);
+  return told.join(" · ");
+}

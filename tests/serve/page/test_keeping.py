@@ -1,0 +1,128 @@
+"""Conversations that stay: list, search, rename, delete, out and in, several tabs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from .chat_page import ChatPage
+
+OpenPage = Callable[..., ChatPage]
+
+
+def talked(open_page: OpenPage, *questions: str) -> ChatPage:
+    """A page with a conversation for each question."""
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    for number, question in enumerate(questions):
+        if number:
+            chat.button("New conversation").first.click()
+        chat.ask(question)
+    expect(chat.page.locator(".conversation")).to_have_count(len(questions))
+    return chat
+
+
+def test_conversations_are_listed_found_renamed_and_come_back(open_page: OpenPage) -> None:
+    chat = talked(open_page, "5: a nail?", "6: a SWORD?")
+    titles = chat.page.locator(".conversation .title")
+    expect(titles).to_have_text(["6: a SWORD?", "5: a nail?"])
+    search = chat.page.get_by_label("Search conversations")
+    search.fill("sword")
+    expect(titles).to_have_text(["6: a SWORD?"])
+    search.fill("nothing such")
+    expect(chat.page.locator("#sidebar-list")).to_contain_text("None has these words.")
+    search.fill("")
+    chat.page.locator("#sidebar-list li", has_text="nail").hover()
+    chat.button("More for 5: a nail?").click()
+    chat.button("Rename").click()
+    chat.page.locator("dialog input").fill("Iron")
+    chat.page.keyboard.press("Enter")
+    expect(titles).to_contain_text(["Iron"])
+    chat.page.reload()
+    expect(titles).to_contain_text(["Iron"])
+    chat.page.locator(".conversation", has_text="Iron").click()
+    expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
+    assert chat.page.title() == "Iron · gptsmith"
+
+
+def test_a_deleted_conversation_can_be_brought_back_once(open_page: OpenPage) -> None:
+    chat = talked(open_page, "5: a nail?")
+    chat.button("More for 5: a nail?").click()
+    chat.button("Delete").click()
+    expect(chat.page.locator(".conversation")).to_have_count(0)
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.button("Undo").click()
+    expect(chat.page.locator(".conversation")).to_have_count(1)
+    expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
+    chat.button("More for 5: a nail?").click()
+    chat.button("Delete").click()
+    expect(chat.page.locator(".conversation")).to_have_count(0)
+    chat.page.reload()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    expect(chat.page.locator(".conversation")).to_have_count(0)
+
+
+def test_conversations_go_out_as_json_and_markdown_and_come_in_again(open_page: OpenPage, tmp_path: Path) -> None:
+    chat = talked(open_page, "5: a nail?", "6: a sword?")
+    answer = chat.answers.locator(".words").inner_text()
+    chat.button("More for 6: a sword?").click()
+    with chat.page.expect_download() as loaded:
+        chat.button("Export as Markdown").click()
+    assert loaded.value.suggested_filename == "6 a sword.md"
+    markdown = Path(loaded.value.path()).read_text(encoding="utf-8")
+    assert "6: a sword?" in markdown
+    assert answer.split("\n")[0] in markdown
+    with chat.page.expect_download() as loaded:
+        chat.button("Export all").click()
+    file = tmp_path / "all.json"
+    loaded.value.save_as(file)
+    assert len(json.loads(file.read_text(encoding="utf-8"))["conversations"]) == 2
+    other = open_page(names=["chat"])
+    other.page.locator("#sidebar-foot input").set_input_files(file)
+    expect(other.page.locator(".conversation")).to_have_count(2)
+    other.page.locator(".conversation", has_text="sword").click()
+    expect(other.answers.locator(".words")).to_have_text(answer, use_inner_text=True)
+    file.write_text('{"format": "something else"}', encoding="utf-8")
+    other.page.locator("#sidebar-foot input").set_input_files(file)
+    expect(other.page.get_by_text("Nothing came in:")).to_be_visible()
+    expect(other.page.locator(".conversation")).to_have_count(2)
+
+
+def test_two_tabs_show_the_same_conversations(open_page: OpenPage) -> None:
+    chat = talked(open_page, "5: a nail?")
+    first, second = chat.page, chat.open()
+    expect(second.locator(".conversation")).to_have_count(1)
+    chat.ask("And a sword?")
+    second.locator(".conversation").click()
+    expect(second.locator(".message.user")).to_have_count(2)
+    chat.page = second
+    chat.ask("And a plough?")
+    expect(first.locator(".message.user")).to_have_count(3)
+
+
+def test_nothing_that_comes_in_becomes_markup(open_page: OpenPage, tmp_path: Path) -> None:
+    nasty = '<img src=x onerror="window.hit = 1"><script>window.hit = 1</script>[a](javascript:window.hit=1)'
+    chat = talked(open_page, "5: a nail?")
+    conversation = chat.conversation()
+    conversation["title"] = nasty
+    for node in conversation["nodes"].values():
+        node["text"] = nasty
+        for token in node.get("tokens", []):
+            token["text"] = nasty
+            for one in token["alternatives"]:
+                one["text"] = nasty
+    file = tmp_path / "nasty.json"
+    told = {"format": "gptsmith-conversations", "version": 1, "conversations": [conversation]}
+    file.write_text(json.dumps(told), encoding="utf-8")
+    chat.page.locator("#sidebar-foot input").set_input_files(file)
+    expect(chat.page.locator(".conversation")).to_have_count(2)
+    chat.page.locator(".conversation", has_text="img").click()
+    expect(chat.asked.locator(".words")).to_have_text(nasty)
+    chat.button("Probabilities").click()
+    chat.page.locator(".token").first.click()
+    expect(chat.page.get_by_role("dialog")).to_be_visible()
+    assert chat.page.locator("main img, main script, main a, .beside img, .beside script").count() == 0
+    assert chat.page.evaluate("() => window.hit") is None

@@ -1,0 +1,170 @@
+"""What a person is told when something goes wrong, and that nothing of theirs is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import expect
+
+from gptsmith.serve.keys import Keys
+
+from ..conftest import serving, until
+from .chat_page import ChatPage
+
+OpenPage = Callable[..., ChatPage]
+KEY = "a-key-of-enough-letters"
+
+
+def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.context.set_offline(True)
+    chat.say("5: a nail?")
+    expect(chat.answers).to_contain_text("The server does not answer. Is gptsmith serve still running?")
+    expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
+    notice = chat.page.locator("#notices .notice")
+    expect(notice).to_be_visible()
+    chat.context.set_offline(False)
+    expect(notice).to_have_count(0)
+    chat.button("Try again").click()
+    assert chat.answer()
+    expect(chat.answers.locator(".notice")).to_have_count(0)
+
+
+def test_a_stream_that_breaks_off_keeps_its_beginning_and_goes_on(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chunk = {"choices": [{"index": 0, "delta": {"content": "The smith"}, "logprobs": None, "finish_reason": None}]}
+    broken = f"data: {json.dumps(chunk)}\n\ndata: {{"
+    chat.page.route(
+        "**/v1/chat/completions", lambda route: route.fulfill(body=broken, content_type="text/event-stream"), times=1
+    )
+    chat.set_number("Longest text, in tokens", 5)
+    chat.say("5: a nail?")
+    expect(chat.answers).to_contain_text("The answer broke off. What had come until then is kept.")
+    expect(chat.answers.locator(".words")).to_have_text("The smith")
+    chat.button("Go on", chat.answers.locator(".notice")).click()
+    assert chat.answer().startswith("The smith")
+    assert chat.bodies()[-1]["continue_final_message"] is True
+
+
+def test_a_busy_model_is_asked_again_by_itself(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    busy = {"error": {"message": "full", "type": "rate_limit_error", "param": None, "code": "queue_full"}}
+    chat.page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=429, json=busy, headers={"Retry-After": "1"}),
+        times=2,
+    )
+    chat.set_number("Longest text, in tokens", 5)
+    chat.say("5: a nail?")
+    expect(chat.answers).to_contain_text("The model is busy. Asking again in")
+    assert chat.answer()
+    assert len(chat.bodies()) == 3
+    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, json=busy))
+    chat.say("6: a sword?")
+    expect(chat.answers.last).to_contain_text("The model is busy. Asking again in")
+    chat.send.click()
+    chat.ended()
+    expect(chat.answers.last).to_contain_text("Stopped")
+
+
+def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any) -> None:
+    with serving([str(runs / "base")], max_streams=1, max_waiting=0) as served:
+        others = [ChatPage(browser, served) for _ in range(2)]
+        try:
+            first, second = others
+            for chat in others:
+                chat.set_number("Longest text, in tokens", 700)
+            first.say("The old smith")
+            first.writing()
+            second.set_number("Longest text, in tokens", 5)
+            second.say("The young smith")
+            expect(second.answers).to_contain_text("The model is busy")
+            first.send.click()
+            assert second.answer()
+        finally:
+            for chat in others:
+                chat.close()
+
+
+def test_a_message_that_is_too_long_says_both_lengths_and_can_be_edited(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.say("nail and sword " * 400)
+    notice = chat.answers.locator(".notice")
+    expect(notice).to_contain_text("tokens and the model's context holds 768")
+    chat.button("Edit the message").click()
+    chat.page.get_by_role("textbox", name="The message").fill("5: a nail?")
+    chat.set_number("Longest text, in tokens", 5)
+    chat.button("Send", chat.asked).click()
+    assert chat.answer()
+
+
+def test_a_key_is_asked_for_and_sent_from_then_on(runs: Path, browser: Any) -> None:
+    with serving([str(runs / "chat")], keys=Keys([KEY])) as served:
+        chat = ChatPage(browser, served)
+        try:
+            box = chat.page.locator("dialog input")
+            box.fill("a wrong key")
+            box.press("Enter")
+            expect(box).to_have_value("a wrong key")
+            box.fill(KEY)
+            box.press("Enter")
+            expect(chat.page.locator(".welcome")).to_be_visible()
+            chat.set_number("Longest text, in tokens", 5)
+            assert chat.ask("5: a nail?")
+            assert chat.page.evaluate("() => JSON.stringify(localStorage)").find(KEY) == -1
+            chat.page.reload()
+            expect(chat.page.locator(".message.user")).to_have_count(1)
+        finally:
+            chat.close()
+
+
+def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) -> None:
+    with serving([str(runs / "base")], drain_s=0.0) as served:
+        chat = ChatPage(browser, served)
+        try:
+            chat.set_number("Longest text, in tokens", 760)
+            chat.say("The old smith")
+            chat.writing()
+            served.running.should_exit = True
+            chat.ended()
+            expect(chat.page.locator(".below .notice")).to_be_visible()
+            expect(chat.answers.locator(".words")).not_to_have_text("")
+        finally:
+            chat.close()
+
+
+def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    engine = chat.served.server.models.by_name["chat"].engine
+    chat.set_number("Longest text, in tokens", 5)
+    hidden_at = engine.model.hidden_at
+    failed = threading.Event()
+
+    def fail(*_: Any) -> None:
+        failed.set()
+        raise RuntimeError("no memory")
+
+    engine.model.hidden_at = fail  # type: ignore[assignment]
+    try:
+        chat.say("5: a nail?")
+        expect(chat.answers).to_contain_text("The model failed while it wrote.")
+    finally:
+        engine.model.hidden_at = hidden_at  # type: ignore[method-assign]
+    assert failed.is_set()
+    chat.button("Try again").click()
+    assert chat.answer()
+    until(chat.served.is_idle, "nothing is left of it")
+
+
+def test_a_browser_that_keeps_nothing_says_so(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.context.add_init_script("Object.defineProperty(window, 'indexedDB', { value: undefined })")
+    chat.page.reload()
+    expect(chat.page.locator("#notices")).to_contain_text("This browser keeps nothing here")
+    chat.set_number("Longest text, in tokens", 5)
+    assert chat.ask("5: a nail?")
