@@ -66,6 +66,7 @@ MODEL = {
             "type": "object",
             "required": [
                 "kind", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts", "sampling",
+                "max_choices", "max_tokens", "end_tokens",
             ],
             "properties": {
                 "kind": {"enum": ["chat", "base"]},
@@ -76,6 +77,9 @@ MODEL = {
                 "made": {"type": ["string", "null"]},
                 "prompts": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
                 "sampling": {"type": "object"},
+                "max_choices": {"type": "integer"},
+                "max_tokens": {"type": ["integer", "null"]},
+                "end_tokens": {"type": "array", "items": {"type": "string"}},
             },
         },
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
@@ -12,7 +12,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.generate.continuous import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.text.chat import ChatTemplate
+from gptsmith.text.chat import ChatTemplate, latest_turns, room_for_turns
 from gptsmith.text.tokenizer import Tokenizer
 
 
@@ -105,8 +105,7 @@ class Talk:
         Raises:
             UserError: these words alone do not fit.
         """
-        context = self.engine.context_length
-        room = max(context - self.max_tokens, context // 2, 1)
+        room = room_for_turns(self.engine.context_length, self.max_tokens)
         if self.template is None:
             self.prompt = self.text = self.text + words
             ids = self.tokenizer.prompt_ids(self.text)[-room:]
@@ -160,11 +159,12 @@ class Talk:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
     def _turns_that_fit(self, template: ChatTemplate, room: int) -> list[int]:
-        while True:
-            ids = template.prompt_ids(self.tokenizer, self.messages)
-            if len(ids) <= room:
-                return ids
-            if len(self.messages) <= len(self.beginning) + 1:
-                self.messages.pop()
-                raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
-            del self.messages[len(self.beginning) : len(self.beginning) + 2]
+        def ids_of(turns: Sequence[dict[str, str]]) -> list[int]:
+            return template.prompt_ids(self.tokenizer, turns)
+
+        read = latest_turns(self.messages, lambda turns: len(ids_of(turns)) <= room)
+        ids = ids_of(read)
+        if len(ids) > room:
+            self.messages.pop()
+            raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
+        return ids
