@@ -103,16 +103,18 @@ class Talk:
         """The reply to what a person says. Of the turns, as many of the last ones are read as fit.
 
         Raises:
-            UserError: these words alone do not fit.
+            UserError: these words alone do not fit, or are no text.
         """
         room = room_for_turns(self.engine.context_length, self.max_tokens)
+        # Nothing is changed before the ids are there, so that words that cannot be said are not a part of it.
         if self.template is None:
-            self.prompt = self.text = self.text + words
-            ids = self.tokenizer.prompt_ids(self.text)[-room:]
+            text = self.text + words
+            ids = self.tokenizer.prompt_ids(text)[-room:]
+            self.prompt = self.text = text
         else:
-            self.prompt = words
-            self.messages.append({"role": "user", "content": words})
-            ids = self._turns_that_fit(self.template, room)
+            messages = [*self.messages, {"role": "user", "content": words}]
+            ids = self._ids_that_fit(self.template, messages, room)
+            self.prompt, self.messages = words, messages
         self.last = Reply(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
         return self.last
@@ -158,13 +160,11 @@ class Talk:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
-    def _turns_that_fit(self, template: ChatTemplate, room: int) -> list[int]:
+    def _ids_that_fit(self, template: ChatTemplate, messages: Sequence[dict[str, str]], room: int) -> list[int]:
         def ids_of(turns: Sequence[dict[str, str]]) -> list[int]:
             return template.prompt_ids(self.tokenizer, turns)
 
-        read = latest_turns(self.messages, lambda turns: len(ids_of(turns)) <= room)
-        ids = ids_of(read)
+        ids = ids_of(latest_turns(messages, lambda turns: len(ids_of(turns)) <= room))
         if len(ids) > room:
-            self.messages.pop()
             raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
         return ids
