@@ -38,6 +38,12 @@ ERRORS = {
     "500": "The server failed.",
     "503": "The server is shutting down.",
 }
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+}
+"""Each of a stream."""
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -113,7 +119,7 @@ def document(has_keys: bool, model_names: list[str]) -> dict[str, Any]:
             answer |= {"required": ["object"], "properties": {"object": {"const": label}}}
         content: dict[str, Any] = {"application/json": {"schema": answer}}
         if path in STREAMED:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": EVENT}
         body = {"schema": {"$ref": REFERENCE.format(model=kind.__name__)}}
         paths[path] = {
             "post": {
