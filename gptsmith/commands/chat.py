@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,9 @@ HELP = """[dim]/new              starts afresh
 /quit, Ctrl-D     leaves
 Ctrl-C            ends a reply[/dim]"""
 
+COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
+NAME = re.compile("/[a-z]+")
+
 
 def chat(
     run: Annotated[str, typer.Argument(help="A run folder.")],
@@ -37,14 +41,18 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk to a model in the terminal. A base model goes on with the text that you begin."""
+    from rich.markup import escape
+
     from gptsmith.base import console
-    from gptsmith.base.errors import UserError
+    from gptsmith.base.errors import UserError, did_you_mean
+    from gptsmith.base.terminal import read_line, visible
     from gptsmith.generate.continuous import Engine, EngineSettings
     from gptsmith.workflows.generate import figures_of
     from gptsmith.workflows.load import load
     from gptsmith.workflows.talk import Reply, Talk
 
     loaded = load(run, device=device)
+    loaded.require_words()
     sampling = loaded.sampling(
         {
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -59,41 +67,49 @@ def chat(
         try:
             for piece in reply:
                 if not json:
-                    sys.stdout.write(piece)
+                    sys.stdout.write(visible(piece))
                     sys.stdout.flush()
         except KeyboardInterrupt:
             reply.finish_reason = "interrupted"
+        finally:
+            talk.take_down(reply)
+            if not json:
+                sys.stdout.write("\n")
         if json:
             console.show_json(figures_of(reply, talk.prompt))
-        else:
-            sys.stdout.write("\n")
-        talk.take_down(reply)
+        elif loaded.template and reply.num_tokens == max_tokens:
+            console.note(f"[dim]it was cut off after {max_tokens} tokens: --max-tokens lets it say more[/dim]")
+
+    def obey(line: str) -> None:
+        command, _, words = line.partition(" ")
+        words = words.strip()
+        if command == "/new":
+            talk.start_afresh()
+            console.note("[dim]begun afresh[/dim]")
+        elif command == "/system":
+            talk.set_system(words or None)
+            console.note(f"[dim]begun afresh {'with this' if words else 'without a'} system prompt[/dim]")
+        elif command == "/regenerate":
+            show(talk.say_again())
+        elif command == "/save":
+            path = Path(words or "conversation.md").expanduser()
+            talk.save(path)
+            console.note(f"[dim]saved as {escape(str(path))}[/dim]")
+        elif command == "/help":
+            console.note(HELP)
+        elif NAME.fullmatch(command):
+            raise UserError(f"there is no {command} ({did_you_mean(command, COMMANDS)}); a space before it says it")
+        elif line.strip() or loaded.template is None:
+            show(talk.say(line))
 
     while True:
-        if sys.stdin.isatty():
-            console.notes.print("[bold]> [/bold]", end="")
         try:
-            line = sys.stdin.readline()
+            line = read_line()
+            if line is None or line.strip() == "/quit":
+                break
+            obey(line)
         except KeyboardInterrupt:
             console.note("")
-            continue
-        command, _, words = line.strip().partition(" ")
-        if not line or command == "/quit":
-            engine.close()
-            return
-        try:
-            if command == "/new":
-                talk.start_afresh()
-            elif command == "/system":
-                talk.set_system(words.strip() or None)
-            elif command == "/regenerate":
-                show(talk.say_again())
-            elif command == "/save":
-                talk.save(Path(words.strip() or "conversation.md"))
-                console.note(f"[dim]saved as {words.strip() or 'conversation.md'}[/dim]")
-            elif command == "/help":
-                console.note(HELP)
-            else:
-                show(talk.say(line.rstrip("\n")))
         except UserError as error:
-            console.note(f"[red]{error}[/red]")
+            console.note(f"[red]{escape(str(error))}[/red]")
+    engine.close()

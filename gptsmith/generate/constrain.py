@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.generate.request import Constraint
+from gptsmith.base.errors import MissingExtraError
+from gptsmith.generate.request import Constraint, UnsoundConstraintError
 from gptsmith.text.tokenizer import Tokenizer
 
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -29,32 +29,22 @@ class Constrainer:
         """The beginning of a text that a constraint allows.
 
         Raises:
-            UserError: the constraint is not sound.
+            UnsoundConstraintError: the constraint, or a part of it, is not sound.
             MissingExtraError: llguidance is not installed.
         """
         try:
             from llguidance import LLMatcher
         except ImportError:
             raise MissingExtraError("a text that must match a schema or a grammar", "serve") from None
-        source = self._source(constraint)
-        matcher = LLMatcher(self._their_tokenizer, source)
+        parts = [{**_form(part, name), "name": name} for name, part in constraint.parts.items()]
+        matcher = LLMatcher(self._their_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
         if matcher.is_error():
-            raise UserError(f"{constraint.kind} is not sound: {matcher.get_error().strip().splitlines()[0]}")
+            for name, part in constraint.parts.items():
+                alone = LLMatcher(self._their_tokenizer, json.dumps({"grammars": [_form(part)]}))
+                if alone.is_error():
+                    raise UnsoundConstraintError(part, alone.get_error(), name)
+            raise UnsoundConstraintError(constraint, matcher.get_error())
         return Grammar(matcher, self.vocab_size)
-
-    @staticmethod
-    def _source(constraint: Constraint) -> str:
-        from llguidance import LLMatcher
-
-        try:
-            if constraint.kind == "regex":
-                return str(LLMatcher.grammar_from_regex(constraint.source))
-            if constraint.kind == "grammar":
-                return str(LLMatcher.grammar_from_lark(constraint.source))
-            schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
-            return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_STYLE))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{constraint.kind} is not sound: {str(error).strip().splitlines()[0]}") from None
 
     @cached_property
     def _their_tokenizer(self) -> Any:
@@ -62,6 +52,28 @@ class Constrainer:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(_Words(self.tokenizer)), n_vocab=self.vocab_size)
+
+
+def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
+    """A constraint without its parts as llguidance lists grammars; `name` is for the error.
+
+    Raises:
+        UnsoundConstraintError: it is no JSON, or no regular expression.
+    """
+    from llguidance import LLMatcher
+
+    if constraint.kind == "grammar":
+        return {"lark_grammar": constraint.source}
+    try:
+        if constraint.kind == "regex":
+            listed = LLMatcher.grammar_from_regex(constraint.source)
+        else:
+            schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
+            listed = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_STYLE)
+    except (ValueError, TypeError) as error:
+        raise UnsoundConstraintError(constraint, str(error), name) from None
+    form: dict[str, Any] = json.loads(listed)["grammars"][0]
+    return form
 
 
 class _Words:

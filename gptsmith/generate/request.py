@@ -21,10 +21,12 @@ class Constraint:
     Attributes:
         kind: a JSON schema, a regular expression, a grammar in Lark's form, or any JSON object.
         source: its text; nothing for `json_object`.
+        parts: what a grammar names as `@name`. Each has names and ignored white space of its own.
     """
 
     kind: Literal["json_schema", "regex", "grammar", "json_object"]
     source: str = ""
+    parts: Mapping[str, Constraint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,19 @@ class Piece:
 
 class QueueFullError(UserError):
     """More people ask at once than the engine lets wait."""
+
+
+class UnsoundConstraintError(UserError):
+    """A constraint that no text could be held to.
+
+    Attributes:
+        part: the name of the part that is not sound; nothing where it has none.
+    """
+
+    def __init__(self, constraint: Constraint, problem: str, part: str = "") -> None:
+        place = f"{part}: " if part else ""
+        super().__init__(f"{place}{constraint.kind} is not sound: {problem.strip().splitlines()[0]}")
+        self.part = part
 
 
 class ContextOverflowError(UserError):

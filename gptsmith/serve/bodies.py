@@ -30,6 +30,7 @@ TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 
 
@@ -370,7 +371,7 @@ class ChatBody(SamplingBody):
     modalities: list[Literal["text", "audio"]] | None = None
     audio: dict[str, Any] | None = None
     prediction: Prediction | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    reasoning_effort: Effort | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: dict[str, Any] | None = None
     moderation: dict[str, Any] | None = None
@@ -447,6 +448,16 @@ class FlatFunction(Body):
     strict: bool | None = None
 
 
+class HostedTool(BaseModel):
+    """A tool that runs at OpenAI's. It is known, so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal[
+        "web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp",
+        "computer", "computer_use_preview", "local_shell", "shell", "apply_patch",
+    ]  # fmt: skip
+
+
 class FlatChoice(Body):
     """The function that must be called."""
 
@@ -471,6 +482,14 @@ class TextConfig(Body):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
+class Reasoning(Body):
+    """How much thought goes before an answer."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
 class ResponseStreamOptions(Body):
     """What a stream of events tells besides the text."""
 
@@ -488,7 +507,9 @@ class ResponseBody(Body):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextConfig | None = None
-    tools: Annotated[list[FlatFunction], Field(max_length=128)] | None = None
+    tools: (
+        Annotated[list[Annotated[FlatFunction | HostedTool, Field(discriminator="type")]], Field(max_length=128)] | None
+    ) = None
     tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
     parallel_tool_calls: bool | None = None
     stream: bool | None = None
@@ -499,14 +520,16 @@ class ResponseBody(Body):
     conversation: str | dict[str, Any] | None = None
     background: bool | None = None
     prompt: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: Count | None = None
+    moderation: dict[str, Any] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
 

@@ -12,17 +12,22 @@ from starlette.responses import JSONResponse, Response
 from gptsmith.generate.request import Likely, Request, Told
 from gptsmith.serve.asking import Held, budget, check_shared, request_for, token_bytes
 from gptsmith.serve.bodies import ChatBody
-from gptsmith.serve.conversation import conversation_ids, format_constraint, plain_messages
+from gptsmith.serve.conversation import conversation_ids, plain_messages
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.ids import new_id
+from gptsmith.serve.manner import template_manner, told_manner
 from gptsmith.serve.models import ServedModel
+from gptsmith.serve.rules import format_rule
 from gptsmith.serve.stream import DONE, PING, EventStream, event
 from gptsmith.serve.tools import OPEN, ToolCall, tools_of
 from gptsmith.serve.writing import Writing, Written, seed_of
+from gptsmith.text.chat import latest_turns, room_for_turns
 from gptsmith.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from gptsmith.serve.app import Server
+
+NO_MODERATION = "no model here judges what is said: leave it out, and have another program judge what comes back"
 
 
 async def chat_completions(server: Server, body: ChatBody, figures: dict[str, Any]) -> Response:
@@ -48,12 +53,13 @@ async def chat_completions(server: Server, body: ChatBody, figures: dict[str, An
 class AskedChat:
     """A conversation that is to be answered, and its answer."""
 
-    def __init__(self, body: ChatBody, served: ServedModel) -> None:
-        """
+    def __init__(self, body: ChatBody, served: ServedModel, *, is_shortened: bool = False) -> None:
+        """`is_shortened` says whether the first turns are left out where the conversation is too long.
+
         Raises:
             ApiError: the model is not made for conversations, or fields are not allowed.
         """
-        self.body, self.served = body, served
+        self.body, self.served, self.is_shortened = body, served, is_shortened
         served.template()
         _refuse_what_is_not_done(body)
         self.num_texts = body.n or 1
@@ -68,15 +74,22 @@ class AskedChat:
         self.toolset = tools_of(body)
         if body.continue_final_message and self.toolset is not None:
             raise refused("continue_final_message", "it does not go together with tools")
-        format_rule = format_constraint(body.response_format)
-        self.constraint = format_rule if self.toolset is None else self.toolset.constraint(body.response_format)
+        form = body.response_format
+        self.constraint = format_rule(form) if self.toolset is None else self.toolset.constraint(form)
         self.seed = seed_of(body.seed)
         self.id, self.created = new_id("chatcmpl"), int(time.time())
 
     def requests(self) -> list[Request]:
         """For the engine."""
-        turns = plain_messages(self.body.messages, self.toolset)
-        ids = conversation_ids(self.served, turns, goes_on=bool(self.body.continue_final_message))
+        told = told_manner(self.body, self.served.template())
+        if self.toolset is not None:
+            told.append(self.toolset.introduction())
+        turns = plain_messages(self.body.messages, told)
+        variables = template_manner(self.body)
+        if self.is_shortened:
+            room = room_for_turns(self.served.context_length, self.max_tokens)
+            turns = latest_turns(turns, lambda some: len(conversation_ids(self.served, some, variables)) <= room)
+        ids = conversation_ids(self.served, turns, variables, goes_on=bool(self.body.continue_final_message))
         return [
             request_for(
                 self.body, self.served, ids,
@@ -201,10 +214,8 @@ def _refuse_what_is_not_done(body: ChatBody) -> None:
     if body.audio is not None or "audio" in (body.modalities or []):
         raise unsupported("audio" if body.audio is not None else "modalities", "models here read and write text only")
     if body.web_search_options is not None:
-        raise unsupported("web_search_options", "nothing here reaches the web")
+        raise unsupported(
+            "web_search_options", "nothing here reaches the web: search yourself, and send what you find as a message"
+        )
     if body.moderation is not None:
-        raise unsupported("moderation", "nothing here moderates")
-    if body.reasoning_effort not in (None, "none"):
-        raise unsupported("reasoning_effort", "models here do not reason before they answer: leave it out")
-    if body.verbosity not in (None, "medium"):
-        raise unsupported("verbosity", "models here know one manner: leave it out")
+        raise unsupported("moderation", NO_MODERATION)

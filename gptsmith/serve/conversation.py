@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.request import Constraint
 from gptsmith.serve.bodies import (
     AssistantMessage,
     ChatMessage,
@@ -20,13 +18,13 @@ from gptsmith.serve.bodies import (
 )
 from gptsmith.serve.errors import ApiError, api_error, refused, unsupported
 from gptsmith.serve.models import ServedModel
-from gptsmith.serve.tools import Toolset, call_text
+from gptsmith.serve.tools import call_text
 from gptsmith.text.chat import checked_messages
 
 
-def plain_messages(messages: Sequence[ChatMessage], toolset: Toolset | None = None) -> list[dict[str, str]]:
+def plain_messages(messages: Sequence[ChatMessage], more: Sequence[str] = ()) -> list[dict[str, str]]:
     """Turns of a role and a text each, as templates take them. Calls become the text that the model wrote; what the
-    model is told first, and of its tools, is one turn.
+    model is told first, `more` included, is one turn.
 
     Raises:
         ApiError: a turn is not allowed; it is named.
@@ -67,8 +65,7 @@ def plain_messages(messages: Sequence[ChatMessage], toolset: Toolset | None = No
         else:
             assert isinstance(message, FunctionMessage)
             turns.append({"role": "tool", "content": message.content or ""})
-    if toolset is not None:
-        told.append(toolset.introduction())
+    told += more
     return [{"role": "system", "content": "\n\n".join(told)}, *turns] if told else turns
 
 
@@ -83,8 +80,15 @@ def _text(content: Any, place: str, name: str | None = None) -> str:
     return f"{name}: {text}" if name else text
 
 
-def conversation_ids(served: ServedModel, turns: Sequence[dict[str, str]], *, goes_on: bool = False) -> list[int]:
+def conversation_ids(
+    served: ServedModel,
+    turns: Sequence[dict[str, str]],
+    variables: Mapping[str, Any] | None = None,
+    *,
+    goes_on: bool = False,
+) -> list[int]:
     """The ids that the model answers; with `goes_on`, those of the assistant's last turn as far as it has come.
+    `variables` are for the template.
 
     Raises:
         ApiError: the model was not made for conversations, or its template does not take this one.
@@ -94,30 +98,9 @@ def conversation_ids(served: ServedModel, turns: Sequence[dict[str, str]], *, go
         raise refused("continue_final_message", "the last message is not the assistant's")
     try:
         checked = checked_messages(turns[:-1] if goes_on else turns)
-        ids = template.prompt_ids(tokenizer, checked)
+        ids = template.prompt_ids(tokenizer, checked, variables)
         return [*ids, *tokenizer.encode_inside(turns[-1]["content"])] if goes_on else ids
     except ApiError:
         raise
     except UserError as error:
         raise api_error(error, "messages") from None
-
-
-def format_constraint(response_format: Any) -> Constraint | None:
-    """What an answer must be; nothing where any text will do.
-
-    Raises:
-        ApiError: the schema is missing or not JSON.
-    """
-    if response_format is None or response_format.type == "text":
-        return None
-    if response_format.type == "json_object":
-        return Constraint("json_object")
-    if response_format.type == "json_schema":
-        schema = response_format.json_schema.schema_
-        if schema is None:
-            raise refused("response_format.json_schema.schema", "it is missing")
-        try:
-            return Constraint("json_schema", json.dumps(schema, allow_nan=False))
-        except ValueError:
-            raise refused("response_format", "the schema has a number that is not finite") from None
-    return Constraint(response_format.type, getattr(response_format, response_format.type))

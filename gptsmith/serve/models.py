@@ -21,6 +21,7 @@ from gptsmith.workflows.serve import ServedRun, iso_time
 
 T = TypeVar("T")
 OWNER = "gptsmith"
+NUM_READERS = 2
 
 
 class ServedModel:
@@ -83,7 +84,7 @@ class ServedModel:
         Raises:
             ApiError: there are not so many.
         """
-        room = self.settings.max_streams + self.settings.max_waiting
+        room = self.settings.max_texts
         if count > room:
             raise ApiError(400, f"{count} texts at once are more than the {room} that there is room for", param="n")
         if self.num_reserved + count > room:
@@ -95,7 +96,7 @@ class ServedModel:
             self.num_reserved -= count
 
     def _card(self) -> dict[str, Any]:
-        run, config = self.run, self.loaded.config
+        run, config, settings = self.run, self.loaded.config, self.settings
         return {
             "id": self.name,
             "object": "model",
@@ -110,16 +111,18 @@ class ServedModel:
                 "made": iso_time(run.made),
                 "prompts": run.prompts,
                 "sampling": self.sampling({}).plain(),
+                "max_choices": min(settings.max_choices, settings.max_texts),
+                "max_tokens": settings.max_tokens,
+                "end_tokens": [
+                    self.tokenizer.decode([token], keep_special=True) for token in sorted(self.tokenizer.end_ids)
+                ],
             },
         }
 
 
 class Models:
-    """All models of a server by name. One thread reads prompts, another owns torch.
-
-    Prompts are read one after the other: a tokenizer may not be asked by two threads at once, and a long prompt must
-    not keep the others from being answered.
-    """
+    """All models of a server by name. One thread owns torch; two read prompts, so that a long one of one person does
+    not delay the short ones of others."""
 
     def __init__(self, runs: Sequence[ServedRun], settings: ServeSettings, draft: Loaded | None = None) -> None:
         """
@@ -133,7 +136,7 @@ class Models:
                         f"--draft {draft.run.folder} has another tokenizer than {run.name}: a draft must have the same"
                     )
         self._thread = EngineThread()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         model_of_draft = None if draft is None else draft.model
         self.by_name = {
             run.name: ServedModel(
@@ -170,12 +173,12 @@ class Models:
         return self.by_name[name]
 
     async def read(self, work: Callable[[], T]) -> T:
-        """What a function gives on the thread that reads prompts."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+        """What a function gives on a thread that reads prompts."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def close(self) -> None:
-        """Ends every text and both threads."""
+        """Ends every text and all threads."""
         for served in self.by_name.values():
             served.engine.close()
         self._thread.close()
-        self._reader.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)

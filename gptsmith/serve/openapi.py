@@ -38,6 +38,12 @@ ERRORS = {
     "500": "The server failed.",
     "503": "The server is shutting down.",
 }
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+}
+"""Each of a stream."""
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -66,6 +72,7 @@ MODEL = {
             "type": "object",
             "required": [
                 "kind", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts", "sampling",
+                "max_choices", "max_tokens", "end_tokens",
             ],
             "properties": {
                 "kind": {"enum": ["chat", "base"]},
@@ -76,6 +83,9 @@ MODEL = {
                 "made": {"type": ["string", "null"]},
                 "prompts": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
                 "sampling": {"type": "object"},
+                "max_choices": {"type": "integer"},
+                "max_tokens": {"type": ["integer", "null"]},
+                "end_tokens": {"type": "array", "items": {"type": "string"}},
             },
         },
     },
@@ -109,7 +119,7 @@ def document(has_keys: bool, model_names: list[str]) -> dict[str, Any]:
             answer |= {"required": ["object"], "properties": {"object": {"const": label}}}
         content: dict[str, Any] = {"application/json": {"schema": answer}}
         if path in STREAMED:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": EVENT}
         body = {"schema": {"$ref": REFERENCE.format(model=kind.__name__)}}
         paths[path] = {
             "post": {

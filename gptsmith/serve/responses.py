@@ -12,8 +12,16 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.generate.request import Told
 from gptsmith.serve.asking import Held
-from gptsmith.serve.bodies import ChatBody, InputCall, InputMedia, InputMessage, RefusalPart, ResponseBody
-from gptsmith.serve.chat import AskedChat, told_token
+from gptsmith.serve.bodies import (
+    ChatBody,
+    HostedTool,
+    InputCall,
+    InputMedia,
+    InputMessage,
+    RefusalPart,
+    ResponseBody,
+)
+from gptsmith.serve.chat import NO_MODERATION, AskedChat, told_token
 from gptsmith.serve.errors import ApiError, api_error, unsupported
 from gptsmith.serve.ids import new_id
 from gptsmith.serve.log import log_failure
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from gptsmith.serve.app import Server
 
 LOGPROBS = "message.output_text.logprobs"
+NO_HOSTED = "{} runs on OpenAI's own machines: describe a function that does the same, and answer its calls yourself"
 NEEDS_A_MEMORY = {
     "store": "nothing that is sent is kept here: leave it out, or set it to false",
     "previous_response_id": "nothing is kept here: send the whole conversation as input",
@@ -67,15 +76,18 @@ class _AskedResponse:
         for name, reason in NEEDS_A_MEMORY.items():
             if getattr(body, name):
                 raise unsupported(name, reason)
-        if body.truncation == "auto":
-            raise unsupported("truncation", "a conversation is not shortened here: send what fits in the context")
-        if (body.reasoning or {}).get("effort") not in (None, "none"):
-            raise unsupported("reasoning", "models here do not reason before they answer: leave it out")
+        for number, tool in enumerate(body.tools or []):
+            if isinstance(tool, HostedTool):
+                raise unsupported(f"tools.{number}", NO_HOSTED.format(tool.type))
+        if body.moderation is not None:
+            raise unsupported("moderation", NO_MODERATION)
+        if body.reasoning is not None and (body.reasoning.summary or body.reasoning.generate_summary):
+            raise unsupported("reasoning.summary", "what a model thinks is in its answer as it is: leave it out")
         if others := [name for name in body.include or [] if name != LOGPROBS]:
             raise unsupported("include", f"{others[0]} is not there; {LOGPROBS} is")
         self.body, self.served = body, served
         self.tells_logprobs = LOGPROBS in (body.include or []) or bool(body.top_logprobs)
-        self.chat = AskedChat(self._as_chat(), served)
+        self.chat = AskedChat(self._as_chat(), served, is_shortened=body.truncation == "auto")
         self.id, self.created = new_id("resp"), int(time.time())
         self.message_id = new_id("msg")
 
@@ -124,6 +136,7 @@ class _AskedResponse:
                 ),
                 "parallel_tool_calls": body.parallel_tool_calls if tools else None,
                 "verbosity": body.text.verbosity if body.text else None,
+                "reasoning_effort": body.reasoning.effort if body.reasoning else None,
             }
         )
 
@@ -183,7 +196,7 @@ class _AskedResponse:
             "output": items,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": None,
-            "reasoning": {"effort": None, "summary": None},
+            "reasoning": {"effort": body.reasoning.effort if body.reasoning else None, "summary": None},
             "service_tier": "default",
             "store": False,
             "temperature": sampling.temperature,
@@ -198,7 +211,7 @@ class _AskedResponse:
             "tools": [{"strict": None, "parameters": None, **tool.model_dump()} for tool in body.tools or []],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
-            "truncation": "disabled",
+            "truncation": body.truncation or "disabled",
             "usage": usage if reason is not None else None,
             "user": body.user,
         }

@@ -38,6 +38,11 @@ class ServeSettings(Settings):
     hosts: tuple[str, ...] = ()
     """Names that the server may be asked for by, besides its addresses and this machine's names."""
 
+    @property
+    def max_texts(self) -> int:
+        """Texts that may be asked of each model at once."""
+        return self.max_streams + self.max_waiting
+
     def engine(self) -> EngineSettings:
         """What of it each engine keeps to."""
         return EngineSettings(max_streams=self.max_streams, max_waiting=self.max_waiting)

@@ -7,6 +7,7 @@ text, so that any template takes it; the grammar makes sure that the arguments a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +20,20 @@ from gptsmith.serve.bodies import (
     CustomTool,
     FunctionChoice,
     FunctionTool,
-    LarkFormat,
-    RegexFormat,
     Tool,
     ToolChoice,
 )
-from gptsmith.serve.errors import refused, unsupported
+from gptsmith.serve.errors import refused
+from gptsmith.serve.rules import format_rule, grammar_rule, schema_rule
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+BETWEEN_CALLS = re.compile(f"(?<={CLOSE})\n(?={OPEN}\n)")
 MAX_CALLS = 8
-ANY_TEXT = f"/(?s:.*)/ & ~/(?s:{OPEN}.*)/"
-STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+ANY_ANSWER = f"/(?s:.*)/ & ~/(?s:{OPEN}.*)/"
+ANY_GIVEN = "/(?s:.*)/ & ~/(?s:.*<\\/tool_call>.*)/"
+NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
+FORMAT_PART = "response_format"
+"""The name of the rule for an answer without calls. Those for what tools are given begin otherwise."""
 INTRODUCTION = """# Tools
 
 You may call one or more of these tools:
@@ -83,31 +87,45 @@ class Toolset:
         return INTRODUCTION.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
 
     def constraint(self, response_format: Any) -> Constraint:
-        """What an answer must be: calls, or else, where none is required, a text of the format that is asked for."""
-        rules = [f"call_{number}" for number in range(len(self.by_name))]
-        repeat = f'("\\n" call){{0,{MAX_CALLS - 1}}}' if self.is_parallel else ""
-        lines = [f"calls: call {repeat}", f"call: {' | '.join(rules)}"]
-        for rule, (name, tool) in zip(rules, self.by_name.items(), strict=True):
+        """What an answer must be: calls, or else, where none is required, a text of the format that is asked for.
+
+        Raises:
+            ApiError: a schema is missing or not JSON.
+        """
+        parts: dict[str, Constraint] = {}
+
+        def named(name: str, rule: Constraint | None, otherwise: str) -> str:
+            if rule is None:
+                return otherwise
+            parts[name] = rule
+            return f"@{name}"
+
+        calls = []
+        for name, tool in self.by_name.items():
             before, after = _frame(name, isinstance(tool, CustomTool))
-            lines += [f"{rule}: {_quoted(before)} {rule}_given {_quoted(after)}", *_given(f"{rule}_given", tool)]
-        if self.is_required:
-            lines.insert(0, "start: calls")
-        else:
-            lines = ["start: answer | calls", *_answer(response_format), *lines]
-        return Constraint("grammar", "\n".join(lines))
+            given = named(f"tool-{name}", _given(tool), "ANY_GIVEN")
+            calls.append(f"({json.dumps(before)} {given} {json.dumps(after)})")
+        answer = [] if self.is_required else [named(FORMAT_PART, format_rule(response_format), "ANY_ANSWER")]
+        lines = [
+            f"start: {' | '.join([*answer, 'calls'])}",
+            "calls: call" + (f' ("\\n" call){{0,{MAX_CALLS - 1}}}' if self.is_parallel else ""),
+            f"call: {' | '.join(calls)}",
+            f"ANY_ANSWER: {ANY_ANSWER}",
+            f"ANY_GIVEN: {ANY_GIVEN}",
+        ]
+        return Constraint("grammar", "\n".join(lines), parts)
 
     def parse(self, text: str) -> tuple[str | None, list[ToolCall]]:
         """The words of an answer, or the calls that it consists of; the last call may be cut off."""
         if not text.startswith(OPEN):
             return text, []
         calls = []
-        for part in text.split(f"{OPEN}\n")[1:]:
+        for part in BETWEEN_CALLS.split(text):
             for name, tool in self.by_name.items():
                 is_custom = isinstance(tool, CustomTool)
                 before, after = _frame(name, is_custom)
-                if f"{OPEN}\n{part}".startswith(before):
-                    given = part[len(before) - len(OPEN) - 1 :].removesuffix("\n").removesuffix(after)
-                    calls.append(ToolCall(name, given, is_custom))
+                if part.startswith(before):
+                    calls.append(ToolCall(name, part.removeprefix(before).removesuffix(after), is_custom))
         return (None, calls) if calls else (text, [])
 
 
@@ -158,43 +176,9 @@ def _frame(name: str, is_custom: bool) -> tuple[str, str]:
     return f'{OPEN}\n{{"name": "{name}", "arguments": ', f"}}\n{CLOSE}"
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text)
-
-
-def _regex(pattern: str) -> str:
-    """A pattern between slashes."""
-    return "/" + pattern.replace("\\/", "/").replace("/", "\\/") + "/"
-
-
-def _given(rule: str, tool: FunctionTool | CustomTool) -> list[str]:
-    """The rule for what a tool is given."""
+def _given(tool: FunctionTool | CustomTool) -> Constraint | None:
+    """What a tool may be given; nothing where that is any text."""
     if isinstance(tool, FunctionTool):
-        schema = tool.function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
-        return [f"{rule}: %json {_schema(schema, 'tools')}"]
+        return schema_rule(tool.function.parameters or NO_ARGUMENTS, "tools")
     form = tool.custom.format
-    if form is None or form.type == "text":
-        return [f"{rule}: {rule.upper()}", f"{rule.upper()}: /(?s:.*)/ & ~/(?s:.*<\\/tool_call>.*)/"]
-    if form.grammar.syntax == "lark":
-        raise unsupported("tools", "a custom tool's format may be a regex here, not a lark grammar")
-    return [f"{rule}: {rule.upper()}", f"{rule.upper()}: {_regex(form.grammar.definition)}"]
-
-
-def _answer(response_format: Any) -> list[str]:
-    """The rule for an answer without calls."""
-    if response_format is None or response_format.type == "text":
-        return ["answer: TEXT", f"TEXT: {ANY_TEXT}"]
-    if isinstance(response_format, LarkFormat):
-        raise unsupported("response_format", "a grammar does not go together with tools: require a call, or drop one")
-    if isinstance(response_format, RegexFormat):
-        return ["answer: TEXT", f"TEXT: {_regex(response_format.regex)}"]
-    is_schema = response_format.type == "json_schema"
-    schema = response_format.json_schema.schema_ if is_schema else {"type": "object"}
-    return [f"answer: %json {_schema(schema or {}, 'response_format')}"]
-
-
-def _schema(schema: dict[str, Any], param: str) -> str:
-    try:
-        return json.dumps({**schema, **STYLE}, allow_nan=False)
-    except ValueError:
-        raise refused(param, "a schema has a number that is not finite") from None
+    return None if form is None or form.type == "text" else grammar_rule(form.grammar)

@@ -13,10 +13,11 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.continuous import Ticket
-from gptsmith.generate.request import ContextOverflowError, Piece, QueueFullError, Request, Told
+from gptsmith.generate.request import Piece, Request, Told, UnsoundConstraintError
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.models import Models, ServedModel
+from gptsmith.serve.tools import FORMAT_PART
 
 LARGEST_SEED = 2**63
 
@@ -88,10 +89,10 @@ class Writing:
 
         try:
             await models.read(submit)
+        except UnsoundConstraintError as error:
+            raise api_error(error, "response_format" if error.part in ("", FORMAT_PART) else "tools") from error
         except UserError as error:
-            is_rule = any(request.constraint for request in requests)
-            is_room = isinstance(error, ContextOverflowError | QueueFullError)
-            raise api_error(error, "response_format" if is_rule and not is_room else param) from error
+            raise api_error(error, param) from error
 
     def _deliver(self, number: int, piece: Piece) -> None:
         """Hands a piece over, from the engine's thread."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,8 +62,16 @@ class ChatTemplate:
         """Writes the template where Transformers looks for it too."""
         write_atomically(folder / TEMPLATE, self.source)
 
-    def render(self, messages: Sequence[Message], *, tokenizer: Tokenizer, open_turn: bool = False) -> str:
-        """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it.
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tokenizer: Tokenizer,
+        open_turn: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it. `variables`
+        are what else the template may ask for.
 
         Raises:
             UserError: the template refuses the conversation, or is not sound.
@@ -71,6 +80,7 @@ class ChatTemplate:
 
         try:
             return self._compiled.render(
+                variables or {},
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=open_turn,
                 bos_token=tokenizer.opening or "",
@@ -81,14 +91,24 @@ class ChatTemplate:
         except (TemplateError, TypeError) as error:
             raise UserError(f"the chat template does not take this conversation: {error}") from None
 
-    def prompt_ids(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(
+        self, tokenizer: Tokenizer, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
+    ) -> list[int]:
         """The ids that a model answers: the conversation, and the beginning of the assistant's turn."""
-        return self.rendered_ids(tokenizer, messages, open_turn=True)
+        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables)
 
-    def rendered_ids(self, tokenizer: Tokenizer, messages: Sequence[Message], *, open_turn: bool) -> list[int]:
+    def rendered_ids(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        *,
+        open_turn: bool,
+        variables: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """The ids of a conversation; with `open_turn`, of the beginning of the assistant's next turn too."""
         masked, hidden = _masked(messages, tokenizer)
-        return _ids(self.render(masked, tokenizer=tokenizer, open_turn=open_turn), hidden, tokenizer)
+        text = self.render(masked, tokenizer=tokenizer, open_turn=open_turn, variables=variables)
+        return _ids(text, hidden, tokenizer)
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
         """A whole conversation, trained on what the assistant writes: its words and the token that ends its turn; with
@@ -131,6 +151,17 @@ class ChatTemplate:
         return Encoded(ids, trained)
 
     @cached_property
+    def variables(self) -> frozenset[str]:
+        """The names of what the template asks for, such as `messages` and `enable_thinking`.
+
+        Raises:
+            UserError: the template is not sound.
+        """
+        from jinja2.meta import find_undeclared_variables
+
+        return frozenset(find_undeclared_variables(self._compiled.environment.parse(self.source)))
+
+    @cached_property
     def _compiled(self) -> Any:
         from jinja2 import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -168,6 +199,23 @@ def checked_messages(messages: Any) -> list[dict[str, str]]:
             raise UserError(f"turn {number} is the system's, which may only be the first")
         checked.append({"role": role, "content": content})
     return checked
+
+
+def room_for_turns(context_length: int, max_tokens: int) -> int:
+    """How many tokens a conversation may have, so that there is room for an answer: for as many tokens as it may have,
+    but never for more than half of the context."""
+    return max(context_length - max_tokens, context_length // 2, 1)
+
+
+def latest_turns(turns: Sequence[dict[str, str]], fits: Callable[[list[dict[str, str]]], bool]) -> list[dict[str, str]]:
+    """The system's turn and as many of the last turns as fit, from a person's turn on: at least those from the last
+    such turn, whether they fit or not."""
+    num_kept = 1 if turns and turns[0]["role"] == "system" else 0
+    beginning, later = list(turns[:num_kept]), list(turns[num_kept:])
+    starts = [0, *(number for number, turn in enumerate(later) if number and turn["role"] == "user")]
+    # Halves the range at each try: a long conversation is not laid out once for each of its turns.
+    best = bisect_left(starts[:-1], True, key=lambda start: fits([*beginning, *later[start:]]))
+    return [*beginning, *later[starts[best] :]]
 
 
 def _control(tokenizer: Tokenizer) -> re.Pattern[str]:

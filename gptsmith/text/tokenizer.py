@@ -49,7 +49,7 @@ class Tokenizer:
     def __init__(
         self, backend: Backend, separator: str = SEPARATOR, opening: str | None = None, end_tokens: Sequence[str] = ()
     ) -> None:
-        # Text that spells a control token stays text, unless a caller says otherwise.
+        # Text that spells a control token stays text.
         backend.encode_special_tokens = True
         self.backend = backend
         self.separator, self.opening, self.end_tokens = separator, opening, tuple(end_tokens)
@@ -174,18 +174,14 @@ class Tokenizer:
         refuse_surrogates(text)
         return list(self._inner_backend.encode(text, add_special_tokens=False).ids)
 
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """The ids of a text. With `allow_special`, text that spells a control token becomes that token.
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text. Several threads may ask at once.
 
         Raises:
             UserError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        self.backend.encode_special_tokens = not allow_special
-        try:
-            return list(self.backend.encode(text, add_special_tokens=False).ids)
-        finally:
-            self.backend.encode_special_tokens = True
+        return list(self.backend.encode(text, add_special_tokens=False).ids)
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes: what is UTF-8 as text, the rest byte by byte.

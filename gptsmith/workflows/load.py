@@ -40,6 +40,14 @@ class Loaded:
     def config(self) -> GPTConfig:
         return self.model.config
 
+    def require_words(self) -> None:
+        """
+        Raises:
+            UserError: the model says labels or scores, and writes no text.
+        """
+        if self.config.num_scores:
+            raise UserError(f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict")
+
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
         """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
 

@@ -61,8 +61,7 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     known: dict[str, torch.Tensor] = {}
     for name, path in folders.items():
         loaded = load(path, device=device)
-        if loaded.config.num_scores:
-            raise UserError(f"{path} says labels or scores and writes no text: use it with gptsmith predict")
+        loaded.require_words()
         made = datetime.datetime.fromtimestamp(loaded.checkpoint.folder.stat().st_mtime, datetime.UTC)
         served.append(
             ServedRun(

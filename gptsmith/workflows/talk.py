@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
@@ -12,7 +12,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.generate.continuous import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.text.chat import ChatTemplate
+from gptsmith.text.chat import ChatTemplate, latest_turns, room_for_turns
 from gptsmith.text.tokenizer import Tokenizer
 
 
@@ -103,17 +103,18 @@ class Talk:
         """The reply to what a person says. Of the turns, as many of the last ones are read as fit.
 
         Raises:
-            UserError: these words alone do not fit.
+            UserError: these words alone do not fit, or are no text.
         """
-        context = self.engine.context_length
-        room = max(context - self.max_tokens, context // 2, 1)
+        room = room_for_turns(self.engine.context_length, self.max_tokens)
+        # Nothing is changed before the ids are there, so that words that cannot be said are not a part of it.
         if self.template is None:
-            self.prompt = self.text = self.text + words
-            ids = self.tokenizer.prompt_ids(self.text)[-room:]
+            text = self.text + words
+            ids = self.tokenizer.prompt_ids(text)[-room:]
+            self.prompt = self.text = text
         else:
-            self.prompt = words
-            self.messages.append({"role": "user", "content": words})
-            ids = self._turns_that_fit(self.template, room)
+            messages = [*self.messages, {"role": "user", "content": words}]
+            ids = self._ids_that_fit(self.template, messages, room)
+            self.prompt, self.messages = words, messages
         self.last = Reply(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
         return self.last
@@ -159,12 +160,11 @@ class Talk:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
-    def _turns_that_fit(self, template: ChatTemplate, room: int) -> list[int]:
-        while True:
-            ids = template.prompt_ids(self.tokenizer, self.messages)
-            if len(ids) <= room:
-                return ids
-            if len(self.messages) <= len(self.beginning) + 1:
-                self.messages.pop()
-                raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
-            del self.messages[len(self.beginning) : len(self.beginning) + 2]
+    def _ids_that_fit(self, template: ChatTemplate, messages: Sequence[dict[str, str]], room: int) -> list[int]:
+        def ids_of(turns: Sequence[dict[str, str]]) -> list[int]:
+            return template.prompt_ids(self.tokenizer, turns)
+
+        ids = ids_of(latest_turns(messages, lambda turns: len(ids_of(turns)) <= room))
+        if len(ids) > room:
+            raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
+        return ids

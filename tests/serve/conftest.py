@@ -23,6 +23,7 @@ from gptsmith.serve.keys import Keys
 from gptsmith.serve.models import Models
 from gptsmith.serve.server import Running, bound_socket
 from gptsmith.serve.settings import ServeSettings
+from gptsmith.workflows.load import load
 from gptsmith.workflows.serve import load_served
 
 from ..workflows.conftest import SMALL, write_text
@@ -112,11 +113,13 @@ def serving(
     keys: Keys | None = None,
     page: Path | None = None,
     send_bytes: int | None = None,
+    draft: str | None = None,
     **settings: Any,
 ) -> Iterator[Served]:
     """A server of some runs while the block runs. `send_bytes` is what the network holds for a client."""
     bounds = ServeSettings(**settings)
-    models = Models(load_served(runs, device="cpu", with_prompts=True), bounds)
+    guesser = None if draft is None else load(draft, device="cpu")
+    models = Models(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
     server = Server(models, bounds, keys=keys, **({} if page is None else {"page": page}))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

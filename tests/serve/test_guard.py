@@ -86,7 +86,10 @@ def test_every_answer_has_an_id_and_headers_against_misuse(served: Served) -> No
     assert len({answer.headers["x-request-id"] for answer in answers}) == 3
     for answer in answers:
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        policy = answer.headers["content-security-policy"].split("; ")
+        assert policy[0] == "default-src 'none'"
+        assert {"require-trusted-types-for 'script'", "trusted-types 'none'"} <= set(policy)
+        assert not any("unsafe" in rule for rule in policy)
         assert answer.headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in answer.headers
         assert "server" not in answer.headers
@@ -135,6 +138,45 @@ def test_a_bad_body_is_a_400_that_names_the_field(served: Served, body: bytes, p
 
 def test_a_misspelt_field_is_told_the_right_one(served: Served) -> None:
     assert "temperature" in served.ask("POST", "/v1/completions", {**BODY, "temprature": 1}).error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/embeddings",
+                                  "/tokenize", "/detokenize"])  # fmt: skip
+def test_every_route_reads_a_body_with_the_same_care(served: Served, path: str) -> None:
+    for body in (b"", b"[]", b'"a"', b"null", b'{"model": "\xff"}', b'{"model": "\\udc00"}', DEEP):
+        assert served.ask("POST", path, body).error["code"] == "invalid_json"
+    for body in (b'{"model": 5}', b'{"model": ' + b"9" * 4000 + b"}", b'{"modle": "base"}', b"{}"):
+        answer = served.ask("POST", path, body)
+        assert answer.status == 400
+        assert answer.error["param"]
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 4000, b"1e-999", b"0." + b"1" * 4000])
+@pytest.mark.parametrize("place", ["response_format", "tools"])
+def test_a_number_in_a_schema_that_is_none_of_ours_harms_nobody(served: Served, number: bytes, place: str) -> None:
+    schema = b'{"type": "integer", "maximum": ' + number + b"}"
+    form = {
+        "response_format": b'{"type": "json_schema", "json_schema": {"name": "a", "schema": ' + schema + b"}}",
+        "tools": b'[{"type": "function", "function": {"name": "f", "parameters": ' + schema + b"}}]",
+    }[place]
+    body = b'{"model": "chat", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2, '
+    answer = served.ask("POST", "/v1/chat/completions", body + b'"' + place.encode() + b'": ' + form + b"}")
+    assert answer.status in (200, 400)
+    if answer.status == 400:
+        assert answer.error["param"] in (place, "messages")  # a model is told of tools, and these are long
+    if b"1e999" in number:
+        assert "not finite" in answer.error["message"]
+
+
+def test_paths_that_are_no_text_are_not_found(served: Served) -> None:
+    for path in (
+        "/%ff",
+        "/v1/models/%ff",
+        "/v1/models/%00",
+        "/v1/models/..%2f..%2fetc%2fpasswd",
+        "/v1/models/" + "a" * 5000,
+    ):
+        assert served.ask("GET", path).status == 404
 
 
 def test_a_schema_that_is_deep_or_odd_harms_nobody(served: Served) -> None:

@@ -15,14 +15,18 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
+from gptsmith.base.machine import memory_bytes
 from gptsmith.generate.request import Piece
 
 from .conftest import QUESTION, Served, serving, until
 
+WEIGHT_BYTES = 500_000
 LONG: dict[str, Any] = {"model": "base", "prompt": "The old", "max_tokens": 700, "ignore_eos": True}
 
 
-def begin_stream(served: Served, body: dict[str, Any], receive_bytes: int | None = None) -> socket.socket:
+def begin_stream(
+    served: Served, body: dict[str, Any], receive_bytes: int | None = None, path: str = "/v1/completions"
+) -> socket.socket:
     """A connection on which a stream was asked for."""
     connection = socket.socket()
     if receive_bytes is not None:
@@ -30,7 +34,7 @@ def begin_stream(served: Served, body: dict[str, Any], receive_bytes: int | None
     connection.settimeout(60)
     connection.connect(("127.0.0.1", served.port))
     data = json.dumps({**body, "stream": True}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 
@@ -96,6 +100,39 @@ def test_streams_that_are_left_free_their_places_and_memory(served: Served) -> N
     assert served.gauge("gptsmith_requests_in_progress") == 1  # the question itself
     assert grown_bytes < 400_000
     until(lambda: not served.running.server_state.tasks, "no task is left")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell what memory is used now")
+def test_the_process_is_no_larger_after_hundreds_of_streams_that_were_left(served: Served) -> None:
+    # A request weighs much, so that a few that stayed would show; a grammar is memory that Python does not count.
+    schema = {"type": "object", "properties": {f"name{number}": {"type": "string"} for number in range(50)}}
+    form = {"type": "json_schema", "json_schema": {"name": "much", "schema": schema}}
+    body = {
+        "model": "chat",
+        "messages": QUESTION,
+        "response_format": form,
+        "max_tokens": 600,
+        "user": "a" * WEIGHT_BYTES,
+    }
+
+    def leave(count: int) -> None:
+        for number in range(count):
+            connection = begin_stream(served, body, path="/v1/chat/completions")
+            if number % 3:
+                assert connection.recv(10)
+            connection.close()
+            if number % 10 == 9:
+                until(served.is_idle, "what nobody listens to has ended")
+        gc.collect()
+
+    leave(100)  # what is made once is made now
+    before = memory_bytes()
+    leave(300)
+    after = memory_bytes()
+    assert before is not None
+    assert after is not None
+    assert after - before < 20 * WEIGHT_BYTES
+    assert served.gauge("gptsmith_running") == served.gauge("gptsmith_waiting") == 0
 
 
 def test_a_whole_answer_that_is_left_is_not_written_on(served: Served) -> None:
@@ -179,6 +216,26 @@ def test_those_who_do_not_listen_hold_up_nobody(runs: Path) -> None:
         assert not read_to_the_end(deaf)
     with serving([str(runs / "base")], send_bytes=4096, max_streams=1) as running:
         assert read_to_the_end(begin_stream(running, body, receive_bytes=2048))
+
+
+def test_a_long_prompt_of_one_person_does_not_delay_the_short_one_of_another(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = served.server.models.get("base").tokenizer
+    read, gate, has_begun = tokenizer.prompt_ids, threading.Event(), threading.Event()
+
+    def slow(text: str) -> list[int]:
+        if text == "long":
+            has_begun.set()
+            assert gate.wait(60)
+        return read(text)
+
+    monkeypatch.setattr(tokenizer, "prompt_ids", slow)
+    long = begin_stream(served, {**LONG, "prompt": "long", "max_tokens": 2})
+    assert has_begun.wait(60)
+    assert served.client().completions.create(model="base", prompt="short", max_tokens=2).choices
+    gate.set()
+    assert read_to_the_end(long)
 
 
 def test_an_engine_that_fails_is_told_and_goes_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import InvalidArgument, Unsatisfiable
+from openai.types import completion_create_params
+from openai.types.chat import completion_create_params as chat_create_params
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from gptsmith.serve.bodies import Body, ChatBody, CompletionBody
 
 from .conftest import Served, serving
 
@@ -78,3 +83,14 @@ def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
     assert body["properties"]["model"]["enum"] == ["base", "chat"]
     assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
+
+
+@pytest.mark.parametrize(
+    ("body", "theirs"),
+    [
+        (CompletionBody, completion_create_params.CompletionCreateParamsBase),
+        (ChatBody, chat_create_params.CompletionCreateParamsBase),
+    ],
+)
+def test_every_field_of_openais_own_client_is_known(body: type[Body], theirs: type) -> None:
+    assert set(get_type_hints(theirs)) - {"stream"} <= body.model_fields.keys()

@@ -11,7 +11,9 @@ import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
+from gptsmith.generate.request import Likely, Told
 from gptsmith.run.folder import Run
+from gptsmith.serve.chat import told_token
 from gptsmith.workflows.serve import first_prompts, load_served, trained_on
 
 from .conftest import Served, serving
@@ -31,9 +33,26 @@ def test_models_are_listed_with_what_is_known_of_them(served: Served, client: Op
     assert len(base["prompts"]) == 3
     assert all(prompt.startswith("The ") for prompt in base["prompts"])
     assert [prompt.split(":")[0] for prompt in chat["prompts"]] == ["0", "1", "2"]
+    assert [chat[name] for name in ("max_choices", "max_tokens")] == [16, None]
     assert client.models.retrieve("chat").created == cards["chat"]["created"]
     with pytest.raises(NotFoundError):
         client.models.retrieve("gpt-9")
+
+
+def test_bounds_are_on_the_card(runs: Path) -> None:
+    with serving([str(runs / "base")], max_tokens=20, max_choices=9, max_streams=2, max_waiting=3) as running:
+        card = running.ask("GET", "/v1/models/base").json["gptsmith"]
+        assert (card["max_choices"], card["max_tokens"]) == (5, 20)
+        asked = {"model": "base", "prompt": "a", "max_tokens": 20}
+        assert running.ask("POST", "/v1/completions", {**asked, "n": 5}).status == 200
+        assert running.ask("POST", "/v1/completions", {**asked, "n": 6}).error["param"] == "n"
+
+
+def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) -> None:
+    ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
+    assert ends == ["<|endoftext|>", "<|im_end|>"]
+    tokenizer = served.server.models.get("chat").tokenizer
+    assert ends == [told_token(tokenizer, Told(Likely(token, None)))["token"] for token in sorted(tokenizer.end_ids)]
 
 
 def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:

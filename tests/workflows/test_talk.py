@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import select
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gptsmith
+from gptsmith.generate.continuous import Engine
+from gptsmith.generate.request import Piece
 from tests.workflows.conftest import Outcome
 
 
@@ -71,3 +76,134 @@ def test_a_base_model_takes_no_system_prompt_and_goes_on_otherwise(
     assert "tuned on conversations" in outcome.err
     turns = [json.loads(line) for line in outcome.out.splitlines()]
     assert json.loads((tmp_path / "text.jsonl").read_text())["text"] == "The old" + turns[1]["text"]
+
+
+def test_what_was_said_is_kept_when_the_context_has_no_room_for_it(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = [f"{number}?" for number in range(6)]
+    outcome = talked(call, monkeypatch, chat_run, *said, "/save talk.jsonl")
+    assert len(outcome.out.splitlines()) == 6, outcome.err
+    saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
+    assert [turn["content"] for turn in saved if turn["role"] == "user"] == said
+
+
+@pytest.mark.parametrize("words", ["word " * 100, "\udcff"])
+def test_what_cannot_be_said_changes_nothing(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str
+) -> None:
+    outcome = talked(call, monkeypatch, chat_run, "1?", words, "/regenerate", "/save talk.jsonl")
+    assert "say less" in outcome.err or "no character" in outcome.err
+    _, second = (json.loads(line) for line in outcome.out.splitlines())
+    assert second["prompt"] == "1?"
+    saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
+    assert saved == [{"role": "user", "content": "1?"}, {"role": "assistant", "content": second["text"]}]
+
+
+def test_a_base_model_forgets_a_line_that_is_no_text(
+    trained: dict[str, Any], call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = talked(call, monkeypatch, trained["run"], "The old", "\udcff", "")
+    assert "no character" in outcome.err
+    assert len(outcome.out.splitlines()) == 2
+
+
+def test_a_misspelt_command_is_not_said_to_the_model(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = talked(call, monkeypatch, chat_run, "/regenrate", "   ", " /new is?", "/usr/bin?")
+    assert "did you mean /regenerate?" in outcome.err
+    assert [json.loads(line)["prompt"] for line in outcome.out.splitlines()] == [" /new is?", "/usr/bin?"]
+
+
+def test_ctrl_c_ends_a_reply_and_keeps_what_there_is_of_it(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: Any) -> Iterator[Piece]:
+        yield Piece("half a ")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "stream", interrupted)
+    outcome = talked(call, monkeypatch, chat_run, "1?", "/save talk.jsonl")
+    assert (outcome.code, json.loads(outcome.out)["finish_reason"]) == (0, "interrupted")
+    saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
+    assert saved[-1] == {"role": "assistant", "content": "half a "}
+
+
+def test_ctrl_c_before_a_reply_does_not_end_the_program(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: Iterator[str | None] = iter(["1?", None])
+
+    def read_line() -> str | None:
+        line = next(lines)
+        if line is not None:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("gptsmith.base.terminal.read_line", read_line)
+    assert call("chat", chat_run).code == 0
+
+
+def test_an_engine_that_fails_leaves_the_conversation_whole(
+    chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Engine, "stream", lambda *_: iter([Piece("half"), Piece(finish_reason="error", error="odd")]))
+    outcome = talked(call, monkeypatch, chat_run, "1?", "/save talk.jsonl")
+    assert "could not go on: odd" in outcome.err
+    saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
+    assert [turn["role"] for turn in saved] == ["user", "assistant"]
+
+
+def test_a_classifier_is_not_talked_to(
+    trained: dict[str, Any], call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [{"text": f"The {label} {number}", "label": label} for number in range(20) for label in ("nail", "sword")]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    quick = ["train.num_steps=2", "train.batch_size=2"]
+    tuned = gptsmith.finetune(trained["run"], [tmp_path / "labels.jsonl"], out=tmp_path / "classes", settings=quick)
+    for verb in ("chat", "serve"):
+        outcome = call(verb, tuned["run"], *(["--port", 0] if verb == "serve" else []))
+        assert outcome.code == 2
+        assert "gptsmith predict" in outcome.err
+
+
+IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+PROMPT = b"> \x1b[0m"
+
+
+def test_a_terminal_is_talked_at(chat_run: str) -> None:
+    command = [sys.executable, "-m", "gptsmith", "chat", chat_run, "--device", "cpu", "--max-tokens", "4"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    with process:
+        assert process.stdin
+        assert process.stdout
+        typed, shown = process.stdin.fileno(), process.stdout.fileno()
+
+        def until_asked() -> bytes:
+            """What the terminal shows until it asks again."""
+            seen = b""
+            while PROMPT not in seen:
+                assert select.select([shown], [], [], 120)[0], seen
+                seen += os.read(shown, 4096)
+            return seen
+
+        try:
+            until_asked()
+            os.write(typed, b"3?\n")
+            assert b"cut off after 4 tokens" in until_asked()
+            os.write(typed, b"/system Br")
+            os.write(typed, b"\x03")
+            until_asked()
+            os.write(typed, b"/hell\x7fp\n")
+            assert b"/regenerate       another" in until_asked()
+            # More than a terminal takes for a line by itself.
+            os.write(typed, b"word " * 1000 + b"\n")
+            assert b"say less at once" in until_asked()
+            os.write(typed, b"\x04")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()

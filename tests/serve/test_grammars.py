@@ -1,0 +1,112 @@
+"""Grammars of Lark's form: for what custom tools are given, and for answers beside tools that need not be called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openai import BadRequestError, OpenAI
+
+from gptsmith.generate.constrain import Constrainer
+from gptsmith.serve.bodies import ChatBody
+from gptsmith.serve.tools import call_text, tools_of
+
+from .conftest import QUESTION, Served
+
+SUM = 'start: term ("+" term)*\nterm: NUMBER | "(" start ")"\nNUMBER: /[0-9]/\n'
+SPACED_SUM = f"{SUM}%ignore / /\n"
+LIST = 'start: item ("," item)*\nitem: NUMBER\nNUMBER: /[a-f]/\n%ignore / /\n'
+SELL = {"type": "function", "function": {"name": "sell"}}
+
+
+def custom(name: str, definition: str) -> dict[str, Any]:
+    form = {"type": "grammar", "grammar": {"syntax": "lark", "definition": definition}}
+    return {"type": "custom", "custom": {"name": name, "format": form}}
+
+
+def first_refused(served: Served, text: str, **fields: Any) -> str | None:
+    """The part of a text that a rule refuses, from its first token that may not follow; nothing where all may, and the
+    text may end there."""
+    model = served.server.models.get("chat")
+    body = ChatBody.model_validate({"model": "chat", "messages": QUESTION, **fields})
+    toolset = tools_of(body)
+    assert toolset
+    grammar = Constrainer(model.tokenizer, model.vocab_size).grammar(toolset.constraint(body.response_format))
+    ids = model.tokenizer.encode(text)
+    for number, token in enumerate(ids):
+        if grammar.is_complete or not grammar.allowed()[token]:
+            return model.tokenizer.decode(ids[number:])
+        grammar.take(token)
+    assert grammar.is_complete or grammar.allowed()[model.tokenizer.separator_id], "it may not end here"
+    return None
+
+
+def test_a_custom_tool_is_given_text_of_its_grammar(client: OpenAI) -> None:
+    definition = 'start: "(" DIGIT "+" DIGIT ")"\nDIGIT: /[0-9]/\n'
+    tools: Any = [custom("add", definition)]
+    for seed in range(3):
+        choice = client.chat.completions.create(
+            model="chat", messages=QUESTION, tools=tools, seed=seed,  # type: ignore[arg-type]
+            tool_choice={"type": "custom", "custom": {"name": "add"}},
+        ).choices[0]  # fmt: skip
+        (call,) = choice.message.tool_calls or []
+        assert choice.finish_reason == "tool_calls"
+        assert call.type == "custom"
+        opened, one, plus, other, closed = call.custom.input
+        assert (opened, plus, closed) == ("(", "+", ")")
+        assert one.isdecimal()
+        assert other.isdecimal()
+
+
+@pytest.mark.parametrize("definition", [SUM, SPACED_SUM])
+def test_each_tool_keeps_to_its_own_grammar_and_words_stay_free(served: Served, definition: str) -> None:
+    # Both grammars have a rule of the same name, which means something else in each.
+    tools = {"tools": [custom("add", definition), custom("list", LIST), SELL]}
+    calls = [call_text("add", "(1+2)+3", is_custom=True), call_text("list", "a, b,c", is_custom=True)]
+    for text in ("The smith forges.", *calls, "\n".join(calls), call_text("sell", "{}")):
+        assert first_refused(served, text, **tools) is None
+    for name, given, refused in (("add", "1+a", "a"), ("list", "a,1", "1"), ("add", "(1+2\n", "\n")):
+        text = call_text(name, given, is_custom=True)
+        assert (first_refused(served, text, **tools) or "").startswith(refused)
+    spaced = first_refused(served, call_text("add", "1 + 2", is_custom=True), **tools)
+    assert (spaced is None) == (definition == SPACED_SUM)
+
+
+@pytest.mark.parametrize("definition", [SUM, SPACED_SUM])
+def test_an_answer_keeps_to_its_grammar_beside_tools_that_may_be_called(served: Served, definition: str) -> None:
+    asked = {"tools": [custom("list", LIST), SELL], "response_format": {"type": "grammar", "grammar": definition}}
+    for text in ("(1+2)+3", call_text("list", "a,b", is_custom=True), call_text("sell", "{}")):
+        assert first_refused(served, text, **asked) is None
+    assert first_refused(served, "The smith", **asked)
+    assert (first_refused(served, "1+a", **asked) or "").startswith("a")
+
+
+def test_an_answer_of_a_grammar_comes_back_beside_tools(client: OpenAI) -> None:
+    asked: Any = {"tools": [SELL], "response_format": {"type": "grammar", "grammar": 'start: "p" /[qr]{3}/'}}
+    choice = client.chat.completions.create(model="chat", messages=QUESTION, temperature=0, **asked).choices[0]  # type: ignore[arg-type]
+    if choice.message.tool_calls is None:
+        assert (choice.message.content or "")[0] == "p"
+        assert set((choice.message.content or "")[1:]) <= {"q", "r"}
+    else:
+        assert choice.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param", "problem"),
+    [
+        ({"tools": [custom("add", "start: missing")]}, "tools", "tool-add: grammar is not sound"),
+        ({"tools": [custom("add", 'begin: "x"')]}, "tools", "no start rule"),
+        ({"tools": [custom("add", "start: @other")]}, "tools", "other"),
+        ({"tools": [SELL], "response_format": {"type": "grammar", "grammar": "start: ("}}, "response_format", "sound"),
+        ({"response_format": {"type": "grammar", "grammar": "start: ("}}, "response_format", "sound"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "odd"}}}]},
+            "tools", "tool-f: json_schema is not sound",
+        ),
+        ({"tools": [SELL], "response_format": {"type": "regex", "regex": "("}}, "response_format", "sound"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_is_not_sound_is_named(client: OpenAI, wrong: dict[str, Any], param: str, problem: str) -> None:
+    with pytest.raises(BadRequestError, match=problem) as caught:
+        client.chat.completions.create(model="chat", messages=QUESTION, **wrong)  # type: ignore[arg-type]
+    assert caught.value.param == param
