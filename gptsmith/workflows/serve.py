@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from gptsmith.data.discover import discover
 from gptsmith.data.examples import MAKERS, records, shape_of
 from gptsmith.data.sources import ReadSettings
 from gptsmith.model.gpt import GPT
+from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
 from gptsmith.workflows.load import Loaded, load
 from gptsmith.workflows.opened import open_run
@@ -25,7 +27,11 @@ from gptsmith.workflows.settings import FinetuneSettings, ImportSettings, RunSet
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
 PROMPT_CHARACTERS = 200
-RECORDS_LOOKED_AT = 50
+BEGINNING_CHARACTERS = 60
+FEWEST_LETTERS = 8
+RECORDS_LOOKED_AT = 1000
+FILES_LOOKED_AT = 12
+CHARACTERS_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -130,20 +136,22 @@ def trained_on(run: Run) -> str:
 
 
 def first_prompts(run: Run) -> list[str]:
-    """Up to three beginnings from a run's own texts: questions that people asked, or the first words of documents."""
+    """Up to three beginnings from a run's own texts, from far apart: questions that people asked, or the first words of
+    paragraphs."""
     settings = settings_of(run)
     if isinstance(settings, ImportSettings):
         return []
     sources = settings.asked.sources
     try:
         found = _questions(sources) if isinstance(settings, FinetuneSettings) else _beginnings(sources)
-        return list(dict.fromkeys(islice(found, NUM_PROMPTS)))
     except (GptsmithError, OSError):  # the texts are not there any more
         return []
+    return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)
 
 
-def _questions(sources: Iterable[str]) -> Iterator[str]:
+def _questions(sources: Iterable[str]) -> list[str]:
     """What the first conversations of some files begin with."""
+    found = []
     for path, record in islice(records(sources), RECORDS_LOOKED_AT):
         shape = shape_of(record.fields)
         if shape not in MAKERS:
@@ -154,19 +162,29 @@ def _questions(sources: Iterable[str]) -> Iterator[str]:
             continue
         asked = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]
         if asked and 0 < len(asked[0]) <= PROMPT_CHARACTERS:
-            yield str(asked[0])
+            found.append(str(asked[0]))
+    return found
 
 
-def _beginnings(sources: Iterable[str]) -> Iterator[str]:
-    """The first words of documents: of the first of each file, as long as there are files."""
-    for candidate in discover(sources).candidates:
+def _beginnings(sources: Iterable[str]) -> list[str]:
+    """How the first paragraphs of some files begin; where there are enough files, one of each."""
+    found = []
+    for candidate in evenly(discover(sources).candidates, FILES_LOOKED_AT):
         try:
             excerpt = next(iter(candidate.reader.read(candidate.file, ReadSettings())), None)
         except (GptsmithError, OSError):
             continue
-        words = " ".join("" if excerpt is None else excerpt.text[:2000].split()[:PROMPT_WORDS])
-        if words:
-            yield words[:PROMPT_CHARACTERS]
+        paragraphs = [] if excerpt is None else re.split(r"\n\s*\n", excerpt.text[:CHARACTERS_LOOKED_AT])
+        if begun := [words for words in map(_first_words, paragraphs) if words]:
+            found.append(begun)
+    return [begun[0] for begun in found] if len(found) >= NUM_PROMPTS else [words for begun in found for words in begun]
+
+
+def _first_words(paragraph: str) -> str:
+    """The first words of a paragraph; nothing where they are not mostly letters."""
+    words = " ".join(paragraph.split()[:PROMPT_WORDS])[:BEGINNING_CHARACTERS]
+    num_letters = sum(character.isalpha() for character in words)
+    return words if num_letters >= max(FEWEST_LETTERS, len(words) / 2) else ""
 
 
 def iso_time(seconds: int) -> str:
