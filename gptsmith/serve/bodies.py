@@ -438,6 +438,26 @@ class InputResult(Body):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
+class InputCustomCall(Body):
+    """A call of a tool of free text."""
+
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class InputCustomResult(Body):
+    """What a tool of free text gave."""
+
+    type: Literal["custom_tool_call_output"]
+    call_id: str
+    output: str
+    id: str | None = None
+
+
 class FlatFunction(Body):
     """A function that the model may call."""
 
@@ -446,6 +466,21 @@ class FlatFunction(Body):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+
+class FlatGrammarFormat(Grammar):
+    """A text of a grammar."""
+
+    type: Literal["grammar"]
+
+
+class FlatCustom(Body):
+    """A tool that is given a text."""
+
+    type: Literal["custom"]
+    name: Name
+    description: str | None = None
+    format: Annotated[TextFormat | FlatGrammarFormat, Field(discriminator="type")] | None = None
 
 
 class HostedTool(BaseModel):
@@ -459,9 +494,9 @@ class HostedTool(BaseModel):
 
 
 class FlatChoice(Body):
-    """The function that must be called."""
+    """The tool that must be called."""
 
-    type: Literal["function"]
+    type: Literal["function", "custom"]
     name: str
 
 
@@ -500,7 +535,12 @@ class ResponseBody(Body):
     """POST /v1/responses"""
 
     model: str
-    input: Words | Annotated[list[InputMessage | InputCall | InputResult], Field(min_length=1)]
+    input: (
+        Words
+        | Annotated[
+            list[InputMessage | InputCall | InputResult | InputCustomCall | InputCustomResult], Field(min_length=1)
+        ]
+    )
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -508,7 +548,10 @@ class ResponseBody(Body):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextConfig | None = None
     tools: (
-        Annotated[list[Annotated[FlatFunction | HostedTool, Field(discriminator="type")]], Field(max_length=128)] | None
+        Annotated[
+            list[Annotated[FlatFunction | FlatCustom | HostedTool, Field(discriminator="type")]], Field(max_length=128)
+        ]
+        | None
     ) = None
     tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
     parallel_tool_calls: bool | None = None

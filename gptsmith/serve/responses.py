@@ -14,8 +14,11 @@ from gptsmith.generate.request import Told
 from gptsmith.serve.asking import Held
 from gptsmith.serve.bodies import (
     ChatBody,
+    FlatCustom,
+    FlatFunction,
     HostedTool,
     InputCall,
+    InputCustomCall,
     InputMedia,
     InputMessage,
     RefusalPart,
@@ -106,12 +109,13 @@ class _AskedResponse:
                 function = {"name": item.name, "arguments": item.arguments}
                 call = {"id": item.call_id, "type": "function", "function": function}
                 messages.append({"role": "assistant", "tool_calls": [call]})
+            elif isinstance(item, InputCustomCall):
+                custom = {"name": item.name, "input": item.input}
+                call = {"id": item.call_id, "type": "custom", "custom": custom}
+                messages.append({"role": "assistant", "tool_calls": [call]})
             else:
                 messages.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
-        tools = [
-            {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
-            for tool in body.tools or []
-        ]
+        tools = [_tool(tool) for tool in body.tools or []]
         choice = body.tool_choice
         form = body.text.format if body.text else None
         response_format: dict[str, Any] | None = form.model_dump(by_alias=True, exclude_none=True) if form else None
@@ -132,7 +136,7 @@ class _AskedResponse:
                 "tool_choice": (
                     choice
                     if choice is None or isinstance(choice, str)
-                    else {"type": "function", "function": {"name": choice.name}}
+                    else {"type": choice.type, choice.type: {"name": choice.name}}
                 ),
                 "parallel_tool_calls": body.parallel_tool_calls if tools else None,
                 "verbosity": body.text.verbosity if body.text else None,
@@ -156,13 +160,14 @@ class _AskedResponse:
         status = "completed" if reason == "stop" else "incomplete"
         if not calls:
             return [self._message(words or "", tokens, status)]
-        return [
-            {
-                "type": "function_call", "id": new_id("fc"), "call_id": new_id("call"), "name": call.name,
-                "arguments": call.text, "status": status,
-            }
-            for call in calls
-        ]  # fmt: skip
+        items: list[dict[str, Any]] = []
+        for call in calls:
+            named = {"call_id": new_id("call"), "name": call.name, "status": status}
+            if call.is_custom:
+                items.append({"type": "custom_tool_call", "id": new_id("ctc"), **named, "input": call.text})
+            else:
+                items.append({"type": "function_call", "id": new_id("fc"), **named, "arguments": call.text})
+        return items
 
     def response(self, items: list[dict[str, Any]], reason: str | None, writing: Writing) -> dict[str, Any]:
         """The whole answer, or, without a reason to have ended, its beginning."""
@@ -208,7 +213,10 @@ class _AskedResponse:
             else body.tool_choice
             if isinstance(body.tool_choice, str)
             else body.tool_choice.model_dump(),
-            "tools": [{"strict": None, "parameters": None, **tool.model_dump()} for tool in body.tools or []],
+            "tools": [
+                {**({"strict": None, "parameters": None} if tool.type == "function" else {}), **tool.model_dump()}
+                for tool in body.tools or []
+            ],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
             "truncation": body.truncation or "disabled",
@@ -271,15 +279,25 @@ class _AskedResponse:
         else:
             for number, call in enumerate(items):
                 where = {"item_id": call["id"], "output_index": number}
-                begun = {**call, "arguments": "", "status": "in_progress"}
+                is_custom = call["type"] == "custom_tool_call"
+                given = "input" if is_custom else "arguments"
+                kind = "response.custom_tool_call_input" if is_custom else "response.function_call_arguments"
+                begun = {**call, given: "", "status": "in_progress"}
+                named = {} if is_custom else {"name": call["name"]}
                 yield told("response.output_item.added", output_index=number, item=begun)
-                yield told("response.function_call_arguments.delta", **where, delta=call["arguments"])
-                yield told(
-                    "response.function_call_arguments.done", **where, name=call["name"], arguments=call["arguments"]
-                )
+                yield told(f"{kind}.delta", **where, delta=call[given])
+                yield told(f"{kind}.done", **where, **named, **{given: call[given]})
                 yield told("response.output_item.done", output_index=number, item=call)
         ending = "response.completed" if reason == "stop" else "response.incomplete"
         yield told(ending, response=self.response(items, reason, writing))
+
+
+def _tool(tool: FlatFunction | FlatCustom | HostedTool) -> dict[str, Any]:
+    """A tool as chat completions have it."""
+    told = tool.model_dump(exclude={"type"}, exclude_none=True)
+    if told.get("format", {}).get("type") == "grammar":
+        told["format"] = {"type": "grammar", "grammar": {key: told["format"][key] for key in ("syntax", "definition")}}
+    return {"type": tool.type, tool.type: told}
 
 
 def _words(message: InputMessage, place: str) -> str:

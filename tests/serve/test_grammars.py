@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -56,6 +57,30 @@ def test_a_custom_tool_is_given_text_of_its_grammar(client: OpenAI) -> None:
         assert (opened, plus, closed) == ("(", "+", ")")
         assert one.isdecimal()
         assert other.isdecimal()
+
+
+def test_a_response_calls_a_custom_tool_and_reads_what_it_gave(client: OpenAI) -> None:
+    form = {"type": "grammar", "syntax": "lark", "definition": 'start: "(" /[0-9]/ ")"'}
+    asked: dict[str, Any] = {
+        "model": "chat",
+        "tools": [{"type": "custom", "name": "add", "format": form}],
+        "temperature": 0,
+    }
+    choice = {"type": "custom", "name": "add"}
+    (call,) = client.responses.create(**asked, input="5: a nail?", tool_choice=choice).output
+    assert call.type == "custom_tool_call"
+    assert re.fullmatch(r"\([0-9]\)", call.input)
+    result = {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "done"}
+    talk: Any = [
+        {"role": "user", "content": "5: a nail?"},
+        call.model_dump(exclude_none=True),
+        result,
+    ]
+    assert client.responses.create(**asked, input=talk, max_output_tokens=5).output_text
+    events = list(client.responses.create(**asked, input="5: a nail?", tool_choice=choice, stream=True))
+    done = next(event for event in events if event.type == "response.custom_tool_call_input.done")
+    assert done.input == call.input
+    assert "".join(event.delta for event in events if event.type.endswith("input.delta")) == call.input
 
 
 @pytest.mark.parametrize("definition", [SUM, SPACED_SUM])
