@@ -20,12 +20,7 @@ export class MarkdownView {
     const numKept = this.numKept(text);
     const old = this.shown.slice(numKept);
     const blocks = blocksOf(text, numKept ? old[0].start : 0);
-    const fresh = blocks.map((block, i) => {
-      const source = text.slice(block.start, blocks[i + 1]?.start);
-      return { start: block.start, source, element: this.place(old[i], source, block) };
-    });
-    old.slice(fresh.length).forEach(({ element }) => element.remove());
-    this.shown = [...this.shown.slice(0, numKept), ...fresh];
+    this.shown = [...this.shown.slice(0, numKept), ...placed(this.target, old, blocks, text)];
     this.text = text;
   }
 
@@ -35,15 +30,6 @@ export class MarkdownView {
     let count = Math.max(0, this.shown.length - 1);
     while (count && lineEnd(text, lineEnd(text, this.shown[count].start)) > common) count -= 1;
     return count;
-  }
-
-  /** The element of a block, in the place of an old one where there is one. */
-  place(old, source, block) {
-    if (old?.source === source) return old.element;
-    const element = elementOf(block);
-    if (old) return settled(old.element, element);
-    this.target.append(element);
-    return element;
   }
 }
 
@@ -104,6 +90,35 @@ function commonLength(one, other) {
 function lineEnd(text, place) {
   LINE_END.lastIndex = place;
   return LINE_END.test(text) ? LINE_END.lastIndex : Infinity;
+}
+
+/** Puts blocks, which reach to the end of a text, where old ones were: at the end of `target`. Says what is there then. */
+function placed(target, old, blocks, text) {
+  const fresh = blocks.map((block, i) => {
+    const source = text.slice(block.start, blocks[i + 1]?.start);
+    if (old[i]?.source === source) return { ...old[i], start: block.start };
+    return { start: block.start, source, ...placedBlock(target, old[i], block, text.slice(0, blocks[i + 1]?.start)) };
+  });
+  old.slice(fresh.length).forEach(({ element }) => element.remove());
+  return fresh;
+}
+
+/** One block where an old one was. A list that goes on gets only the items that are new. */
+function placedBlock(target, old, block, text) {
+  const { kind, isLoose, children } = block;
+  if (kind !== "list") return { element: placedElement(target, old, elementOf(block)) };
+  const list = emptyList(block);
+  const goesOn = old?.items && old.isLoose === isLoose && old.element.nodeName === list.nodeName && hasSameAttributes(old.element, list);
+  if (!goesOn) old?.element.replaceWith(list);
+  const element = goesOn ? old.element : list;
+  if (!old) target.append(list);
+  return { element, isLoose, items: placed(element, goesOn ? old.items : [], children, text) };
+}
+
+function placedElement(target, old, element) {
+  if (old) return settled(old.element, element);
+  target.append(element);
+  return element;
 }
 
 /** The old node with all that is new in it, or the new one where they are of different kinds. A person may be about to
@@ -184,9 +199,8 @@ class Blocks {
       isTaken = !CONTAINERS.has(container.kind);
     }
     if (!isTaken) this.addText(line, container);
-    // A blank line in fenced code, or after a marker that has just begun an item, separates nothing.
-    const separates = line.isBlank && !this.tip.fence && container.start !== start;
-    this.blankQuotes = separates ? quotes : -1;
+    // After a marker that has just begun an item, a line without more separates nothing.
+    this.blankQuotes = line.isBlank && container.start !== start ? quotes : -1;
   }
 
   /** The block that begins in a line, if one does. */
@@ -466,7 +480,8 @@ function elementOf(block) {
   if (block.kind === "heading") return withText(make(`h${block.level}`), text());
   if (block.kind === "code") return codeElement(block);
   if (block.kind === "quote") return withBlocks(make("blockquote"), block.children);
-  return block.kind === "list" ? listElement(block) : tableElement(block);
+  if (block.kind === "list") return withBlocks(emptyList(block), block.children);
+  return block.kind === "item" ? itemElement(block) : tableElement(block);
 }
 
 function withBlocks(target, blocks) {
@@ -489,13 +504,11 @@ function codeElement({ language, lines, fence }) {
   );
 }
 
-function listElement({ children, first, isLoose }) {
-  const list = first === undefined ? make("ul") : make("ol", first === 1 ? {} : { start: first });
-  for (const item of children) list.append(itemElement(item, isLoose));
-  return list;
+function emptyList({ first }) {
+  return first === undefined ? make("ul") : make("ol", first === 1 ? {} : { start: first });
 }
 
-function itemElement({ children }, isLoose) {
+function itemElement({ children, parent: { isLoose } }) {
   const element = make("li");
   children.forEach((child, i) => {
     if (child.kind !== "paragraph") return element.append(elementOf(child));
@@ -582,7 +595,7 @@ class Text {
     /** How many brackets, from the first, cannot begin a link, because there is one in them. */
     this.numDead = 0;
     this.special = -1;
-    this.address = -1;
+    this.address = /:\/\/|www\.|@/i.test(text) ? -1 : text.length;
   }
 
   read() {
