@@ -29,7 +29,7 @@ class App {
     Object.assign(this, { store, models: [], replies: new Map(), saving: new Map(), words: "" });
     this.thread = new Thread(place("thread"), {
       step: (node, by) => this.step(node, by),
-      copy: async (node) => { await copyText(node.text); passing("Copied."); },
+      copy: (node) => copyText(node.text).then(() => passing("Copied."), (error) => passing(error.message)),
       edit: (node, text) => this.edit(node, text),
       again: (node) => this.write(node.parent),
       goOn: (node) => this.run(node),

@@ -97,8 +97,8 @@ function checkedExtras(given, where) {
   const kept = {};
   for (const [name, isRight] of Object.entries(kinds)) {
     const value = given[name];
-    if (value === undefined) continue;
-    check(value === null || (isRight(value) && isPlain(value)), `${where}: its ${name} cannot be read`);
+    if (value === undefined || value === null) continue;
+    check(isRight(value) && isPlain(value), `${where}: its ${name} cannot be read`);
     kept[name] = value;
   }
   return kept;

@@ -5,7 +5,7 @@
  */
 
 import { blocksOf, lineEnd } from "./markdown_blocks.js";
-import { elementOf, withBlocks } from "./markdown_elements.js";
+import { elementOf, emptyList, withBlocks } from "./markdown_elements.js";
 
 /** Shows Markdown in an element, also while it is still being written. */
 export class MarkdownView {
@@ -21,12 +21,7 @@ export class MarkdownView {
     const numKept = this.numKept(text);
     const old = this.shown.slice(numKept);
     const blocks = blocksOf(text, numKept ? old[0].start : 0);
-    const fresh = blocks.map((block, i) => {
-      const source = text.slice(block.start, blocks[i + 1]?.start);
-      return { start: block.start, source, element: this.place(old[i], source, block) };
-    });
-    old.slice(fresh.length).forEach(({ element }) => element.remove());
-    this.shown = [...this.shown.slice(0, numKept), ...fresh];
+    this.shown = [...this.shown.slice(0, numKept), ...placed(this.target, old, blocks, text)];
     this.text = text;
   }
 
@@ -36,15 +31,6 @@ export class MarkdownView {
     let count = Math.max(0, this.shown.length - 1);
     while (count && lineEnd(text, lineEnd(text, this.shown[count].start)) > common) count -= 1;
     return count;
-  }
-
-  /** The element of a block, in the place of an old one where there is one. */
-  place(old, source, block) {
-    if (old?.source === source) return old.element;
-    const element = elementOf(block);
-    if (old) return settled(old.element, element);
-    this.target.append(element);
-    return element;
   }
 }
 
@@ -58,6 +44,35 @@ function commonLength(one, other) {
   let length = 0;
   while (length < one.length && one[length] === other[length]) length += 1;
   return length;
+}
+
+/** Puts blocks, which reach to the end of a text, where old ones were: at the end of `target`. Says what is there then. */
+function placed(target, old, blocks, text) {
+  const fresh = blocks.map((block, i) => {
+    const source = text.slice(block.start, blocks[i + 1]?.start);
+    if (old[i]?.source === source) return { ...old[i], start: block.start };
+    return { start: block.start, source, ...placedBlock(target, old[i], block, text.slice(0, blocks[i + 1]?.start)) };
+  });
+  old.slice(fresh.length).forEach(({ element }) => element.remove());
+  return fresh;
+}
+
+/** One block where an old one was. A list that goes on gets only the items that are new. */
+function placedBlock(target, old, block, text) {
+  const { kind, isLoose, children } = block;
+  if (kind !== "list") return { element: placedElement(target, old, elementOf(block)) };
+  const list = emptyList(block);
+  const goesOn = old?.items && old.isLoose === isLoose && old.element.nodeName === list.nodeName && hasSameAttributes(old.element, list);
+  if (!goesOn) old?.element.replaceWith(list);
+  const element = goesOn ? old.element : list;
+  if (!old) target.append(list);
+  return { element, isLoose, items: placed(element, goesOn ? old.items : [], children, text) };
+}
+
+function placedElement(target, old, element) {
+  if (old) return settled(old.element, element);
+  target.append(element);
+  return element;
 }
 
 /** The old node with all that is new in it, or the new one where they are of different kinds. A person may be about to

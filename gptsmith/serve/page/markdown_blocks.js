@@ -52,9 +52,8 @@ class Blocks {
       isTaken = !CONTAINERS.has(container.kind);
     }
     if (!isTaken) this.addText(line, container);
-    // A blank line in fenced code, or after a marker that has just begun an item, separates nothing.
-    const separates = line.isBlank && !this.tip.fence && container.start !== start;
-    this.blankQuotes = separates ? quotes : -1;
+    // After a marker that has just begun an item, a line without more separates nothing.
+    this.blankQuotes = line.isBlank && container.start !== start ? quotes : -1;
   }
 
   /** The block that begins in a line, if one does. */

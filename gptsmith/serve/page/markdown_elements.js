@@ -17,7 +17,8 @@ export function elementOf(block) {
   if (block.kind === "heading") return withText(make(`h${block.level}`), text());
   if (block.kind === "code") return codeElement(block);
   if (block.kind === "quote") return withBlocks(make("blockquote"), block.children);
-  return block.kind === "list" ? listElement(block) : tableElement(block);
+  if (block.kind === "list") return withBlocks(emptyList(block), block.children);
+  return block.kind === "item" ? itemElement(block) : tableElement(block);
 }
 
 /** Puts the elements of blocks into another. */
@@ -41,13 +42,12 @@ function codeElement({ language, lines, fence }) {
   );
 }
 
-function listElement({ children, first, isLoose }) {
-  const list = first === undefined ? make("ul") : make("ol", first === 1 ? {} : { start: first });
-  for (const item of children) list.append(itemElement(item, isLoose));
-  return list;
+/** The element of a list without its items. */
+export function emptyList({ first }) {
+  return first === undefined ? make("ul") : make("ol", first === 1 ? {} : { start: first });
 }
 
-function itemElement({ children }, isLoose) {
+function itemElement({ children, parent: { isLoose } }) {
   const element = make("li");
   children.forEach((child, i) => {
     if (child.kind !== "paragraph") return element.append(elementOf(child));

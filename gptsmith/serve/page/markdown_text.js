@@ -46,7 +46,7 @@ class Text {
     /** How many brackets, from the first, cannot begin a link, because there is one in them. */
     this.numDead = 0;
     this.special = -1;
-    this.address = -1;
+    this.address = /:\/\/|www\.|@/i.test(text) ? -1 : text.length;
   }
 
   read() {

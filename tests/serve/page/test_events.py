@@ -32,7 +32,7 @@ RUN = """async ([pieces, most]) => {
   return Promise.all(pieces.map(read));
 }"""
 SAMPLE = (
-    '\ufeff: ping\r\n\r\ndata: héllo 😀\ndata:  wörld\r\revent: response.done\rdata:{"a": "日本"}\r\n\r\n'
+    '\ufeff: ping\r\n\r\ndata: héllo 😀\r\ndata:  wörld\r\revent: response.done\rdata:{"a": "日本"}\r\n\r\n'
     ":\n\nid: 7\nretry: 10\nnonsense\ndata\n\nevent: lost\n\ndata: [DONE]\n\ndata: cut off\n"
 ).encode()
 EVENTS = [
@@ -55,7 +55,8 @@ def pieces_of(data: bytes, *ends: int) -> list[bytes]:
 
 
 def test_every_split_gives_the_same_events(tab: Blank) -> None:
-    streams = [pieces_of(SAMPLE, end) for end in range(len(SAMPLE) + 1)]
+    ends = range(len(SAMPLE) + 1)
+    streams = [pieces_of(SAMPLE, end) for end in ends] + [pieces_of(SAMPLE, end, end) for end in ends]
     streams.append([bytes([byte]) for byte in SAMPLE])
     assert all(one["found"] == EVENTS for one in read(tab, streams))
 

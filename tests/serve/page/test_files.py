@@ -97,7 +97,7 @@ def test_a_conversation_that_this_page_made_is_read(tab: Blank) -> None:
       const {toJson, fromJson} = await import("/page/files.js");
       const empty = newConversation();
       const talk = newConversation({model: "m", mode: "text", settings: {temperature: 1}});
-      addNode(talk, addNode(talk, null, {role: "user", text: "a"}).id, {role: "assistant", error: null, finish: null});
+      addNode(talk, addNode(talk, null, {role: "user", text: "a"}).id, {role: "assistant", finish: "stop"});
       const [one, other] = fromJson("\\ufeff" + toJson([empty, talk]));
       return [one.id !== empty.id, JSON.stringify({...one, id: 0}) === JSON.stringify({...empty, id: 0}), other, talk];
     }""")

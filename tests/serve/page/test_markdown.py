@@ -188,6 +188,50 @@ def test_only_the_end_of_a_long_text_is_made_again(tab: Blank) -> None:
     assert made <= 20 * 12
 
 
+def test_only_the_end_of_a_long_list_is_made_again(tab: Blank) -> None:
+    found = tab.run("""async () => {
+      const {MarkdownView} = await import("/page/markdown.js");
+      const view = new MarkdownView(document.createElement("div"));
+      let text = "1. an *item*\\n".repeat(500);
+      view.update(text);
+      const items = [...view.target.querySelectorAll("li")];
+      const create = document.createElement;
+      let count = 0;
+      document.createElement = (...names) => { count += 1; return create.apply(document, names); };
+      for (let i = 0; i < 20; i += 1) view.update(text += "1. *more*\\n");
+      document.createElement = create;
+      const after = [...view.target.querySelectorAll("li")];
+      return [count, after.length, items.every((item, i) => item === after[i])];
+    }""")
+    assert found == [20 * 3, 520, True]
+
+
+def test_a_list_that_becomes_another_one_is_made_again(tab: Blank) -> None:
+    texts = ["- a\n- b", "- a\n\n- b", "1. a\n\n- b", "2. a", "3. a\n", "3. a\n- b", "a", "- a\n- b\n- c", "- a"]
+    found = tab.run(
+        """async (texts) => {
+          const {MarkdownView} = await import("/page/markdown.js");
+          const view = new MarkdownView(document.createElement("div"));
+          return texts.map((text) => { view.update(text); return view.target.innerHTML; });
+        }""",
+        texts,
+    )
+    assert found == tab.run(RENDER, texts)
+
+
+def test_a_table_that_turns_out_to_be_none_is_text_again(tab: Blank) -> None:
+    """Its second line says so, when the block before it was over already."""
+    found = tab.run(
+        """async (texts) => {
+          const {MarkdownView} = await import("/page/markdown.js");
+          const view = new MarkdownView(document.createElement("div"));
+          return texts.map((text) => { view.update(text); return view.target.children.length; });
+        }""",
+        ["x\na|b\n-|-", "x\na|b\n-|-z"],
+    )
+    assert found == [2, 1]
+
+
 def test_nodes_inside_the_block_that_grows_stay_too(tab: Blank) -> None:
     found = tab.run("""async () => {
       const {MarkdownView} = await import("/page/markdown.js");
