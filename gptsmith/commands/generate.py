@@ -34,6 +34,7 @@ def generate(
     """Write text that goes on from a prompt. Without one, start a new document."""
     from gptsmith.base import console
     from gptsmith.base.errors import UserError
+    from gptsmith.base.terminal import visible
     from gptsmith.generate.engine import generate as start
     from gptsmith.workflows.generate import figures_of, prompts_of
     from gptsmith.workflows.load import load
@@ -43,6 +44,7 @@ def generate(
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
     loaded = load(run, device=device)
+    loaded.require_words()
     sampling = loaded.sampling(
         {
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -59,7 +61,7 @@ def generate(
             sys.stdout.write(row)
         for piece in generation:
             if not quiet:
-                sys.stdout.write(piece)
+                sys.stdout.write(visible(piece))
                 sys.stdout.flush()
         if quiet:
             console.show_json(figures_of(generation, row))

@@ -17,6 +17,7 @@ import pytest
 import gptsmith
 from gptsmith.generate.continuous import Engine
 from gptsmith.generate.request import Piece
+from gptsmith.generate.text_stream import TextStream
 from tests.workflows.conftest import Outcome
 
 
@@ -155,17 +156,26 @@ def test_an_engine_that_fails_leaves_the_conversation_whole(
     assert [turn["role"] for turn in saved] == ["user", "assistant"]
 
 
-def test_a_classifier_is_not_talked_to(
+def test_a_classifier_writes_nothing(
     trained: dict[str, Any], call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = [{"text": f"The {label} {number}", "label": label} for number in range(20) for label in ("nail", "sword")]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     quick = ["train.num_steps=2", "train.batch_size=2"]
     tuned = gptsmith.finetune(trained["run"], [tmp_path / "labels.jsonl"], out=tmp_path / "classes", settings=quick)
-    for verb in ("chat", "serve"):
-        outcome = call(verb, tuned["run"], *(["--port", 0] if verb == "serve" else []))
+    for verb, *more in (["chat"], ["generate", "The"], ["serve", "--port", 0]):
+        outcome = call(verb, tuned["run"], *more)
         assert outcome.code == 2
         assert "gptsmith predict" in outcome.err
+
+
+def test_what_is_generated_cannot_do_anything_to_a_terminal(
+    trained: dict[str, Any], call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextStream, "feed", lambda *_, **__: "\x1b[2J")
+    assert "\x1b[2J" in call("generate", trained["run"], "The", "--max-tokens", 1).out
+    monkeypatch.setattr("gptsmith.base.terminal.visible", lambda text: text.replace("\x1b", "␛"))
+    assert "␛[2J" in call("generate", trained["run"], "The", "--max-tokens", 1).out
 
 
 IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"

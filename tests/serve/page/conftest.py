@@ -19,7 +19,6 @@ from ..conftest import Served, serving, until
 from .chat_page import ChatPage
 
 BLANK = b'<!doctype html><html lang="en"><title>blank</title><link rel="icon" href="data:,"><body></body></html>'
-TRUSTED_TYPES = "require-trusted-types-for 'script'"
 
 
 class BlankPage(BaseHTTPRequestHandler):
@@ -29,12 +28,9 @@ class BlankPage(BaseHTTPRequestHandler):
         path = FOLDER / self.path.removeprefix("/page/")
         is_file = self.path.startswith("/page/") and path.name in {one.name for one in FOLDER.iterdir()}
         body = path.read_bytes() if is_file else BLANK
-        policy = HEADERS["Content-Security-Policy"]
         self.send_response(200 if is_file or self.path == "/" else 404)
         for name, value in HEADERS.items():
             self.send_header(name, value)
-        if TRUSTED_TYPES not in policy:
-            self.send_header("Content-Security-Policy", TRUSTED_TYPES)
         self.send_header("Content-Type", KINDS[path.suffix] if is_file else KINDS[".html"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
