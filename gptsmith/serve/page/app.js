@@ -3,30 +3,35 @@
 import { copyText } from "./clipboard.js";
 import { download, el, fill, icon, iconButton } from "./element.js";
 import { fromJson, toJson, toMarkdown } from "./files.js";
+import { Library } from "./library.js";
+import { forget, keep, kept, keptValue } from "./memory.js";
 import { showPanel } from "./panel.js";
-import { askFor, closeBeside, lasting, openMenu, passing, speak } from "./popup.js";
+import { askFor, closeBeside, lasting as notice, openMenu, passing, speak } from "./popup.js";
 import { Reply } from "./reply.js";
+import { checkedSettings, lasting } from "./sampling.js";
 import { isThere, keyOfTab, listModels, ServerError, setKeyOfTab } from "./server.js";
 import { showFoot, showHead, showList } from "./sidebar.js";
 import { openStore } from "./store.js";
-import { Thread, used } from "./thread.js";
-import { addNode, newConversation, path, select, step, titleOf } from "./tree.js";
+import { Thread } from "./thread.js";
+import { addNode, newConversation, path, step, titleOf } from "./tree.js";
 import { nature, welcome } from "./welcome.js";
 
-const SAVE_EVERY_MS = 1500;
 const LOOK_EVERY_MS = 3000;
-const UNSAVED = "unsaved-";
 const NEAR_PX = 80;
 const NARROW = matchMedia("(max-width: 60rem)");
+const COARSE = matchMedia("(pointer: coarse)");
 const MAX_SPOKEN = 2000;
 
 const place = (id) => document.getElementById(id);
-const remember = (name, value) => localStorage.setItem(`gptsmith-${name}`, value);
-const remembered = (name) => localStorage.getItem(`gptsmith-${name}`) ?? "";
 
 class App {
   constructor(store) {
-    Object.assign(this, { store, models: [], replies: new Map(), saving: new Map(), words: "" });
+    Object.assign(this, { store, models: [], replies: new Map(), words: "", isFollowing: true });
+    this.library = new Library(store, {
+      change: (id) => this.changedElsewhere(id),
+      kept: () => this.list(),
+      problem: (error) => passing(error.message),
+    });
     this.thread = new Thread(place("thread"), {
       step: (node, by) => this.step(node, by),
       copy: (node) => copyText(node.text).then(() => passing("Copied."), (error) => passing(error.message)),
@@ -37,26 +42,25 @@ class App {
       create: () => this.create(),
       key: async (node) => { if (await this.askKey()) this.run(node); },
     });
-    this.thread.isShaded = remembered("shaded") === "yes";
-    this.isFollowing = true;
+    this.thread.isShaded = kept("localStorage", "shaded") === "yes";
   }
 
-  /** Gets the models and shows the conversation that was shown last. */
+  /** Shows the page, and once the models are known the conversation that was shown last. */
   async start() {
-    document.documentElement.dataset.theme = remembered("theme");
     this.showFrame();
-    this.store.onChange((id) => this.changedElsewhere(id));
-    if (!this.store.isLasting) lasting("This browser keeps nothing here, as in a private window: export what you want to keep.");
-    if (!await this.getModels()) return;
-    await this.takeUnsaved();
-    const wanted = location.hash.slice(1);
-    const known = wanted ? await this.store.get(wanted) : null;
-    if (known) this.show(known);
-    else this.create();
+    if (!this.store.isLasting) notice(el("p", {}, "This browser keeps nothing here, as in a private window: export what you want to keep."));
+    await this.library.takeUnsaved();
     await this.list();
+    await this.begin();
+  }
+
+  async begin() {
+    if (!await this.getModels()) return;
+    await this.arrive();
     place("words").focus();
   }
 
+  /** Gets the models, however long the server is away; false where it wants a key that nobody gives. */
   async getModels() {
     for (;;) {
       try {
@@ -64,13 +68,12 @@ class App {
         return true;
       } catch (error) {
         if (!(error instanceof ServerError)) throw error;
-        if (error.kind === "key") {
-          if (await this.askKey()) continue;
+        if (error.kind !== "key") await this.whenThere(error.message);
+        else if (!await this.askKey()) {
           fill(place("thread"), el("div.notice", {}, el("p", {}, error.message),
-            el("button.primary", { type: "button", onclick: () => this.start() }, "Enter the key")));
+            el("button.primary", { type: "button", onclick: () => this.begin() }, "Enter the key")));
           return false;
         }
-        await this.whenThere(error.message);
       }
     }
   }
@@ -85,35 +88,40 @@ class App {
     });
     showFoot(place("sidebar-foot"), { import: (text) => this.import(text), export: () => this.exportAll() });
     this.showComposer();
+    place("skip").addEventListener("click", (event) => { event.preventDefault(); place("words").focus(); });
     place("veil").addEventListener("click", () => { this.openSidebar(false); this.openPanel(false); });
     place("scroller").addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = place("scroller");
       this.isFollowing = scrollHeight - scrollTop - clientHeight < NEAR_PX;
       place("newest").hidden = this.isFollowing;
     }, { passive: true });
+    NARROW.addEventListener("change", () => this.showVeil());
     addEventListener("keydown", (event) => this.key(event));
-    addEventListener("hashchange", async () => {
-      const id = location.hash.slice(1);
-      if (id && id !== this.conversation?.id) this.open(id);
-    });
-    if (remembered("panel") === "open" && !NARROW.matches) place("panel").hidden = false;
+    addEventListener("popstate", () => this.arrive());
+    addEventListener("pagehide", () => this.library.leave());
+    document.addEventListener("visibilitychange", () => { if (document.hidden) this.library.leave(); });
+    if (kept("localStorage", "panel") === "open" && !NARROW.matches) place("panel").hidden = false;
   }
 
   showComposer() {
-    const words = el("textarea", { id: "words", rows: 1, autocomplete: "off" });
+    const words = el("textarea", { id: "words", rows: 1, autocomplete: "off", "aria-label": "Message", value: kept("sessionStorage", "draft-new") ?? "" });
     words.addEventListener("input", () => {
       this.grow();
-      sessionStorage.setItem(`draft-${this.conversation?.id}`, words.value);
+      keep("sessionStorage", this.draft, words.value);
       this.showSend();
     });
     words.addEventListener("keydown", (event) => {
       const isComposing = event.isComposing || event.keyCode === 229;
-      if (event.key !== "Enter" || event.shiftKey || isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || isComposing || COARSE.matches) return;
       event.preventDefault();
       this.send();
     });
     const newest = el("button.newest", { type: "button", id: "newest", hidden: true, onclick: () => this.follow(true) }, icon("down"), "Newest");
-    const send = el("button.send", { type: "button", id: "send", onclick: () => (this.reply ? this.reply.stop() : this.send()) });
+    const send = el("button.send", {
+      type: "button", id: "send", disabled: true, "aria-label": "Send",
+      // The second click of two is not meant for the button that the first has made of it.
+      onclick: ({ detail }) => { if (!this.reply) this.send(); else if (detail < 2) this.reply.stop(); },
+    }, icon("send"), el("span", {}, "Send"));
     fill(place("composer"), newest, el("div.box", {}, words, send), el("p.soft", { id: "hint" }));
   }
 
@@ -133,63 +141,90 @@ class App {
         icon("shades"), el("span", {}, "Probabilities")),
       iconButton("sliders", "Settings", () => this.openPanel(place("panel").hidden), { id: "open-panel", "aria-expanded": String(!place("panel").hidden) }));
     this.showUsed();
+    this.showChanged();
   }
 
   showUsed() {
     const { context_length: context } = this.model;
-    const last = path(this.conversation).findLast((node) => used(node) !== undefined);
-    if (!last) return fill(place("used"));
-    const share = Math.min(1, used(last) / context);
-    const meter = el("meter", { min: 0, max: 1, high: 0.8, value: share, "aria-label": "How much of the context is used" });
-    const words = `${used(last).toLocaleString("en")} of ${context.toLocaleString("en")} tokens`;
+    const used = path(this.conversation).findLast(({ figures }) => figures?.used !== undefined)?.figures.used;
+    if (used === undefined) return fill(place("used"));
+    const meter = el("meter", { min: 0, max: 1, high: 0.8, value: Math.min(1, used / context), "aria-label": "How much of the context is used" });
+    const words = `${used.toLocaleString("en")} of ${context.toLocaleString("en")} tokens`;
     fill(place("used"), el("span.context", { title: `Context: ${words}` }, meter, el("span.count", {}, words)));
   }
 
+  /** Marks the button of the settings where one of them is not as usual. */
+  showChanged() {
+    const { settings, system } = this.conversation;
+    const isChanged = Object.keys(settings).length > 0 || system !== "";
+    const button = place("open-panel");
+    button.classList.toggle("is-changed", isChanged);
+    button.title = isChanged ? "Settings: not all as usual" : "Settings";
+  }
+
   showSend() {
-    const { conversation, reply } = this;
+    if (!this.conversation) return;
+    const { conversation, reply, model } = this;
     const isText = conversation.mode === "text";
     const words = place("words");
-    const canGoOn = words.value !== "" || (isText && conversation.roots.length > 0);
+    const isMute = !isText && model.kind === "base";
     const label = reply ? "Stop" : isText ? "Go on" : "Send";
-    words.placeholder = isText ? (conversation.roots.length ? "More of the text, or nothing to let it go on" : "Begin a text") : `Ask ${this.model.name}`;
-    words.setAttribute("aria-label", isText ? "Text" : "Message");
+    words.placeholder = isText ? (conversation.roots.length ? "More of the text, or nothing to let it go on" : "Begin a text, or let it begin") : `Ask ${model.name}`;
+    words.ariaLabel = isText ? "Text" : "Message";
     const send = place("send");
     send.classList.toggle("is-stop", Boolean(reply));
-    send.disabled = !reply && !canGoOn;
+    send.disabled = !reply && (isMute || (!isText && !words.value.trim()));
     send.ariaLabel = label;
     fill(send, icon(reply ? "stop" : isText ? "go" : "send"), el("span", {}, label));
-    fill(place("hint"), reply ? "Esc stops it" : `Enter ${isText ? "lets it go on" : "sends"}, Shift+Enter begins a line`);
+    fill(place("hint"), this.hint(isText, isMute));
+  }
+
+  hint(isText, isMute) {
+    const { conversation, model, reply } = this;
+    if (isMute) return "No model here answers conversations: begin a new one, which is a text.";
+    if (conversation.roots.length && conversation.model !== model.name) return `${conversation.model} is not served any more: ${model.name} goes on.`;
+    if (COARSE.matches) return "";
+    return reply ? "Esc stops it" : `Enter ${isText ? "lets it go on" : "sends"}, Shift+Enter begins a line`;
   }
 
   showThread() {
     const { conversation, model } = this;
     this.thread.show(conversation, model, this.reply?.node);
     if (!conversation.roots.length) fill(place("thread"), welcome(model, conversation.mode, (words) => this.send(words), (mode) => this.setMode(mode)));
+    this.showAround();
+  }
+
+  /** Shows what depends on whether something is being written. */
+  showAround() {
     this.showBar();
     this.showSend();
-    document.title = conversation.roots.length ? `${titleOf(conversation)} · gptsmith` : "gptsmith";
+    document.title = this.conversation.roots.length ? `${titleOf(this.conversation)} · gptsmith` : "gptsmith";
   }
 
   showPanel() {
-    showPanel(place("panel"), this.model, this.conversation, {
-      onChange: () => {
-        remember("settings", JSON.stringify(this.conversation.settings));
-        if (this.conversation.roots.length) this.saveSoon(this.conversation);
+    const { conversation } = this;
+    showPanel(place("panel"), this.model, conversation, kept("localStorage", "theme") ?? "", {
+      change: () => {
+        keep("localStorage", "settings", JSON.stringify(lasting(conversation.settings)));
+        if (conversation.roots.length) this.library.keepSoon(conversation);
+        else this.keepEmpty(conversation);
+        if (conversation === this.conversation) this.showChanged();
       },
-      onClose: () => this.openPanel(false),
-      theme: remembered("theme"),
-      onTheme: (theme) => {
-        remember("theme", theme);
+      close: () => this.openPanel(false),
+      theme: (theme) => {
+        keep("localStorage", "theme", theme);
         document.documentElement.dataset.theme = theme;
       },
     });
   }
 
   async list() {
+    const number = this.numLists = (this.numLists ?? 0) + 1;
     const summaries = await (this.words ? this.store.search(this.words) : this.store.list());
+    if (number !== this.numLists) return;
     const state = { shown: this.conversation?.id, isFound: Boolean(this.words), writing: this.replies };
     showList(place("sidebar-list"), summaries, state, {
-      show: (id) => this.open(id),
+      show: (id) => this.visit(id),
       menu: (one, button) => openMenu(button, one.title, [
         [icon("edit"), "Rename", () => this.rename(one)],
         [icon("export"), "Export as JSON", () => this.export(one, "json")],
@@ -209,15 +244,18 @@ class App {
   openPanel(isOpen) {
     place("panel").hidden = !isOpen;
     place("open-panel")?.setAttribute("aria-expanded", String(isOpen));
-    remember("panel", isOpen ? "open" : "closed");
+    keep("localStorage", "panel", isOpen ? "open" : "closed");
     this.showVeil();
     if (isOpen) place("panel").querySelector("button, textarea")?.focus();
     else place("open-panel")?.focus();
   }
 
+  /** Where the window is narrow, what is open lies over the rest, which cannot be reached then. */
   showVeil() {
-    const isOver = NARROW.matches && (document.body.classList.contains("has-sidebar") || !place("panel").hidden);
-    place("veil").hidden = !isOver;
+    const [hasSidebar, hasPanel] = [document.body.classList.contains("has-sidebar"), !place("panel").hidden];
+    place("veil").hidden = !(NARROW.matches && (hasSidebar || hasPanel));
+    place("main").inert = !place("veil").hidden;
+    place("sidebar").inert = NARROW.matches && !hasSidebar;
   }
 
   grow() {
@@ -229,32 +267,35 @@ class App {
   follow(isAsked = false) {
     if (isAsked) this.isFollowing = true;
     if (this.isFollowing) place("scroller").scrollTop = place("scroller").scrollHeight;
+    place("newest").hidden = this.isFollowing;
   }
 
   shade() {
     this.thread.isShaded = !this.thread.isShaded;
-    remember("shaded", this.thread.isShaded ? "yes" : "no");
+    keep("localStorage", "shaded", this.thread.isShaded ? "yes" : "no");
     closeBeside();
     this.showThread();
     place("shade").focus();
   }
 
   key(event) {
-    if (event.key === "Escape") {
-      if (this.reply) this.reply.stop();
-      else if (NARROW.matches && document.body.classList.contains("has-sidebar")) this.openSidebar(false);
-      else if (!place("panel").hidden && place("panel").contains(document.activeElement)) this.openPanel(false);
-    } else if (event.key === "k" && (event.ctrlKey || event.metaKey)) {
+    const isAside = event.target.closest?.("dialog, input[type=search]");
+    if (event.key === "k" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       this.openSidebar(true);
-    }
+    } else if (event.key === "Escape" && !isAside) {
+      if (NARROW.matches && document.body.classList.contains("has-sidebar")) this.openSidebar(false);
+      else if (place("panel").contains(event.target) || (NARROW.matches && !place("panel").hidden)) this.openPanel(false);
+      else this.reply?.stop();
+    } else if (event.key === "Escape" && NARROW.matches && !event.target.value) this.openSidebar(false);
   }
 
   // Which conversation
 
+  /** The conversation's model; where it is not served, one that does the same. */
   get model() {
     const { model, mode } = this.conversation;
-    return this.models.find(({ name }) => name === model) ?? this.models.find(({ kind }) => kind === mode) ?? this.models[0];
+    return this.models.find(({ name }) => name === model) ?? this.models.find(({ kind }) => kind === (mode === "chat" ? "chat" : "base")) ?? this.models[0];
   }
 
   /** What is being written in the conversation that is shown. */
@@ -262,41 +303,76 @@ class App {
     return this.replies.get(this.conversation?.id);
   }
 
+  /** The name of what is typed and not sent. */
+  get draft() {
+    return `draft-${this.conversation?.roots.length ? this.conversation.id : "new"}`;
+  }
+
   show(conversation) {
     this.conversation = conversation;
     closeBeside();
     document.body.classList.remove("has-sidebar");
     this.showVeil();
-    place("words").value = sessionStorage.getItem(`draft-${conversation.id}`) ?? "";
+    place("words").value = kept("sessionStorage", this.draft) ?? "";
     this.isFollowing = true;
     this.showThread();
     this.showPanel();
     this.grow();
-    this.follow();
+    if (conversation.roots.length) this.follow();
+    else place("scroller").scrollTop = 0;
+    if (!COARSE.matches) place("words").focus();
+    this.list();
   }
 
+  /** An empty conversation; one that was begun and not used comes back. */
   create() {
-    const model = this.models.find(({ name }) => name === (this.conversation?.model ?? remembered("model"))) ?? this.models[0];
-    const settings = JSON.parse(remembered("settings") || "{}");
-    history.replaceState(null, "", location.pathname);
-    this.show(newConversation({ model: model.name, mode: model.kind === "chat" ? "chat" : "text", system: "", settings }));
-    this.list();
-    place("words").focus();
+    if (!this.models.length) return;
+    const left = keptValue("sessionStorage", "new") ?? {};
+    const named = [left.model, this.conversation?.model, kept("localStorage", "model")].map((wanted) => this.models.find(({ name }) => name === wanted));
+    const model = named.find(Boolean) ?? this.models[0];
+    const mode = model.kind === "chat" && left.mode !== "text" ? "chat" : "text";
+    const settings = checkedSettings(left.settings ?? keptValue("localStorage", "settings"));
+    if (location.hash) history.pushState(null, "", location.pathname);
+    this.show(newConversation({ model: model.name, mode, system: String(left.system ?? ""), settings }));
   }
 
+  keepEmpty({ model, mode, system, settings }) {
+    keep("sessionStorage", "new", JSON.stringify({ model, mode, system, settings }));
+  }
+
+  /** Shows a conversation as a new place in the browser's history. */
+  async visit(id) {
+    if (location.hash.slice(1) !== id) history.pushState(null, "", `#${id}`);
+    await this.open(id);
+  }
+
+  /** Shows the conversation of the address. */
+  async arrive() {
+    const id = location.hash.slice(1);
+    if (id === (this.conversation?.roots.length ? this.conversation.id : undefined)) return;
+    const isThere = id !== "" && (await this.open(id));
+    if (!isThere) this.create();
+    if (id && !isThere) passing("The conversation of this address is not in this browser.");
+  }
+
+  /** Shows a conversation, unless another one is asked for meanwhile; false where there is none of that id. */
   async open(id) {
-    const conversation = this.replies.get(id)?.conversation ?? await this.store.get(id);
-    if (!conversation) return;
-    history.replaceState(null, "", `#${id}`);
-    this.show(conversation);
-    this.list();
+    this.wanted = id;
+    const conversation = await this.library.get(id);
+    if (!conversation || !this.models.length) return false;
+    if (this.wanted === id) this.show(conversation);
+    return true;
   }
 
   take(name) {
-    remember("model", name);
-    this.conversation.model = name;
-    if (!this.conversation.roots.length) this.conversation.mode = this.model.kind === "chat" ? "chat" : "text";
-    else this.saveSoon(this.conversation);
+    const { conversation } = this;
+    keep("localStorage", "model", name);
+    conversation.model = name;
+    if (conversation.roots.length) this.library.keepSoon(conversation);
+    else {
+      conversation.mode = this.model.kind === "chat" ? "chat" : "text";
+      this.keepEmpty(conversation);
+    }
     this.showThread();
     this.showPanel();
     place("model").focus();
@@ -304,47 +380,51 @@ class App {
 
   setMode(mode) {
     this.conversation.mode = mode;
+    this.keepEmpty(this.conversation);
     this.showThread();
     this.showPanel();
     place("words").focus();
   }
 
   async changedElsewhere(id) {
-    if (id === this.conversation?.id && !this.reply) {
-      const newer = await this.store.get(id);
-      if (newer) this.show(newer);
-      else this.create();
-    }
     this.list();
+    if (id !== this.conversation?.id) return;
+    if (!await this.library.get(id)) {
+      this.reply?.stop();
+      this.create();
+      passing("This conversation was deleted in another tab.");
+    } else if (!this.reply) {
+      this.showThread();
+      if (!place("panel").contains(document.activeElement)) this.showPanel();
+      this.follow();
+    }
   }
 
   async rename(one) {
-    const title = await askFor("Name of the conversation", { value: one.title, button: "Rename" });
-    if (!title?.trim()) return;
-    const conversation = await this.known(one.id);
-    conversation.title = title.trim();
-    await this.save(conversation);
-    if (one.id === this.conversation.id) this.showThread();
+    const title = (await askFor("Name of the conversation", { value: one.title, button: "Rename" }))?.trim();
+    const conversation = title && (await this.library.get(one.id));
+    if (!conversation) return;
+    conversation.title = title;
+    conversation.updated = Date.now();
+    await this.library.keep(conversation);
+    if (conversation === this.conversation) this.showAround();
   }
 
   async remove(one) {
+    const conversation = await this.library.get(one.id);
+    if (!conversation) return;
     this.replies.get(one.id)?.stop();
-    const conversation = await this.known(one.id);
-    await this.store.remove(one.id);
-    if (one.id === this.conversation.id) this.create();
-    else this.list();
+    await this.library.remove(one.id);
+    if (conversation === this.conversation) this.create();
     passing(`“${one.title}” is deleted.`, "Undo", async () => {
-      await this.save(conversation);
-      this.open(one.id);
+      await this.library.restore(conversation);
+      this.visit(one.id);
     });
   }
 
-  known(id) {
-    return id === this.conversation.id ? this.conversation : this.replies.get(id)?.conversation ?? this.store.get(id);
-  }
-
   async export(one, kind) {
-    const conversation = await this.known(one.id);
+    const conversation = await this.library.get(one.id);
+    if (!conversation) return;
     const name = one.title.replace(/[^\p{L}\p{N} _-]/gu, "").trim().slice(0, 60) || "conversation";
     if (kind === "json") download(`${name}.json`, toJson([conversation]), "application/json");
     else download(`${name}.md`, toMarkdown(conversation), "text/markdown");
@@ -352,7 +432,7 @@ class App {
 
   async exportAll() {
     const summaries = await this.store.list();
-    const all = (await Promise.all(summaries.map(({ id }) => this.known(id)))).filter(Boolean);
+    const all = (await Promise.all(summaries.map(({ id }) => this.library.get(id)))).filter(Boolean);
     if (!all.length) passing("There are no conversations yet.");
     else download("conversations.json", toJson(all), "application/json");
   }
@@ -361,7 +441,8 @@ class App {
     try {
       const conversations = fromJson(text);
       for (const one of conversations) await this.store.put(one);
-      this.list();
+      await this.list();
+      if (conversations.length === 1) this.visit(conversations[0].id);
       passing(conversations.length === 1 ? "One conversation came in." : `${conversations.length} conversations came in.`);
     } catch (error) {
       passing(`Nothing came in: ${error.message}`);
@@ -372,22 +453,24 @@ class App {
 
   async send(given = null) {
     const { conversation } = this;
-    const text = given ?? place("words").value;
+    if (!conversation || this.reply || (given === null && place("send").disabled)) return;
+    const text = (given ?? place("words").value).toWellFormed();
     const last = path(conversation).at(-1);
-    if (this.reply || (text === "" && !(conversation.mode === "text" && last))) return;
     if (given === null) {
       place("words").value = "";
-      sessionStorage.removeItem(`draft-${conversation.id}`);
+      forget("sessionStorage", this.draft);
       this.grow();
     }
+    forget("sessionStorage", "new");
+    if (location.hash.slice(1) !== conversation.id) history.pushState(null, "", `#${conversation.id}`);
     const parent = text ? addNode(conversation, last?.id ?? null, { role: "user", text }) : last;
-    history.replaceState(null, "", `#${conversation.id}`);
     this.isFollowing = true;
-    await this.write(parent.id);
+    await this.write(parent?.id ?? null);
   }
 
   /** A new text of the model after a message. */
   async write(parentId) {
+    if (this.reply) return;
     await this.run(addNode(this.conversation, parentId, { role: "assistant", text: "" }));
   }
 
@@ -395,44 +478,48 @@ class App {
   async run(node) {
     const { conversation } = this;
     if (this.reply) return;
+    closeBeside();
     let isAsked = false;
     const reply = new Reply(this.model, conversation, node, (wait) => {
       reply.wait = wait;
-      this.saveSoon(conversation);
+      this.library.keepSoon(conversation);
       if (isAsked) return;
       isAsked = true;
       requestAnimationFrame(() => { isAsked = false; this.grown(reply); });
     });
     this.replies.set(conversation.id, reply);
+    const written = reply.run();
     this.showThread();
     this.follow();
-    this.save(conversation);
-    await reply.run();
+    this.library.keep(conversation);
+    await written;
     this.replies.delete(conversation.id);
-    await this.save(conversation);
+    await this.library.keep(conversation);
     if (this.conversation === conversation) {
-      this.showThread();
+      this.thread.setWriting(undefined);
+      this.showAround();
       this.follow();
       if (!node.error) speak(node.text.slice(0, MAX_SPOKEN));
     }
-    if (node.error?.kind === "gone") await this.whenThere(node.error.message);
+    if (node.error?.kind === "gone") this.comeBack();
   }
 
   grown(reply) {
-    if (this.conversation !== reply.conversation || !this.replies.has(reply.conversation.id)) return;
+    if (this.conversation !== reply.conversation || this.reply !== reply) return;
     this.thread.update(reply.node, reply.wait);
     this.follow();
   }
 
   async edit(node, text) {
-    if (text === node.text || this.reply) return;
     const { conversation } = this;
+    const isAsked = node.role === "user" && conversation.mode === "chat";
+    if (text === node.text || this.reply || (isAsked && !text.trim())) return;
     const made = addNode(conversation, node.parent, { role: node.role, text });
-    if (node.role === "user" && conversation.mode === "chat") await this.write(made.id);
+    if (isAsked) await this.write(made.id);
     else {
       this.showThread();
       this.thread.focus(made.id, "Edit");
-      await this.save(conversation);
+      await this.library.keep(conversation);
     }
   }
 
@@ -440,62 +527,28 @@ class App {
     const other = step(this.conversation, node.id, by);
     if (!other) return;
     this.showThread();
-    const arrow = by < 0 ? "Version before" : "Next version";
+    const [arrow, back] = by < 0 ? ["Version before", "Next version"] : ["Next version", "Version before"];
     this.thread.focus(other.id, arrow);
-    if (document.activeElement === document.body) this.thread.focus(other.id, by < 0 ? "Next version" : "Version before");
-    this.save(this.conversation);
+    if (document.activeElement === document.body) this.thread.focus(other.id, back);
+    this.library.keep(this.conversation);
   }
 
   /** Another version that has one token's alternative in its place, and goes on from there. */
   async choose(node, piece, one, isEnd) {
     const { conversation } = this;
-    const kept = node.tokens.slice(0, piece.first);
+    if (this.reply) return;
+    const tokens = node.tokens.slice(0, piece.first);
     const { alternatives } = node.tokens[piece.first];
     const made = addNode(conversation, node.parent, {
       role: node.role,
       text: node.text.slice(0, piece.start) + (isEnd ? "" : one.text),
-      tokens: isEnd ? kept : [...kept, { ...one, alternatives }],
+      tokens: isEnd ? tokens : [...tokens, { ...one, alternatives }],
       figures: { start: node.figures?.start ?? 0, model: node.figures?.model },
     });
-    select(conversation, made.id);
     if (!isEnd) return this.run(made);
     made.finish = "stop";
     this.showThread();
-    await this.save(conversation);
-  }
-
-  // What is kept
-
-  saveSoon(conversation) {
-    conversation.updated = Date.now();
-    if (this.saving.has(conversation.id)) return;
-    const timer = setTimeout(() => this.save(conversation), SAVE_EVERY_MS);
-    this.saving.set(conversation.id, { conversation, timer });
-  }
-
-  /** Keeps what was to be kept soon where a page that is left can still write: the store may be too slow for that. */
-  saveAll() {
-    for (const { conversation } of this.saving.values()) remember(UNSAVED + conversation.id, JSON.stringify(conversation));
-  }
-
-  /** Takes into the store what pages that were left had not brought there. */
-  async takeUnsaved() {
-    for (const name of Object.keys(localStorage).filter((key) => key.startsWith(`gptsmith-${UNSAVED}`))) {
-      await this.store.put(JSON.parse(localStorage.getItem(name)));
-      localStorage.removeItem(name);
-    }
-  }
-
-  async save(conversation) {
-    clearTimeout(this.saving.get(conversation.id)?.timer);
-    this.saving.delete(conversation.id);
-    try {
-      await this.store.put(conversation);
-      localStorage.removeItem(`gptsmith-${UNSAVED}${conversation.id}`);
-    } catch (error) {
-      passing(error.message);
-    }
-    await this.list();
+    await this.library.keep(conversation);
   }
 
   // The server
@@ -507,20 +560,30 @@ class App {
     return true;
   }
 
-  /** Shows that the server is gone until it is there again. */
+  /** Waits until a server that is gone is back. */
   async whenThere(words) {
-    if (this.isLooking) return;
-    this.isLooking = true;
-    const away = lasting(icon("alert"), el("p", {}, words), el("p.soft", {}, "This goes away by itself once it is back."));
+    const away = notice(icon("alert"), el("p", {}, words), el("p.soft", {}, "This goes away by itself once it is back."));
+    await this.untilThere();
+    away();
+  }
+
+  async untilThere() {
     do await new Promise((resolve) => { setTimeout(resolve, LOOK_EVERY_MS); });
     while (!await isThere());
-    away();
+  }
+
+  /** Looks for a server that is gone, and for the models that it has when it is back. */
+  async comeBack() {
+    if (this.isLooking) return;
+    this.isLooking = true;
+    await this.untilThere();
     this.isLooking = false;
-    speak("The server is back.");
+    if (!await this.getModels()) return;
+    this.showAround();
+    passing("The server is back.");
   }
 }
 
+document.documentElement.dataset.theme = kept("localStorage", "theme") ?? "";
 const app = new App(await openStore());
-addEventListener("pagehide", () => app.saveAll());
-document.addEventListener("visibilitychange", () => { if (document.hidden) app.saveAll(); });
 await app.start();

@@ -1,3 +1,4 @@
+import { checkedSettings } from "./sampling.js";
 import { newId, path, titleOf } from "./tree.js";
 
 const FORMAT = "gptsmith-conversations";
@@ -56,7 +57,7 @@ function checkedConversation(given, where) {
   check(mode === "chat" || mode === "text", `${where}: its mode is neither chat nor text`);
   for (const name of ["created", "updated"]) checkTime(given[name], `${where}: its time (${name})`);
   check(isObject(settings) && isPlain(settings), `${where}: its settings are missing or not plain`);
-  return { id: newId(), title, model, mode, system, created, updated, settings, ...checkedTree(given, where) };
+  return { id: newId(), title, model, mode, system, created, updated, settings: checkedSettings(settings), ...checkedTree(given, where) };
 }
 
 /** The messages of a conversation, which hang together. */

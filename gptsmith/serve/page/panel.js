@@ -6,24 +6,26 @@ import { tokenize } from "./server.js";
 
 const THEMES = [["", "As the system"], ["light", "Light"], ["dark", "Dark"]];
 
-/** Shows the panel for a conversation. `onChange()` is called once a setting of it has changed. */
-export function showPanel(target, model, conversation, { onChange, onClose, theme, onTheme }) {
+/** Shows the panel for a conversation. `on` has change(), called once a setting of it has changed, close() and theme(name). */
+export function showPanel(target, model, conversation, theme, on) {
   const { settings, mode } = conversation;
+  const onChange = on.change;
   const set = (name, value) => {
     if (value === undefined || value === null || value === "") delete settings[name];
     else settings[name] = value;
     onChange();
   };
-  const reset = el("button", {
+  const reset = el("button.reset", {
     type: "button",
     onclick: () => {
       for (const name of Object.keys(settings)) delete settings[name];
       onChange();
-      showPanel(target, model, conversation, { onChange, onClose, theme, onTheme });
+      showPanel(target, model, conversation, theme, on);
+      target.querySelector(".reset").focus();
     },
   }, "All as usual");
   fill(target,
-    el("div.row", {}, el("h2", {}, "Settings"), iconButton("close", "Close the settings", onClose)),
+    el("div.row", {}, el("h2", {}, "Settings"), iconButton("close", "Close the settings", on.close)),
     mode === "chat" && systemPrompt(conversation, onChange),
     el("h3", {}, "How it writes"),
     NUMBERS.map((field) => slider(field, model, settings, set)),
@@ -34,7 +36,7 @@ export function showPanel(target, model, conversation, { onChange, onClose, them
     mode === "chat" && format(settings, set),
     reset,
     el("h3", {}, "This page"),
-    el("label.field", {}, "Colours", el("select", { onchange: ({ target: { value } }) => onTheme(value) },
+    el("label.field", {}, "Colours", el("select", { onchange: ({ target: { value } }) => on.theme(value) },
       THEMES.map(([value, words]) => el("option", { value, selected: value === theme }, words)))));
 }
 
@@ -75,12 +77,14 @@ function longest(model, mode, settings, set) {
   const usualWords = mode === "text" ? "200, or half the context" : "to the end of the context";
   const box = el("input", { type: "number", min: 1, max: most, step: 1, value: settings.max_tokens ?? "", placeholder: usualWords });
   box.addEventListener("input", () => set("max_tokens", whole(box.value, 1, most)));
+  box.addEventListener("blur", () => { box.value = settings.max_tokens ?? ""; });
   return field("Longest text, in tokens", null, box);
 }
 
 function seed(settings, set) {
   const box = el("input", { type: "number", min: 0, step: 1, value: settings.seed ?? "", placeholder: "another each time" });
   box.addEventListener("input", () => set("seed", whole(box.value, 0, Number.MAX_SAFE_INTEGER)));
+  box.addEventListener("blur", () => { box.value = settings.seed ?? ""; });
   return field("Seed", "The same seed and settings give the same text.", box);
 }
 
@@ -118,14 +122,14 @@ async function biased(model, line) {
   const words = line.slice(0, at);
   const ids = await tokenize({ model: model.name, prompt: words, add_special_tokens: false });
   if (ids.length !== 1) throw new Error(`“${words}” is ${ids.length} tokens to this model: give one token a line.`);
-  return { words, value, id: String(ids[0]) };
+  return { words, value };
 }
 
 function format(settings, set) {
   const kinds = [["", "Any text"], ["json_object", "A JSON object"], ["json_schema", "JSON of a schema"], ["regex", "A regular expression"]];
   const kind = settings.format?.type ?? "";
   const source = el("textarea", { rows: 4, spellcheck: false, "aria-label": "The rule", hidden: !["json_schema", "regex"].includes(kind) });
-  source.value = kind === "regex" ? settings.format.regex : kind === "json_schema" ? JSON.stringify(settings.format.json_schema.schema, null, 2) : "";
+  source.value = kind === "regex" ? settings.format.regex ?? "" : kind === "json_schema" ? JSON.stringify(settings.format.json_schema?.schema ?? {}, null, 2) : "";
   const problem = el("p.problem", { role: "alert" });
   const select = el("select", {}, kinds.map(([value, words]) => el("option", { value, selected: value === kind }, words)));
   const take = () => {

@@ -18,6 +18,7 @@ export function openBeside(anchor, label, content) {
   anchor.setAttribute("aria-expanded", "true");
   open = { anchor, box };
   box.addEventListener("keydown", moveByArrows);
+  box.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !box.contains(relatedTarget)) closeBeside(); });
   (box.querySelector("button:not(:disabled), input, textarea") ?? box).focus({ preventScroll: true });
 }
 
@@ -61,10 +62,12 @@ addEventListener("resize", () => closeBeside());
 /** Asks for one line of text; resolves to it, or to null. */
 export function askFor(question, { value = "", button = "OK", kind = "text", hint = "" } = {}) {
   return new Promise((resolve) => {
+    const before = document.activeElement;
     const input = el("input", { type: kind, value, autocomplete: "off" });
     const close = (answer) => {
       box.close();
       box.remove();
+      before?.focus();
       resolve(answer);
     };
     const form = el("form", { onsubmit: (event) => { event.preventDefault(); close(input.value); } },
@@ -74,6 +77,7 @@ export function askFor(question, { value = "", button = "OK", kind = "text", hin
         el("button", { type: "button", onclick: () => close(null) }, "Cancel"),
         el("button.primary", { type: "submit" }, button)));
     const box = el("dialog", { "aria-label": question, oncancel: (event) => { event.preventDefault(); close(null); } }, form);
+    box.addEventListener("keydown", (event) => event.stopPropagation());
     document.body.append(box);
     box.showModal();
     input.select();
@@ -85,7 +89,7 @@ export function passing(words, button = null, action = null) {
   const place = document.getElementById("notices");
   const box = el("div.passing", { role: "status" }, words);
   if (button) box.append(el("button", { type: "button", onclick: () => { box.remove(); action(); } }, button));
-  place.querySelectorAll(".passing").forEach((other) => other.remove());
+  for (const other of place.querySelectorAll(".passing:not(:has(button))")) other.remove();
   place.append(box);
   setTimeout(() => box.remove(), 8000);
 }

@@ -6,6 +6,7 @@ import { path } from "./tree.js";
 
 const TOKENS_PER_TURN = 16;
 const MAX_TRIES = 8;
+const COUNT_MS = 3000;
 
 /**
  * Writes on at the end of `node`, which may be empty or have text already.
@@ -25,24 +26,26 @@ export class Reply {
 
   /** Resolves once the text has ended, well or not: `node.finish` or `node.error` says how. Never rejects. */
   async run() {
-    const { node, model } = this;
+    const { node, model, controller } = this;
     const goesOn = node.text !== "";
+    const { start, tokens = 0, seconds = 0 } = node.figures ?? {};
     delete node.error;
     delete node.finish;
     node.tokens ??= [];
-    node.figures = { start: node.tokens.length ? node.figures?.start ?? 0 : node.text.length, model: model.name };
-    this.askedAt = performance.now();
+    node.figures = { start: node.tokens.length ? start ?? 0 : node.text.length, model: model.name };
+    node.changed = Date.now();
+    this.before = { tokens, seconds };
     try {
       const body = await this.body(goesOn);
       await this.patiently(() => this.take(body));
     } catch (error) {
-      if (this.controller.signal.aborted) node.finish = "stopped";
+      if (controller.signal.aborted) node.finish = "stopped";
       else if (error instanceof ServerError) node.error = { kind: error.kind, message: error.message };
-      else throw error;
-    } finally {
-      this.measure();
-      this.onChange();
+      else node.error = { kind: "failed", message: `This page failed: ${error.message}.` };
     }
+    this.measure();
+    if (this.firstAt && node.figures.used === undefined) await this.count();
+    this.onChange();
   }
 
   async take(body) {
@@ -56,7 +59,7 @@ export class Reply {
         node.tokens.push(...tokens);
       }
       if (finish) node.finish = finish;
-      if (usage) node.figures.promptTokens = usage.prompt_tokens;
+      if (usage) node.figures.used = usage.total_tokens;
       this.measure();
       this.onChange();
     }
@@ -80,21 +83,54 @@ export class Reply {
 
   measure() {
     const { figures } = this.node;
+    this.node.changed = Date.now();
+    const { tokens, seconds } = this.before;
     if (!this.firstAt) return;
-    figures.tokens = this.numTokens;
+    figures.tokens = tokens + this.numTokens;
+    figures.seconds = seconds + (performance.now() - this.firstAt) / 1000;
     figures.firstTokenS = (this.firstAt - this.askedAt) / 1000;
-    figures.seconds = (performance.now() - this.firstAt) / 1000;
+  }
+
+  /** Asks how much of the context a text uses whose end did not say so. */
+  async count() {
+    const { model, node, conversation } = this;
+    const whole = this.upTo(true);
+    const asked = conversation.mode === "text" ? { prompt: whole.map(({ text }) => text).join("") } : { messages: this.turns(whole) };
+    try {
+      const ids = await tokenize({ model: model.name, ...asked }, AbortSignal.timeout(COUNT_MS));
+      node.figures.used = Math.min(ids.length, model.context_length);
+    } catch {
+      // It is a figure for people only.
+    }
   }
 
   async body(goesOn) {
     const { model, conversation } = this;
-    const sent = { model: model.name, ...fields(model, conversation.mode, conversation.settings) };
-    if (conversation.mode === "text") return { ...sent, prompt: await this.prompt() };
+    const { settings, mode } = conversation;
+    const bias = settings.bias?.length && (await this.bias(settings.bias));
+    const sent = { model: model.name, ...fields(model, mode, settings), ...(bias && { logit_bias: bias }) };
+    if (mode === "text") return { ...sent, prompt: await this.prompt() };
     const messages = await this.messages(goesOn);
     return { ...sent, messages, ...(goesOn && { continue_final_message: true }) };
   }
 
-  before(goesOn) {
+  /** The tokens of this model that are to be likelier or less likely. */
+  async bias(wanted) {
+    const found = await Promise.all(wanted.map(({ words }) => this.tokens({ prompt: words, add_special_tokens: false })));
+    return Object.fromEntries(wanted.flatMap(({ value }, number) => found[number].map((id) => [id, value])));
+  }
+
+  tokens(body) {
+    return tokenize({ model: this.model.name, ...body }, this.controller.signal);
+  }
+
+  turns(nodes) {
+    const { system } = this.conversation;
+    return [...(system ? [{ role: "system", content: system }] : []), ...nodes.map(({ role, text }) => ({ role, content: text }))];
+  }
+
+  /** The messages before this one; with `goesOn`, this one too. */
+  upTo(goesOn) {
     const whole = path(this.conversation);
     const end = whole.findIndex(({ id }) => id === this.node.id);
     return whole.slice(0, goesOn ? end + 1 : end);
@@ -103,11 +139,11 @@ export class Reply {
   /** The text so far; where the context does not hold it, the tokens of its end. */
   async prompt() {
     const { model } = this;
-    const whole = this.before(true).map(({ text }) => text).join("");
+    const whole = this.upTo(true).map(({ text }) => text).join("");
     const most = Math.min(mostTokens(model, "text", this.conversation.settings), model.context_length / 2);
     const room = Math.floor(model.context_length - most);
     if (byteLength(whole) < room) return whole;
-    const ids = await tokenize({ model: model.name, prompt: whole });
+    const ids = await this.tokens({ prompt: whole });
     if (ids.length <= room) return whole;
     this.node.figures.numForgotten = ids.length - room;
     return ids.slice(-room);
@@ -116,18 +152,17 @@ export class Reply {
   /** The turns to answer: as many of the last ones as leave a quarter of the context for the answer. */
   async messages(goesOn) {
     const { model, conversation } = this;
-    const system = conversation.system ? [{ role: "system", content: conversation.system }] : [];
-    const turns = this.before(goesOn).map(({ role, text }) => ({ role, content: text }));
-    const room = model.context_length - Math.min(mostTokens(model, "chat", conversation.settings) ?? Infinity, model.context_length / 4);
-    const from = (start) => [...system, ...turns.slice(start)];
+    const nodes = this.upTo(goesOn);
+    const most = mostTokens(model, "chat", conversation.settings) ?? Infinity;
+    const room = model.context_length - Math.min(most, model.context_length / 4);
+    const from = (start) => this.turns(nodes.slice(start));
     const size = from(0).reduce((sum, { content }) => sum + byteLength(content) + TOKENS_PER_TURN, 0);
     if (size < room) return from(0);
-    const fits = async (start) => (await tokenize({ model: model.name, messages: from(start) })).length <= room;
-    const starts = turns.flatMap(({ role }, number) => (role === "user" ? [number] : []));
+    const starts = nodes.flatMap(({ role }, number) => (role === "user" ? [number] : []));
     let [low, high] = [0, starts.length - 1];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (await fits(starts[middle])) high = middle;
+      if ((await this.tokens({ messages: from(starts[middle]) })).length <= room) high = middle;
       else low = middle + 1;
     }
     if (starts[low]) this.node.figures.numForgotten = starts[low];

@@ -1,9 +1,6 @@
 /** How a text is drawn: what can be set, and what of it is sent. */
 
-/**
- * The settings that are numbers. `off` is the value that sets nothing, where the model's own is not known; `sure` and
- * `wild` say what the ends of the range do.
- */
+/** The settings that are numbers. `off` is the value that sets nothing, where the model's own is not known. */
 export const NUMBERS = [
   { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, off: 1,
     help: "Below 1 surer, above 1 wilder; 0 always takes the likeliest token." },
@@ -21,6 +18,7 @@ export const NUMBERS = [
 ];
 
 export const MAX_STOPS = 16;
+const FORMATS = ["json_object", "json_schema", "regex"];
 const TEXT_TOKENS = 200;
 
 /** What a setting of numbers is where nothing is set: the model's own, else the value that does nothing. */
@@ -41,7 +39,27 @@ export function fields(model, mode, settings) {
   if (most) sent.max_tokens = most;
   if (settings.seed !== undefined) sent.seed = settings.seed;
   if (settings.stop?.length) sent.stop = settings.stop;
-  if (settings.bias?.length) sent.logit_bias = Object.fromEntries(settings.bias.map(({ id, value }) => [id, value]));
   if (mode === "chat" && settings.format) sent.response_format = settings.format;
   return sent;
+}
+
+/** Of settings from anywhere those that this page could have made itself. */
+export function checkedSettings(given) {
+  const isNumber = (value, min, max) => typeof value === "number" && value >= min && value <= max;
+  const rules = {
+    max_tokens: (value) => Number.isInteger(value) && value > 0,
+    seed: (value) => Number.isSafeInteger(value) && value >= 0,
+    stop: (value) => Array.isArray(value) && value.length <= MAX_STOPS && value.every((one) => typeof one === "string" && one),
+    bias: (value) => Array.isArray(value) && value.every((one) => typeof one?.words === "string" && isNumber(one.value, -100, 100)),
+    format: (value) => FORMATS.includes(value?.type),
+  };
+  for (const { name, min, max } of NUMBERS) rules[name] = (value) => isNumber(value, min, max);
+  return Object.fromEntries(Object.entries(given ?? {}).filter(([name, value]) => Object.hasOwn(rules, name) && rules[name](value)));
+}
+
+/** Of the settings of a conversation those with which the next one begins: not what was meant for this one alone. */
+export function lasting(settings) {
+  const { max_tokens: most, ...rest } = settings;
+  const numbers = NUMBERS.filter(({ name }) => name in rest).map(({ name }) => [name, rest[name]]);
+  return Object.fromEntries([...numbers, ...(most ? [["max_tokens", most]] : [])]);
 }

@@ -1,8 +1,9 @@
 /** The server: what models it has, and texts as they are written. */
 
 import { events } from "./events.js";
+import { keep, kept } from "./memory.js";
 
-const KEY = "gptsmith-key";
+const KEY = "key";
 export const NUM_ALTERNATIVES = 10;
 
 /** What went wrong, for a person. `kind` says what can be done about it. */
@@ -14,12 +15,12 @@ export class ServerError extends Error {
 }
 
 /** The key that this tab sends, or an empty text. It is forgotten with the tab. */
-export const keyOfTab = () => sessionStorage.getItem(KEY) ?? "";
-export const setKeyOfTab = (key) => sessionStorage.setItem(KEY, key);
+export const keyOfTab = () => kept("sessionStorage", KEY) ?? "";
+export const setKeyOfTab = (key) => keep("sessionStorage", KEY, key);
 
 /** The models, each with what the server tells of it. */
 export async function listModels() {
-  const { data } = await (await ask("/v1/models")).json();
+  const { data } = await read(await ask("/v1/models"));
   return data.map((card) => ({ name: card.id, ...card.gptsmith }));
 }
 
@@ -33,8 +34,8 @@ export async function isThere() {
 }
 
 /** The tokens of a text (`prompt`) or of a conversation (`messages`), as numbers. */
-export async function tokenize(body) {
-  return (await (await ask("/tokenize", body)).json()).tokens;
+export async function tokenize(body, signal) {
+  return (await read(await ask("/tokenize", body, signal))).tokens;
 }
 
 /**
@@ -66,6 +67,14 @@ export async function* write(isChat, body, signal) {
     throw new ServerError("broken", "The connection broke off. What had come until then is kept.");
   }
   if (!isWhole) throw new ServerError("broken", "The answer broke off. What had come until then is kept.");
+}
+
+async function read(answer) {
+  try {
+    return await answer.json();
+  } catch {
+    throw new ServerError("failed", "What the server answered cannot be read.");
+  }
 }
 
 async function ask(path, body, signal) {

@@ -18,6 +18,12 @@ export function showHead(target, on) {
 
 /** The conversations, newest first under their days. `on` has `show` and `menu`. */
 export function showList(target, summaries, { shown, isFound, writing }, on) {
+  const told = JSON.stringify([shown, isFound, summaries.map(({ id, title, updated }) => [id, title, dayOf(updated), writing.has(id)])]);
+  // What has not changed stays, with the focus and the click that may be on it.
+  if (target.dataset.told === told) return;
+  target.dataset.told = told;
+  const place = target.contains(document.activeElement) ? document.activeElement : null;
+  const [id, kind] = [place?.closest("li")?.dataset.id, place?.classList[0]];
   if (!summaries.length) {
     fill(target, el("p.soft", {}, isFound ? "None has these words." : "What you write is kept here."));
     return;
@@ -34,6 +40,7 @@ export function showList(target, summaries, { shown, isFound, writing }, on) {
         el("span.title", {}, one.title),
         writing.has(one.id) && el("span.dot", { title: "is being written" })),
       iconButton("more", `More for ${one.title}`, (event) => on.menu(one, event.currentTarget))))))));
+  if (id) target.querySelector(`li[data-id="${CSS.escape(id)}"] .${kind}`)?.focus({ preventScroll: true });
 }
 
 /** The foot: everything out, or in. */

@@ -1,4 +1,4 @@
-import { titleOf } from "./tree.js";
+import { absorb, titleOf } from "./tree.js";
 
 const DATABASE = "gptsmith";
 const CONVERSATIONS = "conversations";
@@ -31,9 +31,12 @@ class Store {
     return this.shelf.get(id);
   }
 
-  /** Keeps a conversation; it is kept once this resolves. Throws an error for a person where there is no room. */
+  /**
+   * Keeps a conversation, and takes into it what another tab has kept of it meanwhile; it is kept once this resolves. Throws
+   * an error for a person where there is no room.
+   */
   async put(conversation) {
-    await this.shelf.put(conversation, summaryOf(conversation));
+    await this.shelf.put(conversation);
     this.channel?.postMessage(conversation.id);
   }
 
@@ -96,8 +99,8 @@ class Memory {
     return structuredClone(this.kept.get(id)?.conversation);
   }
 
-  async put(conversation, summary) {
-    this.kept.set(conversation.id, structuredClone({ conversation, summary }));
+  async put(conversation) {
+    this.kept.set(conversation.id, structuredClone({ conversation, summary: summaryOf(conversation) }));
   }
 
   async remove(id) {
@@ -125,10 +128,13 @@ class Shelf {
     return answer(this.database.transaction(CONVERSATIONS).objectStore(CONVERSATIONS).get(id));
   }
 
-  put(conversation, summary) {
+  put(conversation) {
     return this.write((conversations, summaries) => {
-      conversations.put(conversation);
-      summaries.put(summary);
+      conversations.get(conversation.id).onsuccess = ({ target: { result: kept } }) => {
+        if (kept) absorb(conversation, kept);
+        conversations.put(conversation);
+        summaries.put(summaryOf(conversation));
+      };
     });
   }
 

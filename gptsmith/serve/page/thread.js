@@ -7,10 +7,13 @@ import { openBeside, closeBeside, openMenu } from "./popup.js";
 import { path, siblings } from "./tree.js";
 
 const SHADES_EVERY_MS = 150;
+/** How long nothing must have come of a text that has no end before it counts as broken off: another tab may write it. */
+const QUIET_MS = 5000;
+const MEASURABLE_S = 0.1;
 
 /**
- * `on` has what a person does: step(node, by), copy(node), edit(node, text), again(node), goOn(node), retry(node),
- * choose(node, piece, alternative, isEnd), create(), key().
+ * `on` has what a person does: step(node, by), copy(node), edit(node, text), again(node), goOn(node), key(node),
+ * choose(node, piece, alternative, isEnd), create().
  */
 export class Thread {
   constructor(target, on) {
@@ -20,16 +23,33 @@ export class Thread {
   /** Shows the selected messages. `writing` is the message that is being written, if there is one. */
   show(conversation, model, writing) {
     const kept = this.focused();
+    const typing = this.target.contains(document.activeElement) && document.activeElement.closest(".editing textarea");
     Object.assign(this, { conversation, model, writing });
     const isText = conversation.mode === "text";
     const nodes = path(conversation);
-    this.views = new Map(nodes.map((node, number) => [node.id, this.made(node, number === nodes.length - 1)]));
+    this.last = nodes.at(-1);
+    const { views } = this;
+    // What a person is about to write in a message stays.
+    this.views = new Map(nodes.map((node) => [node.id, views.get(node.id)?.isEdited ? views.get(node.id) : this.made(node)]));
     const list = el(isText ? "div.document" : "div.messages", {}, [...this.views.values()].map(({ element }) => element));
-    const last = nodes.at(-1);
-    const below = isText && last ? el("div.below", { data: { id: last.id } }, this.parts(last)) : null;
+    const below = isText && this.last ? el("div.below", { data: { id: this.last.id } }) : null;
     fill(this.target, this.isShaded && nodes.length ? legend() : null, list, below);
-    if (below) this.views.get(last.id).tools = below;
+    if (below) this.views.get(this.last.id).tools = below;
     for (const node of nodes) this.update(node);
+    if (kept) this.focus(kept.id, kept.action);
+    if (typing) typing.focus({ preventScroll: true });
+  }
+
+  /** Says that a message is being written, or none: what can be done with the others changes, and their words stay. */
+  setWriting(node) {
+    const kept = this.focused();
+    const before = this.writing;
+    this.writing = node;
+    for (const id of this.views.keys()) {
+      const one = this.conversation.nodes[id];
+      if (one === node || one === before) this.update(one);
+      else if (!this.views.get(id).isEdited) fill(this.views.get(id).tools, this.parts(one));
+    }
     if (kept) this.focus(kept.id, kept.action);
   }
 
@@ -57,13 +77,13 @@ export class Thread {
     return owner ? { id: owner.dataset.id, action: place.dataset.action } : null;
   }
 
-  made(node, isLast) {
+  made(node) {
     const isText = this.conversation.mode === "text";
     const words = el(isText ? "span.words" : "div.words", {});
     const tools = el(isText ? "span.tools" : "footer.tools", {});
     const name = node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
     const element = isText
-      ? el(`span.part.${node.role}`, { data: { id: node.id } }, words, !isLast && this.more(node))
+      ? el(`span.part.${node.role}`, { data: { id: node.id } }, words, node !== this.last && this.more(node))
       : el(`article.message.${node.role}`, { data: { id: node.id }, "aria-label": name }, el("h2.author", {}, name), words, tools);
     return { element, words, tools, markdown: null };
   }
@@ -120,20 +140,21 @@ export class Thread {
       ["edit", "Edit", () => this.edit(node)],
     ];
     if (isAnswer) entries.push(["again", "Write it again", () => this.on.again(node)]);
-    if (isAnswer && node.text && this.conversation.mode === "chat") entries.push(["go", "Go on", () => this.on.goOn(node)]);
+    if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Go on", () => this.on.goOn(node)]);
     return entries;
   }
 
   /** The button of a part in the middle of a text. */
   more(node) {
+    const { ids, index } = siblings(this.conversation, node.id);
     const button = iconButton("more", "Edit, write again or look at versions", () => {
       if (this.writing) return;
-      const { ids, index } = siblings(this.conversation, node.id);
       const steps = [[-1, "left", "Version before"], [1, "right", "Next version"]]
         .filter(([by]) => ids[index + by])
         .map(([by, name, words]) => [icon(name), `${words} (${index + 1 + by} of ${ids.length})`, () => this.on.step(node, by)]);
       openMenu(button, "This part", [...this.entries(node).map(([name, words, action]) => [icon(name), words, action]), ...steps]);
     }, { data: { action: "more" }, "aria-haspopup": "dialog" });
+    if (ids.length > 1) button.append(el("span", {}, `${index + 1} / ${ids.length}`));
     return button;
   }
 
@@ -148,7 +169,7 @@ export class Thread {
     else if (finish === "stopped") told.push(el("p.soft", {}, "Stopped."));
     else if (finish && !node.text) told.push(el("p.soft", {}, "It ended at once, without a word."));
     else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "It has as many tokens as were asked for."));
-    else if (!finish && figures.model) told.push(el("p.soft", {}, "It broke off here."));
+    else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, "It broke off here."));
     return told;
   }
 
@@ -167,8 +188,11 @@ export class Thread {
     if (!view || this.writing) return;
     view.isEdited = true;
     const box = el("textarea", { value: node.text, "aria-label": "The message", rows: Math.min(16, node.text.split("\n").length + 1) });
-    const end = () => this.show(this.conversation, this.model, this.writing);
-    const take = () => { end(); this.on.edit(node, box.value); };
+    const end = () => {
+      view.isEdited = false;
+      this.show(this.conversation, this.model, this.writing);
+    };
+    const take = () => { end(); this.on.edit(node, box.value.toWellFormed()); };
     const isAsked = node.role === "user" && this.conversation.mode === "chat";
     const cancel = () => { end(); this.focus(node.id, "Edit"); };
     box.addEventListener("keydown", (event) => {
@@ -195,18 +219,13 @@ export class Thread {
   }
 }
 
-/** How many tokens of the context a message used with all before it; undefined where it is not known. */
-export function used({ figures = {} }) {
-  return figures.promptTokens === undefined ? undefined : figures.promptTokens + (figures.tokens ?? 0);
-}
-
-const isFull = (node, model) => used(node) >= model.context_length;
+const isFull = (node, model) => node.figures?.used >= model.context_length;
 
 function figuresOf(node, isShaded) {
   const { tokens, seconds, firstTokenS } = node.figures ?? {};
   if (!tokens) return [];
   const told = [`${readableCount(tokens)} ${tokens === 1 ? "token" : "tokens"}`];
-  if (tokens > 1 && seconds > 0) told.push(`${Number(((tokens - 1) / seconds).toPrecision(3))} tokens/s`);
+  if (tokens > 1 && seconds > MEASURABLE_S) told.push(`${Number(((tokens - 1) / seconds).toPrecision(3))} tokens/s`);
   told.push(`first after ${readableSeconds(firstTokenS)}`);
   const known = isShaded ? surprise(node) : null;
   if (known) told.push(`${known.bits.toFixed(2)} bits a token, as sure as ${readablePercent(2 ** -known.bits)} each`);

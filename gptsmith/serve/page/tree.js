@@ -53,12 +53,41 @@ export function step(conversation, nodeId, places) {
   return conversation.nodes[id];
 }
 
+/**
+ * Takes into a conversation what another copy of it has: messages that are new, those that changed later, and the rest where
+ * the copy is newer. What is selected stays.
+ */
+export function absorb(conversation, other) {
+  const { nodes } = conversation;
+  for (const [id, node] of Object.entries(other.nodes)) {
+    const own = nodes[id];
+    if (!own) nodes[id] = node;
+    else {
+      const children = union(own.children, node.children);
+      if (lastChange(node) > lastChange(own)) {
+        for (const name of ["error", "finish", "tokens", "figures"]) delete own[name];
+        Object.assign(own, node);
+      }
+      own.children = children;
+    }
+  }
+  conversation.roots = union(conversation.roots, other.roots);
+  conversation.selected = { ...other.selected, ...conversation.selected };
+  if (other.updated > conversation.updated) {
+    const { title, model, mode, system, settings, updated } = other;
+    Object.assign(conversation, { title, model, mode, system, settings, updated });
+  }
+}
+
 /** What a conversation is called: its title, or how its first text begins. */
 export function titleOf(conversation) {
   if (conversation.title) return conversation.title;
   const first = path(conversation).find(({ role, text }) => role === "user" && text.trim());
   return first ? beginning(first.text.trimStart().split(/[\r\n]/, 1)[0].trimEnd()) : "New conversation";
 }
+
+const lastChange = ({ changed, created }) => changed ?? created;
+const union = (ids, others) => [...new Set([...ids, ...others])];
 
 function alternatives(conversation, node) {
   return node.parent === null ? conversation.roots : conversation.nodes[node.parent].children;

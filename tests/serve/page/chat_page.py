@@ -19,6 +19,7 @@ class ChatPage:
         self.served = served
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         self.context.set_default_timeout(30_000)
+        self.has_touch = bool(options.get("has_touch"))
         self.said: list[str] = []
         self.errors: list[str] = []
         self.requests: list[Any] = []
@@ -59,7 +60,10 @@ class ChatPage:
     def say(self, text: str) -> None:
         """Writes words and sends them."""
         self.words.fill(text)
-        self.words.press("Enter")
+        if self.has_touch:
+            self.send.tap()
+        else:
+            self.words.press("Enter")
 
     def ask(self, text: str) -> str:
         """Sends words and waits for the whole answer."""
@@ -93,13 +97,36 @@ class ChatPage:
         paths = ("/v1/chat/completions", "/v1/completions")
         return [json.loads(one.post_data) for one in self.requests if one.url.endswith(paths)]
 
-    def conversation(self) -> dict[str, Any]:
-        """The one conversation that the browser keeps."""
-        (one,) = self.page.evaluate(
+    def conversations(self) -> list[dict[str, Any]]:
+        """What the browser keeps."""
+        found: list[dict[str, Any]] = self.page.evaluate(
             """async () => {
               const { openStore } = await import("/page/store.js");
               const store = await openStore();
               return Promise.all((await store.list()).map(({ id }) => store.get(id)));
             }"""
         )
-        return dict(one)
+        return found
+
+    def conversation(self) -> dict[str, Any]:
+        """The one conversation that the browser keeps."""
+        (one,) = self.conversations()
+        return one
+
+    def slow_down(self, path: str) -> None:
+        """Answers of the server at this path come when `let_go` is called."""
+        self.page.evaluate(
+            """(path) => {
+              const { fetch } = window;
+              const gate = new Promise((resolve) => { window.letGo = resolve; });
+              window.fetch = async (address, options) => {
+                const left = new Promise((_, reject) => options?.signal?.addEventListener("abort", reject));
+                if (address === path) await Promise.race([gate, left]);
+                return fetch(address, options);
+              };
+            }""",
+            path,
+        )
+
+    def let_go(self) -> None:
+        self.page.evaluate("() => window.letGo()")

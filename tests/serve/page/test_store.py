@@ -180,3 +180,32 @@ def test_a_full_browser_is_said_in_words(blank: Blank) -> None:
     )
     message = "there is no room left in this browser: export conversations that you want to keep, and delete some"
     assert said == [True, message]
+
+
+def test_copies_of_one_conversation_that_grew_apart_become_one(blank: Blank) -> None:
+    found = blank.run("""async () => {
+      const {openStore} = await import("/page/store.js");
+      const {addNode, newConversation, path} = await import("/page/tree.js");
+      const store = await openStore();
+      const first = newConversation({model: "m"});
+      const asked = addNode(first, null, {role: "user", text: "asked"});
+      await store.put(first);
+      const second = await store.get(first.id);
+      addNode(first, asked.id, {role: "assistant", text: "one"});
+      addNode(second, asked.id, {role: "assistant", text: "two"});
+      first.nodes[asked.id].text = "changed";
+      first.nodes[asked.id].changed = Date.now() + 1;
+      Object.assign(second, {title: "newer", updated: first.updated + 10});
+      await store.put(first);
+      await store.put(second);
+      await store.put(first);
+      const kept = await store.get(first.id);
+      return [kept, path(first).map(({text}) => text), path(second).map(({text}) => text)];
+    }""")
+    kept, first, second = found
+    assert sorted(node["text"] for node in kept["nodes"].values()) == ["changed", "one", "two"]
+    (root,) = kept["roots"]
+    assert sorted(kept["nodes"][child]["text"] for child in kept["nodes"][root]["children"]) == ["one", "two"]
+    assert kept["title"] == "newer"
+    assert first == ["changed", "one"]
+    assert second == ["changed", "two"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,6 +287,140 @@ def test_enter_that_ends_the_writing_of_a_character_sends_nothing(open_page: Ope
     expect(chat.words).to_have_value("に\n")
 
 
+def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_text(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.say("   ")
+    assert chat.send.is_disabled()
+    chat.set_number("Longest text, in tokens", 5)
+    chat.ask("5: a nail?")
+    chat.button("Edit", chat.asked).click()
+    chat.page.get_by_role("textbox", name="The message").fill(" ")
+    chat.button("Send", chat.asked).click()
+    expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
+    assert len(chat.bodies()) == 1
+    text = open_page(names=["base"])
+    text.set_number("Longest text, in tokens", 5)
+    text.send.click()
+    expect(text.answers).to_have_count(1)
+    text.ended()
+    assert text.bodies()[0]["prompt"] == ""
+
+
+def test_half_a_character_is_sent_as_a_sign_of_it(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.page.evaluate(
+        """() => {
+          const words = document.querySelector("#words");
+          words.value = "a nail \\ud83d?";
+          words.dispatchEvent(new Event("input"));
+        }"""
+    )
+    chat.words.press("Enter")
+    expect(chat.answers).to_have_count(1)
+    chat.ended()
+    assert chat.bodies()[0]["messages"][0]["content"] == "a nail \ufffd?"
+
+
+def test_what_is_open_over_the_page_does_not_act_on_what_is_written_after(open_page: OpenPage) -> None:
+    chat = open_page(names=["base"])
+    chat.set_number("Longest text, in tokens", 20)
+    chat.ask("The old smith")
+    chat.button("Probabilities").click()
+    chat.page.locator(".token").first.click()
+    dialog = chat.page.get_by_role("dialog", name="Alternatives")
+    expect(dialog).to_be_visible()
+    chat.words.focus()
+    expect(dialog).to_have_count(0)
+
+
+def test_escape_is_for_what_is_open_and_then_for_the_text(open_page: OpenPage) -> None:
+    chat = open_page(names=["base"])
+    chat.set_number("Longest text, in tokens", 8)
+    chat.ask("The old smith")
+    chat.slow_down("/v1/completions")
+    chat.send.click()
+    expect(chat.send).to_have_text("Stop")
+    chat.button("More for The old smith").click()
+    chat.button("Rename").click()
+    for _ in range(2):
+        expect(chat.send).to_have_text("Stop")
+        if chat.page.locator("dialog").count():
+            chat.page.keyboard.press("Escape")
+            expect(chat.page.locator("dialog")).to_have_count(0)
+            chat.page.get_by_label("Search conversations").focus()
+            chat.page.keyboard.press("Escape")
+    chat.words.focus()
+    chat.page.keyboard.press("Escape")
+    chat.ended()
+
+
+def test_a_double_click_sends_and_does_not_stop(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.words.fill("5: a nail?")
+    chat.send.dblclick()
+    assert chat.answer()
+    expect(chat.answers.last).not_to_contain_text("Stopped")
+
+
+def test_a_bias_is_of_words_whatever_model_reads_them(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat", "adapted"])
+    chat.set_number("Longest text, in tokens", 5)
+    panel = chat.page.locator("#panel")
+    panel.get_by_label("Bias of tokens").fill("The=-100")
+    panel.get_by_label("Bias of tokens").blur()
+    until(lambda: any(one.url.endswith("/tokenize") for one in chat.requests), "the token is looked up")
+    chat.page.wait_for_load_state("networkidle")
+    chat.ask("5: a nail?")
+    chat.page.get_by_label("Model", exact=True).select_option("adapted")
+    chat.ask("6: a nail?")
+    asked = [json.loads(one.post_data) for one in chat.requests if one.url.endswith("/tokenize")]
+    assert [one["model"] for one in asked if one.get("prompt") == "The"] == ["chat", "chat", "adapted"]
+    assert [list(body["logit_bias"].values()) for body in chat.bodies()] == [[-100], [-100]]
+
+
+def test_the_context_is_counted_after_stop_too_and_going_on_adds_up(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 10)
+    chat.set_number("Seed", 7)
+    chat.ask("5: a nail?")
+    chat.button("Go on").click()
+    chat.ended()
+    node = next(one for one in chat.conversation()["nodes"].values() if one["role"] == "assistant")
+    assert node["figures"]["tokens"] == len(node["tokens"])
+    text = open_page(names=["base"])
+    text.set_number("Longest text, in tokens", 700)
+    text.say("The old smith")
+    text.writing()
+    text.send.click()
+    text.ended()
+    expect(text.page.locator("#used")).to_contain_text("of 768 tokens")
+
+
+def test_the_first_screen_begins_at_its_top(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"], viewport={"width": 360, "height": 480})
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    assert chat.page.evaluate("() => document.querySelector('#scroller').scrollTop") == 0
+    assert chat.page.evaluate(
+        "() => { const s = document.querySelector('#scroller'); return s.scrollHeight > s.clientHeight; }"
+    )
+
+
+def test_a_new_conversation_begins_with_the_numbers_of_the_last_and_says_so(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    expect(chat.page.locator("#open-panel")).not_to_have_class("icon-button is-changed")
+    chat.set_number("Temperature, as a number", 0.3)
+    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Seed", 7)
+    expect(chat.page.locator("#open-panel")).to_have_class("icon-button is-changed")
+    chat.ask("5: a nail?")
+    chat.button("New conversation").first.click()
+    expect(chat.page.get_by_label("Temperature, as a number")).to_have_value("0.3")
+    expect(chat.page.get_by_label("Seed")).to_have_value("")
+    expect(chat.page.locator("#open-panel")).to_have_class("icon-button is-changed")
+
+
 def test_a_draft_outlives_a_reload(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 4)
@@ -305,5 +440,5 @@ def test_a_reload_in_the_middle_keeps_what_had_come(open_page: OpenPage, served:
     shown = chat.answers.locator(".words").text_content()
     chat.page.reload()
     expect(chat.answers.locator(".words")).to_contain_text(shown[:20], use_inner_text=False)
-    expect(chat.page.locator(".below")).to_contain_text("It broke off here.")
+    expect(chat.page.locator(".below")).to_contain_text("broke off")
     until(chat.served.is_idle, "a page that was left needs nothing any more")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from gptsmith.serve.keys import Keys
@@ -26,13 +27,111 @@ def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> N
     chat.say("5: a nail?")
     expect(chat.answers).to_contain_text("The server does not answer. Is gptsmith serve still running?")
     expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
-    notice = chat.page.locator("#notices .notice")
-    expect(notice).to_be_visible()
     chat.context.set_offline(False)
-    expect(notice).to_have_count(0)
+    expect(chat.page.get_by_text("The server is back.")).to_be_visible()
     chat.button("Try again").click()
     assert chat.answer()
     expect(chat.answers.locator(".notice")).to_have_count(0)
+
+
+def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.ask("5: a nail?")
+    chat.page.route("**/v1/models", lambda route: route.abort())
+    chat.page.route("**/health", lambda route: route.abort())
+    chat.page.reload()
+    notice = chat.page.locator("#notices .notice")
+    expect(notice).to_contain_text("The server does not answer.")
+    expect(chat.page.locator(".conversation")).to_have_count(1)
+    chat.words.fill("half a sent")
+    chat.words.press("Enter")
+    chat.button("New conversation").first.click()
+    chat.page.unroute_all()
+    expect(notice).to_have_count(0)
+    expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
+    assert len(chat.bodies()) == 1
+
+
+def test_an_answer_that_cannot_be_read_ends_what_is_being_written(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.ask("5: a nail?")
+    chat.page.route("**/tokenize", lambda route: route.fulfill(body="<html>", content_type="text/html"))
+    chat.say("5: a nail? " * 100)
+    expect(chat.answers.last).to_contain_text("What the server answered cannot be read.")
+    chat.ended()
+
+
+def test_stop_ends_what_comes_before_the_writing_too(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.ask("5: a nail?")
+    chat.slow_down("/tokenize")
+    chat.say("5: a nail? " * 100)
+    expect(chat.send).to_have_text("Stop")
+    chat.send.click()
+    chat.ended()
+    expect(chat.answers.last).to_contain_text("Stopped.")
+    assert len(chat.bodies()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings", "not json"),
+        ("settings", "null"),
+        ("settings", '{"stop": "x", "temperature": "hot", "bias": {"a": 1}, "format": {"type": "odd"}, "more": 1}'),
+        ("unsaved-x", "not json"),
+        ("unsaved-x", "{}"),
+        ("theme", "odd"),
+        ("model", "none of these"),
+    ],
+)
+def test_junk_that_the_browser_keeps_is_passed_over(open_page: OpenPage, name: str, text: str) -> None:
+    chat = open_page(names=["chat"])
+    chat.page.evaluate("([name, text]) => localStorage.setItem(`gptsmith-${name}`, text)", [name, text])
+    chat.page.reload()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.set_number("Longest text, in tokens", 5)
+    assert chat.ask("5: a nail?")
+    (body,) = chat.bodies()
+    assert not {"stop", "temperature", "logit_bias", "response_format"} & body.keys()
+
+
+def test_a_browser_that_keeps_not_even_small_things_is_enough(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.context.add_init_script(
+        """for (const name of ["localStorage", "sessionStorage", "indexedDB"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+        }"""
+    )
+    chat.page.reload()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.set_number("Longest text, in tokens", 5)
+    assert chat.ask("5: a nail?")
+
+
+def test_a_model_that_is_not_served_any_more_is_said_and_another_goes_on(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat", "base", "adapted"])
+    chat.set_number("Longest text, in tokens", 5)
+    chat.page.get_by_label("Model", exact=True).select_option("adapted")
+    chat.ask("5: a nail?")
+    cards = chat.served.ask("GET", "/v1/models").json
+
+    def without(*names: str) -> None:
+        left = [card for card in cards["data"] if card["id"] not in names]
+        chat.page.route("**/v1/models", lambda route: route.fulfill(json={**cards, "data": left}))
+        chat.page.reload()
+
+    without("adapted")
+    expect(chat.page.locator("#hint")).to_contain_text("adapted is not served any more: chat goes on.")
+    chat.ask("6: a sword?")
+    assert chat.bodies()[-1]["model"] == "chat"
+    without("adapted", "chat")
+    expect(chat.page.locator("#hint")).to_contain_text("No model here answers conversations")
+    chat.words.fill("7?")
+    assert chat.send.is_disabled()
 
 
 def test_a_stream_that_breaks_off_keeps_its_beginning_and_goes_on(open_page: OpenPage) -> None:
