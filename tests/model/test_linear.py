@@ -439,18 +439,6 @@ def test_training_adapters_costs_two_thirds_and_their_own() -> None:
     assert full.training_flops_per_token - with_lora.training_flops_per_token == saved_flops
 
 
-def test_whole_products_are_those_of_what_was_rounded() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(5, 64, generator=generator) * 3, torch.randn(40, 64, generator=generator)
-    values, scale = round_by_row(weight)
-    rounded_x, x_scale = int8.round_input(x)
-    expected = (rounded_x.double() * x_scale) @ (values.double() * scale[:, None]).T
-    found = int8.whole_product(rounded_x, x_scale, values, scale)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
-    assert float((rounded_x.double() * x_scale - x).abs().max()) <= float(x_scale.max()) / 2 + 1e-6
-    assert torch.equal(int8.round_input(torch.zeros(1, 4))[0], torch.zeros(1, 4, dtype=torch.int8))
-
-
 def test_with_whole_products_no_row_depends_on_the_others_and_logits_stay_near() -> None:
     model = rounded(shaken(GPT(config(feedforward="gated"))))
     ids = torch.randint(50, (6, 20), generator=torch.Generator().manual_seed(1))
@@ -462,4 +450,4 @@ def test_with_whole_products_no_row_depends_on_the_others_and_logits_stay_near()
     torch.testing.assert_close(found, alone, rtol=0, atol=2e-4)
     spread = float(exact.std())
     assert 0 < float((found - exact).abs().mean()) < 0.05 * spread
-    assert all(linear.rounds_inputs for linear in model.modules() if isinstance(linear, Int8Linear))
+    assert not any(isinstance(module, Int8Linear) for module in model.modules())
