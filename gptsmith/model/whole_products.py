@@ -133,8 +133,8 @@ def best_kernel() -> Callable[[Tensor, Tensor], Kernel]:
 
 @cache
 def largest_input() -> int:
-    """The largest whole number of an input for which fbgemm is exact on this processor: without VNNI it adds two products
-    in 16 bits, and stops at their largest number."""
+    """The largest whole number of an input for which fbgemm is exact on this processor: without VNNI it adds two
+    products in 16 bits, and stops at their largest number."""
     ones = torch.ones(1, 64)
     found = PackedKernel((ones * LARGEST).to(torch.int8), torch.ones(1), LARGEST)(ones)
     return LARGEST if round(float(found)) == 64 * LARGEST else LARGEST_BESIDE_ANOTHER
