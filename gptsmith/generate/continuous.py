@@ -29,6 +29,9 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.surgery import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
 
+LEAST_PIECE = 4
+"""Tokens of a prompt that a step reads, however slow it is: fewer take hardly less time."""
+
 Deliver = Callable[[Piece], None]
 T = TypeVar("T")
 
@@ -42,7 +45,7 @@ class EngineSettings(Settings):
     """Texts that may wait; more are refused."""
     prompt_tokens_per_step: int = Field(default=512, gt=0)
     """The most tokens of prompts that a step reads."""
-    pause_steps: float = Field(default=2.5, gt=1)
+    pause_steps: float = Field(default=2.8, gt=1)
     """While texts are written, a step that also reads a prompt may take this many times as long as one without."""
     proposed_tokens: int = Field(default=4, ge=0)
     """The most tokens of a text that are guessed ahead and checked in one step; 0 guesses none."""
@@ -331,16 +334,15 @@ class Engine:
         allowed, room = self._pace.allowed(len(writing)), self.settings.prompt_tokens_per_step
         counted = 0.0
         for row in reading:
-            # However slow a step is, a prompt goes on.
-            fitting = max(self._pace.num_tokens(row.num_read, allowed - counted), 0 if counted else 1)
+            fitting = max(self._pace.num_tokens(row.num_read, allowed - counted), 0 if counted else LEAST_PIECE)
             count = int(min(row.num_prompt - row.num_read, fitting, room))
             if count > 0:
                 plan.append((row, Segment(row.slot, row.num_read, count)))
                 room -= count
                 counted += self._pace.count(row.num_read, count)
-        plan.sort(key=lambda pair: pair[1].count > 1)
+        num_single = sum(not proposals[id(row)] for row in writing)
         started = time.perf_counter()
-        places = self._cache.plan([segment for _, segment in plan])
+        places = self._cache.plan([segment for _, segment in plan], num_single)
         ids = [
             token
             for row, segment in plan

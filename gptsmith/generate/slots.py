@@ -42,20 +42,20 @@ class SlotCache:
         self.device = device
         self.segments: list[Segment] = []
 
-    def plan(self, segments: Sequence[Segment]) -> Tensor:
-        """Says what the next pass reads; returns the place of each of its tokens (N)."""
-        # Single tokens of many sequences are mixed together, so they come first.
-        assert sorted(segments, key=lambda segment: segment.count > 1) == list(segments), "single tokens come first"
+    def plan(self, segments: Sequence[Segment], num_single: int) -> Tensor:
+        """Says what the next pass reads: first, single tokens of `num_single` sequences that are written. Returns the
+        place of each of its tokens (N)."""
+        singles = segments[:num_single]
+        assert all(segment.count == 1 for segment in singles), "single tokens come first"
         self.segments = list(segments)
         self._masks = [self._mask(segment) for segment in segments]
-        self._singles = [segment for segment in segments if segment.count == 1]
+        self._singles = singles if _are_neighbours(singles) else []
         slots = [segment.slot for segment in self._singles]
         places = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
         self._single_slots = torch.tensor(slots, dtype=torch.long, device=self.device)
         self._single_places = places[: len(slots)]
         if slots:
-            in_a_row = slots == list(range(slots[0], slots[0] + len(slots)))
-            self._rows = slice(slots[0], slots[0] + len(slots)) if in_a_row else self._single_slots
+            self._rows = slice(slots[0], slots[0] + len(slots))
             self._longest = max(segment.end for segment in self._singles)
             seen = torch.arange(self._longest, device=self.device) <= self._single_places[:, None]  # (N, S)
             self._seen = seen[:, None, None]
@@ -81,7 +81,7 @@ class SlotCache:
         self._store(own_keys, keys[0])
         self._store(own_values, values[0])
         mixed, at = [], 0
-        if len(self._singles) > 1 and not attention.knows_distance:
+        if self._singles and not attention.knows_distance:
             at = len(self._singles)
             mixed.append(self._attend_singles(attention, queries[:, :, :at], positions))
         for segment, own_mask in list(zip(self.segments, self._masks, strict=True))[at:]:
@@ -94,7 +94,7 @@ class SlotCache:
     def _store(self, whole: Tensor, new: Tensor) -> None:
         """Keeps one layer's keys or values of this pass (H, N, D)."""
         at = 0
-        if len(self._singles) > 1:
+        if self._singles:
             at = len(self._singles)
             whole[self._single_slots, :, self._single_places] = new[:, :at].transpose(0, 1).to(whole.dtype)
         for segment in self.segments[at:]:
@@ -119,3 +119,12 @@ class SlotCache:
     def _bias(self, segment: Segment, positions: Positions) -> Tensor | None:
         ids = torch.arange(segment.end, device=self.device)
         return positions.kind.bias(ids[segment.start :], ids)
+
+
+def _are_neighbours(singles: Sequence[Segment]) -> bool:
+    """Whether sequences are mixed faster together: they lie one behind the other, and hold about equally much."""
+    if len(singles) < 2:
+        return False
+    first, longest = singles[0].slot, max(segment.end for segment in singles)
+    in_a_row = [segment.slot for segment in singles] == list(range(first, first + len(singles)))
+    return in_a_row and len(singles) * longest <= 2 * sum(segment.end for segment in singles)
