@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from gptsmith.model.linear import LinearMap, LinearSettings
 
-
 WORTH_THREADS = 1 << 20
 """Products of fewer multiplications are over before a second thread has begun."""
 
@@ -44,19 +43,15 @@ class PlainLinear(nn.Linear, LinearMap):
 
 
 def product_by_threads(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W' + b of float32 on a processor, by all of its threads, also for few rows: those are left to one thread by MKL,
-    which PyTorch's own product is made with, and one thread reads the weights at half the rate. No gradient passes."""
+    """x W' + b of float32 on a processor, by all of its threads: PyTorch's own product leaves few rows to one of them
+    on some processors (MKL on AMD's). No gradient passes."""
     num_threads, out_dim = torch.get_num_threads(), len(weight)
     if x.numel() == x.shape[-1] and out_dim % num_threads == 0:
         rows = x.reshape(1, 1, -1).expand(num_threads, 1, -1)
         parts = weight.view(num_threads, -1, weight.shape[1]).mT
-        if bias is None:
-            y = torch.bmm(rows, parts)
-        else:
-            y = torch.baddbmm(bias.view(num_threads, 1, -1), rows, parts)
-        return y.view(*x.shape[:-1], out_dim)
-    y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return y
+        whole = torch.bmm(rows, parts).view(*x.shape[:-1], out_dim)
+        return whole if bias is None else whole.add_(bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def _profits_from_threads(x: Tensor, weight: Tensor) -> bool:
