@@ -120,7 +120,10 @@ class LlamaCpp:
     def __init__(self, path: Path, num_streams: int) -> None:
         import llama_cpp
 
+        from gptsmith.exchange.readers.llama_cpp import CALLBACK
+
         self.library: Any = llama_cpp
+        llama_cpp.llama_log_set(CALLBACK, None)  # it tells hundreds of lines a file
         self.model = llama_cpp.llama_model_load_from_file(bytes(path), llama_cpp.llama_model_default_params())
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = 2 * num_streams * (PROMPT + NUM_TOKENS)

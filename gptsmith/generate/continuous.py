@@ -29,8 +29,9 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.surgery import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
 
-LEAST_PIECE = 4
-"""Tokens of a prompt that a step reads, however slow it is: fewer take hardly less time."""
+PIECE_PART = 4
+"""Prompts are read in pieces of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
+step reads one part, however slow it is."""
 
 Deliver = Callable[[Piece], None]
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class EngineSettings(Settings):
     """Texts that may wait; more are refused."""
     prompt_tokens_per_step: int = Field(default=512, gt=0)
     """The most tokens of prompts that a step reads."""
-    pause_steps: float = Field(default=2.8, gt=1)
+    pause_steps: float = Field(default=2.6, gt=1)
     """While texts are written, a step that also reads a prompt may take this many times as long as one without."""
     proposed_tokens: int = Field(default=4, ge=0)
     """The most tokens of a text that are guessed ahead and checked in one step; 0 guesses none."""
@@ -334,8 +335,9 @@ class Engine:
         allowed, room = self._pace.allowed(len(writing)), self.settings.prompt_tokens_per_step
         counted = 0.0
         for row in reading:
-            fitting = max(self._pace.num_tokens(row.num_read, allowed - counted), 0 if counted else LEAST_PIECE)
-            count = int(min(row.num_prompt - row.num_read, fitting, room))
+            fitting = self._pace.num_tokens(row.num_read, allowed - counted)
+            whole = max(min(fitting, room) // PIECE_PART * PIECE_PART, 0 if counted else PIECE_PART)
+            count = int(min(row.num_prompt - row.num_read, whole, room))
             if count > 0:
                 plan.append((row, Segment(row.slot, row.num_read, count)))
                 room -= count

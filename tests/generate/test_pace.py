@@ -10,7 +10,7 @@ import pytest
 from gptsmith.generate.pace import Pace
 from gptsmith.model.presets import preset
 
-PAUSE_STEPS, PROMPT, PIECE = 2.8, 900, 512
+PAUSE_STEPS, PROMPT, PIECE = 2.6, 900, 512
 Machine = Callable[[int, int, int], float]
 """Seconds of a step that writes so many texts and reads so many tokens of a prompt from a place on."""
 
