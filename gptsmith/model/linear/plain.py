@@ -61,5 +61,5 @@ def _profits_from_threads(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == torch.float32
         and x.numel() // x.shape[-1] * weight.numel() >= WORTH_THREADS
         and weight.is_contiguous()
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
