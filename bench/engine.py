@@ -1,4 +1,5 @@
-"""How fast texts are written with GPT-2's shape (124M, random weights), against Transformers, in one run.
+"""How fast texts are written with GPT-2's shape (124M, random weights), against Transformers and, where it is
+installed, llama.cpp, in one run.
 
 python bench/engine.py            batch 1, 16 streams, a long prompt among running streams; float32 and int8
 --rounds 3                        each figure is the median of so many
@@ -8,21 +9,29 @@ python bench/engine.py            batch 1, 16 streams, a long prompt among runni
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from gptsmith.exchange.corpus import TEXTS
+from gptsmith.exchange.formats import Source
+from gptsmith.exchange.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.generate.continuous import Engine, EngineSettings
 from gptsmith.generate.request import Piece, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.presets import preset
+from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
 from gptsmith.model.surgery import rounded
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
 NUM_TOKENS, PROMPT, LONG_PROMPT = 128, 16, 900
@@ -105,6 +114,71 @@ def theirs(rounds: int) -> float:
     return median(once, rounds)
 
 
+class LlamaCpp:
+    """llama.cpp with our weights, by its own interface: every step decodes one token of each text, greedily."""
+
+    def __init__(self, path: Path, num_streams: int) -> None:
+        import llama_cpp
+
+        from gptsmith.exchange.readers.llama_cpp import CALLBACK
+
+        self.library: Any = llama_cpp
+        llama_cpp.llama_log_set(CALLBACK, None)  # it tells hundreds of lines a file
+        self.model = llama_cpp.llama_model_load_from_file(bytes(path), llama_cpp.llama_model_default_params())
+        settings = llama_cpp.llama_context_default_params()
+        settings.n_ctx = 2 * num_streams * (PROMPT + NUM_TOKENS)
+        settings.n_seq_max = num_streams
+        settings.n_threads = settings.n_threads_batch = torch.get_num_threads()
+        self.context = llama_cpp.llama_init_from_model(self.model, settings)
+        self.batch = llama_cpp.llama_batch_init(num_streams * PROMPT, 0, 1)
+
+    def written(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Tokens a second of all together, prompts read included."""
+        self.library.llama_memory_clear(self.library.llama_get_memory(self.context), True)
+        started = time.perf_counter()
+        tokens = self._read(prompts, 0)
+        for place in range(PROMPT, PROMPT + NUM_TOKENS - 1):
+            tokens = self._read([[token] for token in tokens], place)
+        return len(prompts) * NUM_TOKENS / (time.perf_counter() - started)
+
+    def _read(self, pieces: Sequence[Sequence[int]], place: int) -> list[int]:
+        """The likeliest token after each text, of which a piece is read that begins at `place`."""
+        batch, at = self.batch, 0
+        last = []
+        for text, piece in enumerate(pieces):
+            for number, token in enumerate(piece):
+                batch.token[at], batch.pos[at] = token, place + number
+                batch.n_seq_id[at], batch.seq_id[at][0] = 1, text
+                batch.logits[at] = number == len(piece) - 1
+                at += 1
+            last.append(at - 1)
+        batch.n_tokens = at
+        failed = self.library.llama_decode(self.context, batch)
+        assert not failed, f"llama.cpp could not decode: {failed}"
+        rows = (self.library.llama_get_logits_ith(self.context, at) for at in last)
+        return [int(np.ctypeslib.as_array(row, (GPT2_VOCAB_SIZE,)).argmax()) for row in rows]
+
+    def close(self) -> None:
+        self.library.llama_batch_free(self.batch)
+        self.library.llama_free(self.context)
+        self.library.llama_model_free(self.model)
+
+
+def llama_cpp_s(model: GPT, precision: Any, rounds: int, num_streams: int) -> tuple[float, float]:
+    """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes."""
+    tokenizer = BPETokenizerSettings().train(lambda: iter(TEXTS), 512)
+    source = Source("gpt2", model, tokenizer, None, {}, None, "")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        GGUFFormatSettings(precision=precision).write(source, Path(folder))
+        for count in (1, num_streams):
+            peer = LlamaCpp(Path(folder) / FILE, count)
+            prompts = [request(number).prompt_ids for number in range(count)]
+            found.append(median(lambda peer=peer, prompts=prompts: peer.written(prompts), rounds))  # type: ignore
+            peer.close()
+    return found[0], found[1]
+
+
 def median(measure: Callable[[], float], rounds: int) -> float:
     measure()
     return statistics.median(measure() for _ in range(rounds))
@@ -124,15 +198,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=16)
     arguments = parser.parse_args()
+    rounds, streams = arguments.rounds, arguments.streams
     tokenizer = BytesTokenizerSettings().train(list, 0)
-    peer = theirs(arguments.rounds)
-    print(f"Transformers, float32, batch 1: {peer:.1f} tokens/s", flush=True)
     model = GPT(preset("gpt2"), seed=1).eval()
+    peer = theirs(rounds)
+    print(f"Transformers, float32, batch 1: {peer:.1f} tokens/s", flush=True)
+    if importlib.util.find_spec("llama_cpp") is None:
+        print("llama.cpp: not installed here")
+    else:
+        for precision in ("float16", "q8_0"):
+            one, many = llama_cpp_s(model, precision, rounds, streams)
+            print(f"llama.cpp, {precision}: batch 1 {one:.1f} tokens/s, {streams} streams {many:.1f}", flush=True)
     for name, made in (("float32", lambda: model), ("int8", lambda: rounded(model))):
-        figures = ours(made(), tokenizer, arguments.rounds, arguments.streams)
+        figures = ours(made(), tokenizer, rounds, streams)
         one, many = figures["one"], figures["many"]
-        print(f"{name}: batch 1 {one:.1f} tokens/s, {one / peer:.2f} x Transformers", flush=True)
-        print(f"{name}: {arguments.streams} streams {many:.1f} tokens/s, {many / one:.2f} x batch 1")
+        print(f"{name}: batch 1 {one:.1f} tokens/s, {one / peer:.2f} x Transformers")
+        print(f"{name}: {streams} streams {many:.1f} tokens/s, {many / one:.2f} x batch 1")
         for count, pause in figures["pauses"].items():
             print(f"{name}: beside {count} streams: " + ", ".join(f"{key} {value:.2f}" for key, value in pause.items()))
 

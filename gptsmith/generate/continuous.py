@@ -19,6 +19,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.generate.constrain import Constrainer, Grammar
+from gptsmith.generate.pace import Pace
 from gptsmith.generate.request import ContextOverflowError, FinishReason, Likely, Piece, QueueFullError, Request, Told
 from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penalised
 from gptsmith.generate.slots import Segment, SlotCache
@@ -27,6 +28,10 @@ from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.gpt import GPT
 from gptsmith.model.surgery import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
+
+PIECE_PART = 4
+"""Prompts are read in pieces of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
+step reads one part, however slow it is."""
 
 Deliver = Callable[[Piece], None]
 T = TypeVar("T")
@@ -41,7 +46,7 @@ class EngineSettings(Settings):
     """Texts that may wait; more are refused."""
     prompt_tokens_per_step: int = Field(default=512, gt=0)
     """The most tokens of prompts that a step reads."""
-    pause_steps: float = Field(default=2.5, gt=1)
+    pause_steps: float = Field(default=2.6, gt=1)
     """While texts are written, a step that also reads a prompt may take this many times as long as one without."""
     proposed_tokens: int = Field(default=4, ge=0)
     """The most tokens of a text that are guessed ahead and checked in one step; 0 guesses none."""
@@ -110,6 +115,13 @@ class _Row:
         return len(self.ids) - self.num_prompt
 
     @property
+    def adjusts(self) -> bool:
+        """Whether something is asked for of its logits."""
+        request = self.request
+        asked = request.sampling.looks_back or request.logit_bias or request.ignore_end
+        return bool(asked) or self.grammar is not None
+
+    @property
     def is_writing(self) -> bool:
         """Whether all but its last token has been read."""
         return self.num_read == len(self.ids) - 1 and self.num_written > 0
@@ -140,7 +152,7 @@ class Engine:
         self._waiting: deque[_Row] = deque()
         self._running: list[_Row] = []
         self._counts = dict.fromkeys(EngineFigures.__dataclass_fields__, 0)
-        self._pace = _Pace(self.settings)
+        self._pace = Pace(model.config, self.settings.pause_steps)
         self._new_cache()
         self._thread = thread or EngineThread()
         self._owns_thread = thread is None
@@ -320,26 +332,29 @@ class Engine:
         plan: list[tuple[_Row, Segment]] = [
             (row, Segment(row.slot, row.num_read, 1 + len(proposals[id(row)]))) for row in writing
         ]
-        budget = self._pace.prompt_tokens(len(writing))
+        allowed, room = self._pace.allowed(len(writing)), self.settings.prompt_tokens_per_step
+        counted = 0.0
         for row in reading:
-            count = min(row.num_prompt - row.num_read, budget)
+            fitting = self._pace.num_tokens(row.num_read, allowed - counted)
+            whole = max(min(fitting, room) // PIECE_PART * PIECE_PART, 0 if counted else PIECE_PART)
+            count = int(min(row.num_prompt - row.num_read, whole, room))
             if count > 0:
                 plan.append((row, Segment(row.slot, row.num_read, count)))
-                budget -= count
-        plan.sort(key=lambda pair: pair[1].count > 1)
+                room -= count
+                counted += self._pace.count(row.num_read, count)
+        num_single = sum(not proposals[id(row)] for row in writing)
         started = time.perf_counter()
-        places = self._cache.plan([segment for _, segment in plan])
+        places = self._cache.plan([segment for _, segment in plan], num_single)
         ids = [
             token
             for row, segment in plan
-            for token in (row.ids + proposals.get(id(row), []))[segment.start : segment.end]
+            for token in row.ids[segment.start : segment.end] + proposals.get(id(row), [])
         ]
         hidden = self.model.hidden_at(torch.tensor(ids, device=self.model.device), places, self._cache)
         logits, owners = self._logits(hidden, plan)
-        num_prompt_tokens = sum(segment.count for row, segment in plan if not row.is_writing)
         self._draw(logits, owners, proposals, plan)
         self._counts["num_steps"] += 1
-        self._pace.took(time.perf_counter() - started, len(writing), num_prompt_tokens)
+        self._pace.took(time.perf_counter() - started, len(writing), counted)
 
     def _logits(self, hidden: Tensor, plan: Sequence[tuple[_Row, Segment]]) -> tuple[Tensor, dict[int, range]]:
         """The logits (M, V) of the tokens after which something is drawn or told, and which of them are whose."""
@@ -353,7 +368,9 @@ class Engine:
             owners[id(row)] = range(len(wanted), len(wanted) + segment.count - first)
             wanted += range(at + first, at + segment.count)
             at += segment.count
-        logits: Tensor = self.model.head(hidden[wanted]) if wanted else hidden[:0]
+        if len(wanted) < len(hidden):
+            hidden = hidden[wanted]
+        logits: Tensor = self.model.head(hidden) if wanted else hidden
         return logits.float(), owners
 
     def _draw(
@@ -415,11 +432,20 @@ class Engine:
         for number, (row, _) in enumerate(going):
             groups.setdefault(row.request.sampling, []).append(number)
         for sampling, numbers in groups.items():
-            chosen = torch.stack([self._adjusted(logits[going[number][1]], going[number][0]) for number in numbers])
-            chances = [_chance(going[number][0]) for number in numbers]
+            chosen = self._chosen(logits, [going[number] for number in numbers])
+            chances = [_chance(going[number][0]) for number in numbers] if sampling.temperature else ()
             for number, token in zip(numbers, draw_by_numbers(chosen, sampling, chances).tolist(), strict=True):
                 tokens[number] = token
         return tokens
+
+    def _chosen(self, logits: Tensor, going: Sequence[tuple[_Row, int]]) -> Tensor:
+        """The rows of logits that texts draw from, with what was asked for of them."""
+        places = [at for _, at in going]
+        chosen = logits if places == list(range(len(logits))) else logits[places]
+        changed = {number: self._adjusted(chosen[number], row) for number, (row, _) in enumerate(going) if row.adjusts}
+        if changed:
+            chosen = torch.stack([changed.get(number, own) for number, own in enumerate(chosen)])
+        return chosen
 
     def _adjusted(self, logits: Tensor, row: _Row) -> Tensor:
         """One row's logits (V) with what was asked for of them."""
@@ -557,38 +583,6 @@ class EngineThread:
                 engines = [engine for engine in self._engines if engine.has_work]
             for engine in engines:
                 engine.step()
-
-
-class _Pace:
-    """How many tokens of prompts a step may read beside the texts that are written."""
-
-    WEIGHT, MOST_CHANGE = 0.2, 2.0
-    FIRST, LEAST = 32, 8
-
-    def __init__(self, settings: EngineSettings) -> None:
-        self.settings = settings
-        self.step_s: dict[int, float] = {}
-        """Seconds of a step that reads no prompt, by the number of texts."""
-        self.budget = min(float(self.FIRST), settings.prompt_tokens_per_step)
-
-    def prompt_tokens(self, num_writing: int) -> int:
-        """The most tokens for a step in which so many texts are written."""
-        return int(self.budget) if num_writing else self.settings.prompt_tokens_per_step
-
-    def took(self, seconds: float, num_writing: int, num_prompt_tokens: int) -> None:
-        """Learns from a step: a longer one than is allowed makes the next pieces of prompts smaller, and a shorter one
-        larger, where the piece was as large as it could be."""
-        usual_s = self.step_s.get(num_writing)
-        if not num_prompt_tokens:
-            self.step_s[num_writing] = (
-                seconds if usual_s is None else (1 - self.WEIGHT) * usual_s + self.WEIGHT * seconds
-            )
-        elif usual_s is not None:
-            change = (self.settings.pause_steps - 1) * usual_s / max(seconds - usual_s, 1e-9)
-            change = min(max(change, 1 / self.MOST_CHANGE), self.MOST_CHANGE)
-            if change < 1 or num_prompt_tokens >= int(self.budget):
-                least = min(self.LEAST, self.settings.prompt_tokens_per_step)
-                self.budget = min(max(self.budget * change, least), self.settings.prompt_tokens_per_step)
 
 
 def _told(token: int, logits: Tensor, top_logprobs: int | None) -> Told:

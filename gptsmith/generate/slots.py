@@ -42,22 +42,24 @@ class SlotCache:
         self.device = device
         self.segments: list[Segment] = []
 
-    def plan(self, segments: Sequence[Segment]) -> Tensor:
-        """Says what the next pass reads; returns the place of each of its tokens (N)."""
-        # Single tokens of many sequences are mixed together, so they come first.
-        assert sorted(segments, key=lambda segment: segment.count > 1) == list(segments), "single tokens come first"
+    def plan(self, segments: Sequence[Segment], num_single: int) -> Tensor:
+        """Says what the next pass reads: first, single tokens of `num_single` sequences that are written. Returns the
+        place of each of its tokens (N)."""
+        singles = segments[:num_single]
+        assert all(segment.count == 1 for segment in singles), "single tokens come first"
         self.segments = list(segments)
-        self._slots = torch.cat([torch.full((s.count,), s.slot, dtype=torch.long) for s in segments]).to(self.device)
-        self._places = torch.cat([torch.arange(s.start, s.end) for s in segments]).to(self.device)
-        self._singles = [segment for segment in segments if segment.count == 1]
-        if self._singles:
-            lengths = torch.tensor([segment.end for segment in self._singles], device=self.device)
-            self._single_slots = torch.tensor([segment.slot for segment in self._singles], device=self.device)
-            self._longest = int(lengths.max())
-            self._seen = torch.arange(self._longest, device=self.device) < lengths[:, None]  # (N, S)
-            used = [segment.slot for segment in self._singles]
-            self._in_a_row = used == list(range(used[0], used[0] + len(used)))
-        return self._places
+        self._masks = [self._mask(segment) for segment in segments]
+        self._singles = singles if _are_neighbours(singles) else []
+        slots = [segment.slot for segment in self._singles]
+        places = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
+        self._single_slots = torch.tensor(slots, dtype=torch.long, device=self.device)
+        self._single_places = places[: len(slots)]
+        if slots:
+            self._rows = slice(slots[0], slots[0] + len(slots))
+            self._longest = max(segment.end for segment in self._singles)
+            seen = torch.arange(self._longest, device=self.device) <= self._single_places[:, None]  # (N, S)
+            self._seen = seen[:, None, None]
+        return places
 
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         """Gives a slot the first tokens of another."""
@@ -76,34 +78,37 @@ class SlotCache:
     ) -> Tensor:
         """Mixes for the queries (1, H, N, D) what each may look at in its own sequence: (1, H, N, D)."""
         own_keys, own_values = self.keys[attention.layer], self.values[attention.layer]
-        own_keys[self._slots, :, self._places] = keys[0].transpose(0, 1).to(own_keys.dtype)
-        own_values[self._slots, :, self._places] = values[0].transpose(0, 1).to(own_values.dtype)
-        segments = self.segments
-        parts = []
-        if len(self._singles) > 1 and not attention.knows_distance:
-            parts.append(self._attend_singles(attention, queries[:, :, : len(self._singles)], positions))
-            segments = segments[len(self._singles) :]
-        at = len(self.segments) - len(segments)
-        for segment in segments:
+        self._store(own_keys, keys[0])
+        self._store(own_values, values[0])
+        mixed, at = [], 0
+        if self._singles and not attention.knows_distance:
+            at = len(self._singles)
+            mixed.append(self._attend_singles(attention, queries[:, :, :at], positions))
+        for segment, own_mask in list(zip(self.segments, self._masks, strict=True))[at:]:
             piece = queries[:, :, at : at + segment.count]
-            seen_keys, seen_values = (
-                whole[segment.slot : segment.slot + 1, :, : segment.end] for whole in (own_keys, own_values)
-            )
-            mask, bias = self._mask(segment), self._bias(segment, positions)
-            parts.append(attention.mix(piece, seen_keys, seen_values, mask, bias))
+            seen_keys, seen_values = (whole[segment.slot, :, : segment.end][None] for whole in (own_keys, own_values))
+            mixed.append(attention.mix(piece, seen_keys, seen_values, own_mask, self._bias(segment, positions)))
             at += segment.count
-        return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+        return torch.cat(mixed, dim=2) if len(mixed) > 1 else mixed[0]
+
+    def _store(self, whole: Tensor, new: Tensor) -> None:
+        """Keeps one layer's keys or values of this pass (H, N, D)."""
+        at = 0
+        if self._singles:
+            at = len(self._singles)
+            whole[self._single_slots, :, self._single_places] = new[:, :at].transpose(0, 1).to(whole.dtype)
+        for segment in self.segments[at:]:
+            whole[segment.slot, :, segment.start : segment.end] = new[:, at : at + segment.count]
+            at += segment.count
 
     def _attend_singles(self, attention: Attention, queries: Tensor, positions: Positions) -> Tensor:
         """One token of each of several sequences."""
-        first = self._singles[0].slot
-        rows = slice(first, first + len(self._singles)) if self._in_a_row else self._single_slots
-        seen_keys = self.keys[attention.layer][rows, :, : self._longest]
-        seen_values = self.values[attention.layer][rows, :, : self._longest]
-        places = self._places[: len(self._singles), None]
+        seen_keys = self.keys[attention.layer][self._rows, :, : self._longest]
+        seen_values = self.values[attention.layer][self._rows, :, : self._longest]
+        places = self._single_places[:, None]
         bias = positions.kind.bias(places, torch.arange(self._longest, device=self.device).expand(len(places), -1))
         asked = queries[0].transpose(0, 1)[:, :, None]  # (N, H, 1, D)
-        mixed = attention.mix(asked, seen_keys, seen_values, self._seen[:, None, None], bias)
+        mixed = attention.mix(asked, seen_keys, seen_values, self._seen, bias)
         return mixed[:, :, 0].transpose(0, 1)[None]
 
     def _mask(self, segment: Segment) -> Tensor | None:
@@ -114,3 +119,12 @@ class SlotCache:
     def _bias(self, segment: Segment, positions: Positions) -> Tensor | None:
         ids = torch.arange(segment.end, device=self.device)
         return positions.kind.bias(ids[segment.start :], ids)
+
+
+def _are_neighbours(singles: Sequence[Segment]) -> bool:
+    """Whether sequences are mixed faster together: they lie one behind the other, and hold about equally much."""
+    if len(singles) < 2:
+        return False
+    first, longest = singles[0].slot, max(segment.end for segment in singles)
+    in_a_row = [segment.slot for segment in singles] == list(range(first, first + len(singles)))
+    return in_a_row and len(singles) * longest <= 2 * sum(segment.end for segment in singles)

@@ -14,6 +14,10 @@ from gptsmith.model.linear import maps_of
 from gptsmith.model.linear.int8 import Int8Linear, Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.linear.plain import PlainLinearSettings
+from gptsmith.model.whole_products import WholeProduct
+
+READ_ONE_INPUT = (("query", "key", "value"), ("gate", "input"))
+"""Maps of one module that are multiplied with the same."""
 
 
 @torch.no_grad()
@@ -105,9 +109,13 @@ def use_integer_products(model: GPT) -> None:
     head = Int8Linear(model.config.embed_dim, model.config.vocab_size, bias=False)
     head.take(model.head_weight.float())
     model.head = head
-    for module in model.modules():
-        if isinstance(module, Int8Linear):
-            module.rounds_inputs = True
+    for parent in list(model.modules()):
+        maps = {name: module for name, module in parent.named_children() if isinstance(module, Int8Linear)}
+        groups = [group for group in READ_ONE_INPUT if maps.keys() >= set(group)]
+        alone = [(name,) for name in maps if not any(name in group for group in groups)]
+        for names in (*groups, *alone):
+            for name, whole in zip(names, WholeProduct([maps[name] for name in names]).maps(), strict=True):
+                setattr(parent, name, whole)
 
 
 def _copy(model: GPT, **changes: Any) -> GPT:

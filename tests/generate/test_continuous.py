@@ -25,9 +25,9 @@ from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penali
 from gptsmith.generate.speculative import look_up
 from gptsmith.generate.text_stream import TextStream
 from gptsmith.model.gpt import GPT
-from gptsmith.model.linear.int8 import Int8Linear
 from gptsmith.model.presets import preset
 from gptsmith.model.surgery import rounded
+from gptsmith.model.whole_products import WholeLinear
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
@@ -449,7 +449,7 @@ def test_what_followed_before_is_looked_up() -> None:
 
 def test_a_rounded_model_is_written_with_by_whole_products() -> None:
     engine = Engine(rounded(model_of()), TOKENIZER, settings=EngineSettings(max_streams=3, prompt_tokens_per_step=5))
-    assert all(linear.rounds_inputs for linear in engine.model.modules() if isinstance(linear, Int8Linear))
+    assert isinstance(engine.model.head, WholeLinear)
     requests = some_requests(6, seed=3)
     found = together(engine, requests)
     twin = engine.model

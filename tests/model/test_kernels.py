@@ -38,6 +38,21 @@ def test_causal_attention_is_pytorchs(
     assert_same(ours, theirs, inputs)
 
 
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2)])
+@pytest.mark.parametrize("num_queries", [1, 12, 80])
+def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_queries: int) -> None:
+    num_keys = 100
+    cache = torch.randn(2, 3, num_kv_heads, 128, 8, generator=torch.Generator().manual_seed(0))
+    keys, values = cache[:, 1:2, :, :num_keys]  # a part of a larger cache
+    queries = torch.randn(1, num_heads, num_queries, 8, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(num_queries, num_keys, dtype=torch.bool).tril(num_keys - num_queries)[None, None]
+    found = kernels.masked_attention(queries, keys, values, mask)
+    groups = num_heads // num_kv_heads
+    shared_keys, shared_values = (shared.repeat_interleave(groups, dim=1) for shared in (keys, values))
+    scores = (queries @ shared_keys.mT / 8**0.5).masked_fill(~mask, float("-inf"))
+    torch.testing.assert_close(found, scores.softmax(dim=-1) @ shared_values, rtol=1e-5, atol=1e-5)
+
+
 def test_a_large_pattern_is_computed_again_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = leaves((1, 2, 40, 8), (1, 2, 40, 8), (1, 2, 40, 8))
     computed = []

@@ -18,7 +18,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import int8, maps_of
 from gptsmith.model.linear.int8 import Int8Linear, plain_product, round_by_row, rounded_product
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
-from gptsmith.model.linear.plain import PlainLinear, PlainLinearSettings
+from gptsmith.model.linear.plain import PlainLinear, PlainLinearSettings, product_by_threads
 from gptsmith.model.surgery import begun_from, merged, rounded, use_integer_products, with_adapters
 from gptsmith.run.folder import fill_checkpoint, load_model, weights
 from gptsmith.run.store import Checkpoint, publish_checkpoint
@@ -439,18 +439,6 @@ def test_training_adapters_costs_two_thirds_and_their_own() -> None:
     assert full.training_flops_per_token - with_lora.training_flops_per_token == saved_flops
 
 
-def test_whole_products_are_those_of_what_was_rounded() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(5, 64, generator=generator) * 3, torch.randn(40, 64, generator=generator)
-    values, scale = round_by_row(weight)
-    rounded_x, x_scale = int8.round_input(x)
-    expected = (rounded_x.double() * x_scale) @ (values.double() * scale[:, None]).T
-    found = int8.whole_product(rounded_x, x_scale, values, scale)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
-    assert float((rounded_x.double() * x_scale - x).abs().max()) <= float(x_scale.max()) / 2 + 1e-6
-    assert torch.equal(int8.round_input(torch.zeros(1, 4))[0], torch.zeros(1, 4, dtype=torch.int8))
-
-
 def test_with_whole_products_no_row_depends_on_the_others_and_logits_stay_near() -> None:
     model = rounded(shaken(GPT(config(feedforward="gated"))))
     ids = torch.randint(50, (6, 20), generator=torch.Generator().manual_seed(1))
@@ -462,4 +450,37 @@ def test_with_whole_products_no_row_depends_on_the_others_and_logits_stay_near()
     torch.testing.assert_close(found, alone, rtol=0, atol=2e-4)
     spread = float(exact.std())
     assert 0 < float((found - exact).abs().mean()) < 0.05 * spread
-    assert all(linear.rounds_inputs for linear in model.modules() if isinstance(linear, Int8Linear))
+    assert not any(isinstance(module, Int8Linear) for module in model.modules())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this processor has no oneDNN")
+@pytest.mark.parametrize("num_rows", [1, 2, 16, 70])
+@pytest.mark.parametrize("out_dim", [2048, 2049])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_by_all_threads_is_its_plain_twin(num_rows: int, out_dim: int, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    linear = PlainLinear(512, out_dim, bias=bias)
+    x = torch.randn(1, num_rows, 512, generator=generator)
+    twin = torch.nn.functional.linear(x, linear.weight, linear.bias)
+    with torch.no_grad():
+        found = product_by_threads(x, linear.weight, linear.bias)
+        torch.testing.assert_close(linear(x), twin, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, twin, rtol=1e-5, atol=1e-5)
+
+
+def test_only_large_products_of_float32_without_gradients_are_by_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        calls.append(len(weight))
+        return torch.nn.functional.linear(x, weight, bias)
+
+    monkeypatch.setattr("gptsmith.model.linear.plain.product_by_threads", counted)
+    large, small = PlainLinear(512, 2048), PlainLinear(32, 32)
+    large(torch.zeros(1, 512))
+    with torch.no_grad():
+        small(torch.zeros(1, 32))
+        large.double()(torch.zeros(1, 512, dtype=torch.float64))
+        assert not calls
+        large.float()(torch.zeros(1, 512))
+    assert calls == ([2048] if torch.backends.mkldnn.is_available() else [])

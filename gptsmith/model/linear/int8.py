@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -38,10 +37,7 @@ class Int8Linear(LinearMap):
     Attributes:
         weight: (out, in), int8.
         scale: (out), what a row's whole numbers are multiplied by.
-        rounds_inputs: whether inputs are rounded too, so that whole numbers are multiplied with whole numbers.
     """
-
-    rounds_inputs = False
 
     def __init__(self, in_dim: int, out_dim: int, bias: bool) -> None:
         super().__init__()
@@ -50,22 +46,8 @@ class Int8Linear(LinearMap):
         self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.rounds_inputs:
-            return self.together(x, ())[0]
         y = rounded_product(x, self.weight, self.scale)
         return y if self.bias is None else y + self.bias.to(x.dtype)
-
-    def together(self, x: Tensor, others: Sequence[LinearMap]) -> list[Tensor]:
-        if not self.rounds_inputs:
-            return super().together(x, others)
-        values, x_scale = round_input(x)
-        found = []
-        for linear in (self, *others):
-            assert isinstance(linear, Int8Linear)
-            y = whole_product(values, x_scale, linear.weight, linear.scale).to(x.dtype)
-            y = y.view(*x.shape[:-1], len(linear.weight))
-            found.append(y if linear.bias is None else y + linear.bias.to(x.dtype))
-        return found
 
     def matrix(self) -> Tensor:
         return self.weight.to(self.scale.dtype) * self.scale[:, None]
@@ -106,20 +88,6 @@ def rounded_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         whole = torch.cat([functional.linear(x, rows.to(x.dtype)) for rows in torch.split(weight, num_rows)], dim=-1)
     # Whole numbers up to 127 are exact in bfloat16 and the scale is not: it comes last, and in its own dtype.
     return (whole * scale).to(x.dtype)
-
-
-def round_input(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest whole numbers of inputs (..., in) as (N, in), int8, and a scale a row (N, 1), float32."""
-    flat = x.reshape(-1, x.shape[-1]).float()
-    scale = flat.abs().amax(dim=1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(LARGEST)
-    return (flat / scale).round_().to(torch.int8), scale
-
-
-def whole_product(values: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x W' (N, out) of what `round_input` and `round_by_row` made of x and W, float32. Sums of whole numbers are exact,
-    so no row depends on which others are multiplied with it; processors with VNNI do it three times as fast as with
-    floats. No gradient reaches x."""
-    return torch._int_mm(values, weight.t()) * x_scale * scale
 
 
 def plain_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
