@@ -12,9 +12,11 @@ export function openBeside(anchor, label, content) {
   document.body.append(box);
   const { left, top, bottom } = anchor.getBoundingClientRect();
   const width = box.offsetWidth;
-  const below = bottom + GAP + box.offsetHeight < innerHeight;
+  const room = { below: innerHeight - bottom - 2 * GAP, above: top - 2 * GAP };
+  const isBelow = box.offsetHeight <= room.below || room.below >= room.above;
   box.style.left = `${Math.max(GAP, Math.min(left, innerWidth - width - GAP))}px`;
-  box.style.top = `${below ? bottom + GAP : Math.max(GAP, top - GAP - box.offsetHeight)}px`;
+  box.style.maxHeight = `${isBelow ? room.below : room.above}px`;
+  box.style.top = `${isBelow ? bottom + GAP : top - GAP - box.offsetHeight}px`;
   anchor.setAttribute("aria-expanded", "true");
   open = { anchor, box };
   box.addEventListener("keydown", moveByArrows);
