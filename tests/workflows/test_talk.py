@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,26 +194,31 @@ def test_a_terminal_is_talked_at(chat_run: str) -> None:
         assert process.stdout
         typed, shown = process.stdin.fileno(), process.stdout.fileno()
 
-        def until_asked() -> bytes:
-            """What the terminal shows until it asks again."""
-            seen = b""
-            while PROMPT not in seen:
-                assert select.select([shown], [], [], 120)[0], seen
-                seen += os.read(shown, 4096)
-            return seen
+        def until(words: bytes, again: bytes = b"") -> None:
+            """Waits until the terminal has shown words; what is typed again is for signals that nobody waited for yet."""
+            seen, deadline = b"", time.monotonic() + 120
+            while words not in seen:
+                if select.select([shown], [], [], 2)[0]:
+                    seen += os.read(shown, 4096)
+                else:
+                    assert time.monotonic() < deadline, seen
+                    os.write(typed, again)
 
         try:
-            until_asked()
+            until(PROMPT)
             os.write(typed, b"3?\n")
-            assert b"cut off after 4 tokens" in until_asked()
+            until(b"cut off after 4 tokens")
+            until(PROMPT)
             os.write(typed, b"/system Br")
+            until(b"Br")
             os.write(typed, b"\x03")
-            until_asked()
+            until(PROMPT, again=b"\x03")
             os.write(typed, b"/hell\x7fp\n")
-            assert b"/regenerate       another" in until_asked()
+            until(b"/regenerate       another")
             # More than a terminal takes for a line by itself.
             os.write(typed, b"word " * 1000 + b"\n")
-            assert b"say less at once" in until_asked()
+            until(b"say less at once")
+            until(PROMPT)
             os.write(typed, b"\x04")
             assert process.wait(60) == 0
         finally:
