@@ -194,15 +194,20 @@ def test_a_terminal_is_talked_at(chat_run: str) -> None:
         assert process.stdout
         typed, shown = process.stdin.fileno(), process.stdout.fileno()
 
+        left = b""
+
         def until(words: bytes, again: bytes = b"") -> None:
-            """Waits until the terminal has shown words; what is typed again is for signals that nobody waited for yet."""
-            seen, deadline = b"", time.monotonic() + 120
-            while words not in seen:
+            """Waits until the terminal has shown words. `again` is typed for as long as nothing comes: a signal may come
+            before anything waits for it."""
+            nonlocal left
+            deadline = time.monotonic() + 120
+            while words not in left:
                 if select.select([shown], [], [], 2)[0]:
-                    seen += os.read(shown, 4096)
+                    left += os.read(shown, 4096)
                 else:
-                    assert time.monotonic() < deadline, seen
+                    assert time.monotonic() < deadline, left
                     os.write(typed, again)
+            left = left.partition(words)[2]
 
         try:
             until(PROMPT)
