@@ -197,8 +197,8 @@ def test_a_terminal_is_talked_at(chat_run: str) -> None:
         left = b""
 
         def until(words: bytes, again: bytes = b"") -> None:
-            """Waits until the terminal has shown words. `again` is typed for as long as nothing comes: a signal may come
-            before anything waits for it."""
+            """Waits until the terminal has shown words. `again` is typed for as long as nothing comes: a signal may
+            come before anything waits for it."""
             nonlocal left
             deadline = time.monotonic() + 120
             while words not in left:
