@@ -179,7 +179,11 @@ def test_what_is_generated_cannot_do_anything_to_a_terminal(
     assert "␛[2J" in call("generate", trained["run"], "The", "--max-tokens", 1).out
 
 
-IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+IN_A_TERMINAL = """
+import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests in the background may have it ignored
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
 PROMPT = b"> \x1b[0m"
 
 
