@@ -135,6 +135,7 @@ def main() -> None:
     results.print(
         "\n[bold]try next[/bold]\n"
         f"  {command} chat {CHAT}\n"
+        f"  {command} serve {CHAT}\n"
         f'  {command} generate {RUN} "import os"\n'
         f"  {command} info {RUN}\n"
         f"  {command} pretrain YOUR_FOLDER"
