@@ -3,7 +3,6 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = {
   alert: "M12 8v5M12 16.5v.01M12 3 2.5 20h19z",
-  check: "m5 12.5 4.5 4.5L19 7.5",
   close: "M6 6l12 12M18 6 6 18",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   down: "M12 5v14M6 13l6 6 6-6",
