@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from gptsmith.exchange.corpus import TEXTS
-from gptsmith.exchange.formats import Source
-from gptsmith.exchange.formats.gguf import FILE, GGUFFormatSettings
-from gptsmith.generate.continuous import Engine, EngineSettings
+from gptsmith.convert.formats import Source
+from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
+from gptsmith.convert.probe_texts import TEXTS
+from gptsmith.generate.engine import Engine, EngineSettings
 from gptsmith.generate.request import Piece, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
-from gptsmith.model.surgery import rounded
+from gptsmith.model.transform import rounded
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -120,7 +120,7 @@ class LlamaCpp:
     def __init__(self, path: Path, num_streams: int) -> None:
         import llama_cpp
 
-        from gptsmith.exchange.readers.llama_cpp import CALLBACK
+        from gptsmith.convert.backends.llama_cpp import CALLBACK
 
         self.library: Any = llama_cpp
         llama_cpp.llama_log_set(CALLBACK, None)  # it tells hundreds of lines a file
@@ -185,7 +185,7 @@ def median(measure: Callable[[], float], rounds: int) -> float:
 
 
 def ours(model: GPT, tokenizer: Tokenizer, rounds: int, num_streams: int) -> dict[str, Any]:
-    engine = Engine(model, tokenizer, settings=EngineSettings(max_streams=num_streams + 1, proposed_tokens=0))
+    engine = Engine(model, tokenizer, settings=EngineSettings(max_num_seqs=num_streams + 1, num_speculative_tokens=0))
     one = median(lambda: written(engine, [request(0)]), rounds)
     many = median(lambda: written(engine, [request(number) for number in range(num_streams)]), rounds)
     pauses = {count: beside_a_prompt(engine, count) for count in (1, 4, num_streams)}

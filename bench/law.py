@@ -1,4 +1,5 @@
-"""Fits the law of `gptsmith.train.law` to recorded runs, and says how well it foretells runs that it has not seen.
+"""Fits the scaling law of `gptsmith.train.planning.scaling_law` to recorded runs, and says how well it predicts runs
+that it has not seen.
 
     python bench/law.py add RUN...      records runs of the default model, in bench/law_runs.jsonl
     python bench/law.py add --unseen RUN...
@@ -18,10 +19,10 @@ import torch
 
 from gptsmith.data.prepare import prepare
 from gptsmith.run.folder import DATA, Run
-from gptsmith.train import law
-from gptsmith.train.plan import block_parameters
-from gptsmith.workflows.planning import sample_of
-from gptsmith.workflows.settings import RunSettings
+from gptsmith.train.planning import scaling_law as law
+from gptsmith.train.planning.minutes import sample_of
+from gptsmith.train.planning.plan import block_parameters
+from gptsmith.train.run_settings import RunSettings
 
 RECORDS = Path(__file__).with_name("law_runs.jsonl")
 NAMES = ("FLOOR", "SIZE", "SIZE_EXPONENT", "DATA", "DATA_EXPONENT", "REPEAT_HALF_LIFE", "COPYING")
@@ -33,12 +34,12 @@ def record(run: Run, unseen: bool) -> dict:
     result = run.result()
     assert result is not None, f"{run.folder} has not ended"
     data = prepare(
-        settings.asked.sources, settings=settings.data, tokenizer=settings.tokenizer, seed=settings.train.seed
+        settings.request.sources, settings=settings.data, tokenizer=settings.tokenizer, seed=settings.train.seed
     )
     texts = sample_of(data)
     figures = json.loads((run.folder / DATA).read_text())["train"]
     return {
-        "text": Path(settings.asked.sources[0]).stem,
+        "text": Path(settings.request.sources[0]).stem,
         "tokenizer": settings.tokenizer.kind,
         "embed_dim": settings.model.embed_dim,
         "num_layers": settings.model.num_layers,

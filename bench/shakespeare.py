@@ -1,6 +1,6 @@
 """Tiny Shakespeare, character by character, against the clock; from the start of the process to its end.
 
-    python bench/shakespeare.py [--text FILE] [--until-loss 1.88] [--minutes 2.0833]
+    python bench/shakespeare.py [--text FILE] [--target-loss 1.88] [--minutes 2.0833]
 
 Two runs: one until the validation loss is 1.88 nats a character, one for the lowest loss in 125 seconds. Nothing is
 cached: the text is prepared and the machine measured anew. nanoGPT's CPU quick start takes 125 s and ends at 1.88, with
@@ -57,7 +57,7 @@ def race(title: str, text: Path, *arguments: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, default=SHARED)
-    parser.add_argument("--until-loss", default="1.88")
+    parser.add_argument("--target-loss", default="1.88")
     parser.add_argument("--minutes", default=str(125 / 60))
     arguments = parser.parse_args()
     if not arguments.text.exists():
@@ -65,7 +65,7 @@ def main() -> None:
     dtypes = [torch.float32, torch.bfloat16][: 1 + multiplies_bfloat16(torch.device("cpu"))]
     rates = [f"{str(dtype)[6:]} {product_rate(dtype) / 1e9:.0f} GFLOP/s" for dtype in dtypes]
     print(f"matrix products of 2048 cubed: {', '.join(rates)}")
-    race(f"until {arguments.until_loss}", arguments.text, "--until-loss", arguments.until_loss)
+    race(f"until {arguments.target_loss}", arguments.text, "--target-loss", arguments.target_loss)
     race(f"{float(arguments.minutes) * 60:.0f} seconds", arguments.text, "--minutes", arguments.minutes)
 
 

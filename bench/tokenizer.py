@@ -20,8 +20,8 @@ from pathlib import Path
 import tiktoken
 from tokenizers import trainers
 
-from gptsmith.text.bulk import _ranks_of
-from gptsmith.text.splits import GPT2_SPLIT, QWEN2_SPLIT
+from gptsmith.text.fast_encoding import _ranks_of
+from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
 from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, byte_level_backend
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings

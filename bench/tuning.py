@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import gptsmith
-from gptsmith.evaluate.checks.number import final_number
+from gptsmith.evaluate.scorers.number import final_number
 from gptsmith.evaluate.statistics import paired_proportions, wilson_interval
 from gptsmith.evaluate.tasks.arithmetic import write_sums
 from gptsmith.generate.batch import generate_rows
@@ -92,7 +92,8 @@ POLARITY_BASE = [
 POLARITY = [
     "train.micro_batch_size=8", "train.objective.auxiliary_weight=0", "train.objective.pooling=mean",
     "train.objective.word_dropout=0.3", "train.objective.chosen_by=accuracy", "model.dropout=0.2",
-    "train.optimizer.learning_rate=4e-4", "train.optimizer.embedding_factor=100", "train.evaluation_tokens=1000000",
+    "train.optimizer.learning_rate=4e-4", "train.optimizer.embedding_lr_multiplier=100",
+    "train.evaluation_tokens=1000000",
 ]  # fmt: skip
 
 
@@ -157,10 +158,10 @@ def arithmetic(arguments: argparse.Namespace) -> None:
     base = based(arguments, [files["train"]], SUMS_TOKENS, SUMS_BASE)
     chat = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
-        epochs=SUMS_EPOCHS, settings=["train.optimizer.embedding_factor=1", *arguments.set],
+        epochs=SUMS_EPOCHS, settings=["train.optimizer.embedding_lr_multiplier=1", *arguments.set],
     )  # fmt: skip
     policy = gptsmith.finetune(
-        chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="policy",
+        chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="grpo",
         out=arguments.out / "sums-policy", settings=[*POLICY, *arguments.policy_set],
     )  # fmt: skip
     rows = records(files["test"])
@@ -176,10 +177,14 @@ SUMS = {"train": 20_000, "validation": 500, "test": 1_000}
 SUMS_TOKENS, SUMS_EPOCHS = 1_000_000, 1.0
 """One epoch leaves something for rewards to gain."""
 SUMS_BASE = ["model.context_length=64", "model.embed_dim=128", "model.num_layers=4"]
-POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.answers=16"]
-POLICY += ["train.objective.redraws=1", "train.objective.kl_weight=0", "train.num_steps=140", "train.batch_size=32"]
+POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.group_size=16"]
+POLICY += ["train.objective.max_resamples=1", "train.objective.kl_coef=0", "train.num_steps=140", "train.batch_size=32"]
 POLICY += ["train.micro_batch_size=4", "train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97"]
-POLICY += ["train.optimizer.embedding_factor=1", "train.schedule.warmup_steps=25", "train.evaluate_every_steps=20"]
+POLICY += [
+    "train.optimizer.embedding_lr_multiplier=1",
+    "train.schedule.warmup_steps=25",
+    "train.evaluate_every_steps=20",
+]
 
 
 def preference(arguments: argparse.Namespace) -> None:
@@ -221,8 +226,8 @@ def distill(arguments: argparse.Namespace) -> None:
     same = ["train.num_steps=400", "train.batch_size=8", "train.optimizer.learning_rate=3e-3", *arguments.set]
     alone = gptsmith.finetune(student, [text], out=arguments.out / "alone", settings=same)
     taught = gptsmith.finetune(
-        student, [text], objective="distill", out=arguments.out / "taught",
-        settings=[*same, f"train.objective.teacher={teacher}", "train.objective.teacher_share=0.7"],
+        student, [text], objective="distillation", out=arguments.out / "taught",
+        settings=[*same, f"train.objective.teacher={teacher}", "train.objective.alpha=0.7"],
     )  # fmt: skip
     for name, figures in (("alone", alone), ("with the teacher", taught)):
         print(f"student {name}: {figures['bits_per_byte']:.4f} bits per byte, {figures['num_tokens']:,} tokens")

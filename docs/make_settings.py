@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.workflows.settings import ExampleSettings, FinetuneAsked, RunSettings
+from gptsmith.train.run_settings import ExampleSettings, FinetuneRequest, RunSettings
 
 HEAD = """# Settings
 
@@ -29,9 +29,9 @@ beside each `run.toml` lets an editor complete and check it. Made by `python doc
 TUNING = """# Of fine-tuned runs alone
 
 Their `run.toml` has no `tokenizer` group, because a base keeps its tokens, and these besides. Where nothing is set, the
-optimizer is `adamw` with a lower rate, and the rate falls to zero (`gptsmith.workflows.task`).
+optimizer is `adamw` with a lower rate, and the rate falls to zero (`gptsmith.train.finetuning`).
 
-## `asked`
+## `request`
 """
 
 
@@ -70,7 +70,7 @@ def table(cls: type[Settings], prefix: str) -> list[str]:
 
 def page() -> str:
     """The whole page."""
-    tuning = [TUNING, *table(FinetuneAsked, "asked"), "", "## `examples`", "", *table(ExampleSettings, "examples")]
+    tuning = [TUNING, *table(FinetuneRequest, "request"), "", "## `examples`", "", *table(ExampleSettings, "examples")]
     return "\n".join([HEAD, *table(RunSettings, ""), "", *tuning]) + "\n"
 
 

@@ -24,8 +24,8 @@ from pydoc_data import topics
 
 import gptsmith
 from gptsmith.base.console import meter, note, results, show_figures
+from gptsmith.convert.load import Loaded
 from gptsmith.evaluate.statistics import wilson_interval
-from gptsmith.workflows.load import Loaded
 
 TEXT = Path("runs/demo-text")
 RUN, CHAT = Path("runs/demo"), Path("runs/demo-chat")

@@ -25,22 +25,22 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if TYPE_CHECKING:
     from gptsmith.base.errors import GptsmithError as GptsmithError
     from gptsmith.base.errors import UserError as UserError
+    from gptsmith.convert.import_model import import_model as import_model
+    from gptsmith.convert.load import load as load
     from gptsmith.model.config import GPTConfig as GPTConfig
     from gptsmith.model.gpt import GPT as GPT
     from gptsmith.model.presets import preset as preset
+    from gptsmith.train.report import report as report
     from gptsmith.workflows.certify import certify as certify
     from gptsmith.workflows.compress import compress as compress
     from gptsmith.workflows.evaluate import evaluate as evaluate
     from gptsmith.workflows.export import export as export
     from gptsmith.workflows.finetune import finetune as finetune
-    from gptsmith.workflows.import_model import import_model as import_model
     from gptsmith.workflows.info import info as info
-    from gptsmith.workflows.load import load as load
     from gptsmith.workflows.merge import merge as merge
     from gptsmith.workflows.plan import plan as plan
     from gptsmith.workflows.predict import predict as predict
     from gptsmith.workflows.pretrain import pretrain as pretrain
-    from gptsmith.workflows.report import report as report
     from gptsmith.workflows.runs import runs as runs
 
 _HOMES = {
@@ -53,15 +53,15 @@ _HOMES = {
     "evaluate": "gptsmith.workflows.evaluate",
     "export": "gptsmith.workflows.export",
     "finetune": "gptsmith.workflows.finetune",
-    "import_model": "gptsmith.workflows.import_model",
+    "import_model": "gptsmith.convert.import_model",
     "info": "gptsmith.workflows.info",
-    "load": "gptsmith.workflows.load",
+    "load": "gptsmith.convert.load",
     "merge": "gptsmith.workflows.merge",
     "plan": "gptsmith.workflows.plan",
     "predict": "gptsmith.workflows.predict",
     "preset": "gptsmith.model.presets",
     "pretrain": "gptsmith.workflows.pretrain",
-    "report": "gptsmith.workflows.report",
+    "report": "gptsmith.train.report",
     "runs": "gptsmith.workflows.runs",
 }
 

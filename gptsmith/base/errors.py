@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from gptsmith.base.renamed import RENAMED
+
 
 class GptsmithError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -27,7 +29,8 @@ class MissingExtraError(UserError):
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """`did you mean X?` for the nearest allowed word, or the list of what is allowed."""
+    """`did you mean X?` for the nearest allowed word, or the list of what is allowed. A name of an older version is
+    nearest to the one that took its place."""
     allowed = sorted(allowed)
-    nearest = get_close_matches(given, allowed, n=1)
+    nearest = [RENAMED[given]] if RENAMED.get(given) in allowed else get_close_matches(given, allowed, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(allowed)}"

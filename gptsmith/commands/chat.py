@@ -46,10 +46,10 @@ def chat(
     from gptsmith.base import console
     from gptsmith.base.errors import UserError, did_you_mean
     from gptsmith.base.terminal import read_line, visible
-    from gptsmith.generate.continuous import Engine, EngineSettings
+    from gptsmith.convert.load import load
+    from gptsmith.generate.conversation import Reply, Talk
+    from gptsmith.generate.engine import Engine, EngineSettings
     from gptsmith.workflows.generate import figures_of
-    from gptsmith.workflows.load import load
-    from gptsmith.workflows.talk import Reply, Talk
 
     loaded = load(run, device=device)
     loaded.require_words()
@@ -59,7 +59,7 @@ def chat(
             "repetition_penalty": repetition_penalty,
         }
     )  # fmt: skip
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_streams=1))
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
     talk = Talk(engine, loaded.template, system=system, max_tokens=max_tokens, sampling=sampling, seed=seed)
     console.note(TUNED if loaded.template else BASE)
 

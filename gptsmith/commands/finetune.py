@@ -21,7 +21,8 @@ def finetune(
         str | None, typer.Option(metavar="RUN", help="The new run's folder; beside the base if not given.")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="chat, classify, preference, reward, policy, distill; told by the data.")
+        str | None,
+        typer.Option(help="sft, classification, dpo, reward_model, grpo, ...; by the data if not given."),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="How often every example is read.")] = None,
     lora: Annotated[int | None, typer.Option(metavar="RANK", help="Train adapters of this rank only.")] = None,
@@ -44,8 +45,8 @@ def finetune(
     """Tune a trained model: to chat, to classify, to be preferred."""
     from gptsmith.base import console
     from gptsmith.base.machine import process_seconds
-    from gptsmith.workflows.finetune import asked_table
     from gptsmith.workflows.finetune import finetune as run_finetune
+    from gptsmith.workflows.finetune import request_table
     from gptsmith.workflows.preview import preview as run_preview
 
     choices: dict[str, Any] = {
@@ -60,7 +61,7 @@ def finetune(
         "settings": settings or [],
     }
     if preview:
-        shown = run_preview(asked_table(base, data or [], **choices))
+        shown = run_preview(request_table(base, data or [], **choices))
         console.show_json({"examples": shown}) if json else show_examples(shown)
         return
     figures = run_finetune(
@@ -72,9 +73,9 @@ def finetune(
         console.show_figures("", figures)
     if figures["status"] == "stopped":
         raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
-    if figures["status"] == "shared":
+    if figures["status"] == "shared_search":
         return
-    verb = {"classify": "predict {} FILE", "reward": "info {}"}.get(figures["objective"], "chat {}")
+    verb = {"classification": "predict {} FILE", "reward_model": "info {}"}.get(figures["objective"], "chat {}")
     console.note(f"\nnext: [bold]gptsmith {verb.format(figures['run'])}[/bold]")
 
 

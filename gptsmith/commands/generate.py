@@ -35,9 +35,9 @@ def generate(
     from gptsmith.base import console
     from gptsmith.base.errors import UserError
     from gptsmith.base.terminal import visible
-    from gptsmith.generate.engine import generate as start
+    from gptsmith.convert.load import load
+    from gptsmith.generate.api import generate as start
     from gptsmith.workflows.generate import figures_of, prompts_of
-    from gptsmith.workflows.load import load
 
     if prompts is not None and prompt is not None:
         raise UserError("give one prompt, or a file of them by --prompts, not both")

@@ -24,7 +24,7 @@ def pretrain(
         list[str] | None, typer.Option(help="Text to validate on, instead of a share of the text.")
     ] = None,
     encoding: Annotated[str | None, typer.Option(help="The encoding of text that is not UTF-8.")] = None,
-    until_loss: Annotated[float | None, typer.Option(help="Stop at this validation loss, in nats a token.")] = None,
+    target_loss: Annotated[float | None, typer.Option(help="Stop at this validation loss, in nats a token.")] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="A run.toml to take settings from.")] = None,
     settings: Set = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
@@ -45,7 +45,7 @@ def pretrain(
         params=count(params) if params else None,
         tokenizer=tokenizer,
         validation=validation or [],
-        until_loss=until_loss,
+        target_loss=target_loss,
         config=config,
         settings=[*encodings, *(settings or [])],
         resume=resume,

@@ -26,8 +26,8 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="An origin whose pages may ask. May be given again.")
     ] = None,
-    max_streams: Annotated[int, typer.Option(min=1, help="Texts that a model writes at the same time.")] = 16,
-    max_waiting: Annotated[int, typer.Option(min=0, help="Texts that may wait for a model.")] = 64,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Texts that a model writes at the same time.")] = 16,
+    max_queue_size: Annotated[int, typer.Option(min=0, help="Texts that may wait for a model.")] = 64,
     max_choices: Annotated[int, typer.Option(min=1, help="Texts that one request may ask for.")] = 16,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens that a text may have; the context alone bounds it if not given.")
@@ -55,19 +55,19 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtraError("gptsmith serve", "serve") from None
+    from gptsmith.convert.load import load
     from gptsmith.serve.app import Server
     from gptsmith.serve.guard import is_loopback
     from gptsmith.serve.keys import read_keys
     from gptsmith.serve.models import Models
     from gptsmith.serve.server import Running, bound_socket
     from gptsmith.serve.settings import ServeSettings
-    from gptsmith.workflows.load import load
     from gptsmith.workflows.serve import load_served
 
     if api_key_file is None and not is_loopback(host):
         raise UserError(f"--host {host} lets others in: give --api-key-file FILE, or leave --host out")
     settings = ServeSettings(
-        max_streams=max_streams, max_waiting=max_waiting, max_choices=max_choices, max_tokens=max_tokens,
+        max_num_seqs=max_num_seqs, max_queue_size=max_queue_size, max_choices=max_choices, max_tokens=max_tokens,
         max_body_bytes=max_body_bytes, timeout_s=timeout_s, drain_s=drain_s, cors=tuple(cors or ()),
         hosts=tuple(allow_host or ()),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
 from gptsmith.data.discover import Candidate, Found, discover
-from gptsmith.data.sources import ReadSettings
+from gptsmith.data.readers import ReadSettings
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
 

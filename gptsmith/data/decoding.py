@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.sources import Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers import Excerpt, ReadSettings, SourceFile
 
 BLOCK_BYTES = 4_000_000
 PROBE_BYTES = 8192

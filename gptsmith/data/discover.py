@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.files import extension_of
-from gptsmith.data.sources import KINDS, Reader, SourceFile
+from gptsmith.data.readers import KINDS, Reader, SourceFile
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.discover import discover
+from gptsmith.data.readers import ReadSettings, SourceFile
 from gptsmith.data.records import TEXT_FIELDS, Record, without_lone_surrogates
-from gptsmith.data.sources import ReadSettings, SourceFile
-from gptsmith.text.chat import Message, checked_messages
+from gptsmith.text.chat_template import Message, checked_messages
 
 MAX_SHOWN_CHARACTERS = 200
 
@@ -156,19 +156,19 @@ def records(sources: Iterable[str | Path]) -> Iterator[tuple[Path, Record]]:
 
 
 def _jsonl(file: SourceFile) -> Iterator[Record]:
-    from gptsmith.data.sources.jsonl import line_records, whole_records
+    from gptsmith.data.readers.jsonl import line_records, whole_records
 
     return (whole_records if file.extension == ".json" else line_records)(file, ReadSettings())
 
 
 def _csv(file: SourceFile) -> Iterator[Record]:
-    from gptsmith.data.sources.csv import row_records
+    from gptsmith.data.readers.csv import row_records
 
     return row_records(file, ReadSettings())
 
 
 def _parquet(file: SourceFile) -> Iterator[Record]:
-    from gptsmith.data.sources.parquet import all_records
+    from gptsmith.data.readers.parquet import all_records
 
     return all_records(file)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import published_folder
-from gptsmith.data import tokens
+from gptsmith.data import shards as tokens
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.split import Part, Split, split_corpus
-from gptsmith.data.tokens import TokenStream, write_tokens
+from gptsmith.data.shards import TokenStream, write_tokens
+from gptsmith.data.splits import Part, Split, split_corpus
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 

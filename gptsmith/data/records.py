@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.sources import Excerpt
+from gptsmith.data.readers import Excerpt
 
 # The first records of a file decide for all of them.
 NUM_SAMPLES = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gptsmith.data.sources import ReadSettings
+from gptsmith.data.readers import ReadSettings
 
 
 class DataSettings(ReadSettings):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gptsmith.data.batches import IGNORED, evaluation_windows
-from gptsmith.data.tokens import TokenStream
-from gptsmith.evaluate.language import TOKENS_PER_BATCH, LanguageScore
-from gptsmith.evaluate.likelihood import score_tokens
+from gptsmith.data.shards import TokenStream
+from gptsmith.data.windows import IGNORED, evaluation_windows
+from gptsmith.evaluate.loglikelihood import score_tokens
 from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.perplexity import TOKENS_PER_BATCH, LanguageScore
 from gptsmith.model.gpt import GPT
 
 ENOUGH_DOCUMENTS = 30

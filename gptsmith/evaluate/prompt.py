@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptsmith.text.chat import Message
+from gptsmith.text.chat_template import Message
 
 BETWEEN = "\n\n"
 """What stands between questions with their answers, in a text. A reply ends there."""

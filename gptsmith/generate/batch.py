@@ -10,8 +10,8 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers
-from gptsmith.model.cache import Cache
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
 
 ROWS_AT_ONCE = 64
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from gptsmith.model.cache import Cache
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
 
 LONGEST, SHORTEST = 4, 2
 """How many of the last tokens must have stood together before."""

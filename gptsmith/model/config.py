@@ -35,16 +35,16 @@ class GPTConfig(Settings):
     position: AnyPosition = position.KINDS.field("rotary")
     feedforward: AnyFeedForward = feedforward.KINDS.field("gated")
     norm: AnyNorm = norm.KINDS.field("rmsnorm")
-    linear: AnyLinear = linear.KINDS.field("plain")
-    norm_placement: Literal["before", "after"] = "before"
+    linear: AnyLinear = linear.KINDS.field("dense")
+    norm_placement: Literal["pre", "post"] = "pre"
     """Whether each half is normalised before it (GPT-2 and later) or after its sum with the stream (GPT-1)."""
     tie_embeddings: bool = False
     """Whether the head is the embedding itself."""
-    num_scores: int | None = Field(default=None, gt=0)
+    num_labels: int | None = Field(default=None, gt=0)
     """Outputs of a second head, on the last hidden state: a classifier's labels, or the one of a reward model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the embedding and of each half's output that is dropped in training."""
-    init: Literal["smith", "gpt2"] = "smith"
+    init: Literal["zero_output", "gpt2"] = "zero_output"
     """How the first weights are drawn: see `gptsmith.model.init`."""
 
     @model_validator(mode="after")

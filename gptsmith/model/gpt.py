@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.attention import causal_mask
-from gptsmith.model.cache import Cache, KeysAndValues
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
-from gptsmith.model.linear.plain import PlainLinear
+from gptsmith.model.kv_cache import Cache, KeysAndValues
+from gptsmith.model.linear.dense import DenseLinear
 from gptsmith.model.position import Positions
 
 
@@ -20,7 +20,7 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
-        self.norm_before = config.norm_placement == "before"
+        self.pre_norm = config.norm_placement == "pre"
         self.attention_norm = config.norm.build(config.embed_dim)
         self.attention = config.attention.build(config, layer)
         self.feedforward_norm = config.norm.build(config.embed_dim)
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
-        if self.norm_before:
+        if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), positions, mask, cache))
             return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
         x = self.attention_norm(x + self.dropout(self.attention(x, positions, mask, cache)))
@@ -52,12 +52,11 @@ class GPT(nn.Module):
         self.position = config.position.build(config)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        before = config.norm_placement == "before"
-        self.final_norm = config.norm.build(config.embed_dim) if before else nn.Identity()
+        self.final_norm = config.norm.build(config.embed_dim) if config.norm_placement == "pre" else nn.Identity()
         self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False, name="head")
         if config.tie_embeddings:
             self.head.share(self.embedding.weight)
-        self.score_head = PlainLinear(config.embed_dim, config.num_scores) if config.num_scores else None
+        self.score_head = DenseLinear(config.embed_dim, config.num_labels) if config.num_labels else None
         config.linear.complete(self)
         initialize(self, seed)
 
@@ -84,8 +83,8 @@ class GPT(nn.Module):
 
     def scores(self, hidden: Tensor) -> Tensor:
         """What the score head, which a classifier or a reward model has, makes of hidden states (..., C):
-        (..., num_scores) in float32 or finer."""
-        assert self.score_head is not None, "only a model with config.num_scores has scores"
+        (..., num_labels) in float32 or finer."""
+        assert self.score_head is not None, "only a model with config.num_labels has scores"
         scores: Tensor = self.score_head(hidden)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 

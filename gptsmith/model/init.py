@@ -34,7 +34,7 @@ def initialize(model: GPT, seed: int) -> None:
     def uniform(weight: Tensor, deviation: float) -> None:
         weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * 3**0.5 * deviation)
 
-    smith = config.init == "smith"
+    zero_output = config.init == "zero_output"
 
     def draw(name: str, weight: Tensor) -> None:
         back_to_stream = name.endswith(("attention.output.weight", "feedforward.output.weight"))
@@ -45,8 +45,8 @@ def initialize(model: GPT, seed: int) -> None:
         elif name == "score_head.weight":
             weight.zero_()
         elif name == "embedding.weight":
-            normal(weight, 1.0 if smith and not config.tie_embeddings else 0.02)
-        elif not smith:
+            normal(weight, 1.0 if zero_output and not config.tie_embeddings else 0.02)
+        elif not zero_output:
             normal(weight, 0.02 / (2 * config.num_layers) ** 0.5 if back_to_stream else 0.02)
         elif back_to_stream:
             weight.zero_()

@@ -21,7 +21,7 @@ GPT1: dict[str, Any] = {
     "position": {"kind": "learned"},
     "feedforward": {"kind": "mlp", "activation": "gelu_tanh", "bias": True},
     "norm": {"kind": "layernorm"},
-    "norm_placement": "after",
+    "norm_placement": "post",
     "tie_embeddings": True,
     "init": "gpt2",
 }
@@ -57,7 +57,7 @@ def _pre_norm(shape: tuple[int, int, int], context_length: int, attention_kind: 
         "num_layers": num_layers,
         "num_heads": num_heads,
         "attention": {"kind": attention_kind, "bias": True},
-        "norm_placement": "before",
+        "norm_placement": "pre",
     }
 
 
@@ -85,7 +85,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smith": {"vocab_size": 4096, "context_length": 256, **smith_shape(embed_dim=256, num_layers=6)},
     "gpt1": GPT1,
     **{name: _pre_norm(shape, 1024, "full") for name, shape in GPT2_SHAPES.items()},
-    **{name: _pre_norm(shape, 2048, "banded") for name, shape in GPT3_SHAPES.items()},
+    **{name: _pre_norm(shape, 2048, "sliding_window") for name, shape in GPT3_SHAPES.items()},
 }
 
 

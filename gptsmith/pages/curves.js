@@ -4,7 +4,7 @@ const CHARTS = [
   { title: "Bits per byte", unit: "of validation text", curves: { bits_per_byte: "bits per byte" } },
   { title: "Speed", unit: "tokens a second", curves: { tokens_per_second: "tokens a second" }, fromZero: true },
   { title: "Gradient norm", unit: "before the step", curves: { gradient_norm: "gradient norm" } },
-  { title: "Learning rate", unit: "share of its peak", curves: { learning_rate_share: "share" }, fromZero: true },
+  { title: "Learning rate", unit: "share of its peak", curves: { lr_multiplier: "share" }, fromZero: true },
 ];
 const X_ONLY = ["num_tokens", "seconds"];
 const TITLES = { train_loss: "Training loss", validation_loss: "Validation loss" };

@@ -26,7 +26,7 @@ function showPlan(root, runs) {
       ]);
     }
   }
-  const columns = [...(runs.length > 1 ? ["run"] : []), "figure", "said", "came", "difference"];
+  const columns = [...(runs.length > 1 ? ["run"] : []), "figure", "predicted", "actual", "difference"];
   fill(root, rows.length ? grid(columns, rows) : null);
 }
 

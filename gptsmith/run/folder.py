@@ -14,11 +14,12 @@ from torch import Tensor
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
-from gptsmith.base.settings import read_toml
+from gptsmith.base.settings import Settings, read_toml
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.sharding import divide_again, divided_like, kept
-from gptsmith.run.store import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
+from gptsmith.run.checkpoint import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
+from gptsmith.run.sharding import divide_again, divided_like, kept
+from gptsmith.run.upgrade import FORMAT_VERSION, plan_from, result_from, settings_from
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = "run.toml"
@@ -27,7 +28,6 @@ DATA = "data.json"
 PLAN = "plan.json"
 RESULT = "result.json"
 GENERATION = "generation_config.json"
-FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 10_000_000
 
 
@@ -67,8 +67,8 @@ class Run:
         return run
 
     @classmethod
-    def create(cls, folder: Path, settings: dict[str, Any], schema: dict[str, Any]) -> Run:
-        """A new run with these settings.
+    def create(cls, folder: Path, settings: Settings | dict[str, Any], schema: type[Settings]) -> Run:
+        """A new run with these settings, and the JSON Schema of `schema` for editors.
 
         Raises:
             UserError: the folder exists and is not empty.
@@ -76,24 +76,36 @@ class Run:
         require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
-        write_json(folder / SCHEMA, schema)
-        run.write_settings(settings)
+        write_json(folder / SCHEMA, schema_of(schema))
+        run.write_settings(settings.plain() if isinstance(settings, Settings) else settings)
         return run
 
     def settings(self) -> dict[str, Any]:
-        """The content of run.toml.
+        """The content of run.toml, under the names of today.
 
         Raises:
             UserError: it cannot be read, or was written by a newer version.
         """
-        settings = read_toml(self.folder / SETTINGS)
-        version = settings.pop("format_version", FORMAT_VERSION)
-        if version > FORMAT_VERSION:
-            raise UserError(
-                f"{self.folder / SETTINGS} has format {version}, and this version reads up to {FORMAT_VERSION}: "
-                "upgrade gptsmith"
-            )
-        return settings
+        return read_settings(self.folder / SETTINGS)
+
+    @property
+    def made_by(self) -> str:
+        """The verb that made it: `pretrain`, `finetune` or `import`."""
+        return str(self.settings()["made_by"])
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that it was trained in; `auto` for a model that was trained elsewhere."""
+        return str(self.settings().get("train", {}).get("dtype", "auto"))
+
+    def request(self) -> dict[str, Any]:
+        """The request that it was made from: the `request` table of run.toml."""
+        return dict(self.settings().get("request", {}))
+
+    def plan(self) -> dict[str, Any]:
+        """The plan, `predicted` before the run and `actual` after it; empty if there is none."""
+        path = self.folder / PLAN
+        return plan_from(read_json(path)) if path.exists() else {}
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Writes run.toml."""
@@ -101,9 +113,9 @@ class Run:
         write_atomically(self.folder / SETTINGS, f"#:schema ./{SCHEMA}\n{text}")
 
     def result(self) -> dict[str, Any] | None:
-        """The figures at the end of the run, or nothing where it has not ended."""
+        """The figures at the end of the run; None if it has not ended."""
         path = self.folder / RESULT
-        return read_json(path) if path.exists() else None
+        return result_from(read_json(path)) if path.exists() else None
 
     def data(self) -> dict[str, Any]:
         """What was read to train it: the content of data.json.
@@ -158,6 +170,26 @@ class Run:
             return (float("inf"), True) if loss is None else (float(loss), inherited)
 
         return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
+
+
+def schema_of(settings: type[Settings]) -> dict[str, Any]:
+    """The JSON Schema of a run.toml with these settings."""
+    schema = settings.model_json_schema()
+    schema.setdefault("properties", {})["format_version"] = {"type": "integer"}
+    return schema
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a run.toml of any version, or in a file of settings without a version, under the names of today.
+
+    Raises:
+        UserError: it cannot be read, or was written by a newer version.
+    """
+    settings = read_toml(path)
+    version = settings.pop("format_version", FORMAT_VERSION)
+    if version > FORMAT_VERSION:
+        raise UserError(f"{path} has format {version}, and this version reads up to {FORMAT_VERSION}: upgrade gptsmith")
+    return settings_from(version, settings)
 
 
 def require_free(folder: Path) -> None:

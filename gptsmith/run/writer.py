@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_room, sweep
-from gptsmith.run.store import CHECKPOINTS, Retention, publish_checkpoint
+from gptsmith.run.checkpoint import CHECKPOINTS, Retention, publish_checkpoint
 
 LOCK = ".lock"
 MAX_FAILURES = 3

@@ -21,7 +21,7 @@ from gptsmith.serve.rules import format_rule
 from gptsmith.serve.stream import DONE, PING, EventStream, event
 from gptsmith.serve.tools import OPEN, ToolCall, tools_of
 from gptsmith.serve.writing import Writing, Written, seed_of
-from gptsmith.text.chat import latest_turns, room_for_turns
+from gptsmith.text.chat_template import latest_turns, room_for_turns
 from gptsmith.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gptsmith.serve.bodies import (
 from gptsmith.serve.errors import ApiError, api_error, refused, unsupported
 from gptsmith.serve.models import ServedModel
 from gptsmith.serve.tools import call_text
-from gptsmith.text.chat import checked_messages
+from gptsmith.text.chat_template import checked_messages
 
 
 def plain_messages(messages: Sequence[ChatMessage], more: Sequence[str] = ()) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gptsmith.serve.bodies import ChatBody
-from gptsmith.text.chat import ChatTemplate
+from gptsmith.text.chat_template import ChatTemplate
 
 LENGTHS = {"low": "Answer briefly.", "high": "Answer at length and in detail."}
 THOUGHT = {

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.continuous import Engine, EngineThread
+from gptsmith.convert.load import Loaded
+from gptsmith.generate.engine import Engine, EngineThread
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.text.chat import ChatTemplate
+from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.workflows.load import Loaded
 from gptsmith.workflows.serve import ServedRun, iso_time
 
 T = TypeVar("T")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
-from gptsmith.generate.continuous import EngineSettings
+from gptsmith.generate.engine import EngineSettings
 
 
 class ServeSettings(Settings):
     """How a server answers, and whom."""
 
-    max_streams: int = EngineSettings().max_streams
+    max_num_seqs: int = EngineSettings().max_num_seqs
     """Texts that each model writes at the same time; others wait."""
-    max_waiting: int = EngineSettings().max_waiting
+    max_queue_size: int = EngineSettings().max_queue_size
     """Texts that may wait for each model; more are refused."""
     max_choices: int = Field(default=16, gt=0)
     """Texts that one request may ask for: its prompts times n, or times best_of."""
@@ -41,8 +41,8 @@ class ServeSettings(Settings):
     @property
     def max_texts(self) -> int:
         """Texts that may be asked of each model at once."""
-        return self.max_streams + self.max_waiting
+        return self.max_num_seqs + self.max_queue_size
 
     def engine(self) -> EngineSettings:
         """What of it each engine keeps to."""
-        return EngineSettings(max_streams=self.max_streams, max_waiting=self.max_waiting)
+        return EngineSettings(max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.continuous import Ticket
+from gptsmith.generate.engine import Ticket
 from gptsmith.generate.request import Piece, Request, Told, UnsoundConstraintError
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
-from gptsmith.text.bulk import Encoder, encode_bulk, fast_encoder
+from gptsmith.text.fast_encoding import Encoder, encode_bulk, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
 
 SEPARATOR = "<|endoftext|>"

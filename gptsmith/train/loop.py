@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
-from gptsmith.model.sharding import is_divided
-from gptsmith.train.health import IncurableError, Verdict, gradient_norm, is_out_of_memory, judge
+from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.sharding import is_divided
+from gptsmith.run.train_state import TrainState
 from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
-from gptsmith.train.parallel import ALONE, Processes
-from gptsmith.train.schedule import learning_rate_share
+from gptsmith.train.schedule import lr_multiplier
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
-from gptsmith.train.state import TrainState
+from gptsmith.train.stability import StepOutcome, TrainingDivergedError, gradient_norm, is_out_of_memory, judge
 from gptsmith.train.step import accumulate
 
 
@@ -37,7 +37,7 @@ class Hooks:
     """Whether someone asked to stop."""
     num_steps: Callable[[], int]
     """How many steps the recorded plan has."""
-    refused: Callable[[Verdict, str], None]
+    refused: Callable[[StepOutcome, str], None]
     """Sees what is done about a step that is not taken, and why."""
     roll_back: Callable[[], bool]
     """Takes up the weights of the last checkpoint, if there is one, and none of its place in the data."""
@@ -49,7 +49,7 @@ class Hooks:
 class StepFigures:
     """What a step has to show besides the state."""
 
-    learning_rate_share: float
+    lr_multiplier: float
     gradient_norm: float
     seconds: float
     num_tokens: int
@@ -90,9 +90,9 @@ def train(
         started = time.monotonic()
         batches, loss, num_tokens = gradients(model, state, settings, hooks, processes)
         norm = gradient_norm(model)
-        verdict, problem = judge(state, loss, norm, settings.health)
+        verdict, problem = judge(state, loss, norm, settings.stability)
         if verdict == "healthy":
-            share = learning_rate_share(state.step, hooks.num_steps(), settings.schedule)
+            share = lr_multiplier(state.step, hooks.num_steps(), settings.schedule)
             optimizer.step(share)
             state.train_loss = loss
             state.step += 1
@@ -113,13 +113,13 @@ def train(
         last = state.step >= hooks.num_steps()
         if state.step % settings.evaluate_every_steps == 0 or last:
             improved = evaluate(model, state, settings, hooks)
-            if settings.until_loss is not None and (state.validation_loss or float("inf")) <= settings.until_loss:
-                ended = "reached"
+            if settings.target_loss is not None and (state.validation_loss or float("inf")) <= settings.target_loss:
+                ended = "target_reached"
                 break
             if improved:
                 save()
             elif not last and is_past_its_best(state, settings):
-                ended = "early"
+                ended = "early_stopped"
                 break
         if state.step % settings.sample_every_steps == 0 and not last:
             model.eval()
@@ -177,14 +177,15 @@ def gradients(
         hooks.refused("out_of_memory", f"memory is too small for {micro_batch_size} windows at a time")
 
 
-def cure(verdict: Verdict, problem: str, batches: list[Batch], hooks: Hooks) -> None:
+def cure(verdict: StepOutcome, problem: str, batches: list[Batch], hooks: Hooks) -> None:
     """Does what was decided about a step that is not taken.
 
     Raises:
-        IncurableError: it was decided to stop, or there is no checkpoint to go back to; the message is a diagnosis.
+        TrainingDivergedError: it was decided to stop, or there is no checkpoint to go back to; the message is a
+            diagnosis.
     """
     if verdict == "stop" or (verdict == "roll_back" and not hooks.roll_back()):
-        raise IncurableError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
+        raise TrainingDivergedError(f"training stops, because {problem}, again and again: {hooks.diagnosis(batches)}")
     hooks.refused(verdict, problem)
 
 
@@ -203,7 +204,7 @@ def evaluate(model: GPT, state: TrainState, settings: TrainSettings, hooks: Hook
     model.eval()
     started = time.monotonic()
     loss = hooks.validation_loss(False)
-    if loss is not None and settings.until_loss is not None and loss <= settings.until_loss:
+    if loss is not None and settings.target_loss is not None and loss <= settings.target_loss:
         loss = hooks.validation_loss(True)
     state.seconds += time.monotonic() - started
     model.train()

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.examples import Example
-from gptsmith.text.chat import ChatTemplate, Encoded, Message
+from gptsmith.data.windows import IGNORED
+from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
-from gptsmith.train.objectives import IGNORED, Batch, ObjectiveSettings
+from gptsmith.train.objectives import Batch, ObjectiveSettings
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ class ScheduleSettings(Settings):
 
     warmup_steps: int = Field(default=20, ge=0)
     """Steps over which the rate rises from near zero."""
-    decay_share: float = Field(default=0.6, ge=0, le=1)
+    decay_fraction: float = Field(default=0.6, ge=0, le=1)
     """Share of all steps, at the end, over which the rate falls."""
-    final_share: float = Field(default=0.05, ge=0, le=1)
+    min_lr_ratio: float = Field(default=0.05, ge=0, le=1)
     """The rate of the last step, as a share of the full rate."""
 
 
-def learning_rate_share(step: int, num_steps: int, settings: ScheduleSettings) -> float:
+def lr_multiplier(step: int, num_steps: int, settings: ScheduleSettings) -> float:
     """The share of the full learning rate at step 0, 1, ..., num_steps - 1."""
     rising = (step + 1) / (settings.warmup_steps + 1)
-    decay_steps = settings.decay_share * num_steps
+    decay_steps = settings.decay_fraction * num_steps
     left = min(1.0, (num_steps - 1 - step) / decay_steps) if decay_steps else 1.0
-    falling = settings.final_share + (1 - settings.final_share) * max(0.0, left)
+    falling = settings.min_lr_ratio + (1 - settings.min_lr_ratio) * max(0.0, left)
     return min(1.0, rising, falling)

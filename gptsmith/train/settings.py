@@ -6,10 +6,10 @@ from pydantic import Field
 
 from gptsmith.base.settings import Settings
 from gptsmith.train import objectives, optimizers
-from gptsmith.train.health import HealthSettings
 from gptsmith.train.objectives import AnyObjective
 from gptsmith.train.optimizers import AnyOptimizer
 from gptsmith.train.schedule import ScheduleSettings
+from gptsmith.train.stability import StabilitySettings
 
 
 class TrainSettings(Settings):
@@ -31,8 +31,8 @@ class TrainSettings(Settings):
     objective: AnyObjective = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
-    health: HealthSettings = HealthSettings()
-    until_loss: float | None = Field(default=None, gt=0)
+    stability: StabilitySettings = StabilitySettings()
+    target_loss: float | None = Field(default=None, gt=0)
     """Stop once the whole validation set's loss, in nats a token, is at or below this."""
     patience_evaluations: int | None = Field(default=6, gt=0)
     """Stop after so many evaluations in a row that are worse than the best one."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import ALONE, Processes
 from gptsmith.train.objectives import Batch, ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
-from gptsmith.train.parallel import ALONE, Processes
 
 
 def accumulate(
@@ -35,9 +35,9 @@ def accumulate(
 
 
 def train_step(
-    model: GPT, objective: ObjectiveSettings, optimizer: Optimizer, batches: Sequence[Batch], learning_rate_share: float
+    model: GPT, objective: ObjectiveSettings, optimizer: Optimizer, batches: Sequence[Batch], lr_multiplier: float
 ) -> float:
     """Moves the model by the gradient over all `batches`; returns their loss in nats an item, before the move."""
     loss = accumulate(model, objective, batches)
-    optimizer.step(learning_rate_share)
+    optimizer.step(lr_multiplier)
     return loss

@@ -8,10 +8,10 @@ from typing import Any
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import write_atomically, write_json
-from gptsmith.exchange.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
-from gptsmith.exchange.readers import Reader
-from gptsmith.exchange.readers.own import OwnReader
-from gptsmith.workflows.load import load
+from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
+from gptsmith.convert.load import load
 
 
 def certify(
@@ -56,7 +56,7 @@ def certify(
 def _reader(path: str | Path) -> Reader:
     if Path(path).suffix == ".gguf":
         try:
-            from gptsmith.exchange.readers.llama_cpp import LlamaCppReader
+            from gptsmith.convert.backends.llama_cpp import LlamaCppReader
         except ImportError:
             raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
         return LlamaCppReader(Path(path))

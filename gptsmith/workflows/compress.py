@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gptsmith.compress.derive import derive
 from gptsmith.compress.methods import KINDS
-from gptsmith.workflows.derived import derive
 
 
 def compress(run: str | Path, *, to: str, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:

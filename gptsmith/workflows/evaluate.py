@@ -10,19 +10,18 @@ from typing import Any
 from gptsmith.base.console import meter
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.settings import with_assignments
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import open_run
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.tokens import TokenStream
-from gptsmith.evaluate.candidate import Candidate
-from gptsmith.evaluate.exam import Exam
+from gptsmith.data.shards import TokenStream
+from gptsmith.evaluate.language_model import Candidate
 from gptsmith.evaluate.pieces import Pieces, score_pieces
+from gptsmith.evaluate.run_tasks import Exam
 from gptsmith.evaluate.tasks import KINDS, Marks
 from gptsmith.run.folder import Run
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.opened import open_run
-from gptsmith.workflows.settings import dtype_of
-from gptsmith.workflows.validation_text import validation_text
+from gptsmith.train.validation_text import validation_text
 
 
 def evaluate(
@@ -115,7 +114,7 @@ def _predicted(
     run: str | Path, data_of: Run, texts: Sequence[str | Path], seed: int, device: str
 ) -> tuple[Pieces, dict[str, Any]]:
     """A run's scores of the pieces of a text, or of the validation text of the run `data_of`."""
-    loaded = load(run, device=device, dtype=dtype_of(open_run(run)))
+    loaded = load(run, device=device, dtype=open_run(run).dtype)
     stream = _stream(data_of, loaded.tokenizer, texts)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:
@@ -182,7 +181,7 @@ def _in_harness(
 ) -> dict[str, Any]:
     """How a run does in a task of lm-eval's."""
     try:
-        from gptsmith.evaluate.harness import run_harness
+        from gptsmith.evaluate.lm_eval import run_harness
     except ImportError:
         raise MissingExtraError("--harness", "eval") from None
     loaded = load(run, device=device)

@@ -10,15 +10,14 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import published_folder, require_room
 from gptsmith.base.settings import with_assignments
-from gptsmith.exchange.certificate import compare, require_passed
-from gptsmith.exchange.formats import KINDS, Source
-from gptsmith.exchange.readers.own import OwnReader
-from gptsmith.model.surgery import merged
+from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.bases import base_folder_of
+from gptsmith.convert.certificate import compare, require_passed
+from gptsmith.convert.formats import KINDS, Source
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.model_card import model_card
+from gptsmith.model.transform import merged
 from gptsmith.run.writer import SPARE_BYTES
-from gptsmith.workflows.bases import base_folder_of
-from gptsmith.workflows.card import model_card
-from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.settings import ImportSettings, settings_of
 
 
 def export(
@@ -90,8 +89,7 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
         model = merged(model)
-    settings = settings_of(loaded.run)
-    model_type = settings.asked.model_type if isinstance(settings, ImportSettings) else None
+    model_type = loaded.run.request().get("model_type")
     return Source(
         name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),
         target, base,

@@ -12,14 +12,14 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
-from gptsmith.base.settings import changed_keys, merged, read_toml, with_assignments
-from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
+from gptsmith.base.settings import changed_keys, merged, with_assignments
+from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, read_settings, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.workflows.rewards import Reward
-from gptsmith.workflows.session import Session
-from gptsmith.workflows.settings import FinetuneAsked, FinetuneSettings, run_schema, settings_of
-from gptsmith.workflows.task import Task, task_of
-from gptsmith.workflows.trials import search_plan
+from gptsmith.train.finetuning import Task, task_of
+from gptsmith.train.rewards import Reward
+from gptsmith.train.run_settings import FinetuneRequest, FinetuneSettings, settings_of
+from gptsmith.train.search.trials import search_plan
+from gptsmith.train.trainer import Session
 
 
 def finetune(
@@ -46,11 +46,11 @@ def finetune(
         base: the run to start from.
         sources: files of conversations, labelled texts or preferences (see `gptsmith.data.examples`), or of plain text.
         out: the run folder; the base's, with the objective's name after it, where it is not given.
-        objective: chat, classify, preference, reward, policy, distill or next_token; the usual one for such examples
+        objective: sft, classify, preference, reward, policy, distill or next_token; the usual one for such examples
             where it is not given.
         epochs: how often every example is read.
         lora: the rank of adapters that are trained instead of all weights.
-        trials: how many trials search for better settings than the usual ones (see `gptsmith.workflows.search`).
+        trials: how many trials search for better settings than the usual ones (see `gptsmith.train.search.search`).
         validation: examples to choose the best weights by, instead of a share of the sources.
         test: examples to judge by at the end, instead of a share of the sources.
         skip_bad: leave out examples that cannot be learnt from, instead of stopping at the first.
@@ -77,24 +77,24 @@ def finetune(
             if base is not None or sources or trials is not None:
                 raise UserError("--resume takes the run's own base, data and trials: with it, give only --set")
             return _go_on(Run.open(resume), held, settings, reward, started)
-        table = asked_table(
+        table = request_table(
             base, sources, objective=objective, epochs=epochs, lora=lora, trials=trials, validation=validation,
             test=test, skip_bad=skip_bad, config=config, settings=settings,
         )  # fmt: skip
-        folder = _folder(out, table["asked"])
+        folder = _folder(out, table["request"])
         if folder is not None and (folder / SETTINGS).exists():
             return _go_on(Run.open(folder), held, (), reward, started)
         if trials is not None:
             return _searched(table, folder, reward, started)
         task = task_of(table, reward)
         folder = folder or _free_folder(Path(str(base)), task.settings.train.objective.kind)
-        run = Run.create(folder, task.settings.plain(), run_schema(FinetuneSettings))
+        run = Run.create(folder, task.settings, FinetuneSettings)
         held.enter_context(only_writer(folder))
         task.keep(run)
         return _session(run, task).run_to_end(started)
 
 
-def asked_table(
+def request_table(
     base: str | Path | None,
     sources: Sequence[str | Path],
     *,
@@ -105,7 +105,7 @@ def asked_table(
     settings: Sequence[str] = (),
     **choices: Any,
 ) -> dict[str, Any]:
-    """The settings that a command spells out, with what was asked for as its `asked` table.
+    """The settings that a command spells out, with what was asked for as its `request` table.
 
     Raises:
         UserError: there is no base, or no data.
@@ -121,16 +121,18 @@ def asked_table(
         "config": None if config is None else str(config),
         "settings": list(settings),
     }
-    table: dict[str, Any] = {"asked": {key: value for key, value in given.items() if value is not None and value != []}}
+    table: dict[str, Any] = {
+        "request": {key: value for key, value in given.items() if value is not None and value != []}
+    }
     if skip_bad:
         table["examples"] = {"skip_bad": True}
-    below = read_toml(Path(config)) if config is not None else {}
-    below.pop("format_version", None)
-    below.pop("asked", None)
+    below = read_settings(Path(config)) if config is not None else {}
+    below.pop("made_by", None)
+    below.pop("request", None)
     return with_assignments(merged(below, table), settings)
 
 
-def _folder(out: str | Path | None, asked: dict[str, Any]) -> Path | None:
+def _folder(out: str | Path | None, request: dict[str, Any]) -> Path | None:
     """The folder that was asked for; else one beside the base in which the same was asked for and that has not ended;
     nothing where a new one is to be chosen.
 
@@ -139,19 +141,19 @@ def _folder(out: str | Path | None, asked: dict[str, Any]) -> Path | None:
     """
     if out is not None:
         folder = Path(out)
-        if not _goes_on(folder, asked):
+        if not _goes_on(folder, request):
             require_free(folder)
         return folder
-    base = Path(asked["base"])
-    return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if _goes_on(path, asked)), None)
+    base = Path(request["base"])
+    return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if _goes_on(path, request)), None)
 
 
-def _goes_on(folder: Path, asked: dict[str, Any]) -> bool:
+def _goes_on(folder: Path, request: dict[str, Any]) -> bool:
     """Whether the folder is a run of the same command that has not ended."""
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
-    known = Run.open(folder).settings().get("asked", {})
-    return "base" in known and FinetuneAsked.parse(asked) == FinetuneAsked.parse(known)
+    known = Run.open(folder).settings().get("request", {})
+    return "base" in known and FinetuneRequest.parse(request) == FinetuneRequest.parse(known)
 
 
 def _free_folder(base: Path, kind: str) -> Path:
@@ -167,16 +169,16 @@ def _session(run: Run, task: Task) -> Session:
 
 def _searched(table: dict[str, Any], folder: Path | None, reward: Reward | None, started: float) -> dict[str, Any]:
     """The figures of a new run whose settings are searched."""
-    from gptsmith.workflows.search import begin_search, search
+    from gptsmith.train.search.search import begin_search, search
 
     task = task_of(table, reward, judges=False)
-    folder = folder or _free_folder(Path(table["asked"]["base"]), task.settings.train.objective.kind)
+    folder = folder or _free_folder(Path(table["request"]["base"]), task.settings.train.objective.kind)
     return search(begin_search(folder, table, task), reward, started)
 
 
 FREE = (
-    "asked", "checkpoint", "track", "train.device", "train.health", "train.micro_batch_size", "train.num_steps",
-    "train.optimizer.learning_rate", "train.until_loss", "train.patience_evaluations", "train.evaluate_every_steps",
+    "request", "checkpoint", "track", "train.device", "train.stability", "train.micro_batch_size", "train.num_steps",
+    "train.optimizer.learning_rate", "train.target_loss", "train.patience_evaluations", "train.evaluate_every_steps",
     "train.evaluation_tokens", "train.sample_every_steps",
 )  # fmt: skip
 """Settings that may change when a run goes on; all others are those that it began with."""
@@ -192,7 +194,7 @@ def _go_on(run: Run, held: ExitStack, changes: Sequence[str], reward: Reward | N
         return _going_on(run, held, changes, reward).run_to_end(started)
     if changes:
         raise UserError(f"the search of {run.folder} goes on with the settings that it began with: leave out --set")
-    from gptsmith.workflows.search import search
+    from gptsmith.train.search.search import search
 
     return search(run, reward, started)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.engine import Generation
-from gptsmith.workflows.talk import Reply
+from gptsmith.generate.api import Generation
+from gptsmith.generate.conversation import Reply
 
 
 def prompts_of(path: str | Path) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import with_assignments
+from gptsmith.convert.open import open_run
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
-from gptsmith.workflows.opened import open_run
 
 
 def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gptsmith.model.surgery import merged
-from gptsmith.workflows.derived import derive
+from gptsmith.compress.derive import derive
+from gptsmith.model.transform import merged
 
 
 def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.workflows.pretrain import asked_table, settled
+from gptsmith.workflows.pretrain import request_table, settled
 
 
 def plan(
@@ -38,7 +38,7 @@ def plan(
     started = time.monotonic() if started is None else started
     if not sources:
         raise UserError("name the text to plan for: files, folders or patterns")
-    table = asked_table(
+    table = request_table(
         sources,
         minutes=minutes,
         preset=preset,

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.convert.import_settings import ImportSettings
+from gptsmith.convert.load import Loaded, load
 from gptsmith.data.examples import LabelledExample, records, unlabelled
-from gptsmith.text.chat import ChatTemplate
-from gptsmith.train.objectives.classify import ClassifySettings
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train.objectives.classification import ClassificationSettings
+from gptsmith.train.run_settings import settings_of
 from gptsmith.train.samples import Encoder
-from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.settings import ImportSettings, settings_of
 
 EXAMPLES_AT_ONCE = 32
 
@@ -26,7 +27,7 @@ class Classifier:
         labels: what it tells apart; nothing where it chooses among choices.
     """
 
-    def __init__(self, loaded: Loaded, objective: ClassifySettings) -> None:
+    def __init__(self, loaded: Loaded, objective: ClassificationSettings) -> None:
         self.loaded, self.objective, self.labels = loaded, objective, objective.labels
         self.encoder = Encoder(loaded.tokenizer, loaded.template or ChatTemplate(), loaded.config.context_length)
 
@@ -40,7 +41,7 @@ class Classifier:
         loaded = load(run, device=device)
         settings = settings_of(loaded.run)
         objective = None if isinstance(settings, ImportSettings) else settings.train.objective
-        if not isinstance(objective, ClassifySettings):
+        if not isinstance(objective, ClassificationSettings):
             raise UserError(f"{run} is no classifier: make one with gptsmith finetune {run} LABELLED")
         return cls(loaded, objective)
 

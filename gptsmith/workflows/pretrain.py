@@ -13,19 +13,19 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_json
-from gptsmith.base.settings import changed_keys, merged, read_toml, with_assignments
+from gptsmith.base.settings import changed_keys, merged, with_assignments
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
-from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, require_free
-from gptsmith.run.store import Checkpoint, list_checkpoints
+from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
+from gptsmith.run.distributed import ALONE, Processes, joined
+from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, read_settings, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.train.parallel import ALONE, Processes, joined
-from gptsmith.train.plan import TOKENS_PER_STEP, plan_tokens
-from gptsmith.workflows.planning import NUM_EVALUATIONS, corpus_of, plan_minutes
-from gptsmith.workflows.session import Session
-from gptsmith.workflows.settings import Asked, RunSettings, run_schema
-from gptsmith.workflows.text_set import TextSet
+from gptsmith.train.datasets.text import TextSet
+from gptsmith.train.planning.minutes import NUM_EVALUATIONS, corpus_of, plan_minutes
+from gptsmith.train.planning.plan import TOKENS_PER_STEP, plan_tokens
+from gptsmith.train.run_settings import PretrainRequest, RunSettings
+from gptsmith.train.trainer import Session
 
 CONTEXT_LENGTH = 256
 
@@ -40,7 +40,7 @@ def pretrain(
     params: int | None = None,
     tokenizer: str | None = None,
     validation: Sequence[str | Path] = (),
-    until_loss: float | None = None,
+    target_loss: float | None = None,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
     resume: str | Path | None = None,
@@ -58,7 +58,7 @@ def pretrain(
         params: about how many parameters the blocks should have.
         tokenizer: the kind of tokenizer, or the path of one in Hugging Face's format.
         validation: texts to validate on, instead of a share of the sources.
-        until_loss: stop once the validation loss, in nats a token, is at or below this.
+        target_loss: stop once the validation loss, in nats a token, is at or below this.
         config: a run.toml to take settings from.
         settings: changes such as `model.num_layers=6`, on top of everything.
         resume: a run to go on with, instead of sources.
@@ -75,7 +75,7 @@ def pretrain(
     if resume is not None:
         if any([sources, out, preset, minutes, params, tokenizer, validation, config]):
             raise UserError(
-                "--resume takes the run's own text and settings: with it, give only --tokens, --until-loss and --set"
+                "--resume takes the run's own text and settings: with it, give only --tokens, --target-loss and --set"
             )
     elif not sources:
         raise UserError("name the text to train on: files, folders or patterns")
@@ -83,8 +83,8 @@ def pretrain(
 
         def begin() -> Start:
             if resume is not None:
-                return _gone_on_with(Run.open(resume), held, processes, tokens, until_loss, settings)
-            table = asked_table(
+                return _gone_on_with(Run.open(resume), held, processes, tokens, target_loss, settings)
+            table = request_table(
                 sources,
                 minutes=minutes,
                 preset=preset,
@@ -92,11 +92,11 @@ def pretrain(
                 params=params,
                 tokenizer=tokenizer,
                 validation=validation,
-                until_loss=until_loss,
+                target_loss=target_loss,
                 config=config,
                 settings=settings,
             )
-            folder = _folder(out, sources[0], table["asked"])
+            folder = _folder(out, sources[0], table["request"])
             if (folder / SETTINGS).exists():
                 return _gone_on_with(Run.open(folder), held, processes)
             start = _fresh(table, folder, started, processes)
@@ -148,35 +148,35 @@ def _agreed(begin: Callable[[], Start], processes: Processes) -> Start:
     return Start(run, settings, _data_of(run, settings), *newest)
 
 
-def asked_table(
+def request_table(
     sources: Sequence[str | Path],
     *,
     tokenizer: str | None,
     validation: Sequence[str | Path],
     config: str | Path | None,
     settings: Sequence[str],
-    until_loss: float | None = None,
+    target_loss: float | None = None,
     **numbers: Any,
 ) -> dict[str, Any]:
-    """The settings that a command spells out, with what was asked for as its `asked` table."""
+    """The settings that a command spells out, with what was asked for as its `request` table."""
     given: dict[str, Any] = {
         **numbers,
         "sources": [str(source) for source in sources],
         "validation": [str(text) for text in validation],
         "tokenizer": tokenizer,
-        "until_loss": until_loss,
+        "target_loss": target_loss,
         "config": None if config is None else str(config),
         "settings": list(settings),
     }
-    table: dict[str, Any] = {"asked": {key: value for key, value in given.items() if value}}
+    table: dict[str, Any] = {"request": {key: value for key, value in given.items() if value}}
     if tokenizer is not None:
         known_path = Path(tokenizer).exists()
         table["tokenizer"] = {"kind": "huggingface", "path": tokenizer} if known_path else {"kind": tokenizer}
-    if until_loss is not None:
-        table["train"] = {"until_loss": until_loss}
-    below = read_toml(Path(config)) if config is not None else {}
-    below.pop("format_version", None)
-    below.pop("asked", None)
+    if target_loss is not None:
+        table["train"] = {"target_loss": target_loss}
+    below = read_settings(Path(config)) if config is not None else {}
+    below.pop("made_by", None)
+    below.pop("request", None)
     return with_assignments(merged(below, table), settings)
 
 
@@ -185,14 +185,14 @@ def _gone_on_with(
     held: ExitStack,
     processes: Processes,
     tokens: int | None = None,
-    until_loss: float | None = None,
+    target_loss: float | None = None,
     changes: Sequence[str] = (),
 ) -> Start:
     held.enter_context(only_writer(run.folder))
-    return _resumed(run, processes, tokens, until_loss, changes)
+    return _resumed(run, processes, tokens, target_loss, changes)
 
 
-def _folder(out: str | Path | None, source: str | Path, asked: dict[str, Any]) -> Path:
+def _folder(out: str | Path | None, source: str | Path, request: dict[str, Any]) -> Path:
     """The folder of a run: the one that was asked for, or the first name after the text that is free. One in which
     the same was asked for and that has not ended is not in the way: it goes on.
 
@@ -201,28 +201,30 @@ def _folder(out: str | Path | None, source: str | Path, asked: dict[str, Any]) -
     """
     if out is not None:
         folder = Path(out)
-        if not _goes_on(folder, asked):
+        if not _goes_on(folder, request):
             require_free(folder)
         return folder
     name = Path(source).resolve().stem.strip(".*") or "run"
     candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
-    return next(folder for folder in candidates if not folder.exists() or _goes_on(folder, asked))
+    return next(folder for folder in candidates if not folder.exists() or _goes_on(folder, request))
 
 
-def _goes_on(folder: Path, asked: dict[str, Any]) -> bool:
+def _goes_on(folder: Path, request: dict[str, Any]) -> bool:
     """Whether the folder is a run of the same command that has not ended."""
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
-    return Asked.parse(asked) == Asked.parse(Run.open(folder).settings().get("asked", {"sources": []}))
+    return PretrainRequest.parse(request) == PretrainRequest.parse(
+        Run.open(folder).settings().get("request", {"sources": []})
+    )
 
 
 def _fresh(table: dict[str, Any], folder: Path, started: float, processes: Processes) -> Start:
     """A new run."""
     settings, said, data = settled(table, started, processes)
-    run = Run.create(folder, settings.plain(), run_schema())
+    run = Run.create(folder, settings, RunSettings)
     _keep_data(run, data)
     if said:
-        write_json(run.folder / PLAN, {"said": said})
+        write_json(run.folder / PLAN, {"predicted": said})
     return Start(run, settings, data)
 
 
@@ -235,7 +237,7 @@ def settled(
     Raises:
         UserError: a text cannot be used, settings do not go together, or the time is too short.
     """
-    base = preset_settings(table["asked"].get("preset", "smith"))
+    base = preset_settings(table["request"].get("preset", "smith"))
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": processes.count}}
     early = RunSettings.parse(merged(stand_ins, table))
@@ -243,16 +245,16 @@ def settled(
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
     data = prepare(
-        early.asked.sources,
+        early.request.sources,
         settings=early.data,
         tokenizer=early.tokenizer,
-        validation=early.asked.validation,
+        validation=early.request.validation,
         seed=early.train.seed,
     )
-    asked, given = early.asked, table.get("model", {})
-    sized = asked.preset == "smith"
-    if asked.params is not None and not sized:
-        raise UserError(f"--params chooses the size of the default model; the preset {asked.preset} has its own")
+    request, given = early.request, table.get("model", {})
+    sized = request.preset == "smith"
+    if request.params is not None and not sized:
+        raise UserError(f"--params chooses the size of the default model; the preset {request.preset} has its own")
     vocab_size = given.get("vocab_size", data.tokenizer.vocab_size)
     if vocab_size < data.tokenizer.vocab_size:
         raise UserError(
@@ -265,15 +267,15 @@ def settled(
     base = merged(base, given)
     said: dict[str, Any] = {}
     train = table.get("train", {})
-    if asked.minutes is not None:
+    if request.minutes is not None:
         planned, said = plan_minutes(
-            asked.minutes,
+            request.minutes,
             time.monotonic() - started,
             corpus_of(data),
             len(data.validation) if data.validation is not None else 0,
             base,
             shape_is_given=not sized or not SHAPE_KEYS.isdisjoint(given),
-            params=asked.params,
+            params=request.params,
             train=early.train,
             device=device,
             dtype=dtype,
@@ -281,10 +283,10 @@ def settled(
         every = max(1, planned.num_steps // NUM_EVALUATIONS)
         train = merged({"evaluate_every_steps": every, "sample_every_steps": 2 * every}, train)
     else:
-        tokens = asked.tokens
+        tokens = request.tokens
         if tokens is None and "num_steps" in train:
             tokens = train["num_steps"] * max(train.get("batch_size", 1) * base["context_length"], TOKENS_PER_STEP)
-        planned = plan_tokens(len(data.train), tokens, asked.params)
+        planned = plan_tokens(len(data.train), tokens, request.params)
     model = merged(merged(base, planned.model if sized else {}), given)
     windows = max(1, planned.tokens_per_step // model["context_length"])
     batch_size = train.get("batch_size", math.ceil(windows / processes.count) * processes.count)
@@ -306,9 +308,9 @@ FIXED = ("model", "tokenizer", "data", "train.seed", "train.batch_size", "train.
 
 
 def _resumed(
-    run: Run, processes: Processes, tokens: int | None, until_loss: float | None, changes: Sequence[str]
+    run: Run, processes: Processes, tokens: int | None, target_loss: float | None, changes: Sequence[str]
 ) -> Start:
-    """A run that goes on, for more tokens, to a lower loss or with other settings where asked.
+    """A run that goes on, for more tokens, to a lower loss or with other settings, where given.
 
     Raises:
         UserError: the run has ended, its text or a fixed setting has changed, or no checkpoint is whole.
@@ -316,13 +318,13 @@ def _resumed(
     checkpoint = run.newest(note)
     table = with_assignments(run.settings(), changes)
     settings = RunSettings.parse(table, str(run.folder / SETTINGS))
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     if tokens is not None:
         tokens_per_step = settings.train.batch_size * settings.model.context_length
-        asked["num_steps"] = max(1, round(tokens / tokens_per_step))
-    if until_loss is not None:
-        asked["until_loss"] = until_loss
-    settings = RunSettings.parse(merged(table, {"train": asked}), str(run.folder / SETTINGS))
+        request["num_steps"] = max(1, round(tokens / tokens_per_step))
+    if target_loss is not None:
+        request["target_loss"] = target_loss
+    settings = RunSettings.parse(merged(table, {"train": request}), str(run.folder / SETTINGS))
     if checkpoint is not None:
         changed = changed_keys(checkpoint.read("settings.json"), settings.plain())
         if odd := [key for key in changed if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)]:
@@ -352,10 +354,10 @@ def _data_of(run: Run, settings: RunSettings) -> PreparedData:
         UserError: its text has changed.
     """
     data = prepare(
-        settings.asked.sources,
+        settings.request.sources,
         settings=settings.data,
         tokenizer=settings.tokenizer,
-        validation=settings.asked.validation,
+        validation=settings.request.validation,
         seed=settings.train.seed,
     )
     known = run.folder / DATA

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.examples import ChatExample
-from gptsmith.workflows.example_set import ExampleSet
-from gptsmith.workflows.rollout_set import RolloutSet
-from gptsmith.workflows.task import Task, task_of
+from gptsmith.train.datasets.examples import ExampleSet
+from gptsmith.train.datasets.rollouts import RolloutSet
+from gptsmith.train.finetuning import Task, task_of
 
 NUM_EXAMPLES = 3
 

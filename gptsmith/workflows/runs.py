@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import GptsmithError
+from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import SETTINGS, Run
-from gptsmith.run.store import list_checkpoints
 
 
 def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:

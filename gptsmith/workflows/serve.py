@@ -14,15 +14,16 @@ from typing import Literal
 import torch
 
 from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.convert.import_settings import ImportSettings
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import open_run
 from gptsmith.data.discover import discover
 from gptsmith.data.examples import MAKERS, records, shape_of
-from gptsmith.data.sources import ReadSettings
+from gptsmith.data.readers import ReadSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
-from gptsmith.workflows.load import Loaded, load
-from gptsmith.workflows.opened import open_run
-from gptsmith.workflows.settings import FinetuneSettings, ImportSettings, RunSettings, settings_of
+from gptsmith.train.run_settings import FinetuneSettings, RunSettings, settings_of
 
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
@@ -124,24 +125,23 @@ def trained_on(run: Run) -> str:
     """The names of what a run learnt from: `my_texts, tuned on talk.jsonl`, or `imported (llama)`."""
     settings = settings_of(run)
     if isinstance(settings, ImportSettings):
-        adapted = f", over {Path(settings.asked.base).name}" if settings.asked.base else ""
-        return f"imported ({settings.asked.model_type}){adapted}"
-    names = ", ".join(Path(source).name for source in settings.asked.sources)
+        adapted = f", over {Path(settings.request.base).name}" if settings.request.base else ""
+        return f"imported ({settings.request.model_type}){adapted}"
+    names = ", ".join(Path(source).name for source in settings.request.sources)
     if isinstance(settings, RunSettings):
         return names
     try:
-        return f"{trained_on(open_run(settings.asked.base))}, tuned on {names}"
+        return f"{trained_on(open_run(settings.request.base))}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 
 
 def first_prompts(run: Run) -> list[str]:
-    """Up to three beginnings from a run's own texts, from far apart: questions that people asked, or the first words of
-    paragraphs."""
+    """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
     settings = settings_of(run)
     if isinstance(settings, ImportSettings):
         return []
-    sources = settings.asked.sources
+    sources = settings.request.sources
     try:
         found = _questions(sources) if isinstance(settings, FinetuneSettings) else _beginnings(sources)
     except (GptsmithError, OSError):  # the texts are not there any more
@@ -160,9 +160,9 @@ def _questions(sources: Iterable[str]) -> list[str]:
             example = MAKERS[shape](record.fields, str(path))
         except (UserError, KeyError, TypeError, AttributeError, StopIteration):
             continue
-        asked = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]
-        if asked and 0 < len(asked[0]) <= PROMPT_CHARACTERS:
-            found.append(str(asked[0]))
+        request = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]
+        if request and 0 < len(request[0]) <= PROMPT_CHARACTERS:
+            found.append(str(request[0]))
     return found
 
 

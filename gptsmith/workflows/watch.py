@@ -17,7 +17,7 @@ from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, json_in_html, page, section
-from gptsmith.workflows.report import plan_of, run_folder
+from gptsmith.train.report import plan_of, run_folder
 
 LOOPBACK = "127.0.0.1"
 SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.base.errors import UserError
-from gptsmith.compress.measure import Difference, difference
+from gptsmith.compress.difference import Difference, difference
 from gptsmith.compress.methods import KINDS
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset

@@ -13,9 +13,9 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import sha256_of
 from gptsmith.data import corpus as corpus_module
 from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.readers import Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers.txt import TxtReader
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.sources import Excerpt, ReadSettings, SourceFile
-from gptsmith.data.sources.txt import TxtReader
 
 SETTINGS = DataSettings()
 

@@ -13,7 +13,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.data import decoding
 from gptsmith.data.decoding import as_one_document, read_lines, read_text_blocks
 from gptsmith.data.discover import readers_by_extension
-from gptsmith.data.sources import ReadSettings, SourceFile
+from gptsmith.data.readers import ReadSettings, SourceFile
 
 TEXT = "Zürich, 東京\r\nline two\n\nlast 🙂"
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.data import split as split_module
-from gptsmith.data.batches import Windows
+from gptsmith.data import splits as split_module
 from gptsmith.data.cache import default_cache
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
+from gptsmith.data.windows import Windows
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from gptsmith.evaluate.candidate import Candidate, Observe
-from gptsmith.evaluate.likelihood import Scored
+from gptsmith.evaluate.language_model import Candidate, Observe
+from gptsmith.evaluate.loglikelihood import Scored
 from gptsmith.evaluate.prompt import Prompt
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset

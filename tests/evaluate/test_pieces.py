@@ -12,8 +12,8 @@ import torch
 
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.tokens import TokenStream
-from gptsmith.evaluate.language import score_language
+from gptsmith.data.shards import TokenStream
+from gptsmith.evaluate.perplexity import score_language
 from gptsmith.evaluate.pieces import ENOUGH_DOCUMENTS, NUM_STRETCHES, Pieces, score_pieces
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.candidate import Candidate
-from gptsmith.evaluate.exam import Exam
-from gptsmith.evaluate.likelihood import Scored
+from gptsmith.evaluate.language_model import Candidate
+from gptsmith.evaluate.loglikelihood import Scored
 from gptsmith.evaluate.prompt import Prompt
+from gptsmith.evaluate.run_tasks import Exam
 from gptsmith.evaluate.tasks import KINDS, Marks, TaskSettings
 from gptsmith.evaluate.tasks.arithmetic import in_words, sums, write_sums
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.generate.api import generate
 from gptsmith.generate.batch import Row, generate_rows
-from gptsmith.generate.engine import generate
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model import attention
 from gptsmith.model.gpt import GPT
@@ -129,8 +129,8 @@ def test_progress_is_told(model: GPT) -> None:
 def test_rows_of_every_kind_of_attention_are_the_same_in_company(kind: str) -> None:
     """Among rows that end and are dropped, and contexts that fill up and lose their padding."""
     table = {"vocab_size": TOKENIZER.vocab_size, "context_length": CONTEXT, "init": "gpt2", "attention": {"kind": kind}}
-    if kind == "banded":
-        table["attention"]["band_tokens"] = 5
+    if kind == "sliding_window":
+        table["attention"]["window_size"] = 5
     made = GPT(preset("smith", **table, embed_dim=32, num_layers=2, num_heads=2, head_dim=16), seed=5).double().eval()
     with torch.no_grad():
         made.head.weight.mul_(20)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.engine import Generation, generate
+from gptsmith.generate.api import Generation, generate
 from gptsmith.generate.sampling import SamplingSettings, draw
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gptsmith.exchange.corpus import CONVERSATIONS
-from gptsmith.exchange.formats.ollama import MODELFILE
-from gptsmith.exchange.go_template import PROMPT, go_template
-from gptsmith.text.chat import ChatTemplate
-from tests.exchange.sources import TOKENIZERS, form, source
-from tests.exchange.test_ollama import TEMPLATES
+from gptsmith.convert.formats.ollama import MODELFILE
+from gptsmith.convert.go_template import PROMPT, go_template
+from gptsmith.convert.probe_texts import CONVERSATIONS
+from gptsmith.text.chat_template import ChatTemplate
+from tests.convert.sources import TOKENIZERS, form, source
+from tests.convert.test_ollama import TEMPLATES
 
 PROGRAM = """
 package main

@@ -11,14 +11,14 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import UserError
-from gptsmith.exchange import gguf_words
-from gptsmith.exchange.certificate import CERTIFICATE, compare
-from gptsmith.exchange.corpus import TEXTS
-from gptsmith.exchange.formats import gguf as gguf_format
-from gptsmith.exchange.formats.gguf import FILE
-from gptsmith.exchange.readers.llama_cpp import LlamaCppReader
-from gptsmith.exchange.readers.own import OwnReader
-from tests.exchange.sources import MODELS, TOKENIZERS, form, source, write_run
+from gptsmith.convert import gguf_vocabulary as gguf_words
+from gptsmith.convert.backends.llama_cpp import LlamaCppReader
+from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.certificate import CERTIFICATE, compare
+from gptsmith.convert.formats import gguf as gguf_format
+from gptsmith.convert.formats.gguf import FILE
+from gptsmith.convert.probe_texts import TEXTS
+from tests.convert.sources import MODELS, TOKENIZERS, form, source, write_run
 
 PRECISIONS = ("float32", "float16", "bfloat16", "q8_0")
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from gptsmith.base.errors import UserError
 from gptsmith.model import attention, position
 from gptsmith.model.attention import additive
-from gptsmith.model.cache import Cache
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
 
 CONTEXT = 24
 
@@ -21,12 +21,12 @@ CONTEXT = 24
 def build(attention_kind: str = "full", position_kind: str = "learned", **changes: object) -> GPT:
     """A tiny float64 model of GPT-1's order, with random weights everywhere."""
     kind = {"kind": attention_kind, "num_kv_heads": 2, "bias": True}
-    if attention_kind == "banded":
-        kind["band_tokens"] = 4
+    if attention_kind == "sliding_window":
+        kind["window_size"] = 4
     table = {
         "vocab_size": 50, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 4,
         "attention": kind, "position": {"kind": position_kind}, "norm": {"kind": "layernorm"},
-        "feedforward": {"kind": "mlp", "bias": True}, "norm_placement": "after", "tie_embeddings": True, **changes,
+        "feedforward": {"kind": "mlp", "bias": True}, "norm_placement": "post", "tie_embeddings": True, **changes,
     }  # fmt: skip
     model = GPT(GPTConfig.parse(table)).double().eval()
     generator = torch.Generator().manual_seed(7)
@@ -71,7 +71,7 @@ def test_norms_after_each_half_keep_every_promise(attention_kind: str, position_
 @torch.no_grad()
 def test_rows_of_different_lengths_decode_as_if_alone(attention_kind: str, position_kind: str) -> None:
     """Left padding of a length of its own in each row, the prompt in two pieces, then token by token."""
-    model, ids = build(attention_kind, position_kind, norm_placement="before"), some_ids(3)
+    model, ids = build(attention_kind, position_kind, norm_placement="pre"), some_ids(3)
     pads = [0, 3, 5]
     rows = [torch.cat((torch.full((pad,), 49), row[: 16 - pad])) for pad, row in zip(pads, ids, strict=True)]
     mask = torch.stack([torch.arange(16) >= pad for pad in pads]).long()
@@ -125,8 +125,8 @@ def test_a_full_cache_and_a_full_context_are_refused() -> None:
 def test_query_heads_that_share_keys_stand_side_by_side() -> None:
     """Heads 0 and 1 read key head 0; heads 2 and 3 read key head 1."""
     grouped, whole = (
-        build(norm_placement="before"),
-        build(norm_placement="before", attention={"kind": "full", "bias": True}),
+        build(norm_placement="pre"),
+        build(norm_placement="pre", attention={"kind": "full", "bias": True}),
     )
     weights = grouped.state_dict()
     for name in list(weights):

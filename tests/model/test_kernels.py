@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gptsmith.model import kernels
+from gptsmith.model.kernels import attention, norm, rotary
 
 
 def leaves(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -29,11 +29,11 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor, inputs: list[torch.Ten
 def test_causal_attention_is_pytorchs(
     num_heads: int, num_kv_heads: int, length: int, keep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "QUERY_BLOCK", 16)
-    monkeypatch.setattr(kernels, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(attention, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
     inputs = leaves((2, length, num_heads, 8), (2, num_kv_heads, length, 8), (2, num_kv_heads, length, 8))
     queries, keys, values = inputs[0].transpose(1, 2), inputs[1], inputs[2]
-    ours = kernels.causal_attention(queries, keys, values)
+    ours = attention.causal_attention(queries, keys, values)
     theirs = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
     assert_same(ours, theirs, inputs)
 
@@ -46,7 +46,7 @@ def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_
     keys, values = cache[:, 1:2, :, :num_keys]  # a part of a larger cache
     queries = torch.randn(1, num_heads, num_queries, 8, generator=torch.Generator().manual_seed(1))
     mask = torch.ones(num_queries, num_keys, dtype=torch.bool).tril(num_keys - num_queries)[None, None]
-    found = kernels.masked_attention(queries, keys, values, mask)
+    found = attention.masked_attention(queries, keys, values, mask)
     groups = num_heads // num_kv_heads
     shared_keys, shared_values = (shared.repeat_interleave(groups, dim=1) for shared in (keys, values))
     scores = (queries @ shared_keys.mT / 8**0.5).masked_fill(~mask, float("-inf"))
@@ -56,19 +56,19 @@ def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_
 def test_a_large_pattern_is_computed_again_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = leaves((1, 2, 40, 8), (1, 2, 40, 8), (1, 2, 40, 8))
     computed = []
-    plain = kernels._pattern
-    monkeypatch.setattr(kernels, "_pattern", lambda *of: computed.append(of) or plain(*of))
+    plain = attention._pattern
+    monkeypatch.setattr(attention, "_pattern", lambda *of: computed.append(of) or plain(*of))
     for limit in (1 << 24, 0):
-        monkeypatch.setattr(kernels, "MAX_KEPT_PATTERN", limit)
-        kernels.causal_attention(*inputs).sum().backward()
+        monkeypatch.setattr(attention, "MAX_KEPT_PATTERN", limit)
+        attention.causal_attention(*inputs).sum().backward()
     assert len(computed) == 3
 
 
 def test_rms_norm_is_pytorchs() -> None:
     x, weight = inputs = leaves((3, 5, 16), (16,))
-    assert_same(kernels.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3), inputs)
+    assert_same(norm.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3), inputs)
     with torch.no_grad():
-        torch.testing.assert_close(kernels.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3))
+        torch.testing.assert_close(norm.rms_norm(x, weight, 1e-3), functional.rms_norm(x, (16,), weight, 1e-3))
 
 
 def test_a_turn_is_a_rotation_of_pairs_and_its_gradient_the_turn_back() -> None:
@@ -76,12 +76,12 @@ def test_a_turn_is_a_rotation_of_pairs_and_its_gradient_the_turn_back() -> None:
     angles = torch.linspace(0, 3, 20, dtype=torch.float64).view(5, 4)
     cos, sin = torch.cat([angles.cos()] * 2, dim=-1), torch.cat([-angles.sin(), angles.sin()], dim=-1)
     pairs = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(torch.ones_like(angles), angles)
-    assert_same(kernels.turned(x, cos, sin), torch.cat([pairs.real, pairs.imag], dim=-1), inputs)
+    assert_same(rotary.turned(x, cos, sin), torch.cat([pairs.real, pairs.imag], dim=-1), inputs)
 
 
 def test_bfloat16_stays_near_float32() -> None:
     queries, keys, values = (x.detach().bfloat16() for x in leaves((2, 4, 300, 64), (2, 2, 300, 64), (2, 2, 300, 64)))
-    ours = kernels.causal_attention(queries, keys, values).float()
+    ours = attention.causal_attention(queries, keys, values).float()
     theirs = functional.scaled_dot_product_attention(
         queries.float(), keys.float(), values.float(), is_causal=True, enable_gqa=True
     )

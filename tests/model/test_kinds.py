@@ -12,9 +12,9 @@ from torch import Tensor
 from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.model import attention, feedforward, linear, norm, position
-from gptsmith.model.cache import Cache
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
 
 CONTEXT = 24
 COMBINATIONS = list(product(attention.KINDS.names(), position.KINDS.names(), norm.KINDS.names()))
@@ -27,8 +27,8 @@ def build(
 ) -> GPT:
     """A tiny float64 model whose weights are all drawn anew, so that no output projection is zero."""
     kind = {"kind": attention_kind, "num_kv_heads": 2, "qk_norm": True}
-    if attention_kind == "banded":
-        kind["band_tokens"] = 5
+    if attention_kind == "sliding_window":
+        kind["window_size"] = 5
     table = {
         "vocab_size": 50, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 4,
         "attention": kind, "position": {"kind": position_kind}, "norm": {"kind": norm_kind}, **changes,
@@ -91,7 +91,7 @@ class TestEveryCombination:
         assert unreached == []
 
 
-@pytest.mark.parametrize("placement", ["before", "after"])
+@pytest.mark.parametrize("placement", ["pre", "post"])
 @pytest.mark.parametrize(("kind", "activation"), FEEDFORWARDS)
 def test_every_feedforward_learns(placement: str, kind: str, activation: str) -> None:
     model = build(feedforward={"kind": kind, "activation": activation, "bias": True}, norm_placement=placement)
@@ -140,11 +140,11 @@ def projected(model: GPT, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(m(x).view(1, x.shape[1], 4, 8).transpose(1, 2) for m in (half.query, half.key, half.value))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("kind", ["full", "banded", "additive", "residual_query"])
+@pytest.mark.parametrize("kind", ["full", "sliding_window", "additive", "residual_query"])
 def test_attention_equals_its_equation(kind: str) -> None:
     table: dict = {"kind": kind}
-    if kind == "banded":
-        table["band_tokens"] = 5
+    if kind == "sliding_window":
+        table["window_size"] = 5
     model = build(attention=table, position={"kind": "none"})
     half = model.blocks[1].attention
     x = torch.randn(1, 12, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -152,7 +152,7 @@ def test_attention_equals_its_equation(kind: str) -> None:
     expected = torch.zeros_like(q)
     for head in range(4):
         for t in range(12):
-            first = max(0, t - 4) if kind == "banded" else 0
+            first = max(0, t - 4) if kind == "sliding_window" else 0
             if kind == "additive":
                 scores = torch.stack(
                     [half.score[head] @ torch.tanh(q[0, head, t] + k[0, head, s]) for s in range(t + 1)]
@@ -170,11 +170,11 @@ def test_attention_equals_its_equation(kind: str) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
-def test_banded_layers_alternate_with_full_ones() -> None:
-    from gptsmith.model.attention.banded import BandedAttention
+def test_sliding_window_layers_alternate_with_full_ones() -> None:
+    from gptsmith.model.attention.sliding_window import SlidingWindowAttention
 
-    model = build("banded", num_layers=4)
-    assert [isinstance(block.attention, BandedAttention) for block in model.blocks] == [False, True, False, True]
+    model = build("sliding_window", num_layers=4)
+    assert [isinstance(block.attention, SlidingWindowAttention) for block in model.blocks] == [False, True, False, True]
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:

@@ -16,12 +16,12 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import int8, maps_of
+from gptsmith.model.linear.dense import DenseLinear, DenseLinearSettings, product_by_threads
 from gptsmith.model.linear.int8 import Int8Linear, plain_product, round_by_row, rounded_product
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
-from gptsmith.model.linear.plain import PlainLinear, PlainLinearSettings, product_by_threads
-from gptsmith.model.surgery import begun_from, merged, rounded, use_integer_products, with_adapters
+from gptsmith.model.transform import begun_from, merged, rounded, use_integer_products, with_adapters
+from gptsmith.run.checkpoint import Checkpoint, publish_checkpoint
 from gptsmith.run.folder import fill_checkpoint, load_model, weights
-from gptsmith.run.store import Checkpoint, publish_checkpoint
 
 MAPS = [
     "attention.key", "attention.output", "attention.query", "attention.value",
@@ -171,13 +171,13 @@ class TestRoundedProduct:
 class TestAMapKnowsItsName:
     def test_a_name_is_the_place_in_a_block(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []
-        build = PlainLinearSettings.build
+        build = DenseLinearSettings.build
 
-        def recorded(self: PlainLinearSettings, in_dim: int, out_dim: int, bias: bool, name: str) -> PlainLinear:
+        def recorded(self: DenseLinearSettings, in_dim: int, out_dim: int, bias: bool, name: str) -> DenseLinear:
             asked.append(name)
             return build(self, in_dim, out_dim, bias, name)
 
-        monkeypatch.setattr(PlainLinearSettings, "build", recorded)
+        monkeypatch.setattr(DenseLinearSettings, "build", recorded)
         model = GPT(config())
         assert [re.sub(r"^blocks\.\d+\.", "", place) for place in maps_of(model)] == asked
         assert set(asked) == {*MAPS, "head"}
@@ -265,7 +265,7 @@ class TestLora:
     @pytest.mark.parametrize("target", ["attention.qery", "score_head", "h*", "embedding"])
     def test_a_target_that_names_nothing_is_refused_with_the_names(self, target: str) -> None:
         with pytest.raises(UserError, match=rf"{re.escape(target)} is no map .*{', '.join(MAPS)}, head"):
-            GPT(config(linear={"kind": "lora", "targets": ["attention.*", target]}, num_scores=2))
+            GPT(config(linear={"kind": "lora", "targets": ["attention.*", target]}, num_labels=2))
 
     @pytest.mark.parametrize("base", ["lora", {"kind": "lora"}, LoraLinearSettings()])
     def test_adapters_over_adapters_are_refused(self, base: object) -> None:
@@ -292,7 +292,7 @@ class TestLora:
         hidden = torch.randn(3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         equal(model.head(hidden), hidden @ model.head_weight.T)
 
-    @pytest.mark.parametrize("base", ["plain", "int8"])
+    @pytest.mark.parametrize("base", ["dense", "int8"])
     @pytest.mark.parametrize("tied", [True, False])
     def test_only_adapters_are_trained(self, base: str, tied: bool) -> None:
         model = plain(tie_embeddings=tied, position={"kind": "learned"})
@@ -308,7 +308,7 @@ class TestLora:
                 assert parameter.grad is None, name
 
     def test_a_score_head_is_trained_beside_them(self) -> None:
-        model = GPT(config(linear="lora", num_scores=3))
+        model = GPT(config(linear="lora", num_labels=3))
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         assert {name for name in trained if "lora" not in name} == {"score_head.weight", "score_head.bias"}
 
@@ -333,10 +333,10 @@ class TestLora:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("base", ["plain", "int8"])
+@pytest.mark.parametrize("base", ["dense", "int8"])
 class TestSurgery:
     def made(self, base: str, tied: bool) -> GPT:
-        model = plain(tie_embeddings=tied, num_scores=2)
+        model = plain(tie_embeddings=tied, num_labels=2)
         return rounded(model) if base == "int8" else model
 
     def test_adapters_change_nothing_at_first(self, base: str, tied: bool) -> None:
@@ -355,7 +355,7 @@ class TestSurgery:
         assert (logits(with_change) - logits(model)).abs().max() > 0.1
         equal(logits(one), logits(with_change))
         assert one.config == model.config.model_copy(
-            update={"linear": PlainLinearSettings(), "tie_embeddings": tied and "head" not in targets}
+            update={"linear": DenseLinearSettings(), "tie_embeddings": tied and "head" not in targets}
         )
         assert torch.equal(one.score_head.weight, model.score_head.weight)
         assert all(parameter.requires_grad for parameter in one.parameters())
@@ -398,18 +398,18 @@ def test_floats_are_not_read_as_whole_numbers(tmp_path: Path) -> None:
 
 def test_what_cannot_be_made_is_refused() -> None:
     model = plain()
-    with pytest.raises(UserError, match="no adapters to merge: its maps are plain"):
+    with pytest.raises(UserError, match="no adapters to merge: its maps are dense"):
         merged(model)
     with pytest.raises(UserError, match="those of this model are int8 already"):
         rounded(rounded(model))
     for change in (rounded, lambda adapted: with_adapters(adapted, LoraLinearSettings())):
         with pytest.raises(UserError, match=r"has adapters.*merge them first \(gptsmith merge RUN\)"):
             change(with_adapters(model, LoraLinearSettings()))
-    with pytest.raises(UserError, match=r"linear\.base=int8, and the maps of this model are plain"):
+    with pytest.raises(UserError, match=r"linear\.base=int8, and the maps of this model are dense"):
         with_adapters(model, LoraLinearSettings.parse({"base": "int8"}))
 
 
-@pytest.mark.parametrize("linear", ["plain", "lora"])
+@pytest.mark.parametrize("linear", ["dense", "lora"])
 def test_a_model_that_would_lose_its_rounded_weights_is_not_begun(linear: str) -> None:
     with pytest.raises(UserError, match=f"model.linear={linear}.*, and the maps that it begins with are int8"):
         begun_from(rounded(plain()), config(linear=linear), seed=0)
@@ -417,7 +417,7 @@ def test_a_model_that_would_lose_its_rounded_weights_is_not_begun(linear: str) -
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
-    "linear", ["plain", "int8", {"kind": "lora", "targets": EVERYWHERE}, {"kind": "lora", "base": "int8"}]
+    "linear", ["dense", "int8", {"kind": "lora", "targets": EVERYWHERE}, {"kind": "lora", "base": "int8"}]
 )
 def test_cost_is_that_of_the_parameters(linear: object, tied: bool) -> None:
     shape = config(linear=linear, tie_embeddings=tied)
@@ -459,7 +459,7 @@ def test_with_whole_products_no_row_depends_on_the_others_and_logits_stay_near()
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_product_by_all_threads_is_its_plain_twin(num_rows: int, out_dim: int, bias: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    linear = PlainLinear(512, out_dim, bias=bias)
+    linear = DenseLinear(512, out_dim, bias=bias)
     x = torch.randn(1, num_rows, 512, generator=generator)
     twin = torch.nn.functional.linear(x, linear.weight, linear.bias)
     with torch.no_grad():
@@ -475,8 +475,8 @@ def test_only_large_products_of_float32_without_gradients_are_by_all_threads(mon
         calls.append(len(weight))
         return torch.nn.functional.linear(x, weight, bias)
 
-    monkeypatch.setattr("gptsmith.model.linear.plain.product_by_threads", counted)
-    large, small = PlainLinear(512, 2048), PlainLinear(32, 32)
+    monkeypatch.setattr("gptsmith.model.linear.dense.product_by_threads", counted)
+    large, small = DenseLinear(512, 2048), DenseLinear(32, 32)
     large(torch.zeros(1, 512))
     with torch.no_grad():
         small(torch.zeros(1, 32))

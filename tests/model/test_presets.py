@@ -10,9 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gptsmith.base.errors import UserError
-from gptsmith.model.cache import Cache
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
 from gptsmith.model.presets import PRESETS, preset
 
 EXACT = {
@@ -37,7 +37,7 @@ def test_gpt1_and_gpt2_have_the_published_count(name: str) -> None:
 def test_gpt3_is_within_three_percent(name: str) -> None:
     assert abs(cost(preset(name)).num_parameters / PUBLISHED[name] - 1) < 0.03
     assert preset(name).context_length == 2048
-    assert preset(name).attention.kind == "banded"
+    assert preset(name).attention.kind == "sliding_window"
 
 
 def test_every_preset_is_tested() -> None:

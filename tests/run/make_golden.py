@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import gptsmith
-from gptsmith.run.store import FORMAT_VERSION
+from gptsmith.run.checkpoint import FORMAT_VERSION
 
 GOLDEN = Path(__file__).with_name("golden") / f"version-{FORMAT_VERSION}"
 TEXT = "The old smith forges a nail of iron. The young smith sells a sword of steel.\n"

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from gptsmith.run.store import Retention, list_checkpoints
+from gptsmith.run.checkpoint import Retention, list_checkpoints
 from gptsmith.run.writer import CheckpointWriter, only_writer
 
 checkpoints = Path(sys.argv[1]) / "checkpoints"

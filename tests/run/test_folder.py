@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
+from gptsmith.run.checkpoint import Checkpoint, list_checkpoints, publish_checkpoint
 from gptsmith.run.folder import Run, fill_checkpoint, load_model, load_weights, weights
-from gptsmith.run.store import Checkpoint, list_checkpoints, publish_checkpoint
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
 
@@ -26,7 +27,7 @@ def small(seed: int = 0, **changes: object) -> GPT:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path / "run", {"train": {"num_steps": 3}}, {"title": "settings"})
+    return Run.create(tmp_path / "run", {"train": {"num_steps": 3}}, Settings)
 
 
 def save(run: Run, step: int, **state: object) -> Checkpoint:
@@ -48,20 +49,20 @@ def damage(checkpoint: Checkpoint, name: str = "model.safetensors") -> None:
 def test_settings_come_back_and_name_their_schema(run: Run) -> None:
     assert Run.open(run.folder).settings() == {"train": {"num_steps": 3}}
     assert (run.folder / "run.toml").read_text(encoding="utf-8").startswith("#:schema ./run.schema.json\n")
-    assert json.loads((run.folder / "run.schema.json").read_text(encoding="utf-8")) == {"title": "settings"}
+    assert json.loads((run.folder / "run.schema.json").read_text(encoding="utf-8"))["title"] == "Settings"
     assert run.result() is None
 
 
 def test_an_existing_run_is_not_overwritten(run: Run) -> None:
     with pytest.raises(UserError, match=f"choose another --out, or go on with --resume {run.folder}"):
-        Run.create(run.folder, {}, {})
+        Run.create(run.folder, {}, Settings)
     assert run.settings() == {"train": {"num_steps": 3}}
 
 
 def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="exists already and is not a run"):
-        Run.create(tmp_path / "a", {}, {})
+        Run.create(tmp_path / "a", {}, Settings)
     with pytest.raises(UserError, match="there is no such run"):
         Run.open(tmp_path / "b")
 
@@ -88,7 +89,7 @@ def test_a_tied_head_is_stored_once_and_is_the_embedding_again(run: Run) -> None
 
 
 @pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "alibi", "none"])
-@pytest.mark.parametrize("attention", ["full", "additive", "banded"])
+@pytest.mark.parametrize("attention", ["full", "additive", "sliding_window"])
 def test_every_kind_comes_back(run: Run, position: str, attention: str) -> None:
     model = small(2, position={"kind": position}, attention={"kind": attention}, norm={"kind": "layernorm"})
     ids = torch.arange(8)[None]
@@ -128,7 +129,7 @@ def test_a_checkpoint_of_a_newer_version_is_passed_over(run: Run) -> None:
     path = checkpoint.folder / "MANIFEST.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**manifest, "format_version": 99}), encoding="utf-8")
-    assert "newer version (format 99, known: 1)" in (checkpoint.problem() or "")
+    assert "newer version (format 99, known: 2)" in (checkpoint.problem() or "")
     with pytest.raises(UserError, match=r"no checkpoint that can be read \(1 damaged\)"):
         run.newest(lambda _: None)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import gptsmith
-from gptsmith.run.store import FORMAT_VERSION, list_checkpoints
+from gptsmith.run.checkpoint import FORMAT_VERSION, list_checkpoints
 from tests.run.make_golden import TEXT
 
 GOLDEN = sorted(Path(__file__).with_name("golden").iterdir())

@@ -16,7 +16,7 @@ import pytest
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import OLD, TEMPORARY, sweep
 from gptsmith.run import writer as writer_module
-from gptsmith.run.store import Retention, list_checkpoints, publish_checkpoint, set_aside
+from gptsmith.run.checkpoint import Retention, list_checkpoints, publish_checkpoint, set_aside
 from gptsmith.run.writer import CheckpointWriter, only_writer
 
 PUBLISHING = Path(__file__).with_name("publishing.py")

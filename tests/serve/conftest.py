@@ -18,12 +18,12 @@ import pytest
 from openai import OpenAI
 
 import gptsmith
+from gptsmith.convert.load import load
 from gptsmith.serve.app import Server
 from gptsmith.serve.keys import Keys
 from gptsmith.serve.models import Models
 from gptsmith.serve.server import Running, bound_socket
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.workflows.load import load
 from gptsmith.workflows.serve import load_served
 
 from ..workflows.conftest import SMALL, write_text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from gptsmith.generate.engine import generate
+from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
 
 from .conftest import Served

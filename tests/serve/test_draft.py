@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.convert.load import load
 from gptsmith.serve.models import Models
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
-from gptsmith.workflows.load import load
 from gptsmith.workflows.serve import load_served
 
 from .conftest import QUESTION, Served, serving

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, OpenAI
 
-from gptsmith.generate.constrain import Constrainer
+from gptsmith.generate.structured_output import Constrainer
 from gptsmith.serve.bodies import ChatBody
 from gptsmith.serve.tools import call_text, tools_of
 

@@ -10,7 +10,7 @@ from openai import OpenAI
 from gptsmith.serve.bodies import ChatBody
 from gptsmith.serve.chat import AskedChat
 from gptsmith.serve.manner import LENGTHS, THOUGHT
-from gptsmith.text.chat import CHATML, ChatTemplate
+from gptsmith.text.chat_template import CHATML, ChatTemplate
 
 from .conftest import QUESTION, Served
 

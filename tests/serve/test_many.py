@@ -148,7 +148,7 @@ def test_a_whole_answer_that_is_left_is_not_written_on(served: Served) -> None:
 
 
 def test_a_full_queue_says_when_to_come_again(runs: Path) -> None:
-    with serving([str(runs / "base")], max_streams=1, max_waiting=1) as running:
+    with serving([str(runs / "base")], max_num_seqs=1, max_queue_size=1) as running:
         engine = running.server.models.get("base").engine
         gate = threading.Event()
         held = engine.call(lambda: gate.wait(60))
@@ -208,13 +208,13 @@ def test_a_text_that_takes_too_long_ends_with_what_there_is(runs: Path) -> None:
 def test_those_who_do_not_listen_hold_up_nobody(runs: Path) -> None:
     # Much is said of each token, so that it does not fit in what the network holds for a client.
     body = {**LONG, "logprobs": 20, "max_tokens": 600}
-    with serving([str(runs / "base")], send_bytes=4096, max_streams=1, stall_timeout_s=0.3) as running:
+    with serving([str(runs / "base")], send_bytes=4096, max_num_seqs=1, stall_timeout_s=0.3) as running:
         deaf = begin_stream(running, body, receive_bytes=2048)
         until(lambda: running.server.models.get("base").num_reserved == 1, "it was asked for")
         assert running.client().completions.create(model="base", prompt="a", max_tokens=2).choices
         until(running.is_idle, "the connection was cut")
         assert not read_to_the_end(deaf)
-    with serving([str(runs / "base")], send_bytes=4096, max_streams=1) as running:
+    with serving([str(runs / "base")], send_bytes=4096, max_num_seqs=1) as running:
         assert read_to_the_end(begin_stream(running, body, receive_bytes=2048))
 
 

@@ -11,6 +11,7 @@ import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.settings import Settings
 from gptsmith.generate.request import Likely, Told
 from gptsmith.run.folder import Run
 from gptsmith.serve.chat import told_token
@@ -40,7 +41,7 @@ def test_models_are_listed_with_what_is_known_of_them(served: Served, client: Op
 
 
 def test_bounds_are_on_the_card(runs: Path) -> None:
-    with serving([str(runs / "base")], max_tokens=20, max_choices=9, max_streams=2, max_waiting=3) as running:
+    with serving([str(runs / "base")], max_tokens=20, max_choices=9, max_num_seqs=2, max_queue_size=3) as running:
         card = running.ask("GET", "/v1/models/base").json["gptsmith"]
         assert (card["max_choices"], card["max_tokens"]) == (5, 20)
         asked = {"model": "base", "prompt": "a", "max_tokens": 20}
@@ -60,7 +61,7 @@ def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> N
     assert trained_on(base) == "smiths"
     settings = base.settings()
     settings["asked"]["sources"] = [str(tmp_path / "gone")]
-    moved = Run.create(tmp_path / "moved", settings, {})
+    moved = Run.create(tmp_path / "moved", settings, Settings)
     assert first_prompts(moved) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from gptsmith.serve.models import ServedModel
-from gptsmith.text.chat import latest_turns
+from gptsmith.text.chat_template import latest_turns
 
 from .conftest import Served
 

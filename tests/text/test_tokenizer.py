@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2TokenizerFast
 
 from gptsmith.base.errors import UserError
-from gptsmith.text import bulk
-from gptsmith.text.bulk import NEVER_SPECIAL, backend_encoder
-from gptsmith.text.cuts import safe_cut
+from gptsmith.text import fast_encoding as bulk
+from gptsmith.text.chunk_boundaries import safe_cut
+from gptsmith.text.fast_encoding import NEVER_SPECIAL, backend_encoder
 from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, suitable_vocab_size

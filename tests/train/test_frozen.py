@@ -23,7 +23,7 @@ def tiny(**linear: object) -> GPT:
 
 
 @pytest.mark.parametrize("kind", optimizers.KINDS.names())
-@pytest.mark.parametrize("base", ["plain", "int8"])
+@pytest.mark.parametrize("base", ["dense", "int8"])
 def test_adapters_learn_and_nothing_else_moves(kind: str, base: str) -> None:
     model = tiny(base=base, targets=["attention.*", "feedforward.*", "head"])
     optimizer = optimizers.KINDS.validate({"kind": kind, "learning_rate": 0.02}).build(model)

@@ -9,11 +9,11 @@ import torch
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
+from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
 from gptsmith.train.loop import Hooks, train
 from gptsmith.train.objectives import Batch
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
-from gptsmith.train.state import TrainState
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
 
@@ -59,7 +59,7 @@ class World:
             validation_loss=self.validation_loss,
             sample=self.sample,
             save=self.save,
-            observe=lambda step: self.shares.append(step.learning_rate_share),
+            observe=lambda step: self.shares.append(step.lr_multiplier),
             should_stop=lambda: self.state.step >= self.stop_at,
             num_steps=lambda: parsed.num_steps,
             refused=lambda verdict, problem: self.did.append(f"{verdict} {self.state.step}"),
@@ -111,7 +111,7 @@ def test_it_measures_and_samples_when_asked_and_saves_what_is_best() -> None:
 
 def test_a_loss_that_is_reached_must_hold_on_the_whole_set() -> None:
     world = World(losses=[3.0, 1.9, 2.1, 1.9, 1.95])
-    assert world.run(evaluate_every_steps=1, until_loss=2.0) == "reached"
+    assert world.run(evaluate_every_steps=1, target_loss=2.0) == "target_reached"
     assert world.did == ["share 1", "save 1", "share 2", "whole 2", "save 2", "share 3", "whole 3", "save 3"]
     assert (world.state.step, world.state.validation_loss) == (3, 1.95)
 
@@ -144,9 +144,9 @@ def test_time_alone_saves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_ends_early_when_validation_only_rises() -> None:
     world = World(losses=[3.0, 2.0, 2.5, 2.6, 2.7, 1.0])
-    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early"
+    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early_stopped"
     assert (world.state.step, world.state.best_step) == (10, 4)
     world = World(losses=[3.0, 2.0, 2.5, 2.6, 1.0])
-    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early"
+    assert world.run(num_steps=60, evaluate_every_steps=2, patience_evaluations=3) == "early_stopped"
     assert world.state.best_step == 10
     assert World(losses=[3.0, 4.0]).run(num_steps=60, evaluate_every_steps=2, patience_evaluations=None) == "finished"

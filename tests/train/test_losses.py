@@ -10,12 +10,13 @@ from torch import nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels import cross_entropy
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.model.presets import preset
-from gptsmith.train import cross_entropy, objectives, optimizers
-from gptsmith.train.cross_entropy import linear_cross_entropy
+from gptsmith.train import objectives, optimizers
 from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
-from gptsmith.train.schedule import ScheduleSettings, learning_rate_share
+from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from gptsmith.train.step import accumulate, train_step
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
@@ -137,12 +138,12 @@ def test_the_rate_is_a_share_of_each_groups_full_rate(kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "num_steps", "expected"),
     [
-        ({"warmup_steps": 0, "decay_share": 0.0}, 3, [1, 1, 1]),
-        ({"warmup_steps": 0, "decay_share": 1.0, "final_share": 0.0}, 5, [0.8, 0.6, 0.4, 0.2, 0]),
-        ({"warmup_steps": 1, "decay_share": 0.5, "final_share": 0.1}, 4, [0.5, 0.55 + 0.45, 0.55, 0.1]),
-        ({"warmup_steps": 20, "decay_share": 0.6, "final_share": 0.05}, 1, [1 / 21]),
+        ({"warmup_steps": 0, "decay_fraction": 0.0}, 3, [1, 1, 1]),
+        ({"warmup_steps": 0, "decay_fraction": 1.0, "min_lr_ratio": 0.0}, 5, [0.8, 0.6, 0.4, 0.2, 0]),
+        ({"warmup_steps": 1, "decay_fraction": 0.5, "min_lr_ratio": 0.1}, 4, [0.5, 0.55 + 0.45, 0.55, 0.1]),
+        ({"warmup_steps": 20, "decay_fraction": 0.6, "min_lr_ratio": 0.05}, 1, [1 / 21]),
     ],
 )
 def test_known_schedules(settings: dict, num_steps: int, expected: list[float]) -> None:
-    shares = [learning_rate_share(step, num_steps, ScheduleSettings(**settings)) for step in range(num_steps)]
+    shares = [lr_multiplier(step, num_steps, ScheduleSettings(**settings)) for step in range(num_steps)]
     assert shares == pytest.approx(expected)

@@ -13,18 +13,19 @@ from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.examples import ChatExample, Example, LabelledExample, PreferenceExample
+from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.text.chat import ChatTemplate
+from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
-from gptsmith.train.objectives import IGNORED, KINDS, Batch, ObjectiveSettings, measured
-from gptsmith.train.objectives.chat import ChatSettings
-from gptsmith.train.objectives.classify import ClassifySettings, _with_hidden_words
-from gptsmith.train.objectives.distill import DistillSettings, TaughtBatch
-from gptsmith.train.objectives.policy import PolicySettings, RolloutBatch, advantages
-from gptsmith.train.objectives.preference import PreferenceSettings, answer_log_likelihoods
-from gptsmith.train.objectives.reward import RewardSettings
+from gptsmith.train.objectives import KINDS, Batch, ObjectiveSettings, measured
+from gptsmith.train.objectives.classification import ClassificationSettings, _with_hidden_words
+from gptsmith.train.objectives.distillation import DistillationSettings, TaughtBatch
+from gptsmith.train.objectives.dpo import DpoSettings, answer_log_likelihoods
+from gptsmith.train.objectives.grpo import GrpoSettings, RolloutBatch, advantages
+from gptsmith.train.objectives.reward_model import RewardModelSettings
+from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.samples import Encoder, ExampleObjective, Sample, pack
 from gptsmith.train.step import accumulate
 
@@ -32,10 +33,10 @@ CONTEXT = 96
 LABELS = ["no", "yes", "perhaps"]
 
 
-def tiny(num_scores: int | None = None, seed: int = 0) -> GPT:
+def tiny(num_labels: int | None = None, seed: int = 0) -> GPT:
     """A float64 model all of whose weights are drawn, also those that a new model starts at zero."""
     table = {"vocab_size": 259, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 2}
-    model = GPT(preset("smith", **table, head_dim=16, attention={"num_kv_heads": 1}, num_scores=num_scores)).double()
+    model = GPT(preset("smith", **table, head_dim=16, attention={"num_kv_heads": 1}, num_labels=num_labels)).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -76,7 +77,7 @@ def samples_of(objective: ExampleObjective, examples: Sequence[Example], encoder
     return [[objective.sample(example, encoder)] for example in examples]
 
 
-def with_references(objective: PreferenceSettings, rows: list[list[Sample]], model: GPT) -> list[list[Sample]]:
+def with_references(objective: DpoSettings, rows: list[list[Sample]], model: GPT) -> list[list[Sample]]:
     for (sample,) in rows:
         with torch.no_grad():
             sample.reference = tuple(answer_log_likelihoods(model, objective.collate([[sample]])).tolist())
@@ -91,7 +92,7 @@ def gradients(model: GPT) -> list[Tensor]:
 
 
 def test_packed_conversations_do_not_see_each_other(encoder: Encoder) -> None:
-    objective, model = ChatSettings(), tiny().eval()
+    objective, model = SftSettings(), tiny().eval()
     samples = [objective.sample(example, encoder) for example in TALKS]
     packed = objective.collate([samples[:2], samples[2:]])
     assert packed.segments is not None
@@ -107,10 +108,10 @@ def test_packed_conversations_do_not_see_each_other(encoder: Encoder) -> None:
     assert measured(model, objective, [packed])["loss"] == pytest.approx(unpacked["loss"], rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["full", "banded", "additive", "residual_query"])
+@pytest.mark.parametrize("kind", ["full", "sliding_window", "additive", "residual_query"])
 @pytest.mark.parametrize("position", ["none", "sinusoidal", "learned", "rotary", "alibi"])
 def test_segments_stand_alone_in_every_kind_of_model(kind: str, position: str) -> None:
-    attention = {"kind": kind, **({"band_tokens": 3} if kind == "banded" else {})}
+    attention = {"kind": kind, **({"window_size": 3} if kind == "sliding_window" else {})}
     table = {"vocab_size": 50, "context_length": 20, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "head_dim": 16}
     model = GPT(preset("smith", **table, attention=attention, position=position, init="gpt2")).double().eval()
     ids = torch.randint(50, (2, 13), generator=torch.Generator().manual_seed(0))
@@ -123,7 +124,7 @@ def test_segments_stand_alone_in_every_kind_of_model(kind: str, position: str) -
 
 
 def test_packing_loses_nothing_and_fits(encoder: Encoder) -> None:
-    objective = ChatSettings()
+    objective = SftSettings()
     samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(60)]
     rows = pack(samples, CONTEXT)
     assert sorted(map(id, (sample for row in rows for sample in row))) == sorted(map(id, samples))
@@ -133,21 +134,21 @@ def test_packing_loses_nothing_and_fits(encoder: Encoder) -> None:
 
 def test_a_conversation_that_does_not_fit_is_an_error(encoder: Encoder) -> None:
     with pytest.raises(UserError, match="do not fit in the context of 96"):
-        ChatSettings().sample(talk("q", "a" * CONTEXT), encoder)
+        SftSettings().sample(talk("q", "a" * CONTEXT), encoder)
 
 
 # Classify
 
 
 def test_a_new_classifier_knows_nothing(encoder: Encoder) -> None:
-    objective = ClassifySettings(labels=LABELS, auxiliary_weight=0)
-    model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_scores=3))
+    objective = ClassificationSettings(labels=LABELS, auxiliary_weight=0)
+    model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_labels=3))
     means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
     assert means["loss"] == pytest.approx(math.log(3))
 
 
 def test_the_label_is_read_off_the_last_token_and_the_texts_are_learnt_besides(encoder: Encoder) -> None:
-    objective, model = ClassifySettings(labels=LABELS, auxiliary_weight=0.5), tiny(num_scores=3)
+    objective, model = ClassificationSettings(labels=LABELS, auxiliary_weight=0.5), tiny(num_labels=3)
     nats, text_nats, tokens = 0.0, 0.0, 0
     for example in TEXTS:
         ids = [256, *example.texts[0].encode(), 258]
@@ -162,7 +163,7 @@ def test_the_label_is_read_off_the_last_token_and_the_texts_are_learnt_besides(e
 
 
 def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
-    objective, model = ClassifySettings(labels=LABELS, auxiliary_weight=0, pooling="mean"), tiny(num_scores=3)
+    objective, model = ClassificationSettings(labels=LABELS, auxiliary_weight=0, pooling="mean"), tiny(num_labels=3)
     nats = 0.0
     for example in TEXTS:
         hidden = model.hidden(torch.tensor([[256, *example.texts[0].encode(), 258]]))[0]
@@ -174,18 +175,19 @@ def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
 
 def test_the_best_classifier_can_be_the_one_with_most_right_labels() -> None:
     means = {"label": 0.7, "accuracy": 0.75, "loss": 0.9}
-    assert ClassifySettings(labels=LABELS).judged(means) == 0.7
-    assert ClassifySettings(labels=LABELS, chosen_by="accuracy").judged(means) == 0.25
+    assert ClassificationSettings(labels=LABELS).judged(means) == 0.7
+    assert ClassificationSettings(labels=LABELS, chosen_by="accuracy").judged(means) == 0.25
 
 
 def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
     hiding, plain = (
-        ClassifySettings(labels=LABELS, auxiliary_weight=0, word_dropout=share, pooling="mean") for share in (0.5, 0.0)
+        ClassificationSettings(labels=LABELS, auxiliary_weight=0, word_dropout=share, pooling="mean")
+        for share in (0.5, 0.0)
     )
-    model = tiny(num_scores=3)
+    model = tiny(num_labels=3)
     batch = plain.collate(samples_of(plain, TEXTS, encoder))
 
-    def label_loss(objective: ClassifySettings) -> float:
+    def label_loss(objective: ClassificationSettings) -> float:
         torch.manual_seed(0)
         return float(objective.loss(model, batch)["label"].sum.detach())
 
@@ -199,7 +201,7 @@ def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
 
 
 def test_a_pair_without_order_has_none(encoder: Encoder) -> None:
-    objective, model = ClassifySettings(labels=LABELS, form="similarity"), tiny(num_scores=3)
+    objective, model = ClassificationSettings(labels=LABELS, form="similarity"), tiny(num_labels=3)
     one = [LabelledExample("", "similarity", ("first", "the second"), "no")]
     other = [LabelledExample("", "similarity", ("the second", "first"), "no")]
     both = []
@@ -210,7 +212,7 @@ def test_a_pair_without_order_has_none(encoder: Encoder) -> None:
 
 
 def test_choices_compete_with_each_other_alone(encoder: Encoder) -> None:
-    objective, model = ClassifySettings(form="choice"), tiny(num_scores=1)
+    objective, model = ClassificationSettings(form="choice"), tiny(num_labels=1)
     together = objective.collate(samples_of(objective, CHOICES, encoder))
     scores = objective.scores(model, model.hidden(together.input_ids), together)
     assert scores.isinf().sum().item() == 2 + 1 + 2
@@ -241,27 +243,27 @@ def test_labels_and_forms_that_were_not_trained_are_refused(
     encoder: Encoder, example: LabelledExample, problem: str
 ) -> None:
     with pytest.raises(UserError, match=problem):
-        ClassifySettings(labels=LABELS).sample(example, encoder)
+        ClassificationSettings(labels=LABELS).sample(example, encoder)
 
 
 def test_a_choice_that_is_none_is_refused(encoder: Encoder) -> None:
     with pytest.raises(UserError, match="none of its 2 choices"):
-        ClassifySettings(form="choice").sample(LabelledExample("1", "choice", ("q", "a", "b"), "2"), encoder)
+        ClassificationSettings(form="choice").sample(LabelledExample("1", "choice", ("q", "a", "b"), "2"), encoder)
 
 
 # Preference and reward
 
 
-@pytest.mark.parametrize(("method", "expected"), [("dpo", math.log(2)), ("ipo", 25.0)])
-def test_preferences_begin_where_the_model_stands(encoder: Encoder, method: str, expected: float) -> None:
-    objective, model = PreferenceSettings(method=method, beta=0.1), tiny()  # type: ignore[arg-type]
+@pytest.mark.parametrize(("loss_type", "expected"), [("sigmoid", math.log(2)), ("ipo", 25.0)])
+def test_preferences_begin_where_the_model_stands(encoder: Encoder, loss_type: str, expected: float) -> None:
+    objective, model = DpoSettings(loss_type=loss_type, beta=0.1), tiny()  # type: ignore[arg-type]
     rows = with_references(objective, samples_of(objective, PAIRS, encoder), model)
     assert measured(model, objective, [objective.collate(rows)])["loss"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("method", ["dpo", "ipo", "orpo"])
-def test_preference_losses_are_their_formulas(encoder: Encoder, method: str) -> None:
-    objective, before, model = PreferenceSettings(method=method, beta=0.3), tiny(), tiny(seed=1)  # type: ignore[arg-type]
+@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "orpo"])
+def test_preference_losses_are_their_formulas(encoder: Encoder, loss_type: str) -> None:
+    objective, before, model = DpoSettings(loss_type=loss_type, beta=0.3), tiny(), tiny(seed=1)  # type: ignore[arg-type]
     rows = with_references(objective, samples_of(objective, PAIRS, encoder), before)
     losses, right, chosen_nats, chosen_tokens = [], 0, 0.0, 0
     for (sample,) in rows:
@@ -274,16 +276,18 @@ def test_preference_losses_are_their_formulas(encoder: Encoder, method: str) -> 
                 sums[name, side] = (sum(each), len(each))
         (c, c_n), (r, r_n) = sums["now", "chosen"], sums["now", "rejected"]
         h = (c - sums["before", "chosen"][0]) - (r - sums["before", "rejected"][0])
-        if method == "orpo":
+        if loss_type == "orpo":
             odds = [mean - math.log1p(-math.exp(mean)) for mean in (c / c_n, r / r_n)]
             h = odds[0] - odds[1]
             chosen_nats, chosen_tokens = chosen_nats - c, chosen_tokens + c_n
         losses.append(
-            (h - 1 / 0.6) ** 2 if method == "ipo" else math.log1p(math.exp(-(0.3 if method == "dpo" else 1) * h))
+            (h - 1 / 0.6) ** 2
+            if loss_type == "ipo"
+            else math.log1p(math.exp(-(0.3 if loss_type == "sigmoid" else 1) * h))
         )
         right += h > 0
     expected = sum(losses) / len(losses)
-    if method == "orpo":
+    if loss_type == "orpo":
         expected = 0.3 * expected + chosen_nats / chosen_tokens
     means = measured(model, objective, [objective.collate(rows)])
     assert means["loss"] == pytest.approx(expected, rel=1e-9)
@@ -291,8 +295,8 @@ def test_preference_losses_are_their_formulas(encoder: Encoder, method: str) -> 
 
 
 def test_a_new_reward_model_knows_nothing(encoder: Encoder) -> None:
-    objective = RewardSettings()
-    model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_scores=1))
+    objective = RewardModelSettings()
+    model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_labels=1))
     means = measured(model, objective, [objective.collate(samples_of(objective, PAIRS, encoder))])
     assert means["loss"] == pytest.approx(math.log(2))
 
@@ -309,8 +313,8 @@ def taught(model: GPT, teacher: GPT, batch: Batch) -> TaughtBatch:
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_distilling_from_oneself_moves_nothing(encoder: Encoder, temperature: float) -> None:
     model = tiny()
-    batch = ChatSettings().collate(samples_of(ChatSettings(), TALKS, encoder))
-    objective = DistillSettings(teacher="itself", teacher_share=1.0, temperature=temperature)
+    batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
+    objective = DistillationSettings(teacher="itself", alpha=1.0, temperature=temperature)
     loss = accumulate(model, objective, [taught(model, copy.deepcopy(model), batch)])
     assert abs(loss) < 1e-12
     assert max(gradient.abs().max().item() for gradient in gradients(model)) < 1e-12
@@ -318,8 +322,8 @@ def test_distilling_from_oneself_moves_nothing(encoder: Encoder, temperature: fl
 
 def test_distilling_is_the_divergence_of_the_two(encoder: Encoder) -> None:
     model, teacher = tiny(), tiny(seed=1)
-    batch = ChatSettings().collate(samples_of(ChatSettings(), TALKS, encoder))
-    objective = DistillSettings(teacher="other", teacher_share=0.7, temperature=2.0)
+    batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
+    objective = DistillationSettings(teacher="other", alpha=0.7, temperature=2.0)
     asked = batch.targets != IGNORED
     own, theirs = (which(batch.input_ids)[asked].div(2.0).log_softmax(dim=-1) for which in (model, teacher))
     divergence = (theirs.exp() * (theirs - own)).sum(dim=-1).mean() * 4
@@ -335,7 +339,7 @@ def test_distilling_is_the_divergence_of_the_two(encoder: Encoder) -> None:
 
 def rollout(model: GPT, worth: Tensor, reference: GPT, encoder: Encoder) -> RolloutBatch:
     """Answers to TALKS' questions that the model is said to have drawn, and what they are worth (prompts, answers)."""
-    batch = ChatSettings().collate(samples_of(ChatSettings(), TALKS, encoder))
+    batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
     asked = batch.targets != IGNORED
     each = torch.arange(len(TALKS))[:, None].expand_as(asked)[asked]
 
@@ -353,7 +357,7 @@ def rollout(model: GPT, worth: Tensor, reference: GPT, encoder: Encoder) -> Roll
 def test_equal_rewards_move_nothing(encoder: Encoder) -> None:
     model = tiny()
     batch = rollout(model, torch.ones(2, 2, dtype=torch.float64), copy.deepcopy(model), encoder)
-    accumulate(model, PolicySettings(kl_weight=0.5), [batch])
+    accumulate(model, GrpoSettings(kl_coef=0.5), [batch])
     assert max(gradient.abs().max().item() for gradient in gradients(model)) < 1e-12
 
 
@@ -368,7 +372,7 @@ def test_the_policy_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder
     """Where the model has not moved since it drew, the gradient is that of -A ln p (Williams 1992)."""
     model, plain = tiny(), tiny()
     batch = rollout(model, torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), model, encoder)
-    loss = accumulate(model, PolicySettings(kl_weight=0.0), [batch])
+    loss = accumulate(model, GrpoSettings(kl_coef=0.0), [batch])
     asked = batch.targets != IGNORED
     chosen = plain(batch.input_ids).log_softmax(dim=-1)[asked].gather(1, batch.targets[asked][:, None])[:, 0]
     (-(batch.advantages * chosen).sum() / batch.num_tokens).backward()
@@ -384,54 +388,54 @@ def test_a_token_that_has_gained_enough_gains_no_more(encoder: Encoder) -> None:
         batch.input_ids, batch.targets, reference=batch.reference, advantages=batch.advantages.abs(),
         drawn=batch.drawn - 1.0,
     )  # fmt: skip
-    accumulate(model, PolicySettings(kl_weight=0.0, clip=0.2), [far])
+    accumulate(model, GrpoSettings(kl_coef=0.0, clip_range=0.2), [far])
     assert max(gradient.abs().max().item() for gradient in gradients(model)) == 0.0
 
 
 def test_the_divergence_from_the_model_before_is_never_negative(encoder: Encoder) -> None:
     model = tiny()
     batch = rollout(model, torch.ones(2, 2, dtype=torch.float64), tiny(seed=3), encoder)
-    assert measured(model, PolicySettings(), [batch])["kl"] > 0.01
+    assert measured(model, GrpoSettings(), [batch])["kl"] > 0.01
 
 
 # All
 
 
-def chat_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = ChatSettings()
+def sft_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+    objective = SftSettings()
     rows = samples_of(objective, TALKS, encoder)
     return objective, tiny(), lambda part: objective.collate(rows[part])
 
 
-def classify_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = ClassifySettings(labels=LABELS)
+def classification_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+    objective = ClassificationSettings(labels=LABELS)
     rows = samples_of(objective, TEXTS, encoder)
-    return objective, tiny(num_scores=3), lambda part: objective.collate(rows[part])
+    return objective, tiny(num_labels=3), lambda part: objective.collate(rows[part])
 
 
-def preference_parts(encoder: Encoder, method: str = "dpo") -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = PreferenceSettings(method=method)  # type: ignore[arg-type]
+def dpo_parts(encoder: Encoder, loss_type: str = "sigmoid") -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+    objective = DpoSettings(loss_type=loss_type)  # type: ignore[arg-type]
     rows = with_references(objective, samples_of(objective, PAIRS, encoder), tiny(seed=1))
     return objective, tiny(), lambda part: objective.collate(rows[part])
 
 
-def reward_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = RewardSettings()
+def reward_model_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+    objective = RewardModelSettings()
     rows = samples_of(objective, PAIRS, encoder)
-    return objective, tiny(num_scores=1), lambda part: objective.collate(rows[part])
+    return objective, tiny(num_labels=1), lambda part: objective.collate(rows[part])
 
 
-def distill_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    rows = samples_of(ChatSettings(), TALKS, encoder)
+def distillation_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+    rows = samples_of(SftSettings(), TALKS, encoder)
     teacher = tiny(seed=1)
     return (
-        DistillSettings(teacher="other"),
+        DistillationSettings(teacher="other"),
         tiny(),
-        lambda part: taught(tiny(), teacher, ChatSettings().collate(rows[part])),
+        lambda part: taught(tiny(), teacher, SftSettings().collate(rows[part])),
     )
 
 
-def policy_parts(encoder: Encoder, kl_weight: float = 0.02) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+def grpo_parts(encoder: Encoder, kl_coef: float = 0.02) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
     whole = rollout(tiny(), torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), tiny(seed=1), encoder)
     owner = torch.arange(4)[:, None].expand_as(whole.targets)[whole.targets != IGNORED]
 
@@ -443,18 +447,18 @@ def policy_parts(encoder: Encoder, kl_weight: float = 0.02) -> tuple[ObjectiveSe
             reference=whole.reference[mine],
         )  # fmt: skip
 
-    return PolicySettings(kl_weight=kl_weight), tiny(), cut
+    return GrpoSettings(kl_coef=kl_coef), tiny(), cut
 
 
 PARTS = {
-    "chat": chat_parts, "classify": classify_parts, "preference": preference_parts, "reward": reward_parts,
-    "distill": distill_parts, "policy": policy_parts, "orpo": lambda encoder: preference_parts(encoder, "orpo"),
-    "policy that is not held": lambda encoder: policy_parts(encoder, kl_weight=0.0),
+    "sft": sft_parts, "classification": classification_parts, "dpo": dpo_parts, "reward_model": reward_model_parts,
+    "distillation": distillation_parts, "grpo": grpo_parts, "orpo": lambda encoder: dpo_parts(encoder, "orpo"),
+    "grpo without KL": lambda encoder: grpo_parts(encoder, kl_coef=0.0),
 }  # fmt: skip
 
 
 def test_every_objective_is_tested_here() -> None:
-    assert {*KINDS.names(), "orpo", "policy that is not held"} == {*PARTS, "next_token"}
+    assert {*KINDS.names(), "orpo", "grpo without KL"} == {*PARTS, "next_token"}
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -16,10 +16,16 @@ from gptsmith.base.machine import num_cpus
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
-from gptsmith.train import speed as speed_module
-from gptsmith.train.law import bits_by_counts, difficulty, expected_bits_per_byte, recurrence, worth_bytes
-from gptsmith.train.plan import Corpus, TooShortError, expected_peak_bytes, plan_seconds, plan_tokens
-from gptsmith.train.speed import Speed, measured_speed
+from gptsmith.train.planning import throughput as speed_module
+from gptsmith.train.planning.plan import Corpus, TooShortError, expected_peak_bytes, plan_seconds, plan_tokens
+from gptsmith.train.planning.scaling_law import (
+    bits_by_counts,
+    difficulty,
+    expected_bits_per_byte,
+    recurrence,
+    worth_bytes,
+)
+from gptsmith.train.planning.throughput import Speed, measured_speed
 
 BASE = preset_settings("smith")
 LARGE = Corpus(num_tokens=10**9, num_bytes=4 * 10**9, difficulty=2.0)

@@ -10,15 +10,16 @@ import torch
 from torch import nn
 
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels import cross_entropy
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, plain_cross_entropy
 from gptsmith.model.presets import preset
-from gptsmith.train import cross_entropy, optimizers
-from gptsmith.train.cross_entropy import linear_cross_entropy, plain_cross_entropy
+from gptsmith.train import optimizers
 from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.optimizers.muon import Muon, MuonSettings, orthogonalized
-from gptsmith.train.schedule import ScheduleSettings, learning_rate_share
+from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from gptsmith.train.step import accumulate, train_step
 
 OBJECTIVE = NextTokenSettings()
@@ -73,8 +74,8 @@ def test_cross_entropy_by_blocks_equals_the_plain_one(max_logits: int, monkeypat
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:
-    settings = ScheduleSettings(warmup_steps=4, decay_share=0.5, final_share=0.1)
-    shares = [learning_rate_share(step, 100, settings) for step in range(100)]
+    settings = ScheduleSettings(warmup_steps=4, decay_fraction=0.5, min_lr_ratio=0.1)
+    shares = [lr_multiplier(step, 100, settings) for step in range(100)]
     assert shares[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert shares[10:49] == [1.0] * 39
     assert shares[99] == pytest.approx(0.1)

@@ -14,10 +14,10 @@ import torch
 
 import gptsmith
 from gptsmith.base.errors import UserError
-from gptsmith.exchange.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from gptsmith.exchange.formats.peft import PeftFormatSettings
-from gptsmith.workflows import import_adapter
-from gptsmith.workflows.settings import settings_of
+from gptsmith.convert import import_adapter
+from gptsmith.convert.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gptsmith.convert.formats.peft import PeftFormatSettings
+from gptsmith.train.run_settings import settings_of
 from tests.workflows.conftest import SMALL, Outcome
 
 

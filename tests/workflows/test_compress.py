@@ -16,9 +16,9 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
+from gptsmith.compress import derive as derived
+from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.run.store import list_checkpoints
-from gptsmith.workflows import derived
 
 from .conftest import SMALL, write_text
 
@@ -207,13 +207,13 @@ def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call:
     assert figures["bits_per_byte"] == pytest.approx(figures["bits_per_byte_before"], abs=1e-5)
     assert (Path(figures["run"]) / "chat_template.jinja").read_text(encoding="utf-8") == "{{ messages[0].content }}"
     before, after = gptsmith.load(source, device="cpu"), gptsmith.load(figures["run"], device="cpu")
-    assert (before.config.linear.kind, after.config.linear.kind) == ("lora", "plain")
+    assert (before.config.linear.kind, after.config.linear.kind) == ("lora", "dense")
     assert (before.config.tie_embeddings, after.config.tie_embeddings) == (True, False)
     change = before.model.blocks[0].attention.query
     assert change.lora_b.abs().sum() > 0
     torch.testing.assert_close(after.model.blocks[0].attention.query.weight, change.matrix(), rtol=0, atol=1e-6)
     settings = Run.open(figures["run"]).settings()["model"]
-    assert (settings["linear"], settings["tie_embeddings"]) == ({"kind": "plain"}, False)
+    assert (settings["linear"], settings["tie_embeddings"]) == ({"kind": "dense"}, False)
     assert call("compress", figures["run"], "--to", "int8", "--out", tmp_path / "small").code == 0
 
 
@@ -233,5 +233,5 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     loaded = gptsmith.load(figures["run"], device="cpu")
-    assert loaded.config.linear.kind == "plain"
+    assert loaded.config.linear.kind == "dense"
     assert isinstance(loaded.reply([{"role": "user", "content": "say 3"}], max_tokens=2), str)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import gptsmith
-from gptsmith.evaluate import candidate
-from gptsmith.text.chat import ChatTemplate, Message
+from gptsmith.evaluate import language_model as candidate
+from gptsmith.text.chat_template import ChatTemplate, Message
 from gptsmith.text.tokenizer import Tokenizer
 from tests.workflows.conftest import SMALL, Outcome
 

@@ -18,16 +18,16 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import read_toml
+from gptsmith.data.example_splits import Parts
 from gptsmith.data.examples import read_examples
-from gptsmith.data.parts import Parts
-from gptsmith.run.store import list_checkpoints
-from gptsmith.text.chat import ChatTemplate
-from gptsmith.train.objectives.policy import PolicySettings
+from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train import trainer as session
+from gptsmith.train.datasets.examples import ExampleSet
+from gptsmith.train.datasets.rollouts import Group, RolloutSet
+from gptsmith.train.objectives.grpo import GrpoSettings
+from gptsmith.train.rewards import reward_of
 from gptsmith.train.samples import Encoder
-from gptsmith.workflows import session
-from gptsmith.workflows.example_set import ExampleSet
-from gptsmith.workflows.rewards import reward_of
-from gptsmith.workflows.rollout_set import Group, RolloutSet
 
 from .conftest import SMALL, write_text
 
@@ -155,7 +155,7 @@ def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, obj
 
 POLICY = [
     "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4", "train.objective.max_tokens=16",
-    "train.objective.answers=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_weight=0.0",
+    "train.objective.group_size=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_coef=0.0",
 ]  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_d
         return float("nail" in answer)
 
     figures = gptsmith.finetune(
-        chatting["run"], [chat_data], out=tmp_path / "run", objective="policy", reward=likes_nails, settings=POLICY
+        chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=likes_nails, settings=POLICY
     )
     assert figures["test_reward"] > 0.7
     assert {(row["question"], row["answer"]) for row in questions(120)} >= set(seen)
@@ -217,8 +217,8 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
         asked.append(messages[-1]["content"])
         return float(derived_seed(0, asked[-1]) % 2 and len(asked) % 2)
 
-    def groups(redraws: int) -> list[Group]:
-        objective = PolicySettings(answers=4, max_tokens=4, redraws=redraws)
+    def groups(max_resamples: int) -> list[Group]:
+        objective = GrpoSettings(answers=4, max_tokens=4, max_resamples=max_resamples)
         made = RolloutSet(objective, encoder, Parts(examples, [], []), tuned.model, likes_one_half, seed=1)
         return made._groups(tuned.model, range(16))
 
@@ -239,11 +239,11 @@ def test_nothing_is_dropped_where_the_model_before_training_is_compared_with(
 ) -> None:
     dropping = gptsmith.finetune(base, [chat_data], out=tmp_path / "chat", settings=[*QUICK, "model.dropout=0.2"])
     assert gptsmith.load(dropping["run"]).config.dropout == 0.2
-    data = chat_data if objective == "policy" else pair_data
-    more = ["train.objective.reward=exact", "train.objective.max_tokens=16"] if objective == "policy" else []
+    data = chat_data if objective == "grpo" else pair_data
+    more = ["train.objective.reward=exact", "train.objective.max_tokens=16"] if objective == "grpo" else []
     settings = [*QUICK, *more]
     figures = gptsmith.finetune(dropping["run"], [data], objective=objective, out=tmp_path / "run", settings=settings)
-    assert gptsmith.load(figures["run"]).config.dropout == (0.2 if objective == "reward" else 0.0)
+    assert gptsmith.load(figures["run"]).config.dropout == (0.2 if objective == "reward_model" else 0.0)
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
@@ -255,7 +255,7 @@ def test_a_reward_model_rewards_what_it_has_learnt_to_prefer(
     chatting: dict[str, Any], pair_data: Path, tmp_path: Path
 ) -> None:
     judge = gptsmith.finetune(
-        chatting["run"], [pair_data], objective="reward", out=tmp_path / "judge", epochs=6, settings=FAST
+        chatting["run"], [pair_data], objective="reward_model", out=tmp_path / "judge", epochs=6, settings=FAST
     )
     reward = reward_of(judge["run"])
     asked = [{"role": "user", "content": "7?"}]
@@ -302,7 +302,7 @@ def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_da
 
     with pytest.raises(UserError, match=r"reward function fails on .*chat\.jsonl, line \d+ \(KeyError"):
         gptsmith.finetune(
-            chatting["run"], [chat_data], out=tmp_path / "run", objective="policy", reward=fails, settings=POLICY
+            chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=fails, settings=POLICY
         )
 
 
@@ -339,8 +339,8 @@ def test_a_student_learns_more_from_a_teacher_than_alone(base: Path, tmp_path: P
     same = ["train.num_steps=25", "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
     alone = gptsmith.finetune(student, [text], out=tmp_path / "alone", settings=same)
     taught = gptsmith.finetune(
-        student, [text], out=tmp_path / "taught", objective="distill",
-        settings=[*same, f"train.objective.teacher={base}", "train.objective.teacher_share=0.8"],
+        student, [text], out=tmp_path / "taught", objective="distillation",
+        settings=[*same, f"train.objective.teacher={base}", "train.objective.alpha=0.8"],
     )  # fmt: skip
     assert alone["num_tokens"] == taught["num_tokens"]
     assert taught["validation_loss"] < alone["validation_loss"]

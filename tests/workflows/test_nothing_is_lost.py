@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
-from gptsmith.run.store import list_checkpoints
-from gptsmith.workflows.session import Session
+from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.train.trainer import Session
 from tests.workflows.conftest import SMALL
 
 NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_TRAINING", "5"))

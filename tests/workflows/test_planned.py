@@ -15,10 +15,11 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
-from gptsmith.train.speed import Speed
-from gptsmith.workflows import planning, session
+from gptsmith.train import trainer as session
+from gptsmith.train.planning import minutes as planning
+from gptsmith.train.planning.throughput import Speed
+from gptsmith.train.trainer import Session
 from gptsmith.workflows import pretrain as pretrain_workflow
-from gptsmith.workflows.session import Session
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
@@ -41,11 +42,11 @@ def test_a_plan_is_said_kept_and_held_against_what_came(
     run = tmp_path / "run"
     figures = gptsmith.pretrain([text], out=run, minutes=0.08, settings=SHAPE)
     plan = plan_of(run)
-    assert plan["said"]["seconds"] == pytest.approx(4.8, rel=0.01)
-    assert plan["came"]["seconds"] == figures["seconds"]
-    assert plan["came"]["bits_per_byte"] == figures["bits_per_byte"]
+    assert plan["predicted"]["seconds"] == pytest.approx(4.8, rel=0.01)
+    assert plan["actual"]["seconds"] == figures["seconds"]
+    assert plan["actual"]["bits_per_byte"] == figures["bits_per_byte"]
     assert plan["replanned"]["num_steps"] == figures["step"]
-    assert "bits_per_byte" not in plan["said"]  # the shape is not one that the law knows
+    assert "bits_per_byte" not in plan["predicted"]  # the shape is not one that the law knows
     said = capsys.readouterr().err
     assert "planned: 0.1 minutes in all" in said
     assert "the plan and what came:" in said
@@ -125,8 +126,8 @@ def test_the_last_step_comes_in_time_whatever_the_pace(
     assert figures["step"] == pytest.approx(119 / step_seconds, rel=0.04)
     (event,) = RunLog(tmp_path / "run" / "metrics.jsonl").events("replanned")
     shares = RunLog(tmp_path / "run" / "metrics.jsonl").events("step")
-    assert all(row["learning_rate_share"] == 1 for row in shares if 20 < row["step"] <= event["step"])
-    assert shares[-1]["learning_rate_share"] < 0.4
+    assert all(row["lr_multiplier"] == 1 for row in shares if 20 < row["step"] <= event["step"])
+    assert shares[-1]["lr_multiplier"] < 0.4
 
 
 def test_a_resumed_run_follows_the_recorded_plan(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 import gptsmith
 from gptsmith.base.runlog import RunLog
-from gptsmith.run.store import list_checkpoints
-from gptsmith.train.parallel import Processes
-from gptsmith.workflows.session import Session
+from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.run.distributed import Processes
+from gptsmith.train.trainer import Session
 from tests.workflows.conftest import SMALL
 
 # Every step is kept: a run that is cut after any of them can be gone on with.

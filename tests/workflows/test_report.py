@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.workflows.report import report
+from gptsmith.train.report import report
 
 from ..pages.browser import Visit, open_browser
 
@@ -51,7 +51,7 @@ def write_run(folder: Path, *, num_rows: int = 40, plan: bool = True, ended: boo
                 "step": step,
                 "num_tokens": step * 2048,
                 "train_loss": 1 + 3 / number + chance.random() / 10,
-                "learning_rate_share": 1 - number / num_rows,
+                "lr_multiplier": 1 - number / num_rows,
                 "gradient_norm": chance.random(),
                 "tokens_per_second": 20_000 + chance.random(),
                 "seconds": step * 0.1,
@@ -79,7 +79,7 @@ def write_run(folder: Path, *, num_rows: int = 40, plan: bool = True, ended: boo
             "bits_per_byte_high": 2.2,
         }
         came = {"seconds": 250, "peak_memory_bytes": 1.2e9, "bits_per_byte": 1.8}
-        (folder / "plan.json").write_text(json.dumps({"said": said, "came": came}))
+        (folder / "plan.json").write_text(json.dumps({"predicted": said, "actual": came}))
     return folder
 
 

@@ -21,19 +21,20 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
+from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.run.store import list_checkpoints
 from gptsmith.run.writer import only_writer
-from gptsmith.train.health import IncurableError
-from gptsmith.workflows import study, task
-from gptsmith.workflows.example_set import ExampleSet
-from gptsmith.workflows.finetune import asked_table
-from gptsmith.workflows.search import begin_search, search
-from gptsmith.workflows.search_plan import DROPOUT, RANK, RATE, ROWS, Range, SearchPlan
-from gptsmith.workflows.session import Session
-from gptsmith.workflows.study import Study, Trial
-from gptsmith.workflows.task import task_of
-from gptsmith.workflows.trials import ended_trials, search_plan
+from gptsmith.train import finetuning as task
+from gptsmith.train.datasets.examples import ExampleSet
+from gptsmith.train.finetuning import task_of
+from gptsmith.train.search import study
+from gptsmith.train.search.plan import DROPOUT, RANK, RATE, ROWS, Range, SearchPlan
+from gptsmith.train.search.search import begin_search, search
+from gptsmith.train.search.study import Study, Trial
+from gptsmith.train.search.trials import ended_trials, search_plan
+from gptsmith.train.stability import TrainingDivergedError
+from gptsmith.train.trainer import Session
+from gptsmith.workflows.finetune import request_table
 
 from .conftest import SMALL, write_text
 
@@ -104,7 +105,7 @@ def searched(
     with pytest.MonkeyPatch.context() as patch, watched_judging() as looks:
         refuse_pickles(patch)
         patch.setattr(task, "LEARNING_RATE", 2e-4)
-        patch.setattr("gptsmith.workflows.search.note", said.append)
+        patch.setattr("gptsmith.train.search.search.note", said.append)
         out = tmp_path_factory.mktemp("runs") / "searched"
         figures = gptsmith.finetune(base, [data], out=out, trials=8, epochs=1, settings=[SILENT])
     return figures, looks, said
@@ -269,7 +270,7 @@ def test_two_processes_share_the_trials(
 
     stop_once(monkeypatch, meanwhile)
     figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
-    assert [each["status"] for each in other] == ["shared"]
+    assert [each["status"] for each in other] == ["shared_search"]
     assert other[0]["trials"]["count"] == 3
     assert (figures["status"], figures["trials"]["count"]) == ("finished", 4)
     assert figures["validation_loss_of_defaults"] == unstopped["validation_loss_of_defaults"]
@@ -286,12 +287,12 @@ def test_who_comes_when_the_trials_are_done_makes_the_result(
         raise RuntimeError("the machine is gone")
 
     with monkeypatch.context() as patch, watched_judging() as looks:
-        patch.setattr("gptsmith.workflows.search.load_weights", die)
+        patch.setattr("gptsmith.train.search.search.load_weights", die)
         with pytest.raises(RuntimeError):
             gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
         patch.undo()
         with only_writer(tmp_path / "run"):
-            assert gptsmith.finetune(resume=tmp_path / "run")["status"] == "shared"
+            assert gptsmith.finetune(resume=tmp_path / "run")["status"] == "shared_search"
         figures = gptsmith.finetune(resume=tmp_path / "run")
         assert search(Run.open(tmp_path / "run"), None, 0.0) == figures
     assert (figures["trials"]["count"], looks) == (2, [2])
@@ -305,7 +306,7 @@ def test_a_trial_that_goes_astray_counts_and_is_given_up(
             session.model.head_weight.fill_(float("nan"))
 
     stop_once(monkeypatch, go_astray)
-    hopeless = ["train.health.max_skips=1", "train.health.max_rollbacks=0"]
+    hopeless = ["train.stability.max_skips=1", "train.stability.max_rollbacks=0"]
     figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
     assert figures["trials"] == {"count": 2, "pruned": 0, "diverged": 1}
     assert figures["best_trial"] == 1
@@ -315,7 +316,7 @@ def test_where_every_trial_goes_astray_there_is_no_result(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def go_astray(*_: Any) -> None:
-        raise IncurableError("the loss is nan")
+        raise TrainingDivergedError("the loss is nan")
 
     monkeypatch.setattr(Session, "run_to_end", go_astray)
     with pytest.raises(UserError, match=r"all 2 trials of .* went astray"):
@@ -378,13 +379,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: Path, tmp_path: Path) -> None:
-    table = asked_table(base, [data], trials=2, settings=SHORT)
+    table = request_table(base, [data], trials=2, settings=SHORT)
     ready = task_of(table, judges=False)
     run = begin_search(tmp_path / "run", table, ready)
     plan = search_plan(run.folder)
     assert begin_search(tmp_path / "run", table, ready).folder == run.folder
     with pytest.raises(UserError, match="exists already"):
-        begin_search(tmp_path / "run", asked_table(base, [data], trials=3, settings=SHORT), ready)
+        begin_search(tmp_path / "run", request_table(base, [data], trials=3, settings=SHORT), ready)
     assert search_plan(run.folder) == plan
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gptsmith.workflows.importance import LEAST_TRIALS, importance
-from gptsmith.workflows.report import report
-from gptsmith.workflows.search_plan import DROPOUT, RATE, ROWS, Range, SearchPlan
-from gptsmith.workflows.trials import best_of, ended_trials, search_figures, search_plan
+from gptsmith.train.report import report
+from gptsmith.train.search.importance import LEAST_TRIALS, importance
+from gptsmith.train.search.plan import DROPOUT, RATE, ROWS, Range, SearchPlan
+from gptsmith.train.search.trials import best_of, ended_trials, search_figures, search_plan
 
 from ..pages.browser import Visit, open_browser
 
@@ -73,7 +73,7 @@ def test_a_trial_that_was_given_up_or_has_no_loss_is_never_the_best(tmp_path: Pa
     run = write_search(tmp_path / "run", num_ended=LEAST_TRIALS)
     plan = search_plan(run)
     assert plan is not None
-    known = [("pruned", 1.0), ("finished", float("nan")), ("finished", 3.0), ("early", 2.0), ("diverged", None)]
+    known = [("pruned", 1.0), ("finished", float("nan")), ("finished", 3.0), ("early_stopped", 2.0), ("diverged", None)]
     for number, (status, loss) in enumerate(known, 1):
         result = {"status": status, "validation_loss": loss, "seconds": 1.0}
         (run / "search" / f"trial-{number:04d}" / "result.json").write_text(json.dumps(result), encoding="utf-8")

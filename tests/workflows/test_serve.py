@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import gptsmith
-from gptsmith.workflows.opened import open_run
+from gptsmith.convert.open import open_run
 from gptsmith.workflows.serve import first_prompts
 
 from .conftest import SMALL

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 import gptsmith
+from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.run.store import list_checkpoints
 from gptsmith.workflows import pretrain as pretrain_workflow
 
 from .conftest import SMALL
@@ -158,8 +158,8 @@ def test_micro_batches_change_memory_and_not_the_result(text: Path, tmp_path: Pa
 
 
 def test_training_stops_at_the_loss_that_was_asked_for(text: Path, tmp_path: Path) -> None:
-    figures = gptsmith.pretrain([text], out=tmp_path / "run", until_loss=4.0, settings=[*SMALL, "train.num_steps=500"])
-    assert figures["status"] == "reached"
+    figures = gptsmith.pretrain([text], out=tmp_path / "run", target_loss=4.0, settings=[*SMALL, "train.num_steps=500"])
+    assert figures["status"] == "target_reached"
     assert figures["step"] < 500
     assert figures["validation_loss"] <= 4.0
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.surgery import rounded
+from gptsmith.model.transform import rounded
 
 
 class Int8MethodSettings(MethodSettings):

@@ -20,7 +20,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.data.examples import records
-from gptsmith.evaluate.candidate import Candidate, Observe
+from gptsmith.evaluate.language_model import Candidate, Observe
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt
 

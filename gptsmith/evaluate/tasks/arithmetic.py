@@ -13,10 +13,10 @@ import numpy as np
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
-from gptsmith.evaluate.candidate import Candidate, Observe
-from gptsmith.evaluate.checks.number import NumberSettings
+from gptsmith.evaluate.language_model import Candidate, Observe
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt, user
+from gptsmith.evaluate.scorers.number import NumberSettings
 from gptsmith.evaluate.tasks import Example, Marks, TaskSettings
 
 SPLITS = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}

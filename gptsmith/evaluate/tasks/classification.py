@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.data.example_splits import labels_of
 from gptsmith.data.examples import MAKERS, LabelledExample, shape_of
-from gptsmith.data.parts import labels_of
-from gptsmith.evaluate.candidate import Candidate, Observe
-from gptsmith.evaluate.likelihood import Scored
+from gptsmith.evaluate.language_model import Candidate, Observe
+from gptsmith.evaluate.loglikelihood import Scored
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.evaluate.statistics import confusion_matrix, macro_f1, mean

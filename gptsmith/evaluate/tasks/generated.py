@@ -11,11 +11,11 @@ from pydantic import Field, field_validator
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.examples import MAKERS, ChatExample
-from gptsmith.evaluate.candidate import Candidate, Observe
-from gptsmith.evaluate.checks import KINDS as CHECKS
-from gptsmith.evaluate.checks import AnyCheck
+from gptsmith.evaluate.language_model import Candidate, Observe
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt
+from gptsmith.evaluate.scorers import KINDS as CHECKS
+from gptsmith.evaluate.scorers import AnyCheck
 from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike
 
 PATTERN = "pattern:"

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.candidate import Candidate, Observe
-from gptsmith.evaluate.likelihood import Scored
+from gptsmith.evaluate.language_model import Candidate, Observe
+from gptsmith.evaluate.loglikelihood import Scored
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike

@@ -19,8 +19,8 @@ from gptsmith.model.linear import products
 from gptsmith.model.position import Positions
 
 if TYPE_CHECKING:
-    from gptsmith.model.cache import KeysAndValues
     from gptsmith.model.config import GPTConfig
+    from gptsmith.model.kv_cache import KeysAndValues
 
 
 class AttentionSettings(Settings):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gptsmith.model.attention import Attention, AttentionSettings, score_bias
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.kernels import causal_attention, masked_attention
+from gptsmith.model.kernels.attention import causal_attention, masked_attention
 
 
 class FullAttentionSettings(AttentionSettings):

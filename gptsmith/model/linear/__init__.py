@@ -64,5 +64,5 @@ class LinearSettings(Settings):
         """What is left to do once all maps of a model are built: nothing, for most kinds."""
 
 
-KINDS = Kinds(__name__, LinearSettings, default="plain")
+KINDS = Kinds(__name__, LinearSettings, default="dense")
 AnyLinear = Annotated[LinearSettings, KINDS]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.linear import LinearMap, LinearSettings
-from gptsmith.model.linear.plain import PlainLinear
+from gptsmith.model.linear.dense import DenseLinear
 
 LARGEST = 127
 """The largest whole number: -128 is not used, so that a row and its negative are rounded alike."""
@@ -28,7 +28,7 @@ class Int8LinearSettings(LinearSettings):
     kind: Literal["int8"] = "int8"
 
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearMap:
-        return PlainLinear(in_dim, out_dim, bias=bias) if name == "head" else Int8Linear(in_dim, out_dim, bias)
+        return DenseLinear(in_dim, out_dim, bias=bias) if name == "head" else Int8Linear(in_dim, out_dim, bias)
 
 
 class Int8Linear(LinearMap):

@@ -36,14 +36,14 @@ class BaseKinds(Kinds[LinearSettings]):
         return super().settings(name)
 
 
-BASES = BaseKinds(linear.__name__, LinearSettings, default="plain")
+BASES = BaseKinds(linear.__name__, LinearSettings, default="dense")
 
 
 class LoraLinearSettings(LinearSettings):
     """y = base(x) + (alpha / rank) B A x. Everything in the model but A and B is fixed."""
 
     kind: Literal["lora"] = "lora"
-    base: Annotated[LinearSettings, BASES] = BASES.field("plain")
+    base: Annotated[LinearSettings, BASES] = BASES.field("dense")
     """What is adapted."""
     rank: int = Field(default=8, gt=0)
     """Rows of A and columns of B."""

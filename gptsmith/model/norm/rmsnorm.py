@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gptsmith.model.kernels import rms_norm
+from gptsmith.model.kernels.norm import rms_norm
 from gptsmith.model.norm import NormSettings
 
 

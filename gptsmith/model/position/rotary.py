@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.kernels import turned
+from gptsmith.model.kernels.rotary import turned
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.rotary_scaling import RotaryScaling
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
-from gptsmith.text.splits import QWEN2_SPLIT
+from gptsmith.text.pretokenization import QWEN2_SPLIT
 from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers import TokenizerSettings
 

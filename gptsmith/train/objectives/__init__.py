@@ -20,9 +20,8 @@ from torch import Tensor
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

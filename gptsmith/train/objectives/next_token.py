@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from gptsmith.model.gpt import GPT
-from gptsmith.train.cross_entropy import linear_cross_entropy
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
 
 

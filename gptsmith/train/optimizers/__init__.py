@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.model.sharding import divided_like, kept
+from gptsmith.run.sharding import divided_like, kept
 
 
 class OptimizerSettings(Settings):
@@ -43,11 +43,11 @@ class Optimizer:
         assert sorted(held) == sorted(self.names), "every parameter that is trained must be in exactly one group"
         self.full_rates = [[group["lr"] for group in part.param_groups] for part in parts]
 
-    def step(self, learning_rate_share: float) -> None:
+    def step(self, lr_multiplier: float) -> None:
         """Moves every parameter by its gradient, at a share of its group's full rate, and clears the gradients."""
         for part, rates in zip(self.parts, self.full_rates, strict=True):
             for group, rate in zip(part.param_groups, rates, strict=True):
-                group["lr"] = rate * learning_rate_share
+                group["lr"] = rate * lr_multiplier
             part.step()
         self.zero_grad()
 

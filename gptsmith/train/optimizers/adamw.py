@@ -24,7 +24,7 @@ class AdamWSettings(OptimizerSettings):
     """Decay of the running mean of squared gradients."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Share of a weight, times the rate, that is taken off at each step."""
-    embedding_factor: float = Field(default=1.0, gt=0)
+    embedding_lr_multiplier: float = Field(default=1.0, gt=0)
     """How many times the full rate the embedding has. Fine-tuning sets it to how many times larger its numbers are than
     those of the blocks' matrices, so that both change by the same share of themselves."""
 
@@ -37,8 +37,8 @@ class AdamWSettings(OptimizerSettings):
             {"params": [p for p in parameters if p.dim() < 2], "lr": self.learning_rate},
             {
                 "params": [named[EMBEDDING]] if EMBEDDING in named else [],
-                "lr": self.learning_rate * self.embedding_factor,
-                "weight_decay": decay / self.embedding_factor,
+                "lr": self.learning_rate * self.embedding_lr_multiplier,
+                "weight_decay": decay / self.embedding_lr_multiplier,
             },
         ]
         return Optimizer(model, [fused_adamw([g for g in groups if g["params"]], (self.beta1, self.beta2))])

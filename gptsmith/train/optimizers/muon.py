@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
-from gptsmith.model.sharding import divided_like, whole
+from gptsmith.run.sharding import divided_like, whole
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

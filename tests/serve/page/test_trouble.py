@@ -172,7 +172,7 @@ def test_a_busy_model_is_asked_again_by_itself(open_page: OpenPage) -> None:
 
 
 def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any) -> None:
-    with serving([str(runs / "base")], max_streams=1, max_waiting=0) as served:
+    with serving([str(runs / "base")], max_num_seqs=1, max_queue_size=0) as served:
         others = [ChatPage(browser, served) for _ in range(2)]
         try:
             first, second = others

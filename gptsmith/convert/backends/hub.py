@@ -1,0 +1,76 @@
+"""A model as Transformers reads it, from a folder, without any code that the folder brings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptsmith.convert.backends import Reader, Rendered
+
+
+class TransformersReader(Reader):
+    """`AutoModelForCausalLM` and `AutoTokenizer`."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            ImportError: Transformers is not installed.
+        """
+        with quiet():
+            import transformers
+
+            self.name = f"transformers {transformers.__version__}"
+            self.files = sorted(path for path in folder.iterdir() if path.is_file())
+            loader: Any = transformers.AutoModelForCausalLM
+            self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+        self.context_length = int(self.model.config.max_position_embeddings)
+        self.control_tokens = list(self.tokenizer.all_special_tokens)
+
+    def token_ids(self, text: str) -> list[int]:
+        with quiet():
+            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def opening_ids(self) -> list[int]:
+        with quiet():
+            plain, whole = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        starts = range(len(whole) - len(plain) + 1)
+        return list(whole[: next(at for at in starts if whole[at : at + len(plain)] == plain)])
+
+    def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
+        if not self.tokenizer.chat_template:
+            return "there is no chat template"
+        turns = [dict(message) for message in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_turn)
+        except Exception as error:  # templates raise what they like
+            return f"refused: {error}"
+        return Rendered(text, list(self.tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        logits: Tensor = self.model(torch.tensor([list(ids)])).logits[0]
+        return logits.float()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Transformers' notes and bars, and without the network."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils import logging as their_logging
+
+    logging: Any = their_logging
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,329 @@
+"""A certificate: what was compared of two models, with which numbers, and whether they are the same model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import readable_bytes, sha256_of, write_atomically, write_json
+from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.probe_texts import CONVERSATIONS, PROMPTS, TEXTS, spelt
+from gptsmith.pages.shell import Html, element, page, section, table
+from gptsmith.version import __version__
+
+CERTIFICATE, PAGE = "certificate.json", "certificate.html"
+MAX_PROMPT_TOKENS = 64
+GREEDY_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far two copies may be apart: the mean divergence in nats, and the largest difference of two logits as a share
+    of the largest logit."""
+
+    divergence: float
+    largest: float
+
+
+BOUNDS = {
+    "float32": Bound(2e-6, 2e-3),
+    "float16": Bound(5e-5, 2e-2),
+    "bfloat16": Bound(2e-3, 1e-1),
+    "q8_0": Bound(1e-2, 2e-1),
+}
+"""By what the copy's weights are kept in: a few times what llama.cpp is apart from us, which rounds activations as it
+rounds weights, and looks GPT-2's activation up in a table of float16 whatever the weights are."""
+
+Status = Literal["passed", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison."""
+
+    name: str
+    status: Status
+    figures: dict[str, Any] = field(default_factory=dict)
+    bound: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
+    """What was wrong, or why it was not run."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models."""
+
+    name: str
+    reader: str
+    """The program that read it, or why none did."""
+    num_bytes: int
+    files: dict[str, str]
+    """The SHA-256 of each file."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All that was compared."""
+
+    title: str
+    sides: tuple[Side, Side]
+    checks: tuple[Check, ...]
+
+    @property
+    def status(self) -> Status:
+        """`failed` where a check failed, `not run` where the logits were not compared, else `passed`."""
+        states = {check.name: check.status for check in self.checks}
+        if "failed" in states.values():
+            return "failed"
+        return "passed" if states.get("logits") == "passed" else "not run"
+
+    @property
+    def failures(self) -> str:
+        """What failed, in a line."""
+        return "; ".join(f"{check.name}: {check.why}" for check in self.checks if check.status == "failed")
+
+    def plain(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "format_version": 1,
+            "title": self.title,
+            "status": self.status,
+            "made_by": f"gptsmith {__version__}",
+            "sides": [asdict(side) for side in self.sides],
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """The figures for a person: the status, and the logits' differences."""
+        logits = next((check for check in self.checks if check.name == "logits"), None)
+        kept = {} if logits is None else logits.figures
+        return {"certificate": self.status, **kept}
+
+    def save(self, folder: Path) -> None:
+        """Writes certificate.json and certificate.html."""
+        write_json(folder / CERTIFICATE, self.plain())
+        write_atomically(folder / PAGE, certificate_page(self))
+
+
+def compare(
+    title: str, names: tuple[str, str], one: Reader, other: Reader | str, *, precision: str, files: Sequence[Path] = ()
+) -> Certificate:
+    """Compares two models.
+
+    Args:
+        names: what the sides are called.
+        other: the copy, or why no program here reads it.
+        precision: what its weights are kept in: a name of `BOUNDS`.
+        files: the copy's files, where no reader says them.
+    """
+    checks: list[Check]
+    if isinstance(other, str):
+        checks = [Check(name, "not run", why=other) for name in ("tokens", "conversations", "logits", "greedy text")]
+    else:
+        continued = [_continued(one, ids) for ids in _prompts(one)]
+        pairs = [(one.logits(text.ids), other.logits(text.ids)) for text in continued]
+        bound = BOUNDS[precision]
+        checks = [
+            tokens_check(one, other),
+            conversations_check(one, other),
+            logits_check(pairs, bound),
+            greedy_check(continued, pairs, bound),
+        ]
+        files = other.files
+    reader = other if isinstance(other, str) else other.name
+    sides = _side(names[0], one.name, one.files), _side(names[1], reader, files)
+    return Certificate(title, sides, tuple(checks))
+
+
+def tokens_check(one: Reader, other: Reader) -> Check:
+    """Whether texts have the same ids, control tokens spelt in them included, and the same before them."""
+    texts = [*TEXTS, *spelt(one.control_tokens)]
+    differences = [text for text in texts if one.token_ids(text) != other.token_ids(text)]
+    figures = {"num_texts": len(texts), "num_equal": len(texts) - len(differences)}
+    if one.opening_ids() != other.opening_ids():
+        why = f"one puts {one.opening_ids()} before every text, the other {other.opening_ids()}"
+        return Check("tokens", "failed", figures, why=why)
+    if differences:
+        text = differences[0]
+        why = f"{text!r} is {one.token_ids(text)[:12]} to one and {other.token_ids(text)[:12]} to the other"
+        return Check("tokens", "failed", figures, why=why)
+    return Check("tokens", "passed", figures)
+
+
+def conversations_check(one: Reader, other: Reader) -> Check:
+    """Whether conversations are laid out alike, with the next turn begun and without, and have the same ids."""
+    different, count, refused = [], 0, 0
+    for messages in CONVERSATIONS:
+        for open_turn in (False, True):
+            here, there = (side.conversation(messages, open_turn=open_turn) for side in (one, other))
+            if isinstance(here, str) and isinstance(there, str):
+                if not here.startswith("refused"):
+                    return Check("conversations", "not run", why=here)
+                refused += 1
+                continue
+            count += 1
+            if here != there:
+                different.append(f"{_shown(here)} to one, {_shown(there)} to the other")
+    figures = {"num_conversations": count, "num_equal": count - len(different), "num_refused_by_both": refused}
+    if different:
+        return Check("conversations", "failed", figures, why=different[0])
+    return Check("conversations", "passed", figures)
+
+
+def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
+    """How far logits (T, V) are apart."""
+    here, there = (torch.cat([_words(pair, side) for pair in pairs]).double() for side in (0, 1))
+    gaps = (here - there).abs()
+    scale = float(here.abs().max())
+    logs = [side.log_softmax(dim=-1) for side in (here, there)]
+    divergence = float((logs[0].exp() * (logs[0] - logs[1])).sum(dim=-1).mean())
+    figures = {
+        "num_positions": len(here),
+        "largest_logit_difference": float(gaps.max()),
+        "mean_logit_difference": float(gaps.mean()),
+        "largest_logit": scale,
+        "mean_divergence": divergence,
+        "top1_agreement": float((here.argmax(dim=-1) == there.argmax(dim=-1)).double().mean()),
+    }
+    limits = {"mean_divergence": bound.divergence, "largest_logit_difference": bound.largest * max(scale, 1.0)}
+    broken = [
+        f"{name.replace('_', ' ')} is {figures[name]:.3g}, and at most {limit:.3g} is allowed"
+        for name, limit in limits.items()
+        if not figures[name] <= limit
+    ]
+    return Check("logits", "failed" if broken else "passed", figures, limits, "; ".join(broken))
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A prompt with the likeliest tokens that one side goes on with."""
+
+    ids: list[int]
+    num_prompt_tokens: int
+
+
+def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
+    """Whether the other side would go on with the same likeliest tokens. Where the two likeliest are nearer to each
+    other than logits may be apart, either may come first.
+
+    Args:
+        pairs: the logits of both sides after each of the ids.
+    """
+    num_tokens = num_equal = num_ties = 0
+    why = ""
+    for text, (here, there) in zip(continued, pairs, strict=True):
+        for place in range(text.num_prompt_tokens, len(text.ids)):
+            mine, token, choice = here[place - 1], text.ids[place], int(there[place - 1].argmax())
+            num_tokens += 1
+            limit = 2 * bound.largest * max(float(mine.abs().max()), 1.0)
+            if choice == token:
+                num_equal += 1
+            elif choice < len(mine) and float(mine[token] - mine[choice]) <= limit:
+                num_ties += 1
+            else:
+                why = why or f"one goes on with token {token}, the other with {choice}"
+    figures = {"num_tokens": num_tokens, "num_equal": num_equal, "num_ties": num_ties}
+    if not num_tokens:
+        return Check("greedy text", "not run", figures, why="the prompts fill the context")
+    return Check("greedy text", "failed" if why else "passed", figures, why=why)
+
+
+def require_passed(certificate: Certificate, what: str) -> None:
+    """Checks that nothing failed.
+
+    Raises:
+        UserError: something did; the message says what.
+    """
+    if certificate.status == "failed":
+        raise UserError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
+
+
+def _prompts(reader: Reader) -> list[list[int]]:
+    """Ids to compare logits after; half of the context at most, so that there is room to go on."""
+    room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))
+    found = [[*reader.opening_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
+    return [ids for ids in found if ids]
+
+
+def _continued(reader: Reader, prompt: Sequence[int]) -> Continued:
+    room = min(GREEDY_TOKENS, reader.context_length - len(prompt))
+    return Continued([*prompt, *reader.greedy(prompt, room)], len(prompt))
+
+
+def _words(pair: tuple[Tensor, Tensor], side: int) -> Tensor:
+    """The logits of the words that both have; some programs fill up to a multiple."""
+    return pair[side][:, : min(tensor.shape[1] for tensor in pair)]
+
+
+def _side(name: str, reader: str, files: Sequence[Path]) -> Side:
+    return Side(name, reader, sum(f.stat().st_size for f in files), {f.name: sha256_of(f) for f in files})
+
+
+def _shown(rendered: Rendered | str) -> str:
+    return rendered if isinstance(rendered, str) else f"{rendered.text!r} with ids {rendered.ids[:8]}..."
+
+
+VERDICTS = {
+    "passed": "The copy is the same model, within the precision that it is kept in.",
+    "failed": "The copy is not the same model.",
+    "not run": "No program here reads the copy, so its logits were not compared.",
+}
+MARKS = {"passed": "✓", "failed": "✗", "not run": "-"}
+QUESTIONS = {
+    "tokens": "Do texts have the same tokens?",
+    "conversations": "Are conversations laid out alike?",
+    "logits": "Do both find the same tokens probable?",
+    "greedy text": "Do both write the same text?",
+}
+
+
+def certificate_page(certificate: Certificate) -> str:
+    """A certificate as an HTML page that opens offline."""
+    header = element(
+        "header", element("h1", certificate.title), element("p", VERDICTS[certificate.status], class_="soft")
+    )
+    checks = [
+        section(
+            f"{MARKS[check.status]} {QUESTIONS.get(check.name, check.name)}",
+            element("p", f"{check.status}{': ' + check.why if check.why else ''}"),
+            *(
+                [table([(_spaced(name), _number(value)) for name, value in check.figures.items()])]
+                if check.figures
+                else []
+            ),
+            *([element("p", _allowed(check.bound), class_="soft")] if check.bound else []),
+            name=check.name.replace(" ", "-"),
+        )
+        for check in certificate.checks
+    ]
+    sides = [
+        section(
+            side.name,
+            element("p", f"read by {side.reader}; {readable_bytes(side.num_bytes)} in {len(side.files)} files"),
+            element("details", element("summary", "SHA-256 of each file"), table(list(side.files.items()))),
+            name=f"side-{number}",
+        )
+        for number, side in enumerate(certificate.sides, 1)
+    ]
+    return page(certificate.title, [header, *checks, *sides])
+
+
+def _allowed(bound: Mapping[str, Any]) -> Html | str:
+    return "allowed: " + ", ".join(f"{_spaced(name)} up to {_number(limit)}" for name, limit in bound.items())
+
+
+def _spaced(name: str) -> str:
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if math.isfinite(value) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,266 @@
+"""The families of models that other programs know. Each file is one family: a table of its settings and one of its
+weights, both read in both directions.
+
+Contract: a file defines `FAMILY`. `FAMILY.read(config)` is the shape that a config.json asks for, `FAMILY.write(shape)`
+the config.json of a shape; a shape belongs to a family if writing and reading it gives it back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.settings import changed_keys, merged
+from gptsmith.model.config import GPTConfig
+
+Table = dict[str, Any]
+REQUIRED: Any = object()
+
+
+class Part(Protocol):
+    """Some settings of a family, under their names and ours."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Their names in a config.json."""
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        """What a config says, under our names."""
+
+    def write(self, shape: GPTConfig) -> Table:
+        """What a shape says, under their names."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting under their name and under ours, such as `attention.num_kv_heads`."""
+
+    theirs: str
+    ours: str
+    default: Any = REQUIRED
+    """What a config means that does not name it."""
+    values: Mapping[Any, Any] | None = None
+    """Their values and ours, where they differ. The first that fits is written."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return (self.theirs,)
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        value = config.get(self.theirs, self.default)
+        if value is REQUIRED:
+            raise UserError(f"{self.theirs} is missing")
+        if self.values is not None:
+            if not isinstance(value, str | bool | int | None) or value not in self.values:
+                raise UserError(
+                    f"{self.theirs}={value!r} is not known ({did_you_mean(str(value), map(str, self.values))})"
+                )
+            value = self.values[value]
+        return nested(self.ours, value)
+
+    def can_write(self, shape: GPTConfig) -> bool:
+        """Whether they have a value for ours."""
+        return self.values is None or at_path(resolved(shape), self.ours) in self.values.values()
+
+    def write(self, shape: GPTConfig) -> Table:
+        value = at_path(resolved(shape), self.ours)
+        if self.values is not None:
+            value = next((theirs for theirs, ours in self.values.items() if ours == value), None)
+        return {self.theirs: value}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
+    for the number of a block; the names of its `weight` and its `bias` follow."""
+
+    ours: str | tuple[str, ...]
+    """Several are one matrix there, one below the other."""
+    theirs: str
+    gguf: str
+    is_turned: bool = False
+    """Whether the matrix is (in, out) in a safetensors file, as GPT-1 and GPT-2 keep it."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.ours,) if isinstance(self.ours, str) else self.ours
+
+
+@dataclass(frozen=True)
+class Family:
+    """What there is to know of a family.
+
+    Attributes:
+        model_type: its name in a config.json.
+        architecture: its class in Transformers.
+        gguf: its name in llama.cpp; nothing where that does not know it.
+        preset: the nearest of our presets.
+        fixed: what all its models have in common, under our names.
+        settings: what they differ in.
+        only: settings of theirs that would make it another model, with the one value that we know.
+        weights: the names of its weights.
+        prefix: what stands before the names of all its weights but the head, and is left out in some files.
+        extra: weights in files that the model does not need, as regular expressions.
+    """
+
+    model_type: str
+    architecture: str
+    gguf: str | None
+    preset: str
+    fixed: Mapping[str, Any]
+    settings: Sequence[Part]
+    weights: Sequence[Weight]
+    only: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    extra: Sequence[str] = ()
+
+    def read(self, config: Mapping[str, Any]) -> GPTConfig:
+        """The shape that a config asks for.
+
+        Raises:
+            UserError: it asks for something that no shape of ours is, or is not sound.
+        """
+        for key, value in self.only.items():
+            if config.get(key, value) != value:
+                raise UserError(f"{key}={config[key]!r} is not known (allowed: {value!r})")
+        table: Table = dict(self.fixed)
+        for part in self.settings:
+            table = _laid_over(table, part.read(config))
+        return GPTConfig.parse(table, "config.json")
+
+    def write(self, shape: GPTConfig) -> Table:
+        """The config of a shape, as far as the family can say it."""
+        config: Table = {"architectures": [self.architecture], "model_type": self.model_type}
+        for part in self.settings:
+            config |= part.write(shape)
+        return config
+
+    def misfits(self, shape: GPTConfig) -> list[str]:
+        """The settings of a shape that the family cannot say, such as `attention.kind`; none where it belongs to it."""
+        if shape.num_labels is not None:
+            return ["num_labels"]
+        unsaid = [part.ours for part in self.settings if isinstance(part, Setting) and not part.can_write(shape)]
+        back = GPTConfig.parse(merged(_bare(shape), self.fixed)) if unsaid else self.read(self.write(shape))
+        return sorted({*changed_keys(resolved(shape), resolved(back)), *unsaid})
+
+
+def families() -> list[Family]:
+    """All of them, by name."""
+    folder = importlib.import_module(__name__)
+    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+    return [importlib.import_module(f"{__name__}.{name}").FAMILY for name in names]
+
+
+def family_of(model_type: object) -> Family:
+    """The family of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = {family.model_type: family for family in families()}
+    if not isinstance(model_type, str) or model_type not in known:
+        raise UserError(f"model_type={model_type!r} is not known (known: {', '.join(known)})")
+    return known[model_type]
+
+
+def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequence[Family] | None = None) -> Family:
+    """A family that a shape belongs to: the preferred one where it can be.
+
+    Raises:
+        UserError: it belongs to none; the message names what is in the way, and the nearest preset.
+    """
+    candidates = list(families() if among is None else among)
+    candidates.sort(key=lambda family: family.model_type != preferred)
+    misfits = {family.model_type: family.misfits(shape) for family in candidates}
+    for family in candidates:
+        if not misfits[family.model_type]:
+            return family
+    nearest = min(candidates, key=lambda family: _weight_of(misfits[family.model_type]))
+    own = resolved(shape)
+    odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(misfits[nearest.model_type])]
+    raise UserError(
+        f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is "
+        f"the preset {nearest.preset} (family {nearest.model_type})"
+    )
+
+
+def resolved(shape: GPTConfig) -> Table:
+    """A shape as plain values, with what is chosen by rule written out, and without what only training knows."""
+    head_dim, bias = shape.resolved_head_dim, shape.attention.bias
+    output_bias = bias if shape.attention.output_bias is None else shape.attention.output_bias
+    table = merged(
+        _bare(shape),
+        {
+            "head_dim": head_dim,
+            "attention": {"num_kv_heads": shape.num_kv_heads, "output_bias": output_bias},
+            "feedforward": {"hidden_dim": shape.feedforward.width(shape)},
+        },
+    )
+    attention = table["attention"]
+    if attention["kind"] == "sliding_window" and (
+        not any(shape.attention.is_windowed(layer) for layer in range(shape.num_layers))  # type: ignore[attr-defined]
+        or attention["window_size"] >= shape.context_length
+    ):
+        # A window as wide as the context is full attention.
+        table["attention"] = {key: attention[key] for key in attention.keys() - {"window_size", "layers"}}
+        table["attention"]["kind"] = "full"
+    elif attention["kind"] == "sliding_window":
+        table["attention"]["layers"] = [
+            layer
+            for layer in range(shape.num_layers)
+            if shape.attention.is_windowed(layer)  # type: ignore[attr-defined]
+        ]
+    return table
+
+
+def nested(path: str, value: Any) -> Table:
+    """`{"a": {"b": value}}` for `a.b`; nothing where the value is None."""
+    if value is None:
+        return {}
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def at_path(table: Mapping[str, Any], path: str) -> Any:
+    """The value at `a.b`; None where there is none."""
+    value: Any = table
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
+    """`below` with the values of `above`, group by group; another kind keeps the other settings of its group."""
+    both = {
+        key: _laid_over(below[key], value)
+        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+        else value
+        for key, value in above.items()
+    }
+    return {**below, **both}
+
+
+def _bare(shape: GPTConfig) -> Table:
+    table = shape.plain()
+    for key in ("dropout", "init", "linear", "num_labels"):
+        table.pop(key, None)
+    return table
+
+
+def _heads(keys: Sequence[str]) -> list[str]:
+    """The keys without those that follow from another: of a group whose kind differs only the kind is named."""
+    groups = {key.removesuffix(".kind") for key in keys if key.endswith(".kind")}
+    return [key for key in keys if key.endswith(".kind") or key.rpartition(".")[0] not in groups]
+
+
+def _weight_of(misfits: Sequence[str]) -> int:
+    return len(_heads(misfits))
+
+
+def _readable(value: Any) -> str:
+    return "not set" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

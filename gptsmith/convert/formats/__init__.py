@@ -1,0 +1,76 @@
+"""The kinds of format that a model is written in, for other programs.
+
+Contract: `settings.check(source)` raises where the format cannot hold the model, before anything is written;
+`settings.write(source, folder)` writes its files into an empty folder; `settings.reader(folder)` is the other program
+that reads what was written, or says why none does.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.settings import Settings
+from gptsmith.convert.backends import Reader
+from gptsmith.model.gpt import GPT
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is written.
+
+    Attributes:
+        name: what the model is called.
+        model: it, with adapters only for a format that takes them; its maps may be rounded.
+        generation: its sampling defaults: temperature, top_k, top_p.
+        model_type: the family that it came from, where it came from another program.
+        card: what is known of it, as a page of Markdown.
+        target: where the folder will lie.
+        base: a folder in Hugging Face's form that holds what its adapters were laid over, where there is one.
+    """
+
+    name: str
+    model: GPT
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    generation: Mapping[str, Any]
+    model_type: str | None
+    card: str
+    target: Path = Path()
+    base: Path | None = None
+
+
+class FormatSettings(Settings):
+    """What every format has."""
+
+    takes_adapters: ClassVar[bool] = False
+    """Whether it is given a model's adapters; else they become part of the weights before."""
+    kind: str
+    precision: str
+    """What the weights are kept in."""
+
+    @abstractmethod
+    def check(self, source: Source) -> None:
+        """Accepts a model that the format can hold.
+
+        Raises:
+            UserError: it cannot; the message names the part that is in the way.
+        """
+
+    @abstractmethod
+    def write(self, source: Source, folder: Path) -> None:
+        """Writes the model into an empty folder."""
+
+    @abstractmethod
+    def reader(self, folder: Path) -> Reader | str:
+        """The other program, with what was written open; or why none reads it here."""
+
+
+KINDS = Kinds(__name__, FormatSettings)
+AnyFormat = Annotated[FormatSettings, KINDS]

@@ -1,0 +1,260 @@
+"""A GGUF file, which llama.cpp and what is built on it read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.convert.backends import Reader
+from gptsmith.convert.families import Family, Setting, at_path, families, family_for, resolved
+from gptsmith.convert.formats import FormatSettings, Source
+from gptsmith.convert.gguf_vocabulary import COMPOSES, Words, words_of
+from gptsmith.convert.state_dict import Entry, entries, plain_weights
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.position.rotary import RotaryPositionSettings
+
+FILE = "model.gguf"
+LARGEST_FLOAT16 = 65504.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What llama.cpp's code for a family computes.
+
+    Attributes:
+        activation: the one that it knows.
+        epsilon: what its norms' smallest variance is called.
+        is_interleaved: whether it turns neighbours together, where we turn halves.
+        scalings: the ways to change rotary frequencies that it knows.
+        output_bias: whether it knows a bias behind attention.
+    """
+
+    activation: str
+    epsilon: str = "attention.layer_norm_rms_epsilon"
+    is_interleaved: bool = False
+    scalings: tuple[str, ...] = ("linear", "yarn")
+    output_bias: bool = True
+
+
+ARCHITECTURES = {
+    "gpt2": Architecture("gelu_tanh", epsilon="attention.layer_norm_epsilon"),
+    "llama": Architecture("swiglu", is_interleaved=True, scalings=("linear", "yarn", "llama3")),
+    "qwen2": Architecture("swiglu"),
+    "qwen3": Architecture("swiglu", output_bias=False),
+}
+
+YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
+"""llama.cpp has keys for these, and its code for our families does not read them."""
+
+SIZES = (
+    #       theirs                   ours
+    Setting("vocab_size", "vocab_size"),
+    Setting("context_length", "context_length"),
+    Setting("embedding_length", "embed_dim"),
+    Setting("block_count", "num_layers"),
+    Setting("feed_forward_length", "feedforward.hidden_dim"),
+    Setting("attention.head_count", "num_heads"),
+    Setting("attention.head_count_kv", "attention.num_kv_heads"),
+)
+HEAD_SIZES = (
+    Setting("attention.key_length", "head_dim"),
+    Setting("attention.value_length", "head_dim"),
+    Setting("rope.dimension_count", "head_dim"),
+)
+
+
+class GGUFFormatSettings(FormatSettings):
+    """One file with weights, tokenizer and chat template."""
+
+    kind: Literal["gguf"] = "gguf"
+    precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "float16"
+    """float16 is what llama.cpp's own converter has always written and what its quantiser begins with."""
+
+    def check(self, source: Source) -> None:
+        _library()
+        shape = source.model.config
+        family = _family(source)
+        _require_known(family, shape)
+        words_of(source.tokenizer, shape.vocab_size)
+        if self.precision == "float16":
+            _require_float16(source)
+
+    def write(self, source: Source, folder: Path) -> None:
+        gguf = _library()
+        shape, family = source.model.config, _family(source)
+        writer = gguf.GGUFWriter(folder / FILE, family.gguf)
+        try:
+            _add_description(writer, source, self.precision)
+            _add_shape(writer, family, shape)
+            _add_words(writer, words_of(source.tokenizer, shape.vocab_size))
+            if source.template is not None:
+                writer.add_chat_template(source.template.source)
+            for name, tensor in _tensors(source, family):
+                data, kind = _kept(name, tensor.numpy(), self.precision)
+                writer.add_tensor(name, data, raw_dtype=kind)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+
+    def reader(self, folder: Path) -> Reader | str:
+        try:
+            from gptsmith.convert.backends.llama_cpp import LlamaCppReader
+        except ImportError:
+            return "llama.cpp's library is not installed here (pip install 'gptsmith[interop]')"
+        return LlamaCppReader(folder / FILE)
+
+
+def _library() -> ModuleType:
+    """
+    Raises:
+        MissingExtraError: the library is not installed.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtraError("writing GGUF", "gguf") from None
+    return gguf
+
+
+def _family(source: Source) -> Family:
+    known = [family for family in families() if family.gguf is not None]
+    return family_for(source.model.config, preferred=source.model_type, among=known)
+
+
+def _require_known(family: Family, shape: GPTConfig) -> None:
+    """
+    Raises:
+        UserError: Transformers' models of the family are more than llama.cpp's.
+    """
+    architecture = ARCHITECTURES[family.gguf or ""]
+    plain = resolved(shape)
+    odd = None
+    if plain["attention"]["kind"] == "sliding_window":
+        odd, but = "attention.kind=sliding_window", "sees the whole context in every layer"
+    elif plain["feedforward"]["activation"] != architecture.activation:
+        odd, but = f"feedforward.activation={plain['feedforward']['activation']}", f"knows {architecture.activation}"
+    elif (scaling := at_path(plain, "position.scaling.kind") or "linear") not in architecture.scalings:
+        odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings)}"
+    elif changed := [
+        k for k, usual in YARN_ALWAYS.items() if at_path(plain, f"position.scaling.{k}") not in (None, usual)
+    ]:
+        odd, but = f"another position.scaling.{changed[0]}", f"always has {YARN_ALWAYS[changed[0]]:g}"
+    elif plain["attention"]["output_bias"] and not architecture.output_bias:
+        odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
+    if odd is not None:
+        raise UserError(f"llama.cpp knows no model with {odd}: its {family.gguf} {but}")
+
+
+def _require_float16(source: Source) -> None:
+    """
+    Raises:
+        UserError: a weight is larger than float16's largest number.
+    """
+    for name, weight in plain_weights(source.model).items():
+        if weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
+            raise UserError(f"{name} is larger than float16 can be: choose --precision bfloat16 or float32")
+
+
+def _add_description(writer: Any, source: Source, precision: str) -> None:
+    gguf = _library()
+    kinds = gguf.LlamaFileType
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(source.name)
+    writer.add_file_type(
+        {
+            "float32": kinds.ALL_F32,
+            "float16": kinds.MOSTLY_F16,
+            "bfloat16": kinds.MOSTLY_BF16,
+            "q8_0": kinds.MOSTLY_Q8_0,
+        }[precision]
+    )
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for ours, theirs, add in (
+        ("temperature", "temp", writer.add_float32),
+        ("top_k", "top_k", writer.add_int32),
+        ("top_p", "top_p", writer.add_float32),
+    ):
+        if source.generation.get(ours) is not None:
+            add(f"general.sampling.{theirs}", source.generation[ours])
+
+
+def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
+    name, position = family.gguf, shape.position
+    is_rotary = isinstance(position, RotaryPositionSettings)
+    for setting in (*SIZES, *(HEAD_SIZES if is_rotary else ())):
+        for key, value in setting.write(shape).items():
+            writer.add_uint32(f"{name}.{key}", value)
+    writer.add_float32(f"{name}.{ARCHITECTURES[name or ''].epsilon}", shape.norm.epsilon)
+    if not isinstance(position, RotaryPositionSettings):
+        return
+    writer.add_float32(f"{name}.rope.freq_base", position.base)
+    scaling = position.scaling
+    if scaling is None or scaling.kind == "llama3":  # whose frequencies are a tensor
+        return
+    writer.add_string(f"{name}.rope.scaling.type", scaling.kind)
+    writer.add_float32(f"{name}.rope.scaling.factor", scaling.factor)
+    if scaling.kind == "yarn":
+        writer.add_uint32(f"{name}.rope.scaling.original_context_length", scaling.original_context_length)
+        # It multiplies this by the usual factor.
+        usual = 0.1 * math.log(scaling.factor) + 1
+        writer.add_float32(f"{name}.rope.scaling.attn_factor", scaling.magnitude / usual)
+
+
+def _add_words(writer: Any, words: Words) -> None:
+    writer.add_tokenizer_model(words.model)
+    writer.add_tokenizer_pre(words.pre)
+    writer.add_token_list(words.tokens)
+    writer.add_token_types(words.types)
+    writer.add_token_merges(words.merges)
+    writer.add_token_scores(words.scores)
+    for name, number in words.ids.items():
+        writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
+    writer.add_add_bos_token(words.adds_opening)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(words.adds_space)
+    writer.add_bool(COMPOSES, words.composes)
+
+
+def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor of the file, float32, matrices as (out, in)."""
+    shape, ours = source.model.config, plain_weights(source.model)
+    for entry in entries(family, shape):
+        yield entry.gguf, _turned(entry, entry.join(ours, turned=False).float(), family, shape)
+    scaling = shape.position.scaling if isinstance(shape.position, RotaryPositionSettings) else None
+    if scaling is not None and scaling.kind == "llama3":
+        frequencies = 1.0 / shape.position.base ** (  # type: ignore[attr-defined]
+            torch.arange(0, shape.resolved_head_dim, 2, dtype=torch.float32) / shape.resolved_head_dim
+        )
+        yield "rope_freqs.weight", frequencies / scaling.scale(frequencies, shape.position.base)  # type: ignore[attr-defined]
+
+
+def _turned(entry: Entry, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
+    """With the rows of queries and keys as llama.cpp has them: the two of a head that turn together are neighbours."""
+    part = entry.gguf.split(".")[-2]
+    if not ARCHITECTURES[family.gguf or ""].is_interleaved or part not in ("attn_q", "attn_k"):
+        return tensor
+    heads = shape.num_heads if part == "attn_q" else shape.num_kv_heads
+    return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
+
+
+def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
+    """A tensor as it is kept: vectors and positions in float32, rows that are no whole blocks in float16."""
+    gguf = _library()
+    kinds = gguf.GGMLQuantizationType
+    kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
+    if data.ndim == 1 or name == "position_embd.weight":
+        kind = kinds.F32
+    elif kind == kinds.Q8_0 and data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+        kind = kinds.F16
+    return gguf.quantize(data, kind), kind

@@ -1,0 +1,105 @@
+"""A folder that Transformers loads without code of ours, and vLLM and others with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gptsmith.base.files import write_atomically, write_json
+from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.families import family_for
+from gptsmith.convert.formats import FormatSettings, Source
+from gptsmith.convert.huggingface import CONFIG, ModelFolder
+from gptsmith.convert.safetensors_files import INDEX, SINGLE
+from gptsmith.convert.state_dict import entries, model_of, plain_weights
+from gptsmith.run.folder import GENERATION
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+SHARD_BYTES = 5_000_000_000
+
+
+class HuggingFaceFormatSettings(FormatSettings):
+    """config.json, weights as safetensors, tokenizer, chat template, generation defaults and a model card."""
+
+    kind: Literal["huggingface"] = "huggingface"
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    shard_bytes: int = Field(default=SHARD_BYTES, gt=0)
+    """The most bytes of a file of weights; one that is larger is written as several."""
+
+    def check(self, source: Source) -> None:
+        family_for(source.model.config, preferred=source.model_type)
+
+    def write(self, source: Source, folder: Path) -> None:
+        family = family_for(source.model.config, preferred=source.model_type)
+        ours = plain_weights(source.model)
+        dtype = DTYPES[self.precision]
+        tensors = {entry.theirs: entry.join(ours) for entry in entries(family, source.model.config)}
+        _save_shards(tensors, folder, dtype, self.shard_bytes)
+        ids = _token_ids(source)
+        config = family.write(source.model.config)
+        write_json(folder / CONFIG, {**config, **ids, "dtype": self.precision, "torch_dtype": self.precision})
+        write_json(folder / GENERATION, {**_sampling(source), **ids})
+        source.tokenizer.save(folder, model_max_length=source.model.config.context_length)
+        if source.template is not None:
+            source.template.save(folder)
+        write_atomically(folder / "README.md", source.card)
+
+    def reader(self, folder: Path) -> Reader:
+        try:
+            from gptsmith.convert.backends.hub import TransformersReader
+
+            return TransformersReader(folder)
+        except ImportError:
+            written = ModelFolder.open(folder)
+            model = model_of(written.shape, written.files.read, written.table)
+            files = sorted(path for path in folder.iterdir() if path.is_file())
+            return OwnReader(model, written.tokenizer, written.template, files)
+
+
+def _token_ids(source: Source) -> dict[str, Any]:
+    """The ids that begin and end a text."""
+    ends = sorted(source.tokenizer.end_ids, key=lambda number: number != source.tokenizer.separator_id)
+    opening = source.tokenizer.opening
+    return {
+        "bos_token_id": None if opening is None else source.tokenizer.backend.token_to_id(opening),
+        "eos_token_id": ends if len(ends) > 1 else ends[0],
+    }
+
+
+def _sampling(source: Source) -> dict[str, Any]:
+    temperature = source.generation.get("temperature", 1.0)
+    return {"do_sample": False} if temperature == 0 else {"do_sample": True, **source.generation}
+
+
+def _save_shards(tensors: dict[str, Tensor], folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+    shards = list(_shards(tensors, dtype.itemsize, shard_bytes))
+    names = [f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
+    if len(shards) == 1:
+        names = [SINGLE]
+    for name, shard in zip(names, shards, strict=True):
+        save_file({key: tensors[key].to(dtype) for key in shard}, folder / name, metadata={"format": "pt"})
+    if len(shards) > 1:
+        size = sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+
+
+def _shards(tensors: dict[str, Tensor], itemsize: int, shard_bytes: int) -> Iterator[list[str]]:
+    """The names of the tensors of each file."""
+    shard: list[str] = []
+    size = 0
+    for name, tensor in tensors.items():
+        num_bytes = tensor.numel() * itemsize
+        if shard and size + num_bytes > shard_bytes:
+            yield shard
+            shard, size = [], 0
+        shard.append(name)
+        size += num_bytes
+    yield shard

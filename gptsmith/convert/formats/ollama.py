@@ -1,0 +1,52 @@
+"""A folder that `ollama create NAME -f Modelfile` makes a model of: a GGUF file and a Modelfile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from gptsmith.base.files import write_atomically
+from gptsmith.convert.backends import Reader
+from gptsmith.convert.formats import FormatSettings, Source
+from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
+from gptsmith.convert.go_template import go_template
+
+MODELFILE = "Modelfile"
+NOT_RUN = "; Ollama itself: not run"
+
+
+class OllamaFormatSettings(FormatSettings):
+    """GGUF with a Modelfile: the template in Go's language, where turns end, sampling defaults, context."""
+
+    kind: Literal["ollama"] = "ollama"
+    precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "q8_0"
+    """What Ollama is used for is running a model, and q8_0 runs fastest; float16 keeps more."""
+
+    def check(self, source: Source) -> None:
+        self._gguf.check(source)
+        go_template(source.template, source.tokenizer)
+
+    def write(self, source: Source, folder: Path) -> None:
+        self._gguf.write(source, folder)
+        write_atomically(folder / MODELFILE, _modelfile(source))
+
+    def reader(self, folder: Path) -> Reader | str:
+        reader = self._gguf.reader(folder)
+        if isinstance(reader, str):
+            return reader + NOT_RUN
+        reader.name += NOT_RUN
+        reader.files = [*reader.files, folder / MODELFILE]
+        return reader
+
+    @property
+    def _gguf(self) -> GGUFFormatSettings:
+        return GGUFFormatSettings(precision=self.precision)
+
+
+def _modelfile(source: Source) -> str:
+    tokenizer = source.tokenizer
+    lines = [f"FROM ./{FILE}", f'TEMPLATE """{go_template(source.template, tokenizer)}"""']
+    lines += [f"PARAMETER stop {json.dumps(tokenizer.backend.id_to_token(n))}" for n in sorted(tokenizer.end_ids)]
+    lines += [f"PARAMETER {name} {value}" for name, value in source.generation.items() if value is not None]
+    return "\n".join([*lines, f"PARAMETER num_ctx {source.model.config.context_length}", ""])

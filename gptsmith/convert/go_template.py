@@ -1,0 +1,132 @@
+"""Conversations as Ollama lays them out: by a template of Go's text/template, which no rule makes of a Jinja template.
+
+A few layouts are known. Each is written as a Go template and rendered here by the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gptsmith.base.errors import UserError
+from gptsmith.convert.probe_texts import CONVERSATIONS
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
+
+PROMPT = "{{ .Prompt }}"
+"""The template of a model that goes on with text."""
+
+SPACES = " \t\n\r\v\f"
+ANY = ""
+TRIM = (
+    '{{ define "trimmed" }}{{ if . }}'
+    + "".join(
+        f'{{{{ {word} (or {tests}) }}}}{{{{ template "trimmed" ({rest}) }}}}'
+        for word, tests, rest in (
+            (
+                "if",
+                " ".join(f'(eq (slice . 0 1) "{c}")' for c in (r" ", r"\t", r"\n", r"\r", r"\v", r"\f")),
+                "slice . 1",
+            ),
+            (
+                "else if",
+                " ".join(f'(eq (slice . (len (slice . 1))) "{c}")' for c in (r" ", r"\t", r"\n", r"\r", r"\v", r"\f")),
+                "slice . 0 (len (slice . 1))",
+            ),
+        )
+    )
+    + "{{ else }}{{ . }}{{ end }}{{ end }}{{ end }}"
+)
+"""Go's templates have no function for it, and Ollama adds none: one space a call is taken off, at either end."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How turns are written, and the next one of the assistant is begun, as Ollama always asks.
+
+    Attributes:
+        name: what it is known as.
+        turns: what stands before and behind the content of a role's turn, where `{role}` is the role and `{eos}` the
+            token that ends a document. Roles that are not named are left out.
+        opening: the beginning of the assistant's turn.
+        trims: whether white space around contents is left out.
+    """
+
+    name: str
+    turns: Mapping[str, tuple[str, str]]
+    opening: str
+    trims: bool = False
+
+    def go(self, eos: str) -> str:
+        """As a Go template over `.Messages`."""
+        content = '{{ template "trimmed" .Content }}' if self.trims else "{{ .Content }}"
+        body = "".join(
+            f'{{{{ if eq .Role "{role}" }}}}{turn}{{{{ end }}}}' if role != ANY else turn
+            for role, turn in ((role, before + content + after) for role, (before, after) in self.turns.items())
+        )
+        body = body.replace("{role}", "{{ .Role }}").replace("{eos}", eos)
+        return f"{TRIM if self.trims else ''}{{{{ range .Messages }}}}{body}{{{{ end }}}}{self.opening}"
+
+    def render(self, messages: Sequence[Mapping[str, str]], eos: str) -> str:
+        """What the Go template gives."""
+        written = []
+        for message in messages:
+            before, after = self.turns.get(message["role"], self.turns.get(ANY, ("", "")))
+            content = message["content"].strip(SPACES) if self.trims else message["content"]
+            named = (part.replace("{role}", message["role"]).replace("{eos}", eos) for part in (before, after))
+            if message["role"] in self.turns or ANY in self.turns:
+                written.append(content.join(named))
+        return "".join(written) + self.opening
+
+
+LAYOUTS = (
+    Layout("ChatML", {ANY: ("<|im_start|>{role}\n", "<|im_end|>\n")}, "<|im_start|>assistant\n"),
+    Layout(
+        "Llama 3",
+        {ANY: ("<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>")},
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        trims=True,
+    ),
+    Layout("Zephyr", {ANY: ("<|{role}|>\n", "{eos}\n")}, "<|assistant|>\n"),
+    Layout("Mistral", {"user": ("[INST] ", " [/INST]"), "assistant": ("", "{eos}")}, ""),
+)
+
+
+def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
+    """The Go template that lays conversations out as a run's template does.
+
+    Raises:
+        UserError: no known one does.
+    """
+    if template is None:
+        return PROMPT
+    wanted = _rendered(template, tokenizer)
+    for layout in LAYOUTS:
+        if wanted and all(layout.render(turns, tokenizer.separator) == text for turns, text in wanted):
+            return layout.go(tokenizer.separator)
+    raise UserError(
+        "Ollama's templates are Go's, and none that is known here lays conversations out as this model's chat template "
+        f"does (known: {', '.join(layout.name for layout in LAYOUTS)}): export --to gguf, whose file keeps the template"
+    )
+
+
+def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequence[Mapping[str, str]], str]]:
+    """The conversations that a template takes, with the text of each; without the token before every text, which is put
+    there when the text is encoded.
+
+    Raises:
+        UserError: the template leaves that token out, so that it would be put where it does not belong.
+    """
+    opening = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.opening_ids)
+    found: list[tuple[Sequence[Mapping[str, str]], str]] = []
+    for messages in CONVERSATIONS:
+        try:
+            text = template.render(messages, tokenizer=tokenizer, open_turn=True)
+        except UserError:
+            continue
+        if not text.startswith(opening):
+            raise UserError(
+                f"Ollama puts {opening} before every text, and this model's chat template does not: export --to gguf"
+            )
+        found.append((messages, text.removeprefix(opening)))
+    return found

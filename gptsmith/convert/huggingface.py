@@ -1,0 +1,166 @@
+"""A Hugging Face model folder: config, weights, tokenizer, chat template and generation defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json, sha256_of
+from gptsmith.convert.certificate import CERTIFICATE
+from gptsmith.convert.families import Family, family_of
+from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
+from gptsmith.convert.state_dict import Entry, entries
+from gptsmith.model.config import GPTConfig
+from gptsmith.run.folder import GENERATION
+from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
+
+CONFIG = "config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", TEMPLATE, GENERATION)
+HEAD = "lm_head.weight"
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is such a folder: it holds a config.json that names a family, and is no run."""
+    try:
+        return isinstance(read_json(path / CONFIG).get("model_type"), str) and not (path / "run.toml").exists()
+    except (UserError, AttributeError):
+        return False
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose names, shapes and types have been matched with its config; no weight has been read yet."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    family: Family
+    shape: GPTConfig
+    files: TensorFiles
+    table: list[Entry]
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    generation: Mapping[str, Any]
+    """What generation_config.json says."""
+
+    @classmethod
+    def open(cls, folder: Path) -> ModelFolder:
+        """
+        Raises:
+            UserError: the family is not known, or something in the folder is not sound or does not fit the rest.
+        """
+        config = _table(folder, CONFIG)
+        try:
+            family = family_of(config.get("model_type"))
+            shape = family.read(config)
+        except UserError as error:
+            raise UserError(f"{folder / CONFIG}: {error}") from None
+        refuse_changed_files(folder)
+        files = open_tensors(folder)
+        if shape.num_layers > len(files.shapes):
+            raise UserError(
+                f"{folder / CONFIG} asks for {shape.num_layers:,} layers, and there are {len(files.shapes):,} weights"
+            )
+        table = entries(family, shape)
+        extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
+        match(files, {entry.theirs: entry.shape for entry in table}, family.prefix, extra)
+        _refuse_second_head(files, table, shape)
+        generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
+        tokenizer = _tokenizer(folder, config, generation)
+        if tokenizer.vocab_size > shape.vocab_size:
+            raise UserError(
+                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
+                "rows: they do not belong together"
+            )
+        return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """The SHA-256 of each file that the model is made of."""
+        names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.folder / name).exists())]
+        paths = [*(self.folder / name for name in names), *self.files.files]
+        return {path.name: sha256_of(path) for path in paths}
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Our parameters, in the numbers that the files keep."""
+        for entry in self.table:
+            for name, part in entry.split(self.files.read(entry.theirs)):
+                yield name, part.contiguous()
+
+
+def _table(folder: Path, name: str) -> dict[str, Any]:
+    table = read_json(inside(folder, name))
+    if not isinstance(table, dict):
+        raise UserError(f"{folder / name} is not a table of settings")
+    return table
+
+
+def refuse_changed_files(folder: Path) -> None:
+    """Where we wrote the folder, its certificate knows each file: a changed one is damaged, or is another model.
+
+    Raises:
+        UserError: a file is not the one that the certificate speaks of.
+    """
+    if not (folder / CERTIFICATE).is_file():
+        return
+    try:
+        recorded = dict(_table(folder, CERTIFICATE)["sides"][1]["files"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise UserError(f"{folder / CERTIFICATE} is not a certificate: delete it to use the folder without") from None
+    for name, digest in recorded.items():
+        path = inside(folder, str(name))
+        if sha256_of(path) != digest:
+            raise UserError(
+                f"{path} is not the file that {CERTIFICATE} speaks of: it is damaged, or was changed since "
+                f"(if you changed it, delete {CERTIFICATE})"
+            )
+
+
+def _refuse_second_head(files: TensorFiles, table: list[Entry], shape: GPTConfig) -> None:
+    """A file may repeat the head that is the embedding.
+
+    Raises:
+        UserError: it holds another one.
+    """
+    if shape.tie_embeddings and HEAD in files.shapes:
+        embedding = next(entry.theirs for entry in table if entry.ours == ("embedding.weight",))
+        if not files.read(HEAD).equal(files.read(embedding)):
+            raise UserError(f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding")
+
+
+def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str, Any]) -> Tokenizer:
+    """The folder's tokenizer, with every token that ends a text by its config or its generation defaults."""
+    if (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
+        raise UserError(
+            f'{folder} has its tokenizer as tokenizer.model only: write tokenizer.json once, with: python -c "from '
+            f"transformers import AutoTokenizer as T; T.from_pretrained('{folder.name}').save_pretrained('.')\", and "
+            "copy it there"
+        )
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_symlink():
+            inside(folder, name)
+    tokenizer = Tokenizer.load(folder)
+    ends = generation.get("eos_token_id", config.get("eos_token_id"))
+    numbers = ends if isinstance(ends, list) else [ends]
+    tokens = [tokenizer.backend.id_to_token(number) for number in numbers if isinstance(number, int)]
+    return Tokenizer(
+        tokenizer.backend, tokenizer.separator, tokenizer.opening, [token for token in tokens if token is not None]
+    )
+
+
+def template_in(folder: Path) -> ChatTemplate | None:
+    """The chat template, in a file of its own or in the tokenizer's config."""
+    if (template := ChatTemplate.load(folder)) is not None:
+        return template
+    path = folder / "tokenizer_config.json"
+    found: Any = read_json(path).get("chat_template") if path.exists() else None
+    if isinstance(found, list):
+        named = {row.get("name"): row.get("template") for row in found if isinstance(row, Mapping)}
+        found = named.get("default", next(iter(named.values()), None))
+    return ChatTemplate(found) if isinstance(found, str) else None

@@ -1,0 +1,117 @@
+"""A trained model to work with in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.convert.open import open_run
+from gptsmith.generate.api import generate
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.model.gpt import GPT
+from gptsmith.run.checkpoint import Checkpoint
+from gptsmith.run.folder import Run, load_model
+from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
+from gptsmith.text.tokenizer import Tokenizer
+
+
+class Loaded:
+    """A run's model and tokenizer.
+
+    Attributes:
+        run: the run folder.
+        checkpoint: where the weights come from.
+        model: the GPT, ready to generate.
+        tokenizer: text to ids and back.
+        config: the model's shape.
+        template: how conversations are laid out; nothing for a model that was not made for them.
+    """
+
+    def __init__(self, run: Run, checkpoint: Checkpoint, model: GPT, tokenizer: Tokenizer) -> None:
+        self.run, self.checkpoint, self.model, self.tokenizer = run, checkpoint, model, tokenizer
+        self.template = ChatTemplate.load(run.folder)
+
+    @property
+    def config(self) -> GPTConfig:
+        return self.model.config
+
+    def require_words(self) -> None:
+        """
+        Raises:
+            UserError: the model says labels or scores, and writes no text.
+        """
+        if self.config.num_labels:
+            raise UserError(f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict")
+
+    def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
+        """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
+
+        Raises:
+            UserError: a setting is not allowed.
+        """
+        asked = {key: value for key, value in given.items() if value is not None}
+        return SamplingSettings.parse({**self.run.generation(), **asked}, "sampling")
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 200,
+        seed: int = 0,
+        stop: tuple[str, ...] = (),
+        slide: bool = False,
+        **sampling: Any,
+    ) -> str:
+        """The text that the model writes after `prompt`. `sampling` is temperature, top_k and top_p.
+
+        Raises:
+            UserError: the prompt is longer than the context, or a setting is not allowed.
+        """
+        settings = self.sampling(sampling)
+        generation = generate(
+            self.model,
+            self.tokenizer,
+            prompt,
+            max_tokens=max_tokens,
+            sampling=settings,
+            seed=seed,
+            stop=stop,
+            slide=slide,
+        )
+        return "".join(generation)
+
+    def reply(self, messages: Sequence[Message], *, max_tokens: int = 200, seed: int = 0, **sampling: Any) -> str:
+        """What the model answers to a conversation: `[{"role": "user", "content": "Hello"}]`.
+
+        Raises:
+            UserError: the model was not made for conversations, or this one does not fit in its context.
+        """
+        if self.template is None:
+            raise UserError(
+                f"{self.run.folder} has only learnt to go on with text: tune it on conversations with gptsmith finetune"
+            )
+        prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
+        settings = self.sampling(sampling)
+        generation = generate(
+            self.model, self.tokenizer, prompt_ids, max_tokens=max_tokens, sampling=settings, seed=seed
+        )
+        return "".join(generation)
+
+
+def load(run: str | Path, *, device: str = "auto", dtype: str = "float32") -> Loaded:
+    """The best checkpoint of a run, on a device: `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: the folder is no run, or holds no checkpoint that can be read.
+    """
+    opened = open_run(run)
+    checkpoint = opened.best(note)
+    place = choose_device(device)
+    model = load_model(checkpoint, place)
+    model.compute_dtype = choose_dtype(dtype, place)
+    return Loaded(opened, checkpoint, model, opened.tokenizer())

@@ -1,0 +1,97 @@
+"""A run's model card: what it is, what it was made of, how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gptsmith.base.console import readable
+from gptsmith.base.errors import UserError
+from gptsmith.convert.load import Loaded
+from gptsmith.model.cost import cost
+
+SCORES = (
+    "validation_loss", "bits_per_byte", "test_loss", "test_accuracy", "test_reward", "general_bits_per_byte_before",
+    "general_bits_per_byte",
+)  # fmt: skip
+
+
+def model_card(loaded: Loaded, name: str) -> str:
+    """The card as Markdown with the front matter that the Hub reads. Names of files are in it, no text of theirs."""
+    shape = loaded.config
+    result = loaded.run.result() or {}
+    figures = {
+        "parameters": cost(shape).num_parameters,
+        "layers": shape.num_layers,
+        "width": shape.embed_dim,
+        "heads": f"{shape.num_heads}, of keys and values {shape.num_kv_heads}",
+        "context": f"{shape.context_length:,} tokens",
+        "vocabulary": shape.vocab_size,
+        "attention": shape.attention.kind,
+        "position": shape.position.kind,
+    }
+    use = (
+        "It answers conversations laid out by its chat template."
+        if loaded.template is not None
+        else "It goes on with text: it was not taught to answer or to follow instructions."
+    )
+    parts = [
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- gptsmith\n---",
+        f"# {name}",
+        f"A GPT made with gptsmith. {use}",
+        f"## Shape\n\n{_table(figures)}",
+        f"## Training\n\n{_training(loaded, result)}",
+        f"## Scores\n\n{_scores(result)}",
+        "## Intended use\n\nFor whoever made it, for the purpose that it was made for. It says what resembles its "
+        "training text, true or not; nobody has tested it for anything else. It may recite passages of that text: do "
+        "not publish a model of private text.",
+        f"## Environment\n\n{_table(_environment(loaded))}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
+    request, train = loaded.run.request(), loaded.run.settings().get("train", {})
+    if loaded.run.made_by == "import":
+        return f"Not here: it was imported from a model of the family {request['model_type']}."
+    sources = ", ".join(f"`{source}`" for source in request["sources"])
+    verb = f"Tuned from `{request['base']}` on" if loaded.run.made_by == "finetune" else "Trained on"
+    rows = {
+        "objective": train["objective"]["kind"],
+        "optimizer": train["optimizer"]["kind"],
+        "steps": loaded.checkpoint.step,
+        "tokens": result.get("num_tokens", "not recorded"),
+        "seconds": result.get("seconds", "not recorded"),
+        **_data(loaded),
+    }
+    return f"{verb} {sources}.\n\n{_table(rows)}"
+
+
+def _data(loaded: Loaded) -> dict[str, Any]:
+    """How much was read."""
+    try:
+        data = loaded.run.data()
+    except UserError:
+        return {}
+    return {
+        f"{part}, {unit.removeprefix('num_')}": counts[unit]
+        for part in ("train", "validation", "test")
+        if isinstance(counts := data.get(part), Mapping)
+        for unit in ("num_documents", "num_examples", "num_tokens", "num_bytes")
+        if unit in counts
+    }
+
+
+def _scores(result: Mapping[str, Any]) -> str:
+    rows = {name.replace("_", " "): result[name] for name in SCORES if isinstance(result.get(name), float)}
+    return _table(rows) if rows else "None were measured."
+
+
+def _environment(loaded: Loaded) -> dict[str, Any]:
+    known = loaded.checkpoint.read("environment.json")
+    return {name: known[name] for name in ("gptsmith", "torch", "python", "system", "device", "dtype") if name in known}
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = [f"| {name} | {readable(value)} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines])

@@ -1,0 +1,76 @@
+"""Rotary positions in a config.json: `rope_theta` with `rope_scaling`, or both as `rope_parameters`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.convert.families import Table
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.position.rotary import RotaryPositionSettings
+
+DEFAULT_BASE = 10_000.0
+NAMES = {
+    "linear": {},
+    "llama3": {"low_freq_factor": "low_frequency_factor", "high_freq_factor": "high_frequency_factor"},
+    "yarn": {"beta_fast": "fast_rotations", "beta_slow": "slow_rotations", "attention_factor": "attention_factor"},
+}
+"""The settings of each kind of scaling, under their names and ours."""
+UNKNOWN = ("mscale", "mscale_all_dim", "partial_rotary_factor")
+
+
+@dataclass(frozen=True)
+class RotaryPart:
+    """The base of the frequencies, and how they are scaled."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return ("rope_theta", "rope_scaling", "rope_parameters")
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if not isinstance(scaling, Mapping):
+            raise UserError(f"rope_scaling={scaling!r} is no table")
+        base = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_BASE))
+        position: Table = {"kind": "rotary", "base": base}
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if odd := [key for key in UNKNOWN if scaling.get(key) not in (None, 1, 1.0)]:
+            raise UserError(f"rope_scaling: {odd[0]}={scaling[odd[0]]!r} is not known")
+        if kind == "default":
+            return {"position": position}
+        if kind not in NAMES:
+            raise UserError(
+                f"rope_scaling: rope_type={kind!r} is not known ({did_you_mean(str(kind), ['default', *NAMES])})"
+            )
+        position["scaling"] = {
+            "kind": kind,
+            "factor": scaling.get("factor"),
+            **{ours: scaling[theirs] for theirs, ours in NAMES[kind].items() if scaling.get(theirs) is not None},
+        }
+        if kind != "linear":
+            trained = scaling.get("original_max_position_embeddings", config.get("max_position_embeddings"))
+            position["scaling"]["original_context_length"] = trained
+        return {"position": position}
+
+    def write(self, shape: GPTConfig) -> Table:
+        position = shape.position
+        if not isinstance(position, RotaryPositionSettings):
+            return {}
+        parameters: Table = {"rope_type": "default"}
+        if position.scaling is not None:
+            scaling = position.scaling.plain()
+            parameters = {
+                "rope_type": position.scaling.kind,
+                "factor": position.scaling.factor,
+                **{theirs: scaling[ours] for theirs, ours in NAMES[position.scaling.kind].items() if ours in scaling},
+            }
+            if position.scaling.original_context_length is not None:
+                parameters["original_max_position_embeddings"] = position.scaling.original_context_length
+        # Programs older than rope_parameters read the other two.
+        return {
+            "rope_theta": position.base,
+            "rope_scaling": None if position.scaling is None else parameters,
+            "rope_parameters": {"rope_theta": position.base, **parameters},
+        }

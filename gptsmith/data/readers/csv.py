@@ -1,0 +1,70 @@
+"""Tables as text with a header row. Each row is a document."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from typing import ClassVar, Literal
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.decoding import MAX_LINE_CHARACTERS, read_lines
+from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.records import Record, documents
+
+# In order of preference: where the decimal sign is a comma, spreadsheets write semicolons.
+DELIMITERS = ",;\t|"
+
+
+class CsvReader(Reader):
+    kind: Literal["csv"] = "csv"
+    extensions: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+        yield from documents(file.path, row_records(file, settings), settings.text_field)
+
+
+def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
+    """The rows after the header, by the names in the header; blank lines are passed over.
+
+    Raises:
+        UserError: a row cannot be read or has more cells than the header; the message has its line number.
+    """
+    # The limit belongs to the process, and the library's own is too small for documents.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
+    start = end = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal start, end
+        for line, line_start, line_end in read_lines(file, settings):
+            start, end = (start if end else line_start), line_end
+            yield line + "\n"
+
+    text = lines()
+    first = next(text, "")
+    delimiter = "\t" if file.extension == ".tsv" else max(DELIMITERS, key=first.count)
+
+    rows = csv.reader(chain([first], text), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line_number = 1
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{file.path}, line {line_number}: not a row ({error}); put cells that hold quotes "
+                "or line ends in quotes, and write a quote in them twice"
+            ) from None
+        if row is None:
+            return
+        place = f"line {line_number}"
+        if not header:
+            header = [name.strip() for name in row]
+        elif len(row) > len(header):
+            raise UserError(
+                f"{file.path}, {place}: {len(row)} cells under a header of {len(header)}; "
+                f"put cells that hold {delimiter!r} in quotes"
+            )
+        elif row:
+            yield Record(dict(zip(header, row, strict=False)), place, start, end)
+        start, line_number = end, rows.line_num + 1

@@ -1,0 +1,224 @@
+"""A split's tokens on disk: shards of little-endian integers with a table of documents, and the stream over them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gptsmith.base.console import meter as console_meter
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, sync_file, write_json
+from gptsmith.data.cache import MANIFEST, Journal, built_once
+from gptsmith.data.corpus import MeterFactory
+from gptsmith.data.splits import Part, Piece, Split
+from gptsmith.text.tokenizer import Tokenizer
+
+FORMAT_VERSION = 1
+SHARD_TOKENS = 1 << 24
+LARGEST_16_BIT_VOCABULARY = 1 << 16
+
+# One row a document: where its tokens end in the stream, its number in the corpus, its bytes in documents.bin.
+DOCUMENT = np.dtype([("end", "<u8"), ("document", "<u8"), ("start", "<u8"), ("stop", "<u8")])
+
+
+class TokenStream:
+    """The tokens of one part of a split as one long sequence, memory-mapped. Every document ends in a separator."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        figures = read_json(folder / MANIFEST)["streams"][name]
+        self.num_bytes: int = figures["num_bytes"]
+        """The size of the text in UTF-8."""
+        self.files: list[dict[str, Any]] = figures["files"]
+        *shards, table = (folder / file["name"] for file in self.files)
+        self.shards = [np.memmap(path, dtype=figures["dtype"], mode="r") for path in shards]
+        self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        self.documents = np.memmap(table, dtype=DOCUMENT, mode="r")
+        """A row a document, as `DOCUMENT` describes it."""
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def document_ends(self) -> np.ndarray:
+        """The position after every document's separator (uint64)."""
+        return self.documents["end"]
+
+    def document_at(self, position: int) -> int:
+        """The number in the corpus of the document that a token, on the ring, belongs to."""
+        row = int(np.searchsorted(self.document_ends, position % len(self), side="right"))
+        return int(self.documents["document"][row])
+
+    def slice(self, start: int, stop: int, *, circular: bool = False) -> np.ndarray:
+        """Tokens `start` to `stop` as int64. With `circular` the stream is a ring, and any position is one of it."""
+        if circular and (start < 0 or stop > len(self)):
+            whole_turns = start // len(self) * len(self)
+            start, stop = start - whole_turns, stop - whole_turns
+            parts = []
+            while start < stop:
+                parts.append(self.slice(start, min(stop, len(self))))
+                start, stop = 0, stop - len(self)
+            return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"tokens {start} to {stop} of {len(self)}")
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
+        parts = []
+        for shard, begin in zip(self.shards[first:], self.starts[first:], strict=False):
+            if begin >= stop:
+                break
+            parts.append(shard[max(start - begin, 0) : stop - begin])
+        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+
+    def verify(self) -> list[str]:
+        """The names of files that are not as they were written, by their SHA-256; reads everything."""
+        return [file["name"] for file in self.files if sha256_of(self.folder / file["name"]) != file["sha256"]]
+
+
+def write_tokens(
+    target: Path, split: Split, tokenizer: Tokenizer, meter: MeterFactory = console_meter
+) -> tuple[TokenStream, TokenStream | None]:
+    """The streams of a split, written to `target` or found there whole; an interrupted writing goes on.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    parts = {"train": split.train} | ({"validation": split.validation} if split.validation is not None else {})
+    with built_once(target, is_whole) as working:
+        if working is not None:
+            num_bytes = sum(part.num_bytes for part in parts.values())
+            journal = Journal(working / "journal.jsonl")
+            _require_room(working, split.train, num_bytes, tokenizer)
+            with meter("encoding", num_bytes, count=False) as bar:
+                done = 0
+                streams = {}
+                for name, part in parts.items():
+                    writer = _Writer(working, name, part, tokenizer, journal)
+                    for written in writer.run():
+                        bar.update(done + written, readable_bytes(done + written))
+                    done += part.num_bytes
+                    streams[name] = writer.figures()
+            write_json(
+                working / MANIFEST,
+                {"format_version": FORMAT_VERSION, "tokenizer": tokenizer.fingerprint, "streams": streams},
+            )
+            journal.path.unlink(missing_ok=True)
+    return TokenStream(target, "train"), TokenStream(target, "validation") if "validation" in parts else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of the manifest is there in its size."""
+    try:
+        streams = read_json(folder / MANIFEST)["streams"].values()
+        files = [file for stream in streams for file in stream["files"]]
+        return all((folder / file["name"]).stat().st_size == file["num_bytes"] for file in files)
+    except (UserError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Two bytes a token where the vocabulary allows it, else four."""
+    return np.dtype("<u2" if vocab_size <= LARGEST_16_BIT_VOCABULARY else "<u4")
+
+
+def _require_room(folder: Path, part: Part, num_bytes: int, tokenizer: Tokenizer) -> None:
+    """Checks the room for the tokens, by what the first piece comes to."""
+    sample = next(part.pieces()).text[:100_000]
+    (tokens,) = tokenizer.encode_bulk([sample])
+    per_byte = len(tokens) / len(sample.encode())
+    itemsize = token_dtype(tokenizer.vocab_size).itemsize
+    require_room(folder, int(1.1 * num_bytes * per_byte * itemsize), "the token files")
+
+
+@dataclass
+class _State:
+    """How far a stream is: what the next shard starts with."""
+
+    num_tokens: int = 0
+    num_documents: int = 0
+    number: int = 0
+    start: int | None = None
+
+
+class _Writer:
+    """Writes the shards of one part, going on after the last one that the journal has."""
+
+    def __init__(self, folder: Path, name: str, part: Part, tokenizer: Tokenizer, journal: Journal) -> None:
+        self.folder, self.name, self.part, self.tokenizer, self.journal = folder, name, part, tokenizer, journal
+        self.dtype = token_dtype(tokenizer.vocab_size)
+        entries = [entry for entry in journal.entries() if entry["stream"] == name]
+        self.files: list[dict[str, Any]] = [entry["file"] for entry in entries]
+        self.state = _State(**entries[-1]["state"]) if entries else _State()
+        self.table = folder / f"{name}.documents"
+
+    def run(self) -> Iterator[int]:
+        """Writes what is missing and yields the number of bytes of text that are done."""
+        if self.state.number == len(self.part):
+            return
+        self.table.touch()
+        with self.table.open("r+b") as table:
+            table.seek(self.state.num_documents * DOCUMENT.itemsize)
+            table.truncate()
+            encoded = self._encoded()
+            done = int((self.part.stops - self.part.starts)[: self.state.number].sum())
+            while self.state.number < len(self.part):
+                name = f"{self.name}-{len(self.files):05d}.tokens"
+                shard_end = self.state.num_tokens + SHARD_TOKENS
+                with (self.folder / name).open("wb") as shard:
+                    for piece, tokens in encoded:
+                        shard.write(tokens.astype(self.dtype).tobytes())
+                        done += piece.num_bytes
+                        self._advance(piece, len(tokens), table, shard)
+                        yield done
+                        if self.state.num_tokens >= shard_end:
+                            break
+                    else:
+                        assert self.state.number == len(self.part), "the tokenizer gave no answer to some text"
+                self._commit(name, table)
+
+    def _encoded(self) -> Iterator[tuple[Piece, np.ndarray]]:
+        """The pieces that are left, each with its tokens. The tokenizer may ask for texts ahead of its answers."""
+        ahead: deque[Piece] = deque()
+
+        def texts() -> Iterator[str]:
+            for piece in self.part.pieces(self.state.number, self.state.start):
+                ahead.append(piece)
+                yield piece.text
+
+        for tokens in self.tokenizer.encode_bulk(texts()):
+            yield ahead.popleft(), tokens
+
+    def _advance(self, piece: Piece, num_tokens: int, table: Any, shard: Any) -> None:
+        state = self.state
+        if not piece.last:
+            self.state = _State(state.num_tokens + num_tokens, state.num_documents, piece.number, piece.stop)
+            return
+        shard.write(np.array([self.tokenizer.separator_id], self.dtype).tobytes())
+        end, part, number = state.num_tokens + num_tokens + 1, self.part, piece.number
+        row = (end, part.documents[number], part.starts[number], part.stops[number])
+        table.write(np.array([row], DOCUMENT).tobytes())
+        self.state = _State(end, state.num_documents + 1, number + 1)
+
+    def _commit(self, name: str, table: Any) -> None:
+        table.flush()
+        sync_file(self.table)
+        sync_file(self.folder / name)
+        self.files.append(_file(self.folder / name))
+        self.journal.append({"stream": self.name, "file": self.files[-1], "state": vars(self.state)})
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "num_tokens": self.state.num_tokens,
+            "num_documents": self.state.num_documents,
+            "num_bytes": self.part.num_bytes,
+            "dtype": self.dtype.str,
+            "files": [*self.files, _file(self.table)],
+        }
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "num_bytes": path.stat().st_size, "sha256": sha256_of(path)}

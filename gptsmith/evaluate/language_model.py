@@ -1,0 +1,119 @@
+"""A model that is examined: what it finds probable after a prompt, and what it replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+
+from gptsmith.base.randomness import derived_seed
+from gptsmith.evaluate.loglikelihood import Scored, num_cut, score_continuations
+from gptsmith.evaluate.prompt import BETWEEN, Prompt
+from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
+
+Observe = Callable[[int], None]
+GREEDY = SamplingSettings(temperature=0)
+
+
+class Candidate:
+    """A model with what turns prompts into its tokens.
+
+    Attributes:
+        template: how it reads conversations; nothing for a model that goes on with text.
+        num_cut: how many prompts were too long so far, and lost their beginning.
+    """
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self.model, self.tokenizer, self.template = model, tokenizer, template
+        self.num_cut = 0
+
+    def choose(
+        self, questions: Sequence[tuple[Prompt, Sequence[str]]], observe: Observe = lambda _: None
+    ) -> list[list[Scored]]:
+        """How probable each choice is after its prompt.
+
+        Args:
+            questions: prompts, each with the texts of its choices.
+            observe: sees the number of choices that are scored.
+        """
+        pairs = [self.pair(prompt, choice) for prompt, choices in questions for choice in choices]
+        scored = score_continuations(self.model, pairs, observe=observe)
+        bounds = list(accumulate((len(choices) for _, choices in questions), initial=0))
+        for start, stop in pairwise(bounds):
+            context_length = self.model.config.context_length
+            self.num_cut += any(num_cut(context_length, pair) for pair in pairs[start:stop])
+        return [scored[start:stop] for start, stop in pairwise(bounds)]
+
+    def reply(self, prompts: Sequence[Prompt], max_tokens: int, observe: Observe = lambda _: None) -> list[str]:
+        """The likeliest reply to each prompt, token by token, without the white space around it.
+
+        Args:
+            max_tokens: the most tokens of a reply, as in `write`.
+            observe: sees the number of replies that are written.
+        """
+        stops = () if self.template else (BETWEEN,)
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        return [text.strip() for text in self.write(ids, max_tokens=max_tokens, stops=stops, observe=observe)]
+
+    def write(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        stops: Sequence[str] = (),
+        sampling: SamplingSettings = GREEDY,
+        seed: int = 0,
+        observe: Observe = lambda _: None,
+    ) -> list[str]:
+        """What the model writes after the ids of each prompt, up to the first of the strings that end it.
+
+        Args:
+            max_tokens: the most tokens of a text; half of the context where that is less, so that the prompt has room.
+            seed: decides what is drawn.
+            observe: sees the number of texts that are written.
+        """
+        context_length = self.model.config.context_length
+        max_tokens = min(max_tokens, max(1, context_length // 2))
+        room = max(1, context_length - max_tokens)
+        self.num_cut += sum(len(prompt) > room for prompt in prompts)
+        longest = max((len(stop.encode()) for stop in stops), default=0)
+
+        def ends(ids: list[int]) -> bool:
+            written = self.tokenizer.decode_bytes(ids[-longest:])
+            return any(stop.encode() in written for stop in stops)
+
+        rows = generate_rows(
+            self.model,
+            [prompt[-room:] for prompt in prompts],
+            max_tokens=max_tokens,
+            sampling=sampling,
+            seeds=[derived_seed(seed, "text", number) for number in range(len(prompts))],
+            end_ids=self.tokenizer.end_ids,
+            ends=ends,
+            observe=observe,
+        )
+        texts = [self.tokenizer.decode(row.ids) for row in rows]
+        for stop in stops:
+            texts = [text.partition(stop)[0] for text in texts]
+        return texts
+
+    def pair(self, prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
+        """The ids of a prompt and of an answer after it.
+
+        A text is encoded together with its answer, and the white space between them is the answer's, so that no word is
+        cut otherwise than in the middle of a text.
+        """
+        if self.template is not None:
+            return self._prompt_ids(prompt), self.tokenizer.encode_inside(answer)
+        text, after = prompt.text.rstrip(), prompt.gap + answer
+        before, whole = self.tokenizer.encode(text), self.tokenizer.encode(text + after)
+        apart = whole[: len(before)] != before
+        return self.tokenizer.prompt_ids(text), self.tokenizer.encode(after) if apart else whole[len(before) :]
+
+    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+        if self.template is not None:
+            return self.template.prompt_ids(self.tokenizer, prompt.messages)
+        return self.tokenizer.prompt_ids(prompt.text.rstrip(" "))

@@ -1,0 +1,124 @@
+"""Checkpoints on disk: published whole, verified by hash, the newest good one found. No torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import published_folder, remove_folder, sha256_of
+from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION
+
+CHECKPOINTS = "checkpoints"
+MANIFEST = "MANIFEST.json"
+NAME = re.compile(r"step-(\d{9})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint folder."""
+
+    folder: Path
+    step: int
+
+    def problem(self) -> str | None:
+        """What is wrong with it, every byte compared with its manifest; nothing where it is whole."""
+        try:
+            manifest = self._json(MANIFEST)
+            if manifest["format_version"] > FORMAT_VERSION:
+                return (
+                    f"it was written by a newer version (format {manifest['format_version']}, known: {FORMAT_VERSION})"
+                )
+            for name, recorded in manifest["files"].items():
+                path = self.folder / name
+                if path.stat().st_size != recorded["bytes"]:
+                    return f"{name} has {path.stat().st_size} bytes, not {recorded['bytes']}"
+                if sha256_of(path) != recorded["sha256"]:
+                    return f"{name} is damaged: its SHA-256 is not the recorded one"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def read(self, name: str) -> Any:
+        """The content of one of its JSON files, under the names of today."""
+        content = self._json(name)
+        return DOCUMENTS[name](self._json(MANIFEST)["format_version"], content) if name in DOCUMENTS else content
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
+    """Writes a checkpoint: `fill` puts files into a fresh folder, which gets its manifest and then its name.
+
+    Raises:
+        UserError: the disk has no room; nothing is left behind, and an older checkpoint of this step stays.
+    """
+    target = checkpoints / f"step-{step:09d}"
+    with published_folder(target, overwrite=True) as folder:
+        fill(folder)
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
+        }
+        manifest = {"format_version": FORMAT_VERSION, "step": step, "files": files}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return Checkpoint(target, step)
+
+
+def list_checkpoints(checkpoints: Path) -> list[Checkpoint]:
+    """All published checkpoints, newest first, not yet verified."""
+    if not checkpoints.is_dir():
+        return []
+    named = ((path, NAME.fullmatch(path.name)) for path in checkpoints.iterdir())
+    return sorted((Checkpoint(path, int(m[1])) for path, m in named if m), key=lambda c: c.step, reverse=True)
+
+
+def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """The first of `candidates` that is whole; says which ones are not.
+
+    Raises:
+        UserError: none is whole, or there is none.
+    """
+    bad = 0
+    for checkpoint in candidates:
+        problem = checkpoint.problem()
+        if problem is None:
+            return checkpoint
+        bad += 1
+        warn(f"{checkpoint.folder.name} is passed over: {problem}")
+    raise UserError(f"{where} has no checkpoint that can be read" + (f" ({bad} damaged)" if bad else ""))
+
+
+def set_aside(checkpoint: Checkpoint, reason: str) -> Path:
+    """Takes a checkpoint out of the row: it is renamed to `.REASON-step-...`, and nothing of it is deleted."""
+    name = f".{reason}-{checkpoint.folder.name}"
+    free = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    target = next(path for path in (checkpoint.folder.with_name(name) for name in free) if not path.exists())
+    checkpoint.folder.replace(target)
+    return target
+
+
+class Retention:
+    """Deletes checkpoints that are no longer needed, counting only those whose bytes it has verified."""
+
+    def __init__(self, keep: int, keep_every_steps: int | None = None) -> None:
+        self.keep, self.keep_every_steps = keep, keep_every_steps
+        self.verified: set[int] = set()
+
+    def apply(self, checkpoints: Path, best_step: int | None) -> None:
+        """Deletes all but the newest `keep` good checkpoints, the best one, and one every so many steps."""
+        good = 0
+        for checkpoint in list_checkpoints(checkpoints):
+            if checkpoint.step not in self.verified and good < self.keep:
+                if checkpoint.problem() is not None:
+                    continue
+                self.verified.add(checkpoint.step)
+            good += 1
+            milestone = self.keep_every_steps and checkpoint.step % self.keep_every_steps == 0
+            if good > self.keep and checkpoint.step != best_step and not milestone:
+                remove_folder(checkpoint.folder)

@@ -1,0 +1,68 @@
+"""What an older version wrote, under the names of today. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gptsmith.base.renamed import OBJECTIVES, SETTINGS, STATUSES, VALUES
+
+FORMAT_VERSION = 2
+"""What this version writes. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
+
+
+def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a run.toml of this version, or of a checkpoint's settings.json, under the names of today."""
+    if version >= FORMAT_VERSION:
+        return dict(table)
+    renamed = _renamed(table, "")
+    request = renamed.get("request", {})
+    if isinstance(request.get("settings"), list):
+        request["settings"] = [_assignment(text) for text in request["settings"]]
+    made_by = "import" if "folder" in request else "finetune" if "base" in request else "pretrain"
+    return {"made_by": made_by, **renamed} if request else renamed
+
+
+def model_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint's model.json of this version, under the names of today."""
+    return dict(table) if version >= FORMAT_VERSION else _renamed(table, "model.")
+
+
+def plan_from(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a plan.json of any version, under the names of today."""
+    names = {"said": "predicted", "came": "actual"}
+    return {names.get(name, name): value for name, value in table.items()}
+
+
+def result_from(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a result.json of any version, under the names of today."""
+    changes = {"status": STATUSES, "objective": OBJECTIVES}
+    return {name: changes.get(name, {}).get(value, value) for name, value in table.items()}
+
+
+DOCUMENTS: dict[str, Callable[[int, Mapping[str, Any]], dict[str, Any]]] = {
+    "settings.json": settings_from,
+    "model.json": model_from,
+}
+"""The documents of a checkpoint in which names have changed."""
+
+
+def _renamed(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in table.items():
+        path = prefix + name
+        if isinstance(value, Mapping):
+            value = _renamed(value, f"{path}.")
+        elif isinstance(value, str):
+            value = VALUES.get(path, {}).get(value, VALUES.get(f"{path}.kind", {}).get(value, value))
+        result[SETTINGS.get(path, name)] = value
+    return result
+
+
+def _assignment(text: str) -> str:
+    """`a.b=c` under the names of today."""
+    path, equals, value = text.partition("=")
+    value = VALUES.get(path, {}).get(value, VALUES.get(f"{path}.kind", {}).get(value, value))
+    parts = path.split(".")
+    renamed = [SETTINGS.get(".".join(parts[: number + 1]), part) for number, part in enumerate(parts)]
+    return ".".join(renamed) + equals + value

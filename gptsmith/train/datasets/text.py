@@ -1,0 +1,88 @@
+"""Learning from text: every token from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from rich.markup import escape
+
+from gptsmith.base.files import readable_bytes
+from gptsmith.data.prepare import PreparedData
+from gptsmith.data.windows import Windows
+from gptsmith.evaluate.perplexity import score_language
+from gptsmith.generate.api import generate
+from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.folder import DATA
+from gptsmith.train.datasets.base import Score, TrainingSet
+from gptsmith.train.objectives import Batch
+
+SAMPLE_TOKENS = 60
+SKIPPED_SHOWN = 5
+DOCUMENTS_NAMED = 3
+
+
+class TextSet(TrainingSet):
+    """Windows of a token stream."""
+
+    def __init__(self, data: PreparedData, context_length: int, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.windows = Windows(data.train, context_length, seed)
+        self.num_samples, self.tokens_per_sample = self.windows.num_windows, context_length
+        self.num_validation_tokens = len(data.validation) if data.validation is not None else 0
+
+    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+        found = []
+        for start in range(0, num_samples, micro_batch_size):
+            input_ids, targets = self.windows.batch(first_sample + start, min(micro_batch_size, num_samples - start))
+            found.append(Batch(torch.from_numpy(input_ids), torch.from_numpy(targets)).to(model.device))
+        return found
+
+    def score(
+        self,
+        model: GPT,
+        *,
+        max_tokens: int | None = None,
+        observe: Callable[[int], None] = lambda _: None,
+        processes: Processes = ALONE,
+    ) -> Score:
+        stream = self.data.validation
+        assert stream is not None, "asked for only where there is validation text"
+        bytes_of = self.data.tokenizer.num_bytes_per_token
+        score = score_language(model, stream, bytes_of, max_tokens=max_tokens, observe=observe, processes=processes)
+        figures = {
+            "validation_loss": score.validation_loss,
+            "bits_per_byte": score.bits_per_byte,
+            "perplexity": score.perplexity,
+        }
+        return Score(figures, score.num_tokens, score.num_tokens == len(stream))
+
+    def sample(self, model: GPT, seed: int) -> str:
+        return "".join(generate(model, self.data.tokenizer, max_tokens=SAMPLE_TOKENS, seed=seed))
+
+    def origin(self, first_sample: int, num_samples: int) -> str:
+        starts = [self.windows.span(sample)[0] for sample in range(first_sample, first_sample + num_samples)]
+        documents = dict.fromkeys(self.data.train.document_at(start) for start in starts)
+        named = []
+        for document in list(documents)[:DOCUMENTS_NAMED]:
+            path, start, stop = self.data.corpus.source(document)
+            named.append(f"{path} (bytes {start:,} to {stop:,})")
+        more = len(documents) - len(named)
+        return ", ".join(named) + (f" and {more} more documents" if more else "")
+
+    def description(self) -> list[str]:
+        data, summary = self.data, self.data.summary
+        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
+        lines = [
+            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
+            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
+            + (f", {len(skipped):,} files passed over:" if skipped else "")
+        ]
+        lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]
+        if len(skipped) > SKIPPED_SHOWN:
+            lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {DATA}")
+        held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
+        lines.append(f"text: {len(data.train):,} tokens to train ({readable_bytes(data.train.num_bytes)}), {held_back}")
+        return lines

@@ -1,0 +1,157 @@
+"""Classification with GPT-1's recipe (Radford et al. 2018, section 3.2): a linear map of the last token's hidden state,
+and the language model's own loss besides.
+
+Texts stand between control tokens. A pair whose order means nothing is read in both orders, and the two states are
+added; of several choices each is read with the question, and their scores compete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.data.examples import Example, LabelledExample
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
+from gptsmith.train.objectives import Batch, Term
+from gptsmith.train.samples import Encoder, ExampleObjective, Sample, padded
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledBatch(Batch):
+    """Sequences (B, T) of some examples (N)."""
+
+    last: Tensor
+    """(B), the position of each sequence's last token."""
+    owner: Tensor
+    """(B), the example that each sequence belongs to."""
+    labels: Tensor
+    """(N), the number of each example's label."""
+
+
+class ClassificationSettings(ExampleObjective):
+    """-ln p(label), plus the loss of the language model on the texts."""
+
+    kind: Literal["classification"] = "classification"
+    shape: ClassVar[str] = "labelled"
+    judged_by: ClassVar[str] = "label"
+    chosen_by: Literal["loss", "accuracy"] = "loss"
+    """What tells the best weights on validation data: -ln p(label), or the share of right labels. The validation loss
+    is then the share of wrong ones."""
+    labels: list[str] = Field(default_factory=list)
+    """What the outputs stand for, in order; found in the examples where they are not given."""
+    form: Literal["text", "entailment", "similarity", "choice"] = "text"
+    """How the examples are read; told by their fields."""
+    auxiliary_weight: float = Field(default=0.5, ge=0)
+    """The weight of the language model's loss."""
+    pooling: Literal["last", "mean"] = "last"
+    """What the labels are read off: the last token's hidden state, or the mean of all of them."""
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the score head."""
+        return 1 if self.form == "choice" else len(self.labels)
+
+    def judged(self, means: Mapping[str, float]) -> float:
+        return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().judged(means)
+
+    def sample(self, example: Example, encoder: Encoder) -> Sample:
+        labelled = cast(LabelledExample, example)
+        if labelled.form != self.form:
+            raise UserError(f"this is an example of {labelled.form}, and the others are of {self.form}")
+        first, *rest = labelled.texts
+        texts: list[tuple[str, ...]] = [labelled.texts]
+        if self.form == "similarity":
+            texts = [labelled.texts, labelled.texts[::-1]]
+        elif self.form == "choice":
+            texts = [(first, choice) for choice in rest]
+        sequences = [encoder.delimited(each) for each in texts]
+        return Sample(example.place, sequences, self._number_of(labelled))
+
+    def _number_of(self, example: LabelledExample) -> int:
+        if example.label is None:
+            return 0
+        if self.form == "choice":
+            choices = list(example.texts[1:])
+            number = choices.index(example.label) if example.label in choices else _as_index(example.label)
+            if not 0 <= number < len(choices):
+                raise UserError(f"the label {example.label!r} is none of its {len(choices)} choices, nor their number")
+            return number
+        if example.label not in self.labels:
+            raise UserError(f"the label {example.label!r} is not known ({did_you_mean(example.label, self.labels)})")
+        return self.labels.index(example.label)
+
+    def collate(self, rows: Sequence[Sequence[Sample]]) -> LabelledBatch:
+        samples = [sample for row in rows for sample in row]
+        sequences = [sequence for sample in samples for sequence in sample.sequences]
+        input_ids, targets = padded(sequences)
+        return LabelledBatch(
+            input_ids,
+            targets,
+            last=torch.tensor([len(sequence.ids) - 1 for sequence in sequences]),
+            owner=torch.tensor([number for number, sample in enumerate(samples) for _ in sample.sequences]),
+            labels=torch.tensor([sample.label for sample in samples]),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        num_labels = len(cast(LabelledBatch, batch).labels)
+        counts = {"label": num_labels, "accuracy": num_labels}
+        return {**counts, "language": batch.num_tokens} if self.auxiliary_weight else counts
+
+    def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
+        labelled, counts = cast(LabelledBatch, batch), self.counts(batch)
+        input_ids = batch.input_ids
+        if model.training and self.word_dropout:
+            input_ids = _with_hidden_words(input_ids, labelled.last, self.word_dropout)
+        hidden = model.hidden(input_ids)
+        scores = self.scores(model, hidden, labelled)
+        right = (scores.argmax(dim=1) == labelled.labels).sum()
+        terms = {
+            "label": Term(functional.cross_entropy(scores, labelled.labels, reduction="sum"), counts["label"]),
+            "accuracy": Term(right, counts["accuracy"], weight=0.0),
+        }
+        if self.auxiliary_weight:
+            nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
+            terms["language"] = Term(nats, counts["language"], self.auxiliary_weight)
+        return terms
+
+    def scores(self, model: GPT, hidden: Tensor, batch: LabelledBatch) -> Tensor:
+        """The logits of each example's labels (N, K); of choices that are not there, minus infinity."""
+        rows = torch.arange(len(hidden), device=hidden.device)
+        states = hidden[rows, batch.last] if self.pooling == "last" else _means(hidden, batch.last)  # (B, C)
+        num_examples = len(batch.labels)
+        if self.form != "choice":
+            summed = states.new_zeros(num_examples, states.shape[1]).index_add(0, batch.owner, states)
+            return model.scores(summed)
+        score = model.scores(states)[:, 0]  # (B)
+        sizes = torch.bincount(batch.owner, minlength=num_examples)
+        place = rows - (sizes.cumsum(0) - sizes)[batch.owner]
+        table = score.new_full((num_examples, int(sizes.max())), float("-inf"))
+        return table.index_put((batch.owner, place), score)
+
+
+def _with_hidden_words(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
+    """The ids with a share of the tokens before the last replaced by the control token that texts start with."""
+    hidden = torch.rand(input_ids.shape, device=input_ids.device) < share
+    hidden &= torch.arange(input_ids.shape[1], device=input_ids.device) != last[:, None]
+    return torch.where(hidden, input_ids[:, :1], input_ids)
+
+
+def _means(hidden: Tensor, last: Tensor) -> Tensor:
+    """(B, C), the mean of the states up to each row's last token."""
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    share = (places <= last[:, None]).to(hidden.dtype) / (last[:, None] + 1)  # (B, T)
+    return torch.einsum("btc,bt->bc", hidden, share)
+
+
+def _as_index(label: str) -> int:
+    return int(label) if label.lstrip("-").isdecimal() else -1

@@ -1,0 +1,178 @@
+"""How large a model, how many tokens, how large a batch, for a time or a number of tokens. All can be overruled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
+from gptsmith.model.presets import smith_shape
+from gptsmith.train.planning.scaling_law import INTERVAL, expected_bits_per_byte
+
+DEFAULT_TRAINING_FLOPS = 2e13
+"""What a run costs where nobody says: a few minutes on two CPU cores."""
+TOKENS_PER_PARAMETER = 2.5
+"""For each parameter of the blocks, where nothing was measured."""
+MAX_EPOCHS = 40
+STEPS_WANTED = 1500
+TOKENS_PER_STEP = 1024
+"""Of a small run. Larger ones take larger steps, in powers of two, for about as many steps."""
+LEAST_STEPS = 40
+"""Fewer steps than this are no training."""
+EPOCHS_BEFORE_DROPOUT = 5
+DROPOUT = 0.1
+SHAPES = (
+    (128, 4), (192, 4), (256, 4), (320, 5), (384, 6), (512, 8), (640, 10), (768, 12), (1024, 16), (1280, 20),
+    (1536, 24), (2048, 24), (2560, 32), (3072, 32), (4096, 32),
+)  # fmt: skip
+"""Widths and layers of the default model that a plan chooses from."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a plan knows of the text."""
+
+    num_tokens: int
+    num_bytes: int
+    difficulty: float
+    """Bits a byte by counts of short runs: see `gptsmith.train.planning.scaling_law`."""
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.num_bytes / max(self.num_tokens, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do where nobody overrules it."""
+
+    model: dict[str, Any]
+    """Settings of the model's shape."""
+    num_tokens: int
+    """Tokens to train on."""
+    tokens_per_step: int
+
+    @property
+    def num_steps(self) -> int:
+        return max(1, round(self.num_tokens / self.tokens_per_step))
+
+
+def plan_tokens(corpus_tokens: int, tokens: int | None, params: int | None) -> Plan:
+    """A plan for a corpus of `corpus_tokens`; `tokens` and `params` (of the blocks) are kept to where given."""
+    if params is None:
+        budget = 6 * tokens**2 / TOKENS_PER_PARAMETER if tokens else DEFAULT_TRAINING_FLOPS
+        params = int(math.sqrt(budget / 6 / TOKENS_PER_PARAMETER))
+    if tokens is None:
+        affordable = max(DEFAULT_TRAINING_FLOPS / (6 * params), TOKENS_PER_PARAMETER * params)
+        tokens = int(min(affordable, MAX_EPOCHS * corpus_tokens))
+    return _plan(smith_shape(*largest_shape(params)), tokens, corpus_tokens)
+
+
+def plan_seconds(
+    seconds: float,
+    corpus: Corpus,
+    seconds_per_token: Callable[[GPTConfig], float],
+    base: dict[str, Any],
+    *,
+    params: int | None = None,
+    fixed_shape: bool = False,
+    other_tokens: float = 0.0,
+) -> Plan:
+    """The plan whose expected bits per byte are lowest among those that take `seconds`.
+
+    Args:
+        seconds_per_token: what training a token takes, for a model's shape.
+        base: the settings of the model that a shape is laid over.
+        params: about how many parameters the blocks must have, where someone has decided.
+        fixed_shape: whether `base` has its shape already.
+        other_tokens: how many tokens' training the evaluations take.
+
+    Raises:
+        TooShortError: the time is too short for the smallest model.
+    """
+    if fixed_shape:
+        per_token = seconds_per_token(GPTConfig.parse(base))
+        return _plan({}, _affordable(seconds / per_token - other_tokens, per_token, corpus), corpus.num_tokens)
+    best: tuple[float, Plan] | None = None
+    for shape in [largest_shape(params)] if params else SHAPES:
+        per_token = seconds_per_token(GPTConfig.parse({**base, **smith_shape(*shape)}))
+        try:
+            num_tokens = _affordable(seconds / per_token - other_tokens, per_token, corpus)
+        except TooShortError:
+            if best is None:
+                raise
+            break
+        loss = expectation(num_tokens, block_parameters(shape), corpus)
+        if best is None or loss < best[0]:
+            best = loss, _plan(smith_shape(*shape), num_tokens, corpus.num_tokens)
+    assert best is not None, "the first shape fits, or raises"
+    return best[1]
+
+
+def _affordable(num_tokens: float, seconds_per_token: float, corpus: Corpus) -> int:
+    least = LEAST_STEPS * TOKENS_PER_STEP
+    if num_tokens < least:
+        raise TooShortError((least - num_tokens) * seconds_per_token)
+    return int(min(num_tokens, MAX_EPOCHS * corpus.num_tokens))
+
+
+class TooShortError(UserError):
+    """A time that trains nothing; `missing_seconds` more would do."""
+
+    def __init__(self, missing_seconds: float) -> None:
+        super().__init__(f"this takes {missing_seconds:.0f} seconds more than that")
+        self.missing_seconds = missing_seconds
+
+
+def expectation(num_tokens: int, num_block_parameters: float, corpus: Corpus) -> float:
+    """The validation bits a byte to expect."""
+    seen = num_tokens * corpus.bytes_per_token
+    return expected_bits_per_byte(corpus.difficulty, num_block_parameters, seen, corpus.num_bytes)
+
+
+def interval(bits_per_byte: float) -> tuple[float, float]:
+    """Where runs with this expectation should end."""
+    return bits_per_byte * (1 - INTERVAL), bits_per_byte * (1 + INTERVAL)
+
+
+def block_parameters(shape: tuple[int, int]) -> float:
+    """About how many parameters the blocks of a shape have: Qwen3's, with half as many key heads as query heads."""
+    width, num_layers = shape
+    return 11 * width**2 * num_layers
+
+
+def largest_shape(params: float) -> tuple[int, int]:
+    """The widest shape whose blocks have at most about `params` parameters."""
+    fitting = [shape for shape in SHAPES if block_parameters(shape) <= params * 1.1]
+    return fitting[-1] if fitting else SHAPES[0]
+
+
+def _plan(model: dict[str, Any], num_tokens: int, corpus_tokens: int) -> Plan:
+    if num_tokens > EPOCHS_BEFORE_DROPOUT * corpus_tokens:
+        model = {**model, "dropout": DROPOUT}
+    tokens_per_step = 2 ** round(math.log2(max(num_tokens / STEPS_WANTED, 1)))
+    return Plan(model, num_tokens, min(max(tokens_per_step, TOKENS_PER_STEP), 2**19))
+
+
+RUNTIME_BYTES = 100_000_000
+"""What PyTorch takes for itself once it computes."""
+KEPT_ROOM = 1.12
+"""Memory of activations, over what the backward pass needs of them: freed blocks leave gaps."""
+
+
+def expected_peak_bytes(
+    config: GPTConfig, micro_batch_tokens: int, bytes_now: int, num_states: int, dtype_bytes: int
+) -> int:
+    """The most memory that a run will need, in a process that has `bytes_now` before the model is made (LOG.md).
+
+    Weights, their gradients and the optimizer's `num_states` values of each, with the copy that a checkpoint is
+    written from and the gradients' own; and what the backward pass keeps of a micro-batch.
+    """
+    figures = cost(config)
+    activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
+    moving = figures.num_parameters * 4 * (4 + 2 * num_states)
+    return int(bytes_now + RUNTIME_BYTES + moving + KEPT_ROOM * activations)

@@ -1,0 +1,195 @@
+"""The report of a run: one page that opens offline."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import readable
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json, readable_bytes, write_atomically
+from gptsmith.base.runlog import RunLog
+from gptsmith.pages.figures import figures
+from gptsmith.pages.shell import Html, element, page, section, table
+from gptsmith.run.folder import Run
+from gptsmith.train.search.trials import search_figures
+
+SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "report.js")
+MAX_TEXT_CHARACTERS = 100_000
+FILES_SHOWN = 20
+
+
+def report(run: str | Path) -> Path:
+    """Writes RUN/report.html and returns its path. It may be called at any time, also while the run is trained.
+
+    The page has the figures of the run, its curves, what was planned and what came (where there is a plan.json), its
+    samples, events, data, settings and environment, and how to run it again. It needs no other file and no network.
+    Curves, samples and events of long runs are thinned (`gptsmith.pages.figures` says how), so that the page of a run
+    of any length has at most some 2 MB.
+
+    Raises:
+        UserError: there is no such run, one of its files cannot be read, or the disk is full.
+    """
+    folder = run_folder(run)
+    events = RunLog(folder / "metrics.jsonl").events()
+    shown = figures(events)
+    result = _json_of(folder / "result.json")
+    searched = search_figures(folder)
+    path = folder / "report.html"
+    content = [
+        _heading(folder, result),
+        _headline(result, shown, events),
+        *([section("Search", name="search")] if searched else []),
+        section("Curves", name="curves"),
+        section("Plan and what came", name="plan"),
+        section("Samples, as they improve", name="samples"),
+        section("Events", name="events"),
+        section("Data", _data(_json_of(folder / "data.json")), name="data"),
+        section("Settings", element("pre", _cut(_text(folder / "run.toml"))), name="settings"),
+        section("Environment", _environment(events), name="environment"),
+        section("Run it again", element("pre", _command(folder)), name="again"),
+    ]
+    data = {"name": folder.resolve().name, "plan": plan_of(folder), "search": searched, **shown}
+    write_atomically(path, page(f"{folder.resolve().name}: report", content, scripts=SCRIPTS, data=data))
+    return path
+
+
+def run_folder(run: str | Path) -> Path:
+    """The folder of a run, without the libraries that loading its model takes.
+
+    Raises:
+        UserError: the folder is missing or is no run.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise UserError(f"{run}: there is no such run (gptsmith runs lists them)")
+    if not (folder / "run.toml").is_file():
+        raise UserError(f"{run} is not a run folder: it holds no run.toml")
+    return folder
+
+
+def plan_of(folder: Path) -> dict[str, Any] | None:
+    """What a run's plan.json says (`predicted` and `actual`); nothing where there is none or it is not whole."""
+    try:
+        plan = Run(folder).plan()
+    except UserError:
+        return None
+    return {key: plan.get(key) for key in ("predicted", "actual")} if plan else None
+
+
+def _heading(folder: Path, result: Mapping[str, Any]) -> Html:
+    words = [str(result[key]) for key in ("status", "device", "dtype") if key in result] or ["not finished"]
+    return element(
+        "header", element("h1", folder.resolve().name), element("p", "gptsmith run, ", ", ".join(words), class_="soft")
+    )
+
+
+def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[Any]) -> Html:
+    """The figures that matter, from the result, or else the newest of the log."""
+    newest = {name: values[-1] for name, (_, values) in shown["curves"].items()}
+    starts = [row for row in events if isinstance(row, dict) and row.get("event") == "start"]
+    known = {**(starts[-1] if starts else {}), **newest, **result}
+    figures = {
+        "validation loss": _number(known.get("validation_loss"), ".4f"),
+        "bits per byte": _number(known.get("bits_per_byte"), ".4f"),
+        "test loss": _number(known.get("test_loss"), ".4f"),
+        "test accuracy": _number(known.get("test_accuracy"), ".1%"),
+        "test reward": _number(known.get("test_reward"), ".3f"),
+        "parameters": _large(known.get("num_parameters")),
+        "tokens": _large(known.get("num_tokens")),
+        "time": _time(known.get("seconds")),
+        "tokens a second": _number(known.get("tokens_per_second"), ",.0f"),
+    }
+    items = [element("div", element("dt", name), element("dd", text)) for name, text in figures.items() if text]
+    return element("dl", *items, class_="headline")
+
+
+def _data(data: Mapping[str, Any]) -> Html:
+    rows = [(name, _counts(data[name])) for name in ("train", "validation") if isinstance(data.get(name), dict)]
+    rows += [(name.replace("_", " "), str(data[name])) for name in ("split_by", "fingerprint") if name in data]
+    skipped, names = data.get("skipped") or {}, list(data.get("files") or {})
+    return element(
+        "div",
+        element("div", table([("read", _counts(data)), *rows]), class_="scroll"),
+        _list("files that were read", names),
+        _list("files that were passed over", [f"{name}: {why}" for name, why in skipped.items()]),
+    )
+
+
+def _counts(data: Mapping[str, Any]) -> str:
+    """`2 files, 1 document, 1.2 MB`: every `num_...` that is there."""
+    texts = []
+    for key, value in data.items():
+        if key == "num_bytes":
+            texts.append(readable_bytes(value))
+        elif key.startswith("num_"):
+            name = key.removeprefix("num_")
+            texts.append(f"{readable(value)} {name.removesuffix('s') if value == 1 else name}")
+    return ", ".join(texts)
+
+
+def _list(summary: str, lines: list[str]) -> Html:
+    if not lines:
+        return Html("")
+    more = [f"and {len(lines) - FILES_SHOWN:,} more, listed in data.json"] if len(lines) > FILES_SHOWN else []
+    text = "\n".join([*lines[:FILES_SHOWN], *more])
+    return element("details", element("summary", f"{summary} ({len(lines):,})"), element("pre", _cut(text)))
+
+
+def _environment(events: list[Any]) -> Html:
+    """What the last sitting ran on, as its `start` says."""
+    tables = [
+        row["environment"] for row in events if isinstance(row, dict) and isinstance(row.get("environment"), dict)
+    ]
+    if not tables:
+        return element("p", "The log says nothing about it.", class_="soft")
+    return element(
+        "div",
+        table([(key.replace("_", " "), _cut(readable(value))) for key, value in tables[-1].items()]),
+        class_="scroll",
+    )
+
+
+def _command(folder: Path) -> str:
+    request = Run(folder).request()
+    held_back = [
+        word for part in ("validation", "test") for path in request.get(part, []) for word in (f"--{part}", path)
+    ]
+    verb = ["finetune", request["base"]] if "base" in request else ["pretrain"]
+    words = ["gptsmith", *verb, *request.get("sources", []), *held_back, "--config", str(folder / "run.toml")]
+    return _cut(shlex.join(map(str, words)))
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    """The table in a file; an empty one where there is no file."""
+    content = read_json(path) if path.exists() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "\n… cut here"
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else ""
+
+
+def _large(value: Any) -> str:
+    if not isinstance(value, int | float) or value < 1e6:
+        return _number(value, ",.0f")
+    return f"{value / 1e9:.3g}B" if value >= 1e9 else f"{value / 1e6:.3g}M"
+
+
+def _time(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"

@@ -1,0 +1,87 @@
+"""What an answer is worth: functions of the conversation, the answer and the true answer."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.convert.load import load
+from gptsmith.evaluate import scorers as checks
+from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate.scorers.pattern import PatternSettings
+from gptsmith.text.chat_template import Message
+from gptsmith.train.objectives.reward_model import RewardModelSettings, ScoredBatch, rewards
+from gptsmith.train.samples import Encoder, Sample
+
+Reward = Callable[[Sequence[Message], str, str], float]
+"""The worth of an answer, given the conversation before it, the answer, and the true answer."""
+
+
+def reward_of(name: str) -> Reward:
+    """The reward that `train.objective.reward` names.
+
+    Raises:
+        UserError: it names none.
+    """
+    kind, _, pattern = name.partition(":")
+    if kind == "pattern":
+        return _checked(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
+    if name in checks.KINDS.names():
+        return _checked(checks.KINDS.validate(name))
+    file, colon, function = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _function_in(Path(file), function)
+    if Path(name).is_dir():
+        return model_reward(name)
+    raise UserError(
+        f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder "
+        "of a reward model, FILE.py:FUNCTION)"
+    )
+
+
+def _checked(check: CheckSettings) -> Reward:
+    """1 where a check finds the answer right, else 0."""
+    return lambda _messages, answer, truth: float(check.is_right(answer, truth))
+
+
+def _function_in(file: Path, name: str) -> Reward:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise UserError(f"train.objective.reward: there is no file {file}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"train.objective.reward: {file} fails ({type(error).__name__}: {error})") from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"train.objective.reward: {file} defines no function {name}")
+    found: Reward = function
+    return found
+
+
+def model_reward(run: str | Path) -> Reward:
+    """The score that a reward model gives.
+
+    Raises:
+        UserError: the run is none of a reward model.
+    """
+    judge = load(run)
+    if judge.config.num_labels != 1 or judge.template is None:
+        raise UserError(
+            f"{run} is not a reward model: make one with gptsmith finetune RUN PAIRS --objective reward_model"
+        )
+    encoder = Encoder(judge.tokenizer, judge.template, judge.config.context_length)
+    objective = RewardModelSettings()
+
+    @torch.inference_mode()
+    def score(messages: Sequence[Message], answer: str, _truth: str) -> float:
+        sequence = encoder.conversation([*messages, {"role": "assistant", "content": answer}])
+        batch: ScoredBatch = objective.collate([[Sample("", [sequence])]]).to(judge.model.device)
+        return float(rewards(judge.model, batch)[0])
+
+    return score

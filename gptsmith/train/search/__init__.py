@@ -1,0 +1,1 @@
+"""Hyperparameter search: trials on validation data, sampled and pruned by Optuna."""

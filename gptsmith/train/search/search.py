@@ -1,0 +1,234 @@
+"""From a task to the model of the best settings, which trials find on validation data."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import Meter, hushed, meter, note
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import no_room_is_a_user_error, published_folder, read_json, write_atomically, write_json
+from gptsmith.run.checkpoint import CHECKPOINTS
+from gptsmith.run.folder import DATA, RESULT, Run, load_weights, require_free
+from gptsmith.run.writer import only_writer
+from gptsmith.train.finetuning import Task, task_of
+from gptsmith.train.report import report
+from gptsmith.train.rewards import Reward
+from gptsmith.train.run_settings import FinetuneSettings
+from gptsmith.train.search.plan import SEARCH, SEARCH_PLAN, SearchPlan, label_of
+from gptsmith.train.search.space import ranges_around
+from gptsmith.train.search.study import Study, Trial
+from gptsmith.train.search.trials import DIVERGED, PRUNED, EndedTrial, best_of, ended_trials, search_plan
+from gptsmith.train.stability import TrainingDivergedError
+from gptsmith.train.trainer import Session
+
+
+class PrunedError(Exception):
+    """A trial is given up."""
+
+    def __init__(self, step: int, share: float, loss: float) -> None:
+        self.figures = {"step": step, "share": share, "validation_loss": loss}
+
+
+def begin_search(folder: Path, table: dict[str, Any], task: Task) -> Run:
+    """A run in whose folder a search can go on, whole or not at all. Where another process has just begun the same
+    search, that one.
+
+    Args:
+        table: the settings that a person asked for.
+        task: what comes of them without a search.
+
+    Raises:
+        UserError: there is nothing to search, or the folder is in use.
+    """
+    request = {key: value for key, value in table["request"].items() if key != "trials"}
+    plan = SearchPlan(
+        table={**table, "request": request},
+        ranges=ranges_around(task, table),
+        num_trials=table["request"]["trials"],
+        seed=task.settings.train.seed,
+    )
+    try:
+        with published_folder(folder) as new:
+            run = Run.create(new, task.settings, FinetuneSettings)
+            task.keep(run)
+            (new / SEARCH).mkdir()
+            write_json(new / SEARCH / SEARCH_PLAN, plan.plain())
+    except OSError:
+        if not folder.exists():
+            raise
+        if search_plan(folder) != plan:
+            require_free(folder)
+    return Run.open(folder)
+
+
+def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
+    """Trains the trials that are left, with whatever other processes do so; who ends the last one makes the result.
+
+    The result is the best trial itself, its weights, settings and figures, and not a training anew with its settings:
+    that would give the same weights only on the same device with the same number of threads.
+
+    Returns:
+        what `finetune` returns, with trials (count, pruned, diverged), best_trial, best_settings and
+        validation_loss_of_defaults. Where it was stopped, or where other processes are still at their trials
+        (status `shared`), only run, objective, status and trials.
+
+    Raises:
+        UserError: the data has changed, a trial cannot be trained, or none could be trained to its end.
+    """
+    plan = search_plan(run.folder)
+    assert plan is not None, "called only for a run that has a search"
+    study = Study(run.folder / SEARCH, plan)
+    tried = (f"{label_of(name)} {each.low:.3g} to {each.high:.3g}" for name, each in plan.ranges.items())
+    note(f"[bold]{run.folder}[/bold]: {plan.num_trials} trials of {', '.join(tried)}")
+    with no_room_is_a_user_error(run.folder), meter("trials", plan.num_trials) as bar:
+        while True:
+            with study.next_trial() as trial:
+                if trial is None:
+                    break
+                figures = _train(run, plan, study, trial, bar, reward)
+                if figures["status"] == "stopped":
+                    note(
+                        f"stopped in trial {trial.number}, which will be trained anew. "
+                        f"Go on with: gptsmith finetune --resume {run.folder}"
+                    )
+                    return {**_unfinished(run, plan), "status": "stopped", "signal": figures["signal"]}
+                ended = ended_trials(run.folder, plan)
+                _say(trial, figures, ended, plan)
+                _keep_only_the_best(ended)
+                report(run.folder)
+    if study.is_over() and (result := _result(run, plan, reward, started)) is not None:
+        return result
+    note("the last trials are those of other processes: the last of these makes the result")
+    return {**_unfinished(run, plan), "status": "shared_search"}
+
+
+def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, reward: Reward | None) -> dict[str, Any]:
+    """Trains a trial until it ends, is given up, or somebody asks to stop; returns what its result.json has.
+
+    Raises:
+        UserError: the data has changed, or it cannot be trained for a reason that its settings are not to blame for.
+    """
+    began = time.monotonic()
+    with hushed():
+        task = task_of(plan.table_of(trial.values), reward, judges=False)
+        if task.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
+            raise UserError(
+                f"the data of {run.folder} has changed since its search began: bring the old data back, or start anew"
+            )
+        trained = Run(trial.folder)
+        trained.write_settings(task.settings.plain())
+        num_steps = task.settings.train.num_steps
+
+        def observe(event: str, figures: dict[str, Any]) -> None:
+            if event not in ("step", "evaluation"):
+                return
+            share = figures["step"] / num_steps
+            bar.update(trial.number - 1 + share, f"trial {trial.number}: {share:.0%}")
+            if event == "evaluation":
+                loss = figures["validation_loss"]
+                if study.is_hopeless(trial, figures["step"], num_steps, loss):
+                    raise PrunedError(figures["step"], share, loss)
+
+        try:
+            session = Session(trained, task.settings, task.samples, model=task.model, observers=[observe])
+            figures = session.run_to_end(began)
+        except (PrunedError, TrainingDivergedError) as given_up:
+            figures = {"run": str(trial.folder), "status": DIVERGED}
+            if isinstance(given_up, PrunedError):
+                figures |= {"status": PRUNED, **given_up.figures}
+            figures["seconds"] = time.monotonic() - began
+            write_json(trial.folder / RESULT, figures)
+            trained.log.append("end", **figures)
+            report(trial.folder)
+    if figures["status"] != "stopped":
+        study.end(trial)
+    return figures
+
+
+def _say(trial: Trial, figures: dict[str, Any], ended: list[EndedTrial], plan: SearchPlan) -> None:
+    """`trial 3 of 20: validation loss 0.4321, best so far 0.4101 (trial 2); learning rate 0.0005, dropout 0.1`."""
+    loss = f"validation loss {figures['validation_loss']:.4f}" if "validation_loss" in figures else ""
+    if figures["status"] == PRUNED:
+        loss = f"pruned at {figures['share']:.0%} with {loss}"
+    elif figures["status"] == DIVERGED:
+        loss = "given up, because its loss went astray"
+    best = best_of(ended)
+    if best is not None and best.number == trial.number:
+        loss += ", [green]the best so far[/green]"
+    elif best is not None:
+        loss += f", best so far {best.loss:.4f} (trial {best.number})"
+    tried = ", ".join(f"{label_of(name)} {value:.3g}" for name, value in trial.values.items())
+    note(f"[bold]trial {trial.number} of {plan.num_trials}[/bold]: {loss}; [dim]{tried}[/dim]")
+
+
+def _keep_only_the_best(ended: list[EndedTrial]) -> None:
+    """Deletes the checkpoints of the trials that can no longer become the result."""
+    best = best_of(ended)
+    for trial in ended:
+        if trial is not best:
+            shutil.rmtree(trial.folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _unfinished(run: Run, plan: SearchPlan) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "objective": run.settings()["train"]["objective"]["kind"],
+        "trials": _counts(ended_trials(run.folder, plan)),
+    }
+
+
+def _counts(ended: list[EndedTrial]) -> dict[str, int]:
+    statuses = [trial.figures["status"] for trial in ended]
+    return {"count": len(ended), "pruned": statuses.count(PRUNED), "diverged": statuses.count(DIVERGED)}
+
+
+def _result(run: Run, plan: SearchPlan, reward: Reward | None, started: float) -> dict[str, Any] | None:
+    """Makes the best trial the run's result, once; nothing where another process is doing so."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(run.folder))
+        except UserError:
+            return None
+        return run.result() or _made_of_the_best(run, plan, reward, started)
+
+
+def _made_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, started: float) -> dict[str, Any]:
+    """Moves the best trial's weights, settings and log into the run, and judges it by the test data.
+
+    Raises:
+        UserError: no trial was trained to its end.
+    """
+    ended = ended_trials(run.folder, plan)
+    best = best_of(ended)
+    if best is None:
+        raise UserError(
+            f"all {plan.num_trials} trials of {run.folder} went astray: set a lower train.optimizer.learning_rate, or "
+            "look at the data"
+        )
+    task = task_of({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward)
+    if not run.checkpoints.exists():
+        (best.folder / CHECKPOINTS).replace(run.checkpoints)
+    run.write_settings(task.settings.plain())
+    write_atomically(run.log.path, (best.folder / run.log.path.name).read_bytes())
+    model = Session(run, task.settings, task.samples, model=task.model).model
+    load_weights(model, run.best(note))
+    figures = {
+        **best.figures,
+        "run": str(run.folder),
+        **task.samples.closing_figures(model.eval()),
+        "trials": _counts(ended),
+        "best_trial": best.number,
+        "best_settings": best.values,
+        "seconds": time.monotonic() - started,
+    }
+    defaults = next(trial for trial in ended if trial.number == 1)
+    if defaults.is_whole:
+        figures["validation_loss_of_defaults"] = defaults.loss
+    write_json(run.folder / RESULT, figures)
+    run.log.append("end", **figures)
+    report(run.folder)
+    return figures

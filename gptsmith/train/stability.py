@@ -1,0 +1,125 @@
+"""What a sick step looks like, and what is done about it: skip it, go back, stop.
+
+A step with a loss or gradients that are not finite, or with a loss far above those before it, is not taken and its
+data is passed over. After several such steps in a row the weights themselves are suspect, and those of the last
+checkpoint are taken up again; after several such returns someone has to look, and gets a diagnosis.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import Settings
+from gptsmith.run.sharding import whole
+from gptsmith.run.train_state import TrainState
+
+SPIKE_NATS = 0.5
+"""A rise of the loss that is smaller than this is never called a spike."""
+DEVIATION_OF_MAD = 1.4826
+"""The deviation of a normal variable, over its median absolute deviation."""
+
+StepOutcome = Literal["healthy", "skip", "roll_back", "stop", "out_of_memory"]
+
+
+class TrainingDivergedError(UserError):
+    """A run stays sick whatever is done about it."""
+
+
+class StabilitySettings(Settings):
+    """When a step is refused, and what follows."""
+
+    spike_deviations: float = Field(default=10.0, gt=0)
+    """A loss this many deviations above the median of the last ones is a spike."""
+    window_steps: int = Field(default=50, gt=1)
+    """How many losses of healthy steps are remembered; no spike is seen before they are there."""
+    max_skips: int = Field(default=3, ge=1)
+    """Steps refused in a row before the last checkpoint is taken up again."""
+    max_rollbacks: int = Field(default=3, ge=0)
+    """Returns to a checkpoint before the run stops; a whole window of healthy steps clears the count."""
+
+
+def judge(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> tuple[StepOutcome, str]:
+    """What to do about a step with this loss and gradient norm, and why; counts it in the state."""
+    problem = _problem(state, loss, gradient_norm, settings)
+    if not problem:
+        state.recent_losses = [*state.recent_losses, loss][-settings.window_steps :]
+        state.skips_in_a_row = 0
+        state.healthy_in_a_row += 1
+        if state.healthy_in_a_row >= settings.window_steps:
+            state.rollbacks = 0
+        return "healthy", ""
+    state.healthy_in_a_row = 0
+    state.skips_in_a_row += 1
+    if state.skips_in_a_row < settings.max_skips:
+        return "skip", problem
+    state.skips_in_a_row = 0
+    state.rollbacks += 1
+    return ("roll_back" if state.rollbacks <= settings.max_rollbacks else "stop"), problem
+
+
+def _problem(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> str:
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    if not math.isfinite(gradient_norm):
+        return f"the norm of the gradients is {gradient_norm}"
+    if len(state.recent_losses) < settings.window_steps:
+        return ""
+    median = statistics.median(state.recent_losses)
+    deviation = DEVIATION_OF_MAD * statistics.median(abs(value - median) for value in state.recent_losses)
+    if loss - median > max(settings.spike_deviations * deviation, SPIKE_NATS):
+        return f"the loss is {loss:.3f}, far above {median:.3f}"
+    return ""
+
+
+def gradient_norm(model: nn.Module) -> float:
+    """The Euclidean norm of all gradients together."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm: Tensor = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    return float(whole(norm))
+
+
+@contextmanager
+def nonfinite_modules(model: nn.Module) -> Iterator[list[str]]:
+    """Within the block, the names of modules whose outputs are not finite, in the order in which they ran."""
+    names: list[str] = []
+
+    def looking_at(name: str) -> Callable[..., None]:
+        def look(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                names.append(name)
+
+        return look
+
+    handles = [module.register_forward_hook(looking_at(name)) for name, module in model.named_modules() if name]
+    try:
+        yield names
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def nonfinite_parameters(model: nn.Module) -> tuple[list[str], list[str]]:
+    """The names of parameters with numbers that are not finite, and of those with such gradients."""
+    weights = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
+    gradients = [
+        name for name, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())
+    ]
+    return weights, gradients
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+    )

@@ -1,0 +1,53 @@
+"""The text that was held back when a run's weights were first trained."""
+
+from __future__ import annotations
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json
+from gptsmith.convert.import_settings import ImportSettings
+from gptsmith.convert.open import open_run
+from gptsmith.data.prepare import prepare
+from gptsmith.data.shards import TokenStream
+from gptsmith.run.folder import DATA, Run
+from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.run_settings import RunSettings, settings_of
+
+
+def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
+    """The tokens of that text, by the run's own tokenizer or another, and whether it is the run's own and not that of a
+    base of it.
+
+    Raises:
+        UserError: no text was held back, or it is gone, or has changed since.
+    """
+    trained, settings = pretraining_of(run)
+    asked, own = settings.request, trained.tokenizer()
+    held_back = []
+    for reader in (own, tokenizer or own):
+        data = prepare(
+            asked.sources,
+            settings=settings.data,
+            tokenizer=reader,
+            validation=asked.validation,
+            seed=settings.train.seed,
+        )
+        if data.validation is None:
+            raise UserError(f"{trained.folder} held no text back for validation: name a text")
+        if reader is own and data.fingerprint != read_json(trained.folder / DATA)["fingerprint"]:
+            raise UserError(f"the text of {trained.folder} has changed since it was trained on: name a text")
+        held_back.append(data.validation)
+    return held_back[-1], trained.folder == run.folder
+
+
+def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
+    """The run that a run's weights were first trained in, and its settings: the run itself, or the base of its base.
+
+    Raises:
+        UserError: a base on the way is no longer there, or was trained elsewhere.
+    """
+    settings = settings_of(run)
+    if isinstance(settings, ImportSettings):
+        raise UserError(f"{settings.request.folder} was trained elsewhere, on text that is not known here: name a text")
+    if isinstance(settings, RunSettings):
+        return run, settings
+    return pretraining_of(open_run(settings.request.base))

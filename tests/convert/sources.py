@@ -1,0 +1,226 @@
+"""Small random models of every family, with tokenizers of each style, as an export is given them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Backend
+
+from gptsmith.base.files import write_json
+from gptsmith.convert.formats import KINDS, FormatSettings, Source
+from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
+from gptsmith.convert.import_settings import ImportRequest, ImportSettings
+from gptsmith.convert.probe_texts import TEXTS
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+from gptsmith.run.checkpoint import publish_checkpoint
+from gptsmith.run.folder import GENERATION, Run, fill_checkpoint, weights
+from gptsmith.run.train_state import TrainState
+from gptsmith.text.chat_template import CHATML, ChatTemplate
+from gptsmith.text.pretokenization import QWEN2_SPLIT
+from gptsmith.text.tokenizer import SPACE, Tokenizer, byte_letters
+from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
+from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
+
+LLAMA3 = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+ZEPHYR = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token }}\n"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>' }}\n{% endif %}"
+    "{% endfor %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}"
+    "{% endfor %}"
+)
+
+
+def split_by(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def byte_level(
+    split: pre_tokenizers.PreTokenizer, control: list[str], *, opening: str | None = None, composes: bool = False
+) -> Tokenizer:
+    """Merges of bytes; the separator is the first control token."""
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = split
+    if composes:
+        backend.normalizer = normalizers.NFC()
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=list(byte_letters().values()), show_progress=False)
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    if opening is not None:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{opening} $A", special_tokens=[(opening, backend.token_to_id(opening))]
+        )
+    return Tokenizer(backend, control[0], opening, control[1:2])
+
+
+def sentence_piece(scheme: str | None = None) -> Tokenizer:
+    """Merges of characters with bytes to fall back on. As in Llama 2's file, every pair of words that makes a word is a
+    merge; spaces by a normalizer, or by Metaspace of a scheme."""
+    control = ["<unk>", "<s>", "</s>"]
+    learnt = Backend(models.BPE(unk_token="<unk>"))
+    learnt.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    learnt.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=[*control, *(f"<0x{byte:02X}>" for byte in range(256))], show_progress=False
+    )
+    learnt.train_from_iterator([text for text in TEXTS[:24] for _ in range(3)], trainer)
+    vocab: dict[str, int] = json.loads(learnt.to_str())["model"]["vocab"]
+    pairs = [
+        (word[:at], word[at:])
+        for word in sorted(vocab, key=vocab.__getitem__)[259:]
+        for at in range(1, len(word))
+        if word[:at] in vocab and word[at:] in vocab
+    ]
+    backend = Backend(models.BPE(vocab, pairs, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if scheme is not None:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=False)
+    else:
+        backend.normalizer = learnt.normalizer
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return Tokenizer(backend, "</s>", "<s>")
+
+
+def texts() -> list[str]:
+    return [*TEXTS]
+
+
+LLAMA3_CONTROL = ["<|end_of_text|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "bpe": lambda: BPETokenizerSettings(vocab_size=400).train(texts, 1000),
+    "bytes": lambda: BytesTokenizerSettings().train(texts, 1000),
+    "characters": lambda: CharactersTokenizerSettings().train(texts, 1000),
+    "gpt2": lambda: byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), ["<|endoftext|>"]),
+    "qwen2": lambda: byte_level(split_by(QWEN2_SPLIT), ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], composes=True),
+    "llama3": lambda: byte_level(split_by(LLAMA3_SPLIT), LLAMA3_CONTROL, opening="<|begin_of_text|>"),
+    "smollm": lambda: byte_level(
+        pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        ),
+        ["<|endoftext|>", "<|im_end|>", "<|im_start|>"],
+    ),
+    "llama2": sentence_piece,
+    "metaspace-never": lambda: sentence_piece("never"),
+    "metaspace-first": lambda: sentence_piece("first"),
+}
+
+SMALL: dict[str, Any] = {
+    "context_length": 128, "embed_dim": 64, "num_layers": 3, "num_heads": 4, "head_dim": 16,
+    "feedforward": {"kind": "gated", "hidden_dim": 96}, "tie_embeddings": False,
+}  # fmt: skip
+PLAIN = SMALL | {"attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": False}}
+BIASED = SMALL | {
+    "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": False, "bias": True, "output_bias": False}
+}
+SMALL_GPT2 = {"context_length": 128, "embed_dim": 64, "num_layers": 3, "num_heads": 4}
+LLAMA3_SCALING = {
+    "kind": "llama3", "factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0,
+    "original_context_length": 32,
+}  # fmt: skip
+YARN = {"kind": "yarn", "factor": 4.0, "original_context_length": 32}
+
+
+def rotary(base: float, scaling: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"position": {"kind": "rotary", "base": base} | ({} if scaling is None else {"scaling": scaling})}
+
+
+MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
+    #                preset,  tokenizer, family, template, changes
+    "smith": ("smith", "bpe", None, CHATML, SMALL),
+    "smith-tied": ("smith", "bytes", None, None, SMALL | {"tie_embeddings": True, "head_dim": 24}),
+    "gpt2": ("gpt2", "gpt2", "gpt2", None, SMALL_GPT2),
+    "gpt2-untied": ("gpt2", "bpe", None, CHATML, SMALL_GPT2 | {"tie_embeddings": False, "embed_dim": 48}),
+    "llama3": (
+        "smith", "llama3", "llama", LLAMA3, PLAIN | {"tie_embeddings": True} | rotary(5e5, LLAMA3_SCALING)
+    ),
+    "llama2": ("smith", "llama2", "llama", ZEPHYR, PLAIN | rotary(1e4)),
+    "llama-metaspace": ("smith", "metaspace-never", "llama", None, PLAIN | rotary(1e4)),
+    "llama-biased": (
+        "smith", "smollm", "llama", CHATML,
+        PLAIN | {
+            "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": False, "bias": True},
+            "feedforward": {"kind": "gated", "hidden_dim": 96, "bias": True},
+        },
+    ),
+    "llama-linear": ("smith", "smollm", "llama", None, PLAIN | rotary(1e4, {"kind": "linear", "factor": 2.0})),
+    "mistral": ("smith", "llama2", "mistral", MISTRAL, PLAIN | rotary(1e4)),
+    "qwen2": ("smith", "qwen2", "qwen2", CHATML, BIASED | {"tie_embeddings": True} | rotary(1e6)),
+    "qwen2-yarn": ("smith", "qwen2", "qwen2", CHATML, BIASED | rotary(1e6, YARN)),
+    "qwen3": ("smith", "qwen2", "qwen3", CHATML, SMALL | {"head_dim": 32} | rotary(1e6)),
+    "qwen3-yarn": (
+        "smith", "qwen2", "qwen3", CHATML,
+        SMALL | {"head_dim": 32} | rotary(1e2, {
+            "kind": "yarn", "factor": 4.0, "original_context_length": 64, "attention_factor": 1.3,
+        }),
+    ),
+}  # fmt: skip
+"""Every family, and every setting that changes what a GGUF file says."""
+
+
+def source(name: str, *, scale: float = 0.12, **changes: Any) -> Source:
+    """A model whose weights, biases and gains are all drawn, so that a wrong one shows."""
+    base, style, model_type, template, settings = MODELS[name]
+    tokenizer = TOKENIZERS[changes.pop("tokenizer", style)]()
+    config = preset(base, **{"vocab_size": tokenizer.vocab_size + 5, **settings, **changes})
+    model = GPT(config)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for place, parameter in model.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator) * scale
+            parameter.copy_(drawn + 1 if place.endswith(("norm.weight", "gain")) else drawn)
+    chat = None if template is None else ChatTemplate(template)
+    return Source(name, model.eval(), tokenizer, chat, {"temperature": 0.7, "top_k": 40, "top_p": 0.9}, model_type, "")
+
+
+def form(kind: str, precision: str = "float32") -> FormatSettings:
+    """The settings of a format."""
+    return KINDS.settings(kind).parse({"kind": kind, "precision": precision}, "format")
+
+
+def write_run(made: Source, folder: Path) -> Path:
+    """A run of a model, as an import leaves it."""
+    settings = ImportSettings(
+        request=ImportRequest(folder="elsewhere", model_type=made.model_type or "qwen3"), model=made.model.config
+    )
+    run = Run.create(folder, settings, ImportSettings)
+    made.tokenizer.save(folder)
+    if made.template is not None:
+        made.template.save(folder)
+    write_json(folder / GENERATION, dict(made.generation))
+    documents = {
+        "model": made.model.config.plain(),
+        "train_state": TrainState().plain(),
+        "settings": settings.plain(),
+        "environment": {},
+    }
+    publish_checkpoint(
+        run.checkpoints, 0, lambda into: fill_checkpoint(into, documents, {"model": weights(made.model)})
+    )
+    return folder

@@ -1,0 +1,137 @@
+"""Models of every family, written by Transformers, compute here what they compute there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import changed_keys
+from gptsmith.convert.families import families, family_for, resolved
+from gptsmith.convert.huggingface import ModelFolder
+from gptsmith.convert.state_dict import entries, model_of
+from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+from gptsmith.model.rotary_scaling import RotaryScaling
+from tests.convert.folders import MODELS, write_model
+
+IDS = torch.randint(280, (2, 60), generator=torch.Generator().manual_seed(0))
+
+
+def opened(name: str, folder: Path) -> tuple[Any, GPT]:
+    theirs = write_model(name, folder)
+    found = ModelFolder.open(folder)
+    return theirs, model_of(found.shape, found.files.read, found.table)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_and_greedy_text_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    theirs, ours = opened(name, tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-4)
+    prompt = IDS[0, :9].tolist()
+    written = theirs.generate(
+        torch.tensor([prompt]), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
+    )[0, 9:].tolist()
+    greedy = SamplingSettings(temperature=0)
+    (row,) = generate_rows(ours, [prompt], max_tokens=64, sampling=greedy, seeds=[0], end_ids=frozenset())
+    assert row.ids == written
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path) -> None:
+    theirs, ours = opened(name, tmp_path)
+    theirs, ours = theirs.double(), ours.double()
+    for module in theirs.modules():
+        if type(module).__name__.endswith("RMSNorm"):  # theirs normalise in float32 whatever they are given
+            module.forward = lambda x, norm=module: (
+                norm.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+            )
+        if type(module).__name__.endswith("RotaryEmbedding"):  # angles are found in float32 there and here
+            cos, signed = ours.position.rotation(torch.arange(60))
+            half = signed.shape[-1] // 2
+            sin = torch.cat([signed[..., half:]] * 2, dim=-1)
+            theirs_cos, theirs_sin = module(torch.zeros(1), torch.arange(60)[None])
+            torch.testing.assert_close(cos, theirs_cos[0], rtol=0, atol=1e-5)
+            torch.testing.assert_close(sin, theirs_sin[0], rtol=0, atol=1e-5)
+            module.forward = lambda *_, cos=cos, sin=sin, **__: (cos.double()[None], sin.double()[None])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-10)
+
+
+def test_angles_far_from_the_beginning_are_the_same_bits() -> None:
+    config = transformers.LlamaConfig(
+        hidden_size=64, num_attention_heads=1, rope_parameters={"rope_type": "default", "rope_theta": 1e6}
+    )
+    theirs = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    places = torch.tensor([[0, 1, 1000, 100_003]])
+    ours = preset("smith", vocab_size=8, position={"kind": "rotary", "base": 1e6}).position.build(
+        preset("smith", head_dim=64)
+    )
+    cos, sin = theirs(torch.zeros(1), places)
+    mine, signed = ours.rotation(places[0])
+    assert torch.equal(mine, cos[0])
+    assert torch.equal(signed[:, 32:], sin[0, :, 32:])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shape_goes_out_as_it_came_in(name: str, tmp_path: Path) -> None:
+    write_model(name, tmp_path)
+    found = ModelFolder.open(tmp_path)
+    assert family_for(found.shape, preferred=found.family.model_type).model_type == found.family.model_type
+    back = found.family.read(found.family.write(found.shape))
+    assert changed_keys(resolved(found.shape), resolved(back)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"attention": "additive"}, "attention.kind=additive"),
+        ({"attention": "residual_query"}, "attention.kind=residual_query"),
+        ({"position": "alibi"}, "position.kind=alibi"),
+        ({"position": "sinusoidal"}, "position.kind=sinusoidal"),
+        ({"feedforward": {"kind": "mlp"}}, "feedforward.kind=mlp"),
+        ({"norm_placement": "post"}, "norm_placement=post"),
+        ({"num_labels": 2}, "num_labels"),
+    ],
+)
+def test_a_shape_that_no_family_has_is_refused_by_its_part(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match="nearest") as caught:
+        family_for(preset("smith", **changes))
+    assert named in str(caught.value)
+
+
+def test_gpt3_is_refused_for_its_bands_alone() -> None:
+    with pytest.raises(UserError, match=r"attention.kind=sliding_window; the nearest that one does is the preset gpt2"):
+        family_for(preset("gpt3-125m"))
+
+
+def test_a_band_as_wide_as_the_context_is_full_attention() -> None:
+    wide = preset("gpt3-125m", attention={"window_size": 2048})
+    assert family_for(wide).model_type == "gpt2"
+
+
+@pytest.mark.parametrize("name", ["smith", "gpt1", "gpt2"])
+def test_presets_belong_to_their_families(name: str) -> None:
+    assert family_for(preset(name)).model_type == {"smith": "qwen3", "gpt1": "openai-gpt", "gpt2": "gpt2"}[name]
+
+
+def test_every_parameter_has_a_name_in_each_table() -> None:
+    for family in families():
+        config = preset(family.preset.partition(" ")[0])
+        if "qk_norm=false" in family.preset:
+            config = preset("smith", attention={"qk_norm": False, "bias": family.model_type == "qwen2"})
+        names = [name for entry in entries(family, config) for name in entry.ours]
+        with torch.device("meta"):
+            assert sorted(names) == sorted(name for name, _ in GPT(config).named_parameters())
+
+
+def test_scaling_needs_to_know_what_it_scales() -> None:
+    with pytest.raises(UserError, match="original_context_length"):
+        RotaryScaling.parse({"kind": "llama3", "factor": 8.0})

@@ -1,0 +1,76 @@
+"""Ollama's folder: the Go template that lays conversations out as the run's Jinja template does, and the Modelfile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import UserError
+from gptsmith.convert.formats.gguf import FILE
+from gptsmith.convert.go_template import LAYOUTS, PROMPT, go_template
+from gptsmith.convert.probe_texts import CONVERSATIONS
+from gptsmith.text.chat_template import CHATML, ChatTemplate
+from tests.convert.sources import LLAMA3, MISTRAL, TOKENIZERS, ZEPHYR, form, source
+
+TEMPLATES = {
+    "ChatML": ("bpe", CHATML),
+    "Llama 3": ("llama3", LLAMA3),
+    "Zephyr": ("llama2", ZEPHYR),
+    "Mistral": ("llama2", MISTRAL),
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_layout_that_renders_alike_is_taken(name: str) -> None:
+    style, jinja = TEMPLATES[name]
+    tokenizer = TOKENIZERS[style]()
+    (layout,) = (layout for layout in LAYOUTS if layout.name == name)
+    assert go_template(ChatTemplate(jinja), tokenizer) == layout.go(tokenizer.separator)
+
+
+def test_a_layout_renders_what_the_jinja_template_does() -> None:
+    tokenizer = TOKENIZERS["bpe"]()
+    for messages in CONVERSATIONS:
+        wanted = ChatTemplate(CHATML).render(messages, tokenizer=tokenizer, open_turn=True)
+        assert LAYOUTS[0].render(messages, tokenizer.separator) == wanted
+
+
+@pytest.mark.parametrize(
+    ("style", "jinja", "message"),
+    [
+        ("bpe", CHATML.replace("'\n' + message.content", "'\n' + message.content | trim"), "none that is known here"),
+        ("bpe", CHATML.replace("assistant\n", "assistant"), "none that is known here"),
+        ("bpe", "{{ raise_exception('no') }}", "known: ChatML, Llama 3, Zephyr, Mistral"),
+        ("llama3", LLAMA3.replace("{{ bos_token }}", ""), r"puts <\|begin_of_text\|> before every text"),
+    ],
+)
+def test_a_template_that_no_layout_renders_is_refused(style: str, jinja: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        go_template(ChatTemplate(jinja), TOKENIZERS[style]())
+
+
+def test_a_base_model_goes_on_with_the_prompt() -> None:
+    assert go_template(None, TOKENIZERS["bpe"]()) == PROMPT
+
+
+def test_a_modelfile_says_where_turns_end_and_how_to_draw(tmp_path: Path) -> None:
+    made = source("smith")
+    settings = form("ollama", "q8_0")
+    settings.check(made)
+    settings.write(made, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, "Modelfile"}
+    assert (tmp_path / "Modelfile").read_text() == (
+        'FROM ./model.gguf\nTEMPLATE """{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n'
+        '{{ end }}<|im_start|>assistant\n"""\nPARAMETER stop "<|endoftext|>"\nPARAMETER stop "<|im_end|>"\n'
+        "PARAMETER temperature 0.7\nPARAMETER top_k 40\nPARAMETER top_p 0.9\nPARAMETER num_ctx 128\n"
+    )
+
+
+def test_what_gguf_cannot_hold_ollama_cannot_either() -> None:
+    with pytest.raises(UserError, match=r"feedforward\.activation=geglu"):
+        form("ollama", "q8_0").check(source("llama2", feedforward={"kind": "gated", "activation": "geglu"}))
+    unknown = replace(source("smith"), template=ChatTemplate("{{ messages[0].content }}"))
+    with pytest.raises(UserError, match="export --to gguf"):
+        form("ollama", "q8_0").check(unknown)

@@ -1,0 +1,130 @@
+"""What every kind of reader keeps, on a tiny file of each of its kinds."""
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, SourceFile
+
+WORDS = "The quick brown fox jumps over the lazy dog."
+
+
+# Without the table of its objects, which readers of PDF files make themselves where it is missing.
+TINY_PDF = f"""%PDF-1.4
+1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj
+2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
+3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 500 200] /Contents 4 0 R
+           /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >> endobj
+4 0 obj << /Length {len(WORDS) + 33} >> stream
+BT /F1 12 Tf 20 100 Td ({WORDS}) Tj ET
+endstream endobj
+trailer << /Root 1 0 R >>
+"""
+
+
+def write_docx(path: Path) -> None:
+    document = pytest.importorskip("docx").Document()
+    document.add_paragraph(WORDS)
+    document.save(path)
+
+
+def write_parquet(path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"text": [WORDS, WORDS]}), path)
+
+
+def writer(content: str) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content.encode())
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "csv": writer(f"text\n{WORDS}\n{WORDS}\n"),
+    "docx": write_docx,
+    "html": writer(f"<html><body><p>{WORDS}</p></body></html>"),
+    "jsonl": writer(f'{{"text": "{WORDS}"}}\n{{"text": "{WORDS}"}}\n'),
+    "parquet": write_parquet,
+    "pdf": writer(TINY_PDF),
+}
+PLAIN = writer(WORDS + "\n")
+LIBRARIES = {"docx": "docx", "html": "trafilatura", "parquet": "pyarrow.parquet", "pdf": "pypdfium2"}
+
+EXTENSIONS = [(kind, extension) for kind in KINDS.names() for extension in KINDS.settings(kind).extensions]
+each_extension = pytest.mark.parametrize(("kind", "extension"), EXTENSIONS)
+
+
+def read(kind: str, path: Path, extension: str | None = None, settings: ReadSettings | None = None) -> list[Excerpt]:
+    reader = KINDS.validate(kind)
+    file = SourceFile(path, extension or path.suffix)
+    return list(reader.read(file, settings or ReadSettings()))
+
+
+def test_extensions_are_of_one_kind_and_in_lower_case() -> None:
+    extensions = [extension for _, extension in EXTENSIONS]
+    assert len(set(extensions)) == len(extensions)
+    assert all(extension.startswith(".") and extension == extension.lower() for extension in extensions)
+
+
+@each_extension
+def test_tiny_file_is_read(kind: str, extension: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tiny{extension}"
+    WRITERS.get(kind, PLAIN)(path)
+    excerpts = read(kind, path)
+
+    assert excerpts
+    assert excerpts[-1].last
+    assert all(WORDS in excerpt.text for excerpt in excerpts)
+    starts = [excerpt.start for excerpt in excerpts]
+    assert starts == sorted(starts)
+    assert all(0 <= excerpt.start <= excerpt.end <= path.stat().st_size for excerpt in excerpts)
+
+
+@each_extension
+def test_compressed_file_is_the_same(kind: str, extension: str, tmp_path: Path) -> None:
+    plain, packed = tmp_path / f"tiny{extension}", tmp_path / f"tiny{extension}.gz"
+    WRITERS.get(kind, PLAIN)(plain)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read(kind, packed, extension) == read(kind, plain)
+
+
+@each_extension
+def test_damaged_compression_is_a_user_error(kind: str, extension: str, tmp_path: Path) -> None:
+    plain, packed = tmp_path / f"tiny{extension}", tmp_path / f"tiny{extension}.gz"
+    WRITERS.get(kind, PLAIN)(plain)
+    packed.write_bytes(gzip.compress(plain.read_bytes())[:-12])
+    with pytest.raises(UserError, match=packed.name):
+        read(kind, packed, extension)
+
+
+@pytest.mark.parametrize("kind", sorted(LIBRARIES))
+def test_missing_library_names_the_extra(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"tiny.{kind}"
+    WRITERS[kind](path)
+    monkeypatch.setitem(sys.modules, LIBRARIES[kind], None)
+    with pytest.raises(MissingExtraError, match=r"gptsmith\[readers\]") as caught:
+        read(kind, path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["docx", "parquet", "pdf"])
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut"], ids=["empty", "text", "zip"])
+def test_damaged_file_is_a_user_error(kind: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"bad.{kind}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=path.name) as caught:
+        read(kind, path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["docx", "parquet"])
+def test_file_cut_in_half_is_a_user_error(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"half.{kind}"
+    WRITERS[kind](path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=path.name):
+        read(kind, path)

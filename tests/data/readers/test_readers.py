@@ -1,0 +1,363 @@
+"""Each kind's known answers, and what it says of files that it cannot read."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, SourceFile
+
+SHARED_DATA = Path(__file__).parents[3].parent / "shared/data"
+
+
+def read(path: Path, content: str | bytes | None = None, **settings: str) -> list[Excerpt]:
+    """The excerpts of a file, which is written first where its content is given."""
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    kinds = {extension: kind for kind in KINDS.names() for extension in KINDS.settings(kind).extensions}
+    reader = KINDS.validate(kinds[path.suffix])
+    return list(reader.read(SourceFile(path, path.suffix), ReadSettings(**settings)))
+
+
+def texts(path: Path, content: str | bytes | None = None, **settings: str) -> list[str]:
+    return [excerpt.text for excerpt in read(path, content, **settings)]
+
+
+def lines(*records: object) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def pdf_bytes(*pages: str) -> bytes:
+    """A minimal PDF file with a line of text on each page; an empty line gives a page without text."""
+    kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for index, text in enumerate(pages):
+        drawing = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET" if text else ""
+        objects += [
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 500 200] "
+            f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * index} 0 R >>",
+            f"<< /Length {len(drawing)} >>\nstream\n{drawing}\nendstream",
+        ]
+    content, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(content))
+        content += f"{number} 0 obj\n{body}\nendobj\n".encode()
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    end = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(content)}\n%%EOF\n"
+    return content + f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}".encode()
+
+
+class TestJsonl:
+    @pytest.mark.parametrize(
+        ("record", "text"),
+        [
+            ({"id": "a longer one", "text": "t"}, "t"),
+            ({"Content": "t", "title": "a longer one"}, "t"),
+            ({"n": 1, "wisdom": "t"}, "t"),
+            ({"title": "short", "story_of_it": "the longer one"}, "the longer one"),
+            ({"answer": "a", "question": "q", "id": "a longer one"}, "q\n\na"),
+            ({"prompt": "p", "response": "r"}, "p\n\nr"),
+            ({"instruction": "i", "input": "", "output": "o"}, "i\n\no"),
+            ({"instruction": "i", "input": "n", "output": "o"}, "i\n\nn\n\no"),
+            ({"messages": [{"role": "user", "content": "u"}, {"role": "x", "content": "a"}]}, "u\n\na"),
+            ({"messages": [{"content": [{"type": "text", "text": "u"}, {"type": "image"}]}]}, "u"),
+            ({"messages": [{"content": None, "tool_calls": []}, {"content": "a"}]}, "a"),
+            ({"conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]}, "u\n\na"),
+            ({"text": ["one", "two"]}, "one\n\ntwo"),
+            ({"text": "half a pair: \ud83d!"}, "half a pair: \ufffd!"),
+            ("a bare string", "a bare string"),
+        ],
+    )
+    def test_text_of_a_record(self, record: object, text: str, tmp_path: Path) -> None:
+        assert texts(tmp_path / "a.jsonl", lines(record)) == [text]
+
+    def test_bytes_are_those_of_the_line(self, tmp_path: Path) -> None:
+        content = '\ufeff{"text": "é"}\r\n\n{"text": "b"}'.encode()
+        excerpts = read(tmp_path / "a.ndjson", content)
+        assert [content[one.start : one.end] for one in excerpts] == [
+            '{"text": "é"}\r\n'.encode(),
+            b'{"text": "b"}',
+        ]
+        assert [one.text for one in excerpts] == ["é", "b"]
+
+    def test_blank_texts_are_left_out(self, tmp_path: Path) -> None:
+        assert texts(tmp_path / "a.jsonl", lines({"text": "a"}, {"text": " "}, {"text": None})) == ["a"]
+
+    def test_field_asked_for_is_read(self, tmp_path: Path) -> None:
+        content = lines({"text": "a", "summary": "s"})
+        assert texts(tmp_path / "a.jsonl", content, text_field="summary") == ["s"]
+
+    def test_field_asked_for_that_is_not_there_lists_the_fields(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.jsonl has no field body \(fields: text, title\)"):
+            read(tmp_path / "a.jsonl", lines({"text": "a", "title": "b"}), text_field="body")
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ('{"text": "cut', "not JSON"),
+            ("[" * 100_000, "not JSON"),
+            ("[1]", "not a record"),
+            ('{"other": "b"}', "no field text"),
+            ('{"text": 5}', "the value 5, not text"),
+        ],
+    )
+    def test_bad_line_is_named_by_its_number(self, line: str, problem: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=rf"a\.jsonl, line 3: .*{problem}"):
+            read(tmp_path / "a.jsonl", lines({"text": "a"}) + "\n" + line + "\n")
+
+    def test_records_without_text_list_the_fields(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"no field of text \(fields: n, m\)"):
+            read(tmp_path / "a.jsonl", lines({"n": 1, "m": [2]}))
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            ('[\n{"text": "a"},\n{"text": "b"}\n]', ["a", "b"]),
+            ('{\n"text": "a"\n}', ["a"]),
+            ('["a", "b"]', ["a", "b"]),
+            ('{"text": "a"}\n{"text": "b"}\n', ["a", "b"]),
+            ("[]", []),
+            ("", []),
+        ],
+        ids=["list", "one", "strings", "lines", "none", "empty"],
+    )
+    def test_whole_file(self, content: str, expected: list[str], tmp_path: Path) -> None:
+        assert texts(tmp_path / "a.json", content) == expected
+
+    def test_whole_file_that_is_not_json(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.json is not JSON"):
+            read(tmp_path / "a.json", '[{"text": "a"},')
+
+    def test_whole_file_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gptsmith.data.readers.jsonl.MAX_WHOLE_BYTES", 10)
+        with pytest.raises(UserError, match=r"over 10 bytes.*\.jsonl"):
+            read(tmp_path / "a.json", '[{"text": "a"}]')
+
+    @pytest.mark.parametrize(
+        ("name", "fields"),
+        [("gsm8k_test", ("question", "answer")), ("movie_reviews", ("text",)), ("udhr_languages", ("text",))],
+    )
+    def test_real_files(self, name: str, fields: tuple[str, ...]) -> None:
+        path = SHARED_DATA / f"{name}.jsonl"
+        if not path.exists():
+            pytest.skip("the shared data is not here")
+        content = path.read_bytes()
+        records = [json.loads(line) for line in content.splitlines()]
+        records = [record for record in records if record[fields[0]].strip()]
+        excerpts = read(path)
+        assert [one.text for one in excerpts] == ["\n\n".join(row[name] for name in fields) for row in records]
+        assert [json.loads(content[one.start : one.end]) for one in excerpts] == records
+
+
+class TestCsv:
+    def test_rows_and_their_bytes(self, tmp_path: Path) -> None:
+        content = b'id,text\r\n1,"a, ""b""\r\nc"\r\n\r\n2,d\r\n'
+        excerpts = read(tmp_path / "a.csv", content)
+        assert [one.text for one in excerpts] == ['a, "b"\nc', "d"]
+        assert [content[one.start : one.end] for one in excerpts] == [b'1,"a, ""b""\r\nc"\r\n', b"2,d\r\n"]
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.csv", "id;text\n1;a, b\n"),
+            ("a.tsv", "id\ttext\n1\ta, b\n"),
+            ("a.csv", '\ufeffid,text\n1,"a, b"\n'),
+            ("a.csv", "\nid|text\n1|a, b\n".lstrip()),
+            ("a.csv", 'n,remark\n1,"a, b"'),
+        ],
+    )
+    def test_delimiters(self, name: str, content: str, tmp_path: Path) -> None:
+        assert texts(tmp_path / name, content) == ["a, b"]
+
+    def test_cell_over_the_limit_of_the_library(self, tmp_path: Path) -> None:
+        long = "word " * 100_000
+        assert texts(tmp_path / "a.csv", f"text\n{long}\n") == [long]
+
+    @pytest.mark.parametrize("content", ["", "text\n", "\n\n"])
+    def test_no_rows(self, content: str, tmp_path: Path) -> None:
+        assert texts(tmp_path / "a.csv", content) == []
+
+    @pytest.mark.parametrize(
+        ("row", "problem"),
+        [("1,a,b", "3 cells under a header of 2"), ('1,"a', "not a row"), ("1", "no field text")],
+    )
+    def test_bad_row_is_named_by_its_line(self, row: str, problem: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=rf"a\.csv, line 4: .*{problem}"):
+            read(tmp_path / "a.csv", f'id,text\n1,"a\nb"\n{row}\n')
+
+    def test_field_asked_for_that_is_not_there_lists_the_fields(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"no field body \(fields: id, text\)"):
+            read(tmp_path / "a.csv", "id,text\n1,a\n", text_field="body")
+
+
+class TestParquet:
+    def write(self, path: Path, columns: dict[str, list], **options: object) -> Path:
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table(columns), path, **options)
+        return path
+
+    def test_rows_over_several_groups_have_the_bytes_of_theirs(self, tmp_path: Path) -> None:
+        rows = [f"row {number} " * 20 for number in range(1000)]
+        columns = {"text_id": ["a longer name"] * 1000, "text": rows}
+        path = self.write(tmp_path / "a.parquet", columns, row_group_size=400, compression="none")
+        excerpts = read(path)
+        assert [one.text for one in excerpts] == rows
+        assert len({(one.start, one.end) for one in excerpts}) == 3
+        content = path.read_bytes()
+        for one in excerpts:
+            assert one.text.encode() in content[one.start : one.end]
+            assert b"a longer name" not in content[one.start : one.end]
+
+    def test_messages(self, tmp_path: Path) -> None:
+        messages = [[{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]]
+        assert texts(self.write(tmp_path / "a.parquet", {"id": [1], "messages": messages})) == ["u\n\na"]
+
+    def test_no_rows(self, tmp_path: Path) -> None:
+        assert texts(self.write(tmp_path / "a.parquet", {"text": []})) == []
+
+    def test_field_asked_for_that_is_not_there_lists_the_fields(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "a.parquet", {"id": [1], "text": ["a"]})
+        with pytest.raises(UserError, match=r"no field body \(fields: id, text\)"):
+            read(path, text_field="body")
+
+    def test_columns_without_text_are_listed(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"no field of text \(fields: id, score\)"):
+            read(self.write(tmp_path / "a.parquet", {"id": [1, 2], "score": [0.5, 0.7]}))
+
+    def test_field_asked_for_that_is_not_text(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "a.parquet", {"id": [7], "text": ["a"]})
+        with pytest.raises(UserError, match="row 1: the field id holds the value 7"):
+            read(path, text_field="id")
+
+    def test_damaged_page_is_a_user_error(self, tmp_path: Path) -> None:
+        rows = [f"row {number} " * 20 for number in range(1000)]
+        path = self.write(tmp_path / "a.parquet", {"text": rows}, compression="zstd")
+        content = bytearray(path.read_bytes())
+        content[200:400] = bytes(200)
+        with pytest.raises(UserError, match="not a sound Parquet file"):
+            read(path, bytes(content))
+
+
+STORY = (
+    "The harbour was quiet when the boats came in, and nobody on the quay said much about the weather. "
+    "By noon the market had sold every crate, and the gulls had gone back to the roofs above the town. "
+)
+
+
+class TestHtml:
+    def test_main_text_without_menus_and_scripts(self, tmp_path: Path) -> None:
+        page = (
+            "<html><head><title>Harbour</title><script>var hidden = 1;</script></head><body>"
+            "<nav><a href='/a'>Sign in</a> <a href='/b'>Our shops</a></nav>"
+            f"<article><h1>News</h1><p>{STORY}</p><p>{STORY.upper()}</p></article>"
+            "<footer>All rights reserved</footer></body></html>"
+        )
+        (text,) = texts(tmp_path / "a.html", page)
+        assert STORY.strip() in text
+        assert STORY.upper().strip() in text
+        for unwanted in ("hidden", "Sign in", "All rights reserved"):
+            assert unwanted not in text
+
+    def test_all_text_where_there_is_no_main_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trafilatura.extract", lambda page, **options: None)
+        page = (
+            "<title>no</title><style>p {}</style><script>if (a < b) no()</script>"
+            "<p>One <b>bold</b>\n word &amp; more<br>two<div>three</div><img src=a />"
+        )
+        assert texts(tmp_path / "a.htm", page) == ["One bold word & more\ntwo\nthree"]
+
+    @pytest.mark.parametrize("page", ["", "<html></html>", "<script>only()</script>", "<<<>>>&&&<!--"])
+    def test_page_without_text_is_quietly_nothing_or_its_words(
+        self, page: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            assert "only" not in "".join(texts(tmp_path / "a.html", page))
+        assert not caplog.records
+
+    @pytest.mark.parametrize(
+        ("declaration", "encoding"),
+        [
+            ('<meta charset="windows-1251">', "cp1251"),
+            ('<meta http-equiv="Content-Type" content="text/html; charset=koi8-r">', "koi8-r"),
+            ("<meta charset=utf-8>", "utf-8"),
+            ("<meta charset=no-such-thing>", "utf-8"),
+            ("<meta charset=utf-16>", "utf-8"),
+            ('<?xml version="1.0" encoding="UTF-8"?>', "utf-8"),
+        ],
+    )
+    def test_declared_encoding(self, declaration: str, encoding: str, tmp_path: Path) -> None:
+        words = "Гавань была тиха, когда лодки вернулись, и никто не жаловался. " * 4
+        page = f"{declaration}<html><body><p>{words}</p></body></html>".encode(encoding)
+        (text,) = texts(tmp_path / "a.html", page)
+        assert words.strip() in text
+
+    def test_latin_1_means_its_windows_superset(self, tmp_path: Path) -> None:
+        page = "<meta charset=iso-8859-1><p>“Café”</p>".encode("cp1252")
+        assert "“Café”" in texts(tmp_path / "a.html", page)[0]
+
+    def test_encoding_asked_for_wins(self, tmp_path: Path) -> None:
+        page = "<meta charset=windows-1252><p>Гавань</p>".encode("cp1251")
+        assert "Гавань" in texts(tmp_path / "a.html", page, encoding="cp1251")[0]
+
+    def test_page_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gptsmith.data.readers.html.MAX_PAGE_BYTES", 10)
+        with pytest.raises(UserError, match=r"a\.html has over 10 bytes"):
+            read(tmp_path / "a.html", "<p>some words</p>")
+
+
+class TestDocx:
+    def test_paragraphs_and_tables_in_order(self, tmp_path: Path) -> None:
+        document = pytest.importorskip("docx").Document()
+        document.add_heading("A heading")
+        document.add_paragraph("before")
+        document.add_paragraph("")
+        table = document.add_table(rows=2, cols=3)
+        for index, cell in enumerate([*table.rows[0].cells, *table.rows[1].cells]):
+            cell.text = f"cell {index}"
+        table.cell(0, 0).merge(table.cell(0, 1))
+        document.add_paragraph("after")
+        path = tmp_path / "a.docx"
+        document.save(path)
+        (excerpt,) = read(path)
+        assert excerpt.text == ("A heading\n\nbefore\n\ncell 0\n\ncell 1\tcell 2\ncell 3\tcell 4\tcell 5\n\nafter")
+        assert (excerpt.start, excerpt.end) == (0, path.stat().st_size)
+
+
+class TestPdf:
+    @pytest.fixture(autouse=True)
+    def needs_the_library(self) -> None:
+        pytest.importorskip("pypdfium2")
+
+    def test_pages_are_excerpts_of_one_document(self, tmp_path: Path) -> None:
+        content = pdf_bytes("First page", "", "Third page")
+        assert read(tmp_path / "a.pdf", content) == [
+            Excerpt("First page\n", 0, len(content), last=False),
+            Excerpt("Third page\n", 0, len(content)),
+        ]
+
+    def test_pages_without_text_are_a_user_error(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.pdf has no text.*scanned"):
+            read(tmp_path / "a.pdf", pdf_bytes("", ""))
+
+    def test_locked_file_is_a_user_error(self, tmp_path: Path) -> None:
+        # The key of an empty password does not fit these, so that a password is asked for.
+        key = "<" + "00" * 32 + ">"
+        lock = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O {key} /U {key} /P -4 >> /ID [<00> <00>] >>"
+        content = pdf_bytes("secret").replace(b"/Root 1 0 R >>", b"/Root 1 0 R " + lock.encode())
+        with pytest.raises(UserError, match=r"a\.pdf is locked with a password"):
+            read(tmp_path / "a.pdf", content)
+
+    def test_file_is_closed_when_reading_stops_early(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.pdf"
+        path.write_bytes(pdf_bytes("one", "two", "three"))
+        excerpts = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
+        assert next(excerpts).text == "one\n"
+        excerpts.close()  # an open file would warn when it is collected, and warnings are errors

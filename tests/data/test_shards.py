@@ -1,0 +1,122 @@
+"""Token shards: what is in them, going on after a crash, damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gptsmith.data import shards as tokens
+from gptsmith.data import splits as split_module
+from gptsmith.data.corpus import read_corpus
+from gptsmith.data.settings import DataSettings
+from gptsmith.data.shards import TokenStream, token_dtype, write_tokens
+from gptsmith.data.splits import Split, split_corpus
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_module, "PIECE_BYTES", 300)
+    monkeypatch.setattr(tokens, "SHARD_TOKENS", 500)
+
+
+@pytest.fixture
+def split(write: Callable[..., Path], tmp_path: Path) -> Split:
+    files = {f"{n}.txt": f"Zürich {n} " * (40 + n) for n in range(10)}
+    settings = DataSettings(validation_share=0.2)
+    return split_corpus(read_corpus([write(files)], settings, tmp_path / "cache"), settings, 1)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.usefixtures("small")
+def test_tokens_are_the_corpus_with_a_separator_after_every_document(
+    split: Split, tokenizer: Any, tmp_path: Path
+) -> None:
+    assert split.validation is not None
+    for stream, part in zip(
+        write_tokens(tmp_path / "tokens", split, tokenizer), (split.train, split.validation), strict=True
+    ):
+        assert stream is not None
+        assert len(stream.shards) > 1
+        assert stream.num_bytes == part.num_bytes
+        assert len(stream) == part.num_bytes + len(part)
+        assert stream.document_ends[-1] == len(stream)
+        begin = 0
+        for row in stream.documents:
+            ids = stream.slice(begin, int(row["end"]))
+            assert ids.dtype == np.int64
+            assert ids[-1] == tokenizer.separator_id
+            assert (ids[:-1] != tokenizer.separator_id).all()
+            text = part.corpus.read(int(row["start"]), int(row["stop"])).decode()
+            assert tokenizer.decode(ids) == text
+            assert text in part.corpus.text(int(row["document"]))
+            begin = int(row["end"])
+
+
+@pytest.mark.usefixtures("small")
+def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(split: Split, tokenizer: Any, tmp_path: Path) -> None:
+    write_tokens(tmp_path / "whole", split, tokenizer)
+    needed, tokenizer.num_encoded = tokenizer.num_encoded, 0
+    attempts = 0
+    while True:
+        tokenizer.dies_after = tokenizer.num_encoded + 9
+        try:
+            write_tokens(tmp_path / "resumed", split, tokenizer)
+            break
+        except RuntimeError:
+            attempts += 1
+            assert attempts < 50
+    assert attempts > 3
+    assert files_of(tmp_path / "resumed") == files_of(tmp_path / "whole")
+    # A crash costs at most the shard that was not finished.
+    assert tokenizer.num_encoded <= needed + 8 * attempts
+
+
+def test_it_is_found_again(split: Split, tokenizer: Any, tmp_path: Path) -> None:
+    write_tokens(tmp_path / "tokens", split, tokenizer)
+    tokenizer.dies_after = tokenizer.num_encoded
+    write_tokens(tmp_path / "tokens", split, tokenizer)
+
+
+def test_a_flipped_bit_is_noticed_and_a_short_file_built_again(split: Split, tokenizer: Any, tmp_path: Path) -> None:
+    target = tmp_path / "tokens"
+    stream, _ = write_tokens(target, split, tokenizer)
+    assert stream.verify() == []
+    before = files_of(target)
+    for name in ("train-00000.tokens", "train.documents"):
+        damaged = bytearray(before[name])
+        damaged[17] ^= 4
+        (target / name).write_bytes(damaged)
+        assert TokenStream(target, "train").verify() == [name]
+        (target / name).write_bytes(before[name][:-1])
+        write_tokens(target, split, tokenizer)
+        assert files_of(target) == before
+
+
+def test_two_bytes_a_token_up_to_65536_words() -> None:
+    assert token_dtype(65_536) == np.dtype("<u2")
+    assert token_dtype(65_537) == np.dtype("<u4")
+
+
+@pytest.mark.usefixtures("small")
+def test_slices_across_shards_and_around_the_ring(split: Split, tokenizer: Any, tmp_path: Path) -> None:
+    stream, _ = write_tokens(tmp_path / "tokens", split, tokenizer)
+    everything = np.concatenate(stream.shards).astype(np.int64)
+    size = len(stream)
+    generator = np.random.default_rng(0)
+    for start, stop in np.sort(generator.integers(0, size + 1, (200, 2))):
+        assert (stream.slice(start, stop) == everything[start:stop]).all()
+    for start, length in zip(
+        generator.integers(-2 * size, 2 * size, 50), generator.integers(0, 2 * size, 50), strict=True
+    ):
+        expected = everything[np.arange(start, start + length) % size]
+        assert (stream.slice(start, start + length, circular=True) == expected).all()
+    for start, stop in ((-1, 3), (0, size + 1), (4, 3)):
+        with pytest.raises(IndexError):
+            stream.slice(start, stop)

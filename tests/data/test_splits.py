@@ -1,0 +1,132 @@
+"""What trains and what validates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import UserError
+from gptsmith.data import splits as split_module
+from gptsmith.data.corpus import read_corpus
+from gptsmith.data.settings import DataSettings
+from gptsmith.data.splits import Part, Split, split_corpus
+
+SHAKESPEARE = Path(__file__).parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
+
+
+def split_of(root: Path, settings: DataSettings | None = None, seed: int = 1, validation: Path | None = None) -> Split:
+    settings = settings or DataSettings()
+    cache = root.parent / "cache"
+    held_out = read_corpus([validation], settings, cache) if validation else None
+    return split_corpus(read_corpus([root], settings, cache), settings, seed, held_out)
+
+
+def texts(part: Part | None) -> list[str]:
+    assert part is not None
+    documents: list[str] = [""]
+    for piece in part.pieces():
+        documents[-1] += piece.text
+        if piece.last:
+            documents.append("")
+    assert documents.pop() == ""
+    return documents
+
+
+def many(count: int = 60) -> dict[str, str]:
+    return {f"{n}.txt": f"{n}: " + "word " * (20 + n % 7) for n in range(count)}
+
+
+def test_one_file_is_split_as_nanogpt_does(write: Callable[..., Path]) -> None:
+    if SHAKESPEARE.exists():
+        data = SHAKESPEARE.read_text(encoding="utf-8")
+    else:
+        data = "".join(f"Line {n} of a play.\n" for n in range(5003))
+    split = split_of(write({"input.txt": data}))
+    assert split.by == "position"
+    assert texts(split.train) == [data[: int(len(data) * 0.9)]]
+    assert texts(split.validation) == [data[int(len(data) * 0.9) :]]
+
+
+def test_documents_are_whole_and_in_one_part(write: Callable[..., Path]) -> None:
+    files = many()
+    root = write(files)
+    split = split_of(root)
+    assert split.by == "document"
+    train, validation = set(texts(split.train)), set(texts(split.validation))
+    assert not train & validation
+    assert train | validation == set(files.values())
+    share = sum(map(len, validation)) / sum(map(len, files.values()))
+    assert 0.05 < share < 0.15
+    assert set(texts(split_of(root, seed=1).validation)) == validation
+    assert set(texts(split_of(root, seed=2).validation)) != validation
+
+
+def test_a_cap_bounds_the_validation_part(write: Callable[..., Path]) -> None:
+    capped = DataSettings(validation_max_bytes=400)
+    by_document = split_of(write(many()), capped)
+    assert by_document.by == "document"
+    assert by_document.validation is not None
+    assert 200 <= by_document.validation.num_bytes <= 600
+    by_position = split_of(write({"one.txt": "word " * 2000}, "one"), capped)
+    assert by_position.by == "position"
+    assert by_position.validation is not None
+    assert abs(by_position.validation.num_bytes - 400) <= 1
+
+
+def test_very_uneven_documents_are_split_by_position(write: Callable[..., Path]) -> None:
+    files = {f"{n}.txt": f"tiny {n}" for n in range(40)} | {"huge.txt": "word " * 5000}
+    split = split_of(write(files))
+    assert split.by == "position"
+    assert sum(map(len, texts(split.train))) + sum(map(len, texts(split.validation))) == split.train.corpus.num_bytes
+
+
+def test_a_cut_is_never_inside_a_character(write: Callable[..., Path]) -> None:
+    for length in range(1000, 1012):
+        data = "a" * (length % 4) + "🙂" * length
+        split = split_of(write({"one.txt": data}, f"source{length}"))
+        assert texts(split.train)[0] + texts(split.validation)[0] == data
+
+
+def test_no_validation(write: Callable[..., Path]) -> None:
+    split = split_of(write(many()), DataSettings(validation_share=0))
+    assert split.validation is None
+    assert len(split.train) == 60
+
+
+def test_given_validation_files_lose_what_also_trains(write: Callable[..., Path]) -> None:
+    files = many()
+    other = {"a.txt": files["3.txt"], "b.txt": "new text " * 20, "c.txt": files["4.txt"]}
+    split = split_of(write(files), validation=write(other, "validation"))
+    assert len(split.train) == 60
+    assert texts(split.validation) == ["new text " * 20]
+    assert split.num_dropped == 2
+    only_known = write({"a.txt": files["3.txt"]}, "known")
+    with pytest.raises(UserError, match=r"0 bytes to validate on \(documents left out because they train: 1\)"):
+        split_of(write(files), validation=only_known)
+
+
+def test_too_small_says_how_much_is_needed_and_the_ways_out(write: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match=r"at least 1 kB are needed.*validation_share=0.*--validation PATH"):
+        split_of(write({"a.txt": "x" * 1050}))
+    with pytest.raises(UserError, match=r"at least 100 bytes are needed, so about 10 kB of text.*--validation PATH"):
+        split_of(write({"a.txt": "x" * 2000}, "second"), DataSettings(validation_share=0.01))
+    assert split_of(write({"a.txt": "x" * 1050}, "third"), DataSettings(validation_share=0)).validation is None
+    with pytest.raises(UserError, match=r"name more sources$"):
+        split_of(write({"a.txt": "x" * 999}, "fourth"), DataSettings(validation_share=0))
+
+
+def test_pieces_are_small_and_can_be_gone_on_from(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_module, "PIECE_BYTES", 100)
+    files = {"a.txt": "Zürich is a town. " * 80, "b.txt": "東京 is a city.\n" * 50, "c.txt": "x" * 1000}
+    part = split_of(write(files), DataSettings(validation_share=0)).train
+    pieces = list(part.pieces())
+    assert sorted(texts(part)) == sorted(files.values())
+    assert sum(piece.last for piece in pieces) == 3
+    assert all(piece.num_bytes == len(piece.text.encode()) for piece in pieces)
+    assert all(piece.num_bytes <= 100 for piece in pieces if set(piece.text) != {"x"})
+    assert [piece.num_bytes for piece in pieces if set(piece.text) == {"x"}] == [800, 200]
+    for number, piece in enumerate(pieces):
+        on = (piece.number + 1, None) if piece.last else (piece.number, piece.stop)
+        assert list(part.pieces(*on)) == pieces[number + 1 :]

@@ -1,0 +1,399 @@
+"""Models come in from other programs' folders and go out to them, by the verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.convert import certificate
+from gptsmith.convert import import_model as importing
+from gptsmith.convert import state_dict as names
+from gptsmith.convert.open import open_run
+from gptsmith.convert.probe_texts import CONVERSATIONS
+from tests.convert.folders import write_model
+from tests.workflows.conftest import SMALL, Outcome
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of Transformers' own making, with a chat template."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    write_model("llama3", folder)
+    path = folder / "generation_config.json"
+    sampling = {"do_sample": True, "temperature": 0.5, "top_k": 7, "repetition_penalty": 1.1}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **sampling}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chatty(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run that was tuned to converse, by adapters."""
+    folder = tmp_path_factory.mktemp("chat")
+    rows = [{"prompt": f"{n}?", "response": f"{n}."} for n in range(40)]
+    (folder / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figures = gptsmith.finetune(
+        trained["run"], [folder / "talk.jsonl"], out=folder / "run", lora=4, settings=["train.num_steps=8"]
+    )
+    return str(figures["run"])
+
+
+def nothing_is_left(folder: Path, *allowed: str) -> bool:
+    return {path.name for path in folder.iterdir()} <= set(allowed)
+
+
+def test_a_folder_becomes_a_run_with_a_certificate(llama: Path, call: Callable[..., Outcome]) -> None:
+    outcome = call("import", llama, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = outcome.object
+    assert (figures["run"], figures["status"], figures["certificate"]) == ("runs/tiny-llama", "imported", "passed")
+    assert figures["top1_agreement"] == 1.0
+    plain = json.loads(Path("runs/tiny-llama/certificate.json").read_text())
+    assert plain["status"] == "passed"
+    assert plain["sides"][1]["reader"] == f"transformers {transformers.__version__}"
+    assert "model.safetensors" in plain["sides"][1]["files"]
+    again = call("import", llama)
+    assert again.code == 2
+    assert "exists already" in again.err
+
+
+def test_every_verb_takes_the_folder_itself_and_imports_it_once(
+    llama: Path, call: Callable[..., Outcome], text: Path
+) -> None:
+    first = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
+    assert first.code == 0, first.err
+    assert "imported once" in first.err
+    second = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
+    assert "imported" not in second.err
+    assert first.object["text"] == second.object["text"]
+    assert call("info", llama, "--json").object["status"] == "imported"
+    assert call("evaluate", llama, text / "part0.txt", "--json").object["bits_per_byte"] > 0
+    rounded = call("compress", llama, "--to", "int8", "--out", "small", "--json")
+    assert rounded.object["compared_on"] == "random tokens"
+    without = call("evaluate", llama)
+    assert without.code == 2
+    assert "name a text" in without.err
+
+
+def test_a_changed_folder_is_imported_anew(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "copy"))
+    before = open_run(folder)
+    assert open_run(folder).folder == before.folder
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
+    assert open_run(folder).folder != before.folder
+
+
+def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it_should(llama: Path) -> None:
+    model = gptsmith.load(llama)
+    usual = {"temperature": 0.5, "top_k": 7, "repetition_penalty": 1.1}
+    assert model.run.generation() == usual
+    assert model.sampling({"temperature": None}).top_k == 7
+    assert model.sampling({"temperature": 0.0, "top_k": 3}).repetition_penalty == 1.1
+    assert model.generate("iron", max_tokens=4) == model.generate("iron", max_tokens=4, **usual)
+    assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.control_tokens["<|begin|>"]
+
+
+def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tuned = gptsmith.finetune(llama, [tmp_path / "talk.jsonl"], out=tmp_path / "tuned", settings=["train.num_steps=4"])
+    assert "general_bits_per_byte" not in tuned
+    out = gptsmith.export(tuned["run"], to="huggingface", out=tmp_path / "out")
+    assert out["certificate"] == "passed"
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["model_type"] == "llama"
+    assert config["rope_scaling"]["rope_type"] == "llama3"
+    assert config["bos_token_id"] == json.loads((llama / "tokenizer.json").read_text())["added_tokens"][0]["id"]
+
+
+def test_a_model_that_reads_very_much_at_once_is_tuned_in_rows_that_fit(tmp_path: Path) -> None:
+    write_model("qwen3", tmp_path / "long", max_position_embeddings=131_072)
+    rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(200)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "more.txt").write_text("The old smith forges a plough of iron.\n" * 3000)
+    for data in ("talk.jsonl", "more.txt"):
+        tuned = gptsmith.finetune(
+            tmp_path / "long", [tmp_path / data], out=tmp_path / f"on-{data}", settings=["train.num_steps=1"]
+        )
+        assert tuned["num_tokens"] <= 16_384
+    assert gptsmith.load(tmp_path / "on-more.txt").config.context_length == 131_072
+
+
+def test_a_base_that_was_imported_from_a_folder_is_found_again_by_its_run(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("The old smith forges a plough of iron.\n" * 200)
+    tuned = gptsmith.finetune(llama, [tmp_path / "more.txt"], out=tmp_path / "on", settings=["train.num_steps=2"])
+    with pytest.raises(UserError, match="was trained elsewhere"):
+        gptsmith.evaluate(tuned["run"])
+
+
+def test_a_chat_run_converses_in_transformers_as_here(chatty: str, tmp_path: Path) -> None:
+    figures = gptsmith.export(chatty, to="huggingface", out=tmp_path / "out")
+    assert figures["certificate"] == "passed"
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(
+        figures["files"]
+    )
+    ours = gptsmith.load(chatty)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert ours.template is not None
+    for messages in CONVERSATIONS:
+        prompt = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
+        assert prompt == ours.template.prompt_ids(ours.tokenizer, messages)
+    messages = [{"role": "user", "content": "3?"}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    written = model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False)[0, len(prompt) :]
+    reply = ours.reply(messages, max_tokens=8, temperature=0)
+    assert reply == tokenizer.decode(written, skip_special_tokens=True)
+    ends = model.generation_config.eos_token_id
+    assert set(ends) == set(ours.tokenizer.end_ids)
+    card = (tmp_path / "out/README.md").read_text()
+    assert "## Intended use" in card
+    assert "talk.jsonl" in card
+    assert "39?" not in card
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_within_its_bound(trained: dict[str, Any], tmp_path: Path, precision: str) -> None:
+    figures = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out", precision=precision)
+    assert figures["certificate"] == "passed"
+    assert 0 < figures["mean_divergence"] < 1e-2
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "out").dtype == getattr(torch, precision)
+
+
+def test_a_rounded_run_goes_out_as_the_matrices_that_it_computes_with(trained: dict[str, Any], tmp_path: Path) -> None:
+    gptsmith.compress(trained["run"], to="int8", out=tmp_path / "int8")
+    figures = gptsmith.export(tmp_path / "int8", to="huggingface", out=tmp_path / "out")
+    assert figures["certificate"] == "passed"
+    assert figures["largest_logit_difference"] < 1e-4
+
+
+def test_large_weights_are_written_as_several_files(trained: dict[str, Any], tmp_path: Path) -> None:
+    figures = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out", settings=("shard_bytes=200000",))
+    shards = [name for name in figures["files"] if name.startswith("model-0")]
+    assert len(shards) > 2
+    assert figures["certificate"] == "passed"
+    back = gptsmith.import_model(tmp_path / "out", out=tmp_path / "back")
+    same = gptsmith.certify(trained["run"], back["run"])
+    assert same["status"] == "passed"
+    assert {c["name"]: c["figures"] for c in same["checks"]}["logits"]["largest_logit_difference"] == 0
+
+
+def test_a_model_that_transformers_trained_a_step_further_comes_back(trained: dict[str, Any], tmp_path: Path) -> None:
+    gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").train()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = torch.tensor([tokenizer("The old smith forges a nail.")["input_ids"]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    before = model(ids, labels=ids).loss
+    before.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path / "further")
+    tokenizer.save_pretrained(tmp_path / "further")
+    back = gptsmith.load(tmp_path / "further")
+    with torch.no_grad():
+        torch.testing.assert_close(back.model(ids), model.eval()(ids).logits, rtol=0, atol=1e-4)
+    assert gptsmith.certify(trained["run"], tmp_path / "further")["status"] == "failed"
+
+
+def test_a_flipped_bit_in_what_we_wrote_is_found(trained: dict[str, Any], tmp_path: Path) -> None:
+    gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
+    path = tmp_path / "out/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"not the file that certificate\.json speaks of"):
+        gptsmith.import_model(tmp_path / "out", out=tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_an_export_that_is_not_the_same_model_is_removed(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = names.Entry.join
+
+    def wrong(self: names.Entry, ours: Any, *, turned: bool = True) -> torch.Tensor:
+        return join(self, ours, turned=turned) * (1.01 if self.theirs.endswith("o_proj.weight") else 1.0)
+
+    monkeypatch.setattr(names.Entry, "join", wrong)
+    with pytest.raises(UserError, match="not the same model, so it was not kept: logits: "):
+        gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
+    assert nothing_is_left(tmp_path)
+
+
+def test_an_import_that_is_not_the_same_model_is_removed(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = names.Entry.split
+
+    def wrong(self: names.Entry, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from split(self, tensor.roll(1, 0) if self.theirs.endswith("k_proj.weight") else tensor)
+
+    monkeypatch.setattr(names.Entry, "split", wrong)
+    with pytest.raises(UserError, match="not the same model"):
+        gptsmith.import_model(llama, out=tmp_path / "run")
+    assert nothing_is_left(tmp_path)
+
+
+def test_without_transformers_the_copy_is_read_by_this_program_and_the_certificate_says_so(
+    llama: Path, trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    figures = gptsmith.import_model(llama, out=tmp_path / "run")
+    assert figures["certificate"] == "not run"
+    out = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
+    assert out["certificate"] == "passed"
+    sides = json.loads((tmp_path / "out/certificate.json").read_text())["sides"]
+    assert [side["reader"].split()[0] for side in sides] == ["gptsmith", "gptsmith"]
+
+
+def test_no_room_leaves_nothing(trained: dict[str, Any], llama: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match="the export needs"):
+        gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
+    with pytest.raises(UserError, match="the new run needs"):
+        gptsmith.import_model(llama, out=tmp_path / "run")
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "RUN", "--to", "onnx"), "no such format kind: onnx"),
+        (("export", "RUN", "--to", "huggingface", "--precision", "int3"), "precision"),
+        (("export", "RUN", "--to", "huggingface", "--out", "here"), "here exists already"),
+        (("export", "nowhere", "--to", "huggingface"), "no such run"),
+        (("import", "nowhere"), "no such folder"),
+        (("import", "here"), "config.json is missing"),
+        (("certify", "RUN", "nowhere"), "no such run"),
+        (("certify", "RUN", "RUN", "--precision", "int3"), "allowed: float32"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: tuple[str, ...], message: str, trained: dict[str, Any], call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    outcome = call(*(trained["run"] if argument == "RUN" else argument for argument in arguments))
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert message in outcome.err
+    assert nothing_is_left(tmp_path, "here")
+
+
+def test_a_run_with_a_part_that_no_program_knows_is_refused_by_its_name(text: Path, tmp_path: Path) -> None:
+    run = gptsmith.pretrain(
+        [text], out=tmp_path / "odd", settings=[*SMALL, "train.num_steps=1", "model.attention=additive"]
+    )["run"]
+    with pytest.raises(UserError, match=r"attention.kind=additive; the nearest .* preset smith"):
+        gptsmith.export(run, to="huggingface", out=tmp_path / "out")
+    assert nothing_is_left(tmp_path, "odd")
+
+
+def test_two_models_are_told_apart(
+    trained: dict[str, Any], chatty: str, llama: Path, call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    same = call("certify", trained["run"], trained["run"], "--out", "proof")
+    assert same.code == 0, same.err
+    assert "logits: passed" in same.out
+    assert (tmp_path / "proof/certificate.html").read_text().startswith("<!doctype html>")
+    other = call("certify", trained["run"], chatty, "--json")
+    assert other.code == 1
+    assert other.object["status"] == "failed"
+    strangers = call("certify", trained["run"], llama)
+    assert strangers.code == 2
+    assert "do not share a tokenizer" in strangers.err
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hub as fetching a model asks of it."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        self.answer(True)
+
+    def do_HEAD(self) -> None:
+        self.answer(False)
+
+    def answer(self, with_body: bool) -> None:
+        if self.path.startswith("/api/models/smith/tiny-llama"):
+            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
+            entries = [
+                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+                for path in sorted(self.folder.iterdir())
+            ]
+            tree = "/tree/" in self.path
+            info = {"id": "smith/tiny-llama", "sha": "a" * 40, "siblings": files, "tags": [], "downloads": 0}
+            self.send(200, json.dumps(entries if tree else info).encode(), with_body, "application/json")
+        elif self.path.startswith("/smith/tiny-llama/resolve/"):
+            file = self.folder / self.path.rpartition("/")[2]
+            self.send(200, file.read_bytes(), with_body, "application/octet-stream", file.name)
+        else:
+            self.send(404, b"", with_body, "text/plain")
+
+    def send(self, code: int, body: bytes, with_body: bool, kind: str, etag: str = "x") -> None:
+        self.send_response(code)
+        for name, value in {
+            "Content-Type": kind, "Content-Length": str(len(body)), "ETag": f'"{etag}"', "X-Repo-Commit": "a" * 40,
+        }.items():  # fmt: skip
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(llama: Path) -> Iterator[str]:
+    """A Hub on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneModel", (Hub,), {"folder": llama}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_is_fetched_from_the_hub_by_its_name(hub: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "gptsmith", "import", "smith/tiny-llama", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["run"], figures["certificate"]) == ("runs/smith--tiny-llama", "passed")
+
+
+def test_without_a_network_the_hub_is_an_error_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def no_network(*_: Any, **__: Any) -> str:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", no_network)
+    with pytest.raises(UserError, match=r"the Hub did not give it .*Network is unreachable.*bring the folder here"):
+        gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(gptsmith.GptsmithError, match=r"gptsmith\[hub\]"):
+        importing.import_model("smith/tiny-llama", out=tmp_path / "run")
+    assert nothing_is_left(tmp_path)
+
+
+def test_bounds_grow_with_what_is_rounded() -> None:
+    bounds = [certificate.BOUNDS[name] for name in ("float32", "float16", "bfloat16", "q8_0")]
+    assert [bound.divergence for bound in bounds] == sorted(bound.divergence for bound in bounds)
