@@ -17,6 +17,7 @@ from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good
 from gptsmith.run.lineage import Origin, origins
 from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
 from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = "run.toml"
@@ -142,7 +143,7 @@ class Run:
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return Tokenizer.load(self.folder)
+        return load_tokenizer(self.folder)
 
     def template(self) -> ChatTemplate | None:
         """The run's chat template; None if the model is not made for conversations."""
