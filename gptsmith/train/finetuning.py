@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.base.files import sha256_of, write_json
+from gptsmith.base.files import write_json
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
@@ -25,7 +25,6 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import begun_from
-from gptsmith.run.checkpoint import MANIFEST
 from gptsmith.run.folder import DATA, Run
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
@@ -114,7 +113,7 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
     text = _text(table, request, base, seed) if shape == TEXT else None
     samples, judge = _samples(objective, encoder, parts, text, model, reward, choices.skip_bad, seed)
     if isinstance(samples, ExampleSet):
-        begun = [sha256_of(base.checkpoint.folder / MANIFEST), base.tokenizer.fingerprint, template.source]
+        begun = [base.run.fingerprint, base.tokenizer.fingerprint, template.source]
         read = [parts.fingerprint, choices.skip_bad, config.context_length, str(model.compute_dtype)]
         samples.prepare(model, key_of(*begun, *read))
     settings = FinetuneSettings.parse(

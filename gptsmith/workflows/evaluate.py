@@ -11,7 +11,7 @@ from gptsmith.base.console import meter
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.settings import with_assignments
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
@@ -19,7 +19,6 @@ from gptsmith.evaluate.language_model import Candidate
 from gptsmith.evaluate.pieces import Pieces, score_pieces
 from gptsmith.evaluate.run_tasks import Exam
 from gptsmith.evaluate.tasks import KINDS, Marks
-from gptsmith.run.folder import Run
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.validation_text import validation_text
 
@@ -74,7 +73,7 @@ def evaluate(
         if number is not None and number < least:
             raise UserError(f"{name} {number}: give {least} or more")
     if against is not None:
-        open_run(against)
+        open_model(against)
     if harness is not None:
         figures = _in_harness(run, harness, harness_path, shots, limit, seed, device)
     elif task is not None:
@@ -102,19 +101,20 @@ def _on_text(
     run: str | Path, texts: Sequence[str | Path], against: str | Path | None, seed: int, device: str
 ) -> dict[str, Any]:
     """How well a run, and another one, predict a text."""
-    pieces, figures = _predicted(run, open_run(run), texts, seed, device)
+    opened = open_model(run)
+    pieces, figures = _predicted(run, opened, opened, texts, seed, device)
     if against is None:
         return figures
-    other_pieces, others = _predicted(against, open_run(run), texts, seed, device)
+    other_pieces, others = _predicted(against, open_model(against), opened, texts, seed, device)
     comparison = pieces.measure.against(other_pieces.measure, seed)
     return {**figures, "against": others, "comparison": {"bits_per_byte": comparison}}
 
 
 def _predicted(
-    run: str | Path, data_of: Run, texts: Sequence[str | Path], seed: int, device: str
+    run: str | Path, opened: OpenedModel, data_of: OpenedModel, texts: Sequence[str | Path], seed: int, device: str
 ) -> tuple[Pieces, dict[str, Any]]:
     """A run's scores of the pieces of a text, or of the validation text of the run `data_of`."""
-    loaded = load(run, device=device, dtype=open_run(run).dtype)
+    loaded = load(opened, device=device, dtype=opened.dtype)
     stream = _stream(data_of, loaded.tokenizer, texts)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:
@@ -134,7 +134,7 @@ def _predicted(
     }
 
 
-def _stream(run: Run, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> TokenStream:
+def _stream(run: OpenedModel, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> TokenStream:
     """The tokens of texts, or of the validation text that a run's weights were first trained beside.
 
     Raises:
@@ -194,4 +194,4 @@ def _candidate(loaded: Loaded) -> Candidate:
 
 
 def _who(run: str | Path, loaded: Loaded) -> dict[str, Any]:
-    return {"run": str(run), "step": loaded.checkpoint.step}
+    return {"run": str(run), "step": loaded.run.step}

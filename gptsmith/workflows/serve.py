@@ -15,14 +15,13 @@ import torch
 
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.discover import discover
 from gptsmith.data.examples import records, shape_of
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.model.gpt import GPT
 from gptsmith.pages.figures import evenly
-from gptsmith.run.folder import Run
 
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
@@ -68,7 +67,7 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     for name, path in folders.items():
         loaded = load(path, device=device)
         loaded.require_words()
-        made = datetime.datetime.fromtimestamp(loaded.checkpoint.folder.stat().st_mtime, datetime.UTC)
+        made = datetime.datetime.fromtimestamp(loaded.run.written_at_s, datetime.UTC)
         served.append(
             ServedRun(
                 name,
@@ -120,7 +119,7 @@ def share_weights(model: GPT, known: dict[str, torch.Tensor]) -> int:
     return spared
 
 
-def trained_on(run: Run) -> str:
+def trained_on(run: OpenedModel) -> str:
     """The names of what a run learnt from: `my_texts, tuned on talk.jsonl`, or `imported (llama)`."""
     training = run.training()
     if training is None:
@@ -131,12 +130,12 @@ def trained_on(run: Run) -> str:
     if training.base is None:
         return names
     try:
-        return f"{trained_on(open_run(training.base))}, tuned on {names}"
+        return f"{trained_on(open_model(training.base))}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 
 
-def first_prompts(run: Run) -> list[str]:
+def first_prompts(run: OpenedModel) -> list[str]:
     """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
     training = run.training()
     if training is None:
