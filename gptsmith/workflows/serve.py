@@ -141,7 +141,7 @@ def first_prompts(run: Run) -> list[str]:
     settings = settings_of(run)
     if isinstance(settings, ImportSettings):
         return []
-    sources = settings.request.sources
+    sources = [str(source) for source in settings.request.sources]
     try:
         found = _questions(sources) if isinstance(settings, FinetuneSettings) else _beginnings(sources)
     except (GptsmithError, OSError):  # the texts are not there any more

@@ -487,7 +487,7 @@ def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has changed since it was trained on"):
         gptsmith.finetune(resume=run)
     shutil.copy(chat_data, data)
-    with pytest.raises(UserError, match=r"leave out train\.batch_size"):
+    with pytest.raises(UserError, match=r"train\.batch_size changed"):
         gptsmith.finetune(resume=run, settings=["train.batch_size=2"])
 
 
