@@ -1,7 +1,7 @@
 """The kinds of source file: each file reads one family of formats and names the extensions that it reads.
 
-Contract: `reader.read(file, settings)` yields the file's documents as excerpts, in order; a long document comes as
-several excerpts of a few MB, so that no file needs to fit in memory. A `UserError` says why a file cannot be read.
+Contract: `reader.read(file, settings)` yields the file's documents as chunks, in order; a long document comes as
+several chunks of a few MB, so that no file needs to fit in memory. A `UserError` says why a file cannot be read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ReadSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Excerpt:
+class Chunk:
     """A piece of a document's text, and the bytes of the (decompressed) file that it was read from."""
 
     text: str
@@ -58,7 +58,7 @@ class Reader(Settings):
     extensions: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         """The documents of a file."""
 
 

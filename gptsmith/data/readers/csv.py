@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.decoding import MAX_LINE_CHARACTERS, read_lines
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 from gptsmith.data.records import Record, documents
 
 # In order of preference: where the decimal sign is a comma, spreadsheets write semicolons.
@@ -20,7 +20,7 @@ class CsvReader(Reader):
     kind: Literal["csv"] = "csv"
     extensions: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, row_records(file, settings), settings.text_field)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_lines, read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 from gptsmith.data.records import Record, documents
 
 # A JSON text is parsed as a whole, in several times its size of memory.
@@ -20,7 +20,7 @@ class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         read = whole_records if file.extension == ".json" else line_records
         yield from documents(file.path, read(file, settings), settings.text_field)
 

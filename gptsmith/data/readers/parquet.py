@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.data.files import seekable
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 from gptsmith.data.records import NUM_SAMPLES, Record, chosen_fields, document
 
 BATCH_ROWS = 256
@@ -20,7 +20,7 @@ class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file) as table:
             with damage_is_a_user_error(file.path):
                 samples = first_rows(table)
