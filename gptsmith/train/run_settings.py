@@ -93,8 +93,8 @@ class ExampleSettings(Settings):
     """How examples become a training, a validation and a test split."""
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation files
-    are given."""
+    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation
+    files are given."""
     test_fraction: float = Field(default=0.1, ge=0, lt=1)
     """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import Example
+from gptsmith.data.shapes import Example
 from gptsmith.data.windows import IGNORED
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer

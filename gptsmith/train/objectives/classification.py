@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.data.examples import Example, LabelledExample
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.objectives import Batch, Term
