@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -16,6 +16,9 @@ from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
 class TrainingRequest(Settings):
     """The arguments of every verb that trains or plans training."""
+
+    made_by: ClassVar[str] = ""
+    """The verb whose runs have such a request, in run.toml."""
 
     sources: PathTexts = Field(default_factory=list)
     """Files, folders and patterns to train on."""
@@ -88,6 +91,8 @@ class PlanRequest(TrainingRequest):
 class PretrainRequest(PlanRequest):
     """The arguments of `pretrain`."""
 
+    made_by = "pretrain"
+
     tokens: Count | None = None
     """Tokens to train on, such as 5M; with --resume, in all."""
     target_loss: float | None = None
@@ -125,6 +130,8 @@ class PretrainRequest(PlanRequest):
 
 class FinetuneRequest(TrainingRequest):
     """The arguments of `finetune`."""
+
+    made_by = "finetune"
 
     base: PathText = ""
     """The run to start from."""

@@ -17,9 +17,8 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
     """Whether a folder is a run of the same request that has not ended."""
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
-    known = Run.open(folder).request()
-    cls = type(request)
-    return known.keys() <= cls.model_fields.keys() and cls.parse(known).recorded() == request.recorded()
+    run, cls = Run.open(folder), type(request)
+    return run.made_by == cls.made_by and cls.parse(run.request()).recorded() == request.recorded()
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:
@@ -45,7 +44,7 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
         UserError: one of them changed; the message names it and lists all.
     """
     fixed = fixed_settings(type(settings))
-    changed = changed_keys(checkpoint.read("settings.json"), settings.plain())
+    changed = changed_keys(checkpoint.settings(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise UserError(
             f"{run.folder} keeps the settings that it began with, and {', '.join(odd)} changed: put back what it was "

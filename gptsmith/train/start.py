@@ -123,11 +123,10 @@ def resumed(
         note(f"{run.folder} has no checkpoint yet: it starts from its first step")
         _keep_data(run, data)
     else:
-        done = checkpoint.read("train_state.json")
-        if done["step"] >= settings.train.num_steps:
+        done = checkpoint.train_state()
+        if done.step >= settings.train.num_steps:
             raise UserError(
-                f"{run.folder} is finished after {done['num_tokens']:,} tokens: resume it with --tokens of more than "
-                "that"
+                f"{run.folder} is finished after {done.num_tokens:,} tokens: resume it with --tokens of more than that"
             )
     run.write_settings(settings.plain())
     return Start(run, settings, data, checkpoint)

@@ -19,7 +19,7 @@ from gptsmith.train.finetuning import Task, task_of
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
-from gptsmith.train.run_settings import FinetuneSettings, settings_of
+from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.trials import search_plan
 from gptsmith.train.trainer import Session
 
@@ -116,8 +116,9 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Ses
         UserError: the run has ended, its examples or a fixed setting have changed, or no checkpoint is whole.
     """
     held.enter_context(only_writer(run.folder))
-    if not isinstance(before := settings_of(run), FinetuneSettings):
+    if run.made_by != "finetune":
         raise UserError(f"{run.folder} was not fine-tuned: resume it with gptsmith pretrain --resume {run.folder}")
+    before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
     if run.result() is not None:
         raise UserError(f"{run.folder} has ended: tune it further with gptsmith finetune {run.folder} DATA")
     table = with_assignments(before.plain(), request.settings)
