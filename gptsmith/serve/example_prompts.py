@@ -9,8 +9,9 @@ from itertools import islice
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.data.discover import discover
-from gptsmith.data.examples import MAKERS, records, shape_of
+from gptsmith.data.examples import records, shape_of
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
 from gptsmith.train.run_settings import FinetuneSettings, settings_of
@@ -43,10 +44,10 @@ def _questions(sources: Iterable[str]) -> list[str]:
     found = []
     for path, record in islice(records(sources), RECORDS_LOOKED_AT):
         shape = shape_of(record.fields)
-        if shape not in MAKERS:
+        if shape not in SHAPES.names():
             continue
         try:
-            example = MAKERS[shape](record.fields, str(path))
+            example = SHAPES.validate(shape).example(record.fields, str(path))
         except (UserError, KeyError, TypeError, AttributeError, StopIteration):
             continue
         request = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]

@@ -38,7 +38,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
 
 
 async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:
-    """The text of ids; control tokens are spelt out.
+    """The text of ids; special tokens are spelt out.
 
     Raises:
         ApiError: the model has no such token.
