@@ -12,7 +12,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
-from gptsmith.generate.request import Likely, Told
+from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import load_served, trained_on
@@ -54,7 +54,7 @@ def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) ->
     ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
     assert ends == ["<|endoftext|>", "<|im_end|>"]
     tokenizer = served.state.models.get("chat").tokenizer
-    assert ends == [token_logprob(tokenizer, Told(Likely(token, None)))["token"] for token in sorted(tokenizer.end_ids)]
+    assert ends == [token_logprob(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
 
 
 def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.generate.request import Likely, Request, Told
+from gptsmith.generate.request import Request, TokenLogprob, TopLogprob
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.messages import flatten_messages, prompt_token_ids
@@ -192,18 +192,18 @@ class ChatCompletion:
             return reason
         return "function_call" if self.body.functions else "tool_calls"
 
-    def _logprobs(self, tokens: Sequence[Told]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.body.logprobs:
             return None
         return {"content": [token_logprob(self.served.tokenizer, told) for told in tokens], "refusal": None}
 
 
-def token_logprob(tokenizer: Tokenizer, told: Told) -> dict[str, Any]:
+def token_logprob(tokenizer: Tokenizer, told: TokenLogprob) -> dict[str, Any]:
     """A token as OpenAI's conversations tell it."""
-    return {**_likely(tokenizer, told.token), "top_logprobs": [_likely(tokenizer, one) for one in told.alternatives]}
+    return {**_likely(tokenizer, told), "top_logprobs": [_likely(tokenizer, one) for one in told.top_logprobs]}
 
 
-def _likely(tokenizer: Tokenizer, likely: Likely) -> dict[str, Any]:
+def _likely(tokenizer: Tokenizer, likely: TopLogprob) -> dict[str, Any]:
     data = token_bytes(tokenizer, likely.id)
     return {"token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": likely.logprob}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.generate.request import Told
+from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.errors import ApiError, api_error, unsupported
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.openai.chat import NO_MODERATION, ChatCompletion, token_logprob
@@ -245,7 +245,7 @@ class ModelResponse:
         yield told("response.in_progress", response=self.response([], None, writing))
         place = {"item_id": self.message_id, "output_index": 0, "content_index": 0}
         text, sent, reason, held = "", 0, "", LogprobBuffer()
-        tokens: list[Told] = []
+        tokens: list[TokenLogprob] = []
         has_begun, is_words = False, self.chat.toolset is None
         async for item in writing.pieces(ping_s):
             if item is None:

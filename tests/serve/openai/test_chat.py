@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError, OpenAI
 
-from gptsmith.generate.structured_output import Constrainer
+from gptsmith.generate.structured_output import GrammarCompiler
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.tools import ToolCall, render_call, resolve_tools
 
@@ -239,7 +239,7 @@ def test_a_text_that_may_be_a_call_is_words_or_a_call_of_the_schema(
     toolset = resolve_tools(body)
     assert toolset
     model = served.state.models.get("chat")
-    grammar = Constrainer(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
     fits = True
     for token in model.tokenizer.encode(text):
         fits = fits and bool(grammar.allowed()[token])
