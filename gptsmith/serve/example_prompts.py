@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from itertools import islice
 
 from gptsmith.base.errors import GptsmithError, UserError
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.data.discover import discover
 from gptsmith.data.examples import records, shape_of
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
-from gptsmith.train.run_settings import FinetuneSettings, settings_of
 
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
@@ -28,12 +26,11 @@ CHARACTERS_LOOKED_AT = 20_000
 
 def first_prompts(run: Run) -> list[str]:
     """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
-    settings = settings_of(run)
-    if isinstance(settings, ImportSettings):
+    training = run.training()
+    if training is None:
         return []
-    sources = settings.request.sources
     try:
-        found = _questions(sources) if isinstance(settings, FinetuneSettings) else _beginnings(sources)
+        found = _beginnings(training.sources) if training.base is None else _questions(training.sources)
     except (GptsmithError, OSError):  # the texts are not there any more
         return []
     return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)
