@@ -382,7 +382,7 @@ def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine.model, "hidden_at", lambda *_: 1 / 0)
+        patch.setattr(engine.model, "hidden", lambda *_, **__: 1 / 0)
         (pieces,) = together(engine, [Request([1], 5)])
     assert (pieces[-1].finish_reason, pieces[-1].error) == ("error", "ZeroDivisionError: division by zero")
     assert tokens_of(list(engine.stream(Request([2], 8)))) == plain(Request([2], 8))
