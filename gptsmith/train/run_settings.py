@@ -7,11 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.run.distributed import ParallelSettings
-from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
@@ -90,12 +88,13 @@ class FinetuneRequest(Settings):
 
 
 class ExampleSettings(Settings):
-    """How examples become parts to train on, to choose by and to judge by."""
+    """How examples become a training, a validation and a test split."""
 
-    validation_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share of the examples that chooses the best weights; not used where validation files are given."""
-    test_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share that judges, once, at the end; not used where test files are given."""
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation
+    files are given."""
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False
     """Leave out examples that cannot be learnt from, instead of stopping at the first."""
 
@@ -107,16 +106,3 @@ class FinetuneSettings(TrainingSettings):
     request: FinetuneRequest
     data: DataSettings = DataSettings()
     examples: ExampleSettings = ExampleSettings()
-
-
-AnyRunSettings = RunSettings | FinetuneSettings | ImportSettings
-
-
-def settings_of(run: Run) -> AnyRunSettings:
-    """The settings of a run, by the verb that made it."""
-    kinds: dict[str, type[AnyRunSettings]] = {
-        "pretrain": RunSettings,
-        "finetune": FinetuneSettings,
-        "import": ImportSettings,
-    }
-    return kinds[run.made_by].parse(run.settings(), str(run.folder / SETTINGS))
