@@ -238,7 +238,7 @@ def test_log_probabilities_are_the_models_own(engine: Engine) -> None:
     with torch.no_grad():
         logs = MODEL(torch.tensor([ids]))[0].log_softmax(-1)
     assert [one.id for one in prompt] == list(b"iron")
-    assert prompt[0].token.logprob is None
+    assert prompt[0].logprob is None
     for place, one in enumerate([*prompt[1:], *told], 1):
         assert one.logprob == pytest.approx(float(logs[place - 1, ids[place]]), abs=1e-4)
         best = logs[place - 1].topk(3)
