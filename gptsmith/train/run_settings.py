@@ -7,11 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.run.distributed import ParallelSettings
-from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
@@ -107,16 +105,3 @@ class FinetuneSettings(TrainingSettings):
     request: FinetuneRequest
     data: DataSettings = DataSettings()
     examples: ExampleSettings = ExampleSettings()
-
-
-AnyRunSettings = RunSettings | FinetuneSettings | ImportSettings
-
-
-def settings_of(run: Run) -> AnyRunSettings:
-    """The settings of a run, by the verb that made it."""
-    kinds: dict[str, type[AnyRunSettings]] = {
-        "pretrain": RunSettings,
-        "finetune": FinetuneSettings,
-        "import": ImportSettings,
-    }
-    return kinds[run.made_by].parse(run.settings(), str(run.folder / SETTINGS))

@@ -17,7 +17,7 @@ from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, read_settings, requ
 from gptsmith.run.writer import only_writer
 from gptsmith.train.finetuning import Task, task_of
 from gptsmith.train.rewards import Reward
-from gptsmith.train.run_settings import FinetuneRequest, FinetuneSettings, settings_of
+from gptsmith.train.run_settings import FinetuneRequest, FinetuneSettings
 from gptsmith.train.search.trials import search_plan
 from gptsmith.train.trainer import Session
 
@@ -152,8 +152,8 @@ def _goes_on(folder: Path, request: dict[str, Any]) -> bool:
     """Whether the folder is a run of the same command that has not ended."""
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
-    known = Run.open(folder).settings().get("request", {})
-    return "base" in known and FinetuneRequest.parse(request) == FinetuneRequest.parse(known)
+    run = Run.open(folder)
+    return run.made_by == "finetune" and FinetuneRequest.parse(request) == FinetuneRequest.parse(run.request())
 
 
 def _free_folder(base: Path, kind: str) -> Path:
@@ -206,8 +206,9 @@ def _going_on(run: Run, held: ExitStack, changes: Sequence[str], reward: Reward 
         UserError: the run has ended, its examples or a fixed setting have changed, or no checkpoint is whole.
     """
     held.enter_context(only_writer(run.folder))
-    if not isinstance(before := settings_of(run), FinetuneSettings):
+    if run.made_by != "finetune":
         raise UserError(f"{run.folder} was not fine-tuned: go on with gptsmith pretrain --resume {run.folder}")
+    before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
     if run.result() is not None:
         raise UserError(f"{run.folder} has ended: tune it further with gptsmith finetune {run.folder} DATA")
     table = with_assignments(before.plain(), changes)

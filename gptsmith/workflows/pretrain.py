@@ -326,7 +326,7 @@ def _resumed(
         request["target_loss"] = target_loss
     settings = RunSettings.parse(merged(table, {"train": request}), str(run.folder / SETTINGS))
     if checkpoint is not None:
-        changed = changed_keys(checkpoint.read("settings.json"), settings.plain())
+        changed = changed_keys(checkpoint.settings(), settings.plain())
         if odd := [key for key in changed if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)]:
             raise UserError(
                 f"{run.folder} goes on with the settings that it began with, and {', '.join(odd)} changed: "
@@ -338,10 +338,10 @@ def _resumed(
         note(f"{run.folder} has no checkpoint yet: it starts from its first step")
         _keep_data(run, data)
     else:
-        done = checkpoint.read("train_state.json")
-        if done["step"] >= settings.train.num_steps:
+        done = checkpoint.train_state()
+        if done.step >= settings.train.num_steps:
             raise UserError(
-                f"{run.folder} is finished after {done['num_tokens']:,} tokens: go on with --tokens of more than that"
+                f"{run.folder} is finished after {done.num_tokens:,} tokens: go on with --tokens of more than that"
             )
     run.write_settings(settings.plain())
     return Start(run, settings, data, checkpoint)

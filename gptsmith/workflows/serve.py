@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 
 from gptsmith.base.errors import GptsmithError, UserError
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_run
 from gptsmith.data.discover import discover
@@ -24,7 +23,6 @@ from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.model.gpt import GPT
 from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
-from gptsmith.train.run_settings import FinetuneSettings, RunSettings, settings_of
 
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
@@ -124,27 +122,27 @@ def share_weights(model: GPT, known: dict[str, torch.Tensor]) -> int:
 
 def trained_on(run: Run) -> str:
     """The names of what a run learnt from: `my_texts, tuned on talk.jsonl`, or `imported (llama)`."""
-    settings = settings_of(run)
-    if isinstance(settings, ImportSettings):
-        adapted = f", over {Path(settings.request.base).name}" if settings.request.base else ""
-        return f"imported ({settings.request.model_type}){adapted}"
-    names = ", ".join(Path(source).name for source in settings.request.sources)
-    if isinstance(settings, RunSettings):
+    training = run.training()
+    if training is None:
+        imported = run.lineage()[-1]
+        adapted = f", over {Path(imported.base).name}" if imported.base else ""
+        return f"imported ({imported.request['model_type']}){adapted}"
+    names = ", ".join(Path(source).name for source in training.sources)
+    if training.base is None:
         return names
     try:
-        return f"{trained_on(open_run(settings.request.base))}, tuned on {names}"
+        return f"{trained_on(open_run(training.base))}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 
 
 def first_prompts(run: Run) -> list[str]:
     """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
-    settings = settings_of(run)
-    if isinstance(settings, ImportSettings):
+    training = run.training()
+    if training is None:
         return []
-    sources = settings.request.sources
     try:
-        found = _questions(sources) if isinstance(settings, FinetuneSettings) else _beginnings(sources)
+        found = _beginnings(training.sources) if training.base is None else _questions(training.sources)
     except (GptsmithError, OSError):  # the texts are not there any more
         return []
     return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)

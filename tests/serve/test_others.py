@@ -60,7 +60,7 @@ def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> N
     base = Run.open(runs / "base")
     assert trained_on(base) == "smiths"
     settings = base.settings()
-    settings["asked"]["sources"] = [str(tmp_path / "gone")]
+    settings["request"]["sources"] = [str(tmp_path / "gone")]
     moved = Run.create(tmp_path / "moved", settings, Settings)
     assert first_prompts(moved) == []
 

@@ -130,7 +130,7 @@ def test_a_run_from_a_newer_version(call: Callable, trained: dict[str, Any], tmp
     newer = shutil.copytree(trained["run"], tmp_path / "newer")
     path = newer / "run.toml"
     path.write_text(
-        path.read_text(encoding="utf-8").replace("format_version = 1", "format_version = 99"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("format_version = 2", "format_version = 99"), encoding="utf-8"
     )
     refused(call("generate", newer, "a"), "format 99", "upgrade")
 
