@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gptsmith.generate.request import Constraint, Likely, Request, Told
+from gptsmith.generate.request import Constraint, Request, TokenLogprob, TopLogprob
 from gptsmith.serve.bodies import SamplingBody
 from gptsmith.serve.errors import refused
 from gptsmith.serve.models import ServedModel
@@ -94,9 +94,9 @@ class Held:
     """Tokens that wait for the chunk that carries their text."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, list[Told]] = {}
+        self._waiting: dict[int, list[TokenLogprob]] = {}
 
-    def with_text(self, number: int, tokens: Sequence[Told], is_ready: bool) -> list[Told]:
+    def with_text(self, number: int, tokens: Sequence[TokenLogprob], is_ready: bool) -> list[TokenLogprob]:
         """The tokens that go with what is sent of a text now."""
         waiting = [*self._waiting.pop(number, []), *tokens]
         if is_ready:
@@ -105,6 +105,6 @@ class Held:
         return []
 
 
-def likeliest_first(told: Told) -> Sequence[Likely]:
+def likeliest_first(told: TokenLogprob) -> Sequence[TopLogprob]:
     """The alternatives, each once."""
-    return list({one.id: one for one in told.alternatives}.values())
+    return list({one.id: one for one in told.top_logprobs}.values())

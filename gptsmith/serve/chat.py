@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.generate.request import Likely, Request, Told
+from gptsmith.generate.request import Request, TokenLogprob, TopLogprob
 from gptsmith.serve.asking import Held, budget, check_shared, request_for, token_bytes
 from gptsmith.serve.bodies import ChatBody
 from gptsmith.serve.conversation import conversation_ids, plain_messages
@@ -188,18 +188,18 @@ class AskedChat:
             return reason
         return "function_call" if self.body.functions else "tool_calls"
 
-    def _logprobs(self, tokens: Sequence[Told]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.body.logprobs:
             return None
         return {"content": [told_token(self.served.tokenizer, told) for told in tokens], "refusal": None}
 
 
-def told_token(tokenizer: Tokenizer, told: Told) -> dict[str, Any]:
+def told_token(tokenizer: Tokenizer, told: TokenLogprob) -> dict[str, Any]:
     """A token as OpenAI's conversations tell it."""
-    return {**_likely(tokenizer, told.token), "top_logprobs": [_likely(tokenizer, one) for one in told.alternatives]}
+    return {**_likely(tokenizer, told), "top_logprobs": [_likely(tokenizer, one) for one in told.top_logprobs]}
 
 
-def _likely(tokenizer: Tokenizer, likely: Likely) -> dict[str, Any]:
+def _likely(tokenizer: Tokenizer, likely: TopLogprob) -> dict[str, Any]:
     data = token_bytes(tokenizer, likely.id)
     return {"token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": likely.logprob}
 

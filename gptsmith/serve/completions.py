@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.generate.request import Told
+from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.asking import Held, budget, check_shared, request_for, token_text
 from gptsmith.serve.bodies import CompletionBody
 from gptsmith.serve.errors import refused, unsupported
@@ -134,20 +134,20 @@ class _Asked:
             yield event({**self.head, "choices": [], "usage": writing.usage()})
         yield DONE
 
-    def logprobs(self, tokens: Sequence[Told], offset: int) -> tuple[dict[str, Any] | None, int]:
+    def logprobs(self, tokens: Sequence[TokenLogprob], offset: int) -> tuple[dict[str, Any] | None, int]:
         """Tokens as OpenAI's completions tell them, and the place in the text after them."""
         if self.body.logprobs is None:
             return None, offset
         tokenizer = self.served.tokenizer
         spelled, values, tops, offsets = [], [], [], []
         for told in tokens:
-            word = token_text(tokenizer, told.token.id)
+            word = token_text(tokenizer, told.id)
             spelled.append(word)
-            values.append(told.token.logprob)
+            values.append(told.logprob)
             offsets.append(offset)
-            top = {token_text(tokenizer, one.id): one.logprob for one in told.alternatives}
-            tops.append(None if told.token.logprob is None else {**top, word: told.token.logprob})
-            offset += len(tokenizer.decode([told.token.id]))
+            top = {token_text(tokenizer, one.id): one.logprob for one in told.top_logprobs}
+            tops.append(None if told.logprob is None else {**top, word: told.logprob})
+            offset += len(tokenizer.decode([told.id]))
         return {"tokens": spelled, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}, offset
 
 

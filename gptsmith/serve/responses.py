@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.generate.request import Told
+from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.asking import Held
 from gptsmith.serve.bodies import (
     ChatBody,
@@ -247,7 +247,7 @@ class _AskedResponse:
         yield told("response.in_progress", response=self.response([], None, writing))
         place = {"item_id": self.message_id, "output_index": 0, "content_index": 0}
         text, sent, reason, held = "", 0, "", Held()
-        tokens: list[Told] = []
+        tokens: list[TokenLogprob] = []
         has_begun, is_words = False, self.chat.toolset is None
         async for item in writing.pieces(ping_s):
             if item is None:

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.engine import Ticket
-from gptsmith.generate.request import Piece, Request, Told, UnsoundConstraintError
+from gptsmith.generate.engine import RequestHandle
+from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, TokenLogprob
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.models import Models, ServedModel
@@ -32,14 +32,14 @@ class Written:
     """A text that has ended."""
 
     text: str = ""
-    tokens: list[Told] = field(default_factory=list)
-    prompt: list[Told] = field(default_factory=list)
+    tokens: list[TokenLogprob] = field(default_factory=list)
+    prompt: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str = ""
 
     @property
     def mean_logprob(self) -> float:
         """How likely its tokens were on average; of no tokens, certain."""
-        known = [told.token.logprob for told in self.tokens if told.token.logprob is not None]
+        known = [told.logprob for told in self.tokens if told.logprob is not None]
         return sum(known) / len(known) if known else 0.0
 
 
@@ -55,9 +55,9 @@ class Writing:
         """`figures` gets the counts for the log."""
         self.served, self.metrics, self.figures = served, metrics, figures
         self.texts_per_prompt = 1
-        self.tickets: list[Ticket] = []
+        self.tickets: list[RequestHandle] = []
         self.num_tokens = 0
-        self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
+        self._pieces: asyncio.Queue[tuple[int, OutputChunk]] = asyncio.Queue()
         self._places = ExitStack()
         self._started = time.monotonic()
         self._latest: dict[int, float] = {}
@@ -89,18 +89,18 @@ class Writing:
 
         try:
             await models.read(submit)
-        except UnsoundConstraintError as error:
+        except InvalidConstraintError as error:
             raise api_error(error, "response_format" if error.part in ("", FORMAT_PART) else "tools") from error
         except UserError as error:
             raise api_error(error, param) from error
 
-    def _deliver(self, number: int, piece: Piece) -> None:
+    def _deliver(self, number: int, piece: OutputChunk) -> None:
         """Hands a piece over, from the engine's thread."""
         # The loop may have ended before the engine.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._take, number, piece)
 
-    def _take(self, number: int, piece: Piece) -> None:
+    def _take(self, number: int, piece: OutputChunk) -> None:
         self._pieces.put_nowait((number, piece))
         self.num_tokens += len(piece.tokens)
         now = time.monotonic()
@@ -111,7 +111,7 @@ class Writing:
                 self.metrics.first_token(self.served.name, now - self._started)
             self._latest[number] = now
 
-    async def pieces(self, ping_s: float | None = None) -> AsyncIterator[tuple[int, Piece] | None]:
+    async def pieces(self, ping_s: float | None = None) -> AsyncIterator[tuple[int, OutputChunk] | None]:
         """Pieces with the number of their text, until all have ended; with `ping_s`, None after each such silence.
 
         A text that takes too long ends as one that has all its tokens does.
@@ -145,7 +145,7 @@ class Writing:
             if piece.finish_reason == "cancelled":
                 if not is_late:
                     raise draining()
-                piece = Piece(piece.text, piece.tokens, piece.prompt, "length")
+                piece = OutputChunk(piece.text, piece.tokens, piece.prompt, "length")
             yield number, piece
 
     async def whole(self) -> list[Written]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError, OpenAI
 
-from gptsmith.generate.structured_output import Constrainer
+from gptsmith.generate.structured_output import GrammarCompiler
 from gptsmith.serve.bodies import ChatBody
 from gptsmith.serve.tools import ToolCall, call_text, tools_of
 
@@ -239,7 +239,7 @@ def test_a_text_that_may_be_a_call_is_words_or_a_call_of_the_schema(
     toolset = tools_of(body)
     assert toolset
     model = served.server.models.get("chat")
-    grammar = Constrainer(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
     fits = True
     for token in model.tokenizer.encode(text):
         fits = fits and bool(grammar.allowed()[token])

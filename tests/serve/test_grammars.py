@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, OpenAI
 
-from gptsmith.generate.structured_output import Constrainer
+from gptsmith.generate.structured_output import GrammarCompiler
 from gptsmith.serve.bodies import ChatBody
 from gptsmith.serve.tools import call_text, tools_of
 
@@ -32,7 +32,7 @@ def first_refused(served: Served, text: str, **fields: Any) -> str | None:
     body = ChatBody.model_validate({"model": "chat", "messages": QUESTION, **fields})
     toolset = tools_of(body)
     assert toolset
-    grammar = Constrainer(model.tokenizer, model.vocab_size).grammar(toolset.constraint(body.response_format))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(body.response_format))
     ids = model.tokenizer.encode(text)
     for number, token in enumerate(ids):
         if grammar.is_complete or not grammar.allowed()[token]:

@@ -16,7 +16,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
 from gptsmith.base.machine import memory_bytes
-from gptsmith.generate.request import Piece
+from gptsmith.generate.request import OutputChunk
 
 from .conftest import QUESTION, Served, serving, until
 
@@ -265,7 +265,7 @@ def test_pieces_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
         return Writing(served.server.models.get("base"), served.server.metrics, {})
 
     writing = asyncio.run(make())
-    writing._deliver(0, Piece("late"))
+    writing._deliver(0, OutputChunk("late"))
 
 
 def test_at_the_end_running_texts_are_finished_and_new_ones_refused(runs: Path) -> None:

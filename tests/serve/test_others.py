@@ -12,7 +12,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
-from gptsmith.generate.request import Likely, Told
+from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve.chat import told_token
 from gptsmith.workflows.serve import first_prompts, load_served, trained_on
@@ -53,7 +53,7 @@ def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) ->
     ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
     assert ends == ["<|endoftext|>", "<|im_end|>"]
     tokenizer = served.server.models.get("chat").tokenizer
-    assert ends == [told_token(tokenizer, Told(Likely(token, None)))["token"] for token in sorted(tokenizer.end_ids)]
+    assert ends == [told_token(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
 
 
 def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:
