@@ -352,13 +352,13 @@ class Engine:
                 counted += self._prefill_budget.count(row.num_read, count)
         num_single = sum(not proposals[id(row)] for row in writing)
         started = time.perf_counter()
-        places = self._cache.plan([segment for _, segment in plan], num_single)
+        self._cache.plan([segment for _, segment in plan], num_single)
         ids = [
             token
             for row, segment in plan
             for token in row.ids[segment.start : segment.end] + proposals.get(id(row), [])
         ]
-        hidden = self.model.hidden_at(torch.tensor(ids, device=self.model.device), places, self._cache)
+        hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self._cache)[0]
         logits, owners = self._logits(hidden, plan)
         self._draw(logits, owners, proposals, plan)
         self._counts["num_steps"] += 1

@@ -58,10 +58,10 @@ def _beginnings(sources: Iterable[str]) -> list[str]:
     found = []
     for candidate in evenly(discover(sources).candidates, FILES_LOOKED_AT):
         try:
-            excerpt = next(iter(candidate.reader.read(candidate.file, ReadSettings())), None)
+            chunk = next(iter(candidate.reader.read(candidate.file, ReadSettings())), None)
         except (GptsmithError, OSError):
             continue
-        paragraphs = [] if excerpt is None else re.split(r"\n\s*\n", excerpt.text[:CHARACTERS_LOOKED_AT])
+        paragraphs = [] if chunk is None else re.split(r"\n\s*\n", chunk.text[:CHARACTERS_LOOKED_AT])
         if begun := [words for words in map(_first_words, paragraphs) if words]:
             found.append(begun)
     return [begun[0] for begun in found] if len(found) >= NUM_PROMPTS else [words for begun in found for words in begun]

@@ -160,8 +160,8 @@ def _parts(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed:
         read_examples(request.sources, shape),
         validation=given[0],
         test=given[1],
-        validation_share=choices.validation_share,
-        test_share=choices.test_share,
+        validation_fraction=choices.validation_fraction,
+        test_fraction=choices.test_fraction,
         seed=seed,
     )
 

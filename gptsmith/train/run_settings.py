@@ -88,12 +88,13 @@ class FinetuneRequest(Settings):
 
 
 class ExampleSettings(Settings):
-    """How examples become parts to train on, to choose by and to judge by."""
+    """How examples become a training, a validation and a test split."""
 
-    validation_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share of the examples that chooses the best weights; not used where validation files are given."""
-    test_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share that judges, once, at the end; not used where test files are given."""
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation
+    files are given."""
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False
     """Leave out examples that cannot be learnt from, instead of stopping at the first."""
 

@@ -238,7 +238,7 @@ def test_log_probabilities_are_the_models_own(engine: Engine) -> None:
     with torch.no_grad():
         logs = MODEL(torch.tensor([ids]))[0].log_softmax(-1)
     assert [one.id for one in prompt] == list(b"iron")
-    assert prompt[0].token.logprob is None
+    assert prompt[0].logprob is None
     for place, one in enumerate([*prompt[1:], *told], 1):
         assert one.logprob == pytest.approx(float(logs[place - 1, ids[place]]), abs=1e-4)
         best = logs[place - 1].topk(3)
@@ -382,7 +382,7 @@ def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine.model, "hidden_at", lambda *_: 1 / 0)
+        patch.setattr(engine.model, "hidden", lambda *_, **__: 1 / 0)
         (pieces,) = together(engine, [Request([1], 5)])
     assert (pieces[-1].finish_reason, pieces[-1].error) == ("error", "ZeroDivisionError: division by zero")
     assert tokens_of(list(engine.stream(Request([2], 8)))) == plain(Request([2], 8))

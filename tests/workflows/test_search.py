@@ -371,7 +371,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused(
         "nothing left to search", *search, 3, *all_set, "--lora", 4, "--set", "model.linear.rank=4"
     )  # a rank that was only asked for with --lora is searched
-    refused("judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_share=0")
+    refused(
+        "judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_fraction=0"
+    )
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("search", "study"):
         monkeypatch.delitem(sys.modules, f"gptsmith.workflows.{name}")

@@ -226,13 +226,13 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)
 
 
-def test_what_was_read_and_passed_over_is_shown_and_kept(text: Path, tmp_path: Path, call: Callable) -> None:
+def test_files_read_and_skipped_is_shown_and_kept(text: Path, tmp_path: Path, call: Callable) -> None:
     own = shutil.copytree(text, tmp_path / "own")
     shutil.copy(own / "part0.txt", own / "again.txt")
     (own / "picture.txt").write_bytes(b"\x00" * 100)
     small = [argument for setting in [*SMALL, "train.num_steps=2"] for argument in ("--set", setting)]
     done = call("pretrain", own, "--out", "run", *small)
-    assert "1 exact duplicates dropped, 1 files passed over" in done.err
+    assert "1 removed by exact deduplication, 1 files skipped" in done.err
     assert "picture.txt: " in done.err
     kept = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
     assert [Path(path).name for path in kept["skipped"]] == ["picture.txt"]

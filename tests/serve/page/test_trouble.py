@@ -241,19 +241,19 @@ def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage) ->
     chat = open_page(names=["chat"])
     engine = chat.served.state.models.by_name["chat"].engine
     chat.set_number("Longest text, in tokens", 5)
-    hidden_at = engine.model.hidden_at
+    hidden = engine.model.hidden
     failed = threading.Event()
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         failed.set()
         raise RuntimeError("no memory")
 
-    engine.model.hidden_at = fail  # type: ignore[assignment]
+    engine.model.hidden = fail  # type: ignore[assignment]
     try:
         chat.say("5: a nail?")
         expect(chat.answers).to_contain_text("The model failed while it wrote.")
     finally:
-        engine.model.hidden_at = hidden_at  # type: ignore[method-assign]
+        engine.model.hidden = hidden  # type: ignore[method-assign]
     assert failed.is_set()
     chat.button("Try again").click()
     assert chat.answer()
