@@ -18,7 +18,7 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import read_toml
-from gptsmith.data.example_splits import Parts
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
@@ -219,7 +219,7 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
 
     def groups(max_resamples: int) -> list[Group]:
         objective = GrpoSettings(answers=4, max_tokens=4, max_resamples=max_resamples)
-        made = RolloutSet(objective, encoder, Parts(examples, [], []), tuned.model, likes_one_half, seed=1)
+        made = RolloutSet(objective, encoder, ExampleSplits(examples, [], []), tuned.model, likes_one_half, seed=1)
         return made._groups(tuned.model, range(16))
 
     def num_idle(found: list[Group]) -> int:
