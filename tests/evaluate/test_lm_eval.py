@@ -468,7 +468,7 @@ def test_the_command_measures_a_run(
     loaded = gptsmith.load(run)
     candidate = Candidate(loaded.model, loaded.tokenizer, None)
     assert found["results"]["smiths"] == measured(candidate, "smiths", folder, limit=4, num_shots=1, seed=3)
-    assert (found["run"], found["step"]) == (str(run), loaded.checkpoint.step)
+    assert (found["run"], found["step"]) == (str(run), loaded.run.step)
     assert "acc,none" in call()
 
 
