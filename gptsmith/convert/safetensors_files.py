@@ -39,7 +39,7 @@ class StoredTensor:
         data = torch.empty(math.prod(self.shape) * self.dtype.itemsize, dtype=torch.uint8)
         with self.file.open("rb", buffering=0) as opened:
             opened.seek(self.begin)
-            rest = memoryview(data.numpy())
+            rest = memoryview(data.numpy().data)
             while rest:
                 count = opened.readinto(rest)
                 if not count:
