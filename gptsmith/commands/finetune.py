@@ -45,6 +45,7 @@ def finetune(
     """Tune a trained model: to chat, to classify, to be preferred."""
     from gptsmith.base import console
     from gptsmith.base.machine import process_seconds
+    from gptsmith.train.objectives import KINDS
     from gptsmith.workflows.finetune import finetune as run_finetune
     from gptsmith.workflows.finetune import request_table
     from gptsmith.workflows.preview import preview as run_preview
@@ -75,8 +76,8 @@ def finetune(
         raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
     if figures["status"] == "shared_search":
         return
-    verb = {"classification": "predict {} FILE", "reward_model": "info {}"}.get(figures["objective"], "chat {}")
-    console.note(f"\nnext: [bold]gptsmith {verb.format(figures['run'])}[/bold]")
+    command = KINDS.settings(figures["objective"]).next_command
+    console.note(f"\nnext: [bold]{command.format(run=figures['run'])}[/bold]")
 
 
 def show_examples(examples: list[dict[str, Any]]) -> None:

@@ -15,8 +15,8 @@ from gptsmith.base.files import read_json
 from gptsmith.base.settings import changed_keys, merged, with_assignments
 from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, read_settings, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.train.finetuning import Task, task_of
-from gptsmith.train.rewards import Reward
+from gptsmith.train.datasets.base import Reward
+from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.run_settings import FinetuneRequest, FinetuneSettings, settings_of
 from gptsmith.train.search.trials import search_plan
 from gptsmith.train.trainer import Session
@@ -46,8 +46,7 @@ def finetune(
         base: the run to start from.
         sources: files of conversations, labelled texts or preferences (see `gptsmith.data.examples`), or of plain text.
         out: the run folder; the base's, with the objective's name after it, where it is not given.
-        objective: sft, classify, preference, reward, policy, distill or next_token; the usual one for such examples
-            where it is not given.
+        objective: the name of an objective (see `gptsmith.train.objectives`); if not given, the default for such data.
         epochs: how often every example is read.
         lora: the rank of adapters that are trained instead of all weights.
         trials: how many trials search for better settings than the usual ones (see `gptsmith.train.search.search`).
@@ -56,8 +55,8 @@ def finetune(
         skip_bad: leave out examples that cannot be learnt from, instead of stopping at the first.
         config: a run.toml to take settings from.
         settings: changes such as `train.batch_size=8`, on top of everything.
-        reward: for the objective `policy`, a function of the messages, the answer and the true answer, instead of one
-            that `train.objective.reward` names.
+        reward: for the objective `grpo`, a function of the messages, the completion and the reference answer, instead
+            of one that `train.objective.reward` names.
         resume: a run to go on with, instead of a base and sources.
         started: the `time.monotonic()` from which `seconds` count; now where it is not given.
 
@@ -86,12 +85,12 @@ def finetune(
             return _go_on(Run.open(folder), held, (), reward, started)
         if trials is not None:
             return _searched(table, folder, reward, started)
-        task = task_of(table, reward)
-        folder = folder or _free_folder(Path(str(base)), task.settings.train.objective.kind)
-        run = Run.create(folder, task.settings, FinetuneSettings)
+        job = prepare_job(table, reward)
+        folder = folder or _free_folder(Path(str(base)), job.settings.train.objective.kind)
+        run = Run.create(folder, job.settings, FinetuneSettings)
         held.enter_context(only_writer(folder))
-        task.keep(run)
-        return _session(run, task).run_to_end(started)
+        job.write(run)
+        return _session(run, job).run_to_end(started)
 
 
 def request_table(
@@ -163,17 +162,17 @@ def _free_folder(base: Path, kind: str) -> Path:
     return base.parent / free.name
 
 
-def _session(run: Run, task: Task) -> Session:
-    return Session(run, task.settings, task.samples, model=task.model)
+def _session(run: Run, job: FinetuningJob) -> Session:
+    return Session(run, job.settings, job.dataset, model=job.model)
 
 
 def _searched(table: dict[str, Any], folder: Path | None, reward: Reward | None, started: float) -> dict[str, Any]:
     """The figures of a new run whose settings are searched."""
     from gptsmith.train.search.search import begin_search, search
 
-    task = task_of(table, reward, judges=False)
-    folder = folder or _free_folder(Path(table["request"]["base"]), task.settings.train.objective.kind)
-    return search(begin_search(folder, table, task), reward, started)
+    job = prepare_job(table, reward, final_evaluations=False)
+    folder = folder or _free_folder(Path(table["request"]["base"]), job.settings.train.objective.kind)
+    return search(begin_search(folder, table, job), reward, started)
 
 
 FREE = (
@@ -215,13 +214,13 @@ def _going_on(run: Run, held: ExitStack, changes: Sequence[str], reward: Reward 
     if odd := [key for key in changed if not any(f"{key}.".startswith(f"{free}.") for free in FREE)]:
         raise UserError(f"{run.folder} goes on with the settings that it began with: leave out {', '.join(odd)}")
     checkpoint = run.newest(note)
-    task = task_of(table, reward)
-    if task.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
+    job = prepare_job(table, reward)
+    if job.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
         raise UserError(
             f"the data of {run.folder} has changed since it was trained on: bring the old data back, or start a new run"
         )
-    run.write_settings(task.settings.plain())
-    session = _session(run, task)
+    run.write_settings(job.settings.plain())
+    session = _session(run, job)
     if checkpoint is not None:
         session.go_on(checkpoint)
     return session

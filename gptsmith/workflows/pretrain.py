@@ -21,7 +21,7 @@ from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import ALONE, Processes, joined
 from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, read_settings, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.train.datasets.text import TextSet
+from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning.minutes import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, plan_tokens
 from gptsmith.train.run_settings import PretrainRequest, RunSettings
@@ -117,7 +117,7 @@ class Start:
 
     def session(self, processes: Processes) -> Session:
         """A session that stands where the checkpoint does."""
-        samples = TextSet(self.data, self.settings.model.context_length, self.settings.train.seed)
+        samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
         session = Session(self.run, self.settings, samples, processes)
         if self.checkpoint is not None:
             session.go_on(self.checkpoint)

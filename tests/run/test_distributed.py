@@ -17,8 +17,8 @@ from gptsmith.run.distributed import ALONE, Processes, joined
 from gptsmith.run.sharding import divide_again, divided_like, is_divided, kept, whole
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
+from gptsmith.train.batch import Batch
 from gptsmith.train.loop import Hooks, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.step import accumulate
