@@ -28,7 +28,8 @@ from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import forgetting
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
-from gptsmith.train.run_settings import ExampleSettings, FinetuneRequest, FinetuneSettings
+from gptsmith.train.request import FinetuneRequest
+from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 from gptsmith.train.samples import Encoder
 
 
@@ -122,7 +123,7 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
     if kind not in allowed:
         held = "plain text" if shape == TEXT else f"examples of the shape {shape}"
         raise UserError(
-            f"{', '.join(request.sources)} holds {held}, and the objective {kind} does not learn from that "
+            f"{', '.join(map(str, request.sources))} holds {held}, and the objective {kind} does not learn from that "
             f"(allowed: {', '.join(allowed)})"
         )
     return {**table, "kind": kind}
@@ -137,8 +138,8 @@ def _splits(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed
         read_examples(request.sources, shape),
         validation=given[0],
         test=given[1],
-        validation_share=choices.validation_share,
-        test_share=choices.test_share,
+        validation_fraction=choices.validation_fraction,
+        test_fraction=choices.test_fraction,
         seed=seed,
     )
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.load import load
 from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import records, unknown_shape
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.train.run_settings import settings_of
+from gptsmith.train.objectives import KINDS
 from gptsmith.train.samples import Encoder
 
 
@@ -31,8 +30,8 @@ def predict(
         UserError: the run is no classifier, or a record cannot be read.
     """
     loaded = load(run, device=device)
-    settings = settings_of(loaded.run)
-    objective = None if isinstance(settings, ImportSettings) else settings.train.objective
+    training = loaded.run.training()
+    objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
     if objective is None or not objective.predicts_labels:
         raise UserError(f"{run} is no classifier: make one with gptsmith finetune {run} LABELLED")
     found = [(record.fields, _unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]

@@ -85,7 +85,7 @@ class TextDataset(Dataset):
         duplicates, skipped = summary["num_duplicates"], summary["skipped"]
         lines = [
             f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
-            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
+            + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
             + (f", {len(skipped):,} files skipped:" if skipped else "")
         ]
         lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]

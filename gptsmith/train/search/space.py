@@ -23,7 +23,7 @@ def ranges_around(job: FinetuningJob, table: dict[str, Any]) -> dict[str, Range]
     if not job.dataset.num_validation_tokens:
         raise UserError(
             "--trials compares settings on validation data, and there is none: "
-            "name some with --validation, or set examples.validation_share"
+            "name some with --validation, or set examples.validation_fraction"
         )
     settings = job.settings.plain()
     train, model = settings["train"], settings["model"]
