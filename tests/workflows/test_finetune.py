@@ -184,8 +184,9 @@ def test_fine_tuning_in_bfloat16_lowers_the_loss(base: Path, chat_data: Path, tm
 
 
 GRPO = [
-    FLOAT32, "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4", "train.objective.max_tokens=16",
-    "train.objective.group_size=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_coef=0.0",
+    FLOAT32, "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4",
+    "train.objective.max_tokens=16", "train.objective.group_size=6", "train.optimizer.learning_rate=1e-3",
+    "train.objective.kl_coef=0.0",
 ]  # fmt: skip
 
 
