@@ -18,7 +18,7 @@ from gptsmith.base.settings import Settings, read_toml
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.run.checkpoint import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
-from gptsmith.run.sharding import divide_again, divided_like, kept
+from gptsmith.run.sharding import reshard, shard_like, gather
 from gptsmith.run.upgrade import FORMAT_VERSION, plan_from, result_from, settings_from
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -234,8 +234,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def weights(model: GPT) -> dict[str, Tensor]:
     """A model's parameters by name, each once: a tied head is the embedding. Of a divided model every process must ask
     for them, and the first one gets them."""
-    divide_again(model)
-    return {name: kept(parameter) for name, parameter in model.named_parameters()}
+    reshard(model)
+    return {name: gather(parameter) for name, parameter in model.named_parameters()}
 
 
 def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GPT:
@@ -256,7 +256,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: names or shapes differ.
     """
-    divide_again(model)
+    reshard(model)
     tensors = read_tensors(checkpoint.folder / "model.safetensors")
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
@@ -271,4 +271,4 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
                 raise UserError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
-            parameter.copy_(divided_like(tensors[name], parameter))
+            parameter.copy_(shard_like(tensors[name], parameter))

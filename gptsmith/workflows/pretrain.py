@@ -18,7 +18,7 @@ from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
-from gptsmith.run.distributed import ALONE, Processes, joined
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
 from gptsmith.run.folder import DATA, PLAN, RESULT, SETTINGS, Run, read_settings, require_free
 from gptsmith.run.writer import only_writer
 from gptsmith.train.datasets.text import TextSet
@@ -79,7 +79,7 @@ def pretrain(
             )
     elif not sources:
         raise UserError("name the text to train on: files, folders or patterns")
-    with joined() as processes, ExitStack() as held:
+    with init_process_group() as processes, ExitStack() as held:
 
         def begin() -> Start:
             if resume is not None:
@@ -134,12 +134,12 @@ def _agreed(begin: Callable[[], Start], processes: Processes) -> Start:
         try:
             start = begin()
         except UserError as error:
-            processes.told({"error": str(error)})
+            processes.broadcast({"error": str(error)})
             raise
         checkpoint = None if start.checkpoint is None else str(start.checkpoint.folder.absolute())
-        processes.told({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
+        processes.broadcast({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
         return start
-    said = processes.told(None)
+    said = processes.broadcast(None)
     if "error" in said:
         raise UserError(said["error"])
     run = Run.open(said["run"])
@@ -229,7 +229,7 @@ def _fresh(table: dict[str, Any], folder: Path, started: float, processes: Proce
 
 
 def settled(
-    table: dict[str, Any], started: float, processes: Processes = ALONE
+    table: dict[str, Any], started: float, processes: Processes = SINGLE_PROCESS
 ) -> tuple[RunSettings, dict[str, Any], PreparedData]:
     """Reads the text, then gives all settings of a run: those in `table`, and for the rest what suits the text and the
     time; with what the plan promises, where there is a time to keep to.
@@ -239,7 +239,7 @@ def settled(
     """
     base = preset_settings(table["request"].get("preset", "smith"))
     # Checked before any text is read, with stand-ins for what only the text decides.
-    stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": processes.count}}
+    stand_ins = {"model": base, "train": {"num_steps": 1, "batch_size": processes.world_size}}
     early = RunSettings.parse(merged(stand_ins, table))
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
@@ -289,7 +289,7 @@ def settled(
         planned = plan_tokens(len(data.train), tokens, request.params)
     model = merged(merged(base, planned.model if sized else {}), given)
     windows = max(1, planned.tokens_per_step // model["context_length"])
-    batch_size = train.get("batch_size", math.ceil(windows / processes.count) * processes.count)
+    batch_size = train.get("batch_size", math.ceil(windows / processes.world_size) * processes.world_size)
     num_steps = max(1, round(planned.num_tokens / (batch_size * model["context_length"])))
     train = merged({"batch_size": batch_size, "num_steps": num_steps}, train)
     return RunSettings.parse(merged(table, {"model": model, "train": train})), said, data
