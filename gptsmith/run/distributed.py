@@ -31,7 +31,7 @@ TIMEOUT = timedelta(days=1)
 """How long a process waits for another: the first one prepares the data, which can take hours. One that died is noticed
 at once, because its connections close."""
 BUCKET_BYTES = 32 << 20
-"""Gradients are reduced in buckets of this size: one message per gradient would be slow, and one for all a second copy."""
+"""Gradients are reduced in buckets of this size: one message each would be slow, one for all would need a second copy."""
 
 
 class ParallelSettings(Settings):
@@ -116,7 +116,8 @@ class Processes:
         local_rank, num_gpus = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
         if local_rank >= num_gpus:
             raise UserError(
-                f"{num_gpus} GPUs are not enough for {local_rank + 1} processes: start torchrun --nproc-per-node={num_gpus}"
+                f"{num_gpus} GPUs are not enough for {local_rank + 1} processes: "
+                f"start torchrun --nproc-per-node={num_gpus}"
             )
         torch.cuda.set_device(local_rank)
         return torch.device("cuda")

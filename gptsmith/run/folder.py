@@ -18,7 +18,7 @@ from gptsmith.base.settings import Settings, read_toml
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.run.checkpoint import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
-from gptsmith.run.sharding import reshard, shard_like, gather
+from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.upgrade import FORMAT_VERSION, plan_from, result_from, settings_from
 from gptsmith.text.tokenizer import Tokenizer
 

@@ -14,7 +14,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run import distributed
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
-from gptsmith.run.sharding import reshard, shard_like, is_sharded, gather, full_tensor
+from gptsmith.run.sharding import full_tensor, gather, is_sharded, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
 from gptsmith.train.loop import Hooks, train
