@@ -22,7 +22,7 @@ from tokenizers import trainers
 
 from gptsmith.text.fast_encoding import _ranks_of
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, byte_level_backend
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 
@@ -58,13 +58,13 @@ def race_encoding(title: str, tokenizer: Tokenizer, split: str, texts: list[str]
     encoder = tokenizer.fast_encoder
     print(f"\nproof and set-up of the fast path: {time.perf_counter() - started:.2f} s ({encoder.__qualname__})")
     bare = tiktoken.Encoding("bare", pat_str=split, mergeable_ranks=_ranks_of(tokenizer) or {}, special_tokens={})
-    ours = [ids.tolist() for ids in tokenizer.encode_bulk(texts)]
+    ours = [ids.tolist() for ids in tokenizer.encode_batch(texts)]
     theirs = [encoding.ids for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False)]
     assert ours == theirs == bare.encode_ordinary_batch(texts, num_threads=2)
     race(
         title,
         {
-            "gptsmith": lambda: list(tokenizer.encode_bulk(texts)),
+            "gptsmith": lambda: list(tokenizer.encode_batch(texts)),
             "tokenizers": lambda: tokenizer.backend.encode_batch(texts, add_special_tokens=False),
             "tiktoken": lambda: bare.encode_ordinary_batch(texts, num_threads=2),
         },
@@ -85,7 +85,7 @@ def main() -> None:
 
     def bare_training() -> None:
         letters = list(byte_letters().values())
-        size = VOCAB_SIZE - len(CONTROL_TOKENS)
+        size = VOCAB_SIZE - len(SPECIAL_TOKENS)
         trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=letters, show_progress=False)
         byte_level_backend().train_from_iterator(texts, trainer)
 

@@ -143,12 +143,12 @@ def compare(
 
 
 def tokens_check(one: Reader, other: Reader) -> Check:
-    """Whether texts have the same ids, control tokens spelt in them included, and the same before them."""
-    texts = [*TEXTS, *spelt(one.control_tokens)]
+    """Whether texts have the same ids, special tokens spelt in them included, and the same before them."""
+    texts = [*TEXTS, *spelt(one.special_tokens)]
     differences = [text for text in texts if one.token_ids(text) != other.token_ids(text)]
     figures = {"num_texts": len(texts), "num_equal": len(texts) - len(differences)}
-    if one.opening_ids() != other.opening_ids():
-        why = f"one puts {one.opening_ids()} before every text, the other {other.opening_ids()}"
+    if one.bos_ids() != other.bos_ids():
+        why = f"one puts {one.bos_ids()} before every text, the other {other.bos_ids()}"
         return Check("tokens", "failed", figures, why=why)
     if differences:
         text = differences[0]
@@ -248,7 +248,7 @@ def require_passed(certificate: Certificate, what: str) -> None:
 def _prompts(reader: Reader) -> list[list[int]]:
     """Ids to compare logits after; half of the context at most, so that there is room to go on."""
     room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))
-    found = [[*reader.opening_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
+    found = [[*reader.bos_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
     return [ids for ids in found if ids]
 
 

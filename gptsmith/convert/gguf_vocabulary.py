@@ -80,8 +80,8 @@ def words_of(tokenizer: Tokenizer, num_rows: int) -> Words:
     model = tokenizer.state["model"]
     if model["type"] != "BPE" or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
         raise _unsaid(f"words of the model {model['type']}, or words with marks at their ends")
-    if len(tokenizer.opening_ids) > 1:
-        raise _unsaid(f"{len(tokenizer.opening_ids)} tokens before every text")
+    if len(tokenizer.bos_ids) > 1:
+        raise _unsaid(f"{len(tokenizer.bos_ids)} tokens before every text")
     normal, split = (_parts(tokenizer.state[key]) for key in ("normalizer", "pre_tokenizer"))
     is_piece = model["byte_fallback"] and SPACE in str([*normal, *split])
     tokens, types = _tokens(tokenizer, num_rows, is_piece)
@@ -89,7 +89,7 @@ def words_of(tokenizer: Tokenizer, num_rows: int) -> Words:
         "tokens": tokens,
         "types": types,
         "ids": _ids(tokenizer),
-        "adds_opening": bool(tokenizer.opening_ids),
+        "adds_opening": bool(tokenizer.bos_ids),
     }
     if is_piece:
         scores = _scores(tokens, types, model["merges"])
@@ -97,8 +97,8 @@ def words_of(tokenizer: Tokenizer, num_rows: int) -> Words:
         return Words("llama", "default", **shared, merges=[], scores=scores, adds_space=space, composes=False)
     if odd := [part["type"] for part in normal if part["type"] != "NFC"]:
         raise _unsaid(f"the normalizer {odd[0]}")
-    # It asks for a list of merges that is not empty; a word that is a pair of control tokens never comes up in a text.
-    merges = [" ".join(pair) for pair in model["merges"]] or [f"{tokenizer.separator} {tokenizer.separator}"]
+    # It asks for a list of merges that is not empty; a word that is a pair of special tokens never comes up in a text.
+    merges = [" ".join(pair) for pair in model["merges"]] or [f"{tokenizer.eos_token} {tokenizer.eos_token}"]
     return Words(
         "gpt2", _split_name(split), **shared, merges=merges, scores=[], adds_space=False, composes=bool(normal)
     )
@@ -177,7 +177,7 @@ def _adds_space(parts: Sequence[Mapping[str, Any]]) -> bool:
             case {"type": "Metaspace", "replacement": text, "prepend_scheme": "never"} if text == SPACE:
                 pass
             case {"type": "Metaspace"}:
-                # llama.cpp puts a space before every text and behind every control token, as SentencePiece does.
+                # llama.cpp puts a space before every text and behind every special token, as SentencePiece does.
                 raise _unsaid(
                     "Metaspace that puts a space before texts that do not begin with one, and before no other"
                 )
@@ -188,11 +188,11 @@ def _adds_space(parts: Sequence[Mapping[str, Any]]) -> bool:
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int]:
     """Without a `bos` of its own, llama.cpp would take a number that is some word's."""
-    named = None if tokenizer.opening is None else tokenizer.backend.token_to_id(tokenizer.opening)
-    opening = next(iter(tokenizer.opening_ids), named)
-    ids = {"eos": tokenizer.separator_id, "bos": tokenizer.separator_id if opening is None else opening}
+    named = None if tokenizer.bos_token is None else tokenizer.backend.token_to_id(tokenizer.bos_token)
+    opening = next(iter(tokenizer.bos_ids), named)
+    ids = {"eos": tokenizer.eos_token_id, "bos": tokenizer.eos_token_id if opening is None else opening}
     turn_end = tokenizer.backend.token_to_id(TURN_END)
-    ends = sorted(tokenizer.end_ids - {tokenizer.separator_id}, key=lambda number: (number != turn_end, number))
+    ends = sorted(tokenizer.end_ids - {tokenizer.eos_token_id}, key=lambda number: (number != turn_end, number))
     if ends:
         ids["eot"] = ends[0]
     unknown = tokenizer.state["model"]["unk_token"]

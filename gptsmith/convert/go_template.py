@@ -102,8 +102,8 @@ def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
         return PROMPT
     wanted = _rendered(template, tokenizer)
     for layout in LAYOUTS:
-        if wanted and all(layout.render(turns, tokenizer.separator) == text for turns, text in wanted):
-            return layout.go(tokenizer.separator)
+        if wanted and all(layout.render(turns, tokenizer.eos_token) == text for turns, text in wanted):
+            return layout.go(tokenizer.eos_token)
     raise UserError(
         "Ollama's templates are Go's, and none that is known here lays conversations out as this model's chat template "
         f"does (known: {', '.join(layout.name for layout in LAYOUTS)}): export --to gguf, whose file keeps the template"
@@ -117,7 +117,7 @@ def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequen
     Raises:
         UserError: the template leaves that token out, so that it would be put where it does not belong.
     """
-    opening = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.opening_ids)
+    opening = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.bos_ids)
     found: list[tuple[Sequence[Mapping[str, str]], str]] = []
     for messages in CONVERSATIONS:
         try:

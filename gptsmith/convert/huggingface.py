@@ -19,6 +19,7 @@ from gptsmith.convert.state_dict import Entry, entries
 from gptsmith.model.config import GPTConfig
 from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
+from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
 CONFIG = "config.json"
@@ -145,12 +146,12 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
     for name in TOKENIZER_FILES:
         if (folder / name).is_symlink():
             inside(folder, name)
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = load_tokenizer(folder)
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
     numbers = ends if isinstance(ends, list) else [ends]
     tokens = [tokenizer.backend.id_to_token(number) for number in numbers if isinstance(number, int)]
     return Tokenizer(
-        tokenizer.backend, tokenizer.separator, tokenizer.opening, [token for token in tokens if token is not None]
+        tokenizer.backend, tokenizer.eos_token, tokenizer.bos_token, [token for token in tokens if token is not None]
     )
 
 

@@ -27,6 +27,7 @@ from gptsmith.run.environment import environment
 from gptsmith.run.folder import GENERATION, RESULT, Run, fill_checkpoint, load_model, require_free, weights
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.writer import SPARE_BYTES
+from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
 
@@ -104,15 +105,15 @@ def _tokenizer(folder: Path, below: Loaded) -> Tokenizer:
     """
     if not (folder / "tokenizer.json").exists():
         return below.tokenizer
-    own = Tokenizer.load(folder)
+    own = load_tokenizer(folder)
     if own.vocab_size > below.config.vocab_size:
         raise UserError(
             f"{folder}: the tokenizer has {own.vocab_size:,} words and the base {below.config.vocab_size:,} rows: "
             "they do not belong together"
         )
-    ends = dict.fromkeys((*own.end_tokens, below.tokenizer.separator, *below.tokenizer.end_tokens))
-    kept = [token for token in ends if token != own.separator and own.backend.token_to_id(token) is not None]
-    return Tokenizer(own.backend, own.separator, own.opening, kept)
+    ends = dict.fromkeys((*own.end_tokens, below.tokenizer.eos_token, *below.tokenizer.end_tokens))
+    kept = [token for token in ends if token != own.eos_token and own.backend.token_to_id(token) is not None]
+    return Tokenizer(own.backend, own.eos_token, own.bos_token, kept)
 
 
 def _certificate(

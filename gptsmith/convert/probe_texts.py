@@ -54,7 +54,7 @@ SPELLINGS = (
     "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>",
     "<unk><pad><bos><eos>",
 )
-"""How control tokens are spelt: in a text they are text."""
+"""How special tokens are spelt: in a text they are text."""
 
 TEXTS = (*LANGUAGES, *CODE, *NUMBERS, *EMOJI, *WHITE_SPACE, *WORDS, *SPELLINGS)
 
@@ -82,6 +82,6 @@ CONVERSATIONS: tuple[tuple[dict[str, str], ...], ...] = (
 )
 
 
-def spelt(control_tokens: Iterable[str]) -> list[str]:
-    """Texts in which a tokenizer's own control tokens are spelt."""
-    return [f"a {token} b{token}" for token in sorted(control_tokens)[:16]]
+def spelt(special_tokens: Iterable[str]) -> list[str]:
+    """Texts in which a tokenizer's own special tokens are spelt."""
+    return [f"a {token} b{token}" for token in sorted(special_tokens)[:16]]

@@ -32,10 +32,14 @@ class Found:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-@functools.cache
 def readers_by_extension() -> dict[str, Reader]:
     """Every extension that some kind of reader reads."""
-    readers = [KINDS.settings(name).model_validate({"kind": name}) for name in KINDS.names()]
+    return _by_extension(tuple(KINDS.names()))
+
+
+@functools.cache
+def _by_extension(kinds: tuple[str, ...]) -> dict[str, Reader]:
+    readers = [KINDS.validate(name) for name in kinds]
     return {extension: reader for reader in readers for extension in reader.extensions}
 
 

@@ -1,10 +1,9 @@
-"""A task's examples in parts: to train on, to choose by, to judge by."""
+"""Examples in splits: to train on, to validate with, to test with."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,21 +11,26 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.examples import Example, LabelledExample
+from gptsmith.data.shapes import Example
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Examples to train on, to choose settings by, and to judge with, none in two of them."""
+class ExampleSplits:
+    """The train, validation and test split of examples. No question is in two of them."""
 
     train: list[Example]
     validation: list[Example]
     test: list[Example]
     num_dropped: int = 0
-    """Examples of the training file that are left out because a validation or test file asks the same."""
+    """Examples of the training file that are skipped because a validation or test file has the same question."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same examples in the same splits and order."""
+        return fingerprint([*self.train, *self.validation, *self.test])
 
 
-def divide(
+def split_examples(
     examples: Sequence[Example],
     *,
     validation: Sequence[Example] | None,
@@ -34,9 +38,9 @@ def divide(
     validation_share: float,
     test_share: float,
     seed: int,
-) -> Parts:
-    """The parts of a task's data: those that were given, and for the others a share of the examples, drawn by the seed.
-    Examples that ask the same stand in the same part.
+) -> ExampleSplits:
+    """The splits of examples: those that are given, and for the others a share of the examples, sampled by the seed.
+    Examples with the same question stay in the same split.
 
     Raises:
         UserError: too few examples are left to train on.
@@ -49,35 +53,20 @@ def divide(
         "validation": 0 if validation is not None else round(validation_share * len(keys)),
         "test": 0 if test is not None else round(test_share * len(keys)),
     }
-    part_of = dict.fromkeys(keys, "train")
+    split_of = dict.fromkeys(keys, "train")
     for place, number in enumerate(order):
         if place < counts["validation"] + counts["test"]:
-            part_of[keys[number]] = "validation" if place < counts["validation"] else "test"
-    parts: dict[str, list[Example]] = {"train": [], "validation": list(validation or []), "test": list(test or [])}
+            split_of[keys[number]] = "validation" if place < counts["validation"] else "test"
+    splits: dict[str, list[Example]] = {"train": [], "validation": list(validation or []), "test": list(test or [])}
     for example in left:
-        parts[part_of[_key(example)]].append(example)
-    if not parts["train"]:
+        splits[split_of[_key(example)]].append(example)
+    if not splits["train"]:
         raise UserError(f"no examples are left to train on, of {len(examples)}: give more, or smaller shares")
-    return Parts(parts["train"], parts["validation"], parts["test"], len(examples) - len(left))
+    return ExampleSplits(splits["train"], splits["validation"], splits["test"], len(examples) - len(left))
 
 
 def _key(example: Example) -> str:
     return hashlib.sha256(example.question().encode()).hexdigest()
-
-
-def labels_of(examples: Iterable[LabelledExample]) -> list[str]:
-    """The labels that occur, in order: by number where all are numbers.
-
-    Raises:
-        UserError: there is only one.
-    """
-    counts = Counter(str(example.label) for example in examples)
-    if len(counts) < 2:
-        raise UserError(
-            f"every example has the label {next(iter(counts), None)!r}: a classifier needs at least two labels"
-        )
-    numbers = all(label.lstrip("-").isdecimal() for label in counts)
-    return sorted(counts, key=int if numbers else str)
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

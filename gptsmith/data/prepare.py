@@ -16,6 +16,7 @@ from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, write_tokens
 from gptsmith.data.splits import Part, Split, split_corpus
+from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
@@ -91,7 +92,7 @@ def _trained(settings: TokenizerSettings, part: Part, cache: Path, split_key: st
     target = private_folder(cache / "tokenizers") / key_of(split_key, settings.plain())
     if target.exists():
         try:
-            return Tokenizer.load(target)
+            return load_tokenizer(target)
         except (ValueError, KeyError, OSError):
             shutil.rmtree(target, ignore_errors=True)
     learned = False

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.readers import Excerpt
+from gptsmith.data.readers import Excerpt, Record
 
 # The first records of a file decide for all of them.
 NUM_SAMPLES = 50
@@ -35,18 +34,6 @@ TEXT_FIELDS: tuple[tuple[str, ...], ...] = (
 MESSAGE_FIELDS = ("content", "value", "text")
 
 NUM_FIELDS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record, and the bytes of the (decompressed) file that it was read from."""
-
-    fields: Mapping[str, Any]
-    place: str
-    """Where a person finds it: `line 7`."""
-
-    start: int
-    end: int
 
 
 def documents(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Excerpt]:

@@ -27,7 +27,7 @@ DOCUMENT = np.dtype([("end", "<u8"), ("document", "<u8"), ("start", "<u8"), ("st
 
 
 class TokenStream:
-    """The tokens of one part of a split as one long sequence, memory-mapped. Every document ends in a separator."""
+    """The tokens of one part of a split as one long sequence, memory-mapped. Every document ends in an EOS token."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class TokenStream:
 
     @property
     def document_ends(self) -> np.ndarray:
-        """The position after every document's separator (uint64)."""
+        """The position after every document's EOS token (uint64)."""
         return self.documents["end"]
 
     def document_at(self, position: int) -> int:
@@ -128,7 +128,7 @@ def token_dtype(vocab_size: int) -> np.dtype:
 def _require_room(folder: Path, part: Part, num_bytes: int, tokenizer: Tokenizer) -> None:
     """Checks the room for the tokens, by what the first piece comes to."""
     sample = next(part.pieces()).text[:100_000]
-    (tokens,) = tokenizer.encode_bulk([sample])
+    (tokens,) = tokenizer.encode_batch([sample])
     per_byte = len(tokens) / len(sample.encode())
     itemsize = token_dtype(tokenizer.vocab_size).itemsize
     require_room(folder, int(1.1 * num_bytes * per_byte * itemsize), "the token files")
@@ -189,7 +189,7 @@ class _Writer:
                 ahead.append(piece)
                 yield piece.text
 
-        for tokens in self.tokenizer.encode_bulk(texts()):
+        for tokens in self.tokenizer.encode_batch(texts()):
             yield ahead.popleft(), tokens
 
     def _advance(self, piece: Piece, num_tokens: int, table: Any, shard: Any) -> None:
@@ -197,7 +197,7 @@ class _Writer:
         if not piece.last:
             self.state = _State(state.num_tokens + num_tokens, state.num_documents, piece.number, piece.stop)
             return
-        shard.write(np.array([self.tokenizer.separator_id], self.dtype).tobytes())
+        shard.write(np.array([self.tokenizer.eos_token_id], self.dtype).tobytes())
         end, part, number = state.num_tokens + num_tokens + 1, self.part, piece.number
         row = (end, part.documents[number], part.starts[number], part.stops[number])
         table.write(np.array([row], DOCUMENT).tobytes())

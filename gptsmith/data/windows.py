@@ -59,7 +59,7 @@ def evaluation_windows(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of input ids and targets, int64 (B, T), that score every token exactly once, in order.
 
-    The first token is predicted from the stream's last, a separator. With `max_tokens` only about so many tokens are
+    The first token is predicted from the stream's last, an EOS token. With `max_tokens` only about so many tokens are
     scored, in windows spread evenly over the stream.
     """
     num_windows = -(-len(stream) // context_length)

@@ -50,7 +50,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        return self.candidate.tokenizer.separator_id
+        return self.candidate.tokenizer.eos_token_id
 
     @property
     def max_length(self) -> int:

@@ -128,7 +128,7 @@ def generate(
     Raises:
         UserError: the prompt is longer than the context, and `slide` is not set.
     """
-    prompt_ids = tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt or [tokenizer.separator_id]
+    prompt_ids = tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt or [tokenizer.eos_token_id]
     context = model.config.context_length
     if len(prompt_ids) > context and not slide:
         raise UserError(

@@ -81,8 +81,8 @@ class _Words:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.eos_token_id, self.bos_token_id = tokenizer.separator_id, None
-        self.special_token_ids = sorted(tokenizer.control_ids)
+        self.eos_token_id, self.bos_token_id = tokenizer.eos_token_id, None
+        self.special_token_ids = sorted(tokenizer.special_ids)
         names = (str(tokenizer.backend.id_to_token(number)).encode() for number in range(tokenizer.vocab_size))
         self.tokens = [token or name for token, name in zip(tokenizer.token_bytes, names, strict=True)]
 

@@ -20,6 +20,7 @@ from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.run.checkpoint import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
 from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.upgrade import FORMAT_VERSION, plan_from, result_from, settings_from
+from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = "run.toml"
@@ -132,7 +133,7 @@ class Run:
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return Tokenizer.load(self.folder)
+        return load_tokenizer(self.folder)
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, damaged newer ones set aside; nothing where there never was one.

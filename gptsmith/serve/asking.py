@@ -77,7 +77,7 @@ def request_for(
 
 
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    """The bytes of a token; of a control token, its spelling."""
+    """The bytes of a token; of a special token, its spelling."""
     return tokenizer.decode_bytes([token], keep_special=True)
 
 

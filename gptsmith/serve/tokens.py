@@ -40,7 +40,7 @@ async def tokenize(server: Server, body: TokenizeBody, figures: dict[str, Any]) 
 
 
 async def detokenize(server: Server, body: DetokenizeBody, figures: dict[str, Any]) -> JSONResponse:
-    """The text of ids; control tokens are spelt out.
+    """The text of ids; special tokens are spelt out.
 
     Raises:
         ApiError: the model has no such token.

@@ -1,6 +1,6 @@
 """Conversations to token ids: a run's chat template, the same one wherever the run is trained, talked to or exported.
 
-Text that people wrote never turns into control tokens: control spellings in it are masked before the template is
+Text that people wrote never turns into special tokens: special spellings in it are masked before the template is
 rendered; what the template itself wrote is split at the real ones; then the text is put back and encoded as text.
 """
 
@@ -43,7 +43,7 @@ class Encoded:
 
 
 class ChatTemplate:
-    """A Jinja template that lays a conversation out, in a sandbox.
+    """A Jinja template that formats a conversation, in a sandbox.
 
     Attributes:
         source: its text.
@@ -54,12 +54,12 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, folder: Path) -> ChatTemplate | None:
-        """The template of a run; nothing where the run is not made for conversations."""
+        """The template of a run; None if the run is not made for conversations."""
         path = folder / TEMPLATE
         return cls(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def save(self, folder: Path) -> None:
-        """Writes the template where Transformers looks for it too."""
+        """Write the template where Transformers looks for it too."""
         write_atomically(folder / TEMPLATE, self.source)
 
     def render(
@@ -71,7 +71,7 @@ class ChatTemplate:
         variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it. `variables`
-        are what else the template may ask for.
+        are further variables of the template.
 
         Raises:
             UserError: the template refuses the conversation, or is not sound.
@@ -83,8 +83,8 @@ class ChatTemplate:
                 variables or {},
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=open_turn,
-                bos_token=tokenizer.opening or "",
-                eos_token=tokenizer.separator,
+                bos_token=tokenizer.bos_token or "",
+                eos_token=tokenizer.eos_token,
                 tools=None,
                 documents=None,
             )
@@ -94,7 +94,7 @@ class ChatTemplate:
     def prompt_ids(
         self, tokenizer: Tokenizer, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
     ) -> list[int]:
-        """The ids that a model answers: the conversation, and the beginning of the assistant's turn."""
+        """The ids of a prompt: the conversation, and the beginning of the assistant's turn."""
         return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables)
 
     def rendered_ids(
@@ -111,7 +111,7 @@ class ChatTemplate:
         return _ids(text, hidden, tokenizer)
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
-        """A whole conversation, trained on what the assistant writes: its words and the token that ends its turn; with
+        """A whole conversation, trained on what the assistant writes: its text and the token that ends its turn; with
         `only_last`, on its last turn alone.
 
         Raises:
@@ -136,12 +136,12 @@ class ChatTemplate:
             if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
                 raise UserError(
                     f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
-                    "which words are the assistant's: tune on conversations of one answer, or with another template"
+                    "which tokens are the assistant's: tune on conversations of one answer, or with another template"
                 )
             written = after[len(before) :]
-            ends = [match.end() for match in _control(tokenizer).finditer(written)]
+            ends = [match.end() for match in _special(tokenizer).finditer(written)]
             if not ends:
-                raise UserError("the chat template ends the assistant's turn with no control token: it could not stop")
+                raise UserError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
             add(written[: ends[-1]], turn == len(messages) - 1 or not only_last)
             done = len(before) + ends[-1]
@@ -152,7 +152,7 @@ class ChatTemplate:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The names of what the template asks for, such as `messages` and `enable_thinking`.
+        """The names of the variables that the template reads, such as `messages` and `enable_thinking`.
 
         Raises:
             UserError: the template is not sound.
@@ -213,14 +213,14 @@ def latest_turns(turns: Sequence[dict[str, str]], fits: Callable[[list[dict[str,
     num_kept = 1 if turns and turns[0]["role"] == "system" else 0
     beginning, later = list(turns[:num_kept]), list(turns[num_kept:])
     starts = [0, *(number for number, turn in enumerate(later) if number and turn["role"] == "user")]
-    # Halves the range at each try: a long conversation is not laid out once for each of its turns.
+    # Halves the range at each try: a long conversation is not formatted once for each of its turns.
     best = bisect_left(starts[:-1], True, key=lambda start: fits([*beginning, *later[start:]]))
     return [*beginning, *later[starts[best] :]]
 
 
-def _control(tokenizer: Tokenizer) -> re.Pattern[str]:
-    """Matches the spelling of any control token, longer ones first."""
-    return re.compile("|".join(map(re.escape, sorted(tokenizer.control_tokens, key=len, reverse=True))))
+def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
+    """Matches the spelling of any special token, longer ones first."""
+    return re.compile("|".join(map(re.escape, sorted(tokenizer.special_tokens, key=len, reverse=True))))
 
 
 FIRST_MASK = 0xF0000
@@ -228,7 +228,7 @@ FIRST_MASK = 0xF0000
 
 
 def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The messages with each control spelling in them replaced by a character that is not in them; and what those
+    """The messages with each special spelling in them replaced by a character that is not in them; and what those
     characters stand for."""
     written = {character for message in messages for character in str(message["content"])}
     free = (chr(code) for code in range(FIRST_MASK, FIRST_MASK + 0xFFFE) if chr(code) not in written)
@@ -241,19 +241,19 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
             hidden[known] = match[0]
         return known
 
-    control = _control(tokenizer)
-    masked = [{**message, "content": control.sub(mask, str(message["content"]))} for message in messages]
+    special = _special(tokenizer)
+    masked = [{**message, "content": special.sub(mask, str(message["content"]))} for message in messages]
     return masked, hidden
 
 
 def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
-    """The ids of rendered text: control tokens as themselves, all else as text. `begins` says whether nothing stands
+    """The ids of rendered text: special tokens as themselves, all else as text. `begins` says whether nothing stands
     before it."""
     ids: list[int] = []
     start, encode = 0, tokenizer.encode if begins else tokenizer.encode_inside
-    for match in _control(tokenizer).finditer(text):
+    for match in _special(tokenizer).finditer(text):
         ids += _text_ids(text[start : match.start()], hidden, encode)
-        ids.append(tokenizer.control_tokens[match[0]])
+        ids.append(tokenizer.special_tokens[match[0]])
         start, encode = match.end(), tokenizer.encode_inside
     return ids + _text_ids(text[start:], hidden, encode)
 
@@ -270,7 +270,7 @@ def require_turns(tokenizer: Tokenizer) -> None:
     Raises:
         UserError: it has no tokens for turns.
     """
-    if TURN_END not in tokenizer.control_tokens:
+    if TURN_END not in tokenizer.special_tokens:
         raise UserError(
             f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
             "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"

@@ -1,4 +1,4 @@
-"""Encoding much text: tiktoken or a table where that gives the same ids, by threads; the backend itself elsewhere."""
+"""Fast encoding of large texts: tiktoken or a table if proven to give the same ids, in threads; else the backend."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import tiktoken
+from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.machine import num_cpus
 from gptsmith.text.chunk_boundaries import safe_cut
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
 from gptsmith.text.surrogates import refuse_surrogates
 
-if TYPE_CHECKING:
-    from gptsmith.text.tokenizer import Tokenizer
-
 CHUNK_CHARACTERS = 100_000
 Encoder = Callable[[str], np.ndarray]
 Job = list[tuple[str, bool]]
+"""Chunks, each with whether its text ends with it."""
 
-TOO_MUCH = 10_000
-TOO_MUCH_SPACE = re.compile(rf"\s{{{TOO_MUCH}}}")
+
+class Vocabulary(Protocol):
+    """The attributes of a `Tokenizer` that fast encoding reads."""
+
+    backend: Backend
+
+    @property
+    def state(self) -> dict[str, Any]: ...
+    @property
+    def token_bytes(self) -> list[bytes]: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
+    @property
+    def fast_encoder(self) -> Encoder: ...
+
+
+MAX_SPACES = 10_000
+MANY_SPACES = re.compile(rf"\s{{{MAX_SPACES}}}")
 """tiktoken's regular expressions run out of stack on a million spaces."""
 NEVER_SPECIAL = "\x00<never allowed>\x00"
-"""tiktoken looks for special words by a regular expression. An empty one, of no words, would match at every byte: this
-word, which it is never allowed to use, halves the time."""
+"""tiktoken looks for special tokens by a regular expression. Of no tokens it would be empty and match at every byte:
+this token, which it is never allowed to use, halves the time."""
 
 
-def encode_bulk(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarray]:
+def encode_batch(tokenizer: Vocabulary, texts: Iterable[str]) -> Iterator[np.ndarray]:
     """The ids of each text, uint32, in order."""
     encode = tokenizer.fast_encoder
     workers = num_cpus()
@@ -48,7 +63,7 @@ def encode_bulk(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarr
 
 
 def _jobs(texts: Iterable[str]) -> Iterator[Job]:
-    """Chunks, each with whether its text ends there, in lists that are large enough to be worth a thread's while."""
+    """Lists of chunks, each large enough to be worth a thread's while."""
     job: Job = []
     num_characters = 0
     for text in texts:
@@ -65,7 +80,7 @@ def _jobs(texts: Iterable[str]) -> Iterator[Job]:
 
 
 def _whole_texts(job: Job, encoded: Future[list[np.ndarray]], parts: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """The ids of the texts that end in a job; `parts` holds what came before of the first one, and then of the next."""
+    """The ids of the texts that end in a job; `parts` holds the earlier chunks of the first, then of the next text."""
     for (_, ends), ids in zip(job, encoded.result(), strict=True):
         parts.append(ids)
         if ends:
@@ -73,13 +88,13 @@ def _whole_texts(job: Job, encoded: Future[list[np.ndarray]], parts: list[np.nda
             parts.clear()
 
 
-def fast_encoder(tokenizer: Tokenizer) -> Encoder:
+def fast_encoder(tokenizer: Vocabulary) -> Encoder:
     """The fastest way to encode a text that is proven to give the backend's ids."""
     return _table_encoder(tokenizer) or _tiktoken_encoder(tokenizer) or backend_encoder(tokenizer)
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """The text in pieces that are encoded alike alone and together."""
+    """The text in chunks whose ids, joined, are those of the whole."""
     start = 0
     while len(text) - start > 2 * CHUNK_CHARACTERS:
         cut = safe_cut(text[start : start + 2 * CHUNK_CHARACTERS], CHUNK_CHARACTERS)
@@ -90,13 +105,13 @@ def _chunks(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def backend_encoder(tokenizer: Tokenizer) -> Encoder:
+def backend_encoder(tokenizer: Vocabulary) -> Encoder:
     """The plain twin: the backend itself."""
     backend = tokenizer.backend
     return lambda text: np.array(backend.encode(text, add_special_tokens=False).ids, np.uint32)
 
 
-def _table_encoder(tokenizer: Tokenizer) -> Encoder | None:
+def _table_encoder(tokenizer: Vocabulary) -> Encoder | None:
     """For vocabularies of single characters: code points to ids by a table."""
     model = tokenizer.state["model"]
     if model["type"] != "BPE" or model["merges"] or not model.get("byte_fallback") or tokenizer.state["normalizer"]:
@@ -124,7 +139,7 @@ def _table_encoder(tokenizer: Tokenizer) -> Encoder | None:
     return encode
 
 
-def _tiktoken_encoder(tokenizer: Tokenizer) -> Encoder | None:
+def _tiktoken_encoder(tokenizer: Vocabulary) -> Encoder | None:
     """tiktoken on the same merges, where they are proven to give the same ids."""
     pattern = _split_of(tokenizer.state)
     ranks = _ranks_of(tokenizer) if pattern else None
@@ -135,7 +150,7 @@ def _tiktoken_encoder(tokenizer: Tokenizer) -> Encoder | None:
     plain = backend_encoder(tokenizer)
 
     def encode(text: str) -> np.ndarray:
-        if len(text) >= TOO_MUCH and TOO_MUCH_SPACE.search(text):
+        if len(text) >= MAX_SPACES and MANY_SPACES.search(text):
             return plain(text)
         return np.asarray(encoding.encode_to_numpy(text, disallowed_special=()), np.uint32)
 
@@ -160,10 +175,10 @@ def _split_of(state: dict) -> str | None:
     return None
 
 
-def _ranks_of(tokenizer: Tokenizer) -> dict[bytes, int] | None:
-    """Every word's bytes and id, where merging by id is proven to be merging by the backend's list.
+def _ranks_of(tokenizer: Vocabulary) -> dict[bytes, int] | None:
+    """Every token's bytes and id; None unless merging by id is proven to be merging by the backend's list.
 
-    That holds if ids rise with the list, each word is a byte or made by one merge, and each merge's pair is what the
+    That holds if ids rise with the list, each token is a byte or made by one merge, and each merge's pair is what the
     earlier merges make of the merged bytes alone: then no other pair with the same bytes can ever stand in a text.
     """
     model = tokenizer.state["model"]
@@ -172,27 +187,27 @@ def _ranks_of(tokenizer: Tokenizer) -> dict[bytes, int] | None:
         return None
     if model.get("byte_fallback") or model.get("ignore_merges") or model.get("end_of_word_suffix"):
         return None
-    words = {token: tokenizer.token_bytes[n] for token, n in model["vocab"].items() if n not in tokenizer.control_ids}
-    ranks = {word: model["vocab"][token] for token, word in words.items()}
-    if len(ranks) != len(words) or any(bytes([byte]) not in ranks for byte in range(256)):
+    spelt = {token: tokenizer.token_bytes[n] for token, n in model["vocab"].items() if n not in tokenizer.special_ids}
+    ranks = {data: model["vocab"][token] for token, data in spelt.items()}
+    if len(ranks) != len(spelt) or any(bytes([byte]) not in ranks for byte in range(256)):
         return None
     made = 0
     last = -1
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         merged = left + right
-        if left not in words or right not in words or merged not in words or model["vocab"][merged] <= last:
+        if left not in spelt or right not in spelt or merged not in spelt or model["vocab"][merged] <= last:
             return None
         last = model["vocab"][merged]
-        if _merged_below(words[merged], ranks, last) != [words[left], words[right]]:
+        if _merged_below(spelt[merged], ranks, last) != [spelt[left], spelt[right]]:
             return None
         made += 1
-    singles = sum(len(word) == 1 for word in ranks)
+    singles = sum(len(data) == 1 for data in ranks)
     return ranks if singles == 256 and made + 256 == len(ranks) else None
 
 
 def _merged_below(data: bytes, ranks: dict[bytes, int], limit: int) -> list[bytes]:
-    """What merges of a lower rank than `limit` make of `data`: the plain form of byte-pair encoding."""
+    """The parts that merges of a lower rank than `limit` make of `data`: byte-pair encoding in its plain form."""
     parts = [data[at : at + 1] for at in range(len(data))]
     while len(parts) > 1:
         pairs = [ranks.get(left + right, limit) for left, right in itertools.pairwise(parts)]

@@ -1,4 +1,4 @@
-"""How text is split into words before bytes are merged, by the names that other programs know."""
+"""Pre-tokenization patterns: how text is split into words before bytes are merged, named after the models."""
 
 GPT2_SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 

@@ -1,4 +1,4 @@
-"""Half characters are refused."""
+"""Refusal of half surrogate pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gptsmith.base.errors import UserError
 
 
 def refuse_surrogates(text: str) -> None:
-    """Passes text whose every character is one.
+    """Refuse text with half a surrogate pair.
 
     Raises:
         UserError: there is half of a surrogate pair.

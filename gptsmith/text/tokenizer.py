@@ -14,16 +14,16 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
-from gptsmith.text.fast_encoding import Encoder, encode_bulk, fast_encoder
+from gptsmith.text.fast_encoding import Encoder, encode_batch, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
 
-SEPARATOR = "<|endoftext|>"
+EOS_TOKEN = "<|endoftext|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
-CONTROL_TOKENS = (SEPARATOR, TURN_START, TURN_END)
-"""What every tokenizer that we train keeps a place for: the end of a document, and the turns of a conversation."""
+SPECIAL_TOKENS = (EOS_TOKEN, TURN_START, TURN_END)
+"""The special tokens of every tokenizer that we train: the end of a document, and the turns of a conversation."""
 
 SPACE = "\u2581"
-"""How SentencePiece writes a space in its words."""
+"""How SentencePiece writes a space in its tokens."""
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -39,24 +39,24 @@ class Tokenizer:
     """A tokenizer: a Hugging Face `tokenizers` backend, whose JSON form is the one truth about it.
 
     Attributes:
-        separator: the token that ends a document.
-        separator_id: its id.
-        opening: the token that begins one, where there is one of its own.
-        end_tokens: tokens after which a model has no more to say, besides the separator and ours.
-        vocab_size: words, control tokens included.
+        eos_token: the token that ends a document.
+        eos_token_id: its id.
+        bos_token: the token that begins a document; None if it has none of its own.
+        end_tokens: tokens that end generation, besides the EOS token and the end of a turn.
+        vocab_size: number of tokens, special ones included.
     """
 
     def __init__(
-        self, backend: Backend, separator: str = SEPARATOR, opening: str | None = None, end_tokens: Sequence[str] = ()
+        self, backend: Backend, eos_token: str = EOS_TOKEN, bos_token: str | None = None, end_tokens: Sequence[str] = ()
     ) -> None:
-        # Text that spells a control token stays text.
+        # Text that spells a special token stays text.
         backend.encode_special_tokens = True
         self.backend = backend
-        self.separator, self.opening, self.end_tokens = separator, opening, tuple(end_tokens)
-        found = backend.token_to_id(separator)
+        self.eos_token, self.bos_token, self.end_tokens = eos_token, bos_token, tuple(end_tokens)
+        found = backend.token_to_id(eos_token)
         if found is None:
-            raise UserError(f"this tokenizer has no token {separator} to end a document with")
-        self.separator_id: int = found
+            raise UserError(f"this tokenizer has no token {eos_token} to end a document with")
+        self.eos_token_id: int = found
         self.vocab_size: int = max(backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @cached_property
@@ -71,36 +71,36 @@ class Tokenizer:
         return hashlib.sha256(json.dumps(self.state, sort_keys=True).encode()).hexdigest()
 
     @cached_property
-    def control_tokens(self) -> dict[str, int]:
-        """The tokens that no text is encoded to, and their ids."""
+    def special_tokens(self) -> dict[str, int]:
+        """The ids of the special tokens, which no text is encoded to."""
         return {token["content"]: token["id"] for token in self.state["added_tokens"] if token["special"]}
 
     @cached_property
-    def control_ids(self) -> frozenset[int]:
-        """The ids that no text is encoded to."""
-        return frozenset(self.control_tokens.values())
+    def special_ids(self) -> frozenset[int]:
+        """The ids of the special tokens, which no text is encoded to."""
+        return frozenset(self.special_tokens.values())
 
     @cached_property
     def end_ids(self) -> frozenset[int]:
-        """The ids after which a model has no more to say: the end of a document, and of a turn."""
+        """The ids that end generation: the EOS token, the end of a turn, and the model's own end tokens."""
         others = (self.backend.token_to_id(token) for token in (TURN_END, *self.end_tokens))
-        return frozenset({self.separator_id, *(number for number in others if number is not None)})
+        return frozenset({self.eos_token_id, *(number for number in others if number is not None)})
 
     @cached_property
-    def opening_ids(self) -> tuple[int, ...]:
-        """The ids that this tokenizer puts before every text: none for ours, one that begins a document for Llama's."""
+    def bos_ids(self) -> tuple[int, ...]:
+        """The ids that this tokenizer puts before every text: none for ours, the BOS token for Llama's."""
         plain, whole = (list(self.backend.encode("a", add_special_tokens=special).ids) for special in (False, True))
         starts = range(len(whole) - len(plain) + 1)
         return tuple(whole[: next(at for at in starts if whole[at : at + len(plain)] == plain)])
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """The bytes of text that each token stands for; none for control tokens."""
+        """The bytes of text that each token stands for; none for special tokens."""
         kinds = {part["type"] for part in _components(self.state["decoder"])}
         result = [b""] * self.vocab_size
         letters = {letter: byte for byte, letter in byte_letters().items()}
         for token, number in self.backend.get_vocab(with_added_tokens=True).items():
-            if number in self.control_ids:
+            if number in self.special_ids:
                 continue
             fallback = BYTE_FALLBACK.fullmatch(token) if "ByteFallback" in kinds else None
             if fallback:
@@ -118,12 +118,12 @@ class Tokenizer:
 
     @cached_property
     def num_bytes_per_token(self) -> np.ndarray:
-        """(V), int64: how many bytes of UTF-8 each token stands for; 0 for control tokens."""
+        """(V), int64: how many bytes of UTF-8 each token stands for; 0 for special tokens."""
         return np.array([len(token) for token in self.token_bytes], np.int64)
 
     @cached_property
     def fast_encoder(self) -> Encoder:
-        """What `encode_bulk` encodes with. Proving that it is right takes a second for a large vocabulary."""
+        """The encoder of `encode_batch`. Proving that it is exact takes a second for a large vocabulary."""
         return fast_encoder(self)
 
     @cached_property
@@ -132,8 +132,8 @@ class Tokenizer:
 
     @cached_property
     def _space(self) -> str | None:
-        """What stands for a space in words: U+2581 before them, as SentencePiece writes it, or GPT-1's end of a word;
-        nothing where words are spelt otherwise."""
+        """The spelling of a space inside tokens: U+2581 as SentencePiece writes it, or GPT-1's end of a word; None if
+        tokens are spelt otherwise."""
         for part in _components(self.state["decoder"]):
             if part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE}):
                 return SPACE
@@ -143,8 +143,8 @@ class Tokenizer:
 
     @cached_property
     def _inner_backend(self) -> Backend:
-        """What encodes text that does not begin a document: where a space is put before the first word alone, it puts
-        none."""
+        """The backend for text that does not begin a document: one that would put a space before the first word alone
+        puts none."""
         state = json.loads(self.backend.to_str())
         changed = False
         for part in _components(state["pre_tokenizer"]):
@@ -157,16 +157,16 @@ class Tokenizer:
         return inner
 
     def prompt_ids(self, text: str) -> list[int]:
-        """The ids of a text that a model goes on with: what stands before every text, and the text's; a separator where
-        there are none, which begins a new document.
+        """The ids of a prompt that a model continues: the BOS ids and the text's; the EOS token alone if there are
+        none, which begins a new document.
 
         Raises:
             UserError: the text holds half of a surrogate pair.
         """
-        return [*self.opening_ids, *(self.encode(text) if text else [])] or [self.separator_id]
+        return [*self.bos_ids, *(self.encode(text) if text else [])] or [self.eos_token_id]
 
     def encode_inside(self, text: str) -> list[int]:
-        """The ids of a text that stands behind a control token.
+        """The ids of a text that stands behind a special token.
 
         Raises:
             UserError: the text holds half of a surrogate pair, which is no character.
@@ -175,7 +175,7 @@ class Tokenizer:
         return list(self._inner_backend.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Several threads may ask at once.
+        """The ids of a text. Thread-safe.
 
         Raises:
             UserError: the text holds half of a surrogate pair, which is no character.
@@ -201,16 +201,16 @@ class Tokenizer:
                 ids += self.encode(part)
         return ids
 
-    def encode_bulk(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+    def encode_batch(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """The ids of each text, uint32, in order, on the fastest path that is proven to give the same ids.
 
         Raises:
             UserError: a text holds half of a surrogate pair.
         """
-        return encode_bulk(self, texts)
+        return encode_batch(self, texts)
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD, control tokens vanish unless they are kept."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are dropped unless they are kept."""
         return self.decode_bytes(ids, keep_special=keep_special).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Sequence[int], *, keep_special: bool = False) -> bytes:
@@ -218,12 +218,12 @@ class Tokenizer:
         if not keep_special:
             return b"".join(self._bytes_of(number) for number in ids)
         return b"".join(
-            str(self.backend.id_to_token(number)).encode() if number in self.control_ids else self._bytes_of(number)
+            str(self.backend.id_to_token(number)).encode() if number in self.special_ids else self._bytes_of(number)
             for number in ids
         )
 
     def _bytes_of(self, number: int) -> bytes:
-        # A model may have more rows than there are words, to fill up a multiple.
+        # An embedding may have more rows than there are tokens: vocabularies are padded to a multiple.
         return self.token_bytes[number] if number < self.vocab_size else b""
 
     def save(self, folder: Path, *, model_max_length: int = 10**9) -> None:
@@ -232,25 +232,14 @@ class Tokenizer:
         config = {
             # Without it AutoTokenizer may put another family's way of splitting in.
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": self.separator,
-            **({"bos_token": self.opening} if self.opening else {}),
+            "eos_token": self.eos_token,
+            **({"bos_token": self.bos_token} if self.bos_token else {}),
             **({"end_tokens": list(self.end_tokens)} if self.end_tokens else {}),
             "clean_up_tokenization_spaces": False,
             "model_max_length": model_max_length,
         }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Tokenizer:
-        """The tokenizer in a folder, or in a tokenizer.json.
-
-        Raises:
-            UserError: there is none, or it cannot be read.
-        """
-        from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
-
-        return HuggingFaceTokenizerSettings(path=str(path)).train(list, 0)
 
 
 def _components(component: dict | None) -> list[dict]:

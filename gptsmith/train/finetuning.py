@@ -14,10 +14,12 @@ from gptsmith.base.files import sha256_of, write_json
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
-from gptsmith.data.example_splits import Parts, divide, fingerprint, labels_of
-from gptsmith.data.examples import TEXT, LabelledExample, read_examples, read_shape
+from gptsmith.data.example_splits import ExampleSplits, split_examples
+from gptsmith.data.examples import read_examples, read_shape
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
+from gptsmith.data.shapes import TEXT
+from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
@@ -113,7 +115,7 @@ def task_of(table: dict[str, Any], reward: Reward | None = None, *, judges: bool
     samples, judge = _samples(objective, encoder, parts, text, model, reward, choices.skip_bad, seed)
     if isinstance(samples, ExampleSet):
         begun = [sha256_of(base.checkpoint.folder / MANIFEST), base.tokenizer.fingerprint, template.source]
-        read = [_fingerprint(parts), choices.skip_bad, config.context_length, str(model.compute_dtype)]
+        read = [parts.fingerprint, choices.skip_bad, config.context_length, str(model.compute_dtype)]
         samples.prepare(model, key_of(*begun, *read))
     settings = FinetuneSettings.parse(
         {**table, "model": config.plain(), "train": _train(train_table, request, objective, model, samples)}, "settings"
@@ -150,11 +152,11 @@ def _objective_table(train_table: dict[str, Any]) -> dict[str, Any]:
     return {"kind": given} if isinstance(given, str) else dict(given)
 
 
-def _parts(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed: int) -> Parts:
+def _parts(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed: int) -> ExampleSplits:
     if shape == TEXT:
-        return Parts([], [], [])
+        return ExampleSplits([], [], [])
     given = [read_examples(files, shape) if files else None for files in (request.validation, request.test)]
-    return divide(
+    return split_examples(
         read_examples(request.sources, shape),
         validation=given[0],
         test=given[1],
@@ -164,7 +166,7 @@ def _parts(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed:
     )
 
 
-def _objective(kind: str, train_table: dict[str, Any], parts: Parts) -> ObjectiveSettings:
+def _objective(kind: str, train_table: dict[str, Any], parts: ExampleSplits) -> ObjectiveSettings:
     """The objective, with the labels that the examples have.
 
     Raises:
@@ -216,7 +218,7 @@ def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: i
 def _samples(
     objective: ObjectiveSettings,
     encoder: Encoder,
-    parts: Parts,
+    parts: ExampleSplits,
     text: PreparedData | None,
     model: GPT,
     reward: Reward | None,
@@ -326,14 +328,10 @@ def _forgetting(base: Loaded, model: GPT) -> Callable[[GPT], dict[str, Any]] | N
     return lambda tuned: {"general_bits_per_byte_before": before, "general_bits_per_byte": bits(tuned)}
 
 
-def _fingerprint(parts: Parts) -> str:
-    return fingerprint([*parts.train, *parts.validation, *parts.test])
-
-
-def _summary(parts: Parts) -> dict[str, Any]:
+def _summary(parts: ExampleSplits) -> dict[str, Any]:
     counts = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     return {
-        "fingerprint": _fingerprint(parts),
+        "fingerprint": parts.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": parts.num_dropped,
     }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import Example
+from gptsmith.data.shapes import Example
 from gptsmith.data.windows import IGNORED
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
@@ -42,9 +42,9 @@ class Encoder:
         return encoded
 
     def delimited(self, texts: Sequence[str]) -> Encoded:
-        """Texts between control tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained
+        """Texts between special tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained
         on the words of the texts. Where they are too long, the longest text loses its end."""
-        control, separator = self.tokenizer.control_tokens, self.tokenizer.separator_id
+        control, separator = self.tokenizer.special_tokens, self.tokenizer.eos_token_id
         between, extract = control.get(TURN_START, separator), control.get(TURN_END, separator)
         parts = [self.tokenizer.encode(text) for text in texts]
         room = self.context_length - len(parts) - 1

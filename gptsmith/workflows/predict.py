@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.load import Loaded, load
-from gptsmith.data.examples import LabelledExample, records, unlabelled
+from gptsmith.data.discover import readers_by_extension
+from gptsmith.data.examples import records, unknown_shape
+from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.train.objectives.classification import ClassificationSettings
 from gptsmith.train.run_settings import settings_of
@@ -83,13 +85,24 @@ def predict(
         UserError: the run is no classifier, or a record cannot be read.
     """
     classifier = Classifier.load(run, device=device)
-    found = [(record.fields, unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]
+    found = [(record.fields, _unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]
     if not found:
-        raise UserError(
-            f"{', '.join(map(str, files))}: no records in it (allowed: .jsonl, .json, .csv, .tsv, .parquet)"
-        )
+        allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)
+        raise UserError(f"{', '.join(map(str, files))}: no records in it (allowed: {allowed})")
     predictions = classifier.predict([example for _, example in found])
     for number, ((fields, _), said) in enumerate(zip(found, predictions, strict=True), 1):
         yield {**fields, **({"predicted": said["label"]} if "label" in fields else {"label": said["label"]}),
                "probabilities": said["probabilities"]}  # fmt: skip
         observe(number)
+
+
+def _unlabelled(fields: Mapping[str, Any], place: str) -> LabelledExample:
+    """The example of a record, which may lack its label.
+
+    Raises:
+        UserError: it has none of the fields of a labelled example.
+    """
+    try:
+        return LabelledShape().unlabelled_example(fields, place)
+    except (KeyError, TypeError, StopIteration):
+        raise UserError(unknown_shape(place, fields, "labelled")) from None

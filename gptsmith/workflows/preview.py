@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import ChatExample
+from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.train.datasets.examples import ExampleSet
 from gptsmith.train.datasets.rollouts import RolloutSet
 from gptsmith.train.finetuning import Task, task_of

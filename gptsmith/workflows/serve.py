@@ -18,8 +18,9 @@ from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_run
 from gptsmith.data.discover import discover
-from gptsmith.data.examples import MAKERS, records, shape_of
+from gptsmith.data.examples import records, shape_of
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.model.gpt import GPT
 from gptsmith.pages.figures import evenly
 from gptsmith.run.folder import Run
@@ -154,10 +155,10 @@ def _questions(sources: Iterable[str]) -> list[str]:
     found = []
     for path, record in islice(records(sources), RECORDS_LOOKED_AT):
         shape = shape_of(record.fields)
-        if shape not in MAKERS:
+        if shape not in SHAPES.names():
             continue
         try:
-            example = MAKERS[shape](record.fields, str(path))
+            example = SHAPES.validate(shape).example(record.fields, str(path))
         except (UserError, KeyError, TypeError, AttributeError, StopIteration):
             continue
         request = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]

@@ -61,7 +61,7 @@ def split_by(pattern: str) -> pre_tokenizers.PreTokenizer:
 def byte_level(
     split: pre_tokenizers.PreTokenizer, control: list[str], *, opening: str | None = None, composes: bool = False
 ) -> Tokenizer:
-    """Merges of bytes; the separator is the first control token."""
+    """Merges of bytes; the separator is the first special token."""
     backend = Backend(models.BPE())
     backend.pre_tokenizer = split
     if composes:

@@ -37,7 +37,7 @@ class Fixed(Reader):
 
     def __init__(self, **changes: Any) -> None:
         self.name, self.files, self.context_length = "fixed", [], 64
-        self.control_tokens = ["<end>"]
+        self.special_tokens = ["<end>"]
         self.changes = changes
         self.rows = torch.randn(257, 257, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         self.rows += changes.get("shift", 0.0)
@@ -46,7 +46,7 @@ class Fixed(Reader):
         ids = list(text.encode())
         return ids[::-1] if self.changes.get("odd_text") == text else ids
 
-    def opening_ids(self) -> list[int]:
+    def bos_ids(self) -> list[int]:
         return self.changes.get("opening", [])
 
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
@@ -80,7 +80,7 @@ def test_another_beginning_of_texts_fails() -> None:
     assert "before every text" in tokens_check(Fixed(), Fixed(opening=[1])).why
 
 
-def test_a_control_token_that_text_turns_into_fails() -> None:
+def test_a_special_token_that_text_turns_into_fails() -> None:
     assert "<end>" in tokens_check(Fixed(), Fixed(odd_text="a <end> b<end>")).why
 
 

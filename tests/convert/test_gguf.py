@@ -124,7 +124,7 @@ def test_the_tokenizer_and_the_template_are_in_the_file(tmp_path: Path) -> None:
     assert len(tokens) == made.model.config.vocab_size == len(vocab) + 5
     types = value(reader, "tokenizer.ggml.token_type")
     assert types[-5:] == [Type.UNUSED] * 5
-    assert {number for number, kind in enumerate(types) if kind == Type.CONTROL} == set(made.tokenizer.control_ids)
+    assert {number for number, kind in enumerate(types) if kind == Type.CONTROL} == set(made.tokenizer.special_ids)
     merges = [" ".join(pair) for pair in made.tokenizer.state["model"]["merges"]]
     assert value(reader, "tokenizer.ggml.merges") == merges
     assert value(reader, "tokenizer.ggml.model") == "gpt2"

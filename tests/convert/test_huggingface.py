@@ -21,14 +21,14 @@ from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.probe_texts import CONVERSATIONS, TEXTS
 from gptsmith.convert.safetensors_files import TensorFiles
 from gptsmith.convert.state_dict import model_of
-from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.load import load_tokenizer
 from tests.convert.folders import TOKENIZERS, changed_config, languages, write_model, write_tokenizer
 
 
 @pytest.mark.parametrize("style", TOKENIZERS)
 def test_ids_are_those_of_transformers_in_every_language(style: str, tmp_path: Path, shared_data: Path) -> None:
     write_tokenizer(style, tmp_path)
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), Tokenizer.load(tmp_path)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_tokenizer(tmp_path)
     count = 0
     for text in [*languages(shared_data), *TEXTS]:
         expected = theirs(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -42,7 +42,7 @@ def test_gpt2s_own_tokenizer_is_read_from_its_two_files(shared_data: Path) -> No
     if not folder.exists():
         pytest.skip("GPT-2's vocabulary is not beside the project")
     theirs = transformers.GPT2Tokenizer.from_pretrained(folder)
-    ours = Tokenizer.load(folder)
+    ours = load_tokenizer(folder)
     for text in TEXTS:
         assert ours.encode(text) == theirs(text, split_special_tokens=True)["input_ids"], text
 
@@ -54,7 +54,7 @@ def test_gpt1s_two_files_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "vocab.json").write_text(json.dumps(state["vocab"]))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in state["merges"]))
-    ours = Tokenizer.load(tmp_path)
+    ours = load_tokenizer(tmp_path)
     ours.backend.encode_special_tokens = False
     assert [ours.encode(text) for text in TEXTS] == expected
     assert ours.decode(ours.encode("The Smith")).strip() == "the smith"
@@ -65,7 +65,7 @@ def test_text_inside_a_sentence_piece_conversation_has_the_spaces_that_transform
     style: str, tmp_path: Path
 ) -> None:
     write_tokenizer(style, tmp_path)
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), Tokenizer.load(tmp_path)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_tokenizer(tmp_path)
     for text in ("old iron", " old iron", "鉄", ""):
         whole = theirs(f"<s>{text}</s>", add_special_tokens=False)["input_ids"]
         assert [1, *ours.encode_inside(text), 2] == whole
@@ -74,7 +74,7 @@ def test_text_inside_a_sentence_piece_conversation_has_the_spaces_that_transform
 @pytest.mark.parametrize("style", TOKENIZERS)
 def test_what_was_encoded_is_given_back_piece_by_piece(style: str, tmp_path: Path) -> None:
     write_tokenizer(style, tmp_path)
-    ours = Tokenizer.load(tmp_path)
+    ours = load_tokenizer(tmp_path)
     text = "The old smith, he forged: 3 swords (größer) 鉄"
     pieces = b"".join(ours.decode_bytes([number]) for number in ours.encode(text)).decode()
     if style == "gpt1":
@@ -86,8 +86,8 @@ def test_what_was_encoded_is_given_back_piece_by_piece(style: str, tmp_path: Pat
 @pytest.mark.parametrize("style", ["llama3", "llama2"])
 def test_what_stands_before_every_text_is_known(style: str, tmp_path: Path) -> None:
     write_tokenizer(style, tmp_path)
-    ours = Tokenizer.load(tmp_path)
-    assert list(ours.opening_ids) == [ours.backend.token_to_id(ours.opening)]
+    ours = load_tokenizer(tmp_path)
+    assert list(ours.bos_ids) == [ours.backend.token_to_id(ours.bos_token)]
     assert ours.prompt_ids("a") == transformers.AutoTokenizer.from_pretrained(tmp_path)("a")["input_ids"]
 
 
@@ -99,9 +99,9 @@ def test_a_run_keeps_what_begins_and_ends_a_text(tmp_path: Path) -> None:
     generation.write_text(json.dumps({"eos_token_id": [ids["<|done|>"], ids["<|end|>"]]}))
     found = ModelFolder.open(tmp_path / "theirs")
     found.tokenizer.save(tmp_path)
-    back = Tokenizer.load(tmp_path)
+    back = load_tokenizer(tmp_path)
     assert back.end_ids == {ids["<|done|>"], ids["<|end|>"]}
-    assert back.opening == "<|begin|>"
+    assert back.bos_token == "<|begin|>"
 
 
 def test_conversations_are_laid_out_as_transformers_does(tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ def test_the_layout_that_renders_alike_is_taken(name: str) -> None:
     style, jinja = TEMPLATES[name]
     tokenizer = TOKENIZERS[style]()
     (layout,) = (layout for layout in LAYOUTS if layout.name == name)
-    assert go_template(ChatTemplate(jinja), tokenizer) == layout.go(tokenizer.separator)
+    assert go_template(ChatTemplate(jinja), tokenizer) == layout.go(tokenizer.eos_token)
 
 
 def test_a_layout_renders_what_the_jinja_template_does() -> None:
     tokenizer = TOKENIZERS["bpe"]()
     for messages in CONVERSATIONS:
         wanted = ChatTemplate(CHATML).render(messages, tokenizer=tokenizer, open_turn=True)
-        assert LAYOUTS[0].render(messages, tokenizer.separator) == wanted
+        assert LAYOUTS[0].render(messages, tokenizer.eos_token) == wanted
 
 
 @pytest.mark.parametrize(

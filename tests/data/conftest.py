@@ -11,17 +11,17 @@ import pytest
 
 
 class ByteTokenizer:
-    """One token a byte, and a separator."""
+    """One token per byte, and an EOS token."""
 
     vocab_size = 257
-    separator_id = 256
+    eos_token_id = 256
     fingerprint = hashlib.sha256(b"bytes").hexdigest()
 
     def __init__(self) -> None:
         self.num_encoded = 0
         self.dies_after: int | None = None
 
-    def encode_bulk(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+    def encode_batch(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         for text in texts:
             if self.num_encoded == self.dies_after:
                 raise RuntimeError("killed")

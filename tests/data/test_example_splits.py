@@ -1,4 +1,4 @@
-"""How examples are divided, counted and told apart."""
+"""How examples are split, counted and fingerprinted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.example_splits import divide, fingerprint, labels_of
-from gptsmith.data.examples import LabelledExample
+from gptsmith.data.example_splits import fingerprint, split_examples
+from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 
 
 def examples(*questions: int) -> list[LabelledExample]:
@@ -16,24 +16,24 @@ def examples(*questions: int) -> list[LabelledExample]:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(0, 5))
-def test_no_question_stands_in_two_parts_and_none_is_lost(questions: list[int], seed: int) -> None:
+def test_no_question_is_in_two_splits_and_none_is_lost(questions: list[int], seed: int) -> None:
     found = examples(*questions)
-    parts = divide(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
-    texts = [{example.question() for example in part} for part in (parts.train, parts.validation, parts.test)]
+    splits = split_examples(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
+    texts = [{example.question() for example in split} for split in (splits.train, splits.validation, splits.test)]
     assert sum(map(len, texts)) == len(set(questions))
-    assert len(parts.train) + len(parts.validation) + len(parts.test) == len(found)
-    again = divide(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
-    assert again == parts
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == len(found)
+    again = split_examples(found, validation=None, test=None, validation_share=0.2, test_share=0.2, seed=seed)
+    assert again == splits
 
 
 def test_what_is_held_back_in_files_is_not_trained_on() -> None:
-    parts = divide(
+    splits = split_examples(
         examples(1, 2, 3, 4, 4), validation=examples(2), test=examples(4), validation_share=0.5, test_share=0.5, seed=0
     )
-    assert [example.texts for example in parts.train] == [("text 1",), ("text 3",)]  # type: ignore[attr-defined]
-    assert (len(parts.validation), len(parts.test), parts.num_dropped) == (1, 1, 3)
+    assert [example.texts for example in splits.train] == [("text 1",), ("text 3",)]  # type: ignore[attr-defined]
+    assert (len(splits.validation), len(splits.test), splits.num_dropped) == (1, 1, 3)
     with pytest.raises(UserError, match="no examples are left"):
-        divide(examples(1), validation=examples(1), test=None, validation_share=0, test_share=0, seed=0)
+        split_examples(examples(1), validation=examples(1), test=None, validation_share=0, test_share=0, seed=0)
 
 
 def test_labels_are_in_order_and_more_than_one() -> None:

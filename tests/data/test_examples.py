@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import (
-    ChatExample,
-    LabelledExample,
-    PreferenceExample,
-    read_examples,
-    read_shape,
-)
+from gptsmith.data.examples import read_examples, read_shape
+from gptsmith.data.shapes.chat import ChatExample
+from gptsmith.data.shapes.labelled import LabelledExample
+from gptsmith.data.shapes.preference import PreferenceExample
+from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 
 ASKED = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
@@ -94,6 +92,24 @@ def test_every_shape_of_a_preference_is_known(tmp_path: Path, record: dict[str, 
     assert (dict(example.messages[0]), example.chosen, example.rejected) == (ASKED[0], "A", "B")
 
 
+@pytest.mark.parametrize(("label", "is_desirable"), [(True, True), (False, False), ("True", True), ("false", False)])
+def test_every_shape_of_an_unpaired_preference_is_known(tmp_path: Path, label: Any, is_desirable: bool) -> None:
+    for record in (
+        {"prompt": "Q", "completion": "A", "label": label},
+        {"prompt": [ASKED[0]], "completion": [ASKED[1]], "label": label},
+    ):
+        path = written(tmp_path, record)
+        assert read_shape([path]) == "unpaired_preference"
+        (example,) = read_examples([path], "unpaired_preference")
+        assert isinstance(example, UnpairedPreferenceExample)
+        assert (dict(example.messages[0]), example.completion) == (ASKED[0], "A")
+        assert example.is_desirable is is_desirable
+
+
+def test_a_conversation_with_another_label_is_a_conversation(tmp_path: Path) -> None:
+    assert read_shape([written(tmp_path, {"prompt": "Q", "completion": "A", "label": "physics"})]) == "chat"
+
+
 def test_tables_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("label,text\npos,fine\nneg,bad\n", encoding="utf-8")
     found = read_examples([tmp_path / "data.csv"], "labelled")
@@ -132,6 +148,9 @@ def test_plain_text_has_no_shape(tmp_path: Path) -> None:
         ("preference", {"prompt": "Q", "chosen": "A", "rejected": "A"}, "are the same"),
         ("preference", {"chosen": "A", "rejected": "B"}, "prompt is missing"),
         ("preference", {"prompt": "Q", "chosen": "A"}, "expected fields of preference"),
+        ("unpaired_preference", {"prompt": "Q", "completion": "A", "label": "good"}, "label is 'good': give true"),
+        ("unpaired_preference", {"prompt": "Q", "completion": " ", "label": True}, "completion is empty"),
+        ("unpaired_preference", {"prompt": "Q", "label": True}, "expected fields of unpaired_preference"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_named_by_its_line(
@@ -141,6 +160,7 @@ def test_what_cannot_be_learnt_from_is_named_by_its_line(
         "chat": {"prompt": "Q", "response": "A"},
         "labelled": {"text": "x", "label": "a"},
         "preference": {"prompt": "Q", "chosen": "A", "rejected": "B"},
+        "unpaired_preference": {"prompt": "Q", "completion": "A", "label": True},
     }
     path = written(tmp_path, good[shape], record)
     with pytest.raises(UserError, match=problem) as caught:

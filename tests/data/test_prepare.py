@@ -131,7 +131,7 @@ def test_pieces_are_encoded_as_their_document_is(
         seed=1,
         cache=tmp_path / "cache",
     )
-    whole = [*data.tokenizer.encode(text), data.tokenizer.separator_id]
+    whole = [*data.tokenizer.encode(text), data.tokenizer.eos_token_id]
     assert data.train.slice(0, len(data.train)).tolist() == whole
 
 

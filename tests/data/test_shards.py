@@ -35,7 +35,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("small")
-def test_tokens_are_the_corpus_with_a_separator_after_every_document(
+def test_tokens_are_the_corpus_with_an_eos_token_after_every_document(
     split: Split, tokenizer: Any, tmp_path: Path
 ) -> None:
     assert split.validation is not None
@@ -51,8 +51,8 @@ def test_tokens_are_the_corpus_with_a_separator_after_every_document(
         for row in stream.documents:
             ids = stream.slice(begin, int(row["end"]))
             assert ids.dtype == np.int64
-            assert ids[-1] == tokenizer.separator_id
-            assert (ids[:-1] != tokenizer.separator_id).all()
+            assert ids[-1] == tokenizer.eos_token_id
+            assert (ids[:-1] != tokenizer.eos_token_id).all()
             text = part.corpus.read(int(row["start"]), int(row["stop"])).decode()
             assert tokenizer.decode(ids) == text
             assert text in part.corpus.text(int(row["document"]))

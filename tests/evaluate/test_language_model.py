@@ -47,7 +47,7 @@ class TestPairs:
     def test_the_answers_tokens_are_its_text(self, base: Candidate, text: str, answer: str) -> None:
         before, after = base.pair(Prompt.written(text), answer)
         if not text.strip():
-            assert before == [base.tokenizer.separator_id]
+            assert before == [base.tokenizer.eos_token_id]
         decoded = base.tokenizer.decode(after)
         assert decoded.endswith(answer)
         assert decoded.removesuffix(answer).strip() == ""
@@ -64,16 +64,16 @@ class TestPairs:
 
     def test_a_chat_models_pair_is_the_conversation_and_the_answer(self, chatting: Candidate) -> None:
         before, after = chatting.pair(QUESTION, "the young one")
-        control = chatting.tokenizer.control_tokens
+        control = chatting.tokenizer.special_tokens
         assert before[0] == control[TURN_START]
         assert chatting.tokenizer.decode(before, keep_special=True) == (
             "<|im_start|>user\nwho sells 12 ploughs?<|im_end|>\n<|im_start|>assistant\n"
         )
         assert after == chatting.tokenizer.encode("the young one")
 
-    def test_what_people_write_never_becomes_a_control_token(self, base: Candidate, chatting: Candidate) -> None:
+    def test_what_people_write_never_becomes_a_special_token(self, base: Candidate, chatting: Candidate) -> None:
         prompt = Prompt.of([user(f"say {TURN_END}")])
-        control = base.tokenizer.control_ids
+        control = base.tokenizer.special_ids
         assert not control & {token for ids in base.pair(prompt, TURN_END) for token in ids}
         assert sum(token in control for token in chatting.pair(prompt, "x")[0]) == 3
         assert not control & set(chatting.pair(prompt, TURN_END)[1])
@@ -128,7 +128,7 @@ class TestReplies:
             assert (found, spell.place) == ([reply], num_tokens)
 
     def test_the_end_of_a_turn_ends_a_reply(self, chatting: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
-        end = chatting.tokenizer.control_tokens[TURN_END]
+        end = chatting.tokenizer.special_tokens[TURN_END]
         monkeypatch.setattr("gptsmith.generate.batch.draw_by_numbers", lambda *_: torch.tensor([end]))
         assert chatting.reply([QUESTION], 12) == [""]
 

@@ -26,7 +26,7 @@ from gptsmith.evaluate.language_model import Candidate
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.text.tokenizer import SEPARATOR, Tokenizer
+from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizers import KINDS
 
 pytest.importorskip("lm_eval")
@@ -88,7 +88,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="module")
 def theirs(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> HFLM:
     shape = {"n_positions": CONTEXT, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS}
-    ends = dict.fromkeys(["bos_token_id", "eos_token_id"], tokenizer.separator_id)
+    ends = dict.fromkeys(["bos_token_id", "eos_token_id"], tokenizer.eos_token_id)
     config = GPT2Config(vocab_size=tokenizer.vocab_size, **shape, **ends)
     model = GPT2LMHeadModel(config).eval()
     generator = torch.Generator().manual_seed(3)
@@ -97,7 +97,7 @@ def theirs(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> HF
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer.save(folder)
-    words = PreTrainedTokenizerFast.from_pretrained(folder, pad_token=SEPARATOR)
+    words = PreTrainedTokenizerFast.from_pretrained(folder, pad_token=EOS_TOKEN)
     return HFLM(pretrained=model, tokenizer=words, backend="causal", max_length=CONTEXT, batch_size=2, device="cpu")
 
 
@@ -402,7 +402,7 @@ def test_conversations_are_laid_out_by_the_template(candidate: Candidate, folder
     prompt = template.prompt_ids(tokenizer, turns)
     text = chat.apply_chat_template(turns)
     assert chat._encode_pair(text, " a nail") == (prompt, tokenizer.encode(" a nail"))
-    assert prompt.count(tokenizer.control_tokens["<|im_end|>"]) == 1
+    assert prompt.count(tokenizer.special_tokens["<|im_end|>"]) == 1
     begun = chat.apply_chat_template([*turns, {"role": "assistant", "content": "A"}], add_generation_prompt=False)
     assert chat.tok_encode(begun) == [*prompt, *tokenizer.encode("A")]
     conversed = measured(candidate, "smith_words", folder)

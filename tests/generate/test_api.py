@@ -72,7 +72,7 @@ def test_stop_strings_end_the_text_and_what_only_began_one_is_released(
 
 
 def test_the_end_of_the_document_ends_the_text(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.generate.api.draw", lambda *_: torch.tensor([TOKENIZER.separator_id]))
+    monkeypatch.setattr("gptsmith.generate.api.draw", lambda *_: torch.tensor([TOKENIZER.eos_token_id]))
     generation = generate(model, TOKENIZER, "a")
     assert list(generation) == []
     assert generation.finish_reason == "stop"
@@ -96,7 +96,7 @@ def test_a_long_prompt_is_refused_with_both_lengths(model: GPT) -> None:
 
 
 def test_an_empty_prompt_starts_a_document(model: GPT) -> None:
-    assert generate(model, TOKENIZER, "").prompt_ids == [TOKENIZER.separator_id]
+    assert generate(model, TOKENIZER, "").prompt_ids == [TOKENIZER.eos_token_id]
 
 
 def test_an_empty_stop_string_is_refused(model: GPT) -> None:

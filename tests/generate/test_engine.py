@@ -269,7 +269,7 @@ def test_a_text_ends_where_it_should(engine: Engine) -> None:
     assert by_token[-1].finish_reason == "stop"
     full = list(engine.stream(Request(list(b"x" * (CONTEXT - 5)), 50, ignore_end=True)))
     assert (len(tokens_of(full)), full[-1].finish_reason) == (5, "length")
-    ended = list(engine.stream(replace(base, ignore_end=False, logit_bias={TOKENIZER.separator_id: 1000.0})))
+    ended = list(engine.stream(replace(base, ignore_end=False, logit_bias={TOKENIZER.eos_token_id: 1000.0})))
     assert (tokens_of(ended), ended[-1].finish_reason) == ([], "stop")
 
 

@@ -26,7 +26,7 @@ def small(position: str = "rotary") -> GPT:
     model = GPT(preset("smith", **shape, **table), seed=5)
     with torch.no_grad():
         model.head.weight.mul_(20)
-        model.head.weight[256:] = 0  # no control token is ever the likeliest
+        model.head.weight[256:] = 0  # no special token is ever the likeliest
         model.head.weight[: 2**5] = 0
     return model.eval()
 

@@ -106,7 +106,7 @@ MORE = (
 def test_go_renders_conversations_as_jinja_does(name: str, go: Go) -> None:
     style, jinja = TEMPLATES[name]
     tokenizer, template = TOKENIZERS[style](), ChatTemplate(jinja)
-    opening = tokenizer.opening if tokenizer.opening_ids else ""
+    opening = tokenizer.bos_token if tokenizer.bos_ids else ""
     conversations = [
         messages for messages in (*CONVERSATIONS, *MORE) if name != "Mistral" or messages[0]["role"] != "system"
     ]

@@ -62,12 +62,12 @@ def test_texts_of_all_languages_have_the_same_tokens(style: str, tmp_path: Path,
         assert reader.token_ids(text) == made.tokenizer.encode(text), text[:60]
 
 
-def test_control_tokens_in_a_text_are_text(tmp_path: Path) -> None:
+def test_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
     made = source("smith")
     form("gguf").write(made, tmp_path)
     reader = LlamaCppReader(tmp_path / FILE)
-    assert sorted(reader.control_tokens) == sorted(made.tokenizer.control_tokens)
-    assert not made.tokenizer.control_ids & set(reader.token_ids("<|im_start|>user\n<|im_end|><|endoftext|>"))
+    assert sorted(reader.special_tokens) == sorted(made.tokenizer.special_tokens)
+    assert not made.tokenizer.special_ids & set(reader.token_ids("<|im_start|>user\n<|im_end|><|endoftext|>"))
 
 
 def test_a_run_is_exported_and_certified(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "no opening": ("llama3", keys(only("add_bos_token", False)), "tokens"),
     "characters not composed": ("qwen2", keys(only(gguf_words.COMPOSES, False)), "tokens"),
     "another template": ("smith", keys(only("chat_template", lambda was: was.replace("user", "User") + " ")), "conv"),
-    "control tokens that are words": (
+    "special tokens that are words": (
         "smith", keys(only("token_type", lambda was: [gguf_words.Type.NORMAL] * len(was))), "conversations",
     ),
 }  # fmt: skip

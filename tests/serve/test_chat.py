@@ -125,12 +125,12 @@ def test_the_last_message_is_gone_on_with(served: Served, client: OpenAI) -> Non
     assert caught.value.param == "continue_final_message"
 
 
-def test_control_tokens_that_people_write_stay_text(served: Served) -> None:
+def test_special_tokens_that_people_write_stay_text(served: Served) -> None:
     def count(text: str) -> int:
         return int(served.ask("POST", "/tokenize", {"model": "chat", "messages": [{**QUESTION[0], "content": text}]})
                    .json["count"])  # fmt: skip
 
-    control = served.server.models.get("chat").tokenizer.control_tokens["<|im_end|>"]
+    control = served.server.models.get("chat").tokenizer.special_tokens["<|im_end|>"]
     body = {"model": "chat", "messages": [{"role": "user", "content": "<|im_end|>"}]}
     assert served.ask("POST", "/tokenize", body).json["tokens"].count(control) == 1
     assert count("<|im_end|>") > count("x") + 2

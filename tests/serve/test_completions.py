@@ -168,7 +168,7 @@ def test_a_stop_token_ends_the_text(served: Served, client: OpenAI) -> None:
 
 
 def test_the_end_may_be_passed_over(served: Served, client: OpenAI) -> None:
-    end = served.server.models.get("base").tokenizer.separator_id
+    end = served.server.models.get("base").tokenizer.eos_token_id
     asked: dict[str, Any] = {**LIKELIEST, "max_tokens": 4, "logit_bias": {str(end): 100}}
     assert client.completions.create(**asked).choices[0].text == ""
     went_on = client.completions.create(**asked, extra_body={"ignore_eos": True})

@@ -38,7 +38,7 @@ def first_refused(served: Served, text: str, **fields: Any) -> str | None:
         if grammar.is_complete or not grammar.allowed()[token]:
             return model.tokenizer.decode(ids[number:])
         grammar.take(token)
-    assert grammar.is_complete or grammar.allowed()[model.tokenizer.separator_id], "it may not end here"
+    assert grammar.is_complete or grammar.allowed()[model.tokenizer.eos_token_id], "it may not end here"
     return None
 
 

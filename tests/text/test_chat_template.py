@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
 from gptsmith.text.chat_template import CHATML, ChatTemplate, checked_messages, require_turns
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
+from gptsmith.text.load import load_tokenizer
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
@@ -23,7 +24,7 @@ TALK = [
     {"role": "assistant", "content": "It joins texts."},
 ]
 contents = st.text(st.sampled_from("ab \n<|>é") | st.characters(exclude_categories=["Cs"]), max_size=12)
-pieces = st.lists(contents | st.sampled_from(CONTROL_TOKENS), max_size=4).map("".join)
+pieces = st.lists(contents | st.sampled_from(SPECIAL_TOKENS), max_size=4).map("".join)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,12 @@ def test_a_prompt_is_the_beginning_of_the_conversation_that_follows(words: Token
 
 
 @given(pieces, pieces)
-def test_peoples_text_never_becomes_a_control_token(question: str, answer: str) -> None:
+def test_peoples_text_never_becomes_a_special_token(question: str, answer: str) -> None:
     tokenizer = BytesTokenizerSettings().train(list, 0)
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     ids = ChatTemplate().encode(tokenizer, messages).ids
-    control = [number for number in ids if number in tokenizer.control_ids]
-    start, end = (tokenizer.control_tokens[token] for token in ("<|im_start|>", "<|im_end|>"))
+    control = [number for number in ids if number in tokenizer.special_ids]
+    start, end = (tokenizer.special_tokens[token] for token in ("<|im_start|>", "<|im_end|>"))
     assert control == [start, end, start, end]
     expected = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
     assert tokenizer.decode(ids, keep_special=True) == expected
@@ -147,4 +148,4 @@ def test_a_tokenizer_without_turns_is_refused(shared_data: Path) -> None:
     if not folder.exists():
         pytest.skip("GPT-2's tokenizer is not there")
     with pytest.raises(UserError, match=r"no token <\|im_end\|>"):
-        require_turns(Tokenizer.load(folder))
+        require_turns(load_tokenizer(folder))

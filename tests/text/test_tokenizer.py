@@ -1,4 +1,4 @@
-"""Tokenizers: what goes in comes out, the fast path is the plain path, and text never becomes a control token."""
+"""Tokenizers: what goes in comes out, the fast path is the plain path, and text never becomes a special token."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2TokenizerFast
 
 from gptsmith.base.errors import UserError
-from gptsmith.text import fast_encoding as bulk
+from gptsmith.text import fast_encoding
 from gptsmith.text.chunk_boundaries import safe_cut
 from gptsmith.text.fast_encoding import NEVER_SPECIAL, backend_encoder
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
+from gptsmith.text.load import load_tokenizer
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, suitable_vocab_size
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -78,8 +79,8 @@ def plain(tokenizer: Tokenizer, text: str) -> list[int]:
     return backend_encoder(tokenizer)(text).tolist()
 
 
-def in_bulk(tokenizer: Tokenizer, *texts: str) -> list[list[int]]:
-    return [ids.tolist() for ids in tokenizer.encode_bulk(texts)]
+def in_batch(tokenizer: Tokenizer, *texts: str) -> list[list[int]]:
+    return [ids.tolist() for ids in tokenizer.encode_batch(texts)]
 
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -96,9 +97,9 @@ TRICKY = st.lists(
 def test_any_text_comes_back_and_the_fast_path_is_the_plain_one(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
-    assert in_bulk(tokenizer, text) == [ids] == [plain(tokenizer, text)]
+    assert in_batch(tokenizer, text) == [ids] == [plain(tokenizer, text)]
     assert tokenizer.num_bytes_per_token[ids].sum() == len(text.encode())
-    assert not set(ids) & tokenizer.control_ids
+    assert not set(ids) & tokenizer.special_ids
 
 
 @settings(max_examples=100)
@@ -110,7 +111,7 @@ def test_any_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
 @pytest.mark.parametrize("text", SPECIAL_CASES)
 def test_special_cases_come_back(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert in_bulk(tokenizer, text) == [plain(tokenizer, text)]
+    assert in_batch(tokenizer, text) == [plain(tokenizer, text)]
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "\udfff"])
@@ -119,19 +120,19 @@ def test_half_characters_are_refused(tokenizer: Tokenizer, text: str) -> None:
     with pytest.raises(UserError, match=f"character {position} "):
         tokenizer.encode(text)
     with pytest.raises(UserError, match="surrogate"):
-        in_bulk(tokenizer, text)
+        in_batch(tokenizer, text)
 
 
 def test_text_in_every_language_comes_back(tokenizer: Tokenizer) -> None:
     texts = languages()
-    for text, ids in zip(texts, in_bulk(tokenizer, *texts), strict=True):
+    for text, ids in zip(texts, in_batch(tokenizer, *texts), strict=True):
         assert tokenizer.decode(ids) == text
 
 
 def test_fast_equals_plain_in_every_language() -> None:
     tokenizer = train("bpe")
     texts = [text[:3000] for text in languages()]
-    assert in_bulk(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
+    assert in_batch(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="GPT-2's vocabulary is not here; the fast path is proven on our own")
@@ -139,21 +140,21 @@ def test_gpt2_ids_equal_the_reference_in_every_language(gpt2: tuple[Tokenizer, G
     ours, reference = gpt2
     texts = [*languages(), *SPECIAL_CASES[:-2]]
     expected = [reference.backend_tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-    assert in_bulk(ours, *texts) == expected
+    assert in_batch(ours, *texts) == expected
     assert [ours.encode(text) for text in texts] == expected
-    assert ours.separator_id == 50256
+    assert ours.eos_token_id == 50256
     assert ours.vocab_size == 50257
 
 
 @pytest.mark.parametrize("kind", ["bpe", "characters", "bytes"])
-def test_spelling_a_control_token_never_makes_one(kind: str) -> None:
+def test_spelling_a_special_token_never_makes_one(kind: str) -> None:
     tokenizer = train(kind)
-    for control in CONTROL_TOKENS:
-        text = f"a{control}b"
-        assert not set(tokenizer.encode(text)) & tokenizer.control_ids
-        assert not set(in_bulk(tokenizer, text)[0]) & tokenizer.control_ids
+    for special in SPECIAL_TOKENS:
+        text = f"a{special}b"
+        assert not set(tokenizer.encode(text)) & tokenizer.special_ids
+        assert not set(in_batch(tokenizer, text)[0]) & tokenizer.special_ids
         assert tokenizer.decode(tokenizer.encode(text)) == text
-        meant = [*tokenizer.encode("a"), tokenizer.control_tokens[control], *tokenizer.encode("b")]
+        meant = [*tokenizer.encode("a"), tokenizer.special_tokens[special], *tokenizer.encode("b")]
         assert tokenizer.decode(meant) == "ab"
         assert tokenizer.decode(meant, keep_special=True) == text
 
@@ -161,7 +162,7 @@ def test_spelling_a_control_token_never_makes_one(kind: str) -> None:
 @pytest.mark.parametrize("text", [" " * 1_000_000, " " * 1_000_000 + "a", "a" * 300_000, "\n" * 200_000 + "x"])
 def test_endless_runs_are_encoded_as_the_backend_encodes_them(text: str) -> None:
     tokenizer = train("bpe")
-    (ids,) = in_bulk(tokenizer, text)
+    (ids,) = in_batch(tokenizer, text)
     assert ids == plain(tokenizer, text)
 
 
@@ -179,15 +180,15 @@ def test_every_code_point_in_a_few_planes_is_split_alike() -> None:
         for start in range(0, len(points), 500)
     ]
     assert tokenizer.fast_encoder is not backend_encoder(tokenizer)
-    assert in_bulk(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
+    assert in_batch(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
 
 
 def test_long_texts_are_cut_and_encoded_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 50)
+    monkeypatch.setattr(fast_encoding, "CHUNK_CHARACTERS", 50)
     for kind in ("bpe", "characters"):
         tokenizer = train(kind)
         texts = [ENGLISH, "x" * 1000, ENGLISH[::-1]]
-        assert in_bulk(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
+        assert in_batch(tokenizer, *texts) == [plain(tokenizer, text) for text in texts]
 
 
 @settings(max_examples=200)
@@ -216,10 +217,10 @@ def test_merges_that_cannot_be_proven_go_the_plain_way(tmp_path: Path) -> None:
     state = json.loads(tokenizer.backend.to_str())
     state["model"]["merges"][:2] = reversed(state["model"]["merges"][:2])
     (tmp_path / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
-    swapped = Tokenizer.load(tmp_path)
-    assert bulk._tiktoken_encoder(swapped) is None
-    assert bulk._tiktoken_encoder(tokenizer) is not None
-    assert in_bulk(swapped, ENGLISH) == [plain(swapped, ENGLISH)]
+    swapped = load_tokenizer(tmp_path)
+    assert fast_encoding._tiktoken_encoder(swapped) is None
+    assert fast_encoding._tiktoken_encoder(tokenizer) is not None
+    assert in_batch(swapped, ENGLISH) == [plain(swapped, ENGLISH)]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "characters", "bytes"])
@@ -230,8 +231,8 @@ def test_transformers_loads_it_and_gives_the_same_ids(kind: str, tmp_path: Path)
     for text in [*SPECIAL_CASES, ENGLISH]:
         ids = theirs(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         assert list(ids) == tokenizer.encode(text)
-    assert theirs.eos_token_id == tokenizer.separator_id
-    again = Tokenizer.load(tmp_path)
+    assert theirs.eos_token_id == tokenizer.eos_token_id
+    again = load_tokenizer(tmp_path)
     assert again.fingerprint == tokenizer.fingerprint
     assert again.encode(ENGLISH) == tokenizer.encode(ENGLISH)
 
@@ -242,7 +243,7 @@ def test_bytes_are_their_own_ids() -> None:
 
 def test_characters_are_one_token_each_and_others_are_spelt() -> None:
     tokenizer = CharactersTokenizerSettings().train(lambda: ["abc"], 3)
-    assert tokenizer.vocab_size == 3 + 256 + len(CONTROL_TOKENS)
+    assert tokenizer.vocab_size == 3 + 256 + len(SPECIAL_TOKENS)
     assert len(tokenizer.encode("abcé")) == 3 + 2
 
 
@@ -260,10 +261,10 @@ def test_a_vocabulary_that_the_text_does_not_support_is_refused() -> None:
 
 def test_a_tokenizer_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no tokenizer"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="can be read"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_bytes_without_tokens_are_refused() -> None:
@@ -274,6 +275,6 @@ def test_bytes_without_tokens_are_refused() -> None:
 
 
 def test_ids_come_as_unsigned_integers() -> None:
-    (ids,) = train("bytes").encode_bulk(["abc"])
+    (ids,) = train("bytes").encode_batch(["abc"])
     assert ids.dtype == np.uint32
     assert BytesTokenizerSettings().kind == "bytes"

@@ -57,7 +57,7 @@ class TestTexts:
         (tmp_path / "other.txt").write_text(text, encoding="utf-8")
         figures = call("evaluate", run, "other.txt", "--json").object
         tokenizer = gptsmith.load(run).tokenizer
-        assert figures["num_tokens"] == len(tokenizer.encode(text)) + 1  # the separator after it
+        assert figures["num_tokens"] == len(tokenizer.encode(text)) + 1  # the EOS token after it
         assert figures["num_bytes"] == len(text)
 
     def test_a_tuned_run_is_judged_on_the_text_that_its_base_held_back(

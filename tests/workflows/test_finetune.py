@@ -115,7 +115,7 @@ def test_without_the_end_of_the_turn_in_the_loss_it_would_not_stop(
 
     def without_ends(self: ChatTemplate, tokenizer: Any, messages: Any, **options: Any) -> Any:
         encoded = encode(self, tokenizer, messages, **options)
-        ends = tokenizer.control_tokens["<|im_end|>"]
+        ends = tokenizer.special_tokens["<|im_end|>"]
         encoded.trained[:] = [t and number != ends for number, t in zip(encoded.ids, encoded.trained, strict=True)]
         return encoded
 

@@ -104,7 +104,7 @@ def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it
     assert model.sampling({"temperature": None}).top_k == 7
     assert model.sampling({"temperature": 0.0, "top_k": 3}).repetition_penalty == 1.1
     assert model.generate("iron", max_tokens=4) == model.generate("iron", max_tokens=4, **usual)
-    assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.control_tokens["<|begin|>"]
+    assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.special_tokens["<|begin|>"]
 
 
 def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Path) -> None:

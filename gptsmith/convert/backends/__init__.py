@@ -28,20 +28,20 @@ class Reader(ABC):
         name: the program and its version.
         files: what it read.
         context_length: the most tokens that it reads at once.
-        control_tokens: the spellings of its control tokens.
+        special_tokens: the spellings of its special tokens.
     """
 
     name: str
     files: Sequence[Path]
     context_length: int
-    control_tokens: Sequence[str]
+    special_tokens: Sequence[str]
 
     @abstractmethod
     def token_ids(self, text: str) -> list[int]:
-        """The ids of a text in which control tokens are text, without what stands before every text."""
+        """The ids of a text in which special tokens are text, without what stands before every text."""
 
     @abstractmethod
-    def opening_ids(self) -> list[int]:
+    def bos_ids(self) -> list[int]:
         """What stands before every text."""
 
     @abstractmethod

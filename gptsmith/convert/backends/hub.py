@@ -31,13 +31,13 @@ class TransformersReader(Reader):
             self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
         self.context_length = int(self.model.config.max_position_embeddings)
-        self.control_tokens = list(self.tokenizer.all_special_tokens)
+        self.special_tokens = list(self.tokenizer.all_special_tokens)
 
     def token_ids(self, text: str) -> list[int]:
         with quiet():
             return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
-    def opening_ids(self) -> list[int]:
+    def bos_ids(self) -> list[int]:
         with quiet():
             plain, whole = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
         starts = range(len(whole) - len(plain) + 1)

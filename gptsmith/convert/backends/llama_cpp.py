@@ -65,12 +65,12 @@ class LlamaCppReader(Reader):
         if self.composes:
             self.name += ", given composed characters (NFC), which it leaves to whoever calls it"
         self.context_length = self.llama._model.n_ctx_train()
-        self.control_tokens = self._control_tokens()
+        self.special_tokens = self._special_tokens()
 
     def token_ids(self, text: str) -> list[int]:
         return self._ids(text) if text else []
 
-    def opening_ids(self) -> list[int]:
+    def bos_ids(self) -> list[int]:
         plain, whole = (self.llama.tokenize(b"a", add_bos=opening) for opening in (False, True))
         return list(whole[: len(whole) - len(plain)])
 
@@ -99,7 +99,7 @@ class LlamaCppReader(Reader):
     def _spelling(self, token: int) -> str:
         return "" if token < 0 else str(self.llama._model.token_get_text(token))
 
-    def _control_tokens(self) -> list[str]:
+    def _special_tokens(self) -> list[str]:
         control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
         vocab = self.llama._model.vocab
         return [

@@ -26,13 +26,13 @@ class OwnReader(Reader):
         self.model, self.tokenizer, self.template = model.eval(), tokenizer, template
         self.name, self.files = f"gptsmith {__version__}", files
         self.context_length = model.config.context_length
-        self.control_tokens = list(tokenizer.control_tokens)
+        self.special_tokens = list(tokenizer.special_tokens)
 
     def token_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text)
 
-    def opening_ids(self) -> list[int]:
-        return list(self.tokenizer.opening_ids)
+    def bos_ids(self) -> list[int]:
+        return list(self.tokenizer.bos_ids)
 
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
         if self.template is None:

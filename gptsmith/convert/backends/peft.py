@@ -28,7 +28,7 @@ class PeftReader(TransformersReader):
             self.model = wrapper.from_pretrained(self.model, str(folder)).eval()
             if (folder / "tokenizer.json").exists():
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        self.control_tokens = list(self.tokenizer.all_special_tokens)
+        self.special_tokens = list(self.tokenizer.all_special_tokens)
         self.name = f"peft {peft.__version__} over {self.name}"
         self.files = sorted(path for path in folder.iterdir() if path.is_file())
 

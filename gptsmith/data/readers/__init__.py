@@ -1,16 +1,17 @@
 """The kinds of source file: each file reads one family of formats and names the extensions that it reads.
 
 Contract: `reader.read(file, settings)` yields the file's documents as excerpts, in order; a long document comes as
-several excerpts of a few MB, so that no file needs to fit in memory. A `UserError` says why a file cannot be read.
+several excerpts of a few MB, so that no file needs to fit in memory. A reader of a format with records also yields
+those: `reader.records(file)`. A `UserError` says why a file cannot be read.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -38,6 +39,18 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A record, and the bytes of the (decompressed) file that it was read from."""
+
+    fields: Mapping[str, Any]
+    place: str
+    """Where a person finds it: `line 7`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """A file to read. `open` gives its bytes, decompressed."""
 
@@ -52,14 +65,20 @@ class SourceFile:
 
 
 class Reader(Settings):
-    """What every kind of reader has."""
+    """A reader of a family of formats."""
 
     kind: str
     extensions: ClassVar[tuple[str, ...]]
+    holds_records: ClassVar[bool] = False
+    """Whether its files hold records: named fields, from which examples can be made."""
 
     @abstractmethod
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
         """The documents of a file."""
+
+    def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
+        """The records of a file, with all of their fields; for readers with `holds_records`."""
+        raise NotImplementedError(f"{self.kind} files hold no records")
 
 
 KINDS = Kinds(__name__, Reader)

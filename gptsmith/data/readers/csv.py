@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.decoding import MAX_LINE_CHARACTERS, read_lines
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
-from gptsmith.data.records import Record, documents
+from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.records import documents
 
 # In order of preference: where the decimal sign is a comma, spreadsheets write semicolons.
 DELIMITERS = ",;\t|"
@@ -19,9 +19,13 @@ DELIMITERS = ",;\t|"
 class CsvReader(Reader):
     kind: Literal["csv"] = "csv"
     extensions: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    holds_records: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
-        yield from documents(file.path, row_records(file, settings), settings.text_field)
+        yield from documents(file.path, self.records(file, settings), settings.text_field)
+
+    def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
+        return row_records(file, settings)
 
 
 def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_lines, read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
-from gptsmith.data.records import Record, documents
+from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.records import documents
 
 # A JSON text is parsed as a whole, in several times its size of memory.
 MAX_WHOLE_BYTES = 256_000_000
@@ -19,10 +19,13 @@ MAX_WHOLE_BYTES = 256_000_000
 class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+    holds_records: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
-        read = whole_records if file.extension == ".json" else line_records
-        yield from documents(file.path, read(file, settings), settings.text_field)
+        yield from documents(file.path, self.records(file, settings), settings.text_field)
+
+    def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
+        return (whole_records if file.extension == ".json" else line_records)(file, settings)
 
 
 def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:

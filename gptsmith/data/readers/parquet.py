@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.data.files import seekable
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
-from gptsmith.data.records import NUM_SAMPLES, Record, chosen_fields, document
+from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 
 BATCH_ROWS = 256
 
@@ -19,6 +19,7 @@ BATCH_ROWS = 256
 class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    holds_records: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
         with opened(file) as table:
@@ -29,6 +30,10 @@ class ParquetReader(Reader):
             chosen = chosen_fields(file.path, samples, settings.text_field)
             for record in row_records(file.path, table, chosen):
                 yield from document(file.path, record, chosen)
+
+    def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
+        with opened(file) as table:
+            yield from row_records(file.path, table, tuple(table.schema_arrow.names))
 
 
 @contextmanager
@@ -47,12 +52,6 @@ def opened(file: SourceFile) -> Iterator[Any]:
         with damage_is_a_user_error(file.path):
             table = ParquetFile(stream)
         yield table
-
-
-def all_records(file: SourceFile) -> Iterator[Record]:
-    """The rows of a file, with all of their columns."""
-    with opened(file) as table:
-        yield from row_records(file.path, table, tuple(table.schema_arrow.names))
 
 
 def first_rows(table: Any) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.data.example_splits import labels_of
-from gptsmith.data.examples import MAKERS, LabelledExample, shape_of
+from gptsmith.data.examples import shape_of
+from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape, labels_of
 from gptsmith.evaluate.language_model import Candidate, Observe
 from gptsmith.evaluate.loglikelihood import Scored
 from gptsmith.evaluate.measure import Measure
@@ -73,10 +73,8 @@ def _labelled(place: str, fields: Mapping[str, Any], wanted: str) -> LabelledExa
     if shape_of(fields) != "labelled":
         raise unlike(place, fields, wanted)
     try:
-        example = MAKERS["labelled"](fields, place)
+        return LabelledShape().example(fields, place)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     except (KeyError, TypeError, StopIteration):
         raise unlike(place, fields, wanted) from None
-    assert isinstance(example, LabelledExample)
-    return example

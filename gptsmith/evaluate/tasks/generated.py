@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import MAKERS, ChatExample
+from gptsmith.data.shapes.chat import ChatShape
 from gptsmith.evaluate.language_model import Candidate, Observe
 from gptsmith.evaluate.measure import Measure
 from gptsmith.evaluate.prompt import Prompt
@@ -46,9 +46,7 @@ class GeneratedSettings(TaskSettings):
 
     def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
         try:
-            conversation = MAKERS["chat"](_as_chat(fields), place)
-            assert isinstance(conversation, ChatExample)
-            *question, answer = conversation.messages
+            *question, answer = ChatShape().example(_as_chat(fields), place).messages
             self.check.require(answer["content"])
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise unlike(place, fields, self.fields) from None

@@ -1,7 +1,7 @@
 """The kinds of tokenizer: each file makes a `Tokenizer` from text, or from files that somebody else made.
 
-Contract: `settings.train(texts, num_bytes)` returns a `Tokenizer` whose separator is one token, that gives any
-Unicode text back, and that never turns text into a control token.
+Contract: `settings.train(texts, num_bytes)` returns a `Tokenizer` whose EOS token is one token, that gives any
+Unicode text back, and that never turns text into a special token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class TokenizerSettings(Settings):
-    """What every kind of tokenizer has."""
+    """Base class of every kind of tokenizer."""
 
     kind: str
 

@@ -11,41 +11,41 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
 from gptsmith.text.pretokenization import QWEN2_SPLIT
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers import TokenizerSettings
 
-LEAST_WORDS = 256 + len(CONTROL_TOKENS)
+MIN_VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 TRAINING_BYTES = 100_000_000
 
 
 class BPETokenizerSettings(TokenizerSettings):
-    """Words are merged from bytes, the most frequent pair first. Any text has tokens."""
+    """Tokens are merged from bytes, the most frequent pair first. Any text can be encoded."""
 
     kind: Literal["bpe"] = "bpe"
-    vocab_size: int | None = Field(default=None, ge=LEAST_WORDS)
-    """Words, control tokens included; chosen from the size of the text where it is not given."""
+    vocab_size: int | None = Field(default=None, ge=MIN_VOCAB_SIZE)
+    """Number of tokens, special ones included; chosen from the size of the text if it is not given."""
 
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
         vocab_size = self.vocab_size or suitable_vocab_size(num_bytes)
         backend = byte_level_backend()
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - len(CONTROL_TOKENS),
+            vocab_size=vocab_size - len(SPECIAL_TOKENS),
             initial_alphabet=list(byte_letters().values()),
             show_progress=False,
         )
-        backend.train_from_iterator(_spread(texts(), TRAINING_BYTES / max(num_bytes, 1)), trainer)
-        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+        backend.train_from_iterator(_subsampled(texts(), TRAINING_BYTES / max(num_bytes, 1)), trainer)
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
         tokenizer = Tokenizer(backend)
         if self.vocab_size is not None and tokenizer.vocab_size < self.vocab_size:
             raise UserError(
                 f"tokenizer.vocab_size={self.vocab_size} is more than this text supports, which is "
-                f"{tokenizer.vocab_size}: ask for fewer words, or leave it out"
+                f"{tokenizer.vocab_size}: ask for fewer tokens, or leave it out"
             )
         return tokenizer
 
 
 def suitable_vocab_size(num_bytes: int) -> int:
-    """Words for a text of so many bytes: more words need more text, or most are too rare to learn."""
+    """A vocabulary size for a text of so many bytes: more tokens need more text, or most are too rare to learn."""
     return min(max(round(2 * num_bytes**0.5 / 64) * 64, 512), 32768)
 
 
@@ -62,12 +62,12 @@ def byte_level_backend() -> Backend:
     return backend
 
 
-def _spread(texts: Iterable[str], share: float) -> Iterator[str]:
-    """About `share` of the text, taken evenly; all of it where the share is 1 or more."""
+def _subsampled(texts: Iterable[str], fraction: float) -> Iterator[str]:
+    """About a `fraction` of the text, taken evenly; all of it if the fraction is 1 or more."""
     for text in texts:
-        if share >= 1:
+        if fraction >= 1:
             yield text
             continue
         block = 10_000
-        for start in range(0, len(text), round(block / share)):
+        for start in range(0, len(text), round(block / fraction)):
             yield text[start : start + block]

@@ -1,4 +1,4 @@
-"""One token a byte."""
+"""One token per byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from tokenizers import AddedToken, models
 
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer, byte_letters
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers import TokenizerSettings
 from gptsmith.text.tokenizers.bpe import byte_level_backend
 
@@ -20,5 +20,5 @@ class BytesTokenizerSettings(TokenizerSettings):
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
         backend = byte_level_backend()
         backend.model = models.BPE({letter: byte for byte, letter in byte_letters().items()}, [])
-        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
         return Tokenizer(backend)

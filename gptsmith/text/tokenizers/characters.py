@@ -1,4 +1,4 @@
-"""One token a character."""
+"""One token per character."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from gptsmith.text.surrogates import refuse_surrogates
-from gptsmith.text.tokenizer import CONTROL_TOKENS, Tokenizer
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
 
 class CharactersTokenizerSettings(TokenizerSettings):
-    """A token for each character of the text; any other character is spelt by its bytes."""
+    """One token per character of the text; any other character is encoded as its bytes."""
 
     kind: Literal["characters"] = "characters"
 
@@ -27,5 +27,5 @@ class CharactersTokenizerSettings(TokenizerSettings):
         backend = Backend(models.BPE({token: n for n, token in enumerate(tokens)}, [], byte_fallback=True))
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
         return Tokenizer(backend)

@@ -11,11 +11,11 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
-from gptsmith.text.tokenizer import SEPARATOR, Tokenizer
+from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
 WORD_END, UNKNOWN = "</w>", "<unk>"
-USUAL_SEPARATORS = (SEPARATOR, "</s>", "<eos>", "<|end_of_text|>", "[SEP]", UNKNOWN)
+USUAL_EOS_TOKENS = (EOS_TOKEN, "</s>", "<eos>", "<|end_of_text|>", "[SEP]", UNKNOWN)
 """GPT-1's has none, and only the token for what it cannot spell is no text."""
 
 
@@ -38,7 +38,7 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
             raise UserError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
         config = _config(folder)
         ends = [token for token in config.get("end_tokens", []) if backend.token_to_id(str(token)) is not None]
-        return Tokenizer(backend, _separator(backend, folder, config), _token(config, "bos_token"), ends)
+        return Tokenizer(backend, _eos_token(backend, folder, config), _token(config, "bos_token"), ends)
 
 
 def _read(file: Path) -> Backend:
@@ -63,7 +63,7 @@ def _gpt2(vocab: dict[str, int], pairs: list[Any]) -> Backend:
     backend = Backend(models.BPE(vocab, pairs))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
+    backend.add_special_tokens([AddedToken(EOS_TOKEN, special=True, normalized=False)])
     return backend
 
 
@@ -92,9 +92,9 @@ def _token(config: dict[str, Any], key: str) -> str | None:
     return str(named) if named else None
 
 
-def _separator(backend: Backend, folder: Path, config: dict[str, Any]) -> str:
+def _eos_token(backend: Backend, folder: Path, config: dict[str, Any]) -> str:
     """The token that ends a document: what the tokenizer's config says, or a usual one that it has."""
-    for token in (_token(config, "eos_token"), *USUAL_SEPARATORS):
+    for token in (_token(config, "eos_token"), *USUAL_EOS_TOKENS):
         if token and backend.token_to_id(token) is not None:
             return token
     raise UserError(

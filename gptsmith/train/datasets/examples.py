@@ -15,8 +15,8 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import default_cache, private_folder
-from gptsmith.data.example_splits import Parts
-from gptsmith.data.examples import Example
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
@@ -79,7 +79,7 @@ class ExampleSet(TrainingSet):
     """Rows of samples, in an order that is drawn anew in every epoch."""
 
     def __init__(
-        self, objective: ExampleObjective, encoder: Encoder, parts: Parts, *, skip_bad: bool, seed: int
+        self, objective: ExampleObjective, encoder: Encoder, parts: ExampleSplits, *, skip_bad: bool, seed: int
     ) -> None:
         """
         Raises:

@@ -12,8 +12,8 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.example_splits import Parts
-from gptsmith.data.examples import ChatExample
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.generate.api import generate
 from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.sampling import SamplingSettings
@@ -45,7 +45,7 @@ class RolloutSet(TrainingSet):
     """A sample is a prompt; its batch holds a group of answers that the model draws at that moment."""
 
     def __init__(
-        self, objective: GrpoSettings, encoder: Encoder, parts: Parts, model: GPT, reward: Reward, *, seed: int
+        self, objective: GrpoSettings, encoder: Encoder, parts: ExampleSplits, model: GPT, reward: Reward, *, seed: int
     ) -> None:
         super().__init__()
         self.objective, self.encoder, self.parts, self.reward, self.seed = objective, encoder, parts, reward, seed

@@ -1,7 +1,7 @@
 """Classification with GPT-1's recipe (Radford et al. 2018, section 3.2): a linear map of the last token's hidden state,
 and the language model's own loss besides.
 
-Texts stand between control tokens. A pair whose order means nothing is read in both orders, and the two states are
+Texts stand between special tokens. A pair whose order means nothing is read in both orders, and the two states are
 added; of several choices each is read with the question, and their scores compete.
 """
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.data.examples import Example, LabelledExample
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.objectives import Batch, Term
@@ -140,7 +141,7 @@ class ClassificationSettings(ExampleObjective):
 
 
 def _with_hidden_words(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
-    """The ids with a share of the tokens before the last replaced by the control token that texts start with."""
+    """The ids with a share of the tokens before the last replaced by the special token that texts start with."""
     hidden = torch.rand(input_ids.shape, device=input_ids.device) < share
     hidden &= torch.arange(input_ids.shape[1], device=input_ids.device) != last[:, None]
     return torch.where(hidden, input_ids[:, :1], input_ids)

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.data.examples import Example, PreferenceExample
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.data.examples import Example, PreferenceExample
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.objectives import Batch, Term
 from gptsmith.train.samples import Encoder, ExampleObjective, Sample, padded

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
 
-from gptsmith.data.examples import ChatExample, Example
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.objectives import Batch, Term
 from gptsmith.train.objectives.next_token import next_token_nats

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, Record, SourceFile
 
 WORDS = "The quick brown fox jumps over the lazy dog."
 
@@ -82,6 +82,20 @@ def test_tiny_file_is_read(kind: str, extension: str, tmp_path: Path) -> None:
     starts = [excerpt.start for excerpt in excerpts]
     assert starts == sorted(starts)
     assert all(0 <= excerpt.start <= excerpt.end <= path.stat().st_size for excerpt in excerpts)
+
+
+@each_extension
+def test_records_are_read_where_the_format_holds_them(kind: str, extension: str, tmp_path: Path) -> None:
+    reader, path = KINDS.validate(kind), tmp_path / f"tiny{extension}"
+    WRITERS.get(kind, PLAIN)(path)
+    if not reader.holds_records:
+        with pytest.raises(NotImplementedError, match="hold no records"):
+            next(reader.records(SourceFile(path, extension), ReadSettings()))
+        return
+    records = list(reader.records(SourceFile(path, extension), ReadSettings()))
+    assert records
+    assert all(isinstance(record, Record) and record.fields["text"] == WORDS for record in records)
+    assert all(0 <= record.start <= record.end <= path.stat().st_size for record in records)
 
 
 @each_extension
