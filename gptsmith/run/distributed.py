@@ -31,7 +31,7 @@ TIMEOUT = timedelta(days=1)
 """How long a process waits for another: the first one prepares the data, which can take hours. One that died is noticed
 at once, because its connections close."""
 BUCKET_BYTES = 32 << 20
-"""Gradients are reduced in buckets of this size: one message each would be slow, one for all would need a second copy."""
+"""Gradients are reduced in buckets of this size: one message each is slow, and one for all needs a second copy."""
 
 
 class ParallelSettings(Settings):
