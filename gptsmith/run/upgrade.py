@@ -23,6 +23,21 @@ def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
     return {"made_by": made_by, **renamed} if request else renamed
 
 
+DERIVED = {"compressed": "compress", "merged": "merge"}
+"""The verb by the status of a run that it derived from another."""
+
+
+def derived_from(version: int, settings: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run; of one that version 1 derived from another, whose run.toml was the other's with another
+    model, as version 2 writes them."""
+    verb = DERIVED.get(result.get("status", ""))
+    if version >= 2 or verb is None:
+        return dict(settings)
+    method = settings["model"]["linear"]["kind"] if verb == "compress" else None
+    request = {"run": result.get("made_from", ""), **({"method": method} if method else {})}
+    return {"made_by": verb, "request": request, "model": settings["model"], "source": dict(settings)}
+
+
 def model_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint's model.json of this version, under the names of today."""
     return dict(table) if version >= FORMAT_VERSION else _renamed(table, "model.")

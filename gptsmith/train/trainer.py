@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from gptsmith.model.cost import cost
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
+from gptsmith.run.contents import CheckpointContents, load_weights, optimizer_tensors, randomness, weights
 from gptsmith.run.distributed import ALONE, Processes, divide
 from gptsmith.run.environment import differences, environment
-from gptsmith.run.folder import PLAN, RESULT, Run, fill_checkpoint, load_weights, read_tensors, weights
+from gptsmith.run.folder import PLAN, RESULT, Run
 from gptsmith.run.sharding import is_divided
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.writer import CheckpointWriter
@@ -100,15 +102,14 @@ class Session:
     def go_on(self, checkpoint: Checkpoint) -> None:
         """Takes up a checkpoint; says what of the environment has changed since, because bits depend on it."""
         self._take_up(checkpoint)
-        self.state = TrainState(**checkpoint.read("train_state.json"))
-        if changed := differences(checkpoint.read("environment.json"), self.environment):
+        self.state = checkpoint.train_state()
+        if changed := differences(checkpoint.environment(), self.environment):
             note(f"going on is right, but not bit for bit what an unstopped run gives: {'; '.join(changed)}")
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         load_weights(self.model, checkpoint)
-        self.optimizer.load_state(read_tensors(checkpoint.folder / "optimizer.safetensors"))
-        randomness = read_tensors(checkpoint.folder / "randomness.safetensors")
-        own = randomness.get(_name_of_randomness(self.processes.rank))
+        self.optimizer.load_state(optimizer_tensors(checkpoint))
+        own = randomness(checkpoint).get(_name_of_randomness(self.processes.rank))
         if own is None:
             self._seed_dropout(checkpoint.step)
         else:
@@ -262,28 +263,20 @@ class Session:
 
     def _save(self) -> None:
         """Copies what moves, and has the copy written while training goes on."""
-        randomness = self.processes.gathered(torch.get_rng_state())
+        generators = self.processes.gathered(torch.get_rng_state())
         if not (self.processes.is_first or is_divided(self.model)):
             return
-        tensors = {
-            "model": _copied(weights(self.model)),
-            "optimizer": _copied(self.optimizer.state()),
-            "randomness": {_name_of_randomness(rank): state for rank, state in enumerate(randomness)},
-        }
-        if not self.processes.is_first:
-            return
-        documents = {
-            "model": self.model.config.plain(),
-            "train_state": self.state.plain(),
-            "settings": self.settings.plain(),
-            "environment": self.environment,
-        }
-
-        def fill(folder: Path) -> None:
-            fill_checkpoint(folder, documents, tensors)
-
-        num_bytes = sum(value.nbytes for values in tensors.values() for value in values.values())
-        self.writer.save(self.state.step, num_bytes, fill, self.state.best_step)
+        contents = CheckpointContents(
+            config=self.model.config,
+            weights=_copied(weights(self.model)),
+            settings=self.settings.plain(),
+            environment=self.environment,
+            train_state=deepcopy(self.state),
+            optimizer=_copied(self.optimizer.state()),
+            randomness={_name_of_randomness(rank): state for rank, state in enumerate(generators)},
+        )
+        if self.processes.is_first:
+            self.writer.save(self.state.step, contents.num_bytes, contents.write, self.state.best_step)
 
     def _replan(self) -> None:
         """Once, before the rate begins to fall: sets the number of steps so that the last one comes in time."""
@@ -394,7 +387,7 @@ class Session:
         checkpoint = first_good(list_checkpoints(self.run.checkpoints), self.run.folder, self._warn)
         now = self.state
         self._take_up(checkpoint)
-        then = TrainState(**checkpoint.read("train_state.json"))
+        then = checkpoint.train_state()
         for name in ("step", "num_tokens", "validation_loss", "validation_step", "best_validation_loss", "best_step"):
             setattr(now, name, getattr(then, name))
         now.recent_losses = then.recent_losses

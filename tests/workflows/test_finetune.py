@@ -18,7 +18,7 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import read_toml
-from gptsmith.data.example_splits import Parts
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
@@ -219,7 +219,7 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
 
     def groups(max_resamples: int) -> list[Group]:
         objective = GrpoSettings(answers=4, max_tokens=4, max_resamples=max_resamples)
-        made = RolloutSet(objective, encoder, Parts(examples, [], []), tuned.model, likes_one_half, seed=1)
+        made = RolloutSet(objective, encoder, ExampleSplits(examples, [], []), tuned.model, likes_one_half, seed=1)
         return made._groups(tuned.model, range(16))
 
     def num_idle(found: list[Group]) -> int:
@@ -487,7 +487,7 @@ def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has changed since it was trained on"):
         gptsmith.finetune(resume=run)
     shutil.copy(chat_data, data)
-    with pytest.raises(UserError, match=r"leave out train\.batch_size"):
+    with pytest.raises(UserError, match=r"train\.batch_size changed"):
         gptsmith.finetune(resume=run, settings=["train.batch_size=2"])
 
 

@@ -81,7 +81,7 @@ def assert_same(run: Path, golden: Path, tolerance: float) -> None:
     ours, theirs = ({c.step: c for c in list_checkpoints(folder / "checkpoints")} for folder in (run, golden))
     assert max(ours) == max(theirs) == 10
     for step in ours.keys() & theirs.keys():
-        mine, wanted = ours[step].read("train_state.json"), theirs[step].read("train_state.json")
+        mine, wanted = ours[step].train_state().plain(), theirs[step].train_state().plain()
         for name in ("train_loss", "validation_loss", "num_tokens", "num_samples"):
             assert mine[name] == pytest.approx(wanted[name], abs=tolerance)
         for name in ("model", "optimizer"):
@@ -205,7 +205,7 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_goes_on_bit_for_bit(
     )
     assert max(ours) == max(theirs) == 30
     for step in ours.keys() & theirs.keys():
-        assert ours[step].read("train_state.json")["train_loss"] == theirs[step].read("train_state.json")["train_loss"]
+        assert ours[step].train_state().train_loss == theirs[step].train_state().train_loss
         for name in ("model", "optimizer", "randomness"):
             assert (ours[step].folder / f"{name}.safetensors").read_bytes() == (
                 theirs[step].folder / f"{name}.safetensors"

@@ -27,6 +27,7 @@ from gptsmith.run.writer import only_writer
 from gptsmith.train import finetuning as task
 from gptsmith.train.datasets.examples import ExampleSet
 from gptsmith.train.finetuning import task_of
+from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.search import study
 from gptsmith.train.search.plan import DROPOUT, RANK, RATE, ROWS, Range, SearchPlan
 from gptsmith.train.search.search import begin_search, search
@@ -34,7 +35,7 @@ from gptsmith.train.search.study import Study, Trial
 from gptsmith.train.search.trials import ended_trials, search_plan
 from gptsmith.train.stability import TrainingDivergedError
 from gptsmith.train.trainer import Session
-from gptsmith.workflows.finetune import request_table
+from gptsmith.workflows.finetune import requested_table
 
 from .conftest import SMALL, write_text
 
@@ -371,7 +372,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused(
         "nothing left to search", *search, 3, *all_set, "--lora", 4, "--set", "model.linear.rank=4"
     )  # a rank that was only asked for with --lora is searched
-    refused("judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_share=0")
+    refused(
+        "judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_fraction=0"
+    )
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("search", "study"):
         monkeypatch.delitem(sys.modules, f"gptsmith.workflows.{name}")
@@ -379,13 +382,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: Path, tmp_path: Path) -> None:
-    table = request_table(base, [data], trials=2, settings=SHORT)
+    table = requested_table(FinetuneRequest(base=base, sources=[data], trials=2, settings=SHORT))
     ready = task_of(table, judges=False)
     run = begin_search(tmp_path / "run", table, ready)
     plan = search_plan(run.folder)
     assert begin_search(tmp_path / "run", table, ready).folder == run.folder
+    other = requested_table(FinetuneRequest(base=base, sources=[data], trials=3, settings=SHORT))
     with pytest.raises(UserError, match="exists already"):
-        begin_search(tmp_path / "run", request_table(base, [data], trials=3, settings=SHORT), ready)
+        begin_search(tmp_path / "run", other, ready)
     assert search_plan(run.folder) == plan
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -12,7 +12,8 @@ from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import no_room_is_a_user_error, published_folder, read_json, write_atomically, write_json
 from gptsmith.run.checkpoint import CHECKPOINTS
-from gptsmith.run.folder import DATA, RESULT, Run, load_weights, require_free
+from gptsmith.run.contents import load_weights
+from gptsmith.run.folder import DATA, RESULT, Run, require_free
 from gptsmith.run.writer import only_writer
 from gptsmith.train.finetuning import Task, task_of
 from gptsmith.train.report import report
