@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.objectives import Batch
 
 
@@ -56,7 +56,7 @@ class TrainingSet(ABC):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
 

@@ -8,7 +8,7 @@ import torch
 
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.datasets.base import Score, TrainingSet
 from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.distillation import TaughtBatch
@@ -38,7 +38,7 @@ class TaughtSet(TrainingSet):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         return self.taught.score(model, max_tokens=max_tokens, observe=observe, processes=processes)
 

@@ -19,7 +19,7 @@ from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.datasets.base import Score, TrainingSet
 from gptsmith.train.objectives import Batch, measured
 from gptsmith.train.objectives.dpo import answer_log_likelihoods
@@ -149,7 +149,7 @@ class ExampleSet(TrainingSet):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         rows = self.validation.rows
         if max_tokens is not None:
