@@ -142,12 +142,12 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
         try:
             start = begin()
         except UserError as error:
-            processes.told({"error": str(error)})
+            processes.broadcast({"error": str(error)})
             raise
         checkpoint = None if start.checkpoint is None else str(start.checkpoint.folder.absolute())
-        processes.told({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
+        processes.broadcast({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
         return start
-    said = processes.told(None)
+    said = processes.broadcast(None)
     if "error" in said:
         raise UserError(said["error"])
     run = Run.open(said["run"])

@@ -11,7 +11,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.prepare import PreparedData
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
 from gptsmith.train.samples import Encoder
@@ -93,7 +93,7 @@ class Dataset(ABC):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, PreviewedExample, Score
 
@@ -48,7 +48,7 @@ class DistillationDataset(Dataset):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         return self.data.score(model, max_tokens=max_tokens, observe=observe, processes=processes)
 

@@ -19,7 +19,7 @@ from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
 from gptsmith.train.objectives import ObjectiveSettings, mean_terms
@@ -182,7 +182,7 @@ class ExampleDataset(Dataset):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         rows = self.validation.rows
         if max_tokens is not None:

@@ -21,7 +21,7 @@ from gptsmith.generate.batch import generate_rows
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
@@ -214,7 +214,7 @@ class RolloutDataset(Dataset):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         examples = self.splits.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
         reward = self._mean_reward(model, cast(list[ChatExample], examples))

@@ -14,7 +14,7 @@ from gptsmith.data.windows import Windows
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import DATA
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
@@ -54,7 +54,7 @@ class TextDataset(Dataset):
         *,
         max_tokens: int | None = None,
         observe: Callable[[int], None] = lambda _: None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         stream = self.data.validation
         assert stream is not None, "asked for only where there is validation text"
