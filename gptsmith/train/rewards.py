@@ -10,8 +10,8 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import load
-from gptsmith.evaluate import scorers as checks
-from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate import scorers
+from gptsmith.evaluate.scorers import ScorerSettings
 from gptsmith.evaluate.scorers.pattern import PatternSettings
 from gptsmith.text.chat_template import Message
 from gptsmith.train.objectives.reward_model import RewardModelSettings, ScoredBatch, rewards
@@ -29,9 +29,9 @@ def reward_of(name: str) -> Reward:
     """
     kind, _, pattern = name.partition(":")
     if kind == "pattern":
-        return _checked(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
-    if name in checks.KINDS.names():
-        return _checked(checks.KINDS.validate(name))
+        return _scored(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
+    if name in scorers.KINDS.names():
+        return _scored(scorers.KINDS.validate(name))
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _function_in(Path(file), function)
@@ -43,9 +43,9 @@ def reward_of(name: str) -> Reward:
     )
 
 
-def _checked(check: CheckSettings) -> Reward:
-    """1 where a check finds the answer right, else 0."""
-    return lambda _messages, answer, truth: float(check.is_right(answer, truth))
+def _scored(scorer: ScorerSettings) -> Reward:
+    """1 if the scorer finds the answer correct, else 0."""
+    return lambda _messages, answer, truth: float(scorer.is_correct(answer, truth))
 
 
 def _function_in(file: Path, name: str) -> Reward:
