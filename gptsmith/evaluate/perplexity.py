@@ -14,7 +14,7 @@ from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 
 TOKENS_PER_BATCH = 4096
 
@@ -51,7 +51,7 @@ def score_language(
     *,
     max_tokens: int | None = None,
     observe: Callable[[int], None] = lambda _: None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> LanguageScore:
     """How well `model` predicts a stream, in fixed windows as long as its context (of 4,096 tokens where it is longer),
     every token counted once.
@@ -65,7 +65,7 @@ def score_language(
     context = min(model.config.context_length, TOKENS_PER_BATCH)
     nats, num_tokens, num_bytes = 0.0, 0, 0
     windows = evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context), max_tokens)
-    while batches := list(islice(windows, processes.count)):
+    while batches := list(islice(windows, processes.world_size)):
         input_ids, targets = batches[processes.rank % len(batches)]
         if processes.rank >= len(batches):  # it keeps in step with the others, because a divided model asks for all
             targets = np.full_like(targets, IGNORED)
@@ -75,6 +75,6 @@ def score_language(
         asked = targets[targets != IGNORED]
         num_tokens += len(asked)
         num_bytes += int(num_bytes_per_token[asked].sum())
-        observe(num_tokens * processes.count)
-    nats, total_tokens, total_bytes = processes.sums([nats, num_tokens, num_bytes])
+        observe(num_tokens * processes.world_size)
+    nats, total_tokens, total_bytes = processes.all_reduce_sum([nats, num_tokens, num_bytes])
     return LanguageScore(nats, int(total_tokens), int(total_bytes))

@@ -13,7 +13,7 @@ from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
-from gptsmith.run.distributed import ALONE, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import read_settings
 from gptsmith.train.planning.minutes import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Plan, plan_tokens
@@ -57,7 +57,7 @@ def given_layers(request: TrainingRequest) -> list[Layer]:
     return [*layers, *assignments(request.settings)]
 
 
-def resolve_settings(request: PlanRequest, processes: Processes = ALONE) -> Resolved:
+def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS) -> Resolved:
     """Read the text, then choose every setting that is not given for the text and the time.
 
     The layers, the lowest first: the preset, the plan, the file, the options, `--set`.
@@ -69,7 +69,7 @@ def resolve_settings(request: PlanRequest, processes: Processes = ALONE) -> Reso
     given = given_layers(request)
     preset = Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
     # Checked before any text is read, with stand-ins for what only the text decides.
-    stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.count}})
+    stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
     early = layered([preset, stand_ins, *given]).parse(RunSettings)
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
@@ -143,7 +143,7 @@ def _training_layer(plan: Plan, known: dict[str, Any], processes: Processes, *, 
     """The batch size and the number of steps that a plan comes to with the settings that are known."""
     train, context_length = known.get("train", {}), known["model"]["context_length"]
     windows = max(1, plan.tokens_per_step // context_length)
-    batch_size = train.get("batch_size", math.ceil(windows / processes.count) * processes.count)
+    batch_size = train.get("batch_size", math.ceil(windows / processes.world_size) * processes.world_size)
     num_steps = max(1, round(plan.num_tokens / (batch_size * context_length)))
     chosen = {"batch_size": batch_size, "num_steps": num_steps}
     if timed:

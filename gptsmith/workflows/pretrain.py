@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from gptsmith.base.verbs import verb
-from gptsmith.run.distributed import joined
+from gptsmith.run.distributed import init_process_group
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.start import agree, start_of
 
@@ -27,6 +27,6 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     """
     started = time.monotonic() if request.started is None else request.started
     request = request.model_copy(update={"started": started})
-    with joined() as processes, ExitStack() as held:
+    with init_process_group() as processes, ExitStack() as held:
         start = agree(lambda: start_of(request, processes, held), processes)
         return start.trainer(processes).run_to_end(started)
