@@ -29,8 +29,8 @@ from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, insi
 from gptsmith.convert.state_dict import Entry, entries, plain_weights
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.model.linear import maps_of
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, name_of
+from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
 from gptsmith.model.transform import with_adapters
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -68,7 +68,7 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 def map_entries(family: Family, config: GPTConfig) -> dict[str, Entry]:
     """The maps of a model of this shape by their name in Transformers; the head too where it is the embedding."""
     with torch.device("meta"):
-        places = maps_of(GPT(config))
+        places = linear_layers(GPT(config))
     table = entries(family, config.model_copy(update={"tie_embeddings": False}))
     return {
         entry.theirs.removesuffix(".weight"): entry
@@ -79,7 +79,7 @@ def map_entries(family: Family, config: GPTConfig) -> dict[str, Entry]:
 
 def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor]]:
     """A (rank, in) and B (out, rank) of each map of Transformers' that has an adapter, by its name."""
-    maps = maps_of(model)
+    maps = linear_layers(model)
     found = {}
     for name, entry in map_entries(family, model.config).items():
         parts = [maps[_place(own)] for own in entry.ours]
@@ -252,12 +252,12 @@ class AdapterFolder:
                 "rank": rank,
                 "alpha": factor * rank,
                 "dropout": self.config.get("lora_dropout", 0.0),
-                "targets": list(dict.fromkeys(name_of(place) for place in places)),
+                "targets": list(dict.fromkeys(layer_name(place) for place in places)),
             },
             str(self.folder / ADAPTER_CONFIG),
         )
         made = with_adapters(model, settings)
-        maps = maps_of(made)
+        maps = linear_layers(made)
         with torch.no_grad():
             for place, (a, b, own_factor) in parts.items():
                 adapted = maps[place]

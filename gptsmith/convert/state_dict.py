@@ -12,7 +12,7 @@ from torch import Tensor
 from gptsmith.convert.families import Family, Weight
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.linear import maps_of
+from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 
 
@@ -69,7 +69,7 @@ def entries(family: Family, config: GPTConfig) -> list[Entry]:
 def plain_weights(model: GPT) -> dict[str, Tensor]:
     """The parameters of the plain model that computes what `model` computes, whose maps may be rounded, by name."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    for place, linear in maps_of(model).items():
+    for place, linear in linear_layers(model).items():
         if f"{place}.scale" in result:
             del result[f"{place}.scale"]
             result[f"{place}.weight"] = linear.matrix().detach()

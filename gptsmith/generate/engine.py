@@ -34,7 +34,6 @@ from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample
 from gptsmith.generate.speculative import Draft, prompt_lookup
 from gptsmith.generate.structured_output import Grammar, GrammarCompiler
 from gptsmith.model.gpt import GPT
-from gptsmith.model.transform import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
 
 PIECE_PART = 4
@@ -148,8 +147,7 @@ class Engine:
         thread: EngineThread | None = None,
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
-        if model.config.linear.kind == "int8" and model.device.type == "cpu":
-            use_integer_products(model)
+        model.config.linear.prepare_for_decoding(model)
         self.settings = settings or EngineSettings()
         self.context_length = model.config.context_length
         self._grammar_compiler = GrammarCompiler(tokenizer, model.config.vocab_size)

@@ -54,7 +54,7 @@ class GPT(nn.Module):
         self.final_norm = config.norm.build(config.embed_dim) if config.norm_placement == "pre" else nn.Identity()
         self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False, name="head")
         if config.tie_embeddings:
-            self.head.share(self.embedding.weight)
+            self.head.tie(self.embedding.weight)
         self.score_head = DenseLinear(config.embed_dim, config.num_labels) if config.num_labels else None
         config.linear.complete(self)
         initialize(self, config, seed)
@@ -133,5 +133,5 @@ def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
         model = GPT(config)
     model.to_empty(device=device)
     if config.tie_embeddings:
-        model.head.share(model.embedding.weight)
+        model.head.tie(model.embedding.weight)
     return model

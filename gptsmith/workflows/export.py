@@ -16,7 +16,7 @@ from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
-from gptsmith.model.transform import merged, without_adapters
+from gptsmith.model.transform import merge_lora, without_adapters
 from gptsmith.run.publish import beside
 from gptsmith.run.writer import SPARE_BYTES
 
@@ -91,7 +91,7 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
         base = model_folder_of(named, without_adapters(model))
     if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
-        model = merged(model)
+        model = merge_lora(model)
     model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(
         name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.compress.derive import derive
-from gptsmith.model.transform import merged
+from gptsmith.model.transform import merge_lora
 
 
 def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:
@@ -24,4 +24,4 @@ def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
-    return derive(run, out, "-merged", merged, made_by="merge", status="merged", device=device)
+    return derive(run, out, "-merged", merge_lora, made_by="merge", status="merged", device=device)

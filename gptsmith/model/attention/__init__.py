@@ -18,7 +18,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import KVCache, Span, causal_mask
-from gptsmith.model.linear import products
+from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
 
 
@@ -96,7 +96,7 @@ class Attention(nn.Module):
     def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, T, D) and what is cached: keys (B, K, T, D) and values (B, K, T, D)."""
         B, T, _ = x.shape
-        queries, keys, values = products(x, self.query, self.key, self.value)
+        queries, keys, values = fused_projections(x, self.query, self.key, self.value)
         queries = queries.view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
         values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
-from gptsmith.model.linear import products
+from gptsmith.model.linear import fused_projections
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu, "geglu": functional.gelu}
 
@@ -41,5 +41,5 @@ class GatedFeedForward(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, inner = products(x, self.gate, self.input)
+        gate, inner = fused_projections(x, self.gate, self.input)
         return self.output(self.activation(gate) * inner)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.model.dims import LayerDims
-from gptsmith.model.kernels.rotary import turned
+from gptsmith.model.kernels.rotary import apply_rotary
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.rotary_scaling import RotaryScaling
 
@@ -51,4 +51,4 @@ class RotaryPosition(Position):
 
     def rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         cos, sin = (part.to(x.dtype) for part in rotation)
-        return turned(x, cos, sin)
+        return apply_rotary(x, cos, sin)
