@@ -1,4 +1,4 @@
-"""How a model is trained, and when its state is saved."""
+"""How a model is trained, when its state is saved, and where its figures go."""
 
 from __future__ import annotations
 
@@ -57,3 +57,12 @@ class CheckpointSettings(Settings):
     """How many of the newest are kept; the best one is kept besides."""
     keep_every_steps: int | None = Field(default=None, gt=0)
     """Keep the checkpoints of every so many steps for good."""
+
+
+class TrackSettings(Settings):
+    """Where figures go besides the run folder. Nowhere, unless asked."""
+
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written, to `tensorboard/` in the run."""
+    wandb: str | None = None
+    """The Weights & Biases project that figures and settings are sent to, over the network."""
