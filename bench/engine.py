@@ -25,7 +25,7 @@ from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.generate.engine import Engine, EngineSettings
-from gptsmith.generate.request import Piece, Request
+from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
@@ -51,7 +51,7 @@ class Watch:
         self.times: list[float] = []
         self.ended = threading.Event()
 
-    def __call__(self, piece: Piece) -> None:
+    def __call__(self, piece: OutputChunk) -> None:
         self.times += [time.perf_counter()] * len(piece.tokens)
         if piece.finish_reason is not None:
             self.ended.set()

@@ -5,6 +5,9 @@ from __future__ import annotations
 SETTINGS = {
     "asked": "request",
     "asked.until_loss": "target_loss",
+    "data.validation_share": "validation_fraction",
+    "examples.validation_share": "validation_fraction",
+    "examples.test_share": "test_fraction",
     "model.attention.band_tokens": "window_size",
     "model.num_scores": "num_labels",
     "train.until_loss": "target_loss",

@@ -47,7 +47,7 @@ def chat(
     from gptsmith.base.errors import UserError, did_you_mean
     from gptsmith.base.terminal import read_line, visible
     from gptsmith.convert.load import load
-    from gptsmith.generate.conversation import Reply, Talk
+    from gptsmith.generate.conversation import Conversation, Reply
     from gptsmith.generate.engine import Engine, EngineSettings
     from gptsmith.workflows.generate import figures_of
 
@@ -60,7 +60,7 @@ def chat(
         }
     )  # fmt: skip
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
-    talk = Talk(engine, loaded.template, system=system, max_tokens=max_tokens, sampling=sampling, seed=seed)
+    talk = Conversation(engine, loaded.template, system=system, max_tokens=max_tokens, sampling=sampling, seed=seed)
     console.note(TUNED if loaded.template else BASE)
 
     def show(reply: Reply) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.markup import escape
@@ -14,24 +14,23 @@ from torch import Tensor
 
 from gptsmith.base.console import meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import published_folder, require_room, write_json
+from gptsmith.base.files import write_json
 from gptsmith.compress.difference import difference
+from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.open import open_run
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.perplexity import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
-from gptsmith.run.checkpoint import Checkpoint, publish_checkpoint
+from gptsmith.run.contents import CheckpointContents, load_model, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import DATA, GENERATION, RESULT, Run, fill_checkpoint, load_model, require_free, weights
-from gptsmith.run.writer import SPARE_BYTES
+from gptsmith.run.folder import DATA, RESULT, Run, require_free
+from gptsmith.run.publish import beside, published_run, require_place
+from gptsmith.run.train_state import TrainState
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.run_settings import settings_of
 from gptsmith.train.validation_text import validation_text
 
-KEPT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", GENERATION, DATA)
-"""The files of a run that do not depend on its weights."""
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """How many positions' logits are compared, and at how many tokens at once."""
 LOGITS_AT_ONCE = 1 << 24
@@ -43,6 +42,8 @@ def derive(
     suffix: str,
     change: Callable[[GPT], GPT],
     *,
+    made_by: Literal["compress", "merge"],
+    method: str | None = None,
     status: str,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -50,7 +51,9 @@ def derive(
 
     Args:
         out: the folder of the new run; that of the other with `suffix` behind it where it is not given.
-        status: what the new run says it is.
+        made_by: the verb that asks for it.
+        method: the kind of compression.
+        status: the status in the new run's figures.
 
     Returns:
         run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
@@ -63,14 +66,14 @@ def derive(
     """
     started = time.monotonic()
     source = open_run(run)
-    target = Path(out) if out is not None else _beside(source.folder, suffix)
+    target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)
     checkpoint = source.best(note)
     place = choose_device(device)
     before = load_model(checkpoint, place)
     after = change(before)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
-    require_room(target, bytes_after + SPARE_BYTES, "the new run")
+    require_place(target, bytes_after)
     figures: dict[str, Any] = {
         "run": str(target),
         "status": status,
@@ -82,43 +85,41 @@ def derive(
         "ratio": bytes_before / bytes_after,
         **_compared(source, before, after),
     }
-    figures["seconds"] = time.monotonic() - started
-    with published_folder(target) as folder:
-        _fill(folder, source, checkpoint, after, figures)
+    settings = DerivedSettings(
+        made_by=made_by,
+        request=DerivedRequest(run=str(run), method=method),
+        model=after.config,
+        source=source.settings(),
+    )
+    contents = CheckpointContents(
+        config=after.config,
+        weights=weights(after),
+        settings=settings.plain(),
+        environment=environment(after.device, torch.float32, 1),
+        train_state=_state(checkpoint.train_state(), checkpoint.step, figures),
+    )
+    data = source.folder / DATA
+    with published_run(
+        target, settings, contents, step=checkpoint.step, tokenizer=source.tokenizer(), template=source.template(),
+        generation=source.generation(), data=data if data.exists() else None,
+    ) as made:  # fmt: skip
+        figures["seconds"] = time.monotonic() - started
+        write_json(made.folder / RESULT, figures)
     return figures
 
 
-def _fill(folder: Path, source: Run, checkpoint: Checkpoint, model: GPT, figures: dict[str, Any]) -> None:
-    settings = {**source.settings(), "model": model.config.plain()}
-    made = Run.create(folder, settings, type(settings_of(source)))
-    for name in KEPT:
-        if (source.folder / name).exists():
-            shutil.copyfile(source.folder / name, folder / name)
+def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainState:
+    """Where training stood, with the losses of the derived model; None if they were not measured."""
     loss = figures.get("validation_loss")
-    state = {
-        **checkpoint.read("train_state.json"),
-        "validation_loss": loss,
-        "validation_step": None if loss is None else checkpoint.step,
-        "validation_bits_per_byte": figures.get("bits_per_byte"),
-        "best_validation_loss": loss,
-        "best_step": None if loss is None else checkpoint.step,
-    }
-    documents = {
-        "model": model.config.plain(),
-        "train_state": state,
-        "settings": settings,
-        "environment": environment(model.device, torch.float32, 1),
-    }
-    publish_checkpoint(
-        made.checkpoints, checkpoint.step, lambda into: fill_checkpoint(into, documents, {"model": weights(model)})
+    measured_at = None if loss is None else step
+    return replace(
+        source,
+        validation_loss=loss,
+        validation_step=measured_at,
+        validation_bits_per_byte=figures.get("bits_per_byte"),
+        best_validation_loss=loss,
+        best_step=measured_at,
     )
-    write_json(folder / RESULT, figures)
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    """The folder next to a run's whose name has `suffix` behind it."""
-    named = folder if folder.name not in ("", "..") else folder.resolve()
-    return named.with_name(named.name + suffix)
 
 
 def _compared(run: Run, before: GPT, after: GPT) -> dict[str, Any]:

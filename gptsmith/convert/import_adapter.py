@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import published_folder, require_room, write_json
+from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import AdapterFolder
 from gptsmith.convert.backends.own import OwnReader
 from gptsmith.convert.backends.peft import peft_reader
@@ -22,11 +23,11 @@ from gptsmith.convert.formats.huggingface import HuggingFaceFormatSettings
 from gptsmith.convert.huggingface import refuse_changed_files, template_in
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.convert.load import Loaded, load
-from gptsmith.run.checkpoint import publish_checkpoint
+from gptsmith.run.contents import CheckpointContents, load_model, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import GENERATION, RESULT, Run, fill_checkpoint, load_model, require_free, weights
+from gptsmith.run.folder import RESULT, require_free
+from gptsmith.run.publish import published_run, require_place
 from gptsmith.run.train_state import TrainState
-from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ def import_adapter(folder: Path, target: Path, base: str | Path | None, started:
     model = found.laid_over(below.model, family)
     tokenizer, template = _tokenizer(folder, below), template_in(folder) or below.template
     num_bytes = sum(parameter.nbytes for parameter in model.parameters())
-    require_room(target, num_bytes + SPARE_BYTES, "the new run")
+    require_place(target, num_bytes)
     settings = ImportSettings(
         request=ImportRequest(folder=str(folder), model_type=family.model_type, base=str(named)), model=model.config
     )
@@ -71,29 +72,23 @@ def import_adapter(folder: Path, target: Path, base: str | Path | None, started:
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weight_bytes": num_bytes,
     }
-    documents = {
-        "model": model.config.plain(),
-        "train_state": TrainState().plain(),
-        "settings": settings.plain(),
-        "environment": environment(torch.device("cpu"), torch.float32, 1),
-    }
-    with published_folder(target) as made:
-        run = Run.create(made, settings, ImportSettings)
-        tokenizer.save(made)
-        if template is not None:
-            template.save(made)
-        if generation := below.run.generation():
-            write_json(made / GENERATION, generation)
-        checkpoint = publish_checkpoint(
-            run.checkpoints, 0, lambda into: fill_checkpoint(into, documents, {"model": weights(model)})
-        )
-        own_files = [checkpoint.folder / "model.safetensors", made / "tokenizer.json"]
-        own = OwnReader(load_model(checkpoint), run.tokenizer(), template, own_files)
+    contents = CheckpointContents(
+        config=model.config,
+        weights=weights(model),
+        settings=settings.plain(),
+        environment=environment(torch.device("cpu"), torch.float32, 1),
+        train_state=TrainState(),
+    )
+    with published_run(
+        target, settings, contents, tokenizer=tokenizer, template=template, generation=below.run.generation()
+    ) as run:
+        checkpoint = run.best(note)
+        own = OwnReader(load_model(checkpoint), run.tokenizer(), template, run.files(checkpoint))
         certificate = _certificate(found, own, named, below, family.model_type)
         require_passed(certificate, f"the import of {folder}")
-        certificate.save(made)
+        certificate.save(run.folder)
         figures |= {**certificate.figures(), "step": 0, "seconds": time.monotonic() - started}
-        write_json(made / RESULT, figures)
+        write_json(run.folder / RESULT, figures)
     return figures
 
 

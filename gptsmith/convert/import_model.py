@@ -11,7 +11,7 @@ import torch
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.base.files import published_folder, require_room, write_json
+from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import ADAPTER_CONFIG, is_adapter_folder
 from gptsmith.convert.backends import Reader
 from gptsmith.convert.backends.own import OwnReader
@@ -21,11 +21,11 @@ from gptsmith.convert.import_adapter import import_adapter
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.run.checkpoint import publish_checkpoint
+from gptsmith.run.contents import CheckpointContents, load_model
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import GENERATION, RESULT, Run, fill_checkpoint, load_model, require_free
+from gptsmith.run.folder import GENERATION, RESULT, Run, require_free
+from gptsmith.run.publish import published_run, require_place
 from gptsmith.run.train_state import TrainState
-from gptsmith.run.writer import SPARE_BYTES
 
 IMPORTS = "imports"
 
@@ -116,7 +116,8 @@ def _fetched(name: str, revision: str | None) -> Path:
 def _imported(found: ModelFolder, target: Path, started: float, *, overwrite: bool = False) -> dict[str, Any]:
     weights = dict(found.weights())
     num_bytes = sum(tensor.nbytes for tensor in weights.values())
-    require_room(target, num_bytes + SPARE_BYTES, "the new run")
+    if not overwrite:
+        require_place(target, num_bytes)
     settings = ImportSettings(
         request=ImportRequest(folder=str(found.folder), model_type=found.family.model_type), model=found.shape
     )
@@ -128,34 +129,25 @@ def _imported(found: ModelFolder, target: Path, started: float, *, overwrite: bo
         "num_parameters": sum(tensor.numel() for tensor in weights.values()),
         "weight_bytes": num_bytes,
     }
-    documents = {
-        "model": found.shape.plain(),
-        "train_state": TrainState().plain(),
-        "settings": settings.plain(),
-        "environment": environment(torch.device("cpu"), torch.float32, 1),
-    }
-    with published_folder(target, overwrite=overwrite) as folder:
-        run = Run.create(folder, settings, ImportSettings)
-        found.tokenizer.save(folder)
-        if found.template is not None:
-            found.template.save(folder)
-        if kept := _sampling(found.generation):
-            write_json(folder / GENERATION, kept)
-        checkpoint = publish_checkpoint(
-            run.checkpoints, 0, lambda into: fill_checkpoint(into, documents, {"model": weights})
-        )
+    contents = CheckpointContents(
+        config=found.shape,
+        weights=weights,
+        settings=settings.plain(),
+        environment=environment(torch.device("cpu"), torch.float32, 1),
+        train_state=TrainState(),
+    )
+    with published_run(
+        target, settings, contents, overwrite=overwrite, tokenizer=found.tokenizer, template=found.template,
+        generation=_sampling(found.generation),
+    ) as run:  # fmt: skip
         weights.clear()
-        own = OwnReader(
-            load_model(checkpoint),
-            run.tokenizer(),
-            found.template,
-            [checkpoint.folder / "model.safetensors", folder / "tokenizer.json"],
-        )
+        checkpoint = run.best(note)
+        own = OwnReader(load_model(checkpoint), run.tokenizer(), found.template, run.files(checkpoint))
         certificate = _certificate(found, own)
         require_passed(certificate, f"the import of {found.folder}")
-        certificate.save(folder)
+        certificate.save(run.folder)
         figures |= {**certificate.figures(), "step": 0, "seconds": time.monotonic() - started}
-        write_json(folder / RESULT, figures)
+        write_json(run.folder / RESULT, figures)
     return figures
 
 

@@ -15,7 +15,8 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import Checkpoint
-from gptsmith.run.folder import Run, load_model
+from gptsmith.run.contents import load_model
+from gptsmith.run.folder import Run
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
 

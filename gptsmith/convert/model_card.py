@@ -51,11 +51,13 @@ def model_card(loaded: Loaded, name: str) -> str:
 
 
 def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
-    request, train = loaded.run.request(), loaded.run.settings().get("train", {})
-    if loaded.run.made_by == "import":
-        return f"Not here: it was imported from a model of the family {request['model_type']}."
-    sources = ", ".join(f"`{source}`" for source in request["sources"])
-    verb = f"Tuned from `{request['base']}` on" if loaded.run.made_by == "finetune" else "Trained on"
+    training = loaded.run.training()
+    if training is None:
+        family = loaded.run.lineage()[-1].request["model_type"]
+        return f"Not here: it was imported from a model of the family {family}."
+    train = training.settings["train"]
+    sources = ", ".join(f"`{source}`" for source in training.sources)
+    verb = "Trained on" if training.base is None else f"Tuned from `{training.base}` on"
     rows = {
         "objective": train["objective"]["kind"],
         "optimizer": train["optimizer"]["kind"],
@@ -88,7 +90,7 @@ def _scores(result: Mapping[str, Any]) -> str:
 
 
 def _environment(loaded: Loaded) -> dict[str, Any]:
-    known = loaded.checkpoint.read("environment.json")
+    known = loaded.checkpoint.environment()
     return {name: known[name] for name in ("gptsmith", "torch", "python", "system", "device", "dtype") if name in known}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
-from gptsmith.run.folder import MAX_HEADER_BYTES
+from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

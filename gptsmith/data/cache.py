@@ -31,7 +31,7 @@ def key_of(*parts: Any) -> str:
 
 
 def private_folder(folder: Path) -> Path:
-    """The folder, made where it is missing; only its owner can look in, where the system knows of owners.
+    """The folder, created if it is missing; only its owner can look in, if the system knows of owners.
 
     Raises:
         UserError: it cannot be made.
@@ -49,7 +49,7 @@ def private_folder(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path | None]:
-    """A folder to go on building in, which becomes `target` when the block ends; None where `target` is whole.
+    """A folder to build in, which becomes `target` when the block ends; None if `target` is whole.
 
     After a crash the next call gets the same folder with what was already in it. A second process waits for the
     first. A `target` that is not whole is built again. After an error for people nothing is left behind.
@@ -67,7 +67,7 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
         try:
             yield working
         except (UserError, OSError):
-            # To go on would fail again, and a full disk needs the room.
+            # Resuming would fail again, and a full disk needs the room.
             shutil.rmtree(working, ignore_errors=True)
             raise
         for path in sorted(working.iterdir()):
@@ -99,7 +99,7 @@ def _wait_for_lock(file: BinaryIO) -> None:
 
 
 class Journal:
-    """The steps of a build that are done, one JSON object a line, each durable before `append` returns."""
+    """The steps of a build that are done, one JSON object per line, each durable before `append` returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

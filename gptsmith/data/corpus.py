@@ -1,4 +1,4 @@
-"""Every document's text in one file, without exact duplicates, each with the place that it was read from."""
+"""The corpus: every document's text in one file, after exact deduplication, each with its source."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
+from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
 
@@ -26,16 +27,16 @@ MeterFactory = Callable[..., AbstractContextManager[Meter]]
 
 FORMAT_VERSION = 1
 TEXT_FILE, TABLE_FILE, JOURNAL_FILE = "documents.bin", "documents.table", "journal.jsonl"
-# Work between two journal entries that a crash may cost; an entry a file would make many small files slow.
+# Work between two journal entries that a crash may cost; an entry per file would make many small files slow.
 COMMIT_BYTES = 32_000_000
 
-# One row a document: where its text ends in documents.bin, the file and bytes it was read from, its SHA-256.
+# One row per document: where its text ends in documents.bin, the file and bytes it was read from, its SHA-256.
 DOCUMENT = np.dtype([("end", "<u8"), ("file", "<u4"), ("start", "<u8"), ("stop", "<u8"), ("sha256", "V32")])
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What became of one source file."""
+    """The outcome of reading one source file."""
 
     path: str
     sha256: str
@@ -43,7 +44,7 @@ class FileRecord:
     num_documents: int = 0
     num_duplicates: int = 0
     skipped: str | None = None
-    """Why the file was passed over; None where it was read."""
+    """Why the file was skipped; None if it was read."""
 
     missing_extra: bool = False
     """Whether it would be read if an optional library were installed."""
@@ -51,13 +52,13 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The documents of some sources, on disk; texts are read when they are asked for."""
+    """The documents of some sources, on disk; texts are read on demand."""
 
     folder: Path
     key: str
     files: list[FileRecord]
-    passed_over: dict[str, str] = field(default_factory=dict)
-    """Files that were not opened, each with its reason."""
+    unopened: dict[str, str] = field(default_factory=dict)
+    """Files that were skipped without opening them, each with its reason."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -109,7 +110,7 @@ class Corpus:
             "num_documents": len(self),
             "num_bytes": self.num_bytes,
             "num_duplicates": sum(file.num_duplicates for file in read),
-            "skipped": {**self.passed_over, **skipped},
+            "skipped": {**self.unopened, **skipped},
             "files": {file.path: file.sha256 for file in read},
         }
 
@@ -194,21 +195,21 @@ def _lacks_extra(candidate: Candidate, settings: ReadSettings) -> bool:
 
 
 class _Build:
-    """Reads the files into a folder, going on after the last one that its journal has."""
+    """Reads the files into a folder, resuming after the last one in its journal."""
 
     def __init__(self, folder: Path, hashed: Sequence[tuple[Candidate, FileRecord]], settings: ReadSettings) -> None:
         self.folder, self.hashed, self.settings = folder, hashed, settings
         self.journal = Journal(folder / JOURNAL_FILE)
         self.records = [FileRecord(**entry) for entry in self.journal.entries()]
         self.pending: list[FileRecord] = []
-        self.seen: set[bytes] = set()
+        self.deduplication = ExactDeduplication()
 
     def run(self, meter: MeterFactory) -> None:
         left = self.hashed[len(self.records) :]
         num_bytes = sum(record.num_bytes for _, record in left)
         require_room(self.folder, num_bytes, f"the text of {len(left):,} files")
         with self._opened(TEXT_FILE) as self.text, self._opened(TABLE_FILE) as self.rows:
-            self._go_back()
+            self._truncate_to_journal()
             uncommitted = done = 0
             with meter("reading files", num_bytes, count=False) as bar:
                 for number, (candidate, record) in enumerate(left, len(self.records)):
@@ -239,11 +240,13 @@ class _Build:
         with path.open("r+b") as file:
             yield file
 
-    def _go_back(self) -> None:
-        """Cuts both files back to what the journal vouches for."""
+    def _truncate_to_journal(self) -> None:
+        """Cut both files back to what the journal has."""
         self.num_documents = sum(record.num_documents for record in self.records)
         rows = np.fromfile(self.folder / TABLE_FILE, DOCUMENT, count=self.num_documents)
-        self.seen.update(row.tobytes() for row in rows["sha256"])
+        for row in rows["sha256"]:
+            self.deduplication.keep(row.tobytes())
+        self.deduplication.commit()
         self._truncate(int(rows["end"][-1]) if len(rows) else 0, len(rows))
 
     def _truncate(self, num_bytes: int, num_documents: int) -> None:
@@ -261,11 +264,11 @@ class _Build:
         self.pending = []
 
     def _read(self, number: int, candidate: Candidate, record: FileRecord) -> FileRecord:
-        """Adds the documents of one file; all of them or, where it turns out to be unreadable, none."""
+        """Add the documents of one file: all of them, or none if it turns out to be unreadable."""
         path = candidate.file.path
-        began, added = (self.text.tell(), self.num_documents), set[bytes]()
+        began = self.text.tell(), self.num_documents
         try:
-            num_duplicates = self._add_documents(number, candidate, added)
+            num_duplicates = self._add_documents(number, candidate)
             if path.stat().st_size != record.num_bytes:
                 raise UserError(f"{path}: it changed while it was read; wait until it is complete")
         except (UserError, OSError) as error:
@@ -276,31 +279,30 @@ class _Build:
             if candidate.named:
                 raise error from None
             self._truncate(*began)
-            self.seen -= added
+            self.deduplication.roll_back()
             reason = str(error).removeprefix(str(path)).lstrip(": ")
             missing_extra = isinstance(error, MissingExtraError)
             return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason, missing_extra=missing_extra)
+        self.deduplication.commit()
         return FileRecord(record.path, record.sha256, record.num_bytes, self.num_documents - began[1], num_duplicates)
 
-    def _add_documents(self, number: int, candidate: Candidate, added: set[bytes]) -> int:
-        """Writes a file's documents and gives the number of duplicates left out."""
+    def _add_documents(self, number: int, candidate: Candidate) -> int:
+        """Write a file's documents. Returns the number of duplicates that were skipped."""
         num_duplicates = 0
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        for excerpt in candidate.reader.read(candidate.file, self.settings):
+        for chunk in candidate.reader.read(candidate.file, self.settings):
             # JSON can spell half a surrogate pair, which is no character.
-            data = excerpt.text.encode("utf-8", "replace")
+            data = chunk.text.encode("utf-8", "replace")
             digest.update(data)
             self.text.write(data)
-            start = excerpt.start if start is None else start
-            if not excerpt.last:
+            start = chunk.start if start is None else start
+            if not chunk.last:
                 continue
             end, sha256 = self.text.tell(), digest.digest()
-            if end > begin and sha256 not in self.seen:
-                row = np.array([(end, number, start, excerpt.end, sha256)], DOCUMENT)
+            if end > begin and self.deduplication.keep(sha256):
+                row = np.array([(end, number, start, chunk.end, sha256)], DOCUMENT)
                 self.rows.write(row.tobytes())
                 self.num_documents += 1
-                self.seen.add(sha256)
-                added.add(sha256)
             else:
                 num_duplicates += end > begin
                 self._truncate(begin, self.num_documents)

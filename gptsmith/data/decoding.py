@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.readers import Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 
 BLOCK_BYTES = 4_000_000
 PROBE_BYTES = 8192
@@ -22,7 +22,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-# These codecs look for a mark themselves; ours is already gone when they are asked.
+# These codecs look for a mark themselves; it is already skipped when they decode.
 WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 
 
@@ -38,7 +38,7 @@ class Block(NamedTuple):
 def read_text_blocks(
     file: SourceFile, settings: ReadSettings, *, max_line: int | None = MAX_LINE_CHARACTERS
 ) -> Iterator[tuple[str, int, int]]:
-    """The text of a file in blocks of about 4 MB, as (text, start byte, end byte). A byte-order mark is left out.
+    """The text of a file in blocks of about 4 MB, as (text, start byte, end byte). A byte-order mark is skipped.
 
     Line endings stay as they are. `max_line` is the longest line allowed, in characters; None allows any.
 
@@ -69,13 +69,13 @@ def read_lines(file: SourceFile, settings: ReadSettings) -> Iterator[tuple[str, 
         yield carried.removesuffix("\r"), position, last_end
 
 
-def as_one_document(blocks: Iterable[tuple[str, int, int]]) -> Iterator[Excerpt]:
-    """The blocks as the excerpts of one document; nothing where there is no block."""
-    previous: Excerpt | None = None
+def as_one_document(blocks: Iterable[tuple[str, int, int]]) -> Iterator[Chunk]:
+    """The blocks as the chunks of one document; none if there is no block."""
+    previous: Chunk | None = None
     for text, start, end in blocks:
         if previous:
             yield replace(previous, last=False)
-        previous = Excerpt(text, start, end)
+        previous = Chunk(text, start, end)
     if previous:
         yield previous
 

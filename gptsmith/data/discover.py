@@ -21,19 +21,19 @@ class Candidate:
     file: SourceFile
     reader: Reader
     named: bool
-    """Whether a person named this very file: then a problem with it is an error, and not a reason to pass over."""
+    """Whether a person named this very file: then a problem with it is an error, not a reason to skip it."""
 
 
 @dataclass
 class Found:
-    """What `discover` gives: files to read in the order of their names, and files passed over with the reason."""
+    """The result of `discover`: files to read in the order of their names, and skipped files with the reason."""
 
     candidates: list[Candidate] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
 def readers_by_extension() -> dict[str, Reader]:
-    """Every extension that some kind of reader reads."""
+    """The reader of every extension that some kind reads."""
     return _by_extension(tuple(KINDS.names()))
 
 

@@ -35,8 +35,8 @@ def split_examples(
     *,
     validation: Sequence[Example] | None,
     test: Sequence[Example] | None,
-    validation_share: float,
-    test_share: float,
+    validation_fraction: float,
+    test_fraction: float,
     seed: int,
 ) -> ExampleSplits:
     """The splits of examples: those that are given, and for the others a share of the examples, sampled by the seed.
@@ -50,8 +50,8 @@ def split_examples(
     keys = sorted({_key(example) for example in left})
     order = np.random.Generator(np.random.PCG64(derived_seed(seed, "parts"))).permutation(len(keys))
     counts = {
-        "validation": 0 if validation is not None else round(validation_share * len(keys)),
-        "test": 0 if test is not None else round(test_share * len(keys)),
+        "validation": 0 if validation is not None else round(validation_fraction * len(keys)),
+        "test": 0 if test is not None else round(test_fraction * len(keys)),
     }
     split_of = dict.fromkeys(keys, "train")
     for place, number in enumerate(order):

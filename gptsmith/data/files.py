@@ -16,17 +16,17 @@ from gptsmith.base.errors import MissingExtraError, UserError
 
 COMPRESSIONS = (".gz", ".zst")
 
-# A few bytes of either format can stand for many: small pieces bound what one step unpacks.
-COMPRESSED_PIECE_BYTES = 1 << 13
+# A few bytes of either format can stand for many: small chunks bound what one step unpacks.
+COMPRESSED_CHUNK_BYTES = 1 << 13
 
-# Large public text collections are packed with `zstd --long=31`, which the library refuses unless it is told.
+# Large public text collections are packed with `zstd --long=31`, which the library refuses by default.
 LARGEST_ZSTD_WINDOW_BYTES = 1 << 31
 
 SPOOLED_IN_MEMORY_BYTES = 1 << 26
 
 
 def extension_of(path: Path) -> str:
-    """The extension that says what is in a file: `.jsonl` for `News.JSONL.gz`, empty where there is none."""
+    """The extension that says what is in a file: `.jsonl` for `News.JSONL.gz`, empty if there is none."""
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
     return inner.suffix.lower()
 
@@ -72,19 +72,19 @@ def size_of(stream: BinaryIO) -> int:
 
 
 class Decompressed(io.RawIOBase):
-    """The bytes that `pieces` unpacks from `file`. What is wrong with them is said as a `UserError`."""
+    """The bytes that `chunks` unpacks from `file`. A damaged stream is a `UserError`."""
 
-    def __init__(self, path: Path, file: BinaryIO, pieces: Iterator[bytes]) -> None:
-        self.path, self.file, self.pieces = path, file, pieces
-        self.piece = memoryview(b"")
+    def __init__(self, path: Path, file: BinaryIO, chunks: Iterator[bytes]) -> None:
+        self.path, self.file, self.chunks = path, file, chunks
+        self.chunk = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # the type is new in Python 3.12
-        while not self.piece:
+        while not self.chunk:
             try:
-                self.piece = memoryview(next(self.pieces))
+                self.chunk = memoryview(next(self.chunks))
             except StopIteration:
                 return 0
             except EOFError:
@@ -94,9 +94,9 @@ class Decompressed(io.RawIOBase):
                 raise UserError(
                     f"{self.path} is not a sound {kind} file ({error}): copy or download it again"
                 ) from None
-        num_bytes = min(len(buffer), len(self.piece))
-        buffer[:num_bytes] = self.piece[:num_bytes]
-        self.piece = self.piece[num_bytes:]
+        num_bytes = min(len(buffer), len(self.chunk))
+        buffer[:num_bytes] = self.chunk[:num_bytes]
+        self.chunk = self.chunk[num_bytes:]
         return num_bytes
 
     def close(self) -> None:
@@ -105,19 +105,19 @@ class Decompressed(io.RawIOBase):
 
 
 def gunzipped(file: BinaryIO) -> Iterator[bytes]:
-    """The pieces of a gzip stream, unpacked.
+    """The chunks of a gzip stream, unpacked.
 
     Raises:
         EOFError: the stream is cut off.
         BadGzipFile, zlib.error: it is damaged.
     """
     with gzip.GzipFile(fileobj=file) as stream:
-        while piece := stream.read1(COMPRESSED_PIECE_BYTES):
-            yield piece
+        while chunk := stream.read1(COMPRESSED_CHUNK_BYTES):
+            yield chunk
 
 
 def unzstandarded(file: BinaryIO) -> Iterator[bytes]:
-    """The pieces of a Zstandard stream of any number of frames, unpacked.
+    """The chunks of a Zstandard stream of any number of frames, unpacked.
 
     Raises:
         EOFError: the stream is cut off, which the library's own stream reader takes for its end.
@@ -127,7 +127,7 @@ def unzstandarded(file: BinaryIO) -> Iterator[bytes]:
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_ZSTD_WINDOW_BYTES)
     frame = None
-    while packed := file.read(COMPRESSED_PIECE_BYTES):
+    while packed := file.read(COMPRESSED_CHUNK_BYTES):
         while packed:
             if frame is None or frame.eof:
                 frame = decompressor.decompressobj()

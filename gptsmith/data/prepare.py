@@ -1,4 +1,4 @@
-"""Sources to token streams: corpus, split, tokenizer and tokens, each taken from the cache where it is there."""
+"""Sources to token streams: corpus, splits, tokenizer and shards, each taken from the cache if it is there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import published_folder
-from gptsmith.data import shards as tokens
+from gptsmith.data import shards
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.shards import TokenStream, write_tokens
-from gptsmith.data.splits import Part, Split, split_corpus
+from gptsmith.data.shards import TokenStream, write_shards
+from gptsmith.data.splits import Split, Splits, split_corpus
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
@@ -23,7 +23,7 @@ from gptsmith.text.tokenizers import TokenizerSettings
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What training needs of the data, and what the run folder keeps of it."""
+    """The data of a training run, and the summary of it that the run folder keeps."""
 
     train: TokenStream
     validation: TokenStream | None
@@ -36,7 +36,7 @@ class PreparedData:
     """JSON values: counts, the split, every file with its SHA-256, and what was skipped and why."""
 
     fingerprint: str
-    """The same for the same text, split and tokenizer."""
+    """The same for the same text, splits and tokenizer."""
 
 
 def prepare(
@@ -49,46 +49,46 @@ def prepare(
     cache: Path | None = None,
     meter: MeterFactory = console_meter,
 ) -> PreparedData:
-    """Token streams of files, folders and globs, and the tokenizer: one trained on the training part, or one given.
+    """Token streams of files, folders and globs, and the tokenizer: one trained on the training split, or one given.
 
     Raises:
-        UserError: a source cannot be read, a part of the split is too small, or the disk is full.
+        UserError: a source cannot be read, a split is too small, or the disk is full.
     """
     cache = private_folder(cache or default_cache())
     validation = list(validation)
     corpus = read_corpus(sources, settings, cache, meter)
     validation_corpus = read_corpus(validation, settings, cache, meter) if validation else None
-    split = split_corpus(corpus, settings, seed, validation_corpus)
-    split_key = _split_key(split, settings, seed, validation_corpus)
+    splits = split_corpus(corpus, settings, seed, validation_corpus)
+    split_key = _split_key(splits, settings, seed, validation_corpus)
     if isinstance(tokenizer, TokenizerSettings):
-        tokenizer = _trained(tokenizer, split.train, cache, split_key)
-    key = key_of(tokens.FORMAT_VERSION, tokens.SHARD_TOKENS, split_key, tokenizer.fingerprint)
-    train, validating = write_tokens(private_folder(cache / "tokens") / key, split, tokenizer, meter)
+        tokenizer = _trained(tokenizer, splits.train, cache, split_key)
+    key = key_of(shards.FORMAT_VERSION, shards.SHARD_TOKENS, split_key, tokenizer.fingerprint)
+    train, held_out = write_shards(private_folder(cache / "tokens") / key, splits, tokenizer, meter)
     return PreparedData(
         train=train,
-        validation=validating,
+        validation=held_out,
         tokenizer=tokenizer,
         corpus=corpus,
-        validation_corpus=None if split.validation is None else split.validation.corpus,
-        summary=_summary(corpus, validation_corpus, split, train, validating, key),
+        validation_corpus=None if splits.validation is None else splits.validation.corpus,
+        summary=_summary(corpus, validation_corpus, splits, train, held_out, key),
         fingerprint=key,
     )
 
 
-def _split_key(split: Split, settings: DataSettings, seed: int, validation: Corpus | None) -> str:
-    """The same for the same parts; what did not decide the split is left out."""
-    share = [settings.validation_share, settings.validation_max_bytes]
+def _split_key(splits: Splits, settings: DataSettings, seed: int, validation: Corpus | None) -> str:
+    """The same for the same splits; settings that did not decide them do not count."""
+    held_out = [settings.validation_fraction, settings.validation_max_bytes]
     decided_by = {
         "none": [],
         "files": [validation.key if validation else None],
-        "position": share,
-        "document": [*share, seed],
+        "position": held_out,
+        "document": [*held_out, seed],
     }
-    return key_of(split.train.corpus.key, split.by, decided_by[split.by])
+    return key_of(splits.train.corpus.key, splits.by, decided_by[splits.by])
 
 
-def _trained(settings: TokenizerSettings, part: Part, cache: Path, split_key: str) -> Tokenizer:
-    """The tokenizer that the settings make of the training part, from the cache where it is there and sound."""
+def _trained(settings: TokenizerSettings, split: Split, cache: Path, split_key: str) -> Tokenizer:
+    """The tokenizer that the settings make of the training split, from the cache if it is there and sound."""
     target = private_folder(cache / "tokenizers") / key_of(split_key, settings.plain())
     if target.exists():
         try:
@@ -100,10 +100,10 @@ def _trained(settings: TokenizerSettings, part: Part, cache: Path, split_key: st
     def texts() -> Iterator[str]:
         nonlocal learned
         learned = True
-        return (piece.text for piece in part.pieces())
+        return (chunk.text for chunk in split.chunks())
 
-    tokenizer = settings.train(texts, part.num_bytes)
-    # One that asked for no text came from files that may change while their names stay: it is not kept.
+    tokenizer = settings.train(texts, split.num_bytes)
+    # A tokenizer that read no text came from files that may change while their names stay: it is not kept.
     if learned:
         try:
             with published_folder(target) as folder:
@@ -117,7 +117,7 @@ def _trained(settings: TokenizerSettings, part: Part, cache: Path, split_key: st
 def _summary(
     corpus: Corpus,
     validation_corpus: Corpus | None,
-    split: Split,
+    splits: Splits,
     train: TokenStream,
     validation: TokenStream | None,
     key: str,
@@ -126,7 +126,7 @@ def _summary(
         **corpus.summary,
         "corpus": corpus.key,
         "fingerprint": key,
-        "split_by": split.by,
+        "split_by": splits.by,
         "train": _figures(train),
     }
     if validation is not None:
@@ -134,7 +134,7 @@ def _summary(
     if validation_corpus is not None:
         summary["validation_sources"] = {
             **validation_corpus.summary,
-            "num_dropped_because_they_train": split.num_dropped,
+            "num_duplicates_of_training": splits.num_duplicates,
         }
     return summary
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.readers import Excerpt, Record
+from gptsmith.data.readers import Chunk, Record
 
 # The first records of a file decide for all of them.
 NUM_SAMPLES = 50
@@ -36,7 +36,7 @@ MESSAGE_FIELDS = ("content", "value", "text")
 NUM_FIELDS_SHOWN = 20
 
 
-def documents(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Excerpt]:
+def documents(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Chunk]:
     """The records' texts in order, one document each; a record whose text is blank is left out.
 
     Raises:
@@ -51,8 +51,8 @@ def documents(path: Path, records: Iterable[Record], text_field: str | None) -> 
         yield from document(path, record, chosen)
 
 
-def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Excerpt]:
-    """The text of one record as one excerpt, or nothing where it is blank.
+def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chunk]:
+    """The text of one record as one chunk, or nothing where it is blank.
 
     Raises:
         UserError: the record has none of the chosen fields, or there is something other than text in them.
@@ -73,7 +73,7 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Exce
             ) from None
     text = "\n\n".join(part for part in parts if part)
     if text.strip():
-        yield Excerpt(text, record.start, record.end)
+        yield Chunk(text, record.start, record.end)
 
 
 def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: str | None) -> tuple[str, ...]:

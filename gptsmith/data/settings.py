@@ -1,4 +1,4 @@
-"""What of the source files is read, and what of it validates."""
+"""Settings of reading source files and of splitting them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gptsmith.data.readers import ReadSettings
 
 
 class DataSettings(ReadSettings):
-    """How files become a training part and a validation part."""
+    """How files become a training split and a validation split."""
 
-    validation_share: float = Field(0.1, ge=0, lt=1)
-    """The share of the text's bytes that validates; 0 for none. Not used where validation files are given."""
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    """The fraction of the text's bytes in the validation split; 0 for none. Not used if validation files are given."""
 
     validation_max_bytes: int = Field(4_000_000, gt=0)
-    """The most text that is held back from a large corpus: more would not make the validation loss surer."""
+    """The most text that is held back from a large corpus: more would not make the validation loss more precise."""
 
     @property
     def reading(self) -> ReadSettings:

@@ -1,4 +1,4 @@
-"""A split's tokens on disk: shards of little-endian integers with a table of documents, and the stream over them."""
+"""Token shards on disk: little-endian integers with a table of documents, and the stream over them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, sync_file, write_json
 from gptsmith.data.cache import MANIFEST, Journal, built_once
 from gptsmith.data.corpus import MeterFactory
-from gptsmith.data.splits import Part, Piece, Split
+from gptsmith.data.splits import Split, SplitChunk, Splits
 from gptsmith.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 SHARD_TOKENS = 1 << 24
 LARGEST_16_BIT_VOCABULARY = 1 << 16
 
-# One row a document: where its tokens end in the stream, its number in the corpus, its bytes in documents.bin.
+# One row per document: where its tokens end in the stream, its number in the corpus, its bytes in documents.bin.
 DOCUMENT = np.dtype([("end", "<u8"), ("document", "<u8"), ("start", "<u8"), ("stop", "<u8")])
 
 
 class TokenStream:
-    """The tokens of one part of a split as one long sequence, memory-mapped. Every document ends in an EOS token."""
+    """The tokens of a split as one long sequence, memory-mapped. Every document ends in an EOS token."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class TokenStream:
         self.shards = [np.memmap(path, dtype=figures["dtype"], mode="r") for path in shards]
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         self.documents = np.memmap(table, dtype=DOCUMENT, mode="r")
-        """A row a document, as `DOCUMENT` describes it."""
+        """One row per document, as `DOCUMENT` describes it."""
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -79,35 +79,35 @@ class TokenStream:
         return [file["name"] for file in self.files if sha256_of(self.folder / file["name"]) != file["sha256"]]
 
 
-def write_tokens(
-    target: Path, split: Split, tokenizer: Tokenizer, meter: MeterFactory = console_meter
+def write_shards(
+    target: Path, splits: Splits, tokenizer: Tokenizer, meter: MeterFactory = console_meter
 ) -> tuple[TokenStream, TokenStream | None]:
-    """The streams of a split, written to `target` or found there whole; an interrupted writing goes on.
+    """The streams of splits, written to `target` or found there whole; an interrupted writing is resumed.
 
     Raises:
         UserError: the disk is full.
     """
-    parts = {"train": split.train} | ({"validation": split.validation} if split.validation is not None else {})
+    by_name = {"train": splits.train} | ({"validation": splits.validation} if splits.validation is not None else {})
     with built_once(target, is_whole) as working:
         if working is not None:
-            num_bytes = sum(part.num_bytes for part in parts.values())
+            num_bytes = sum(split.num_bytes for split in by_name.values())
             journal = Journal(working / "journal.jsonl")
-            _require_room(working, split.train, num_bytes, tokenizer)
+            _require_room(working, splits.train, num_bytes, tokenizer)
             with meter("encoding", num_bytes, count=False) as bar:
                 done = 0
                 streams = {}
-                for name, part in parts.items():
-                    writer = _Writer(working, name, part, tokenizer, journal)
+                for name, split in by_name.items():
+                    writer = _Writer(working, name, split, tokenizer, journal)
                     for written in writer.run():
                         bar.update(done + written, readable_bytes(done + written))
-                    done += part.num_bytes
+                    done += split.num_bytes
                     streams[name] = writer.figures()
             write_json(
                 working / MANIFEST,
                 {"format_version": FORMAT_VERSION, "tokenizer": tokenizer.fingerprint, "streams": streams},
             )
             journal.path.unlink(missing_ok=True)
-    return TokenStream(target, "train"), TokenStream(target, "validation") if "validation" in parts else None
+    return TokenStream(target, "train"), TokenStream(target, "validation") if "validation" in by_name else None
 
 
 def is_whole(folder: Path) -> bool:
@@ -121,13 +121,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
-    """Two bytes a token where the vocabulary allows it, else four."""
+    """Two bytes per token if the vocabulary allows it, else four."""
     return np.dtype("<u2" if vocab_size <= LARGEST_16_BIT_VOCABULARY else "<u4")
 
 
-def _require_room(folder: Path, part: Part, num_bytes: int, tokenizer: Tokenizer) -> None:
-    """Checks the room for the tokens, by what the first piece comes to."""
-    sample = next(part.pieces()).text[:100_000]
+def _require_room(folder: Path, split: Split, num_bytes: int, tokenizer: Tokenizer) -> None:
+    """Check the room for the tokens, by an estimate from the first chunk."""
+    sample = next(split.chunks()).text[:100_000]
     (tokens,) = tokenizer.encode_batch([sample])
     per_byte = len(tokens) / len(sample.encode())
     itemsize = token_dtype(tokenizer.vocab_size).itemsize
@@ -136,7 +136,7 @@ def _require_room(folder: Path, part: Part, num_bytes: int, tokenizer: Tokenizer
 
 @dataclass
 class _State:
-    """How far a stream is: what the next shard starts with."""
+    """Progress within a stream: the start of the next shard."""
 
     num_tokens: int = 0
     num_documents: int = 0
@@ -145,10 +145,10 @@ class _State:
 
 
 class _Writer:
-    """Writes the shards of one part, going on after the last one that the journal has."""
+    """Writes the shards of one split, resuming after the last one in the journal."""
 
-    def __init__(self, folder: Path, name: str, part: Part, tokenizer: Tokenizer, journal: Journal) -> None:
-        self.folder, self.name, self.part, self.tokenizer, self.journal = folder, name, part, tokenizer, journal
+    def __init__(self, folder: Path, name: str, split: Split, tokenizer: Tokenizer, journal: Journal) -> None:
+        self.folder, self.name, self.split, self.tokenizer, self.journal = folder, name, split, tokenizer, journal
         self.dtype = token_dtype(tokenizer.vocab_size)
         entries = [entry for entry in journal.entries() if entry["stream"] == name]
         self.files: list[dict[str, Any]] = [entry["file"] for entry in entries]
@@ -156,50 +156,50 @@ class _Writer:
         self.table = folder / f"{name}.documents"
 
     def run(self) -> Iterator[int]:
-        """Writes what is missing and yields the number of bytes of text that are done."""
-        if self.state.number == len(self.part):
+        """Write the missing shards and yield the number of bytes of text that are done."""
+        if self.state.number == len(self.split):
             return
         self.table.touch()
         with self.table.open("r+b") as table:
             table.seek(self.state.num_documents * DOCUMENT.itemsize)
             table.truncate()
             encoded = self._encoded()
-            done = int((self.part.stops - self.part.starts)[: self.state.number].sum())
-            while self.state.number < len(self.part):
+            done = int((self.split.stops - self.split.starts)[: self.state.number].sum())
+            while self.state.number < len(self.split):
                 name = f"{self.name}-{len(self.files):05d}.tokens"
                 shard_end = self.state.num_tokens + SHARD_TOKENS
                 with (self.folder / name).open("wb") as shard:
-                    for piece, tokens in encoded:
+                    for chunk, tokens in encoded:
                         shard.write(tokens.astype(self.dtype).tobytes())
-                        done += piece.num_bytes
-                        self._advance(piece, len(tokens), table, shard)
+                        done += chunk.num_bytes
+                        self._advance(chunk, len(tokens), table, shard)
                         yield done
                         if self.state.num_tokens >= shard_end:
                             break
                     else:
-                        assert self.state.number == len(self.part), "the tokenizer gave no answer to some text"
+                        assert self.state.number == len(self.split), "the tokenizer returned fewer texts than it read"
                 self._commit(name, table)
 
-    def _encoded(self) -> Iterator[tuple[Piece, np.ndarray]]:
-        """The pieces that are left, each with its tokens. The tokenizer may ask for texts ahead of its answers."""
-        ahead: deque[Piece] = deque()
+    def _encoded(self) -> Iterator[tuple[SplitChunk, np.ndarray]]:
+        """The chunks that are left, each with its tokens. The tokenizer may read ahead of what it has encoded."""
+        ahead: deque[SplitChunk] = deque()
 
         def texts() -> Iterator[str]:
-            for piece in self.part.pieces(self.state.number, self.state.start):
-                ahead.append(piece)
-                yield piece.text
+            for chunk in self.split.chunks(self.state.number, self.state.start):
+                ahead.append(chunk)
+                yield chunk.text
 
         for tokens in self.tokenizer.encode_batch(texts()):
             yield ahead.popleft(), tokens
 
-    def _advance(self, piece: Piece, num_tokens: int, table: Any, shard: Any) -> None:
+    def _advance(self, chunk: SplitChunk, num_tokens: int, table: Any, shard: Any) -> None:
         state = self.state
-        if not piece.last:
-            self.state = _State(state.num_tokens + num_tokens, state.num_documents, piece.number, piece.stop)
+        if not chunk.last:
+            self.state = _State(state.num_tokens + num_tokens, state.num_documents, chunk.number, chunk.stop)
             return
         shard.write(np.array([self.tokenizer.eos_token_id], self.dtype).tobytes())
-        end, part, number = state.num_tokens + num_tokens + 1, self.part, piece.number
-        row = (end, part.documents[number], part.starts[number], part.stops[number])
+        end, split, number = state.num_tokens + num_tokens + 1, self.split, chunk.number
+        row = (end, split.documents[number], split.starts[number], split.stops[number])
         table.write(np.array([row], DOCUMENT).tobytes())
         self.state = _State(end, state.num_documents + 1, number + 1)
 
@@ -214,7 +214,7 @@ class _Writer:
         return {
             "num_tokens": self.state.num_tokens,
             "num_documents": self.state.num_documents,
-            "num_bytes": self.part.num_bytes,
+            "num_bytes": self.split.num_bytes,
             "dtype": self.dtype.str,
             "files": [*self.files, _file(self.table)],
         }

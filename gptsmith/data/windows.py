@@ -18,7 +18,7 @@ class Windows:
 
     The stream of N tokens is a ring in which every token is predicted from the one before it. An epoch cuts the ring
     at a random place into ceil(N / T) windows of T targets, the last one shorter, and visits them in random order: so
-    every token is a target exactly once an epoch, and windows begin elsewhere in every epoch.
+    every token is a target exactly once per epoch, and windows begin elsewhere in every epoch.
     """
 
     def __init__(self, stream: TokenStream, context_length: int, seed: int) -> None:
@@ -44,7 +44,7 @@ class Windows:
         return self.stream.slice(start - 1, stop, circular=True)
 
     def _order(self, epoch: int) -> tuple[int, np.ndarray]:
-        """Where the epoch cuts the ring, and the order of its windows."""
+        """The place where the epoch cuts the ring, and the order of its windows."""
         if epoch not in self._orders:
             generator = np.random.Generator(np.random.PCG64(derived_seed(self.seed, "order", epoch)))
             # A batch may reach from one epoch into the next, so the one before is kept.

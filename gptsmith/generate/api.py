@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.detokenizer import TextStream
-from gptsmith.generate.sampling import SamplingSettings, draw, penalised
+from gptsmith.generate.detokenizer import Detokenizer
+from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
 from gptsmith.text.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ class Generation:
         self.seconds = time.perf_counter() - started
 
     def _pieces(self) -> Iterator[str]:
-        stream = TextStream(self.stop)
+        stream = Detokenizer(self.stop)
         for token in self._tokens():
             if piece := stream.feed(self.tokenizer.decode_bytes([token])):
                 yield piece
@@ -91,9 +91,9 @@ class Generation:
                 ids = ids[-max(1, context // 2) :]
                 cache, unread = new_cache(), ids
             logits = self._next_logits(unread, cache)
-            if self.sampling.looks_back:
-                logits = penalised(logits[0], self.sampling, self.prompt_ids, written)[None]
-            token = int(draw(logits, self.sampling, generator))
+            if self.sampling.has_penalties:
+                logits = apply_penalties(logits[0], self.sampling, self.prompt_ids, written)[None]
+            token = int(sample(logits, self.sampling, generator))
             if token in self.tokenizer.end_ids:
                 self.finish_reason = "stop"
                 return

@@ -9,7 +9,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers
+from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
 
@@ -111,7 +111,7 @@ class _Batch:
                 break
             hidden = self.model.hidden(self.unread, self.mask, self.cache)
             chances = [_chance(seeds[number], place) for number in self.numbers]
-            tokens = draw_by_numbers(self.model.head(hidden[:, -1]), sampling, chances)
+            tokens = sample_from_uniform(self.model.head(hidden[:, -1]), sampling, chances)
             for number, token in zip(self.numbers, tokens.tolist(), strict=True):
                 if number in ended:
                     continue

@@ -51,7 +51,7 @@ class Reply:
                 yield piece.text
 
 
-class Talk:
+class Conversation:
     """A conversation: with a template, of turns; without one, a text that a person and a model write.
 
     Attributes:

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 
 
-class TextStream:
+class Detokenizer:
     """The text of tokens as they come.
 
     Attributes:

@@ -18,13 +18,21 @@ from torch import Tensor
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
-from gptsmith.generate.detokenizer import TextStream
+from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.kv_cache import Segment, SlotCache
-from gptsmith.generate.prefill_budget import Pace
-from gptsmith.generate.request import ContextOverflowError, FinishReason, Likely, Piece, QueueFullError, Request, Told
-from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penalised
-from gptsmith.generate.speculative import Draft, look_up
-from gptsmith.generate.structured_output import Constrainer, Grammar
+from gptsmith.generate.prefill_budget import PrefillBudget
+from gptsmith.generate.request import (
+    ContextOverflowError,
+    FinishReason,
+    OutputChunk,
+    QueueFullError,
+    Request,
+    TokenLogprob,
+    TopLogprob,
+)
+from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
+from gptsmith.generate.speculative import Draft, prompt_lookup
+from gptsmith.generate.structured_output import Grammar, GrammarCompiler
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import use_integer_products
 from gptsmith.text.tokenizer import Tokenizer
@@ -33,7 +41,7 @@ PIECE_PART = 4
 """Prompts are read in pieces of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
 step reads one part, however slow it is."""
 
-Deliver = Callable[[Piece], None]
+Deliver = Callable[[OutputChunk], None]
 T = TypeVar("T")
 
 
@@ -69,7 +77,7 @@ class EngineFigures:
 
 
 @dataclass
-class Ticket:
+class RequestHandle:
     """A text that was asked for.
 
     Attributes:
@@ -97,13 +105,13 @@ class _Row:
 
     request: Request
     deliver: Deliver
-    ticket: Ticket
+    ticket: RequestHandle
     ids: list[int]
-    stream: TextStream
+    stream: Detokenizer
     grammar: Grammar | None = None
     slot: int = -1
     num_read: int = 0
-    prompt_told: list[Told] = field(default_factory=list)
+    prompt_told: list[TokenLogprob] = field(default_factory=list)
     has_told_prompt: bool = False
 
     @property
@@ -118,7 +126,7 @@ class _Row:
     def adjusts(self) -> bool:
         """Whether something is asked for of its logits."""
         request = self.request
-        asked = request.sampling.looks_back or request.logit_bias or request.ignore_end
+        asked = request.sampling.has_penalties or request.logit_bias or request.ignore_end
         return bool(asked) or self.grammar is not None
 
     @property
@@ -144,7 +152,7 @@ class Engine:
             use_integer_products(model)
         self.settings = settings or EngineSettings()
         self.context_length = model.config.context_length
-        self._constrainer = Constrainer(tokenizer, model.config.vocab_size)
+        self._grammar_compiler = GrammarCompiler(tokenizer, model.config.vocab_size)
         self._draft = None if draft is None else Draft(draft)
         self._incoming: deque[_Row] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -152,13 +160,13 @@ class Engine:
         self._waiting: deque[_Row] = deque()
         self._running: list[_Row] = []
         self._counts = dict.fromkeys(EngineFigures.__dataclass_fields__, 0)
-        self._pace = Pace(model.config, self.settings.max_prefill_slowdown)
+        self._prefill_budget = PrefillBudget(model.config, self.settings.max_prefill_slowdown)
         self._new_cache()
         self._thread = thread or EngineThread()
         self._owns_thread = thread is None
         self._thread.add(self)
 
-    def submit(self, request: Request, deliver: Deliver) -> Ticket:
+    def submit(self, request: Request, deliver: Deliver) -> RequestHandle:
         """Asks for a text. `deliver` is called with its pieces on the engine's thread, and for the last time with the
         one that has a finish_reason; it must not wait.
 
@@ -181,13 +189,13 @@ class Engine:
         self._thread.wake()
         return row.ticket
 
-    def stream(self, request: Request) -> Iterator[Piece]:
+    def stream(self, request: Request) -> Iterator[OutputChunk]:
         """The pieces of a text as they come. Leaving the loop early ends the text.
 
         Raises:
             UserError: as `submit` does.
         """
-        pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        pieces: queue.SimpleQueue[OutputChunk] = queue.SimpleQueue()
         ticket = self.submit(request, pieces.put)
         try:
             while True:
@@ -282,9 +290,9 @@ class Engine:
         needed = len(request.prompt_ids) + (1 if request.max_tokens else 0)
         if needed > self.context_length:
             raise ContextOverflowError(len(request.prompt_ids), self.context_length)
-        grammar = None if request.constraint is None else self._constrainer.grammar(request.constraint)
-        ticket = Ticket(len(request.prompt_ids))
-        return _Row(request, deliver, ticket, list(request.prompt_ids), TextStream(request.stop), grammar)
+        grammar = None if request.constraint is None else self._grammar_compiler.grammar(request.constraint)
+        ticket = RequestHandle(len(request.prompt_ids))
+        return _Row(request, deliver, ticket, list(request.prompt_ids), Detokenizer(request.stop), grammar)
 
     def _new_cache(self) -> None:
         model, slots = self.model, self.settings.max_num_seqs
@@ -332,29 +340,29 @@ class Engine:
         plan: list[tuple[_Row, Segment]] = [
             (row, Segment(row.slot, row.num_read, 1 + len(proposals[id(row)]))) for row in writing
         ]
-        allowed, room = self._pace.allowed(len(writing)), self.settings.max_prefill_tokens
+        allowed, room = self._prefill_budget.tokens_allowed(len(writing)), self.settings.max_prefill_tokens
         counted = 0.0
         for row in reading:
-            fitting = self._pace.num_tokens(row.num_read, allowed - counted)
+            fitting = self._prefill_budget.num_tokens(row.num_read, allowed - counted)
             whole = max(min(fitting, room) // PIECE_PART * PIECE_PART, 0 if counted else PIECE_PART)
             count = int(min(row.num_prompt - row.num_read, whole, room))
             if count > 0:
                 plan.append((row, Segment(row.slot, row.num_read, count)))
                 room -= count
-                counted += self._pace.count(row.num_read, count)
+                counted += self._prefill_budget.count(row.num_read, count)
         num_single = sum(not proposals[id(row)] for row in writing)
         started = time.perf_counter()
-        places = self._cache.plan([segment for _, segment in plan], num_single)
+        self._cache.plan([segment for _, segment in plan], num_single)
         ids = [
             token
             for row, segment in plan
             for token in row.ids[segment.start : segment.end] + proposals.get(id(row), [])
         ]
-        hidden = self.model.hidden_at(torch.tensor(ids, device=self.model.device), places, self._cache)
+        hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self._cache)[0]
         logits, owners = self._logits(hidden, plan)
         self._draw(logits, owners, proposals, plan)
         self._counts["num_steps"] += 1
-        self._pace.took(time.perf_counter() - started, len(writing), counted)
+        self._prefill_budget.observe(time.perf_counter() - started, len(writing), counted)
 
     def _logits(self, hidden: Tensor, plan: Sequence[tuple[_Row, Segment]]) -> tuple[Tensor, dict[int, range]]:
         """The logits (M, V) of the tokens after which something is drawn or told, and which of them are whose."""
@@ -395,7 +403,7 @@ class Engine:
                 self._finish(row, "length")
                 continue
             going.append((row, own.start if was_writing else own.stop - 1))
-        told: dict[int, list[Told]] = {id(row): [] for row, _ in going}
+        told: dict[int, list[TokenLogprob]] = {id(row): [] for row, _ in going}
         texts: dict[int, str] = {id(row): "" for row, _ in going}
         ended: dict[int, FinishReason] = {}
         rows = {id(row): row for row, _ in going}
@@ -423,7 +431,7 @@ class Engine:
             if key in ended:
                 self._finish(row, ended[key], text=texts[key], tokens=told[key])
             elif texts[key] or told[key]:
-                self._deliver(row, Piece(texts[key], told[key], self._prompt_of(row)))
+                self._deliver(row, OutputChunk(texts[key], told[key], self._prompt_of(row)))
 
     def _drawn(self, logits: Tensor, going: Sequence[tuple[_Row, int]]) -> list[int]:
         """A token for each text, each from its row of logits. Rows of equal settings are drawn together."""
@@ -434,7 +442,7 @@ class Engine:
         for sampling, numbers in groups.items():
             chosen = self._chosen(logits, [going[number] for number in numbers])
             chances = [_chance(going[number][0]) for number in numbers] if sampling.temperature else ()
-            for number, token in zip(numbers, draw_by_numbers(chosen, sampling, chances).tolist(), strict=True):
+            for number, token in zip(numbers, sample_from_uniform(chosen, sampling, chances).tolist(), strict=True):
                 tokens[number] = token
         return tokens
 
@@ -450,8 +458,8 @@ class Engine:
     def _adjusted(self, logits: Tensor, row: _Row) -> Tensor:
         """One row's logits (V) with what was asked for of them."""
         request = row.request
-        if request.sampling.looks_back:
-            logits = penalised(logits, request.sampling, request.prompt_ids, row.ids[row.num_prompt :])
+        if request.sampling.has_penalties:
+            logits = apply_penalties(logits, request.sampling, request.prompt_ids, row.ids[row.num_prompt :])
         if request.logit_bias:
             logits = logits.clone()
             tokens = torch.tensor(list(request.logit_bias), device=logits.device)
@@ -463,7 +471,7 @@ class Engine:
             logits = logits.masked_fill(~row.grammar.allowed().to(logits.device), float("-inf"))
         return logits
 
-    def _write(self, row: _Row, token: int, logits: Tensor, told: list[Told]) -> Any:
+    def _write(self, row: _Row, token: int, logits: Tensor, told: list[TokenLogprob]) -> Any:
         """Puts a token behind a text; returns why it ends there, if it does: `end` for a token that is no text."""
         request = row.request
         is_end = (token in self.tokenizer.end_ids and not request.ignore_end) or token in request.stop_ids
@@ -485,12 +493,12 @@ class Engine:
         if not row.request.prompt_logprobs:
             return
         if segment.start == 0:
-            row.prompt_told.append(Told(Likely(row.ids[0], None)))
+            row.prompt_told.append(TokenLogprob(row.ids[0], None))
         for place in range(segment.start + 1, min(segment.end + 1, row.num_prompt)):
             told = _told(row.ids[place], logits[place - 1 - segment.start], row.request.top_logprobs)
             row.prompt_told.append(told)
 
-    def _prompt_of(self, row: _Row) -> Sequence[Told]:
+    def _prompt_of(self, row: _Row) -> Sequence[TokenLogprob]:
         if row.has_told_prompt:
             return ()
         row.has_told_prompt = True
@@ -506,12 +514,12 @@ class Engine:
         )
         if num_writing > self.settings.speculative_max_batch_size or is_reading or row.grammar is not None or room <= 0:
             return []
-        guesses = look_up(row.ids, room) if self._draft is None else self._draft.guess(row.ids, room)
+        guesses = prompt_lookup(row.ids, room) if self._draft is None else self._draft.guess(row.ids, room)
         self._counts["num_proposed_tokens"] += len(guesses)
         return guesses
 
     def _finish(
-        self, row: _Row, reason: FinishReason, *, text: str = "", tokens: Sequence[Told] = (), error: str = ""
+        self, row: _Row, reason: FinishReason, *, text: str = "", tokens: Sequence[TokenLogprob] = (), error: str = ""
     ) -> None:
         """Takes a text out, and says its last piece."""
         if reason not in ("cancelled", "error"):
@@ -524,9 +532,9 @@ class Engine:
         elif row in self._waiting:
             self._waiting.remove(row)
         self._count()
-        self._deliver(row, Piece(text, tokens, self._prompt_of(row), reason, error))
+        self._deliver(row, OutputChunk(text, tokens, self._prompt_of(row), reason, error))
 
-    def _deliver(self, row: _Row, piece: Piece) -> None:
+    def _deliver(self, row: _Row, piece: OutputChunk) -> None:
         try:
             row.deliver(piece)
         except Exception:  # whoever asked has failed to listen: that is no reason to stop for the others
@@ -585,13 +593,13 @@ class EngineThread:
                 engine.step()
 
 
-def _told(token: int, logits: Tensor, top_logprobs: int | None) -> Told:
+def _told(token: int, logits: Tensor, top_logprobs: int | None) -> TokenLogprob:
     if top_logprobs is None:
-        return Told(Likely(token, None))
+        return TokenLogprob(token, None)
     logs = logits.log_softmax(dim=-1)
     likeliest = logs.topk(min(top_logprobs, len(logs))) if top_logprobs else None
     alternatives = [] if likeliest is None else zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-    return Told(Likely(token, float(logs[token])), [Likely(number, value) for number, value in alternatives])
+    return TokenLogprob(token, float(logs[token]), [TopLogprob(number, value) for number, value in alternatives])
 
 
 def _chance(row: _Row) -> float:

@@ -7,7 +7,7 @@ from math import inf, sqrt
 from gptsmith.model.config import GPTConfig
 
 
-class Pace:
+class PrefillBudget:
     """Learns what steps take, and allows as much of prompts as keeps a step within `max_prefill_slowdown` usual ones.
 
     What a prompt adds is counted in tokens that look at nothing but themselves: one that looks at a thousand others
@@ -27,7 +27,7 @@ class Pace:
         self.max_prefill_slowdown = max_prefill_slowdown
         query_dim = config.num_heads * config.resolved_head_dim
         products = 2 * config.embed_dim * (query_dim + config.num_kv_heads * config.resolved_head_dim)
-        products += 2 * config.embed_dim * config.feedforward.width(config)
+        products += 2 * config.embed_dim * config.feedforward.width(config.dims)
         self._looking = self.ATTENTION_COST * 2 * query_dim / products
         """What a token counts for each one that it looks at."""
         self._usual_s: dict[int, float] = {}
@@ -37,7 +37,7 @@ class Pace:
         self._alone = (0.0, 0.0)
         """What steps counted that read prompts alone, and their seconds; older ones fade."""
 
-    def allowed(self, num_writing: int) -> float:
+    def tokens_allowed(self, num_writing: int) -> float:
         """What all pieces of prompts in a step may count."""
         if not num_writing:
             return inf
@@ -60,7 +60,7 @@ class Pace:
         alone = 1 + self._looking * start
         return (sqrt(alone**2 + 2 * self._looking * max(allowed, 0.0)) - alone) / self._looking
 
-    def took(self, seconds: float, num_writing: int, counted: float) -> None:
+    def observe(self, seconds: float, num_writing: int, counted: float) -> None:
         """Learns from a step whose pieces of prompts counted so much."""
         if counted and num_writing:
             self._last[num_writing] = counted, seconds

@@ -64,42 +64,41 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Likely:
-    """A token and its log-probability; the first of a prompt has none, because nothing stands before it."""
+class TopLogprob:
+    """A token and its log-probability: None for the first of a prompt, before which nothing stands, and where none was
+    requested."""
 
     id: int
     logprob: float | None
 
 
 @dataclass(frozen=True)
-class Told:
+class TokenLogprob(TopLogprob):
     """A token of a text.
 
     Attributes:
-        token: it.
-        alternatives: the likeliest tokens in its place, likeliest first; it may be among them.
+        top_logprobs: the most probable tokens at its position, most probable first; it may be among them.
     """
 
-    token: Likely
-    alternatives: Sequence[Likely] = ()
+    top_logprobs: Sequence[TopLogprob] = ()
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What has come of a text since the last piece.
+class OutputChunk:
+    """The part of a text that was generated since the last chunk.
 
     Attributes:
-        text: whole characters that no stop string can begin in any more.
-        tokens: the tokens that were written, with log-probabilities where they were asked for. Text may be held back
-            longer than the tokens that it comes from.
-        prompt: the prompt's tokens, once, where they were asked for.
-        finish_reason: why the text ended, in its last piece.
-        error: what went wrong, where that is the reason.
+        text: whole characters in which no stop string can begin any more.
+        tokens: the generated tokens, with log-probabilities if they were requested. Text may be held back longer than
+            the tokens that it comes from.
+        prompt: the prompt's tokens, once, if they were requested.
+        finish_reason: why the text ended; None but in its last chunk.
+        error: the failure, if that is the reason.
     """
 
     text: str = ""
-    tokens: Sequence[Told] = ()
-    prompt: Sequence[Told] = ()
+    tokens: Sequence[TokenLogprob] = ()
+    prompt: Sequence[TokenLogprob] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
 
@@ -108,8 +107,8 @@ class QueueFullError(UserError):
     """More people ask at once than the engine lets wait."""
 
 
-class UnsoundConstraintError(UserError):
-    """A constraint that no text could be held to.
+class InvalidConstraintError(UserError):
+    """A constraint that cannot be compiled.
 
     Attributes:
         part: the name of the part that is not sound; nothing where it has none.

@@ -31,25 +31,25 @@ class SamplingSettings(Settings):
     """What the logit of a token loses if it was written."""
 
     @property
-    def looks_back(self) -> bool:
+    def has_penalties(self) -> bool:
         """Whether logits depend on the tokens before."""
         return (self.repetition_penalty, self.frequency_penalty, self.presence_penalty) != (1.0, 0.0, 0.0)
 
 
-def draw(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
+def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
     """A token id for each row of logits (B, V): (B)."""
     if settings.temperature == 0:
-        return likeliest(logits)
+        return argmax(logits)
     return torch.multinomial(_probabilities(logits, settings), 1, generator=generator)[:, 0]
 
 
-def draw_by_numbers(logits: Tensor, settings: SamplingSettings, numbers: Sequence[float]) -> Tensor:
+def sample_from_uniform(logits: Tensor, settings: SamplingSettings, numbers: Sequence[float]) -> Tensor:
     """A token id for each row of logits (B, V), decided by a number from [0, 1) for each row: (B).
 
     It is the token at which the sum of the probabilities up to it passes the number.
     """
     if settings.temperature == 0:
-        return likeliest(logits)
+        return argmax(logits)
     finest = torch.float32 if logits.device.type == "mps" else torch.float64
     sums = _probabilities(logits, settings).to(finest).cumsum(dim=-1)
     wanted = torch.tensor(numbers, dtype=finest, device=logits.device)[:, None] * sums[:, -1:]
@@ -58,14 +58,14 @@ def draw_by_numbers(logits: Tensor, settings: SamplingSettings, numbers: Sequenc
     return torch.searchsorted(sums, wanted, right=True)[:, 0]
 
 
-def likeliest(logits: Tensor) -> Tensor:
+def argmax(logits: Tensor) -> Tensor:
     """The token of the largest of each row's logits (B, V), the first of equals: (B)."""
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
         return torch.from_numpy(logits.detach().numpy().argmax(axis=-1))  # ten times as fast as PyTorch's
     return logits.argmax(dim=-1)
 
 
-def penalised(logits: Tensor, settings: SamplingSettings, read: Sequence[int], written: Sequence[int]) -> Tensor:
+def apply_penalties(logits: Tensor, settings: SamplingSettings, read: Sequence[int], written: Sequence[int]) -> Tensor:
     """The logits (V) of one row with its penalties, given the ids of the prompt and those written after it."""
     logits = logits.clone()
     seen = torch.tensor(sorted({*read, *written}), dtype=torch.long, device=logits.device)

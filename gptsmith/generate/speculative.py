@@ -15,7 +15,7 @@ LONGEST, SHORTEST = 4, 2
 LOOKED_AT = 2048
 
 
-def look_up(ids: Sequence[int], num_tokens: int) -> list[int]:
+def prompt_lookup(ids: Sequence[int], num_tokens: int) -> list[int]:
     """What followed when the last tokens last stood together; nothing where they never did (Saxena 2023)."""
     text = list(ids[-LOOKED_AT:])
     for length in range(min(LONGEST, len(text) - 1), SHORTEST - 1, -1):

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import MissingExtraError
-from gptsmith.generate.request import Constraint, UnsoundConstraintError
+from gptsmith.generate.request import Constraint, InvalidConstraintError
 from gptsmith.text.tokenizer import Tokenizer
 
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON is written in one way: where white space is free, a small model may write nothing else."""
 
 
-class Constrainer:
+class GrammarCompiler:
     """Makes grammars for the tokens of one model."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
@@ -29,7 +29,7 @@ class Constrainer:
         """The beginning of a text that a constraint allows.
 
         Raises:
-            UnsoundConstraintError: the constraint, or a part of it, is not sound.
+            InvalidConstraintError: the constraint, or a part of it, is not sound.
             MissingExtraError: llguidance is not installed.
         """
         try:
@@ -42,8 +42,8 @@ class Constrainer:
             for name, part in constraint.parts.items():
                 alone = LLMatcher(self._their_tokenizer, json.dumps({"grammars": [_form(part)]}))
                 if alone.is_error():
-                    raise UnsoundConstraintError(part, alone.get_error(), name)
-            raise UnsoundConstraintError(constraint, matcher.get_error())
+                    raise InvalidConstraintError(part, alone.get_error(), name)
+            raise InvalidConstraintError(constraint, matcher.get_error())
         return Grammar(matcher, self.vocab_size)
 
     @cached_property
@@ -58,7 +58,7 @@ def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
     """A constraint without its parts as llguidance lists grammars; `name` is for the error.
 
     Raises:
-        UnsoundConstraintError: it is no JSON, or no regular expression.
+        InvalidConstraintError: it is no JSON, or no regular expression.
     """
     from llguidance import LLMatcher
 
@@ -71,7 +71,7 @@ def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
             schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
             listed = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_STYLE)
     except (ValueError, TypeError) as error:
-        raise UnsoundConstraintError(constraint, str(error), name) from None
+        raise InvalidConstraintError(constraint, str(error), name) from None
     form: dict[str, Any] = json.loads(listed)["grammars"][0]
     return form
 

@@ -10,6 +10,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.attention import AnyAttention
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import AnyFeedForward
 from gptsmith.model.linear import AnyLinear
 from gptsmith.model.norm import AnyNorm
@@ -65,6 +66,18 @@ class GPTConfig(Settings):
     def resolved_head_dim(self) -> int:
         """Width of a head."""
         return self.head_dim or self.embed_dim // self.num_heads
+
+    @property
+    def dims(self) -> LayerDims:
+        """What the layers are built from."""
+        return LayerDims(
+            embed_dim=self.embed_dim,
+            num_heads=self.num_heads,
+            head_dim=self.resolved_head_dim,
+            context_length=self.context_length,
+            linear=self.linear,
+            norm=self.norm,
+        )
 
     @property
     def num_kv_heads(self) -> int:

@@ -50,8 +50,9 @@ def cost(config: GPTConfig) -> Cost:
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
     # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
-    hidden_dim = config.feedforward.width(config)
+    hidden_dim = config.feedforward.width(config.dims)
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
+    cached = config.attention.cache_shape(config.dims)
     return Cost(
         num_parameters=_count(parameters.values()),
         num_trained_parameters=_count(p for p in parameters.values() if p.requires_grad),
@@ -59,7 +60,7 @@ def cost(config: GPTConfig) -> Cost:
         training_flops_per_token=4 * num_multiplied + 2 * num_trained + training_attention,
         decoding_flops_per_token=2 * num_multiplied + 4 * attended_dim * config.context_length,
         weight_bytes=sum(parameter.nbytes for parameter in parameters.values()),
-        cache_bytes_per_token=4 * 2 * config.num_layers * config.num_kv_heads * config.resolved_head_dim,
+        cache_bytes_per_token=4 * config.num_layers * sum(heads * width for heads, width in cached),
         activation_bytes_per_token=4 * (kept + 2 * config.vocab_size),
     )
 

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
-from gptsmith.model.attention import causal_mask
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
-from gptsmith.model.kv_cache import Cache, KeysAndValues
+from gptsmith.model.layout import KVCache, Layout
 from gptsmith.model.linear.dense import DenseLinear
 from gptsmith.model.position import Positions
 
@@ -22,17 +21,17 @@ class Block(nn.Module):
         super().__init__()
         self.pre_norm = config.norm_placement == "pre"
         self.attention_norm = config.norm.build(config.embed_dim)
-        self.attention = config.attention.build(config, layer)
+        self.attention = config.attention.build(config.dims, layer)
         self.feedforward_norm = config.norm.build(config.embed_dim)
-        self.feedforward = config.feedforward.build(config)
+        self.feedforward = config.feedforward.build(config.dims)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), positions, mask, cache))
+            x = x + self.dropout(self.attention(self.attention_norm(x), positions, cache))
             return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, positions, mask, cache)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, positions, cache)))
         return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
 
 
@@ -49,7 +48,7 @@ class GPT(nn.Module):
         self.config = config
         self.compute_dtype: torch.dtype | None = None
         self.embedding = nn.Embedding(config.vocab_size, config.embed_dim)
-        self.position = config.position.build(config)
+        self.position = config.position.build(config.dims)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.final_norm = config.norm.build(config.embed_dim) if config.norm_placement == "pre" else nn.Identity()
@@ -58,7 +57,7 @@ class GPT(nn.Module):
             self.head.share(self.embedding.weight)
         self.score_head = DenseLinear(config.embed_dim, config.num_labels) if config.num_labels else None
         config.linear.complete(self)
-        initialize(self, seed)
+        initialize(self, config, seed)
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +68,7 @@ class GPT(nn.Module):
         """The head's rows (V, C), one a word."""
         return self.head.matrix()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Logits (B, T, V) for the token after each of `input_ids` (B, T).
 
         Args:
@@ -92,7 +91,7 @@ class GPT(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
         """The last hidden states (B, T, C), normalised: what the head reads.
@@ -104,53 +103,28 @@ class GPT(nn.Module):
         The other arguments are as in `forward`.
         """
         T = input_ids.shape[1]
-        past = cache.length if cache else 0
-        S = past + T
-        if self.config.context_length < S:
-            raise UserError(f"{S} tokens do not fit in a context of {self.config.context_length}")
-        mask: Tensor | None
+        # Where each token stands and what it may attend to, once for all layers.
         if segments is not None:
-            key_ids = _places_in_segments(segments)
-            mask = causal_mask(T, T, input_ids.device) & (segments[:, None, :, None] == segments[:, None, None, :])
-        elif attention_mask is None:
-            key_ids = torch.arange(S, device=input_ids.device)
-            mask = causal_mask(T, S, input_ids.device) if past and T > 1 else None
+            layout = Layout.packed(segments)
+        elif cache is None:
+            layout = Layout.causal(T, input_ids.device, attention_mask=attention_mask)
         else:
-            key_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
-            mask = self._padded_mask(attention_mask.bool(), T)
-        query_ids = key_ids[..., past:]
-        positions = Positions.of(self.position, query_ids, key_ids)
-        x = self._through(input_ids, query_ids, positions, mask, cache)
-        if cache is not None:
-            cache.length = S
-        return x
-
-    def hidden_at(self, input_ids: Tensor, places: Tensor, cache: KeysAndValues) -> Tensor:
-        """The last hidden states (N, C), normalised, of tokens (N) that stand at `places` (N) of sequences which the
-        cache knows apart: it decides what each may look at."""
-        positions = Positions(self.position, self.position.rotation(places), None)
-        return self._through(input_ids[None], places[None], positions, None, cache)[0]
-
-    def _through(
-        self, input_ids: Tensor, ids: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None
-    ) -> Tensor:
-        """The last hidden states of `input_ids` (B, T) at the positions `ids`."""
+            layout = cache.layout(T, attention_mask)
+        if self.config.context_length < layout.length:
+            raise UserError(f"{layout.length} tokens do not fit in a context of {self.config.context_length}")
+        positions = Positions.of(self.position, layout)
         # The head's gradient is dense: a tied embedding adds its few rows to it, without a second matrix of zeros.
-        x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)
+        x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)  # (B, T, C)
         if self.compute_dtype is not None:
             x = x.to(self.compute_dtype)
-        x = self.dropout(self.position.embed(x, ids).to(x.dtype))
+        x = self.dropout(self.position.embed(x, layout.ids).to(x.dtype))
+        # The residual stream: each block adds what its attention and its feed-forward half make of it.
         for block in self.blocks:
-            x = block(x, positions, mask, cache)
+            x = block(x, positions, cache)
+        if cache is not None:
+            cache.advance(T)
         normalised: Tensor = self.final_norm(x)
         return normalised
-
-    @staticmethod
-    def _padded_mask(is_token: Tensor, num_queries: int) -> Tensor:
-        """(B, 1, T, S): causal, and never at padding. Padding looks at itself, or its softmax would have no terms."""
-        S = is_token.shape[1]
-        itself = torch.eye(S, dtype=torch.bool, device=is_token.device)[S - num_queries :]
-        return (causal_mask(num_queries, S, is_token.device) & is_token[:, None, None, :]) | itself
 
 
 def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
@@ -161,11 +135,3 @@ def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
     if config.tie_embeddings:
         model.head.share(model.embedding.weight)
     return model
-
-
-def _places_in_segments(segments: Tensor) -> Tensor:
-    """(B, T), how many tokens of its own segment stand before each token."""
-    places = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    begins = torch.ones_like(segments, dtype=torch.bool)
-    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return places - torch.where(begins, places, 0).cummax(dim=1).values

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptsmith.base.randomness import derived_seed
+from gptsmith.model.config import GPTConfig
 from gptsmith.model.linear.int8 import Int8Linear
 from gptsmith.model.linear.lora import LoraLinear
 
-if TYPE_CHECKING:
-    from gptsmith.model.gpt import GPT
 
-
-def initialize(model: GPT, seed: int) -> None:
+def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
     """Draws all weights in place, from a generator of their own.
 
     `gpt2` is GPT-2's: normal with deviation 0.02, the maps back to the stream smaller by sqrt(2 L).
@@ -23,8 +19,7 @@ def initialize(model: GPT, seed: int) -> None:
     first steps are large; the other maps are uniform with deviation 1 / sqrt(C), embeddings normal with deviation 1.
     A rounded map gets what a plain one would get, rounded, and one with an adapter what it would get without.
     """
-    config = model.config
-    if model.device.type == "meta":
+    if all(parameter.is_meta for parameter in model.parameters()):
         return
     generator = torch.Generator().manual_seed(seed)
 
@@ -73,7 +68,7 @@ def initialize(model: GPT, seed: int) -> None:
 
 
 @torch.no_grad()
-def initialize_adapters(model: GPT, seed: int) -> None:
+def initialize_adapters(model: nn.Module, seed: int) -> None:
     """Draws each adapter's A uniform with deviation 1 / sqrt(3 in) (He et al. 2015) and sets its B to zero, in place,
     from a generator of its own: nothing else that is drawn depends on adapters."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "lora"))

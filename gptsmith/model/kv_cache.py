@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
-
-if TYPE_CHECKING:
-    from gptsmith.model.attention import Attention
-    from gptsmith.model.position import Positions
-
-
-class KeysAndValues(Protocol):
-    """What attention needs of a cache."""
-
-    def attend(
-        self,
-        attention: Attention,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor | None,
-        positions: Positions,
-    ) -> Tensor:
-        """Stores a layer's new keys and values (B, K, T, D), and mixes all that its queries (B, H, T, D) may look at:
-        (B, H, T, D)."""
+from gptsmith.model.layout import Layout
 
 
 class Cache:
     """Room for the keys and values of `max_length` tokens in every layer. Whoever generates owns it.
 
     Attributes:
-        length: how many tokens it holds. The trunk moves it on after each forward pass.
+        keys: one tensor a layer, (B, K, S, D), in the shape that the attention's settings give.
+        values: the same.
+        length: how many tokens it holds.
     """
 
     def __init__(
@@ -47,26 +28,15 @@ class Cache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        shape = (batch_size, config.num_kv_heads, max_length, config.resolved_head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
-        self.values = [torch.zeros_like(keys) for keys in self.keys]
+        self.keys, self.values = empty_layers(config, batch_size, max_length, dtype, device)
         self.max_length = max_length
         self.length = 0
 
-    def attend(
-        self,
-        attention: Attention,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor | None,
-        positions: Positions,
-    ) -> Tensor:
-        keys, values = self.append(attention.layer, keys, values)
-        return attention.mix(queries, keys, values, mask, positions.bias)
+    def layout(self, num_tokens: int, attention_mask: Tensor | None) -> Layout:
+        return Layout.causal(num_tokens, self.keys[0].device, past=self.length, attention_mask=attention_mask)
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores a layer's new keys and values (B, H, T, D); returns all of them so far (B, H, S, D).
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Stores a layer's new keys and values (B, K, T, D); returns all of them so far (B, K, S, D).
 
         Raises:
             UserError: the cache is full.
@@ -76,4 +46,20 @@ class Cache:
             raise UserError(f"{end} tokens do not fit in a cache for {self.max_length}")
         self.keys[layer][:, :, self.length : end] = keys
         self.values[layer][:, :, self.length : end] = values
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        return [(self.keys[layer][:, :, :end], self.values[layer][:, :, :end])]
+
+    def advance(self, num_tokens: int) -> None:
+        self.length += num_tokens
+
+
+def empty_layers(
+    config: GPTConfig, num_rows: int, num_tokens: int, dtype: torch.dtype, device: torch.device | str
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Zeros for the keys and for the values of every layer, (num_rows, K, num_tokens, D) each. Zeros cost no memory
+    before they are written to; anything else might hold what is no number."""
+    shape = config.attention.cache_shape(config.dims)
+    keys, values = (
+        [torch.zeros(num_rows, heads, num_tokens, width, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        for heads, width in (shape.keys, shape.values)
+    )
+    return keys, values

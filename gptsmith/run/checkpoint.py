@@ -12,10 +12,13 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import published_folder, remove_folder, sha256_of
+from gptsmith.run.train_state import TrainState
 from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
+MODEL, TRAIN_STATE, SETTINGS, ENVIRONMENT = "model.json", "train_state.json", "settings.json", "environment.json"
+WEIGHTS, OPTIMIZER, RANDOMNESS = "model.safetensors", "optimizer.safetensors", "randomness.safetensors"
 NAME = re.compile(r"step-(\d{9})")
 
 
@@ -27,7 +30,7 @@ class Checkpoint:
     step: int
 
     def problem(self) -> str | None:
-        """What is wrong with it, every byte compared with its manifest; nothing where it is whole."""
+        """What is wrong with it, every byte compared with its manifest; None if it is whole."""
         try:
             manifest = self._json(MANIFEST)
             if manifest["format_version"] > FORMAT_VERSION:
@@ -44,7 +47,28 @@ class Checkpoint:
             return f"{type(error).__name__}: {error}"
         return None
 
-    def read(self, name: str) -> Any:
+    def model(self) -> dict[str, Any]:
+        """The shape of its model, as settings."""
+        return dict(self._read(MODEL))
+
+    def settings(self) -> dict[str, Any]:
+        """The content of the run's run.toml when it was written."""
+        return dict(self._read(SETTINGS))
+
+    def environment(self) -> dict[str, Any]:
+        """What its numbers depend on besides the settings."""
+        return dict(self._read(ENVIRONMENT))
+
+    def train_state(self) -> TrainState:
+        """Where training stood."""
+        return TrainState(**self._read(TRAIN_STATE))
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether training can be resumed from it: it holds the optimizer's values."""
+        return (self.folder / OPTIMIZER).exists()
+
+    def _read(self, name: str) -> Any:
         """The content of one of its JSON files, under the names of today."""
         content = self._json(name)
         return DOCUMENTS[name](self._json(MANIFEST)["format_version"], content) if name in DOCUMENTS else content

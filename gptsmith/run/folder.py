@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
-from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.run.checkpoint import CHECKPOINTS, Checkpoint, first_good, list_checkpoints, set_aside
-from gptsmith.run.sharding import gather, reshard, shard_like
-from gptsmith.run.upgrade import FORMAT_VERSION, plan_from, result_from, settings_from
+from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good, list_checkpoints, set_aside
+from gptsmith.run.lineage import Origin, origins
+from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
+from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -29,7 +26,6 @@ DATA = "data.json"
 PLAN = "plan.json"
 RESULT = "result.json"
 GENERATION = "generation_config.json"
-MAX_HEADER_BYTES = 10_000_000
 
 
 class Run:
@@ -87,17 +83,31 @@ class Run:
         Raises:
             UserError: it cannot be read, or was written by a newer version.
         """
-        return read_settings(self.folder / SETTINGS)
+        version, settings = _read_settings(self.folder / SETTINGS)
+        result = None
+        with suppress(UserError):  # a result that cannot be read is for those who want it
+            result = self.result()
+        return derived_from(version, settings, result or {})
 
     @property
     def made_by(self) -> str:
-        """The verb that made it: `pretrain`, `finetune` or `import`."""
-        return str(self.settings()["made_by"])
+        """The verb that made it: `pretrain`, `finetune`, `import`, `compress` or `merge`."""
+        return self.lineage()[0].made_by
+
+    def lineage(self) -> list[Origin]:
+        """How it came to be, the last step first, as far as the folder itself tells: of a run that began with another
+        one's weights, the last step names that as its `base`."""
+        return list(origins(self.settings()))
+
+    def training(self) -> Origin | None:
+        """The step in which its weights were last trained; None if they were trained elsewhere."""
+        return next((origin for origin in self.lineage() if origin.is_trained), None)
 
     @property
     def dtype(self) -> str:
-        """The dtype that it was trained in; `auto` for a model that was trained elsewhere."""
-        return str(self.settings().get("train", {}).get("dtype", "auto"))
+        """The dtype that it was trained in; `auto` if it was trained elsewhere."""
+        training = self.training()
+        return "auto" if training is None else str(training.settings["train"].get("dtype", "auto"))
 
     def request(self) -> dict[str, Any]:
         """The request that it was made from: the `request` table of run.toml."""
@@ -135,6 +145,14 @@ class Run:
         """The run's tokenizer."""
         return load_tokenizer(self.folder)
 
+    def template(self) -> ChatTemplate | None:
+        """The run's chat template; None if the model is not made for conversations."""
+        return ChatTemplate.load(self.folder)
+
+    def files(self, checkpoint: Checkpoint) -> list[Path]:
+        """The files that its model is made of at a checkpoint: weights and tokenizer."""
+        return [checkpoint.folder / WEIGHTS, self.folder / "tokenizer.json"]
+
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, damaged newer ones set aside; nothing where there never was one.
 
@@ -146,7 +164,7 @@ class Run:
         for checkpoint in list_checkpoints(self.checkpoints):
             problem = checkpoint.problem()
             if problem is None:
-                if not (checkpoint.folder / "optimizer.safetensors").exists():
+                if not checkpoint.is_resumable:
                     raise UserError(
                         f"{self.folder} has weights without the optimizer's values, so its training cannot go on: "
                         f"go on with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
@@ -162,13 +180,12 @@ class Run:
 
         def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
-                state = checkpoint.read("train_state.json")
-                loss = state["validation_loss"]
-            except (OSError, ValueError, KeyError):
+                state = checkpoint.train_state()
+            except (OSError, ValueError, KeyError, TypeError):
                 return float("inf"), True
             # A checkpoint between two evaluations carries the loss of the earlier one, which is not its own.
-            inherited = state.get("validation_step") != checkpoint.step
-            return (float("inf"), True) if loss is None else (float(loss), inherited)
+            inherited = state.validation_step != checkpoint.step
+            return (float("inf"), True) if state.validation_loss is None else (float(state.validation_loss), inherited)
 
         return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
 
@@ -186,11 +203,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or was written by a newer version.
     """
+    return _read_settings(path)[1]
+
+
+def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
     settings = read_toml(path)
     version = settings.pop("format_version", FORMAT_VERSION)
     if version > FORMAT_VERSION:
         raise UserError(f"{path} has format {version}, and this version reads up to {FORMAT_VERSION}: upgrade gptsmith")
-    return settings_from(version, settings)
+    return version, settings_from(version, settings)
 
 
 def require_free(folder: Path) -> None:
@@ -209,67 +230,3 @@ def require_free(folder: Path) -> None:
                 else " and is not a run: choose another --out"
             )
         )
-
-
-def fill_checkpoint(folder: Path, documents: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Writes each of `documents` as NAME.json and each of `tensors` as NAME.safetensors."""
-    for name, document in documents.items():
-        write_json(folder / f"{name}.json", document)
-    for name, values in tensors.items():
-        save_file(dict(values), folder / f"{name}.safetensors")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        UserError: its header is longer than any of ours, which would take long to read.
-    """
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-    if header_bytes > MAX_HEADER_BYTES:
-        raise UserError(f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
-    return load_file(path)
-
-
-def weights(model: GPT) -> dict[str, Tensor]:
-    """A model's parameters by name, each once: a tied head is the embedding. Of a divided model every process must ask
-    for them, and the first one gets them."""
-    reshard(model)
-    return {name: gather(parameter) for name, parameter in model.named_parameters()}
-
-
-def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GPT:
-    """The model of a checkpoint, in evaluation mode.
-
-    Raises:
-        UserError: its weights do not have the names and shapes that its config asks for.
-    """
-    config = GPTConfig.parse(checkpoint.read("model.json"), str(checkpoint.folder / "model.json"))
-    model = empty_model(config)
-    load_weights(model, checkpoint)
-    return model.to(device).eval()
-
-
-def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights into a model of the same shape.
-
-    Raises:
-        UserError: names or shapes differ.
-    """
-    reshard(model)
-    tensors = read_tensors(checkpoint.folder / "model.safetensors")
-    parameters = dict(model.named_parameters())
-    if odd := sorted(tensors.keys() ^ parameters.keys()):
-        raise UserError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            if parameter.shape != tensors[name].shape:
-                raise UserError(
-                    f"{checkpoint.folder}: {name} has shape {tuple(tensors[name].shape)}, "
-                    f"and its config asks for {tuple(parameter.shape)}"
-                )
-            if tensors[name].is_floating_point() != parameter.is_floating_point():
-                given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
-                raise UserError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
-            parameter.copy_(shard_like(tensors[name], parameter))

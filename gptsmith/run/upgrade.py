@@ -23,6 +23,21 @@ def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
     return {"made_by": made_by, **renamed} if request else renamed
 
 
+DERIVED = {"compressed": "compress", "merged": "merge"}
+"""The verb by the status of a run that it derived from another."""
+
+
+def derived_from(version: int, settings: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run; of one that version 1 derived from another, whose run.toml was the other's with another
+    model, as version 2 writes them."""
+    verb = DERIVED.get(result.get("status", ""))
+    if version >= 2 or verb is None:
+        return dict(settings)
+    method = settings["model"]["linear"]["kind"] if verb == "compress" else None
+    request = {"run": result.get("made_from", ""), **({"method": method} if method else {})}
+    return {"made_by": verb, "request": request, "model": settings["model"], "source": dict(settings)}
+
+
 def model_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint's model.json of this version, under the names of today."""
     return dict(table) if version >= FORMAT_VERSION else _renamed(table, "model.")
@@ -40,9 +55,16 @@ def result_from(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: changes.get(name, {}).get(value, value) for name, value in table.items()}
 
 
+def train_state_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint's train_state.json of this version, under the names of today."""
+    names = {"healthy_in_a_row": "accepted_in_a_row"} if version < FORMAT_VERSION else {}
+    return {names.get(name, name): value for name, value in table.items()}
+
+
 DOCUMENTS: dict[str, Callable[[int, Mapping[str, Any]], dict[str, Any]]] = {
     "settings.json": settings_from,
     "model.json": model_from,
+    "train_state.json": train_state_from,
 }
 """The documents of a checkpoint in which names have changed."""
 

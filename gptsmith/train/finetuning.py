@@ -38,8 +38,9 @@ from gptsmith.train.objectives import KINDS, ObjectiveSettings
 from gptsmith.train.objectives.distillation import DistillationSettings
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.objectives.sft import SftSettings
+from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.rewards import Reward, reward_of
-from gptsmith.train.run_settings import ExampleSettings, FinetuneRequest, FinetuneSettings
+from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 from gptsmith.train.samples import ROW_TOKENS, Encoder, ExampleObjective
 from gptsmith.train.validation_text import validation_text
 
@@ -141,7 +142,7 @@ def _objective_kind(request: FinetuneRequest, train_table: dict[str, Any], shape
     if kind not in OBJECTIVES[shape]:
         held = "plain text" if shape == TEXT else f"examples of the shape {shape}"
         raise UserError(
-            f"{', '.join(request.sources)} holds {held}, and the objective {kind} does not learn from that "
+            f"{', '.join(map(str, request.sources))} holds {held}, and the objective {kind} does not learn from that "
             f"(allowed: {', '.join(OBJECTIVES[shape])})"
         )
     return kind
@@ -160,8 +161,8 @@ def _parts(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed:
         read_examples(request.sources, shape),
         validation=given[0],
         test=given[1],
-        validation_share=choices.validation_share,
-        test_share=choices.test_share,
+        validation_fraction=choices.validation_fraction,
+        test_fraction=choices.test_fraction,
         seed=seed,
     )
 

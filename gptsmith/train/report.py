@@ -114,7 +114,7 @@ def _data(data: Mapping[str, Any]) -> Html:
         "div",
         element("div", table([("read", _counts(data)), *rows]), class_="scroll"),
         _list("files that were read", names),
-        _list("files that were passed over", [f"{name}: {why}" for name, why in skipped.items()]),
+        _list("files that were skipped", [f"{name}: {why}" for name, why in skipped.items()]),
     )
 
 

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gptsmith.base.settings import Settings
-from gptsmith.convert.import_settings import ImportSettings
+from gptsmith.base.settings import FIXED, Settings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.run.distributed import ParallelSettings
-from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
-from gptsmith.train.settings import CheckpointSettings, TrainSettings
-from gptsmith.train.trackers import TrackSettings
-
-
-class PretrainRequest(Settings):
-    """What a person asked for, before anything was chosen."""
-
-    sources: list[str]
-    """Files, folders and patterns to train on."""
-    validation: list[str] = Field(default_factory=list)
-    """Files to validate on, instead of a share of the sources."""
-    preset: str = "smith"
-    """The preset that the model's shape starts from."""
-    minutes: float | None = Field(default=None, gt=0)
-    """How long the whole command may take."""
-    tokens: int | None = Field(default=None, gt=0)
-    """Tokens to train on."""
-    params: int | None = Field(default=None, gt=0)
-    """Parameters that the model's blocks should have."""
-    tokenizer: str | None = None
-    """A kind of tokenizer, or the path of one."""
-    target_loss: float | None = None
-    """The validation loss to stop at."""
-    config: str | None = None
-    """A file of settings."""
-    settings: list[str] = Field(default_factory=list)
-    """Changes, such as model.num_layers=6."""
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
+from gptsmith.train.settings import CheckpointSettings, TrackSettings, TrainSettings
 
 
 class TrainingSettings(Settings):
@@ -48,7 +21,7 @@ class TrainingSettings(Settings):
 
     made_by: str
     """The verb that trains it."""
-    model: GPTConfig
+    model: Annotated[GPTConfig, FIXED]
     train: TrainSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
     parallel: ParallelSettings = ParallelSettings()
@@ -60,42 +33,18 @@ class RunSettings(TrainingSettings):
 
     made_by: Literal["pretrain"] = "pretrain"
     request: PretrainRequest
-    data: DataSettings = DataSettings()
-    tokenizer: AnyTokenizer = tokenizers.KINDS.field("bpe")
-
-
-class FinetuneRequest(Settings):
-    """What a person asked for, before anything was chosen."""
-
-    base: str
-    """The run to start from."""
-    sources: list[str]
-    """Files of examples, or of text."""
-    validation: list[str] = Field(default_factory=list)
-    """Files to choose the best weights and settings by, instead of a share of the sources."""
-    test: list[str] = Field(default_factory=list)
-    """Files to judge by at the end, instead of a share of the sources."""
-    objective: str | None = None
-    """What to learn from the examples."""
-    epochs: float | None = Field(default=None, gt=0)
-    """How often every example is read."""
-    lora: int | None = Field(default=None, gt=0)
-    """The rank of the adapters that are trained instead of all weights."""
-    trials: int | None = Field(default=None, gt=0)
-    """How many trials search for better settings."""
-    config: str | None = None
-    """A file of settings."""
-    settings: list[str] = Field(default_factory=list)
-    """Changes, such as train.batch_size=8."""
+    data: Annotated[DataSettings, FIXED] = DataSettings()
+    tokenizer: Annotated[AnyTokenizer, FIXED] = tokenizers.KINDS.field("bpe")
 
 
 class ExampleSettings(Settings):
-    """How examples become parts to train on, to choose by and to judge by."""
+    """How examples become a training, a validation and a test split."""
 
-    validation_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share of the examples that chooses the best weights; not used where validation files are given."""
-    test_share: float = Field(default=0.1, ge=0, lt=1)
-    """The share that judges, once, at the end; not used where test files are given."""
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation
+    files are given."""
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False
     """Leave out examples that cannot be learnt from, instead of stopping at the first."""
 
@@ -105,18 +54,5 @@ class FinetuneSettings(TrainingSettings):
 
     made_by: Literal["finetune"] = "finetune"
     request: FinetuneRequest
-    data: DataSettings = DataSettings()
-    examples: ExampleSettings = ExampleSettings()
-
-
-AnyRunSettings = RunSettings | FinetuneSettings | ImportSettings
-
-
-def settings_of(run: Run) -> AnyRunSettings:
-    """The settings of a run, by the verb that made it."""
-    kinds: dict[str, type[AnyRunSettings]] = {
-        "pretrain": RunSettings,
-        "finetune": FinetuneSettings,
-        "import": ImportSettings,
-    }
-    return kinds[run.made_by].parse(run.settings(), str(run.folder / SETTINGS))
+    data: Annotated[DataSettings, FIXED] = DataSettings()
+    examples: Annotated[ExampleSettings, FIXED] = ExampleSettings()

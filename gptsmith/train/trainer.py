@@ -19,9 +19,10 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import Checkpoint
+from gptsmith.run.contents import load_weights, optimizer_tensors, randomness
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.environment import differences, environment
-from gptsmith.run.folder import Run, load_weights, read_tensors
+from gptsmith.run.folder import Run
 from gptsmith.run.sharding import shard
 from gptsmith.run.train_state import TrainState
 from gptsmith.train.datasets.base import Score, TrainingSet
@@ -101,14 +102,14 @@ class Trainer:
         train = settings.train
         keep_freed_memory()
         self.device = processes.local_device(choose_device(train.device))
-        dtype = choose_dtype(train.dtype, self.device)
+        self.dtype = choose_dtype(train.dtype, self.device)
         sharded = settings.parallel.shard and processes.world_size > 1
-        self.environment = environment(self.device, dtype, processes.world_size, sharded)
+        self.environment = environment(self.device, self.dtype, processes.world_size, sharded)
         self._seed_dropout()
         self.model = model or GPT(settings.model, seed=train.seed)
-        if dtype == torch.float64:
+        if self.dtype == torch.float64:
             self.model.double()
-        self.model.compute_dtype = dtype
+        self.model.compute_dtype = self.dtype
         if sharded:
             shard(self.model, self.device)
         else:
@@ -135,7 +136,7 @@ class Trainer:
         with ExitStack() as contexts:
             for callback in self.callbacks:
                 contexts.enter_context(callback.running(self))
-            self._train()
+            self.train()
         trained_s = max(state.seconds - seconds_before, 1e-9)
         figures: dict[str, Any] = {
             "run": str(self.run.folder),
@@ -158,7 +159,7 @@ class Trainer:
             callback.on_end(self, figures)
         return figures
 
-    def _train(self) -> None:
+    def train(self) -> None:
         """The loop: steps until all are done, or a callback ends it."""
         self.model.train()
         for callback in self.callbacks:
@@ -246,18 +247,17 @@ class Trainer:
         self.status = status
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continues from a checkpoint, and says what of the environment has changed since, because bits depend on it."""
+        """Continues from a checkpoint; names what has changed in the environment since, because bits depend on it."""
         self.restore(checkpoint)
-        self.state = TrainState(**checkpoint.read("train_state.json"))
-        if changed := differences(checkpoint.read("environment.json"), self.environment):
+        self.state = checkpoint.train_state()
+        if changed := differences(checkpoint.environment(), self.environment):
             note(f"resuming is correct, but not bit for bit equal to an uninterrupted run: {'; '.join(changed)}")
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Loads weights, optimizer states and randomness of a checkpoint."""
         load_weights(self.model, checkpoint)
-        self.optimizer.load_state(read_tensors(checkpoint.folder / "optimizer.safetensors"))
-        randomness = read_tensors(checkpoint.folder / "randomness.safetensors")
-        own = randomness.get(randomness_name(self.processes.rank))
+        self.optimizer.load_state(optimizer_tensors(checkpoint))
+        own = randomness(checkpoint).get(randomness_name(self.processes.rank))
         if own is None:
             self._seed_dropout(checkpoint.step)
         else:

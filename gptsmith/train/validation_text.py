@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.open import open_run
 from gptsmith.data.prepare import prepare
 from gptsmith.data.shards import TokenStream
-from gptsmith.run.folder import DATA, Run
+from gptsmith.run.folder import DATA, SETTINGS, Run
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.run_settings import RunSettings, settings_of
+from gptsmith.train.run_settings import RunSettings
 
 
 def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
@@ -45,9 +44,10 @@ def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
     Raises:
         UserError: a base on the way is no longer there, or was trained elsewhere.
     """
-    settings = settings_of(run)
-    if isinstance(settings, ImportSettings):
-        raise UserError(f"{settings.request.folder} was trained elsewhere, on text that is not known here: name a text")
-    if isinstance(settings, RunSettings):
-        return run, settings
-    return pretraining_of(open_run(settings.request.base))
+    training = run.training()
+    if training is None:
+        named = run.lineage()[-1].request.get("folder", run.folder)
+        raise UserError(f"{named} was trained elsewhere, on text that is not known here: name a text")
+    if training.base is None:
+        return run, RunSettings.parse(training.settings, str(run.folder / SETTINGS))
+    return pretraining_of(open_run(training.base))

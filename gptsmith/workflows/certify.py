@@ -61,5 +61,5 @@ def _reader(path: str | Path) -> Reader:
             raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
         return LlamaCppReader(Path(path))
     loaded = load(path, device="cpu")
-    files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
+    files = loaded.run.files(loaded.checkpoint)
     return OwnReader(loaded.model, loaded.tokenizer, loaded.template, files)

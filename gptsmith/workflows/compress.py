@@ -26,4 +26,13 @@ def compress(run: str | Path, *, to: str, out: str | Path | None = None, device:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
     """
     method = KINDS.validate(to)
-    return derive(run, out, f"-{method.kind}", method.compress, status="compressed", device=device)
+    return derive(
+        run,
+        out,
+        f"-{method.kind}",
+        method.compress,
+        made_by="compress",
+        method=method.kind,
+        status="compressed",
+        device=device,
+    )

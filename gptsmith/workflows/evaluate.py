@@ -142,7 +142,7 @@ def _stream(run: Run, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> Toke
     """
     if texts:
         sources = [str(text) for text in texts]
-        return prepare(sources, settings=DataSettings(validation_share=0.0), tokenizer=tokenizer, seed=0).train
+        return prepare(sources, settings=DataSettings(validation_fraction=0.0), tokenizer=tokenizer, seed=0).train
     return validation_text(run, tokenizer)[0]
 
 

@@ -17,6 +17,7 @@ from gptsmith.convert.formats import KINDS, Source
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
 from gptsmith.model.transform import merged
+from gptsmith.run.publish import beside
 from gptsmith.run.writer import SPARE_BYTES
 
 
@@ -49,14 +50,14 @@ def export(
     given = {"precision": precision} if precision is not None else {}
     form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, settings), f"--to {to}")
     loaded = load(run, device="cpu")
-    target = Path(out) if out is not None else _beside(Path(run), to)
+    target = Path(out) if out is not None else beside(run, f"-{to}")
     if target.exists():
         raise UserError(f"{target} exists already: choose another --out")
     name = target.name if out is not None else Path(run).resolve().name
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
-    own_files = [loaded.checkpoint.folder / "model.safetensors", loaded.run.folder / "tokenizer.json"]
+    own_files = loaded.run.files(loaded.checkpoint)
     own = OwnReader(source.model, source.tokenizer, source.template, own_files)
     with published_folder(target) as folder:
         form.write(source, folder)
@@ -89,13 +90,8 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
         model = merged(model)
-    model_type = loaded.run.request().get("model_type")
+    model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(
         name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),
         target, base,
     )  # fmt: skip
-
-
-def _beside(run: Path, to: str) -> Path:
-    named = run if run.name not in ("", "..") else run.resolve()
-    return named.with_name(f"{named.name}-{to}")

@@ -12,6 +12,7 @@ from gptsmith.convert.open import open_run
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
+from gptsmith.run.contents import config_of
 
 
 def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def info(run: str | Path | None = None, *, preset: str | None = None, settings: 
             raise UserError("--set changes a preset; a run is as it was made")
         opened = open_run(str(run))
         checkpoint = opened.best(note)
-        config = GPTConfig.parse(checkpoint.read("model.json"), str(checkpoint.folder))
+        config = config_of(checkpoint)
         figures = {"run": str(run), "step": checkpoint.step, **(opened.result() or {})}
     shape = {
         "vocab_size": config.vocab_size,

@@ -24,4 +24,4 @@ def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
-    return derive(run, out, "-merged", merged, status="merged", device=device)
+    return derive(run, out, "-merged", merged, made_by="merge", status="merged", device=device)

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.convert.import_settings import ImportSettings
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import records, unknown_shape
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train.objectives import KINDS
 from gptsmith.train.objectives.classification import ClassificationSettings
-from gptsmith.train.run_settings import settings_of
 from gptsmith.train.samples import Encoder
 
 EXAMPLES_AT_ONCE = 32
@@ -41,8 +40,8 @@ class Classifier:
             UserError: the run is none.
         """
         loaded = load(run, device=device)
-        settings = settings_of(loaded.run)
-        objective = None if isinstance(settings, ImportSettings) else settings.train.objective
+        training = loaded.run.training()
+        objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
         if not isinstance(objective, ClassificationSettings):
             raise UserError(f"{run} is no classifier: make one with gptsmith finetune {run} LABELLED")
         return cls(loaded, objective)

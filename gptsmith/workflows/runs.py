@@ -26,11 +26,11 @@ def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
             if result is not None:
                 row |= {"status": result["status"], **{key: result.get(key) for key in FIGURES}}
             elif newest is not None:
-                state = newest.read("train_state.json")
-                row |= {"status": "not finished", "step": newest.step, "validation_loss": state["validation_loss"]}
+                loss = newest.train_state().validation_loss
+                row |= {"status": "not finished", "step": newest.step, "validation_loss": loss}
             else:
                 row |= {"status": "no checkpoint yet"}
-        except (GptsmithError, OSError, ValueError, KeyError) as error:
+        except (GptsmithError, OSError, ValueError, KeyError, TypeError) as error:
             row["status"] = str(error)
         rows.append(row)
     return rows

@@ -11,15 +11,14 @@ import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.base.files import write_json
 from gptsmith.convert.formats import KINDS, FormatSettings, Source
 from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.run.checkpoint import publish_checkpoint
-from gptsmith.run.folder import GENERATION, Run, fill_checkpoint, weights
+from gptsmith.run.contents import CheckpointContents, weights
+from gptsmith.run.publish import published_run
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import CHATML, ChatTemplate
 from gptsmith.text.pretokenization import QWEN2_SPLIT
@@ -209,18 +208,8 @@ def write_run(made: Source, folder: Path) -> Path:
     settings = ImportSettings(
         request=ImportRequest(folder="elsewhere", model_type=made.model_type or "qwen3"), model=made.model.config
     )
-    run = Run.create(folder, settings, ImportSettings)
-    made.tokenizer.save(folder)
-    if made.template is not None:
-        made.template.save(folder)
-    write_json(folder / GENERATION, dict(made.generation))
-    documents = {
-        "model": made.model.config.plain(),
-        "train_state": TrainState().plain(),
-        "settings": settings.plain(),
-        "environment": {},
-    }
-    publish_checkpoint(
-        run.checkpoints, 0, lambda into: fill_checkpoint(into, documents, {"model": weights(made.model)})
-    )
-    return folder
+    contents = CheckpointContents(made.model.config, weights(made.model), settings.plain(), {}, TrainState())
+    with published_run(
+        folder, settings, contents, tokenizer=made.tokenizer, template=made.template, generation=made.generation
+    ):
+        return folder

@@ -72,7 +72,7 @@ def test_angles_far_from_the_beginning_are_the_same_bits() -> None:
     theirs = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
     places = torch.tensor([[0, 1, 1000, 100_003]])
     ours = preset("smith", vocab_size=8, position={"kind": "rotary", "base": 1e6}).position.build(
-        preset("smith", head_dim=64)
+        preset("smith", head_dim=64).dims
     )
     cos, sin = theirs(torch.zeros(1), places)
     mine, signed = ours.rotation(places[0])

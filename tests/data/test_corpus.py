@@ -13,7 +13,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import sha256_of
 from gptsmith.data import corpus as corpus_module
 from gptsmith.data.corpus import Corpus, read_corpus
-from gptsmith.data.readers import Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 from gptsmith.data.readers.txt import TxtReader
 from gptsmith.data.settings import DataSettings
 
@@ -34,7 +34,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     asked: list[Path] = []
     read = TxtReader.read
 
-    def recorded(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def recorded(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         asked.append(file.path)
         return read(self, file, settings)
 
@@ -64,7 +64,7 @@ def test_a_duplicate_in_the_middle_of_a_file_leaves_nothing_behind(write: Callab
 def test_half_a_surrogate_pair_does_not_stop_the_reading(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TxtReader, "read", lambda *_: iter([Excerpt("a\ud800b", 0, 3)]))
+    monkeypatch.setattr(TxtReader, "read", lambda *_: iter([Chunk("a\ud800b", 0, 3)]))
     assert texts(read_corpus([write({"a.txt": "a"})], SETTINGS, tmp_path / "cache")) == ["a?b"]
 
 
@@ -99,12 +99,12 @@ def test_it_is_found_again_by_content_wherever_the_files_are(
 def test_the_split_settings_do_not_read_again(write: Callable[..., Path], tmp_path: Path, reads: list[Path]) -> None:
     root = write({"a.txt": "one"})
     read_corpus([root], SETTINGS, tmp_path / "cache")
-    read_corpus([root], DataSettings(validation_share=0), tmp_path / "cache")
+    read_corpus([root], DataSettings(validation_fraction=0), tmp_path / "cache")
     assert len(reads) == 1
 
 
 @pytest.mark.parametrize("commit_bytes", [0, 60, 10**9])
-def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(
+def test_a_build_resumes_after_a_crash_and_gives_the_same_bytes(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path], commit_bytes: int
 ) -> None:
     files = {f"{n}.txt": f"document {n % 7}\n" * (n % 7 + 1) for n in range(12)}
@@ -116,12 +116,12 @@ def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(
     while True:
         before = len(reads)
 
-        def add_two_files(self, number, candidate, added, before=before):  # type: ignore[no-untyped-def]
+        def add_two_files(self, number, candidate, before=before):  # type: ignore[no-untyped-def]
             if len(reads) - before == 2 and commit_bytes < 10**9:
                 # Torn: text is there that no journal entry vouches for.
                 self.text.write(b"half a document")
                 raise RuntimeError("killed")
-            return add(self, number, candidate, added)
+            return add(self, number, candidate)
 
         monkeypatch.setattr(corpus_module._Build, "_add_documents", add_two_files)
         try:
@@ -148,7 +148,7 @@ def test_a_torn_journal_line_is_cut_away(tmp_path: Path) -> None:
     assert journal.entries() == [{"a": 1}, {"a": 2}]
 
 
-def test_a_file_with_a_problem_is_passed_over_in_a_folder_and_refused_by_name(
+def test_a_file_with_a_problem_is_skipped_in_a_folder_and_refused_by_name(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = write(
@@ -197,7 +197,7 @@ def test_a_library_that_comes_later_has_its_files_read(
 ) -> None:
     root = write({"good.md": "good", "rare.txt": "rare"})
 
-    def missing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def missing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         raise MissingExtraError(f"{file.path}: reading it", "readers")
         yield
 
@@ -249,9 +249,9 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
 ) -> None:
     root = write({"a.txt": "one"})
 
-    def growing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def growing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         file.path.write_text("one and more", encoding="utf-8")
-        yield Excerpt("one", 0, 3)
+        yield Chunk("one", 0, 3)
 
     monkeypatch.setattr(TxtReader, "read", growing)
     with pytest.raises(UserError, match="changed while it was read"):

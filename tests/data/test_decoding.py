@@ -134,8 +134,8 @@ def test_lines_know_their_bytes(tmp_path_factory: pytest.TempPathFactory, text: 
 
 
 def test_only_the_last_excerpt_is_the_last() -> None:
-    excerpts = list(as_one_document([("a", 0, 1), ("b", 1, 2), ("c", 2, 3)]))
-    assert [excerpt.last for excerpt in excerpts] == [False, False, True]
+    chunks = list(as_one_document([("a", 0, 1), ("b", 1, 2), ("c", 2, 3)]))
+    assert [chunk.last for chunk in chunks] == [False, False, True]
     assert not list(as_one_document([]))
 
 
@@ -153,10 +153,10 @@ def test_only_the_last_excerpt_is_the_last() -> None:
 def test_front_matter_is_left_out(tmp_path: Path, content: str, kept: str, encoding: str) -> None:
     path = tmp_path / "page.md"
     path.write_bytes(content.encode(encoding))
-    (excerpt,) = readers_by_extension()[".md"].read(SourceFile(path, ".md"), ReadSettings())
-    assert excerpt.text == kept
+    (chunk,) = readers_by_extension()[".md"].read(SourceFile(path, ".md"), ReadSettings())
+    assert chunk.text == kept
     plain = encoding.replace("16", "16-le")
-    assert path.read_bytes()[excerpt.start : excerpt.end].decode(plain) == kept
+    assert path.read_bytes()[chunk.start : chunk.end].decode(plain) == kept
 
 
 def test_front_matter_of_many_colons_takes_no_time(tmp_path: Path) -> None:

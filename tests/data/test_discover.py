@@ -65,7 +65,7 @@ def test_nothing_to_read_lists_what_is_read(write: Callable[..., Path], tmp_path
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with a name")
-def test_what_is_no_file_is_passed_over(write: Callable[..., Path]) -> None:
+def test_what_is_no_file_is_skipped(write: Callable[..., Path]) -> None:
     root = write({"a.txt": "a"})
     os.mkfifo(root / "pipe.txt")
     (root / "link.txt").symlink_to(root / "nowhere")

@@ -49,11 +49,11 @@ def test_the_fingerprint_is_that_of_text_split_and_tokenizer(
     first = prepared().fingerprint
     assert prepared().fingerprint == first
     assert prepared(seed=2).fingerprint != first
-    assert prepared(settings=DataSettings(validation_share=0.2)).fingerprint != first
-    without = prepared(settings=DataSettings(validation_share=0))
+    assert prepared(settings=DataSettings(validation_fraction=0.2)).fingerprint != first
+    without = prepared(settings=DataSettings(validation_fraction=0))
     assert without.validation is None
     assert "validation" not in without.summary
-    assert without.fingerprint == prepared(settings=DataSettings(validation_share=0), seed=2).fingerprint
+    assert without.fingerprint == prepared(settings=DataSettings(validation_fraction=0), seed=2).fingerprint
     tokenizer.fingerprint = "another"
     assert prepared().fingerprint != first
 
@@ -62,7 +62,7 @@ def test_validation_files(prepared: Callable[..., PreparedData], write: Callable
     held_out = write({"a.txt": FILES["7.txt"], "b.txt": "something new " * 20}, "held_out")
     data = prepared(validation=[held_out])
     assert data.validation is not None
-    assert data.summary["validation_sources"]["num_dropped_because_they_train"] == 1
+    assert data.summary["validation_sources"]["num_duplicates_of_training"] == 1
     assert tokenizer.decode(data.validation.slice(0, len(data.validation))) == "something new " * 20
     assert data.validation_corpus is not None
     assert data.validation_corpus.key != data.corpus.key
@@ -119,14 +119,14 @@ def test_a_tokenizer_from_files_is_not_kept(prepared: Callable[..., PreparedData
     assert set((tmp_path / "cache" / "tokenizers").iterdir()) == kept
 
 
-def test_pieces_are_encoded_as_their_document_is(
+def test_chunks_are_encoded_as_their_document_is(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split_module, "PIECE_BYTES", 500)
+    monkeypatch.setattr(split_module, "CHUNK_BYTES", 500)
     text = "Don't stop here, O king!\n\n  Zürich has 12345 people;\tsome   sleep.\n" * 60
     data = prepare(
         [write({"a.txt": text})],
-        settings=DataSettings(validation_share=0),
+        settings=DataSettings(validation_fraction=0),
         tokenizer=KINDS.validate({"kind": "bpe", "vocab_size": 280}),
         seed=1,
         cache=tmp_path / "cache",

@@ -13,20 +13,20 @@ from gptsmith.data import shards as tokens
 from gptsmith.data import splits as split_module
 from gptsmith.data.corpus import read_corpus
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.shards import TokenStream, token_dtype, write_tokens
-from gptsmith.data.splits import Split, split_corpus
+from gptsmith.data.shards import TokenStream, token_dtype, write_shards
+from gptsmith.data.splits import Splits, split_corpus
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split_module, "PIECE_BYTES", 300)
+    monkeypatch.setattr(split_module, "CHUNK_BYTES", 300)
     monkeypatch.setattr(tokens, "SHARD_TOKENS", 500)
 
 
 @pytest.fixture
-def split(write: Callable[..., Path], tmp_path: Path) -> Split:
+def splits(write: Callable[..., Path], tmp_path: Path) -> Splits:
     files = {f"{n}.txt": f"Zürich {n} " * (40 + n) for n in range(10)}
-    settings = DataSettings(validation_share=0.2)
+    settings = DataSettings(validation_fraction=0.2)
     return split_corpus(read_corpus([write(files)], settings, tmp_path / "cache"), settings, 1)
 
 
@@ -36,16 +36,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("small")
 def test_tokens_are_the_corpus_with_an_eos_token_after_every_document(
-    split: Split, tokenizer: Any, tmp_path: Path
+    splits: Splits, tokenizer: Any, tmp_path: Path
 ) -> None:
-    assert split.validation is not None
-    for stream, part in zip(
-        write_tokens(tmp_path / "tokens", split, tokenizer), (split.train, split.validation), strict=True
+    assert splits.validation is not None
+    for stream, split in zip(
+        write_shards(tmp_path / "tokens", splits, tokenizer), (splits.train, splits.validation), strict=True
     ):
         assert stream is not None
         assert len(stream.shards) > 1
-        assert stream.num_bytes == part.num_bytes
-        assert len(stream) == part.num_bytes + len(part)
+        assert stream.num_bytes == split.num_bytes
+        assert len(stream) == split.num_bytes + len(split)
         assert stream.document_ends[-1] == len(stream)
         begin = 0
         for row in stream.documents:
@@ -53,21 +53,21 @@ def test_tokens_are_the_corpus_with_an_eos_token_after_every_document(
             assert ids.dtype == np.int64
             assert ids[-1] == tokenizer.eos_token_id
             assert (ids[:-1] != tokenizer.eos_token_id).all()
-            text = part.corpus.read(int(row["start"]), int(row["stop"])).decode()
+            text = split.corpus.read(int(row["start"]), int(row["stop"])).decode()
             assert tokenizer.decode(ids) == text
-            assert text in part.corpus.text(int(row["document"]))
+            assert text in split.corpus.text(int(row["document"]))
             begin = int(row["end"])
 
 
 @pytest.mark.usefixtures("small")
-def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(split: Split, tokenizer: Any, tmp_path: Path) -> None:
-    write_tokens(tmp_path / "whole", split, tokenizer)
+def test_writing_resumes_after_a_crash_and_gives_the_same_bytes(splits: Splits, tokenizer: Any, tmp_path: Path) -> None:
+    write_shards(tmp_path / "whole", splits, tokenizer)
     needed, tokenizer.num_encoded = tokenizer.num_encoded, 0
     attempts = 0
     while True:
         tokenizer.dies_after = tokenizer.num_encoded + 9
         try:
-            write_tokens(tmp_path / "resumed", split, tokenizer)
+            write_shards(tmp_path / "resumed", splits, tokenizer)
             break
         except RuntimeError:
             attempts += 1
@@ -78,15 +78,15 @@ def test_a_crash_is_gone_on_from_and_gives_the_same_bytes(split: Split, tokenize
     assert tokenizer.num_encoded <= needed + 8 * attempts
 
 
-def test_it_is_found_again(split: Split, tokenizer: Any, tmp_path: Path) -> None:
-    write_tokens(tmp_path / "tokens", split, tokenizer)
+def test_it_is_found_again(splits: Splits, tokenizer: Any, tmp_path: Path) -> None:
+    write_shards(tmp_path / "tokens", splits, tokenizer)
     tokenizer.dies_after = tokenizer.num_encoded
-    write_tokens(tmp_path / "tokens", split, tokenizer)
+    write_shards(tmp_path / "tokens", splits, tokenizer)
 
 
-def test_a_flipped_bit_is_noticed_and_a_short_file_built_again(split: Split, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_flipped_bit_is_noticed_and_a_short_file_built_again(splits: Splits, tokenizer: Any, tmp_path: Path) -> None:
     target = tmp_path / "tokens"
-    stream, _ = write_tokens(target, split, tokenizer)
+    stream, _ = write_shards(target, splits, tokenizer)
     assert stream.verify() == []
     before = files_of(target)
     for name in ("train-00000.tokens", "train.documents"):
@@ -95,7 +95,7 @@ def test_a_flipped_bit_is_noticed_and_a_short_file_built_again(split: Split, tok
         (target / name).write_bytes(damaged)
         assert TokenStream(target, "train").verify() == [name]
         (target / name).write_bytes(before[name][:-1])
-        write_tokens(target, split, tokenizer)
+        write_shards(target, splits, tokenizer)
         assert files_of(target) == before
 
 
@@ -105,8 +105,8 @@ def test_two_bytes_a_token_up_to_65536_words() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_slices_across_shards_and_around_the_ring(split: Split, tokenizer: Any, tmp_path: Path) -> None:
-    stream, _ = write_tokens(tmp_path / "tokens", split, tokenizer)
+def test_slices_across_shards_and_around_the_ring(splits: Splits, tokenizer: Any, tmp_path: Path) -> None:
+    stream, _ = write_shards(tmp_path / "tokens", splits, tokenizer)
     everything = np.concatenate(stream.shards).astype(np.int64)
     size = len(stream)
     generator = np.random.default_rng(0)

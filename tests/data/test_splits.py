@@ -11,24 +11,24 @@ from gptsmith.base.errors import UserError
 from gptsmith.data import splits as split_module
 from gptsmith.data.corpus import read_corpus
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.splits import Part, Split, split_corpus
+from gptsmith.data.splits import Split, Splits, split_corpus
 
 SHAKESPEARE = Path(__file__).parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
 
 
-def split_of(root: Path, settings: DataSettings | None = None, seed: int = 1, validation: Path | None = None) -> Split:
+def split_of(root: Path, settings: DataSettings | None = None, seed: int = 1, validation: Path | None = None) -> Splits:
     settings = settings or DataSettings()
     cache = root.parent / "cache"
     held_out = read_corpus([validation], settings, cache) if validation else None
     return split_corpus(read_corpus([root], settings, cache), settings, seed, held_out)
 
 
-def texts(part: Part | None) -> list[str]:
-    assert part is not None
+def texts(split: Split | None) -> list[str]:
+    assert split is not None
     documents: list[str] = [""]
-    for piece in part.pieces():
-        documents[-1] += piece.text
-        if piece.last:
+    for chunk in split.chunks():
+        documents[-1] += chunk.text
+        if chunk.last:
             documents.append("")
     assert documents.pop() == ""
     return documents
@@ -43,18 +43,18 @@ def test_one_file_is_split_as_nanogpt_does(write: Callable[..., Path]) -> None:
         data = SHAKESPEARE.read_text(encoding="utf-8")
     else:
         data = "".join(f"Line {n} of a play.\n" for n in range(5003))
-    split = split_of(write({"input.txt": data}))
-    assert split.by == "position"
-    assert texts(split.train) == [data[: int(len(data) * 0.9)]]
-    assert texts(split.validation) == [data[int(len(data) * 0.9) :]]
+    splits = split_of(write({"input.txt": data}))
+    assert splits.by == "position"
+    assert texts(splits.train) == [data[: int(len(data) * 0.9)]]
+    assert texts(splits.validation) == [data[int(len(data) * 0.9) :]]
 
 
 def test_documents_are_whole_and_in_one_part(write: Callable[..., Path]) -> None:
     files = many()
     root = write(files)
-    split = split_of(root)
-    assert split.by == "document"
-    train, validation = set(texts(split.train)), set(texts(split.validation))
+    splits = split_of(root)
+    assert splits.by == "document"
+    train, validation = set(texts(splits.train)), set(texts(splits.validation))
     assert not train & validation
     assert train | validation == set(files.values())
     share = sum(map(len, validation)) / sum(map(len, files.values()))
@@ -77,56 +77,59 @@ def test_a_cap_bounds_the_validation_part(write: Callable[..., Path]) -> None:
 
 def test_very_uneven_documents_are_split_by_position(write: Callable[..., Path]) -> None:
     files = {f"{n}.txt": f"tiny {n}" for n in range(40)} | {"huge.txt": "word " * 5000}
-    split = split_of(write(files))
-    assert split.by == "position"
-    assert sum(map(len, texts(split.train))) + sum(map(len, texts(split.validation))) == split.train.corpus.num_bytes
+    splits = split_of(write(files))
+    assert splits.by == "position"
+    assert sum(map(len, texts(splits.train))) + sum(map(len, texts(splits.validation))) == splits.train.corpus.num_bytes
 
 
 def test_a_cut_is_never_inside_a_character(write: Callable[..., Path]) -> None:
     for length in range(1000, 1012):
         data = "a" * (length % 4) + "🙂" * length
-        split = split_of(write({"one.txt": data}, f"source{length}"))
-        assert texts(split.train)[0] + texts(split.validation)[0] == data
+        splits = split_of(write({"one.txt": data}, f"source{length}"))
+        assert texts(splits.train)[0] + texts(splits.validation)[0] == data
 
 
 def test_no_validation(write: Callable[..., Path]) -> None:
-    split = split_of(write(many()), DataSettings(validation_share=0))
-    assert split.validation is None
-    assert len(split.train) == 60
+    splits = split_of(write(many()), DataSettings(validation_fraction=0))
+    assert splits.validation is None
+    assert len(splits.train) == 60
 
 
 def test_given_validation_files_lose_what_also_trains(write: Callable[..., Path]) -> None:
     files = many()
     other = {"a.txt": files["3.txt"], "b.txt": "new text " * 20, "c.txt": files["4.txt"]}
-    split = split_of(write(files), validation=write(other, "validation"))
-    assert len(split.train) == 60
-    assert texts(split.validation) == ["new text " * 20]
-    assert split.num_dropped == 2
+    splits = split_of(write(files), validation=write(other, "validation"))
+    assert len(splits.train) == 60
+    assert texts(splits.validation) == ["new text " * 20]
+    assert splits.num_duplicates == 2
     only_known = write({"a.txt": files["3.txt"]}, "known")
-    with pytest.raises(UserError, match=r"0 bytes to validate on \(documents left out because they train: 1\)"):
+    wanted = r"0 bytes to validate on \(documents skipped because the training split has them: 1\)"
+    with pytest.raises(UserError, match=wanted):
         split_of(write(files), validation=only_known)
 
 
 def test_too_small_says_how_much_is_needed_and_the_ways_out(write: Callable[..., Path]) -> None:
-    with pytest.raises(UserError, match=r"at least 1 kB are needed.*validation_share=0.*--validation PATH"):
+    with pytest.raises(UserError, match=r"at least 1 kB are needed.*validation_fraction=0.*--validation PATH"):
         split_of(write({"a.txt": "x" * 1050}))
     with pytest.raises(UserError, match=r"at least 100 bytes are needed, so about 10 kB of text.*--validation PATH"):
-        split_of(write({"a.txt": "x" * 2000}, "second"), DataSettings(validation_share=0.01))
-    assert split_of(write({"a.txt": "x" * 1050}, "third"), DataSettings(validation_share=0)).validation is None
+        split_of(write({"a.txt": "x" * 2000}, "second"), DataSettings(validation_fraction=0.01))
+    assert split_of(write({"a.txt": "x" * 1050}, "third"), DataSettings(validation_fraction=0)).validation is None
     with pytest.raises(UserError, match=r"name more sources$"):
-        split_of(write({"a.txt": "x" * 999}, "fourth"), DataSettings(validation_share=0))
+        split_of(write({"a.txt": "x" * 999}, "fourth"), DataSettings(validation_fraction=0))
 
 
-def test_pieces_are_small_and_can_be_gone_on_from(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split_module, "PIECE_BYTES", 100)
+def test_chunks_are_small_and_encoding_resumes_at_each(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "CHUNK_BYTES", 100)
     files = {"a.txt": "Zürich is a town. " * 80, "b.txt": "東京 is a city.\n" * 50, "c.txt": "x" * 1000}
-    part = split_of(write(files), DataSettings(validation_share=0)).train
-    pieces = list(part.pieces())
-    assert sorted(texts(part)) == sorted(files.values())
-    assert sum(piece.last for piece in pieces) == 3
-    assert all(piece.num_bytes == len(piece.text.encode()) for piece in pieces)
-    assert all(piece.num_bytes <= 100 for piece in pieces if set(piece.text) != {"x"})
-    assert [piece.num_bytes for piece in pieces if set(piece.text) == {"x"}] == [800, 200]
-    for number, piece in enumerate(pieces):
-        on = (piece.number + 1, None) if piece.last else (piece.number, piece.stop)
-        assert list(part.pieces(*on)) == pieces[number + 1 :]
+    split = split_of(write(files), DataSettings(validation_fraction=0)).train
+    chunks = list(split.chunks())
+    assert sorted(texts(split)) == sorted(files.values())
+    assert sum(chunk.last for chunk in chunks) == 3
+    assert all(chunk.num_bytes == len(chunk.text.encode()) for chunk in chunks)
+    assert all(chunk.num_bytes <= 100 for chunk in chunks if set(chunk.text) != {"x"})
+    assert [chunk.num_bytes for chunk in chunks if set(chunk.text) == {"x"}] == [800, 200]
+    for number, chunk in enumerate(chunks):
+        on = (chunk.number + 1, None) if chunk.last else (chunk.number, chunk.stop)
+        assert list(split.chunks(*on)) == chunks[number + 1 :]

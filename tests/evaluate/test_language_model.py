@@ -120,7 +120,7 @@ class TestReplies:
             spell.place += 1
             return torch.tensor([written.encode()[spell.place - 1]] * len(numbers))
 
-        monkeypatch.setattr("gptsmith.generate.batch.draw_by_numbers", spell)
+        monkeypatch.setattr("gptsmith.generate.batch.sample_from_uniform", spell)
         for template, reply, num_tokens in ((None, "one", 6), (ChatTemplate(), "one\n\ntwo", 9)):
             spell.place = 0
             model = make_model(characters)
@@ -129,7 +129,7 @@ class TestReplies:
 
     def test_the_end_of_a_turn_ends_a_reply(self, chatting: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
         end = chatting.tokenizer.special_tokens[TURN_END]
-        monkeypatch.setattr("gptsmith.generate.batch.draw_by_numbers", lambda *_: torch.tensor([end]))
+        monkeypatch.setattr("gptsmith.generate.batch.sample_from_uniform", lambda *_: torch.tensor([end]))
         assert chatting.reply([QUESTION], 12) == [""]
 
     def test_what_is_drawn_is_decided_by_the_seed(self, base: Candidate) -> None:

@@ -25,7 +25,7 @@ def stream_of(folder: Path, texts: list[str], tokenizer: Tokenizer) -> TokenStre
     folder.mkdir(exist_ok=True)
     for number, text in enumerate(texts):
         (folder / f"{number:03}.txt").write_text(text, encoding="utf-8")
-    return prepare([folder], settings=DataSettings(validation_share=0.0), tokenizer=tokenizer, seed=0).train
+    return prepare([folder], settings=DataSettings(validation_fraction=0.0), tokenizer=tokenizer, seed=0).train
 
 
 def scored(stream: TokenStream, tokenizer: Tokenizer, model: GPT) -> Pieces:

@@ -7,7 +7,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.api import Generation, generate
-from gptsmith.generate.sampling import SamplingSettings, draw
+from gptsmith.generate.sampling import SamplingSettings, sample
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.tokenizers import KINDS
@@ -72,7 +72,7 @@ def test_stop_strings_end_the_text_and_what_only_began_one_is_released(
 
 
 def test_the_end_of_the_document_ends_the_text(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.generate.api.draw", lambda *_: torch.tensor([TOKENIZER.eos_token_id]))
+    monkeypatch.setattr("gptsmith.generate.api.sample", lambda *_: torch.tensor([TOKENIZER.eos_token_id]))
     generation = generate(model, TOKENIZER, "a")
     assert list(generation) == []
     assert generation.finish_reason == "stop"
@@ -106,7 +106,7 @@ def test_an_empty_stop_string_is_refused(model: GPT) -> None:
 
 def frequencies(settings: SamplingSettings) -> list[float]:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(20_000, 4)
-    drawn = draw(logits, settings, torch.Generator().manual_seed(0))
+    drawn = sample(logits, settings, torch.Generator().manual_seed(0))
     return (torch.bincount(drawn, minlength=4) / len(drawn)).tolist()
 
 

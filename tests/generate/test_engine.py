@@ -19,11 +19,11 @@ from scipy.stats import chisquare
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.generate.detokenizer import TextStream
+from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.engine import Engine, EngineSettings, EngineThread
-from gptsmith.generate.request import Constraint, ContextOverflowError, Piece, QueueFullError, Request
-from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penalised
-from gptsmith.generate.speculative import look_up
+from gptsmith.generate.request import Constraint, ContextOverflowError, OutputChunk, QueueFullError, Request
+from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
+from gptsmith.generate.speculative import prompt_lookup
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.int8_matmul import WholeLinear
 from gptsmith.model.presets import preset
@@ -57,26 +57,26 @@ def plain(request: Request, model: GPT = MODEL) -> list[int]:
     while len(written) < request.max_tokens and len(ids) + len(written) < model.config.context_length:
         with torch.no_grad():
             logits = model(torch.tensor([ids + written]))[0, -1].float()
-        if request.sampling.looks_back:
-            logits = penalised(logits, request.sampling, ids, written)
+        if request.sampling.has_penalties:
+            logits = apply_penalties(logits, request.sampling, ids, written)
         for token, bias in request.logit_bias.items():
             logits[token] += bias
         if request.ignore_end:
             logits[sorted(TOKENIZER.end_ids)] = float("-inf")
         chance = (derived_seed(seed, "token", len(written)) >> 10) / 2**53
-        token = int(draw_by_numbers(logits[None], request.sampling, [chance])[0])
+        token = int(sample_from_uniform(logits[None], request.sampling, [chance])[0])
         if (token in TOKENIZER.end_ids and not request.ignore_end) or token in request.stop_ids:
             break
         written.append(token)
     return written
 
 
-def together(engine: Engine, requests: list[Request]) -> list[list[Piece]]:
+def together(engine: Engine, requests: list[Request]) -> list[list[OutputChunk]]:
     """The pieces of requests that are all asked for at once."""
-    pieces: list[list[Piece]] = [[] for _ in requests]
+    pieces: list[list[OutputChunk]] = [[] for _ in requests]
     left = threading.Semaphore(0)
 
-    def deliver(number: int, piece: Piece) -> None:
+    def deliver(number: int, piece: OutputChunk) -> None:
         pieces[number].append(piece)
         if piece.finish_reason is not None:
             left.release()
@@ -88,11 +88,11 @@ def together(engine: Engine, requests: list[Request]) -> list[list[Piece]]:
     return pieces
 
 
-def tokens_of(pieces: list[Piece]) -> list[int]:
-    return [told.token.id for piece in pieces for told in piece.tokens]
+def tokens_of(pieces: list[OutputChunk]) -> list[int]:
+    return [told.id for piece in pieces for told in piece.tokens]
 
 
-def text_of(pieces: list[Piece]) -> str:
+def text_of(pieces: list[OutputChunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
@@ -234,18 +234,18 @@ def test_log_probabilities_are_the_models_own(engine: Engine) -> None:
     pieces = list(engine.stream(request))
     told = [told for piece in pieces for told in piece.tokens]
     prompt = [told for piece in pieces for told in piece.prompt]
-    ids = [*request.prompt_ids, *(one.token.id for one in told)]
+    ids = [*request.prompt_ids, *(one.id for one in told)]
     with torch.no_grad():
         logs = MODEL(torch.tensor([ids]))[0].log_softmax(-1)
-    assert [one.token.id for one in prompt] == list(b"iron")
-    assert prompt[0].token.logprob is None
+    assert [one.id for one in prompt] == list(b"iron")
+    assert prompt[0].logprob is None
     for place, one in enumerate([*prompt[1:], *told], 1):
-        assert one.token.logprob == pytest.approx(float(logs[place - 1, ids[place]]), abs=1e-4)
+        assert one.logprob == pytest.approx(float(logs[place - 1, ids[place]]), abs=1e-4)
         best = logs[place - 1].topk(3)
-        assert [likely.id for likely in one.alternatives] == best.indices.tolist()
-        assert [likely.logprob for likely in one.alternatives] == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert [likely.id for likely in one.top_logprobs] == best.indices.tolist()
+        assert [likely.logprob for likely in one.top_logprobs] == pytest.approx(best.values.tolist(), abs=1e-4)
     silent = list(engine.stream(replace(request, top_logprobs=None, prompt_logprobs=False)))
-    assert all(one.token.logprob is None for piece in silent for one in piece.tokens)
+    assert all(one.logprob is None for piece in silent for one in piece.tokens)
 
 
 def test_a_prompt_may_be_read_without_a_word_being_written(engine: Engine) -> None:
@@ -338,7 +338,7 @@ def test_the_queue_is_bounded() -> None:
     engine.close()
 
 
-def together_when_free(engine: Engine, request: Request) -> list[Piece]:
+def together_when_free(engine: Engine, request: Request) -> list[OutputChunk]:
     engine.call(lambda: None).result(timeout=60)
     while engine.figures().waiting:
         engine.call(lambda: None).result(timeout=60)
@@ -347,10 +347,10 @@ def together_when_free(engine: Engine, request: Request) -> list[Piece]:
 
 def test_a_text_that_is_cancelled_frees_its_slot_in_the_next_step() -> None:
     engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1))
-    pieces: list[Piece] = []
+    pieces: list[OutputChunk] = []
     begun, ended = threading.Event(), threading.Event()
 
-    def deliver(piece: Piece) -> None:
+    def deliver(piece: OutputChunk) -> None:
         pieces.append(piece)
         begun.set()
         if piece.finish_reason:
@@ -369,7 +369,7 @@ def test_a_text_that_is_cancelled_frees_its_slot_in_the_next_step() -> None:
 
 
 def test_whoever_fails_to_listen_is_let_go_and_nobody_else(engine: Engine) -> None:
-    def deaf(piece: Piece) -> None:
+    def deaf(piece: OutputChunk) -> None:
         raise RuntimeError("gone")
 
     engine.submit(Request([1], 50, ignore_end=True), deaf)
@@ -382,7 +382,7 @@ def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine.model, "hidden_at", lambda *_: 1 / 0)
+        patch.setattr(engine.model, "hidden", lambda *_, **__: 1 / 0)
         (pieces,) = together(engine, [Request([1], 5)])
     assert (pieces[-1].finish_reason, pieces[-1].error) == ("error", "ZeroDivisionError: division by zero")
     assert tokens_of(list(engine.stream(Request([2], 8)))) == plain(Request([2], 8))
@@ -424,7 +424,7 @@ def test_an_embedding_is_the_mean_of_the_last_layer(engine: Engine) -> None:
 def test_text_in_any_pieces_ends_at_the_first_stop_string(text: str, stop: list[str], chance: random.Random) -> None:
     data = text.encode("utf-8", "replace")
     text = data.decode()
-    stream, shown, at = TextStream(stop), "", 0
+    stream, shown, at = Detokenizer(stop), "", 0
     while at < len(data):
         step = chance.randrange(1, 4)
         shown += stream.feed(data[at : at + step])
@@ -442,9 +442,9 @@ def test_text_in_any_pieces_ends_at_the_first_stop_string(text: str, stop: list[
 
 
 def test_what_followed_before_is_looked_up() -> None:
-    assert look_up([1, 2, 3, 4, 1, 2, 3], 3) == [4, 1, 2]
-    assert look_up([1, 2, 9, 1, 2, 3, 7, 1, 2], 2) == [3, 7]
-    assert look_up([1, 2, 3], 3) == []
+    assert prompt_lookup([1, 2, 3, 4, 1, 2, 3], 3) == [4, 1, 2]
+    assert prompt_lookup([1, 2, 9, 1, 2, 3, 7, 1, 2], 2) == [3, 7]
+    assert prompt_lookup([1, 2, 3], 3) == []
 
 
 def test_a_rounded_model_is_written_with_by_whole_products() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.api import Generation, generate
-from gptsmith.generate.sampling import SamplingSettings, draw
+from gptsmith.generate.sampling import SamplingSettings, sample
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.tokenizers import KINDS
@@ -128,13 +128,13 @@ def test_top_k_and_top_p_keep_at_least_the_likeliest() -> None:
     generator = torch.Generator().manual_seed(0)
     for settings in (SamplingSettings(top_k=1), SamplingSettings(top_p=1e-9), SamplingSettings(temperature=0)):
         for _ in range(50):
-            assert draw(logits, settings, generator).tolist() == [1, 0]
+            assert sample(logits, settings, generator).tolist() == [1, 0]
 
 
 def test_top_k_cuts_before_top_p() -> None:
     """Of 0.4, 0.3, 0.2, 0.1 two are left by top_k; over those, 0.57 and 0.43, top_p = 0.5 leaves one."""
     logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log().expand(2000, 4)
     both = SamplingSettings(temperature=1, top_k=2, top_p=0.5)
-    assert draw(logits, both, torch.Generator().manual_seed(0)).unique().tolist() == [0]
+    assert sample(logits, both, torch.Generator().manual_seed(0)).unique().tolist() == [0]
     more = SamplingSettings(temperature=1, top_k=10, top_p=1)
-    assert draw(logits, more, torch.Generator().manual_seed(0)).unique().tolist() == [0, 1, 2, 3]
+    assert sample(logits, more, torch.Generator().manual_seed(0)).unique().tolist() == [0, 1, 2, 3]

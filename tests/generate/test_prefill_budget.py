@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gptsmith.generate.prefill_budget import Pace
+from gptsmith.generate.prefill_budget import PrefillBudget
 from gptsmith.model.presets import preset
 
 PAUSE_STEPS, PROMPT, PIECE = 2.6, 900, 512
@@ -32,36 +32,38 @@ def waits_for_products(num_writing: int, num_tokens: int, start: int) -> float:
 MACHINES = [waits_for_memory, waits_for_products]
 
 
-def usual_steps(pace: Pace, machine: Machine, num_writing: int, count: int = 20) -> None:
+def usual_steps(budget: PrefillBudget, machine: Machine, num_writing: int, count: int = 20) -> None:
     for _ in range(count):
-        pace.took(machine(num_writing, 0, 0), num_writing, 0)
+        budget.observe(machine(num_writing, 0, 0), num_writing, 0)
 
 
-def read_beside(pace: Pace, machine: Machine, num_writing: int, jitter: random.Random | None = None) -> list[float]:
+def read_beside(
+    budget: PrefillBudget, machine: Machine, num_writing: int, jitter: random.Random | None = None
+) -> list[float]:
     """The seconds of the steps in which a prompt is read."""
     steps: list[float] = []
     start = 0
     while start < PROMPT:
-        count = int(min(max(pace.num_tokens(start, pace.allowed(num_writing)), 1), PROMPT - start, PIECE))
+        count = int(min(max(budget.num_tokens(start, budget.tokens_allowed(num_writing)), 1), PROMPT - start, PIECE))
         seconds = machine(num_writing, count, start) * (1 if jitter is None else jitter.uniform(0.97, 1.03))
-        pace.took(seconds, num_writing, pace.count(start, count))
+        budget.observe(seconds, num_writing, budget.count(start, count))
         steps.append(seconds)
         start += count
     return steps
 
 
-def new_pace() -> Pace:
-    return Pace(preset("gpt2"), PAUSE_STEPS)
+def new_budget() -> PrefillBudget:
+    return PrefillBudget(preset("gpt2"), PAUSE_STEPS)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("num_writing", [1, 4, 16])
 def test_no_step_is_longer_than_three_usual_ones(machine: Machine, num_writing: int) -> None:
-    pace = new_pace()
-    pace.took(machine(0, 16, 0), 0, pace.count(0, 16))  # the prompts of those that are written
-    usual_steps(pace, machine, num_writing)
+    budget = new_budget()
+    budget.observe(machine(0, 16, 0), 0, budget.count(0, 16))  # the prompts of those that are written
+    usual_steps(budget, machine, num_writing)
     for jitter in (None, random.Random(0)):
-        steps = read_beside(pace, machine, num_writing, jitter)
+        steps = read_beside(budget, machine, num_writing, jitter)
         assert max(steps) < 3 * machine(num_writing, 0, 0)
 
 
@@ -69,46 +71,46 @@ def test_no_step_is_longer_than_three_usual_ones(machine: Machine, num_writing: 
     (waits_for_memory, 1, 1.2), (waits_for_memory, 4, 1.3), (waits_for_products, 1, 1.5), (waits_for_products, 4, 1.8),
 ])  # fmt: skip
 def test_a_prompt_takes_little_longer_than_alone(machine: Machine, num_writing: int, most: float) -> None:
-    pace = new_pace()
-    alone_s = sum(read_beside(pace, machine, 0))
-    usual_steps(pace, machine, num_writing)
-    assert sum(read_beside(pace, machine, num_writing)) < most * alone_s
+    budget = new_budget()
+    alone_s = sum(read_beside(budget, machine, 0))
+    usual_steps(budget, machine, num_writing)
+    assert sum(read_beside(budget, machine, num_writing)) < most * alone_s
 
 
 def test_a_first_piece_is_small_where_nothing_is_known_and_grows_at_once() -> None:
-    pace = new_pace()
-    assert 1 <= pace.num_tokens(0, pace.allowed(4)) <= 8
-    usual_steps(pace, waits_for_products, 4)
-    steps = read_beside(pace, waits_for_products, 4)
+    budget = new_budget()
+    assert 1 <= budget.num_tokens(0, budget.tokens_allowed(4)) <= 8
+    usual_steps(budget, waits_for_products, 4)
+    steps = read_beside(budget, waits_for_products, 4)
     usual_s = waits_for_products(4, 0, 0)
     assert max(steps) < 3 * usual_s
     assert min(steps[1:-1]) > 0.8 * PAUSE_STEPS * usual_s
 
 
 def test_a_token_counts_for_more_the_more_it_looks_at() -> None:
-    pace = new_pace()
-    assert pace.count(900, 10) > 1.25 * pace.count(0, 10) > 12
+    budget = new_budget()
+    assert budget.count(900, 10) > 1.25 * budget.count(0, 10) > 12
     for start in (0, 300, 900):
-        assert pace.count(start, 1) * 0.999 < pace.count(start, int(pace.num_tokens(start, 50.0))) <= 50
-    assert pace.num_tokens(0, -3.0) == 0
+        assert budget.count(start, 1) * 0.999 < budget.count(start, int(budget.num_tokens(start, 50.0))) <= 50
+    assert budget.num_tokens(0, -3.0) == 0
 
 
 def test_what_a_prompt_adds_is_learnt_again_when_the_machine_becomes_slower() -> None:
-    pace = new_pace()
-    usual_steps(pace, waits_for_products, 4)
-    read_beside(pace, waits_for_products, 4)
+    budget = new_budget()
+    usual_steps(budget, waits_for_products, 4)
+    read_beside(budget, waits_for_products, 4)
 
     def slower(num_writing: int, num_tokens: int, start: int) -> float:
         return waits_for_products(num_writing, 0, 0) + 2 * reading_s(num_tokens, start)
 
-    steps = read_beside(pace, slower, 4)
+    steps = read_beside(budget, slower, 4)
     assert max(steps[3:]) < 3 * waits_for_products(4, 0, 0)
 
 
 def test_another_number_of_texts_is_taken_to_be_like_the_nearest_and_no_slower() -> None:
-    pace = new_pace()
-    usual_steps(pace, waits_for_products, 16)
-    read_beside(pace, waits_for_products, 16)
-    assert max(read_beside(pace, waits_for_products, 2)) < 3 * waits_for_products(2, 0, 0)
-    usual_steps(pace, waits_for_products, 4)
-    assert max(read_beside(pace, waits_for_products, 5)) < 3 * waits_for_products(5, 0, 0)
+    budget = new_budget()
+    usual_steps(budget, waits_for_products, 16)
+    read_beside(budget, waits_for_products, 16)
+    assert max(read_beside(budget, waits_for_products, 2)) < 3 * waits_for_products(2, 0, 0)
+    usual_steps(budget, waits_for_products, 4)
+    assert max(read_beside(budget, waits_for_products, 5)) < 3 * waits_for_products(5, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gptsmith.generate.sampling import SamplingSettings, draw_by_numbers, penalised
+from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -21,7 +21,7 @@ LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 )
 def test_even_numbers_give_every_token_its_share(settings: SamplingSettings, expected: list[int]) -> None:
     numbers = [(number + 0.5) / 1000 for number in range(1000)]
-    drawn = draw_by_numbers(LOGITS.expand(1000, 4), settings, numbers)
+    drawn = sample_from_uniform(LOGITS.expand(1000, 4), settings, numbers)
     assert torch.bincount(drawn, minlength=4).tolist() == expected
 
 
@@ -30,22 +30,22 @@ def test_a_token_without_probability_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 1.0, -torch.inf, 0.9, -torch.inf]])
     plain = SamplingSettings(temperature=1)
     for number, token in ((0.0, 1), (1 - 2**-53, 3), (1.0, 3)):
-        assert draw_by_numbers(logits, plain, [number]).tolist() == [token]
+        assert sample_from_uniform(logits, plain, [number]).tolist() == [token]
 
 
 def test_a_rows_token_depends_on_its_own_number_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, numbers = torch.randn(50, 200, generator=generator), torch.rand(50, generator=generator).tolist()
     hot = SamplingSettings(temperature=2, top_p=0.9)
-    together = draw_by_numbers(logits, hot, numbers).tolist()
-    assert together == [int(draw_by_numbers(logits[row : row + 1], hot, [numbers[row]])) for row in range(50)]
+    together = sample_from_uniform(logits, hot, numbers).tolist()
+    assert together == [int(sample_from_uniform(logits[row : row + 1], hot, [numbers[row]])) for row in range(50)]
     assert len(set(together)) > 20
 
 
 def test_penalties_are_the_formulas() -> None:
     settings = SamplingSettings(repetition_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
     logits = torch.tensor([1.0, -1.0, 3.0, 4.0])
-    changed = penalised(logits, settings, read=[0, 1], written=[2, 2])
+    changed = apply_penalties(logits, settings, read=[0, 1], written=[2, 2])
     # Read ones are divided where positive and multiplied where negative; written ones lose twice 0.5, and 0.25.
     assert changed.tolist() == [0.5, -2.0, 1.5 - 1.25, 4.0]
     assert logits.tolist() == [1.0, -1.0, 3.0, 4.0]
@@ -54,5 +54,5 @@ def test_penalties_are_the_formulas() -> None:
 def test_min_p_leaves_what_is_probable_enough() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     settings = SamplingSettings(temperature=1.0, min_p=0.4)
-    drawn = {int(draw_by_numbers(logits, settings, [number / 100])[0]) for number in range(100)}
+    drawn = {int(sample_from_uniform(logits, settings, [number / 100])[0]) for number in range(100)}
     assert drawn == {0, 1}

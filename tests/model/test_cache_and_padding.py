@@ -91,14 +91,14 @@ def test_additive_attention_by_blocks_equals_the_whole(
     whole = model(ids)
     expected = torch.autograd.grad(whole.square().sum(), list(model.parameters()))
     read: list[int] = []
-    mix_block = additive.AdditiveAttention._mix_block
+    attend_block = additive.AdditiveAttention._attend_block
 
     def counted(self: additive.AdditiveAttention, queries: Tensor, *rest: Tensor) -> Tensor:
         read.append(queries.shape[2])
-        return mix_block(self, queries, *rest)
+        return attend_block(self, queries, *rest)
 
     monkeypatch.setattr(additive, "MAX_ELEMENTS", limit)
-    monkeypatch.setattr(additive.AdditiveAttention, "_mix_block", counted)
+    monkeypatch.setattr(additive.AdditiveAttention, "_attend_block", counted)
     logits = model(ids)
     assert read == rows
     close(logits, whole)

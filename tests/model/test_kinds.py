@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -14,81 +15,21 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kv_cache import Cache
+from gptsmith.model.layout import Layout
+from gptsmith.model.position import Positions
+from tests.model.contracts import ATTENTION_CHECKS, build, some_ids
 
-CONTEXT = 24
 COMBINATIONS = list(product(attention.KINDS.names(), position.KINDS.names(), norm.KINDS.names()))
 FEEDFORWARDS = [("mlp", name) for name in ("gelu", "gelu_tanh", "relu", "relu2")]
 FEEDFORWARDS += [("gated", name) for name in ("swiglu", "geglu")]
 
 
-def build(
-    attention_kind: str = "full", position_kind: str = "rotary", norm_kind: str = "rmsnorm", **changes: object
-) -> GPT:
-    """A tiny float64 model whose weights are all drawn anew, so that no output projection is zero."""
-    kind = {"kind": attention_kind, "num_kv_heads": 2, "qk_norm": True}
-    if attention_kind == "sliding_window":
-        kind["window_size"] = 5
-    table = {
-        "vocab_size": 50, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 4,
-        "attention": kind, "position": {"kind": position_kind}, "norm": {"kind": norm_kind}, **changes,
-    }  # fmt: skip
-    model = GPT(GPTConfig.parse(table)).double().eval()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3)
-    return model
-
-
-def some_ids(rows: int = 2, length: int = 16, seed: int = 0) -> Tensor:
-    return torch.randint(50, (rows, length), generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.mark.parametrize(("attention_kind", "position_kind", "norm_kind"), COMBINATIONS)
-class TestEveryCombination:
-    def test_is_causal(self, attention_kind: str, position_kind: str, norm_kind: str) -> None:
-        model, ids = build(attention_kind, position_kind, norm_kind), some_ids()
-        changed = ids.clone()
-        changed[:, 9] = (changed[:, 9] + 1) % 50
-        with torch.no_grad():
-            before, after = model(ids), model(changed)
-        torch.testing.assert_close(before[:, :9], after[:, :9], rtol=0, atol=1e-12)
-        assert (before[:, 9:] - after[:, 9:]).abs().max() > 1e-3
-
-    def test_cached_decoding_equals_the_full_pass(
-        self, attention_kind: str, position_kind: str, norm_kind: str
-    ) -> None:
-        model, ids = build(attention_kind, position_kind, norm_kind), some_ids()
-        cache = Cache(model.config, 2, CONTEXT, dtype=torch.float64)
-        with torch.no_grad():
-            pieces = [
-                model(ids[:, a:b], cache=cache) for a, b in [(0, 6), (6, 10), *((n, n + 1) for n in range(10, 16))]
-            ]
-            torch.testing.assert_close(torch.cat(pieces, dim=1), model(ids), rtol=0, atol=1e-10)
-
-    def test_padding_changes_nothing(self, attention_kind: str, position_kind: str, norm_kind: str) -> None:
-        model, ids = build(attention_kind, position_kind, norm_kind), some_ids()
-        filler = torch.full((2, 4), 3)
-        ones, zeros = torch.ones(2, 16, dtype=torch.long), torch.zeros(2, 4, dtype=torch.long)
-        with torch.no_grad():
-            alone = model(ids)
-            left = model(torch.cat((filler, ids), 1), torch.cat((zeros, ones), 1))[:, 4:]
-            right = model(torch.cat((ids, filler), 1), torch.cat((ones, zeros), 1))[:, :16]
-            cache = Cache(model.config, 2, CONTEXT, dtype=torch.float64)
-            mask = torch.cat((zeros, ones), 1)
-            model(torch.cat((filler, ids[:, :10]), 1), mask[:, :14], cache)
-            decoded = [model(ids[:, n : n + 1], mask[:, : 5 + n], cache) for n in range(10, 16)]
-        torch.testing.assert_close(left, alone, rtol=0, atol=1e-10)
-        torch.testing.assert_close(right, alone, rtol=0, atol=1e-10)
-        torch.testing.assert_close(torch.cat(decoded, 1), alone[:, 10:], rtol=0, atol=1e-10)
-
-    def test_gradients_reach_every_parameter(self, attention_kind: str, position_kind: str, norm_kind: str) -> None:
-        model = build(attention_kind, position_kind, norm_kind).train()
-        ids = torch.arange(50)[: 2 * CONTEXT].view(2, CONTEXT)
-        model(ids).square().mean().backward()
-        unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-        assert unreached == []
+@pytest.mark.parametrize("check", ATTENTION_CHECKS)
+def test_every_combination_keeps_the_contract(
+    attention_kind: str, position_kind: str, norm_kind: str, check: Callable[[GPT], None]
+) -> None:
+    check(build(attention_kind, position_kind, norm_kind))
 
 
 @pytest.mark.parametrize("placement", ["pre", "post"])
@@ -163,10 +104,8 @@ def test_attention_equals_its_equation(kind: str) -> None:
             if kind == "residual_query":
                 expected[0, head, t] += q[0, head, t]
     expected = half.output(expected.transpose(1, 2).reshape(1, 12, 32))
-    from gptsmith.model.position import Positions
-
-    ids = torch.arange(12)
-    actual = half(x, Positions.of(model.position, ids, ids), None, None)
+    layout = Layout.causal(12, torch.device("cpu"))
+    actual = half(x, Positions.of(model.position, layout), None)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 

@@ -21,7 +21,8 @@ from gptsmith.model.linear.int8 import Int8Linear, plain_product, round_by_row, 
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.transform import begun_from, merged, rounded, use_integer_products, with_adapters
 from gptsmith.run.checkpoint import Checkpoint, publish_checkpoint
-from gptsmith.run.folder import fill_checkpoint, load_model, weights
+from gptsmith.run.contents import CheckpointContents, load_model, weights
+from gptsmith.run.train_state import TrainState
 
 MAPS = [
     "attention.key", "attention.output", "attention.query", "attention.value",
@@ -384,8 +385,9 @@ class TestSurgery:
 
 
 def saved(model: GPT, folder: Path, step: int = 1) -> Checkpoint:
-    documents = {"model": model.config.plain()}
-    return publish_checkpoint(folder, step, lambda into: fill_checkpoint(into, documents, {"model": weights(model)}))
+    return publish_checkpoint(
+        folder, step, CheckpointContents(model.config, weights(model), {}, {}, TrainState()).write
+    )
 
 
 def test_floats_are_not_read_as_whole_numbers(tmp_path: Path) -> None:

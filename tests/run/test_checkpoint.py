@@ -15,7 +15,9 @@ from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints, publish_checkpoint
-from gptsmith.run.folder import Run, fill_checkpoint, load_model, weights
+from gptsmith.run.contents import CheckpointContents, load_model, weights
+from gptsmith.run.folder import Run
+from gptsmith.run.train_state import TrainState
 
 
 def fill(folder: Path) -> None:
@@ -89,10 +91,8 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, tied: bool) -> None:
     shape = {"num_layers": 2, "embed_dim": 64, "vocab_size": 50, "num_heads": 2, "head_dim": 32}
     model = GPT(preset("smith", **shape, tie_embeddings=tied), seed=3)
     run = Run.create(tmp_path / "run", {"model": {}}, Settings)
-    documents = {"model": model.config.plain(), "train_state": {"validation_loss": 1.0}}
-    checkpoint = publish_checkpoint(
-        run.checkpoints, 7, lambda folder: fill_checkpoint(folder, documents, {"model": weights(model)})
-    )
+    contents = CheckpointContents(model.config, weights(model), {"model": {}}, {}, TrainState(validation_loss=1.0))
+    checkpoint = publish_checkpoint(run.checkpoints, 7, contents.write)
     moved = shutil.move(run.folder, tmp_path / "elsewhere")
     again = load_model(Run.open(moved).best(print))
     assert checkpoint.step == 7

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints, publish_checkpoint
-from gptsmith.run.folder import Run, fill_checkpoint, load_model, load_weights, weights
+from gptsmith.run.contents import CheckpointContents, load_model, load_weights, weights
+from gptsmith.run.folder import Run
+from gptsmith.run.train_state import TrainState
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
 
@@ -30,14 +33,15 @@ def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "run", {"train": {"num_steps": 3}}, Settings)
 
 
-def save(run: Run, step: int, **state: object) -> Checkpoint:
+def save(run: Run, step: int, **state: Any) -> Checkpoint:
     return save_model(run, small(step), step, **state)
 
 
-def save_model(run: Run, model: GPT, step: int = 1, **state: object) -> Checkpoint:
-    documents = {"model": model.config.plain(), "train_state": state}
-    tensors = {"model": weights(model), "optimizer": {"a/m": torch.ones(2)}}
-    return publish_checkpoint(run.checkpoints, step, lambda folder: fill_checkpoint(folder, documents, tensors))
+def save_model(run: Run, model: GPT, step: int = 1, **state: Any) -> Checkpoint:
+    contents = CheckpointContents(
+        model.config, weights(model), run.settings(), {}, TrainState(**state), optimizer={"a/m": torch.ones(2)}
+    )
+    return publish_checkpoint(run.checkpoints, step, contents.write)
 
 
 def damage(checkpoint: Checkpoint, name: str = "model.safetensors") -> None:
@@ -207,5 +211,5 @@ def test_a_step_that_is_saved_again_is_replaced(run: Run) -> None:
     for loss in (2.0, 1.0):
         checkpoint = save(run, 1, validation_loss=loss)
     assert checkpoint.problem() is None
-    assert checkpoint.read("train_state.json") == {"validation_loss": 1.0}
+    assert checkpoint.train_state() == TrainState(validation_loss=1.0)
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-000000001"]

@@ -94,7 +94,7 @@ def test_a_base_that_lies_somewhere_is_named_and_not_copied(exported: Path, tmp_
 def test_a_run_that_came_in_is_worked_with_like_any(exported: Path, tmp_path: Path) -> None:
     gptsmith.import_model(exported, out=tmp_path / "run")
     run = gptsmith.load(tmp_path / "run")
-    assert settings_of(run.run).asked.base == str(exported / "base")  # type: ignore[union-attr]
+    assert settings_of(run.run).request.base == str(exported / "base")  # type: ignore[union-attr]
     assert run.generate("The old", max_tokens=4, temperature=0)
     gptsmith.merge(tmp_path / "run", out=tmp_path / "merged")
     torch.testing.assert_close(logits(tmp_path / "merged"), logits(tmp_path / "run"), atol=1e-4, rtol=0)

@@ -55,9 +55,9 @@ def test_latin_1_is_read_where_it_is_named(call: Callable, tmp_path: Path) -> No
 
 def test_a_text_that_is_too_small(call: Callable, tmp_path: Path) -> None:
     (tmp_path / "small.txt").write_text("too small", encoding="utf-8")
-    refused(call("pretrain", "small.txt"), "validation_share=0", "1 kB")
+    refused(call("pretrain", "small.txt"), "validation_fraction=0", "1 kB")
     (tmp_path / "fair.txt").write_text("just about enough to train on " * 36, encoding="utf-8")
-    arguments = ["--tokenizer", "bytes", "--set", "data.validation_share=0", "--set", "model.context_length=16"]
+    arguments = ["--tokenizer", "bytes", "--set", "data.validation_fraction=0", "--set", "model.context_length=16"]
     arguments += ["--set", "train.num_steps=2", "--set", "train.batch_size=2", "--json"]
     done = call("pretrain", "fair.txt", *arguments)
     assert done.code == 0, done.err
@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_found_before_the_text_is_read(
     def reads(*_: object, **__: object) -> None:
         raise AssertionError("the text was read")
 
-    monkeypatch.setattr("gptsmith.workflows.pretrain.prepare", reads)
+    monkeypatch.setattr("gptsmith.train.resolve.prepare", reads)
     refused(call("pretrain", text, "--set", "train.sede=3"), "did you mean seed")
 
 
@@ -130,7 +130,7 @@ def test_a_run_from_a_newer_version(call: Callable, trained: dict[str, Any], tmp
     newer = shutil.copytree(trained["run"], tmp_path / "newer")
     path = newer / "run.toml"
     path.write_text(
-        path.read_text(encoding="utf-8").replace("format_version = 1", "format_version = 99"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("format_version = 2", "format_version = 99"), encoding="utf-8"
     )
     refused(call("generate", newer, "a"), "format 99", "upgrade")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import torch
 
 import gptsmith
@@ -84,13 +85,34 @@ def test_the_checkpoint_has_weights_only_and_is_as_small_as_was_said(
     assert len(matrices) == 14
     assert small["weight_bytes_before"] == 4 * trained["num_parameters"]
     assert small["weight_bytes"] == small["weight_bytes_before"] - saved
-    state, source = checkpoint.read("train_state.json"), Run.open(trained["run"]).best(pytest.fail)
-    assert (state["validation_loss"], state["validation_step"]) == (small["validation_loss"], checkpoint.step)
-    assert state["num_tokens"] == source.read("train_state.json")["num_tokens"]
+    state, source = checkpoint.train_state(), Run.open(trained["run"]).best(pytest.fail)
+    assert (state.validation_loss, state.validation_step) == (small["validation_loss"], checkpoint.step)
+    assert state.num_tokens == source.train_state().num_tokens
     settings = Run.open(small["run"]).settings()
-    assert checkpoint.read("settings.json") == settings
+    assert checkpoint.settings() == settings
     assert settings["model"]["linear"] == {"kind": "int8"}
-    assert {**settings, "model": 0} == {**Run.open(trained["run"]).settings(), "model": 0}
+    assert settings["source"] == Run.open(trained["run"]).settings()
+
+
+def test_a_derived_run_says_what_it_was_made_from(trained: dict[str, Any], small: dict[str, Any]) -> None:
+    own, source = Run.open(small["run"]).lineage()
+    assert (own.made_by, own.request) == ("compress", {"run": trained["run"], "method": "int8"})
+    assert (source.made_by, source.settings) == ("pretrain", Run.open(trained["run"]).settings())
+    assert Run.open(small["run"]).training() == source
+
+
+def test_a_derived_run_of_version_1_says_so_too(small: dict[str, Any], tmp_path: Path) -> None:
+    """Its run.toml was that of the other run, with another model."""
+    run = Run.open(shutil.copytree(small["run"], tmp_path / "small"))
+    new = run.settings()
+    old = {**new["source"], "model": new["model"], "asked": new["source"]["request"], "format_version": 1}
+    for name in ("made_by", "request"):
+        old.pop(name)
+    (run.folder / "run.toml").write_text(tomli_w.dumps(old), encoding="utf-8")
+    own, source = run.lineage()
+    assert (own.made_by, own.request) == ("compress", {"run": small["made_from"], "method": "int8"})
+    assert (source.made_by, source.sources) == ("pretrain", new["source"]["request"]["sources"])
+    assert gptsmith.evaluate(run.folder)["bits_per_byte"] == pytest.approx(small["bits_per_byte"], abs=1e-3)
 
 
 def test_every_verb_takes_what_was_compressed(
@@ -175,7 +197,7 @@ def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable,
         assert outcome.object["compared_on"] == "random tokens"
         assert outcome.object["num_compared_tokens"] == derived.COMPARED_TOKENS
     (checkpoint,) = list_checkpoints(Path(gone.object["run"]) / "checkpoints")
-    assert checkpoint.read("train_state.json")["validation_loss"] is None
+    assert checkpoint.train_state().validation_loss is None
     assert call("generate", gone.object["run"], "The", "--max-tokens", 3).code == 0
 
 

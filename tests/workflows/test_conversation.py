@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import gptsmith
-from gptsmith.generate.detokenizer import TextStream
+from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.request import Piece
+from gptsmith.generate.request import OutputChunk
 from tests.workflows.conftest import Outcome
 
 
@@ -121,8 +121,8 @@ def test_a_misspelt_command_is_not_said_to_the_model(
 def test_ctrl_c_ends_a_reply_and_keeps_what_there_is_of_it(
     chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(*_: Any) -> Iterator[Piece]:
-        yield Piece("half a ")
+    def interrupted(*_: Any) -> Iterator[OutputChunk]:
+        yield OutputChunk("half a ")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Engine, "stream", interrupted)
@@ -150,7 +150,9 @@ def test_ctrl_c_before_a_reply_does_not_end_the_program(
 def test_an_engine_that_fails_leaves_the_conversation_whole(
     chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Engine, "stream", lambda *_: iter([Piece("half"), Piece(finish_reason="error", error="odd")]))
+    monkeypatch.setattr(
+        Engine, "stream", lambda *_: iter([OutputChunk("half"), OutputChunk(finish_reason="error", error="odd")])
+    )
     outcome = talked(call, monkeypatch, chat_run, "1?", "/save talk.jsonl")
     assert "could not go on: odd" in outcome.err
     saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
@@ -173,7 +175,7 @@ def test_a_classifier_writes_nothing(
 def test_what_is_generated_cannot_do_anything_to_a_terminal(
     trained: dict[str, Any], call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TextStream, "feed", lambda *_, **__: "\x1b[2J")
+    monkeypatch.setattr(Detokenizer, "feed", lambda *_, **__: "\x1b[2J")
     assert "\x1b[2J" in call("generate", trained["run"], "The", "--max-tokens", 1).out
     monkeypatch.setattr("gptsmith.base.terminal.visible", lambda text: text.replace("\x1b", "␛"))
     assert "␛[2J" in call("generate", trained["run"], "The", "--max-tokens", 1).out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import read_toml
-from gptsmith.data.example_splits import Parts
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.train import trainer as session
+from gptsmith.train.callbacks import log
 from gptsmith.train.datasets.examples import ExampleSet
 from gptsmith.train.datasets.rollouts import Group, RolloutSet
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
 from gptsmith.train.samples import Encoder
+from tests.callbacks import stopped_after
 
 from .conftest import SMALL, write_text
 
@@ -219,7 +219,7 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
 
     def groups(max_resamples: int) -> list[Group]:
         objective = GrpoSettings(answers=4, max_tokens=4, max_resamples=max_resamples)
-        made = RolloutSet(objective, encoder, Parts(examples, [], []), tuned.model, likes_one_half, seed=1)
+        made = RolloutSet(objective, encoder, ExampleSplits(examples, [], []), tuned.model, likes_one_half, seed=1)
         return made._groups(tuned.model, range(16))
 
     def num_idle(found: list[Group]) -> int:
@@ -363,18 +363,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
 ) -> None:
     data = {"chat": chat_data, "classify": labelled_data, "preference": pair_data}[objective]
     settings = ["train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
-    monkeypatch.setattr(session, "LOG_EVERY_STEPS", 1)
+    monkeypatch.setattr(log, "LOG_EVERY_STEPS", 1)
     golden = gptsmith.finetune(base, [data], out=tmp_path / "golden", settings=settings)
-    observe = session.Session._observe
-
-    def stop_at_five(self: session.Session, step: Any) -> None:
-        observe(self, step)
-        if self.state.step == 5 and not (tmp_path / "stopped").exists():
-            (tmp_path / "stopped").touch()
-            self.stopped_by = signal.SIGTERM
-
-    monkeypatch.setattr(session.Session, "_observe", stop_at_five)
-    first = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
+    with stopped_after(5):
+        first = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
     assert (first["status"], first["step"]) == ("stopped", 5)
     again = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
     assert (again["status"], again["step"]) == ("finished", 9)
@@ -487,7 +479,7 @@ def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has changed since it was trained on"):
         gptsmith.finetune(resume=run)
     shutil.copy(chat_data, data)
-    with pytest.raises(UserError, match=r"leave out train\.batch_size"):
+    with pytest.raises(UserError, match=r"train\.batch_size changed"):
         gptsmith.finetune(resume=run, settings=["train.batch_size=2"])
 
 

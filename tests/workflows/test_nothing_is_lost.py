@@ -21,7 +21,7 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
 from gptsmith.run.checkpoint import list_checkpoints
-from gptsmith.train.trainer import Session
+from tests.callbacks import killed_at_the_start, stopped_after
 from tests.workflows.conftest import SMALL
 
 NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_TRAINING", "5"))
@@ -103,24 +103,17 @@ def test_sigterm_saves_within_the_step_and_has_its_own_exit_code(text: Path, uns
     assert_same_end(run, unstopped)
 
 
-def stopped(text: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 10) -> dict[str, Any]:
+def stopped(text: Path, run: Path, step: int = 10) -> dict[str, Any]:
     """A run that was asked to stop after some steps."""
-    observe = Session._observe
-
-    def asks(session: Session, figures: Any) -> None:
-        observe(session, figures)
-        session.stopped_by = signal.SIGINT if session.state.step >= step else None
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "_observe", asks)
+    with stopped_after(step):
         return gptsmith.pretrain([text], out=run, settings=SETTINGS)
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
-    text: Path, unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: Path, unstopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
+    stopped(text, run)
     newest = list_checkpoints(run / "checkpoints")[0]
     with (newest.folder / "model.safetensors").open("r+b") as file:
         file.seek(2000)
@@ -130,12 +123,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
     assert_same_end(run, unstopped)
 
 
-def test_fixed_settings_are_named_and_others_may_change(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fixed_settings_are_named_and_others_may_change(text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
-    with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, tokenizer"):
+    stopped(text, run)
+    with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, train\.seed"):
         gptsmith.pretrain(resume=run, settings=["model.dropout=0.2"])
     with pytest.raises(UserError, match=r"train\.seed changed"):
         gptsmith.pretrain(resume=run, settings=["train.seed=5"])
@@ -143,40 +134,30 @@ def test_fixed_settings_are_named_and_others_may_change(
     assert (done["status"], done["step"]) == ("finished", 12)
 
 
-def test_a_changed_environment_is_named(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_environment_is_named(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
+    stopped(text, run)
     threads = torch.get_num_threads()
     torch.set_num_threads(3 - threads)
     try:
         assert gptsmith.pretrain(resume=run)["status"] == "finished"
     finally:
         torch.set_num_threads(threads)
-    assert f"not bit for bit what an unstopped run gives: num_threads was {threads} and is" in capsys.readouterr().err
+    assert f"not bit for bit equal to an uninterrupted run: num_threads was {threads} and is" in capsys.readouterr().err
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_again(
-    text: Path, unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(text: Path, unstopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run_to_end", dies)
-        with pytest.raises(KeyboardInterrupt):
-            gptsmith.pretrain([text], out=run, settings=SETTINGS)
+    with killed_at_the_start(), pytest.raises(KeyboardInterrupt):
+        gptsmith.pretrain([text], out=run, settings=SETTINGS)
     (run / "data.json").unlink()
     gptsmith.pretrain([text], out=run, settings=SETTINGS)
     assert_same_end(run, unstopped)
 
 
-def test_another_process_trains_it(call: Callable, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_trains_it(call: Callable, text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
+    stopped(text, run)
     holder = (
         "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
     )
@@ -197,8 +178,7 @@ def test_without_a_folder_the_same_command_goes_on_and_a_finished_one_begins_ane
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = [*SETTINGS, "train.num_steps=12"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run_to_end", lambda session, _: {})
+    with killed_at_the_start(), pytest.raises(KeyboardInterrupt):
         gptsmith.pretrain([text], settings=settings)
     for run in ("runs/smiths", "runs/smiths-2"):
         assert gptsmith.pretrain([text], settings=settings)["run"] == run

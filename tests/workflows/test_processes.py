@@ -21,7 +21,8 @@ import gptsmith
 from gptsmith.base.runlog import RunLog
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import Processes
-from gptsmith.train.trainer import Session
+from gptsmith.train.callbacks.signals import StopOnSignal
+from gptsmith.train.trainer import Trainer
 from tests.workflows.conftest import SMALL
 
 # Every step is kept: a run that is cut after any of them can be gone on with.
@@ -81,7 +82,7 @@ def assert_same(run: Path, golden: Path, tolerance: float) -> None:
     ours, theirs = ({c.step: c for c in list_checkpoints(folder / "checkpoints")} for folder in (run, golden))
     assert max(ours) == max(theirs) == 10
     for step in ours.keys() & theirs.keys():
-        mine, wanted = ours[step].read("train_state.json"), theirs[step].read("train_state.json")
+        mine, wanted = ours[step].train_state().plain(), theirs[step].train_state().plain()
         for name in ("train_loss", "validation_loss", "num_tokens", "num_samples"):
             assert mine[name] == pytest.approx(wanted[name], abs=tolerance)
         for name in ("model", "optimizer"):
@@ -149,7 +150,7 @@ def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(
 ) -> None:
     four = cut(alone["muon"], tmp_path / "four", 3)
     _, said = ended(launched(4, "--resume", four))
-    assert "not bit for bit what an unstopped run gives: num_processes was 1 and is 4" in said
+    assert "not bit for bit equal to an uninterrupted run: num_processes was 1 and is 4" in said
     assert_same(four, alone["muon"], 1e-12)
     two = cut(four, tmp_path / "two", 7)
     _, said = ended(launched(2, "--resume", two, "--set", "parallel.shard=true"))
@@ -186,7 +187,7 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_goes_on_bit_for_bit(
     out, err = process.communicate(timeout=60)
     stopped = json.loads(out.splitlines()[-1])
     assert (stopped["status"], stopped["signal"]) == ("stopped", "SIGTERM"), err
-    assert err.count("going on at step") == 1
+    assert err.count("resumed from step") == 1
     assert list_checkpoints(run / "checkpoints")[0].step == stopped["step"] < 30
 
     # The same again, until one worker alone is asked to stop: all leave as one does.
@@ -205,7 +206,7 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_goes_on_bit_for_bit(
     )
     assert max(ours) == max(theirs) == 30
     for step in ours.keys() & theirs.keys():
-        assert ours[step].read("train_state.json")["train_loss"] == theirs[step].read("train_state.json")["train_loss"]
+        assert ours[step].train_state().train_loss == theirs[step].train_state().train_loss
         for name in ("model", "optimizer", "randomness"):
             assert (ours[step].folder / f"{name}.safetensors").read_bytes() == (
                 theirs[step].folder / f"{name}.safetensors"
@@ -261,14 +262,16 @@ def test_a_batch_that_cannot_be_divided_is_said_by_all(text: Path, tmp_path: Pat
 
 
 def test_a_signal_that_the_others_do_not_know_of_yet_waits_for_them() -> None:
-    session = Session.__new__(Session)
-    session.stopped_by = None
+    trainer, callback = Trainer.__new__(Trainer), StopOnSignal()
+    trainer.status = None
 
     class Asking(Processes):
         def all_reduce_max(self, value: int) -> int:
-            session.stopped_by = signal.SIGTERM  # it comes when this process has said that it knows of none
+            callback.received = signal.SIGTERM  # it comes when this process has sent that it knows of none
             return value
 
-    session.processes = Asking(1, 2)
-    assert not session._should_stop()
-    assert session._should_stop()
+    trainer.processes = Asking(1, 2)
+    callback.on_rejected_step(trainer, ..., [])
+    assert trainer.status is None
+    callback.on_rejected_step(trainer, ..., [])
+    assert trainer.status == "stopped"

@@ -197,7 +197,7 @@ def resolved(shape: GPTConfig) -> Table:
         {
             "head_dim": head_dim,
             "attention": {"num_kv_heads": shape.num_kv_heads, "output_bias": output_bias},
-            "feedforward": {"hidden_dim": shape.feedforward.width(shape)},
+            "feedforward": {"hidden_dim": shape.feedforward.width(shape.dims)},
         },
     )
     attention = table["attention"]

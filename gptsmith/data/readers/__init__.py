@@ -1,7 +1,7 @@
 """The kinds of source file: each file reads one family of formats and names the extensions that it reads.
 
-Contract: `reader.read(file, settings)` yields the file's documents as excerpts, in order; a long document comes as
-several excerpts of a few MB, so that no file needs to fit in memory. A reader of a format with records also yields
+Contract: `reader.read(file, settings)` yields the file's documents as chunks, in order; a long document comes as
+several chunks of a few MB, so that no file needs to fit in memory. A reader of a format with records also yields
 those: `reader.records(file)`. A `UserError` says why a file cannot be read.
 """
 
@@ -28,7 +28,7 @@ class ReadSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Excerpt:
+class Chunk:
     """A piece of a document's text, and the bytes of the (decompressed) file that it was read from."""
 
     text: str
@@ -73,7 +73,7 @@ class Reader(Settings):
     """Whether its files hold records: named fields, from which examples can be made."""
 
     @abstractmethod
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         """The documents of a file."""
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:

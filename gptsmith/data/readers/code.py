@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from gptsmith.data.decoding import as_one_document, read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 EXTENSIONS = """
 .asm .bash .c .cc .clj .cpp .cs .css .cu .cxx .dart .el .erl .ex .exs .f90 .fs .glsl .go .groovy .h .hpp .hs .java
@@ -21,5 +21,5 @@ class CodeReader(Reader):
     kind: Literal["code"] = "code"
     extensions: ClassVar[tuple[str, ...]] = tuple(EXTENSIONS.split())
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         return as_one_document(read_text_blocks(file, settings))

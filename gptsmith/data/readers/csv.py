@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.decoding import MAX_LINE_CHARACTERS, read_lines
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import documents
 
 # In order of preference: where the decimal sign is a comma, spreadsheets write semicolons.
@@ -21,7 +21,7 @@ class CsvReader(Reader):
     extensions: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
     holds_records: ClassVar[bool] = True
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, self.records(file, settings), settings.text_field)
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:

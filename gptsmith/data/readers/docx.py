@@ -8,14 +8,14 @@ from zipfile import BadZipFile
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.data.files import seekable, size_of
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 
 class DocxReader(Reader):
     kind: Literal["docx"] = "docx"
     extensions: ClassVar[tuple[str, ...]] = (".docx",)
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         try:
             import docx
             from docx.opc.exceptions import OpcError
@@ -34,7 +34,7 @@ class DocxReader(Reader):
                 ) from None
         text = text_of(document)
         if text:
-            yield Excerpt(text, 0, size)
+            yield Chunk(text, 0, size)
 
 
 def text_of(container: Any) -> str:

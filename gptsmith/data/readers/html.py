@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 # A page is parsed as a whole, in many times its size of memory.
 MAX_PAGE_BYTES = 64_000_000
@@ -32,7 +32,7 @@ class HtmlReader(Reader):
     kind: Literal["html"] = "html"
     extensions: ClassVar[tuple[str, ...]] = (".html", ".htm")
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         if settings.encoding is None:
             settings = settings.model_copy(update={"encoding": declared_encoding(file)})
         blocks, start, end = [], None, 0
@@ -47,7 +47,7 @@ class HtmlReader(Reader):
         page = "".join(blocks)
         text = main_text(file, page) or all_text(page)
         if text:
-            yield Excerpt(text, start or 0, end)
+            yield Chunk(text, start or 0, end)
 
 
 def declared_encoding(file: SourceFile) -> str | None:

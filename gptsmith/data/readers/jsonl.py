@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_lines, read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import documents
 
 # A JSON text is parsed as a whole, in several times its size of memory.
@@ -21,7 +21,7 @@ class JsonlReader(Reader):
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
     holds_records: ClassVar[bool] = True
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, self.records(file, settings), settings.text_field)
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from gptsmith.data.decoding import Block, as_one_document, read_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 # Only lines that look like YAML count, so that a text which opens with a thematic break keeps its first section.
 FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(?:(?:[\w\"'][^\n:]*:|[ \t#-])[^\n]*\n|\r?\n)*?---[ \t]*(?:\r?\n|\Z)")
@@ -19,7 +19,7 @@ class MdReader(Reader):
     kind: Literal["md"] = "md"
     extensions: ClassVar[tuple[str, ...]] = (".md", ".markdown", ".mdx", ".qmd", ".rmd")
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         return as_one_document(_without_front_matter(read_blocks(file, settings)))
 
 

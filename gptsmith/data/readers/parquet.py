@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.data.files import seekable
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, Record, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 
 BATCH_ROWS = 256
@@ -21,7 +21,7 @@ class ParquetReader(Reader):
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
     holds_records: ClassVar[bool] = True
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file) as table:
             with damage_is_a_user_error(file.path):
                 samples = first_rows(table)

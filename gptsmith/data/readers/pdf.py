@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.data.decoding import as_one_document
 from gptsmith.data.files import seekable, size_of
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 # How the library writes the hyphen of a word that was broken at the end of a line.
 LINE_BREAK_HYPHEN = re.compile("[\x02\ufffe]\n?")
@@ -21,7 +21,7 @@ class PdfReader(Reader):
     kind: Literal["pdf"] = "pdf"
     extensions: ClassVar[tuple[str, ...]] = (".pdf",)
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         try:
             from pypdfium2 import PdfDocument, PdfiumError
         except ImportError:

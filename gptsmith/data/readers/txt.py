@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from gptsmith.data.decoding import as_one_document, read_text_blocks
-from gptsmith.data.readers import Excerpt, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
 
 class TxtReader(Reader):
@@ -15,5 +15,5 @@ class TxtReader(Reader):
     kind: Literal["txt"] = "txt"
     extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".tex", ".org")
 
-    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Excerpt]:
+    def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         return as_one_document(read_text_blocks(file, settings))

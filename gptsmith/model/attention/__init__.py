@@ -1,13 +1,14 @@
 """The kinds of attention.
 
-Contract: `forward(x, positions, mask, cache)` maps (B, T, C) to (B, T, C); causal; the same with a cache as without.
-Queries, keys and values each have their projection here; a kind says only how they are mixed.
+Contract: `forward(x, positions, cache)` maps (B, T, C) to (B, T, C); causal; the same with a cache as without. It is
+`project`, then `attend`, then `combine`: a kind overrides the one in which it differs, and `add_projections` if its
+linear maps are others. Its settings give the shape of what is cached.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -15,16 +16,21 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.model.dims import LayerDims
+from gptsmith.model.layout import KVCache, Span, causal_mask
 from gptsmith.model.linear import products
 from gptsmith.model.position import Positions
 
-if TYPE_CHECKING:
-    from gptsmith.model.config import GPTConfig
-    from gptsmith.model.kv_cache import KeysAndValues
+
+class CacheShape(NamedTuple):
+    """What a layer caches for each token: (heads, width) of its keys and of its values."""
+
+    keys: tuple[int, int]
+    values: tuple[int, int]
 
 
 class AttentionSettings(Settings):
-    """What every kind of attention has."""
+    """Settings of every kind of attention."""
 
     kind: str
     num_kv_heads: int | None = Field(default=None, gt=0)
@@ -35,80 +41,92 @@ class AttentionSettings(Settings):
     bias: bool = False
     """Whether the projections have biases."""
     output_bias: bool | None = None
-    """Whether the map back to the stream has one; as the others where it is not given (Qwen2's others have one)."""
+    """Whether the output projection has one; as the others where it is not given (Qwen2's others have one)."""
 
     @abstractmethod
-    def build(self, config: GPTConfig, layer: int) -> Attention:
+    def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
+
+    def cache_shape(self, dims: LayerDims) -> CacheShape:
+        """The shape of a token's keys and values in a cache."""
+        heads = self.num_kv_heads or dims.num_heads
+        return CacheShape((heads, dims.head_dim), (heads, dims.head_dim))
 
 
 class Attention(nn.Module):
-    """Projects to queries, keys and values, mixes the values, projects back.
+    """Projects to queries, keys and values, attends, projects back.
 
     Attributes:
-        knows_distance: whether `mix` takes the last key for the place of the last query, besides what a mask says.
+        layer: which layer of the model it is, from 0.
     """
 
-    knows_distance = False
-
-    def __init__(self, config: GPTConfig, layer: int) -> None:
+    def __init__(self, settings: AttentionSettings, dims: LayerDims, layer: int) -> None:
         super().__init__()
-        settings, linear = config.attention, config.linear
-        self.layer, self.num_heads, self.num_kv_heads = layer, config.num_heads, config.num_kv_heads
-        self.head_dim = config.resolved_head_dim
+        self.layer, self.num_heads, self.head_dim = layer, dims.num_heads, dims.head_dim
+        self.num_kv_heads = settings.num_kv_heads or dims.num_heads
+        self.add_projections(settings, dims)
+
+    def add_projections(self, settings: AttentionSettings, dims: LayerDims) -> None:
+        """Builds the linear maps and norms that `project` and `combine` use."""
+        linear = dims.linear
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         output_bias = settings.bias if settings.output_bias is None else settings.output_bias
-        self.query = linear.build(config.embed_dim, query_dim, settings.bias, "attention.query")
-        self.key = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.key")
-        self.value = linear.build(config.embed_dim, kv_dim, settings.bias, "attention.value")
-        self.output = linear.build(query_dim, config.embed_dim, output_bias, "attention.output")
-        self.query_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
-        self.key_norm = config.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
+        self.query = linear.build(dims.embed_dim, query_dim, settings.bias, "attention.query")
+        self.key = linear.build(dims.embed_dim, kv_dim, settings.bias, "attention.key")
+        self.value = linear.build(dims.embed_dim, kv_dim, settings.bias, "attention.value")
+        self.output = linear.build(query_dim, dims.embed_dim, output_bias, "attention.output")
+        self.query_norm = dims.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
+        self.key_norm = dims.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, positions: Positions, mask: Tensor | None, cache: KeysAndValues | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The attention's output for `x` (B, T, C).
 
         Args:
-            positions: where the tokens of `x` stand.
-            mask: (B or 1, 1, T, S), true where a query may look at a key; nothing means plain causal attention
-                within `x`, or a single query that may look at everything.
+            positions: where the tokens of `x` stand, and what each span of them may attend to.
             cache: keys and values of earlier tokens; those of `x` are added to it.
         """
+        queries, keys, values = self.project(x, positions)
+        visible = [(keys, values)] if cache is None else cache.update(self.layer, keys, values)
+        attended = [
+            span.restore(self.attend(span.select(queries), *keys_and_values, span))
+            for span, keys_and_values in zip(positions.spans, visible, strict=True)
+        ]
+        return self.combine(torch.cat(attended, dim=2) if len(attended) > 1 else attended[0], x)
+
+    def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, D) and what is cached: keys (B, K, T, D) and values (B, K, T, D)."""
         B, T, _ = x.shape
         queries, keys, values = products(x, self.query, self.key, self.value)
         queries = queries.view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-        keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        queries = positions.rotate(self.query_norm(queries))
-        keys = positions.rotate(self.key_norm(keys))
-        if cache is None:
-            mixed = self.mix(queries, keys, values, mask, positions.bias)
-        else:
-            mixed = cache.attend(self, queries, keys, values, mask, positions)
-        return self.output(mixed.transpose(1, 2).reshape(B, T, self.num_heads * self.head_dim))
+        keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        return positions.rotate(self.query_norm(queries)), positions.rotate(self.key_norm(keys)), values
 
     @abstractmethod
-    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        """The values (B, K, S, D) mixed for each query (B, H, T, D): (B, H, T, D). H is a multiple of K."""
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        """The values (B, K, S, D), weighted for each query (B, H, T, D): (B, H, T, D). H is a multiple of K.
+
+        Args:
+            span: which keys each query may attend to, and the bias of their scores.
+        """
+
+    def combine(self, attended: Tensor, x: Tensor) -> Tensor:
+        """The output (B, T, C) from what the queries found (B, H, T, D), for the attention's input `x` (B, T, C)."""
+        B, H, T, D = attended.shape
+        return self.output(attended.transpose(1, 2).reshape(B, T, H * D))
 
 
-def for_each_query_head(shared: Tensor, num_heads: int) -> Tensor:
-    """Keys or values (B, K, S, D), each given to all query heads of its group: (B, H, S, D)."""
+def repeat_kv(shared: Tensor, num_heads: int) -> Tensor:
+    """Keys or values (B, K, S, D), each repeated for all query heads of its group: (B, H, S, D)."""
     return shared.repeat_interleave(num_heads // shared.shape[1], dim=1)
 
 
-def causal_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    """(T, S), true where a key is not later than its query; the last query is the last key."""
-    query_slots = torch.arange(num_keys - num_queries, num_keys, device=device)
-    return torch.arange(num_keys, device=device) <= query_slots[:, None]
-
-
-def score_bias(queries: Tensor, keys: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-    """What is added to scores (B, H, T, S): the bias where a query may look, minus infinity where it may not."""
+def score_bias(queries: Tensor, keys: Tensor, span: Span) -> Tensor:
+    """The bias of scores (B, H, T, S): the span's own where a query may attend, minus infinity where it may not."""
     T, S = queries.shape[2], keys.shape[2]
-    allowed = causal_mask(T, S, queries.device) if mask is None else mask
-    base = torch.zeros((), dtype=queries.dtype, device=queries.device) if bias is None else bias.to(queries.dtype)
-    return torch.where(allowed, base, float("-inf"))
+    allowed = causal_mask(T, S, queries.device) if span.mask is None else span.mask
+    zero = torch.zeros((), dtype=queries.dtype, device=queries.device)
+    return torch.where(allowed, zero if span.bias is None else span.bias.to(queries.dtype), float("-inf"))
 
 
 KINDS = Kinds(__name__, AttentionSettings, default="full")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.attention.full import FullAttention
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
+from gptsmith.model.layout import Span
 
 
 class ResidualQueryAttentionSettings(AttentionSettings):
@@ -16,12 +17,12 @@ class ResidualQueryAttentionSettings(AttentionSettings):
 
     kind: Literal["residual_query"] = "residual_query"
 
-    def build(self, config: GPTConfig, layer: int) -> ResidualQueryAttention:
-        return ResidualQueryAttention(config, layer)
+    def build(self, dims: LayerDims, layer: int) -> ResidualQueryAttention:
+        return ResidualQueryAttention(self, dims, layer)
 
 
 class ResidualQueryAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V + Q, where Q is the query as it met the keys."""
 
-    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        return super().mix(queries, keys, values, mask, bias) + queries
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        return super().attend(queries, keys, values, span) + queries

@@ -3,15 +3,16 @@ Child et al. 2019), in all of them (Jiang et al. 2023), or in those that are nam
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings, causal_mask
+from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.attention.full import FullAttention
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
+from gptsmith.model.layout import Span
 
 
 class SlidingWindowAttentionSettings(AttentionSettings):
@@ -27,28 +28,23 @@ class SlidingWindowAttentionSettings(AttentionSettings):
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
 
-    def build(self, config: GPTConfig, layer: int) -> FullAttention:
-        return (
-            SlidingWindowAttention(config, layer, self.window_size)
-            if self.is_windowed(layer)
-            else FullAttention(config, layer)
-        )
+    def build(self, dims: LayerDims, layer: int) -> FullAttention:
+        kind = SlidingWindowAttention if self.is_windowed(layer) else FullAttention
+        return kind(self, dims, layer)
 
 
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
-    knows_distance = True
+    def __init__(self, settings: SlidingWindowAttentionSettings, dims: LayerDims, layer: int) -> None:
+        super().__init__(settings, dims, layer)
+        self.window_size = settings.window_size
 
-    def __init__(self, config: GPTConfig, layer: int, window_size: int) -> None:
-        super().__init__(config, layer)
-        self.window_size = window_size
-
-    def mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        T, S = queries.shape[2], keys.shape[2]
-        if self.window_size < S:
-            window = causal_mask(T, S, queries.device) & ~torch.tril(
-                torch.ones(T, S, dtype=torch.bool, device=queries.device), S - T - self.window_size
-            )
-            mask = window if mask is None else mask & window
-        return super().mix(queries, keys, values, mask, bias)
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        if self.window_size < keys.shape[2]:
+            distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
+            # Without a mask attention is causal: no later key.
+            near = (distance < self.window_size) & (distance >= 0)
+            near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
+            span = replace(span, mask=near if span.mask is None else span.mask & near)
+        return super().attend(queries, keys, values, span)

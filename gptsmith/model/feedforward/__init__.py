@@ -1,22 +1,20 @@
 """The kinds of feed-forward half.
 
-Contract: `settings.build(config)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its map
+Contract: `settings.build(dims)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its map
 back to the width is called `output`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-
-if TYPE_CHECKING:
-    from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 
 
 class FeedForwardSettings(Settings):
@@ -29,11 +27,11 @@ class FeedForwardSettings(Settings):
     """Whether the maps have biases."""
 
     @abstractmethod
-    def build(self, config: GPTConfig) -> nn.Module:
+    def build(self, dims: LayerDims) -> nn.Module:
         """A module of this kind."""
 
     @abstractmethod
-    def width(self, config: GPTConfig) -> int:
+    def width(self, dims: LayerDims) -> int:
         """The width between the two maps."""
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
 from gptsmith.model.linear import products
 
@@ -21,23 +21,23 @@ class GatedSettings(FeedForwardSettings):
     kind: Literal["gated"] = "gated"
     activation: Literal["swiglu", "geglu"] = "swiglu"
 
-    def build(self, config: GPTConfig) -> GatedFeedForward:
-        return GatedFeedForward(self, config)
+    def build(self, dims: LayerDims) -> GatedFeedForward:
+        return GatedFeedForward(self, dims)
 
-    def width(self, config: GPTConfig) -> int:
+    def width(self, dims: LayerDims) -> int:
         # A multiple of 64, because other programs quantise rows in blocks of 32.
-        return self.hidden_dim or -(-8 * config.embed_dim // (3 * 64)) * 64
+        return self.hidden_dim or -(-8 * dims.embed_dim // (3 * 64)) * 64
 
 
 class GatedFeedForward(nn.Module):
     """(activation(x Wg) * x W1) W2."""
 
-    def __init__(self, settings: GatedSettings, config: GPTConfig) -> None:
+    def __init__(self, settings: GatedSettings, dims: LayerDims) -> None:
         super().__init__()
-        hidden_dim = settings.width(config)
-        self.gate = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.gate")
-        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
-        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")
+        hidden_dim = settings.width(dims)
+        self.gate = dims.linear.build(dims.embed_dim, hidden_dim, settings.bias, "feedforward.gate")
+        self.input = dims.linear.build(dims.embed_dim, hidden_dim, settings.bias, "feedforward.input")
+        self.output = dims.linear.build(hidden_dim, dims.embed_dim, settings.bias, "feedforward.output")
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:

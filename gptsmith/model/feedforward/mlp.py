@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
 
 
@@ -32,21 +32,21 @@ class MLPSettings(FeedForwardSettings):
     kind: Literal["mlp"] = "mlp"
     activation: Literal["gelu", "gelu_tanh", "relu", "relu2"] = "gelu_tanh"
 
-    def build(self, config: GPTConfig) -> MLP:
-        return MLP(self, config)
+    def build(self, dims: LayerDims) -> MLP:
+        return MLP(self, dims)
 
-    def width(self, config: GPTConfig) -> int:
-        return self.hidden_dim or 4 * config.embed_dim
+    def width(self, dims: LayerDims) -> int:
+        return self.hidden_dim or 4 * dims.embed_dim
 
 
 class MLP(nn.Module):
     """activation(x W1) W2."""
 
-    def __init__(self, settings: MLPSettings, config: GPTConfig) -> None:
+    def __init__(self, settings: MLPSettings, dims: LayerDims) -> None:
         super().__init__()
-        hidden_dim = settings.width(config)
-        self.input = config.linear.build(config.embed_dim, hidden_dim, settings.bias, "feedforward.input")
-        self.output = config.linear.build(hidden_dim, config.embed_dim, settings.bias, "feedforward.output")
+        hidden_dim = settings.width(dims)
+        self.input = dims.linear.build(dims.embed_dim, hidden_dim, settings.bias, "feedforward.input")
+        self.output = dims.linear.build(hidden_dim, dims.embed_dim, settings.bias, "feedforward.output")
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:

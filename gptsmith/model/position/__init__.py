@@ -7,16 +7,16 @@ turns queries and keys, `bias` adds to the attention scores. Every attention wor
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-
-if TYPE_CHECKING:
-    from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
+from gptsmith.model.layout import Layout, Span
 
 
 class PositionSettings(Settings):
@@ -25,7 +25,7 @@ class PositionSettings(Settings):
     kind: str
 
     @abstractmethod
-    def build(self, config: GPTConfig) -> Position:
+    def build(self, dims: LayerDims) -> Position:
         """A module of this kind."""
 
 
@@ -51,16 +51,23 @@ class Position(nn.Module):
 
 @dataclass(frozen=True)
 class Positions:
-    """What one forward pass knows of where its tokens stand; every layer reads it."""
+    """Where the tokens of one forward pass stand, and what each span of them may attend to; every layer reads it.
+
+    Attributes:
+        kind: rotates queries and keys.
+        rotation: what it needs for the tokens of this pass.
+        spans: the tokens in order, in groups that attend together, each with the bias of its scores.
+    """
 
     kind: Position
     rotation: Any
-    bias: Tensor | None
+    spans: Sequence[Span]
 
     @classmethod
-    def of(cls, kind: Position, query_ids: Tensor, key_ids: Tensor) -> Positions:
-        """The positions of queries (T) or (B, T) and of the keys (S) or (B, S) that they may look at."""
-        return cls(kind, kind.rotation(query_ids), kind.bias(query_ids, key_ids))
+    def of(cls, kind: Position, layout: Layout) -> Positions:
+        """The positions of a pass: computed once, before its first layer."""
+        spans = [replace(span, bias=kind.bias(span.query_ids, span.key_ids)) for span in layout.spans]
+        return cls(kind, kind.rotation(layout.ids), spans)
 
     def rotate(self, x: Tensor) -> Tensor:
         """Queries or keys (B, H, T, D) of the tokens of this pass, turned by their positions."""

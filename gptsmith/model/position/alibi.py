@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.position import Position, PositionSettings
 
 
@@ -17,8 +17,8 @@ class AlibiPositionSettings(PositionSettings):
 
     kind: Literal["alibi"] = "alibi"
 
-    def build(self, config: GPTConfig) -> AlibiPosition:
-        return AlibiPosition(config.num_heads)
+    def build(self, dims: LayerDims) -> AlibiPosition:
+        return AlibiPosition(dims.num_heads)
 
 
 def alibi_slopes(num_heads: int) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.position import Position, PositionSettings
 
 
@@ -15,16 +15,16 @@ class LearnedPositionSettings(PositionSettings):
 
     kind: Literal["learned"] = "learned"
 
-    def build(self, config: GPTConfig) -> LearnedPosition:
-        return LearnedPosition(config)
+    def build(self, dims: LayerDims) -> LearnedPosition:
+        return LearnedPosition(dims)
 
 
 class LearnedPosition(Position):
     """Adds a learned vector to each token's embedding."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, dims: LayerDims) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.context_length, config.embed_dim)
+        self.embedding = nn.Embedding(dims.context_length, dims.embed_dim)
 
     def embed(self, x: Tensor, ids: Tensor) -> Tensor:
         return x + self.embedding(ids)

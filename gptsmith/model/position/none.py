@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.position import Position, PositionSettings
 
 
@@ -13,5 +13,5 @@ class NoPositionSettings(PositionSettings):
 
     kind: Literal["none"] = "none"
 
-    def build(self, config: GPTConfig) -> Position:
+    def build(self, dims: LayerDims) -> Position:
         return Position()

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.kernels.rotary import turned
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.rotary_scaling import RotaryScaling
@@ -23,8 +23,8 @@ class RotaryPositionSettings(PositionSettings):
     scaling: RotaryScaling | None = None
     """How the frequencies are changed for longer contexts; not at all where it is not given."""
 
-    def build(self, config: GPTConfig) -> RotaryPosition:
-        return RotaryPosition(config.resolved_head_dim, self.base, self.scaling)
+    def build(self, dims: LayerDims) -> RotaryPosition:
+        return RotaryPosition(dims.head_dim, self.base, self.scaling)
 
 
 class RotaryPosition(Position):

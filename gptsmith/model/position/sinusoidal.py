@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LayerDims
 from gptsmith.model.position import Position, PositionSettings
 
 
@@ -16,7 +16,7 @@ class SinusoidalPositionSettings(PositionSettings):
 
     kind: Literal["sinusoidal"] = "sinusoidal"
 
-    def build(self, config: GPTConfig) -> SinusoidalPosition:
+    def build(self, dims: LayerDims) -> SinusoidalPosition:
         return SinusoidalPosition()
 
 

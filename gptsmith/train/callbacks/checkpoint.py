@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from copy import deepcopy
 
 import torch
 from rich.markup import escape
@@ -15,7 +14,7 @@ from torch import Tensor
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
-from gptsmith.run.folder import fill_checkpoint, weights
+from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.sharding import is_sharded
 from gptsmith.run.writer import CheckpointWriter
 from gptsmith.train.datasets.base import Score
@@ -24,7 +23,17 @@ from gptsmith.train.trainer import Callback, Trainer, randomness_name
 
 
 class SaveCheckpoints(Callback):
-    """Saves checkpoints in the background while training continues."""
+    """Saves checkpoints in the background while training continues.
+
+    Attributes:
+        saved_at: the time of the last checkpoint, by `clock`; at first that of the start.
+        saved_step: its step; None before the first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.saved_at = clock()
+        self.saved_step: int | None = None
 
     @contextmanager
     def running(self, trainer: Trainer) -> Iterator[None]:
@@ -43,7 +52,7 @@ class SaveCheckpoints(Callback):
         self.writer = CheckpointWriter(
             trainer.run.checkpoints, Retention(settings.keep, settings.keep_every_steps), warn
         )
-        self.saved_at, self.saved_step = time.monotonic(), -1
+        self.saved_at = self.clock()
         with self.writer:
             yield
             self.writer.wait()
@@ -60,7 +69,7 @@ class SaveCheckpoints(Callback):
     def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
         settings, done = trainer.settings.checkpoint, trainer.state.step
         is_due = settings.every_steps is not None and done % settings.every_steps == 0
-        is_late = trainer.processes.all_reduce_max(time.monotonic() - self.saved_at > settings.every_minutes * 60)
+        is_late = trainer.processes.all_reduce_max(self.clock() - self.saved_at > settings.every_minutes * 60)
         if (is_due and self.saved_step != done) or is_late:
             self.save(trainer)
 
@@ -70,22 +79,20 @@ class SaveCheckpoints(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Copies everything that changes, and has the copy written while training continues."""
-        state = trainer.state
-        tensors = _copied_tensors(trainer)
-        if trainer.processes.is_first:
-            documents = {
-                "model": trainer.model.config.plain(),
-                "train_state": state.plain(),
-                "settings": trainer.settings.plain(),
-                "environment": trainer.environment,
-            }
-
-            def fill(folder: Path) -> None:
-                fill_checkpoint(folder, documents, tensors)
-
-            num_bytes = sum(value.nbytes for values in tensors.values() for value in values.values())
-            self.writer.save(state.step, num_bytes, fill, state.best_step)
-        self.saved_at, self.saved_step = time.monotonic(), state.step
+        generators = trainer.processes.all_gather(torch.get_rng_state())
+        if trainer.processes.is_first or is_sharded(trainer.model):
+            contents = CheckpointContents(
+                config=trainer.model.config,
+                weights=_copied(weights(trainer.model)),
+                settings=trainer.settings.plain(),
+                environment=trainer.environment,
+                train_state=deepcopy(trainer.state),
+                optimizer=_copied(trainer.optimizer.state()),
+                randomness={randomness_name(rank): state for rank, state in enumerate(generators)},
+            )
+            if trainer.processes.is_first:
+                self.writer.save(trainer.state.step, contents.num_bytes, contents.write, trainer.state.best_step)
+        self.saved_at, self.saved_step = self.clock(), trainer.state.step
 
     def newest(self, trainer: Trainer) -> Checkpoint | None:
         """The newest checkpoint that can be read, once what is being written is durable; None if none was saved."""
@@ -95,17 +102,5 @@ class SaveCheckpoints(Callback):
         return first_good(list_checkpoints(trainer.run.checkpoints), trainer.run.folder, self.warn)
 
 
-def _copied_tensors(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
-    """Copies of all tensors of a checkpoint, by file; of several processes the first one gets them."""
-    randomness = trainer.processes.all_gather(torch.get_rng_state())
-    if not (trainer.processes.is_first or is_sharded(trainer.model)):
-        return {}
-    return {
-        "model": _copied(weights(trainer.model)),
-        "optimizer": _copied(trainer.optimizer.state()),
-        "randomness": {randomness_name(rank): state for rank, state in enumerate(randomness)},
-    }
-
-
-def _copied(tensors: dict[str, Any]) -> dict[str, Tensor]:
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in tensors.items()}

@@ -1,4 +1,4 @@
-"""The validation loss: measured now and then, and of the best weights at the end. Ends training that no longer helps."""
+"""The validation loss: measured now and then, and of the best weights at the end. May end training early."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from gptsmith.base.console import meter, note
 from gptsmith.run.checkpoint import list_checkpoints
-from gptsmith.run.folder import load_weights
+from gptsmith.run.contents import load_weights
 from gptsmith.run.train_state import TrainState
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.settings import TrainSettings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gptsmith.base.console import note
-from gptsmith.run.train_state import TrainState
 from gptsmith.train.callbacks.checkpoint import SaveCheckpoints
 from gptsmith.train.callbacks.diagnose import diagnosis
 from gptsmith.train.objectives import Batch
@@ -28,14 +27,15 @@ class Recover(Callback):
         _report(trainer, "out_of_memory", problem, done)
 
     def on_rejected_step(self, trainer: Trainer, step: StepResult, batches: list[Batch]) -> None:
-        """Raises:
-        TrainingDivergedError: nothing helped, or there is no checkpoint to roll back to; the message is a diagnosis.
+        """Recovers from a step with a problem.
+
+        Raises:
+            TrainingDivergedError: nothing helped, or there is no checkpoint to roll back to; the message is a
+                diagnosis.
         """
         outcome, problem = step.judgement
         if outcome == "diverged" or (outcome == "roll_back" and not self._roll_back(trainer)):
-            raise TrainingDivergedError(
-                f"training diverged: {problem}, again and again: {diagnosis(trainer, batches)}"
-            )
+            raise TrainingDivergedError(f"training diverged: {problem}, again and again: {diagnosis(trainer, batches)}")
         rolled_back = f"rolled back to the weights of step {trainer.state.step:,}"
         _report(trainer, outcome, problem, rolled_back if outcome == "roll_back" else "the step is skipped")
 
@@ -45,7 +45,7 @@ class Recover(Callback):
         if checkpoint is None:
             return False
         trainer.restore(checkpoint)
-        then = TrainState(**checkpoint.read("train_state.json"))
+        then = checkpoint.train_state()
         for name in ROLLED_BACK:
             setattr(trainer.state, name, getattr(then, name))
         return True

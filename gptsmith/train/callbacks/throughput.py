@@ -12,7 +12,7 @@ class Throughput(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         self.flops_per_token = cost(trainer.settings.model).training_flops_per_token
-        self.peak_flops_per_second = product_rate(trainer.device, trainer.model.compute_dtype)
+        self.peak_flops_per_second = product_rate(trainer.device, trainer.dtype)
 
     def tokens_per_second(self, trainer: Trainer) -> float:
         """Of the run so far, evaluations included."""

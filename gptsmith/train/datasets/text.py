@@ -77,8 +77,8 @@ class TextSet(TrainingSet):
         duplicates, skipped = summary["num_duplicates"], summary["skipped"]
         lines = [
             f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
-            + (f", {duplicates:,} exact duplicates dropped" if duplicates else "")
-            + (f", {len(skipped):,} files passed over:" if skipped else "")
+            + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
+            + (f", {len(skipped):,} files skipped:" if skipped else "")
         ]
         lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]
         if len(skipped) > SKIPPED_SHOWN:

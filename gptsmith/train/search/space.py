@@ -24,7 +24,7 @@ def ranges_around(task: Task, table: dict[str, Any]) -> dict[str, Range]:
     if not task.samples.num_validation_tokens:
         raise UserError(
             "--trials judges settings by validation data, and there is none: "
-            "name some with --validation, or set examples.validation_share"
+            "name some with --validation, or set examples.validation_fraction"
         )
     settings = task.settings.plain()
     train, model = settings["train"], settings["model"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, Record, SourceFile
+from gptsmith.data.readers import KINDS, Chunk, ReadSettings, Record, SourceFile
 
 WORDS = "The quick brown fox jumps over the lazy dog."
 
@@ -58,7 +58,7 @@ EXTENSIONS = [(kind, extension) for kind in KINDS.names() for extension in KINDS
 each_extension = pytest.mark.parametrize(("kind", "extension"), EXTENSIONS)
 
 
-def read(kind: str, path: Path, extension: str | None = None, settings: ReadSettings | None = None) -> list[Excerpt]:
+def read(kind: str, path: Path, extension: str | None = None, settings: ReadSettings | None = None) -> list[Chunk]:
     reader = KINDS.validate(kind)
     file = SourceFile(path, extension or path.suffix)
     return list(reader.read(file, settings or ReadSettings()))
@@ -74,14 +74,14 @@ def test_extensions_are_of_one_kind_and_in_lower_case() -> None:
 def test_tiny_file_is_read(kind: str, extension: str, tmp_path: Path) -> None:
     path = tmp_path / f"tiny{extension}"
     WRITERS.get(kind, PLAIN)(path)
-    excerpts = read(kind, path)
+    chunks = read(kind, path)
 
-    assert excerpts
-    assert excerpts[-1].last
-    assert all(WORDS in excerpt.text for excerpt in excerpts)
-    starts = [excerpt.start for excerpt in excerpts]
+    assert chunks
+    assert chunks[-1].last
+    assert all(WORDS in chunk.text for chunk in chunks)
+    starts = [chunk.start for chunk in chunks]
     assert starts == sorted(starts)
-    assert all(0 <= excerpt.start <= excerpt.end <= path.stat().st_size for excerpt in excerpts)
+    assert all(0 <= chunk.start <= chunk.end <= path.stat().st_size for chunk in chunks)
 
 
 @each_extension

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.readers import KINDS, Excerpt, ReadSettings, SourceFile
+from gptsmith.data.readers import KINDS, Chunk, ReadSettings, SourceFile
 
 SHARED_DATA = Path(__file__).parents[3].parent / "shared/data"
 
 
-def read(path: Path, content: str | bytes | None = None, **settings: str) -> list[Excerpt]:
-    """The excerpts of a file, which is written first where its content is given."""
+def read(path: Path, content: str | bytes | None = None, **settings: str) -> list[Chunk]:
+    """The chunks of a file, which is written first where its content is given."""
     if content is not None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     kinds = {extension: kind for kind in KINDS.names() for extension in KINDS.settings(kind).extensions}
@@ -22,7 +22,7 @@ def read(path: Path, content: str | bytes | None = None, **settings: str) -> lis
 
 
 def texts(path: Path, content: str | bytes | None = None, **settings: str) -> list[str]:
-    return [excerpt.text for excerpt in read(path, content, **settings)]
+    return [chunk.text for chunk in read(path, content, **settings)]
 
 
 def lines(*records: object) -> str:
@@ -79,12 +79,12 @@ class TestJsonl:
 
     def test_bytes_are_those_of_the_line(self, tmp_path: Path) -> None:
         content = '\ufeff{"text": "é"}\r\n\n{"text": "b"}'.encode()
-        excerpts = read(tmp_path / "a.ndjson", content)
-        assert [content[one.start : one.end] for one in excerpts] == [
+        chunks = read(tmp_path / "a.ndjson", content)
+        assert [content[one.start : one.end] for one in chunks] == [
             '{"text": "é"}\r\n'.encode(),
             b'{"text": "b"}',
         ]
-        assert [one.text for one in excerpts] == ["é", "b"]
+        assert [one.text for one in chunks] == ["é", "b"]
 
     def test_blank_texts_are_left_out(self, tmp_path: Path) -> None:
         assert texts(tmp_path / "a.jsonl", lines({"text": "a"}, {"text": " "}, {"text": None})) == ["a"]
@@ -150,17 +150,17 @@ class TestJsonl:
         content = path.read_bytes()
         records = [json.loads(line) for line in content.splitlines()]
         records = [record for record in records if record[fields[0]].strip()]
-        excerpts = read(path)
-        assert [one.text for one in excerpts] == ["\n\n".join(row[name] for name in fields) for row in records]
-        assert [json.loads(content[one.start : one.end]) for one in excerpts] == records
+        chunks = read(path)
+        assert [one.text for one in chunks] == ["\n\n".join(row[name] for name in fields) for row in records]
+        assert [json.loads(content[one.start : one.end]) for one in chunks] == records
 
 
 class TestCsv:
     def test_rows_and_their_bytes(self, tmp_path: Path) -> None:
         content = b'id,text\r\n1,"a, ""b""\r\nc"\r\n\r\n2,d\r\n'
-        excerpts = read(tmp_path / "a.csv", content)
-        assert [one.text for one in excerpts] == ['a, "b"\nc', "d"]
-        assert [content[one.start : one.end] for one in excerpts] == [b'1,"a, ""b""\r\nc"\r\n', b"2,d\r\n"]
+        chunks = read(tmp_path / "a.csv", content)
+        assert [one.text for one in chunks] == ['a, "b"\nc', "d"]
+        assert [content[one.start : one.end] for one in chunks] == [b'1,"a, ""b""\r\nc"\r\n', b"2,d\r\n"]
 
     @pytest.mark.parametrize(
         ("name", "content"),
@@ -208,11 +208,11 @@ class TestParquet:
         rows = [f"row {number} " * 20 for number in range(1000)]
         columns = {"text_id": ["a longer name"] * 1000, "text": rows}
         path = self.write(tmp_path / "a.parquet", columns, row_group_size=400, compression="none")
-        excerpts = read(path)
-        assert [one.text for one in excerpts] == rows
-        assert len({(one.start, one.end) for one in excerpts}) == 3
+        chunks = read(path)
+        assert [one.text for one in chunks] == rows
+        assert len({(one.start, one.end) for one in chunks}) == 3
         content = path.read_bytes()
-        for one in excerpts:
+        for one in chunks:
             assert one.text.encode() in content[one.start : one.end]
             assert b"a longer name" not in content[one.start : one.end]
 
@@ -326,9 +326,9 @@ class TestDocx:
         document.add_paragraph("after")
         path = tmp_path / "a.docx"
         document.save(path)
-        (excerpt,) = read(path)
-        assert excerpt.text == ("A heading\n\nbefore\n\ncell 0\n\ncell 1\tcell 2\ncell 3\tcell 4\tcell 5\n\nafter")
-        assert (excerpt.start, excerpt.end) == (0, path.stat().st_size)
+        (chunk,) = read(path)
+        assert chunk.text == ("A heading\n\nbefore\n\ncell 0\n\ncell 1\tcell 2\ncell 3\tcell 4\tcell 5\n\nafter")
+        assert (chunk.start, chunk.end) == (0, path.stat().st_size)
 
 
 class TestPdf:
@@ -339,8 +339,8 @@ class TestPdf:
     def test_pages_are_excerpts_of_one_document(self, tmp_path: Path) -> None:
         content = pdf_bytes("First page", "", "Third page")
         assert read(tmp_path / "a.pdf", content) == [
-            Excerpt("First page\n", 0, len(content), last=False),
-            Excerpt("Third page\n", 0, len(content)),
+            Chunk("First page\n", 0, len(content), last=False),
+            Chunk("Third page\n", 0, len(content)),
         ]
 
     def test_pages_without_text_are_a_user_error(self, tmp_path: Path) -> None:
@@ -358,6 +358,6 @@ class TestPdf:
     def test_file_is_closed_when_reading_stops_early(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pdf"
         path.write_bytes(pdf_bytes("one", "two", "three"))
-        excerpts = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
-        assert next(excerpts).text == "one\n"
-        excerpts.close()  # an open file would warn when it is collected, and warnings are errors
+        chunks = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
+        assert next(chunks).text == "one\n"
+        chunks.close()  # an open file would warn when it is collected, and warnings are errors

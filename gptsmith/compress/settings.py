@@ -1,0 +1,27 @@
+"""The settings of a run that was derived from another."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from gptsmith.base.settings import Settings
+from gptsmith.model.config import GPTConfig
+
+
+class DerivedRequest(Settings):
+    """The request of a person, before anything was made."""
+
+    run: str
+    """The run that it was derived from."""
+    method: str | None = None
+    """The kind of compression; None if adapters were merged."""
+
+
+class DerivedSettings(Settings):
+    """The content of a derived run's run.toml."""
+
+    made_by: Literal["compress", "merge"]
+    request: DerivedRequest
+    model: GPTConfig
+    source: dict[str, Any]
+    """The settings of the run that it was derived from."""

@@ -1,0 +1,29 @@
+"""The dimensions that the layers of a model are built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gptsmith.model.linear import LinearSettings
+from gptsmith.model.norm import NormSettings
+
+
+@dataclass(frozen=True)
+class LayerDims:
+    """What a layer knows of the model that it is a part of: widths, and the kinds that it is built from.
+
+    Attributes:
+        embed_dim: C, the width of the residual stream.
+        num_heads: H, query heads.
+        head_dim: D, the width of a head.
+        context_length: the most tokens that the model sees at once.
+        linear: builds linear maps.
+        norm: builds norms.
+    """
+
+    embed_dim: int
+    num_heads: int
+    head_dim: int
+    context_length: int
+    linear: LinearSettings
+    norm: NormSettings
