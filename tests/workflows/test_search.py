@@ -166,7 +166,7 @@ def test_what_was_set_by_hand_stays(searched: Any) -> None:
     for trial in trials_of(figures["run"]):
         settings = read_toml(trial.folder / "run.toml")
         assert settings["train"]["sample_every_steps"] == 1000
-        assert settings["asked"]["epochs"] == 1
+        assert settings["request"]["epochs"] == 1
 
 
 def test_the_test_examples_are_looked_at_once_and_by_no_trial(searched: Any) -> None:
@@ -357,7 +357,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         assert not Path("out").exists()
 
     search = (base, data, "--out", "out", "--trials")
-    refused("trials: Input should be greater than 0 (given: 0)", *search, 0)
+    refused("trials: Input should be greater than 0 (given: 0, from --trials)", *search, 0)
     refused("--resume takes the run's own base, data and trials", "--resume", base, "--trials", 3)
     all_set = [part for value in [*SHORT, f"{RATE}=1e-3", f"{DROPOUT}=0"] for part in ("--set", value)]
     refused("nothing left to search: learning rate, batch size, epochs, dropout are all set", *search, 3, *all_set)
