@@ -16,7 +16,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
-from gptsmith.train.planning import minutes as planning
+from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
 from tests.callbacks import stopped_after
@@ -34,7 +34,7 @@ SHAPE = [
 
 @pytest.fixture(autouse=True)
 def a_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "measured_speed", lambda *_: FAST)
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: FAST)
 
 
 def plan_of(run: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_a_plan_is_predicted_recorded_and_compared_with_the_actual_run(
     said = capsys.readouterr().err
     assert "planned: 0.1 minutes in all" in said
     assert "actual, of what was predicted:" in said
-    assert "Plan and what came" in (run / "report.html").read_text(encoding="utf-8")
+    assert "Plan: predicted and actual" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_verb_plans_and_trains_nothing(call: Callable, text: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def replanned(
 ) -> tuple[dict[str, Any], Clock]:
     """A run of two minutes whose steps take so many seconds each, by a clock of its own."""
     clock = Clock(step_seconds)
-    monkeypatch.setattr(planning, "measured_speed", lambda *_: SLOW)
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: SLOW)
     for module in TIMED:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50"]

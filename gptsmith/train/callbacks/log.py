@@ -8,7 +8,7 @@ from gptsmith.base.console import note
 from gptsmith.base.files import write_json
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
-from gptsmith.train.planning.minutes import said_in_a_line
+from gptsmith.train.planning.time_budget import predicted_in_a_line
 from gptsmith.train.report import report
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
@@ -35,7 +35,7 @@ class Log(Callback):
             note(line)
         note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")
         if (plan := trainer.run.plan()) and "predicted" in plan:
-            note(said_in_a_line(plan["predicted"]))
+            note(predicted_in_a_line(plan["predicted"]))
         if trainer.state.step:
             note(f"resumed from step {trainer.state.step:,}")
         trainer.run.log.append(

@@ -11,7 +11,7 @@ from gptsmith.base.files import readable_bytes, write_json
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.run.folder import PLAN
 from gptsmith.train.callbacks.evaluate import Evaluate
-from gptsmith.train.planning.minutes import CLOSING_S
+from gptsmith.train.planning.time_budget import CLOSING_S
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
