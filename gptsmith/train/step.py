@@ -11,7 +11,8 @@ import torch
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.sharding import is_sharded
-from gptsmith.train.objectives import Batch, ObjectiveSettings
+from gptsmith.train.batch import Batch
+from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.stability import ACCEPTED, Judgement, gradient_norm, is_out_of_memory
 

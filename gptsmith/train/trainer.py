@@ -25,8 +25,8 @@ from gptsmith.run.environment import differences, environment
 from gptsmith.run.folder import Run
 from gptsmith.run.sharding import shard
 from gptsmith.run.train_state import TrainState
-from gptsmith.train.datasets.base import Score, TrainingSet
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, Score
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.schedule import lr_multiplier
@@ -89,7 +89,7 @@ class Trainer:
         self,
         run: Run,
         settings: TrainingSettings,
-        dataset: TrainingSet,
+        dataset: Dataset,
         processes: Processes = SINGLE_PROCESS,
         model: GPT | None = None,
         callbacks: Sequence[Callback] = (),

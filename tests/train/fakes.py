@@ -15,11 +15,11 @@ from gptsmith.model.presets import preset
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run
 from gptsmith.run.train_state import TrainState
+from gptsmith.train.batch import Batch
 from gptsmith.train.callbacks.checkpoint import SaveCheckpoints
 from gptsmith.train.callbacks.evaluate import Evaluate
 from gptsmith.train.callbacks.sample import Sample
-from gptsmith.train.datasets.base import Score, TrainingSet
-from gptsmith.train.objectives import Batch
+from gptsmith.train.datasets.base import Dataset, Score
 from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
@@ -32,7 +32,7 @@ def a_batch(num_rows: int = 2, seed: int = 1) -> Batch:
     return Batch(ids[:, :-1], ids[:, 1:])
 
 
-class Numbers(TrainingSet):
+class Numbers(Dataset):
     """Random windows, and validation losses in the order in which they are measured; the last one repeats."""
 
     num_samples, tokens_per_sample = 100, 8.0

@@ -22,7 +22,7 @@ import gptsmith
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
 from gptsmith.train.datasets.base import Score
-from gptsmith.train.datasets.text import TextSet
+from gptsmith.train.datasets.text import TextDataset
 from tests.callbacks import stopped_after
 
 from .conftest import SMALL
@@ -155,13 +155,13 @@ def test_training_stops_at_the_loss_that_was_asked_for(text: Path, tmp_path: Pat
 
 def test_the_best_weights_are_the_result(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([3.0, 2.0, 5.0, 6.0])
-    score = TextSet.score
+    score = TextDataset.score
 
-    def measure(self: TextSet, model: Any, **options: Any) -> Score:
+    def measure(self: TextDataset, model: Any, **options: Any) -> Score:
         real = score(self, model, **options)
         return replace(real, figures={**real.figures, "validation_loss": next(measured, real.validation_loss)})
 
-    monkeypatch.setattr(TextSet, "score", measure)
+    monkeypatch.setattr(TextDataset, "score", measure)
     figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=40"])
     assert (figures["best_step"], figures["step"]) == (20, 40)
     assert gptsmith.load(tmp_path / "run").checkpoint.step == 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.stability import nonfinite_modules, nonfinite_parameters
 from gptsmith.train.trainer import Trainer
 

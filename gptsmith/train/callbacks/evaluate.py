@@ -88,7 +88,7 @@ class Evaluate(Callback):
         state, dataset = trainer.state, trainer.dataset
         is_stopped = trainer.status == "stopped"
         if state.best_step is None:
-            return {} if is_stopped else dataset.closing_figures(trainer.model)
+            return {} if is_stopped else dataset.final_figures(trainer.model)
         if is_stopped:
             return {"validation_loss": state.validation_loss, "best_step": state.best_step}
         if state.best_step != state.step:
@@ -100,7 +100,7 @@ class Evaluate(Callback):
                 score = dataset.score(trainer.model, observe=bar.update, processes=trainer.processes)
         else:
             score = self.full_score[1]
-        closing = dataset.closing_figures(trainer.model)
+        closing = dataset.final_figures(trainer.model)
         return {**score.figures, "best_step": state.best_step, **closing}
 
 

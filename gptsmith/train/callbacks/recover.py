@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gptsmith.base.console import note
+from gptsmith.train.batch import Batch
 from gptsmith.train.callbacks.checkpoint import SaveCheckpoints
 from gptsmith.train.callbacks.diagnose import diagnosis
-from gptsmith.train.objectives import Batch
 from gptsmith.train.stability import TrainingDivergedError
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer

@@ -17,7 +17,7 @@ class PrunedError(Exception):
 
 
 class PruneTrial(Callback):
-    """Shows how far a trial is, and ends it if the study calls it hopeless."""
+    """Shows how far a trial is, and ends it if the study says so."""
 
     def __init__(self, study: Study, trial: Trial, bar: Meter) -> None:
         self.study, self.trial, self.bar = study, trial, bar
@@ -30,8 +30,8 @@ class PruneTrial(Callback):
         """Compares the trial with the others.
 
         Raises:
-            PrunedError: it is hopeless.
+            PrunedError: it cannot become the best.
         """
         step, loss = trainer.state.step, score.validation_loss
-        if self.study.is_hopeless(self.trial, step, trainer.num_steps, loss):
+        if self.study.should_prune(self.trial, step, trainer.num_steps, loss):
             raise PrunedError(step, step / trainer.num_steps, loss)
