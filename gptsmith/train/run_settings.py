@@ -17,7 +17,7 @@ from gptsmith.train.settings import CheckpointSettings, TrackSettings, TrainSett
 
 
 class TrainingSettings(Settings):
-    """What every run has that is trained."""
+    """The settings of every run that is trained."""
 
     made_by: str
     """The verb that trains it."""

@@ -128,7 +128,7 @@ class Trainer:
         """Trains to the end, and returns the figures of the result.
 
         Raises:
-            UserError: training cannot go on, or the disk has no room for the result.
+            UserError: training cannot continue, or the disk has no room for the result.
         """
         self.started = started
         state = self.state
@@ -172,7 +172,7 @@ class Trainer:
         self.model.eval()
 
     def _step(self) -> None:
-        """Takes the next step with the next samples of the data's order, and lets the callbacks see what came of it."""
+        """Takes the next step with the next samples of the data's order, and lets the callbacks see the result."""
         state, settings = self.state, self.settings.train
         started = time.monotonic()
         for callback in self.callbacks:

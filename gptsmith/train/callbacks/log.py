@@ -1,4 +1,4 @@
-"""The record of a run: metrics.jsonl, result.json and report.html, and what is said when it starts."""
+"""The record of a run: metrics.jsonl, result.json and report.html, and the notes at its start."""
 
 from __future__ import annotations
 

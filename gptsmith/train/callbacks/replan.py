@@ -1,4 +1,4 @@
-"""The plan of a run of so many minutes: corrected once while it is trained, and compared with what came of it."""
+"""The plan of a run of so many minutes: corrected once while it is trained, and compared with the actual figures."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
     """Functions that take a run's events as they come, while the block runs.
 
     Raises:
-        MissingExtraError: a library that was asked for is not installed.
+        MissingExtraError: a tracker's library is not installed.
     """
     tracking: list[Tracker] = []
     closing: list[Callable[[], object]] = []

@@ -17,7 +17,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan et al.'s quintic: they bring every singular value near 1 in five steps."""
 NEWTON_SCHULZ_STEPS = 5
 MATRICES = (".weight", ".lora_a", ".lora_b")
-"""What the matrices of the blocks' maps, and of their adapters, are called."""
+"""The endings of the names of the matrices of the blocks' linear layers, and of their adapters."""
 
 
 class MuonSettings(OptimizerSettings):
