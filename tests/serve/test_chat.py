@@ -239,7 +239,7 @@ def test_a_text_that_may_be_a_call_is_words_or_a_call_of_the_schema(
     toolset = tools_of(body)
     assert toolset
     model = served.server.models.get("chat")
-    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).compile(toolset.constraint(None))
     fits = True
     for token in model.tokenizer.encode(text):
         fits = fits and bool(grammar.allowed()[token])

@@ -32,7 +32,7 @@ def first_refused(served: Served, text: str, **fields: Any) -> str | None:
     body = ChatBody.model_validate({"model": "chat", "messages": QUESTION, **fields})
     toolset = tools_of(body)
     assert toolset
-    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(body.response_format))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).compile(toolset.constraint(body.response_format))
     ids = model.tokenizer.encode(text)
     for number, token in enumerate(ids):
         if grammar.is_complete or not grammar.allowed()[token]:

@@ -143,7 +143,7 @@ class TestTasks:
 
         together = scores()
         monkeypatch.setattr(candidate, "score_continuations", partial(candidate.score_continuations, tokens_at_once=1))
-        monkeypatch.setattr(candidate, "generate_rows", partial(candidate.generate_rows, rows_at_once=1))
+        monkeypatch.setattr(candidate, "generate_batch", partial(candidate.generate_batch, max_num_seqs=1))
         assert scores() == together
 
     def test_sums_need_no_file(self, run: str, call: Call) -> None:

@@ -187,7 +187,7 @@ class ExampleSet(TrainingSet):
         if not question or self.objective.kind == "reward_model":
             return ""
         prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
-        answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed)
+        answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed, slide=True)
         return f"{question[-1]['content']} → {''.join(answer)}"
 
     def origin(self, first_sample: int, num_samples: int) -> str:
