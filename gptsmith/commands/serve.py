@@ -56,13 +56,13 @@ def serve(
     except ImportError:
         raise MissingExtraError("gptsmith serve", "serve") from None
     from gptsmith.convert.load import load
-    from gptsmith.serve.app import Server
-    from gptsmith.serve.guard import is_loopback
-    from gptsmith.serve.keys import read_keys
-    from gptsmith.serve.models import Models
-    from gptsmith.serve.server import Running, bound_socket
+    from gptsmith.serve.auth import read_api_keys
+    from gptsmith.serve.hosts import is_loopback
+    from gptsmith.serve.load import load_served
+    from gptsmith.serve.served_models import ServedModels
+    from gptsmith.serve.server import GracefulServer, bound_socket
     from gptsmith.serve.settings import ServeSettings
-    from gptsmith.workflows.serve import load_served
+    from gptsmith.serve.state import State
 
     if api_key_file is None and not is_loopback(host):
         raise UserError(f"--host {host} lets others in: give --api-key-file FILE, or leave --host out")
@@ -71,12 +71,12 @@ def serve(
         max_body_bytes=max_body_bytes, timeout_s=timeout_s, drain_s=drain_s, cors=tuple(cors or ()),
         hosts=tuple(allow_host or ()),
     )  # fmt: skip
-    keys = None if api_key_file is None else read_keys(api_key_file)
+    keys = None if api_key_file is None else read_api_keys(api_key_file)
     with bound_socket(host, port) as listening:
         served = load_served(runs, device=device, with_prompts=share_prompts or is_loopback(host))
-        models = Models(served, settings, None if draft is None else load(draft, device=device))
-        server = Server(models, settings, host=host, keys=keys)
+        models = ServedModels(served, settings, None if draft is None else load(draft, device=device))
+        state = State(models, settings, host=host, keys=keys)
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         address = f"[{host}]" if ":" in host else host
         console.note(f"serving {', '.join(models.by_name)} on http://{address}:{listening.getsockname()[1]}/")
-        Running(server, settings).run([listening])
+        GracefulServer(state).run([listening])

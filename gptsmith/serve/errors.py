@@ -105,6 +105,6 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
     return ApiError(500, "something went wrong in the server: its log says what", code="internal_error")
 
 
-async def answer_error(_: Request, error: Exception) -> JSONResponse:
+async def error_response(_: Request, error: Exception) -> JSONResponse:
     """The answer for an error that a route raised on purpose."""
     return api_error(error).response()

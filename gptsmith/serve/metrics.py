@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:
-    from gptsmith.serve.models import Models
+from gptsmith.serve.served_models import ServedModels
 
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -41,9 +39,9 @@ class Metrics:
             ["model"], buckets=SHORT_S, registry=self.registry,
         )  # fmt: skip
 
-    def watch(self, models: Models) -> None:
+    def watch(self, models: ServedModels) -> None:
         """Tells the figures of the engines too, as they are whenever they are read."""
-        self.registry.register(_Engines(models))
+        self.registry.register(EngineCollector(models))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
@@ -62,10 +60,10 @@ class Metrics:
         return encoder(self.registry), content_type
 
 
-class _Engines(Collector):
+class EngineCollector(Collector):
     """The figures of every engine."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ServedModels) -> None:
         self.models = models
 
     def collect(self) -> Iterable[Metric]:

@@ -12,9 +12,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gptsmith.base.errors import UserError
-from gptsmith.serve.app import Server
+from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
 from gptsmith.serve.settings import ServeSettings
+from gptsmith.serve.state import State
 
 POLL_S = 0.02
 LAST_WORDS_S = 1
@@ -46,15 +47,15 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-class Running(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """Serves until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones go on to a deadline, and ends; a
     second signal ends it at once."""
 
-    def __init__(self, server: Server, settings: ServeSettings) -> None:
-        self.served, self.settings = server, settings
+    def __init__(self, state: State) -> None:
+        self.state, settings = state, state.settings
         super().__init__(
             uvicorn.Config(
-                server.app(),
+                make_app(state),
                 http=_protocol(settings),
                 ws="none",
                 log_config=None,
@@ -74,14 +75,14 @@ class Running(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to end; at the second signal, ends."""
-        if self.served.is_draining or self._loop is None:
+        if self.state.is_draining or self._loop is None:
             self.should_exit = self.force_exit = True
             return
         self.drain()
 
     def drain(self) -> None:
         """Begins to end, from any thread."""
-        self.served.is_draining = True
+        self.state.is_draining = True
         assert self._loop is not None, "asked for only once it runs"
         self._loop.call_soon_threadsafe(self._begin_drain)
 
@@ -89,13 +90,13 @@ class Running(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
-        LOGGER.info("ending: %d requests are being answered", self.served.num_answering)
-        deadline = time.monotonic() + self.settings.drain_s
-        while self.served.num_answering and time.monotonic() < deadline:
+        LOGGER.info("ending: %d requests are being answered", self.state.num_active_requests)
+        deadline = time.monotonic() + self.state.settings.drain_s
+        while self.state.num_active_requests and time.monotonic() < deadline:
             await asyncio.sleep(POLL_S)
-        if self.served.num_answering:
-            LOGGER.warning("ending: %d requests are cut off", self.served.num_answering)
-            for served in self.served.models.by_name.values():
+        if self.state.num_active_requests:
+            LOGGER.warning("ending: %d requests are cut off", self.state.num_active_requests)
+            for served in self.state.models.by_name.values():
                 served.engine.close()
         self.should_exit = True
 

@@ -39,7 +39,7 @@ class ServeSettings(Settings):
     """Names that the server may be asked for by, besides its addresses and this machine's names."""
 
     @property
-    def max_texts(self) -> int:
+    def max_sequences(self) -> int:
         """Texts that may be asked of each model at once."""
         return self.max_num_seqs + self.max_queue_size
 

@@ -19,12 +19,13 @@ from openai import OpenAI
 
 import gptsmith
 from gptsmith.convert.load import load
-from gptsmith.serve.app import Server
-from gptsmith.serve.keys import Keys
-from gptsmith.serve.models import Models
-from gptsmith.serve.server import Running, bound_socket
+from gptsmith.serve.auth import ApiKeys
+from gptsmith.serve.load import load_served
+from gptsmith.serve.served_models import ServedModels
+from gptsmith.serve.server import GracefulServer, bound_socket
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.workflows.serve import load_served
+from gptsmith.serve.state import State
+from gptsmith.serve.static import StaticFiles
 
 from ..workflows.conftest import SMALL, write_text
 
@@ -66,8 +67,8 @@ class Answer:
 class Served:
     """A server that runs."""
 
-    server: Server
-    running: Running
+    state: State
+    running: GracefulServer
     port: int
     clients: list[OpenAI] = field(default_factory=list)
 
@@ -99,18 +100,18 @@ class Served:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
     def is_idle(self) -> bool:
-        models = self.server.models.by_name.values()
+        models = self.state.models.by_name.values()
         return (
             all(model.engine.figures().running + model.engine.figures().waiting == 0 for model in models)
             and all(model.num_reserved == 0 for model in models)
-            and self.server.num_answering == 0
+            and self.state.num_active_requests == 0
         )
 
 
 @contextmanager
 def serving(
     runs: list[str],
-    keys: Keys | None = None,
+    keys: ApiKeys | None = None,
     page: Path | None = None,
     send_bytes: int | None = None,
     draft: str | None = None,
@@ -119,16 +120,16 @@ def serving(
     """A server of some runs while the block runs. `send_bytes` is what the network holds for a client."""
     bounds = ServeSettings(**settings)
     guesser = None if draft is None else load(draft, device="cpu")
-    models = Models(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
-    server = Server(models, bounds, keys=keys, **({} if page is None else {"page": page}))
+    models = ServedModels(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
+    state = State(models, bounds, keys=keys, page=StaticFiles() if page is None else StaticFiles(page))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         if send_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
-        running = Running(server, bounds)
+        running = GracefulServer(state)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
-        found = Served(server, running, port)
+        found = Served(state, running, port)
         try:
             until(lambda: running.started, "the server begins")
             yield found

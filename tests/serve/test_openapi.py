@@ -14,7 +14,9 @@ from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from gptsmith.serve.bodies import Body, ChatBody, CompletionBody
+from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.common import Schema
+from gptsmith.serve.openai.schemas.completions import CompletionRequest
 
 from .conftest import Served, serving
 
@@ -77,7 +79,7 @@ def test_what_is_sent_is_answered_as_the_document_says(
 
 def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     document = bounded.ask("GET", "/openapi.json").json
-    body = document["components"]["schemas"]["ChatBody"]
+    body = document["components"]["schemas"]["ChatCompletionRequest"]
     assert body["additionalProperties"] is False
     assert body["required"] == ["model", "messages"]
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
@@ -88,9 +90,9 @@ def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
 @pytest.mark.parametrize(
     ("body", "theirs"),
     [
-        (CompletionBody, completion_create_params.CompletionCreateParamsBase),
-        (ChatBody, chat_create_params.CompletionCreateParamsBase),
+        (CompletionRequest, completion_create_params.CompletionCreateParamsBase),
+        (ChatCompletionRequest, chat_create_params.CompletionCreateParamsBase),
     ],
 )
-def test_every_field_of_openais_own_client_is_known(body: type[Body], theirs: type) -> None:
+def test_every_field_of_openais_own_client_is_known(body: type[Schema], theirs: type) -> None:
     assert set(get_type_hints(theirs)) - {"stream"} <= body.model_fields.keys()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gptsmith.serve.guard import HEADERS
-from gptsmith.serve.page_files import FOLDER, KINDS
+from gptsmith.serve.middleware import HEADERS
+from gptsmith.serve.static import FOLDER, KINDS
 
 from ...pages.browser import open_browser
 from ..conftest import Served, serving, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gptsmith.serve.page_files import FOLDER
+from gptsmith.serve.static import FOLDER
 
 from .conftest import Blank
 

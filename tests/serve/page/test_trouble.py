@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from gptsmith.serve.keys import Keys
+from gptsmith.serve.auth import ApiKeys
 
 from ..conftest import serving, until
 from .chat_page import ChatPage
@@ -203,7 +203,7 @@ def test_a_message_that_is_too_long_says_both_lengths_and_can_be_edited(open_pag
 
 
 def test_a_key_is_asked_for_and_sent_from_then_on(runs: Path, browser: Any) -> None:
-    with serving([str(runs / "chat")], keys=Keys([KEY])) as served:
+    with serving([str(runs / "chat")], keys=ApiKeys([KEY])) as served:
         chat = ChatPage(browser, served)
         try:
             box = chat.page.locator("dialog input")
@@ -239,7 +239,7 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
 
 def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    engine = chat.served.server.models.by_name["chat"].engine
+    engine = chat.served.state.models.by_name["chat"].engine
     chat.set_number("Longest text, in tokens", 5)
     hidden = engine.model.hidden
     failed = threading.Event()

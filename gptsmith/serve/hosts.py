@@ -1,0 +1,59 @@
+"""Host names: which ones a server answers to."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class AllowedHosts:
+    """The names that a server bound to `host` answers to, `more` included; any address too if others can reach it."""
+
+    def __init__(self, host: str, more: Iterable[str] = ()) -> None:
+        self._names, self._is_loopback = own_names(host, more), is_loopback(host)
+
+    def allows(self, header: str) -> bool:
+        """Whether a Host header names this server."""
+        name = host_name(header)
+        return name in self._names or (not self._is_loopback and is_address(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that is bound to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def own_names(host: str, more: Iterable[str]) -> frozenset[str]:
+    """The names that a server may be asked for by. Any page can give a name of its own to an address of ours, so that
+    a browser takes both for one place; a name that is not one of these is not answered."""
+    names = {*LOOPBACK_NAMES, host.lower(), *(name.lower() for name in more)}
+    if not is_loopback(host):
+        machine = socket.gethostname().lower()
+        names |= {machine, f"{machine}.local"}
+    return frozenset(names)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port: `::1` of `[::1]:8000`."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address, which no page can make its own."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

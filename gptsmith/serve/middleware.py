@@ -1,0 +1,134 @@
+"""What stands before every route: an id and a line in the log, headers, who may ask and by which name."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gptsmith.serve.errors import ApiError, api_error, draining
+from gptsmith.serve.log import LOGGER, REQUEST_ID, log_failure
+from gptsmith.serve.routes import find_route
+from gptsmith.serve.state import State
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The last two: no script writes HTML into the page, not even the page's own."""
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+EXPOSED = "x-request-id, retry-after"
+UNKNOWN = "(none)"
+
+
+class RequestMiddleware:
+    """Pure ASGI around the routes of a server."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self.app, self.state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.monotonic()
+        name = f"req_{secrets.token_hex(12)}"
+        REQUEST_ID.set(name)
+        log_fields: dict[str, object] = {}
+        scope["log_fields"] = log_fields
+        headers = Headers(scope=scope)
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._complete(MutableHeaders(scope=message), name, headers.get("origin"))
+            await send(message)
+
+        self.state.num_active_requests += 1
+        self.state.metrics.requests_in_progress.inc()
+        try:
+            await self._checked(scope, receive, answer, headers)
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                log_failure(error)
+            # An answer that has begun is cut off by returning here.
+            if not status:
+                await api_error(error).response()(scope, receive, answer)
+        finally:
+            self.state.num_active_requests -= 1
+            self.state.metrics.requests_in_progress.dec()
+            label, seconds = scope.get("route_label", UNKNOWN), time.monotonic() - started
+            self.state.metrics.answered(label, status, seconds)
+            counts = "".join(f" {key}={value}" for key, value in log_fields.items())
+            method = scope["method"] if scope["method"] in METHODS else UNKNOWN
+            LOGGER.info("%s %s %s %d %d ms%s", name, method, label, status, 1000 * seconds, counts)
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        """
+        Raises:
+            ApiError: this request is not let in.
+        """
+        route = find_route(scope["path"])
+        scope["route_label"] = UNKNOWN if route is None else route.label
+        self._check_names(headers)
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and headers.get("origin"):
+            await PlainTextResponse("")(scope, receive, send)
+            return
+        if self.state.is_draining and (route is None or route.drains):
+            raise draining()
+        keys = self.state.keys
+        needs_key = keys is not None and (route is None or route.needs_key)
+        if keys is not None and needs_key and not keys.accepts(headers.get("authorization", "")):
+            raise ApiError(
+                401,
+                "a key is needed: Authorization: Bearer KEY",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        await self.app(scope, receive, send)
+
+    def _check_names(self, headers: Headers) -> None:
+        """
+        Raises:
+            ApiError: the server is asked for by a name that is not its own, or by a page from elsewhere.
+        """
+        host = headers.get("host", "")
+        if not self.state.hosts.allows(host):
+            raise ApiError(
+                403, "this server is not called by that name: --allow-host NAME lets it be", code="host_not_allowed"
+            )
+        origin = headers.get("origin")
+        if origin is None or origin in self.state.settings.cors:
+            return
+        if urlsplit(origin).netloc != host:
+            raise ApiError(
+                403, "pages from elsewhere may not ask here: --cors ORIGIN lets them", code="origin_not_allowed"
+            )
+
+    def _complete(self, headers: MutableHeaders, name: str, origin: str | None) -> None:
+        """Puts in what every answer says."""
+        for key, value in HEADERS.items():
+            headers.setdefault(key, value)
+        headers.setdefault("Cache-Control", "no-store")
+        headers["X-Request-Id"] = name
+        if origin is not None and origin in self.state.settings.cors:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = EXPOSED
+            headers["Access-Control-Allow-Methods"] = "GET, POST"
+            headers["Access-Control-Allow-Headers"] = "*, authorization"
+            headers["Access-Control-Max-Age"] = "600"
+        if self.state.settings.cors:
+            headers.add_vary_header("Origin")

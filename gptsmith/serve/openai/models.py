@@ -1,0 +1,54 @@
+"""GET /v1/models: the models that are served."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from gptsmith.serve.state import State
+
+
+async def list_models(state: State, _: Request) -> JSONResponse:
+    """The cards of all models."""
+    return JSONResponse({"object": "list", "data": [served.card for served in state.models.by_name.values()]})
+
+
+async def get_model(state: State, request: Request) -> JSONResponse:
+    """The card of one model.
+
+    Raises:
+        ApiError: there is none of that name.
+    """
+    return JSONResponse(state.models.get(request.path_params["name"]).card)
+
+
+MODEL_SCHEMA = {
+    "type": "object",
+    "required": ["id", "object", "created", "owned_by", "gptsmith"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "model"},
+        "created": {"type": "integer"},
+        "owned_by": {"type": "string"},
+        "gptsmith": {
+            "type": "object",
+            "required": [
+                "kind", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts", "sampling",
+                "max_choices", "max_tokens", "end_tokens",
+            ],
+            "properties": {
+                "kind": {"enum": ["chat", "base"]},
+                "context_length": {"type": "integer"},
+                "num_parameters": {"type": "integer"},
+                "vocab_size": {"type": "integer"},
+                "trained_on": {"type": "string"},
+                "made": {"type": ["string", "null"]},
+                "prompts": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
+                "sampling": {"type": "object"},
+                "max_choices": {"type": "integer"},
+                "max_tokens": {"type": ["integer", "null"]},
+                "end_tokens": {"type": "array", "items": {"type": "string"}},
+            },
+        },
+    },
+}  # fmt: skip

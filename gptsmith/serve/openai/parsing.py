@@ -1,0 +1,96 @@
+"""Reads the body of a request into its schema, or says which field is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from gptsmith.base.errors import did_you_mean
+from gptsmith.serve.errors import ApiError
+from gptsmith.serve.openai.schemas.common import Schema
+from gptsmith.serve.settings import ServeSettings
+
+B = TypeVar("B", bound=Schema)
+
+
+async def read_body(request: Request, kind: type[B], settings: ServeSettings) -> B:
+    """The body of a request, checked.
+
+    Raises:
+        ApiError: it is too long, too slow, or not what it should be; the field is named.
+    """
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            data = await _bytes(request, settings.max_body_bytes)
+    except TimeoutError:
+        raise ApiError(408, f"the request did not arrive within {settings.body_timeout_s:g} s") from None
+    except ClientDisconnect:
+        raise ApiError(400, "the client left before its request was whole") from None
+    return parse_body(data, kind)
+
+
+async def _bytes(request: Request, most: int) -> bytes:
+    too_long = ApiError(413, f"the body has more than the {most:,} bytes allowed", code="request_too_large")
+    length = request.headers.get("content-length", "")
+    # The server's own reader has refused lengths that are no numbers.
+    if length and int(length) > most:
+        raise too_long
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > most:
+            raise too_long
+    return bytes(data)
+
+
+def parse_body(data: bytes, kind: type[B]) -> B:
+    """The object that JSON text spells out.
+
+    Raises:
+        ApiError: it is not JSON, not an object, or a field is wrong; it is named.
+    """
+    try:
+        given = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(given, dict):
+        raise ApiError(400, "the body is JSON, but not an object", code="invalid_json")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _field_error(error, given, kind) from None
+
+
+def _field_error(error: ValidationError, given: Any, kind: type[Schema]) -> ApiError:
+    """What is wrong with a field. Of the alternatives of a field, that is told which went furthest."""
+    details = error.errors(include_url=False, include_context=False)
+    first = max(details, key=lambda detail: (detail["loc"][:1] == details[0]["loc"][:1], len(detail["loc"])))
+    param = _path(first["loc"], given, first["type"])
+    if first["type"] == "extra_forbidden":
+        hint = f" ({did_you_mean(str(first['loc'][0]), kind.model_fields)})" if len(first["loc"]) == 1 else ""
+        return ApiError(400, f"{param}: no such field{hint}", param=param, code="unknown_parameter")
+    code = {"missing": "missing_required_parameter"}.get(first["type"], "invalid_value")
+    if first["type"].endswith("_type"):
+        code = "invalid_type"
+    others = {detail["msg"] for detail in details if _path(detail["loc"], given, detail["type"]) == param}
+    message = first["msg"] if first["type"] == "missing" else "; or ".join(sorted(others))
+    return ApiError(400, f"{param}: {message}", param=param, code=code)
+
+
+def _path(loc: tuple[int | str, ...], given: Any, problem: str) -> str:
+    """`messages.0.content` for where a problem lies; the names of alternatives, which are no places, are left out."""
+    path: list[str] = []
+    for number, part in enumerate(loc):
+        is_last = number == len(loc) - 1
+        if (isinstance(given, dict) and part in given) or (
+            isinstance(given, list) and isinstance(part, int) and part < len(given)
+        ):
+            given = given[part]  # type: ignore[index]
+            path.append(str(part))
+        elif is_last and problem == "missing":
+            path.append(str(part))
+    return ".".join(path)

@@ -1,0 +1,270 @@
+"""The schema of POST /v1/chat/completions: messages, tools and response formats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gptsmith.serve.openai.schemas.common import (
+    MAX_TOKEN_ID,
+    Effort,
+    Grammar,
+    JsonObjectFormat,
+    Metadata,
+    Name,
+    NonEmptyText,
+    RefusalPart,
+    SamplingFields,
+    Schema,
+    TextFormat,
+    TextPart,
+    TextResponseFormat,
+)
+
+
+class MediaPart(BaseModel):
+    """A piece that is no text. It is known, so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["image_url", "input_audio", "file", "input_image", "input_file"]
+
+
+TextContent = str | Annotated[list[TextPart], Field(min_length=1)]
+Part = Annotated[TextPart | MediaPart, Field(discriminator="type")]
+AnswerPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
+class SystemMessage(Schema):
+    """What the model is told before the conversation."""
+
+    role: Literal["system", "developer"]
+    content: TextContent
+    name: str | None = None
+
+
+class UserMessage(Schema):
+    """What a person says."""
+
+    role: Literal["user"]
+    content: str | Annotated[list[Part], Field(min_length=1)]
+    name: str | None = None
+
+
+class CalledFunction(Schema):
+    """A function and what it is given, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class FunctionCall(Schema):
+    """A call that the model made."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CalledCustom(Schema):
+    """A tool of free text and what it is given."""
+
+    name: str
+    input: str
+
+
+class CustomCall(Schema):
+    """A call of a tool of free text."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
+Call = Annotated[FunctionCall | CustomCall, Field(discriminator="type")]
+
+
+class AssistantMessage(Schema):
+    """What the model said."""
+
+    role: Literal["assistant"]
+    content: str | Annotated[list[AnswerPart], Field(min_length=1)] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: CalledFunction | None = None
+    audio: dict[str, Any] | None = None
+
+
+class ToolMessage(Schema):
+    """What a tool gave."""
+
+    role: Literal["tool"]
+    content: TextContent
+    tool_call_id: str
+
+
+class FunctionMessage(Schema):
+    """What a function gave, as it was written before there were tools."""
+
+    role: Literal["function"]
+    content: str | None
+    name: str
+
+
+ChatMessage = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage, Field(discriminator="role")
+]
+
+
+class FunctionDefinition(Schema):
+    """A function that the model may call."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Schema):
+    """A function, as a tool."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class GrammarFormat(Schema):
+    """A text of a grammar."""
+
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class CustomToolDefinition(Schema):
+    """A tool that is given a text."""
+
+    name: Name
+    description: str | None = None
+    format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+
+
+class CustomTool(Schema):
+    """A tool that is given a text, as a tool."""
+
+    type: Literal["custom"]
+    custom: CustomToolDefinition
+
+
+Tool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
+
+
+class ToolName(Schema):
+    """The name of a tool."""
+
+    name: str
+
+
+class FunctionChoice(Schema):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
+class CustomChoice(Schema):
+    """The tool of free text that must be called."""
+
+    type: Literal["custom"]
+    custom: ToolName
+
+
+class AllowedTools(Schema):
+    """Which of the tools may be called, and whether one must be."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[Annotated[FunctionChoice | CustomChoice, Field(discriminator="type")]], Field(min_length=1)]
+
+
+class AllowedChoice(Schema):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"]
+    | Annotated[FunctionChoice | CustomChoice | AllowedChoice, Field(discriminator="type")]
+)
+
+
+class JsonSchema(Schema):
+    """A schema with its name."""
+
+    name: Name
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Schema):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class RegexFormat(Schema):
+    """A text that a regular expression matches. Not of OpenAI's."""
+
+    type: Literal["regex"]
+    regex: NonEmptyText
+
+
+class LarkFormat(Schema):
+    """A text of a grammar in Lark's form. Not of OpenAI's."""
+
+    type: Literal["grammar"]
+    grammar: NonEmptyText
+
+
+ResponseFormat = Annotated[
+    TextResponseFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
+]
+
+
+class PredictedContent(Schema):
+    """What the answer is expected to be like; it may make an answer faster, never different."""
+
+    type: Literal["content"]
+    content: TextContent
+
+
+class ChatCompletionRequest(SamplingFields):
+    """POST /v1/chat/completions"""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
+    function_call: Literal["none", "auto"] | ToolName | None = None
+    continue_final_message: bool | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    audio: dict[str, Any] | None = None
+    prediction: PredictedContent | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    web_search_options: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None

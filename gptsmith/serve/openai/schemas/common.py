@@ -1,0 +1,103 @@
+"""Fields and objects that the schemas of several endpoints share.
+
+None always means that a field was not given, as OpenAI's clients send it. An unknown field is refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_STOPS = 16
+MAX_TOKEN_ID = 2**31 - 1
+MAX_SEED = 2**63
+
+Count = Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)]
+TokenId = Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+NonEmptyText = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+LogitBias = Annotated[float, Field(ge=-100, le=100)]
+TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+
+
+class Schema(BaseModel):
+    """An object in a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class StreamOptions(Schema):
+    """What a stream tells besides the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Whether chunks are padded, so that their length does not betray the text to whoever sees the encrypted line."""
+
+
+class SamplingFields(Schema):
+    """What completions and chat both have."""
+
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Count | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    seed: Annotated[int, Field(ge=-MAX_SEED, lt=MAX_SEED)] | None = None
+    stop: NonEmptyText | Annotated[list[NonEmptyText], Field(max_length=MAX_STOPS)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    ignore_eos: bool | None = None
+    logit_bias: Annotated[dict[TokenKey, LogitBias], Field(max_length=1024)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+
+class TextPart(Schema):
+    """A piece of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(Schema):
+    """A piece of the assistant's message that says that it will not answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class Grammar(Schema):
+    """What the text for a tool must be."""
+
+    syntax: Literal["lark", "regex"]
+    definition: NonEmptyText
+
+
+class TextFormat(Schema):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class TextResponseFormat(Schema):
+    """No rule."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Schema):
+    """Any JSON object."""
+
+    type: Literal["json_object"]

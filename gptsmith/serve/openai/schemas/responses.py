@@ -1,0 +1,219 @@
+"""The schema of POST /v1/responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gptsmith.serve.openai.schemas.common import (
+    MAX_TOKEN_ID,
+    Count,
+    Effort,
+    Grammar,
+    JsonObjectFormat,
+    Metadata,
+    Name,
+    NonEmptyText,
+    RefusalPart,
+    Schema,
+    TextFormat,
+    TextResponseFormat,
+)
+
+
+class InputText(Schema):
+    """A piece of a message to the model, or of its own."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class InputMedia(BaseModel):
+    """A piece that is no text. It is known, so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["input_image", "input_file", "input_audio"]
+
+
+class MessageItem(Schema):
+    """A turn."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: (
+        str
+        | Annotated[
+            list[Annotated[InputText | InputMedia | RefusalPart, Field(discriminator="type")]], Field(min_length=1)
+        ]
+    )
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    phase: str | None = None
+
+
+class FunctionCallItem(Schema):
+    """A call that the model made."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class FunctionCallOutputItem(Schema):
+    """What a function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class CustomToolCallItem(Schema):
+    """A call of a tool of free text."""
+
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class CustomToolCallOutputItem(Schema):
+    """What a tool of free text gave."""
+
+    type: Literal["custom_tool_call_output"]
+    call_id: str
+    output: str
+    id: str | None = None
+
+
+class ResponsesFunctionTool(Schema):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ResponsesGrammarFormat(Grammar):
+    """A text of a grammar."""
+
+    type: Literal["grammar"]
+
+
+class ResponsesCustomTool(Schema):
+    """A tool that is given a text."""
+
+    type: Literal["custom"]
+    name: Name
+    description: str | None = None
+    format: Annotated[TextFormat | ResponsesGrammarFormat, Field(discriminator="type")] | None = None
+
+
+class HostedTool(BaseModel):
+    """A tool that runs at OpenAI's. It is known, so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal[
+        "web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp",
+        "computer", "computer_use_preview", "local_shell", "shell", "apply_patch",
+    ]  # fmt: skip
+
+
+class ResponsesToolChoice(Schema):
+    """The tool that must be called."""
+
+    type: Literal["function", "custom"]
+    name: str
+
+
+class ResponsesJsonSchemaFormat(Schema):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    name: Name
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextConfig(Schema):
+    """What the text must be."""
+
+    format: (
+        Annotated[TextResponseFormat | JsonObjectFormat | ResponsesJsonSchemaFormat, Field(discriminator="type")] | None
+    ) = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(Schema):
+    """How much thought goes before an answer."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ResponseStreamOptions(Schema):
+    """What a stream of events tells besides the text."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponsesRequest(Schema):
+    """POST /v1/responses"""
+
+    model: str
+    input: (
+        NonEmptyText
+        | Annotated[
+            list[
+                MessageItem | FunctionCallItem | FunctionCallOutputItem | CustomToolCallItem | CustomToolCallOutputItem
+            ],
+            Field(min_length=1),
+        ]
+    )
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    text: TextConfig | None = None
+    tools: (
+        Annotated[
+            list[Annotated[ResponsesFunctionTool | ResponsesCustomTool | HostedTool, Field(discriminator="type")]],
+            Field(max_length=128),
+        ]
+        | None
+    ) = None
+    tool_choice: Literal["none", "auto", "required"] | ResponsesToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    background: bool | None = None
+    prompt: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    max_tool_calls: Count | None = None
+    moderation: dict[str, Any] | None = None
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None

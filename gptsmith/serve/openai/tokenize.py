@@ -1,0 +1,50 @@
+"""POST /tokenize and /detokenize: text to ids and back, as the model itself has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from gptsmith.serve.errors import refused
+from gptsmith.serve.openai.messages import flatten_messages, prompt_token_ids
+from gptsmith.serve.openai.request_mapping import token_text
+from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
+from gptsmith.serve.state import State
+
+
+async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:
+    """The ids of a text, or of a conversation with the beginning of its answer.
+
+    Raises:
+        ApiError: neither or both are given, or they cannot be read.
+    """
+    served = state.models.get(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise refused("prompt", "give a prompt or messages, and not both")
+    tokenizer = served.tokenizer
+
+    def read() -> list[int]:
+        if body.messages is not None:
+            return prompt_token_ids(served, flatten_messages(body.messages))
+        text = body.prompt or ""
+        return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)
+
+    with served.reserved(1):
+        ids = await state.models.read(read)
+    log_fields |= {"model": served.name, "prompt_tokens": len(ids)}
+    words = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
+    return JSONResponse({"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": words})
+
+
+async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:
+    """The text of ids; special tokens are spelt out.
+
+    Raises:
+        ApiError: the model has no such token.
+    """
+    served = state.models.get(body.model)
+    if odd := [token for token in body.tokens if token >= served.tokenizer.vocab_size]:
+        raise refused("tokens", f"{odd[0]} is not one of this model's {served.tokenizer.vocab_size:,} tokens")
+    log_fields |= {"model": served.name}
+    return JSONResponse({"prompt": served.tokenizer.decode(body.tokens, keep_special=True)})

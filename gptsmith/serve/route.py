@@ -1,0 +1,54 @@
+"""A route: what the app, the middleware and the OpenAPI document have to know of an address."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from gptsmith.serve.openai.schemas.common import Schema
+
+
+@dataclass(frozen=True)
+class Route:
+    """An address and what it does.
+
+    Attributes:
+        path: the address, as Starlette writes it.
+        method: the HTTP method that it takes.
+        handler: `handler(state, request)` if there is no request schema, else `handler(state, body, log_fields)`, where
+            `body` is a checked object of the schema and `log_fields` are shown in the line of the log.
+        summary: one sentence for the OpenAPI document.
+        request_schema: the body that it takes; None if it takes none.
+        response_schema: JSON schema of the answer; None keeps the route out of the OpenAPI document.
+        needs_key: whether only those with a key may ask, if the server has keys.
+        drains: whether it is refused while the server shuts down.
+        streams: whether it can answer with server-sent events.
+    """
+
+    path: str
+    method: str
+    handler: Callable[..., Awaitable[Response]]
+    summary: str = ""
+    request_schema: type[Schema] | None = None
+    response_schema: Mapping[str, Any] | None = None
+    needs_key: bool = True
+    drains: bool = True
+    streams: bool = False
+    prefix: str = field(init=False)
+    """The part of the path before its parameter; empty if it has none."""
+
+    def __post_init__(self) -> None:
+        prefix, has_parameter, _ = self.path.partition("{")
+        object.__setattr__(self, "prefix", prefix if has_parameter else "")
+
+    @property
+    def label(self) -> str:
+        """The path for logs, metrics and documents, such as `/v1/models/{name}`."""
+        return self.path.replace(":path}", "}")
+
+    def matches(self, path: str) -> bool:
+        """Whether a path that was asked for is this route's, in form."""
+        return path.startswith(self.prefix) if self.prefix else path == self.path

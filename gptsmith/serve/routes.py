@@ -1,0 +1,100 @@
+"""The one table of routes, which the app, the middleware and the OpenAPI document read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gptsmith.serve.openai.chat import chat_completions
+from gptsmith.serve.openai.completions import completions
+from gptsmith.serve.openai.embeddings import embeddings
+from gptsmith.serve.openai.models import MODEL_SCHEMA, get_model, list_models
+from gptsmith.serve.openai.responses import responses
+from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.completions import CompletionRequest
+from gptsmith.serve.openai.schemas.embeddings import EmbeddingRequest
+from gptsmith.serve.openai.schemas.responses import ResponsesRequest
+from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
+from gptsmith.serve.openai.tokenize import detokenize, tokenize
+from gptsmith.serve.openapi import document
+from gptsmith.serve.route import Route
+from gptsmith.serve.state import State
+from gptsmith.serve.static import INDEX
+
+ANY_OBJECT = {"type": "object"}
+
+
+def object_schema(kind: str) -> dict[str, Any]:
+    """JSON schema of an answer whose `object` is `kind`."""
+    return {"type": "object", "required": ["object"], "properties": {"object": {"const": kind}}}
+
+
+async def page_index(state: State, _: Request) -> Response:
+    """The chat page."""
+    return state.page.file(INDEX)
+
+
+async def page_file(state: State, request: Request) -> Response:
+    """Another file of the chat page."""
+    return state.page.file(request.path_params["name"])
+
+
+async def health(state: State, _: Request) -> Response:
+    """Whether the server takes requests."""
+    status = "draining" if state.is_draining else "ok"
+    return JSONResponse({"status": status}, 503 if state.is_draining else 200)
+
+
+async def metrics(state: State, request: Request) -> Response:
+    """Metrics in Prometheus' form."""
+    data, content_type = state.metrics.text(request.headers.get("accept", ""))
+    return Response(data, headers={"Content-Type": content_type})
+
+
+async def openapi(state: State, _: Request) -> Response:
+    """The OpenAPI document of this table."""
+    return JSONResponse(document(ROUTES, state.keys is not None, list(state.models.by_name)))
+
+
+ROUTES = (
+    Route("/", "GET", page_index, needs_key=False),
+    Route("/page/{name}", "GET", page_file, needs_key=False),
+    Route(
+        "/health", "GET", health, "Whether requests are taken.",
+        response_schema=ANY_OBJECT, needs_key=False, drains=False,
+    ),
+    Route("/metrics", "GET", metrics, drains=False),
+    Route("/openapi.json", "GET", openapi, needs_key=False),
+    Route(
+        "/v1/models", "GET", list_models, "The models that are served.",
+        response_schema={"type": "object", "required": ["data"]},
+    ),
+    Route("/v1/models/{name:path}", "GET", get_model, "One of the models.", response_schema=MODEL_SCHEMA),
+    Route(
+        "/v1/completions", "POST", completions, "Continuations of prompts.",
+        CompletionRequest, object_schema("text_completion"), streams=True,
+    ),
+    Route(
+        "/v1/chat/completions", "POST", chat_completions, "The answer to a conversation.",
+        ChatCompletionRequest, object_schema("chat.completion"), streams=True,
+    ),
+    Route(
+        "/v1/responses", "POST", responses, "The answer to a conversation, in the newer form; nothing is stored.",
+        ResponsesRequest, object_schema("response"), streams=True,
+    ),
+    Route(
+        "/v1/embeddings", "POST", embeddings, "The mean of the last layer's states over the tokens of each text.",
+        EmbeddingRequest, object_schema("list"),
+    ),
+    Route(
+        "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT
+    ),
+    Route("/detokenize", "POST", detokenize, "The text of token ids.", DetokenizeRequest, ANY_OBJECT),
+)  # fmt: skip
+
+
+def find_route(path: str) -> Route | None:
+    """The route of a path; None if there is none."""
+    return next((route for route in ROUTES if route.matches(path)), None)

@@ -1,0 +1,185 @@
+"""The models that a server has: each with its engine, and with a bound on what is asked of it at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from gptsmith.base.errors import UserError
+from gptsmith.convert.load import Loaded
+from gptsmith.generate.draft_model import DraftModel
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.cost import cost
+from gptsmith.serve.errors import ApiError, overloaded
+from gptsmith.serve.load import LoadedRun, iso_time
+from gptsmith.serve.settings import ServeSettings
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+OWNER = "gptsmith"
+NUM_READERS = 2
+
+
+class ServedModel:
+    """A model that can be asked.
+
+    Attributes:
+        num_reserved: texts that are asked for and not ended, those included whose prompt is still being read.
+        card: the model as the API lists it.
+    """
+
+    def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings) -> None:
+        self.run, self.engine, self.settings = run, engine, settings
+        self.num_reserved = 0
+        self.card = self._card()
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def loaded(self) -> Loaded:
+        return self.run.loaded
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.loaded.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        return self.loaded.config.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        return self.engine.context_length
+
+    def template(self) -> ChatTemplate:
+        """How conversations are laid out.
+
+        Raises:
+            ApiError: the model was not made for conversations.
+        """
+        if self.loaded.template is None:
+            raise ApiError(
+                400,
+                f"{self.name} is a base model, which goes on with text and was not tuned to conversations: "
+                "use /v1/completions",
+                param="model",
+                code="not_a_chat_model",
+            )
+        return self.loaded.template
+
+    def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
+        """How tokens are drawn: as asked for, else as this model usually is."""
+        return self.loaded.sampling(given)
+
+    @contextmanager
+    def reserved(self, count: int) -> Iterator[None]:
+        """Keeps places for so many texts while the block runs, before any work is spent on them.
+
+        Raises:
+            ApiError: there are not so many.
+        """
+        room = self.settings.max_sequences
+        if count > room:
+            raise ApiError(400, f"{count} texts at once are more than the {room} that there is room for", param="n")
+        if self.num_reserved + count > room:
+            raise overloaded(f"{self.num_reserved} texts are asked for, and {room} may be: try again")
+        self.num_reserved += count
+        try:
+            yield
+        finally:
+            self.num_reserved -= count
+
+    def _card(self) -> dict[str, Any]:
+        run, config, settings = self.run, self.loaded.config, self.settings
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": run.made,
+            "owned_by": OWNER,
+            "gptsmith": {
+                "kind": run.kind,
+                "context_length": self.context_length,
+                "num_parameters": cost(config).num_parameters,
+                "vocab_size": config.vocab_size,
+                "trained_on": run.trained_on,
+                "made": iso_time(run.made),
+                "prompts": run.prompts,
+                "sampling": self.sampling({}).plain(),
+                "max_choices": min(settings.max_choices, settings.max_sequences),
+                "max_tokens": settings.max_tokens,
+                "end_tokens": [
+                    self.tokenizer.decode([token], keep_special=True) for token in sorted(self.tokenizer.end_ids)
+                ],
+            },
+        }
+
+
+class ServedModels:
+    """All models of a server by name. One thread owns torch; two read prompts, so that a long one of one person does
+    not delay the short ones of others."""
+
+    def __init__(self, runs: Sequence[LoadedRun], settings: ServeSettings, draft: Loaded | None = None) -> None:
+        """
+        Raises:
+            UserError: the draft's words are not those of the models.
+        """
+        if draft is not None:
+            for run in runs:
+                if run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
+                    raise UserError(
+                        f"--draft {draft.run.folder} has another tokenizer than {run.name}: a draft must have the same"
+                    )
+        self._thread = EngineThread()
+        self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
+        self.by_name = {
+            run.name: ServedModel(
+                run,
+                Engine(
+                    run.loaded.model,
+                    run.loaded.tokenizer,
+                    settings=settings.engine(),
+                    proposer=None if draft is None else DraftModel(draft.model),
+                    thread=self._thread,
+                ),
+                settings,
+            )
+            for run in runs
+        }
+
+    def get(self, name: str | None) -> ServedModel:
+        """The model of a name; without one, the only model.
+
+        Raises:
+            ApiError: there is none of that name, or there are several to choose from.
+        """
+        if name is None:
+            if len(self.by_name) > 1:
+                raise ApiError(400, f"model: name one of {', '.join(self.by_name)}", param="model")
+            return next(iter(self.by_name.values()))
+        if name not in self.by_name:
+            raise ApiError(
+                404,
+                f"there is no model of that name here; there are {', '.join(self.by_name)}",
+                param="model",
+                code="model_not_found",
+            )
+        return self.by_name[name]
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """What a function gives on a thread that reads prompts."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def close(self) -> None:
+        """Ends every text and all threads."""
+        for served in self.by_name.values():
+            served.engine.close()
+        self._thread.close()
+        self._readers.shutdown(cancel_futures=True)

@@ -1,0 +1,89 @@
+"""Answers that come piece by piece, and answers that nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gptsmith.serve.errors import ApiError, api_error
+from gptsmith.serve.log import log_failure
+
+T = TypeVar("T")
+PING = b": ping\n\n"
+"""A comment, which every reader of events passes over."""
+DONE = b"data: [DONE]\n\n"
+CLIENT_CLOSED_REQUEST = 499
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
+    """An event of a stream."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
+
+
+class EventStream(Response):
+    """Server-sent events as they come. When the client leaves, they are not asked for any more; `close` is called at
+    the end, however it comes."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self.events, self.close = events, close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                await until_disconnected(self._write(send), receive)
+            except ApiError as error:
+                if error.status != CLIENT_CLOSED_REQUEST:
+                    raise
+        finally:
+            self.close()
+
+    async def _write(self, send: Send) -> None:
+        try:
+            async for data in self.events:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                log_failure(error)
+            await send({"type": "http.response.body", "body": event(api_error(error).body()), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def until_disconnected(work: Awaitable[T], receive: Receive) -> T:
+    """What `work` gives, as long as the client is there.
+
+    Raises:
+        ApiError: the client has left; then `work` was cancelled.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ApiError(CLIENT_CLOSED_REQUEST, "the client has left")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
+    """What `work` gives for a request whose body was read; see `until_gone`."""
+    return await until_disconnected(work, request.receive)

@@ -1,0 +1,40 @@
+"""The state that all requests of one server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gptsmith.serve.auth import ApiKeys
+from gptsmith.serve.hosts import AllowedHosts
+from gptsmith.serve.metrics import Metrics
+from gptsmith.serve.served_models import ServedModels
+from gptsmith.serve.settings import ServeSettings
+from gptsmith.serve.static import StaticFiles
+
+
+@dataclass
+class State:
+    """What a server knows.
+
+    Attributes:
+        host: the address that it is bound to.
+        keys: the keys that it accepts; None if it needs none.
+        page: the files of the chat page.
+        is_draining: whether it is shutting down and takes no new requests.
+        num_active_requests: requests that are being answered.
+    """
+
+    models: ServedModels
+    settings: ServeSettings
+    host: str = "127.0.0.1"
+    keys: ApiKeys | None = None
+    page: StaticFiles = field(default_factory=StaticFiles)
+    is_draining: bool = False
+    num_active_requests: int = 0
+    metrics: Metrics = field(init=False)
+    hosts: AllowedHosts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics()
+        self.metrics.watch(self.models)
+        self.hosts = AllowedHosts(self.host, self.settings.hosts)

@@ -1,0 +1,41 @@
+"""The files of the chat page. Which ones there are is known from the start, so that no path leads elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.responses import Response
+
+from gptsmith import pages
+from gptsmith.pages.shell import PALETTE
+from gptsmith.serve.errors import ApiError
+
+FOLDER = Path(__file__).parent / "page"
+INDEX = "index.html"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
+}
+
+
+class StaticFiles:
+    """The files of a folder that a browser may have, with the colours of all pages."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.files = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in KINDS and path.is_file()}
+        self.files[PALETTE] = Path(pages.__file__).with_name(PALETTE)
+
+    def file(self, name: str) -> Response:
+        """A file by its name.
+
+        Raises:
+            ApiError: there is none.
+        """
+        path = self.files.get(name)
+        if path is None:
+            raise ApiError(404, "there is no such file", code="not_found")
+        return Response(path.read_bytes(), headers={"Cache-Control": "no-cache", "Content-Type": KINDS[path.suffix]})

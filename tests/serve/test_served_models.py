@@ -1,0 +1,161 @@
+"""Lists of models, embeddings, tokens, the page, health."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from openai import BadRequestError, NotFoundError, OpenAI
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.settings import Settings
+from gptsmith.generate.request import TokenLogprob
+from gptsmith.run.folder import Run
+from gptsmith.serve.example_prompts import first_prompts
+from gptsmith.serve.load import load_served, trained_on
+from gptsmith.serve.openai.chat import token_logprob
+
+from .conftest import Served, serving
+
+
+def test_models_are_listed_with_what_is_known_of_them(served: Served, client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["base", "chat", "adapted"]
+    cards = {card["id"]: card for card in served.ask("GET", "/v1/models").json["data"]}
+    base, chat = cards["base"]["gptsmith"], cards["chat"]["gptsmith"]
+    assert (base["kind"], chat["kind"]) == ("base", "chat")
+    assert base["context_length"] == 768
+    assert base["trained_on"] == "smiths"
+    assert chat["trained_on"] == "smiths, tuned on talk.jsonl"
+    assert base["vocab_size"] == served.state.models.get("base").vocab_size
+    assert base["num_parameters"] == sum(p.numel() for p in served.state.models.get("base").loaded.model.parameters())
+    assert base["sampling"]["temperature"] == 0.8
+    assert len(base["prompts"]) == 3
+    assert all(prompt.startswith("The ") for prompt in base["prompts"])
+    assert [prompt.split(":")[0] for prompt in chat["prompts"]] == ["0", "30", "59"]
+    assert [chat[name] for name in ("max_choices", "max_tokens")] == [16, None]
+    assert client.models.retrieve("chat").created == cards["chat"]["created"]
+    with pytest.raises(NotFoundError):
+        client.models.retrieve("gpt-9")
+
+
+def test_bounds_are_on_the_card(runs: Path) -> None:
+    with serving([str(runs / "base")], max_tokens=20, max_choices=9, max_num_seqs=2, max_queue_size=3) as running:
+        card = running.ask("GET", "/v1/models/base").json["gptsmith"]
+        assert (card["max_choices"], card["max_tokens"]) == (5, 20)
+        asked = {"model": "base", "prompt": "a", "max_tokens": 20}
+        assert running.ask("POST", "/v1/completions", {**asked, "n": 5}).status == 200
+        assert running.ask("POST", "/v1/completions", {**asked, "n": 6}).error["param"] == "n"
+
+
+def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) -> None:
+    ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
+    assert ends == ["<|endoftext|>", "<|im_end|>"]
+    tokenizer = served.state.models.get("chat").tokenizer
+    assert ends == [token_logprob(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
+
+
+def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:
+    base = Run.open(runs / "base")
+    assert trained_on(base) == "smiths"
+    settings = base.settings()
+    settings["request"]["sources"] = [str(tmp_path / "gone")]
+    moved = Run.create(tmp_path / "moved", settings, Settings)
+    assert first_prompts(moved) == []
+
+
+def test_weights_that_models_share_are_in_memory_once(served: Served) -> None:
+    base, adapted, chat = (served.state.models.get(name) for name in ("base", "adapted", "chat"))
+    homes = {parameter.data_ptr() for parameter in base.loaded.model.parameters()}
+    frozen = [p for name, p in adapted.loaded.model.named_parameters() if ".lora_" not in name]
+    assert frozen
+    assert all(parameter.data_ptr() in homes for parameter in frozen)
+    assert adapted.run.shared_bytes == sum(parameter.numel() * 4 for parameter in frozen)
+    assert base.run.shared_bytes == chat.run.shared_bytes == 0
+    changed = dict(chat.loaded.model.named_parameters())["embedding.weight"]
+    assert not torch.equal(changed, base.loaded.model.embedding.weight)
+
+
+def test_names_are_those_of_folders_or_given(runs: Path) -> None:
+    names = [run.name for run in load_served([str(runs / "base"), f"other={runs / 'base'}"], device="cpu")]
+    assert names == ["base", "other"]
+    with pytest.raises(UserError, match=r"both called base.*base-2="):
+        load_served([str(runs / "base"), str(runs / "base")])
+    with pytest.raises(UserError, match="NAME=RUN"):
+        load_served([f"={runs / 'base'}"])
+
+
+def test_an_embedding_is_the_mean_of_the_last_layer(served: Served, client: OpenAI) -> None:
+    model = served.state.models.get("base")
+    ids = model.tokenizer.prompt_ids("The old smith")
+    with torch.inference_mode():
+        expected = model.loaded.model.hidden(torch.tensor([ids]))[0].mean(dim=0)
+    # The client asks for base64 unless it is told otherwise.
+    for answer in (
+        client.embeddings.create(model="base", input=["a", "The old smith"]).data[1],
+        client.embeddings.create(model="base", input="The old smith", encoding_format="float").data[0],
+        client.embeddings.create(model="base", input=ids).data[0],
+        client.embeddings.create(model="base", input=[[1], ids]).data[1],
+    ):
+        torch.testing.assert_close(torch.tensor(answer.embedding), expected)
+    raw = served.ask("POST", "/v1/embeddings", {"model": "base", "input": "a", "encoding_format": "base64"}).json
+    packed = base64.b64decode(raw["data"][0]["embedding"])
+    assert len(struct.unpack(f"<{len(packed) // 4}f", packed)) == 64
+    assert raw["pooling"] == "mean of the last layer"
+    assert client.embeddings.create(model="base", input="The old smith").usage.prompt_tokens == len(ids)
+
+
+def test_embeddings_that_cannot_be_are_refused(served: Served, client: OpenAI) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        client.embeddings.create(model="base", input="a", dimensions=3)
+    assert caught.value.param == "dimensions"
+    for wrong in ([5] * 800, [100000], ["a"] * 257):
+        with pytest.raises(BadRequestError) as caught:
+            client.embeddings.create(model="base", input=wrong)
+        assert caught.value.param == "input"
+
+
+def test_tokens_and_back(served: Served) -> None:
+    text = "The old smith: é😀"
+    told = served.ask("POST", "/tokenize", {"model": "base", "prompt": text, "return_token_strs": True}).json
+    assert told["tokens"] == served.state.models.get("base").tokenizer.prompt_ids(text)
+    assert told["count"] == len(told["tokens"]) == len(told["token_strs"])
+    assert told["max_model_len"] == 768
+    assert served.ask("POST", "/detokenize", {"model": "base", "tokens": told["tokens"]}).json == {"prompt": text}
+    assert served.ask("POST", "/detokenize", {"model": "base", "tokens": [9999]}).error["param"] == "tokens"
+    assert served.ask("POST", "/tokenize", {"model": "base"}).error["param"] == "prompt"
+    assert served.ask("POST", "/tokenize", {"prompt": "a"}).error["param"] == "model"
+
+
+def test_the_page_is_a_fixed_list_of_files(runs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("<!doctype html><title>é</title>", encoding="utf-8")
+    (page / "app.js").write_text("1;", encoding="utf-8")
+    (page / "secret.txt").write_text("no", encoding="utf-8")
+    (tmp_path / "other.js").write_text("no", encoding="utf-8")
+    with serving([str(runs / "base")], page=page) as running:
+        index = running.ask("GET", "/")
+        assert index.data.decode() == "<!doctype html><title>é</title>"
+        assert index.headers["content-type"] == "text/html; charset=utf-8"
+        assert index.headers["cache-control"] == "no-cache"
+        script = running.ask("GET", "/page/app.js")
+        assert (script.data, script.headers["content-type"]) == (b"1;", "text/javascript; charset=utf-8")
+        assert script.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+        for path in ("secret.txt", "../other.js", "%2e%2e/other.js", "..%2fother.js", "", "app.js/", "%00"):
+            answer = running.ask("GET", f"/page/{path}")
+            assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_health_and_metrics(served: Served) -> None:
+    assert served.ask("GET", "/health").json == {"status": "ok"}
+    before = served.gauge("gptsmith_tokens_total")
+    served.client().completions.create(model="base", prompt="a", max_tokens=7, temperature=0)
+    assert served.gauge("gptsmith_tokens_total") == before + 7
+    text = served.ask("GET", "/metrics")
+    assert text.headers["content-type"].startswith("text/plain")
+    assert 'gptsmith_requests_total{route="/v1/completions",status="200"}' in text.data.decode()
+    assert served.gauge("gptsmith_first_token_seconds_count") >= 1
+    assert served.gauge("gptsmith_between_tokens_seconds_count") >= 1
