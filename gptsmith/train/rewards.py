@@ -10,8 +10,8 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import load
-from gptsmith.evaluate import scorers as checks
-from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate import scorers
+from gptsmith.evaluate.scorers import ScorerSettings
 from gptsmith.evaluate.scorers.pattern import PatternSettings
 from gptsmith.text.chat_template import Message
 from gptsmith.train.datasets.base import Reward
@@ -27,9 +27,9 @@ def reward_of(name: str) -> Reward:
     """
     kind, _, pattern = name.partition(":")
     if kind == "pattern":
-        return _checked(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
-    if name in checks.KINDS.names():
-        return _checked(checks.KINDS.validate(name))
+        return _scored(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
+    if name in scorers.KINDS.names():
+        return _scored(scorers.KINDS.validate(name))
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _function_in(Path(file), function)
@@ -41,9 +41,9 @@ def reward_of(name: str) -> Reward:
     )
 
 
-def _checked(check: CheckSettings) -> Reward:
-    """1 if a check finds the completion right, else 0."""
-    return lambda _messages, completion, answer: float(check.is_right(completion, answer))
+def _scored(scorer: ScorerSettings) -> Reward:
+    """1 if the scorer finds the completion correct, else 0."""
+    return lambda _messages, completion, answer: float(scorer.is_correct(completion, answer))
 
 
 def _function_in(file: Path, name: str) -> Reward:
