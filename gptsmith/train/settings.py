@@ -39,7 +39,7 @@ class TrainSettings(Settings):
     patience_evaluations: int | None = Field(default=6, gt=0)
     """Early stopping: stop after so many evaluations in a row that are worse than the best one."""
     evaluate_at_start: bool = False
-    """Whether the validation loss of the initial weights counts too: they are the result if no later ones are better."""
+    """Whether the validation loss of the initial weights counts too: they are the result if none are better."""
     evaluate_every_steps: int = Field(default=100, gt=0)
     """How often the validation loss is measured."""
     evaluation_tokens: int = Field(default=32_768, gt=0)

@@ -1,4 +1,4 @@
-"""The scaling law: the loss to expect of a run, fitted to recorded runs of the default model (`bench/law.py`, LOG.md)."""
+"""The scaling law: the expected loss of a run, fitted to recorded runs of the default model (`bench/law.py`, LOG.md)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def recurrence(training: bytes, validation: bytes) -> float:
 
 
 def bits_by_counts(training: bytes, validation: bytes) -> float:
-    """Bits per byte of the validation text by the counts of its byte n-grams (up to five bytes) in the training text, with Witten and Bell's smoothing (1991, method C). A model of a few minutes does somewhat better."""
+    """Bits per byte of the validation text by byte n-gram counts of the training text (n up to five), with Witten and
+    Bell's smoothing (1991, method C). A model of a few minutes does somewhat better."""
     seen = np.frombuffer(training[:TRAINING_SAMPLE_BYTES], np.uint8).astype(np.int64)
     predicted = np.frombuffer(validation[:VALIDATION_SAMPLE_BYTES], np.uint8).astype(np.int64)
     probability = np.full(max(len(predicted) - MAX_NGRAM + 1, 0), 1 / 256)

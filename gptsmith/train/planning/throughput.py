@@ -42,7 +42,7 @@ class Speed:
     """FLOPs per token and seconds per token, at 2,048 tokens per step, small models first."""
 
     def seconds_per_token(self, config: GPTConfig) -> float:
-        """Seconds of training per token: interpolated between measured sizes in logarithms, beyond them in proportion."""
+        """Seconds of training per token: log-linear between measured sizes, in proportion to the FLOPs beyond them."""
         flops = float(cost(config).training_flops_per_token)
         first, last = self.points[0], self.points[-1]
         if flops <= first[0]:
@@ -103,8 +103,8 @@ def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs per second of this machine's matrix products, the best of a few of 1,024 cubed: the peak that the model FLOPs
-    utilization refers to."""
+    """FLOPs per second of this machine's matrix products, the best of a few of 1,024 cubed: the peak that MFU
+    refers to."""
     a, b = (torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")
     for _ in range(PRODUCTS_TIMED):
