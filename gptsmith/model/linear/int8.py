@@ -114,11 +114,13 @@ def use_int8_matmul(model: nn.Module) -> None:
     """Makes an int8 model on a processor compute faster, in place: its layers quantize their inputs too, and so does
     the head, which is quantized as well. For inference only: no gradient passes."""
     head = model.get_submodule("head")
-    if isinstance(head, DenseLinear):
-        out_dim, in_dim = head.weight.shape
-        quantized = Int8Linear(in_dim, out_dim, bias=False)
-        quantized.load_dense_weight(head.weight.float())
-        model.add_module("head", quantized)
+    if isinstance(head, DynamicInt8Linear):
+        return
+    assert isinstance(head, DenseLinear), "the head of an int8 model is dense"
+    out_dim, in_dim = head.weight.shape
+    quantized = Int8Linear(in_dim, out_dim, bias=False)
+    quantized.load_dense_weight(head.weight.float())
+    model.add_module("head", quantized)
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, Int8Linear):
