@@ -44,10 +44,10 @@ def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
     Raises:
         UserError: its linear layers are neither of the kind of the model's nor adapt that kind.
     """
-    asked, has = config.linear, model.config.linear
-    if asked != has and not (isinstance(asked, LoraLinearSettings) and asked.base == has):
-        adapted = f" over {asked.base.kind}" if isinstance(asked, LoraLinearSettings) else ""
-        raise UserError(f"model.linear={asked.kind}{adapted}, and the linear layers that it begins with are {has.kind}")
+    wanted, has = config.linear, model.config.linear
+    if wanted != has and not (isinstance(wanted, LoraLinearSettings) and wanted.base == has):
+        adapted = f" over {wanted.base.kind}" if isinstance(wanted, LoraLinearSettings) else ""
+        raise UserError(f"model.linear={wanted.kind}{adapted}, but the linear layers it begins with are {has.kind}")
     made = GPT(config, seed=seed)
     _copy_parameters(made, model)
     return made
@@ -117,7 +117,7 @@ def _copy_parameters(made: GPT, model: GPT) -> None:
 
 
 def _dense_name(name: str) -> str:
-    """What a parameter is called in a model without adapters."""
+    """The name of a parameter in a model without adapters."""
     return name.replace(".base.", ".")
 
 

@@ -272,7 +272,7 @@ class TestLora:
 
     @pytest.mark.parametrize("base", ["lora", {"kind": "lora"}, LoraLinearSettings()])
     def test_adapters_over_adapters_are_refused(self, base: object) -> None:
-        with pytest.raises(UserError, match="has no adapters itself: merge them first"):
+        with pytest.raises(UserError, match="cannot have adapters itself: merge them first"):
             LoraLinearSettings.parse({"base": base})
 
     @pytest.mark.parametrize("bad", [{"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"targets": []}, {"base": "int9"}])
@@ -417,7 +417,7 @@ def test_what_cannot_be_made_is_refused() -> None:
 
 @pytest.mark.parametrize("linear", ["dense", "lora"])
 def test_a_model_that_would_lose_its_rounded_weights_is_not_begun(linear: str) -> None:
-    with pytest.raises(UserError, match=f"model.linear={linear}.*, and the linear layers that it begins with are int8"):
+    with pytest.raises(UserError, match=f"model.linear={linear}.*, but the linear layers it begins with are int8"):
         initialize_from(quantize(plain()), config(linear=linear), seed=0)
 
 

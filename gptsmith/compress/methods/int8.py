@@ -1,4 +1,4 @@
-"""Every matrix of the blocks rounded to 8 bits, row by row, to the nearest."""
+"""Every matrix of the blocks quantized to 8 bits, row by row, to the nearest."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu,
 
 
 class GatedSettings(FeedForwardSettings):
-    """(activation(x Wg) * x W1) W2, 8/3 as wide between the maps, so that it costs what an `mlp` costs."""
+    """(activation(x Wg) * x W1) W2, 8/3 as wide between the layers, so that it costs as much as an `mlp`."""
 
     kind: Literal["gated"] = "gated"
     activation: Literal["swiglu", "geglu"] = "swiglu"
@@ -25,7 +25,7 @@ class GatedSettings(FeedForwardSettings):
         return GatedFeedForward(self, dims)
 
     def width(self, dims: LayerDims) -> int:
-        # A multiple of 64, because other programs quantise rows in blocks of 32.
+        # A multiple of 64, because other programs quantize rows in blocks of 32.
         return self.hidden_dim or -(-8 * dims.embed_dim // (3 * 64)) * 64
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from gptsmith.model.linear import LinearLayer, LinearSettings
 
 WORTH_THREADS = 1 << 20
-"""Products of fewer multiplications are over before a second thread has begun."""
+"""Products of fewer multiplications finish before a second thread has started."""
 
 
 class DenseLinearSettings(LinearSettings):

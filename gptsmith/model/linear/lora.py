@@ -33,7 +33,7 @@ class BaseKinds(Kinds[LinearSettings]):
 
     def settings(self, name: str) -> type[LinearSettings]:
         if name == "lora":
-            raise UserError("what is adapted has no adapters itself: merge them first (gptsmith merge RUN)")
+            raise UserError("the base of adapters cannot have adapters itself: merge them first (gptsmith merge RUN)")
         return super().settings(name)
 
 
@@ -45,13 +45,13 @@ class LoraLinearSettings(LinearSettings):
 
     kind: Literal["lora"] = "lora"
     base: Annotated[LinearSettings, BASES] = BASES.field("dense")
-    """What is adapted."""
+    """The kind of the layers that are adapted."""
     rank: int = Field(default=8, gt=0)
     """Rows of A and columns of B."""
     alpha: float = Field(default=16.0, gt=0)
     """The change is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
+    """Fraction of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
     targets: list[str] = Field(default=["attention.*", "feedforward.*"], min_length=1)
     """The layers that are adapted: names, such as attention.query, or patterns. The head only by its own name."""
 

@@ -15,20 +15,20 @@ from gptsmith.model.rotary_scaling import RotaryScaling
 
 
 class RotaryPositionSettings(PositionSettings):
-    """Turns pairs of a head's dimensions by angles that grow with the position."""
+    """Rotates pairs of a head's dimensions by angles that grow with the position."""
 
     kind: Literal["rotary"] = "rotary"
     base: float = Field(default=100_000.0, gt=1)
-    """The slowest pair turns by about 1 / base a token."""
+    """The slowest pair rotates by about 1 / base per token."""
     scaling: RotaryScaling | None = None
-    """How the frequencies are changed for longer contexts; not at all where it is not given."""
+    """How the frequencies are changed for longer contexts; not at all if None."""
 
     def build(self, dims: LayerDims) -> RotaryPosition:
         return RotaryPosition(dims.head_dim, self.base, self.scaling)
 
 
 class RotaryPosition(Position):
-    """Turns queries and keys, so that their product depends on how far apart they stand."""
+    """Rotates queries and keys, so that their product depends on how far apart they stand."""
 
     def __init__(self, head_dim: int, base: float, scaling: RotaryScaling | None = None) -> None:
         super().__init__()
