@@ -38,7 +38,7 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
         UserError: the adapters are not of this base or of a kind that we do not compute, or the new folder is in use.
     """
     named = base.run.folder
-    if base.config.linear.kind == "lora":
+    if base.config.linear.has_adapters:
         raise UserError(f"{named} has adapters already: merge them first (gptsmith merge {named})")
     family = family_for(base.config, preferred=base.run.lineage()[-1].request.get("model_type"))
     adapter.require_fit(base.model, family)

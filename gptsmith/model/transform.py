@@ -25,7 +25,7 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
             or a target names none of them.
     """
     base = model.config.linear
-    if base.kind == "lora":
+    if base.has_adapters:
         raise UserError("this model has adapters already: merge them first (gptsmith merge RUN)")
     if "base" in settings.model_fields_set and settings.base != base:
         raise UserError(
@@ -61,7 +61,7 @@ def merge_lora(model: GPT) -> GPT:
     Raises:
         UserError: the model has no adapters.
     """
-    if model.config.linear.kind != "lora":
+    if not model.config.linear.has_adapters:
         raise UserError(f"this model has no adapters to merge: its linear layers are {model.config.linear.kind}")
     tied = model.config.tie_embeddings and not isinstance(model.head, LoraLinear)
     made = _copy(model, linear=DenseLinearSettings(), tie_embeddings=tied)
@@ -90,7 +90,7 @@ def quantize(model: GPT) -> GPT:
         UserError: the model is not dense, or a weight is not finite.
     """
     kind = model.config.linear.kind
-    if kind == "lora":
+    if model.config.linear.has_adapters:
         raise UserError("this model has adapters: merge them first (gptsmith merge RUN)")
     if kind != "dense":
         raise UserError(f"only dense weights can be quantized, and those of this model are {kind} already")

@@ -84,7 +84,7 @@ def export(
 def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) -> Source:
     """What is written of a run. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
-    has_adapters = model.config.linear.kind == "lora"
+    has_adapters = model.config.linear.has_adapters
     named = loaded.run.request().get("base")
     base = None
     if has_adapters and takes_adapters and named is not None:

@@ -38,7 +38,7 @@ class PeftFormatSettings(FormatSettings):
     precision: Literal["float32"] = "float32"
 
     def check(self, source: Source) -> None:
-        if source.model.config.linear.kind != "lora":
+        if not source.model.config.linear.has_adapters:
             raise UserError(
                 f"{source.name} has no adapters, and peft holds nothing else: export the model with --to huggingface"
             )

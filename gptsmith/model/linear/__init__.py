@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
@@ -61,6 +61,9 @@ def linear_layers(model: nn.Module) -> dict[str, LinearLayer]:
 
 class LinearSettings(Settings):
     """Settings of every kind of linear layer."""
+
+    has_adapters: ClassVar[bool] = False
+    """Whether a small change of frozen layers is trained, which can be merged into them."""
 
     kind: str
 

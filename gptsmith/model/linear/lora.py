@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ BASES = BaseKinds(linear.__name__, LinearSettings, default="dense")
 
 class LoraLinearSettings(LinearSettings):
     """y = base(x) + (alpha / rank) B A x. Everything in the model but A and B is frozen."""
+
+    has_adapters: ClassVar[bool] = True
 
     kind: Literal["lora"] = "lora"
     base: Annotated[LinearSettings, BASES] = BASES.field("dense")
