@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptsmith.generate.kv_cache import Segment, SlotCache
+from gptsmith.generate.kv_cache import Segment, SlotKVCache
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
@@ -95,7 +95,8 @@ def check_slots(model: GPT) -> None:
     """Sequences of a continuous batch are each read as if alone: prompts in pieces, beside decoding, and neighbours
     that attend as one batch."""
     ids = some_ids(4)
-    cache = SlotCache(model.config, 5, CONTEXT, dtype=torch.float64, device=torch.device("cpu"))
+    cache = SlotKVCache(model.config, dtype=torch.float64, device=torch.device("cpu"))
+    cache.reserve(5, CONTEXT)
     passes = [
         ([Segment(0, 0, 8), Segment(1, 0, 6), Segment(2, 0, 3)], 0),
         ([Segment(0, 8, 1), Segment(1, 6, 1), Segment(2, 3, 4), Segment(3, 0, 5)], 2),
