@@ -344,7 +344,7 @@ class Engine:
             verified = []
             for (each, row), token in zip(pending, tokens, strict=True):
                 sequence, number = each.sequence, row - each.rows.start
-                if reason := self._append(sequence, token, logits[row]):
+                if reason := self._append(sequence, token, logits, row):
                     ended[sequence] = reason
                 elif number < len(each.proposed) and each.proposed[number] == token:
                     sequence.num_computed += 1
@@ -357,10 +357,10 @@ class Engine:
             else:
                 self._deliver(sequence, sequence.take_chunk())
 
-    def _append(self, sequence: SequenceState, token: int, logits: Tensor) -> FinishReason | None:
-        """Puts a token behind a text; returns why it ends there, or None."""
+    def _append(self, sequence: SequenceState, token: int, logits: Tensor, row: int) -> FinishReason | None:
+        """Puts a token behind a text, sampled from a row of logits; returns why it ends there, or None."""
         data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
-        reason = sequence.accept(token_logprob(token, logits, sequence.request.top_logprobs), data)
+        reason = sequence.accept(token_logprob(token, logits, row, sequence.request.top_logprobs), data)
         self._counts["num_tokens"] += token not in sequence.end_ids
         return reason
 

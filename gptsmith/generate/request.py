@@ -85,7 +85,7 @@ class RequestHandle:
         self.is_cancelled = True
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TopLogprob:
     """A token and its log-probability: None for the first of a prompt, before which nothing stands, and where none was
     requested."""
@@ -94,7 +94,7 @@ class TopLogprob:
     logprob: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TokenLogprob(TopLogprob):
     """A token of a text.
 
@@ -105,7 +105,7 @@ class TokenLogprob(TopLogprob):
     top_logprobs: Sequence[TopLogprob] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class OutputChunk:
     """The part of a text that was generated since the last chunk.
 
