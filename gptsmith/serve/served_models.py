@@ -13,6 +13,7 @@ from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
 from gptsmith.serve.errors import ApiError, overloaded
@@ -139,6 +140,9 @@ class ServedModels:
                     )
         self._thread = EngineThread()
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
+        for run in runs:
+            # The server holds no weights but those that it computes with.
+            run.loaded.model = inference_model(run.loaded.model)
         self.by_name = {
             run.name: ServedModel(
                 run,
