@@ -26,9 +26,9 @@ from gptsmith.train import trainer as session
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.datasets.rollouts import Group, RolloutDataset
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
-from gptsmith.train.samples import Encoder
 
 from .conftest import FLOAT32, SMALL, write_text
 

@@ -174,7 +174,7 @@ def test_the_test_examples_are_looked_at_once_and_by_no_trial(searched: Any) -> 
     assert all("test_loss" not in trial.figures for trial in trials_of(figures["run"]))
 
 
-def test_each_trial_is_told_and_those_that_were_given_up_are_marked(searched: Any) -> None:
+def test_each_trial_is_shown_and_pruned_ones_are_marked(searched: Any) -> None:
     figures, _, said = searched
     pruned = [trial for trial in trials_of(figures["run"]) if trial.figures["status"] == "pruned"]
     assert figures["trials"]["pruned"] == len(pruned) > 0
@@ -222,7 +222,7 @@ def unstopped(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return gptsmith.finetune(base, [data], out=out, trials=4, settings=SHORT)
 
 
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not(
+def test_a_stopped_search_resumes_as_if_it_had_not_stopped(
     base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask_to_stop(session: Session) -> None:
@@ -267,7 +267,8 @@ def test_two_processes_share_the_trials(
     def meanwhile(_: Session) -> None:
         done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
         other.append(json.loads(done.stdout))
-        assert {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]} == {"trial", "the"}, "no step is told"
+        first_words = {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]}
+        assert first_words - {"trials:"} == {"trial", "the"}, "the progress of the search is shown, that of a trial not"
 
     stop_once(monkeypatch, meanwhile)
     figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
@@ -299,27 +300,25 @@ def test_who_comes_when_the_trials_are_done_makes_the_result(
     assert (figures["trials"]["count"], looks) == (2, [2])
 
 
-def test_a_trial_that_goes_astray_counts_and_is_given_up(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def go_astray(session: Session) -> None:
+def test_a_trial_that_diverges_counts(base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(session: Session) -> None:
         with torch.no_grad():
             session.model.head_weight.fill_(float("nan"))
 
-    stop_once(monkeypatch, go_astray)
+    stop_once(monkeypatch, diverge)
     hopeless = ["train.stability.max_skips=1", "train.stability.max_rollbacks=0"]
     figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
     assert figures["trials"] == {"count": 2, "pruned": 0, "diverged": 1}
     assert figures["best_trial"] == 1
 
 
-def test_where_every_trial_goes_astray_there_is_no_result(
+def test_if_every_trial_diverges_there_is_no_result(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def go_astray(*_: Any) -> None:
+    def diverge(*_: Any) -> None:
         raise TrainingDivergedError("the loss is nan")
 
-    monkeypatch.setattr(Session, "run_to_end", go_astray)
+    monkeypatch.setattr(Session, "run_to_end", diverge)
     with pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
         gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
     assert not (tmp_path / "run" / "result.json").exists()
@@ -394,7 +393,7 @@ def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: 
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_search_goes_on_only_with_its_own_settings(
+def test_a_search_resumes_only_with_its_own_settings(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask_to_stop(session: Session) -> None:
@@ -424,7 +423,7 @@ def write_result(trial: Trial, loss: float | None) -> None:
 
 
 def end_next(trials: Study, loss: float | None) -> int:
-    """Ends the next trial so; returns its number."""
+    """Ends the next trial with that loss; returns its number."""
     with trials.next_trial() as trial:
         assert trial is not None
         write_result(trial, loss)
@@ -432,7 +431,7 @@ def end_next(trials: Study, loss: float | None) -> int:
         return trial.number
 
 
-def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_some_have_ended(tmp_path: Path) -> None:
+def test_a_trial_is_pruned_if_it_is_worse_than_the_median_and_not_before_some_have_ended(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     for number in range(1, 7):
         with trials.next_trial() as trial:
@@ -449,7 +448,7 @@ def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_so
         assert not trials.should_prune(trial, 100, 100, 99.0), "it has ended"
 
 
-def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
+def test_the_trial_of_the_defaults_is_never_pruned(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     with trials.next_trial() as defaults:
         assert defaults is not None
@@ -465,7 +464,7 @@ def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
         assert not trials.should_prune(defaults, 50, 100, 99.0)
 
 
-def test_a_trial_that_died_has_its_number_and_values_given_out_first(tmp_path: Path) -> None:
+def test_a_trial_that_died_is_the_next_one_with_its_number_and_values(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     end_next(trials, 1.0)
     with trials.next_trial() as dead:
@@ -505,7 +504,7 @@ def test_a_line_of_the_journal_that_a_crash_tore_does_no_harm(tmp_path: Path) ->
     assert end_next(Study(tmp_path, PLAN), 1.0) == 3
 
 
-def test_what_is_proposed_depends_on_the_seed_and_what_has_ended_only(tmp_path: Path) -> None:
+def test_what_is_sampled_depends_on_the_seed_and_the_ended_trials_only(tmp_path: Path) -> None:
     def values(folder: Path, sittings: int) -> list[dict[str, float]]:
         folder.mkdir()
         found = []
