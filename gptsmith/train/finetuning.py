@@ -24,12 +24,12 @@ from gptsmith.run.folder import DATA, Run
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import forgetting
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
-from gptsmith.train.samples import Encoder
 
 
 @dataclass(frozen=True)
