@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes, sha256_of, write_atomically, write_json
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.probe_texts import CONVERSATIONS, PROMPTS, TEXTS, spelt
 from gptsmith.pages.shell import Html, element, page, section, table
 from gptsmith.version import __version__
@@ -113,7 +113,13 @@ class Certificate:
 
 
 def compare(
-    title: str, names: tuple[str, str], one: Reader, other: Reader | str, *, precision: str, files: Sequence[Path] = ()
+    title: str,
+    names: tuple[str, str],
+    one: Backend,
+    other: Backend | str,
+    *,
+    precision: str,
+    files: Sequence[Path] = (),
 ) -> Certificate:
     """Compares two models.
 
@@ -142,7 +148,7 @@ def compare(
     return Certificate(title, sides, tuple(checks))
 
 
-def tokens_check(one: Reader, other: Reader) -> Check:
+def tokens_check(one: Backend, other: Backend) -> Check:
     """Whether texts have the same ids, special tokens spelt in them included, and the same before them."""
     texts = [*TEXTS, *spelt(one.special_tokens)]
     differences = [text for text in texts if one.token_ids(text) != other.token_ids(text)]
@@ -157,7 +163,7 @@ def tokens_check(one: Reader, other: Reader) -> Check:
     return Check("tokens", "passed", figures)
 
 
-def conversations_check(one: Reader, other: Reader) -> Check:
+def conversations_check(one: Backend, other: Backend) -> Check:
     """Whether conversations are laid out alike, with the next turn begun and without, and have the same ids."""
     different, count, refused = [], 0, 0
     for messages in CONVERSATIONS:
@@ -245,14 +251,14 @@ def require_passed(certificate: Certificate, what: str) -> None:
         raise UserError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
 
 
-def _prompts(reader: Reader) -> list[list[int]]:
+def _prompts(reader: Backend) -> list[list[int]]:
     """Ids to compare logits after; half of the context at most, so that there is room to go on."""
     room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))
     found = [[*reader.bos_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
     return [ids for ids in found if ids]
 
 
-def _continued(reader: Reader, prompt: Sequence[int]) -> Continued:
+def _continued(reader: Backend, prompt: Sequence[int]) -> Continued:
     room = min(GREEDY_TOKENS, reader.context_length - len(prompt))
     return Continued([*prompt, *reader.greedy(prompt, room)], len(prompt))
 

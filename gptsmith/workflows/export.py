@@ -10,7 +10,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import published_folder, require_room
 from gptsmith.base.settings import with_assignments
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
@@ -57,12 +57,12 @@ def export(
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
-    own = OwnReader(source.model, source.tokenizer, source.template, loaded.run.model_files)
+    own = OwnBackend(source.model, source.tokenizer, source.template, loaded.run.model_files)
     with published_folder(target) as folder:
         form.write(source, folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         certificate = compare(
-            f"Export of {source.name} to {to}", (str(run), target.name), own, form.reader(folder),
+            f"Export of {source.name} to {to}", (str(run), target.name), own, form.backend(folder),
             precision=form.precision, files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")

@@ -138,7 +138,7 @@ def brought_in(adapter: Path, base: Path) -> Any:
     model, family = opened(base)
     found = AdapterFolder.open(adapter)
     found.require_fit(model, family)
-    return found.laid_over(model, family)
+    return found.apply_adapter(model, family)
 
 
 def require_equal(one: torch.Tensor, other: torch.Tensor, *, apart_from: torch.Tensor, atol: float) -> None:

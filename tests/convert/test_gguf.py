@@ -62,11 +62,11 @@ def test_matrices_are_out_in_and_queries_keys_and_values_one_below_the_other(tmp
 
 
 def test_rows_of_queries_and_keys_are_neighbours_for_llama_and_halves_for_qwen(tmp_path: Path) -> None:
-    for name, is_turned in (("llama-biased", True), ("qwen2", False)):
+    for name, transposed in (("llama-biased", True), ("qwen2", False)):
         made = source(name)
         (tmp_path / name).mkdir()
         found, ours = tensors(written(made, tmp_path / name)), plain_weights(made.model)
-        order = [row for pair in range(8) for row in (pair, pair + 8)] if is_turned else list(range(16))
+        order = [row for pair in range(8) for row in (pair, pair + 8)] if transposed else list(range(16))
         for part, theirs, heads in (("query", "attn_q", 4), ("key", "attn_k", 2)):
             rows = [16 * head + row for head in range(heads) for row in order]
             for kind in ("weight", "bias"):

@@ -249,12 +249,12 @@ def test_a_flipped_bit_in_what_we_wrote_is_found(trained: dict[str, Any], tmp_pa
 def test_an_export_that_is_not_the_same_model_is_removed(
     trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    join = names.Entry.join
+    join = names.TensorMapping.join
 
-    def wrong(self: names.Entry, ours: Any, *, turned: bool = True) -> torch.Tensor:
+    def wrong(self: names.TensorMapping, ours: Any, *, turned: bool = True) -> torch.Tensor:
         return join(self, ours, turned=turned) * (1.01 if self.theirs.endswith("o_proj.weight") else 1.0)
 
-    monkeypatch.setattr(names.Entry, "join", wrong)
+    monkeypatch.setattr(names.TensorMapping, "join", wrong)
     with pytest.raises(UserError, match="not the same model, so it was not kept: logits: "):
         gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
     assert nothing_is_left(tmp_path)
@@ -263,12 +263,12 @@ def test_an_export_that_is_not_the_same_model_is_removed(
 def test_an_import_that_is_not_the_same_model_is_removed(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = names.Entry.split
+    split = names.TensorMapping.split
 
-    def wrong(self: names.Entry, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    def wrong(self: names.TensorMapping, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         yield from split(self, tensor.roll(1, 0) if self.theirs.endswith("k_proj.weight") else tensor)
 
-    monkeypatch.setattr(names.Entry, "split", wrong)
+    monkeypatch.setattr(names.TensorMapping, "split", wrong)
     with pytest.raises(UserError, match="not the same model"):
         gptsmith.import_model(llama, out=tmp_path / "run")
     assert nothing_is_left(tmp_path)

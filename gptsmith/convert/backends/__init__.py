@@ -21,7 +21,7 @@ class Rendered:
     ids: list[int]
 
 
-class Reader(ABC):
+class Backend(ABC):
     """A model as some program reads it.
 
     Attributes:

@@ -1,7 +1,7 @@
 """The kinds of format that a model is written in, for other programs.
 
 Contract: `settings.check(source)` raises where the format cannot hold the model, before anything is written;
-`settings.write(source, folder)` writes its files into an empty folder; `settings.reader(folder)` is the other program
+`settings.write(source, folder)` writes its files into an empty folder; `settings.backend(folder)` is the other program
 that reads what was written, or says why none does.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends import Backend
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ class FormatSettings(Settings):
         """Writes the model into an empty folder."""
 
     @abstractmethod
-    def reader(self, folder: Path) -> Reader | str:
+    def backend(self, folder: Path) -> Backend | str:
         """The other program, with what was written open; or why none reads it here."""
 
 
