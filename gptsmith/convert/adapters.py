@@ -37,7 +37,7 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 BASE = "base"
 """The folder beside an adapter's files that holds its base, where no other does."""
 PREFIX = "base_model.model."
-"""What stands before the name of a map in PEFT's files."""
+"""The prefix of the name of a linear layer in PEFT's files."""
 A, B = ".lora_A.weight", ".lora_B.weight"
 BASE_SHA256 = "base_sha256"
 """The key in the metadata of an adapter's weights of the fingerprint of its base. PEFT ignores it."""
@@ -143,7 +143,7 @@ class AdapterFolder:
 
     Attributes:
         ranks: the rank of each adapted map, by its name in Transformers.
-        fingerprint: that of its base; nothing where the folder does not say.
+        fingerprint: that of its base; None if the folder does not say.
     """
 
     folder: Path
@@ -183,7 +183,7 @@ class AdapterFolder:
 
     @property
     def base(self) -> Path | None:
-        """The folder of its base: the one beside it, else the one that it names; nothing where neither is here."""
+        """The folder of its base: the one beside it, else the one that it names; None if neither is here."""
         named = self.config.get("base_model_name_or_path")
         candidates = [self.folder / BASE, *([Path(named)] if isinstance(named, str) and named else [])]
         return next((path for path in candidates if path.is_dir()), None)
@@ -203,7 +203,7 @@ class AdapterFolder:
         return found
 
     def factor(self, name: str) -> float:
-        """What B A is multiplied by in the map of this name."""
+        """The factor of B A in the linear layer of this name."""
         alpha = self._setting(name, "lora_alpha", "alpha_pattern")
         return alpha / (math.sqrt(self.ranks[name]) if self.config.get("use_rslora") else self.ranks[name])
 
@@ -368,7 +368,7 @@ def _without_layer(name: str) -> str:
 
 
 def _place(parameter: str) -> str:
-    """Where a parameter stands: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
+    """The module of a parameter: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
     return parameter.rpartition(".")[0]
 
 

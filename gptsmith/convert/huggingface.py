@@ -49,7 +49,7 @@ class ModelFolder:
     tokenizer: Tokenizer
     template: ChatTemplate | None
     generation: Mapping[str, Any]
-    """What generation_config.json says."""
+    """The content of generation_config.json."""
 
     @classmethod
     def open(cls, folder: Path) -> ModelFolder:
@@ -119,7 +119,8 @@ def _table(folder: Path, name: str) -> dict[str, Any]:
 
 
 def refuse_changed_files(folder: Path) -> None:
-    """Where we wrote the folder, its certificate knows each file: a changed one is damaged, or is another model.
+    """Checks a folder that we wrote by its certificate, which knows each file: a changed one is damaged, or another
+    model.
 
     Raises:
         UserError: a file is not the one that the certificate speaks of.

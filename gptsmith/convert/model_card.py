@@ -70,7 +70,7 @@ def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
 
 
 def _data(loaded: Loaded) -> dict[str, Any]:
-    """How much was read."""
+    """The counts of the data, by split."""
     try:
         data = loaded.run.data()
     except UserError:

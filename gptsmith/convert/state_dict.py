@@ -27,7 +27,7 @@ class TensorMapping:
         ours: the names of our parameters, one below the other.
         rows: how many rows each has.
         transposed: whether it is (in, out) there.
-        transform: how its values differ there; None if they are ours.
+        transform: the difference of its values there; None if they are ours.
     """
 
     theirs: str
@@ -76,7 +76,8 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
 
 
 def plain_weights(model: GPT) -> dict[str, Tensor]:
-    """The parameters of the plain model that computes what `model` computes, whose maps may be rounded, by name."""
+    """The parameters, by name, of the plain model that computes what `model` computes, whose linear layers may be
+    quantized."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for place, linear in maps_of(model).items():
         if f"{place}.scale" in result:

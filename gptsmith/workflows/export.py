@@ -34,8 +34,8 @@ def export(
 
     Args:
         to: a kind of format: `huggingface`, `gguf`, `ollama`, or `peft` for a run's adapters alone.
-        out: the folder to write; the run's with the format behind it where it is not given.
-        precision: what the weights are kept in; the format's usual one where it is not given.
+        out: the folder to write; the run's with the format behind it if it is not given.
+        precision: the dtype of the weights; the format's usual one if it is not given.
         settings: settings of the format, such as `shard_bytes=2000000000`.
 
     Returns:
@@ -82,7 +82,7 @@ def export(
 
 
 def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) -> Source:
-    """What is written of a run. Adapters become part of its weights where the format does not take them."""
+    """The model of a run to be written. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
     has_adapters = model.config.linear.kind == "lora"
     named = loaded.run.request().get("base")

@@ -53,7 +53,6 @@ SMALL = {
     "max_position_embeddings": 128,
 }  # fmt: skip
 GROUPED = SMALL | {"num_key_value_heads": 2}
-SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 GPT = {"n_positions": 128, "n_embd": 48, "n_layer": 3, "n_head": 4}
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -82,9 +81,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "qwen2-yarn": ("qwen2", "qwen2", GROUPED | {"rope_parameters": YARN}),
     "qwen3": ("qwen3", "qwen2", GROUPED | {"head_dim": 32}),
-    "phi3": ("phi3", "llama2", GROUPED | SPECIAL),
+    "phi3": ("phi3", "llama2", GROUPED),
     "phi3-window": (
-        "phi3", "llama2", SMALL | SPECIAL | {"sliding_window": 9, "head_dim": 16, "tie_word_embeddings": True},
+        "phi3", "llama2", SMALL | {"sliding_window": 9, "head_dim": 16, "tie_word_embeddings": True},
     ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),
 }  # fmt: skip
@@ -134,6 +133,7 @@ def write_model(name: str, folder: Path, **changes: Any) -> Any:
     backend = write_tokenizer(style, folder)
     words = backend.get_vocab_size()
     made = transformers.AutoConfig.for_model(model_type, **{"vocab_size": words + 5, **config, **changes})
+    made.pad_token_id = None  # some families have one of their own, which a small vocabulary does not
     model = transformers.AutoModelForCausalLM.from_config(made)
     randomize(model)
     model.generation_config.eos_token_id = None

@@ -53,5 +53,7 @@ def test_a_new_format_is_one_file(run: Path, call: Call, tmp_path: Path) -> None
         out = call("export", run, "--to", "state_dict_only", "--json")
         assert out.code == 0, out.err
     assert (out.object["folder"], out.object["certificate"]) == (f"{run}-state_dict_only", "passed")
-    assert out.object["files"] == ["shape.json", "tokenizer.json", "tokenizer_config.json", "weights.safetensors"]
+    assert out.object["files"] == [
+        "chat_template.jinja", "shape.json", "tokenizer.json", "tokenizer_config.json", "weights.safetensors",
+    ]  # fmt: skip
     assert "no such format kind" in call("export", run, "--to", "state_dict_only", "--out", "other").err

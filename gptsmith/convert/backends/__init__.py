@@ -26,7 +26,7 @@ class Backend(ABC):
 
     Attributes:
         name: the program and its version.
-        files: what it read.
+        files: the files that it read.
         context_length: the most tokens that it reads at once.
         special_tokens: the spellings of its special tokens.
     """
@@ -42,7 +42,7 @@ class Backend(ABC):
 
     @abstractmethod
     def bos_ids(self) -> list[int]:
-        """What stands before every text."""
+        """The ids before every text."""
 
     @abstractmethod
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
@@ -53,7 +53,7 @@ class Backend(ABC):
         """Logits (T, V), float32, after each of the ids."""
 
     def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        """The likeliest tokens that follow, whatever they are."""
+        """The most likely tokens that follow, special ones too."""
         written = list(ids)
         for _ in range(num_tokens):
             written.append(int(self.logits(written)[-1].argmax()))

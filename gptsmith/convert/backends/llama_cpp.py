@@ -71,7 +71,7 @@ class LlamaCppBackend(Backend):
         return self._ids(text) if text else []
 
     def bos_ids(self) -> list[int]:
-        plain, whole = (self.llama.tokenize(b"a", add_bos=opening) for opening in (False, True))
+        plain, whole = (self.llama.tokenize(b"a", add_bos=add_bos) for add_bos in (False, True))
         return list(whole[: len(whole) - len(plain)])
 
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:

@@ -31,10 +31,10 @@ class Part(Protocol):
         """Their names in a config.json."""
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        """What a config says, under our names."""
+        """The settings of a config, under our names."""
 
     def write(self, shape: GPTConfig) -> Table:
-        """What a shape says, under their names."""
+        """The settings of a shape, under their names."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Setting:
     theirs: str
     ours: str
     default: Any = REQUIRED
-    """What a config means that does not name it."""
+    """The value for a config that does not name it."""
     values: Mapping[Any, Any] | None = None
     """Their values and ours, where they differ. The first that fits is written."""
 
@@ -76,7 +76,7 @@ class Setting:
 
 
 class Transform(Protocol):
-    """How the values of a weight differ in a safetensors file, such as a norm that is kept as its distance from 1. A
+    """The difference of a weight's values in a safetensors file, such as a norm that is kept as its distance from 1. A
     GGUF file keeps ours."""
 
     def to_ours(self, tensor: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Weight:
     transposed: bool = False
     """Whether the matrix is (in, out) in a safetensors file, as GPT-1 and GPT-2 keep it."""
     transform: Transform | None = None
-    """How its values differ in a safetensors file; None if they are ours."""
+    """The difference of its values in a safetensors file; None if they are ours."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -128,18 +128,18 @@ class Weight:
 
 @dataclass(frozen=True)
 class Family:
-    """What there is to know of a family.
+    """A family of models.
 
     Attributes:
         model_type: its name in a config.json.
         architecture: its class in Transformers.
         gguf: llama.cpp's code for it; None if that does not know it.
         preset: the nearest of our presets.
-        fixed: what all its models have in common, under our names.
-        settings: what they differ in.
+        fixed: the settings that all its models share, under our names.
+        settings: the settings in which they differ.
         only: settings of theirs that would make it another model, with the one value that we know.
         weights: the names of its weights.
-        prefix: what stands before the names of all its weights but the head, and is left out in some files.
+        prefix: the prefix of the names of all its weights but the head, and is left out in some files.
         extra: weights in files that the model does not need, as regular expressions.
     """
 
@@ -254,7 +254,7 @@ def resolved(shape: GPTConfig) -> Table:
 
 
 def nested(path: str, value: Any) -> Table:
-    """`{"a": {"b": value}}` for `a.b`; nothing where the value is None."""
+    """`{"a": {"b": value}}` for `a.b`; empty if the value is None."""
     if value is None:
         return {}
     for key in reversed(path.split(".")):
@@ -263,7 +263,7 @@ def nested(path: str, value: Any) -> Table:
 
 
 def at_path(table: Mapping[str, Any], path: str) -> Any:
-    """The value at `a.b`; None where there is none."""
+    """The value at `a.b`; None if there is none."""
     value: Any = table
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -16,7 +16,7 @@ SHAPE: tuple[Part, ...] = (
     Setting("layer_norm_epsilon", "norm.epsilon", 1e-5),
     Setting("tie_word_embeddings", "tie_embeddings", True),
 )
-"""What GPT-1 and GPT-2 share."""
+"""The settings that GPT-1 and GPT-2 share."""
 
 FIXED = {
     "attention": {"kind": "full", "bias": True},

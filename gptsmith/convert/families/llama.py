@@ -21,7 +21,7 @@ SHAPE: tuple[Part, ...] = (
     Setting("tie_word_embeddings", "tie_embeddings", False),
     RotaryPart(),
 )
-"""What Llama, Mistral and Qwen share."""
+"""The settings that Llama, Mistral and Qwen share."""
 
 WEIGHTS = (
     #      ours                                theirs                                          GGUF

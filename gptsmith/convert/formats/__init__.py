@@ -23,16 +23,16 @@ from gptsmith.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Source:
-    """What is written.
+    """A model to write.
 
     Attributes:
-        name: what the model is called.
-        model: it, with adapters only for a format that takes them; its maps may be rounded.
+        name: the name of the model.
+        model: it, with adapters only for a format that takes them; its linear layers may be quantized.
         generation: its sampling defaults: temperature, top_k, top_p.
         model_type: the family that it came from, where it came from another program.
-        card: what is known of it, as a page of Markdown.
+        card: its model card, in Markdown.
         target: where the folder will lie.
-        base: a folder in Hugging Face's form that holds what its adapters were laid over, where there is one.
+        base: a folder in Hugging Face's form that holds the base of its adapters; None if there is none.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Source:
 
 
 class FormatSettings(Settings):
-    """What every format has."""
+    """The settings of every format."""
 
     takes_adapters: ClassVar[bool] = False
     """Whether it is given a model's adapters; else they become part of the weights before."""
     kind: str
     precision: str
-    """What the weights are kept in."""
+    """The dtype of the weights."""
 
     @abstractmethod
     def check(self, source: Source) -> None:

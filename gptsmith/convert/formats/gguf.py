@@ -16,7 +16,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.families import Family, GGUFArchitecture, Setting, at_path, families, family_for, resolved
 from gptsmith.convert.formats import FormatSettings, Source
-from gptsmith.convert.gguf_vocabulary import COMPOSES, Words, words_of
+from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.position.rotary import RotaryPositionSettings
@@ -57,7 +57,7 @@ class GGUFFormatSettings(FormatSettings):
         shape = source.model.config
         family = _family(source)
         _require_known(family, shape)
-        words_of(source.tokenizer, shape.vocab_size)
+        vocabulary_of(source.tokenizer, shape.vocab_size)
         if self.precision == "float16":
             _require_float16(source)
 
@@ -68,7 +68,7 @@ class GGUFFormatSettings(FormatSettings):
         try:
             _add_description(writer, source, self.precision)
             _add_shape(writer, family, shape)
-            _add_words(writer, words_of(source.tokenizer, shape.vocab_size))
+            _add_vocabulary(writer, vocabulary_of(source.tokenizer, shape.vocab_size))
             if source.template is not None:
                 writer.add_chat_template(source.template.source)
             for name, tensor in _tensors(source, family):
@@ -191,19 +191,19 @@ def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
         writer.add_float32(f"{name}.rope.scaling.attn_factor", scaling.magnitude / usual)
 
 
-def _add_words(writer: Any, words: Words) -> None:
-    writer.add_tokenizer_model(words.model)
-    writer.add_tokenizer_pre(words.pre)
-    writer.add_token_list(words.tokens)
-    writer.add_token_types(words.types)
-    writer.add_token_merges(words.merges)
-    writer.add_token_scores(words.scores)
-    for name, number in words.ids.items():
+def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
+    writer.add_tokenizer_model(vocabulary.model)
+    writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges)
+    writer.add_token_scores(vocabulary.scores)
+    for name, number in vocabulary.ids.items():
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
-    writer.add_add_bos_token(words.adds_opening)
+    writer.add_add_bos_token(vocabulary.adds_bos)
     writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(words.adds_space)
-    writer.add_bool(COMPOSES, words.composes)
+    writer.add_add_space_prefix(vocabulary.adds_space)
+    writer.add_bool(COMPOSES, vocabulary.composes)
 
 
 def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:

@@ -64,9 +64,9 @@ class HuggingFaceFormatSettings(FormatSettings):
 def _token_ids(source: Source) -> dict[str, Any]:
     """The ids that begin and end a text."""
     ends = sorted(source.tokenizer.end_ids, key=lambda number: number != source.tokenizer.eos_token_id)
-    opening = source.tokenizer.bos_token
+    bos = source.tokenizer.bos_token
     return {
-        "bos_token_id": None if opening is None else source.tokenizer.backend.token_to_id(opening),
+        "bos_token_id": None if bos is None else source.tokenizer.backend.token_to_id(bos),
         "eos_token_id": ends if len(ends) > 1 else ends[0],
     }
 

@@ -21,7 +21,7 @@ class OllamaFormatSettings(FormatSettings):
 
     kind: Literal["ollama"] = "ollama"
     precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "q8_0"
-    """What Ollama is used for is running a model, and q8_0 runs fastest; float16 keeps more."""
+    """Ollama is for running a model, and q8_0 runs fastest; float16 keeps more."""
 
     def check(self, source: Source) -> None:
         self._gguf.check(source)

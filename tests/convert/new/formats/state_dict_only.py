@@ -14,6 +14,7 @@ from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import empty_model
+from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.load import load_tokenizer
 
 
@@ -30,8 +31,10 @@ class StateDictOnlyFormatSettings(FormatSettings):
         write_json(folder / "shape.json", source.model.config.plain())
         save_file(plain_weights(source.model), folder / "weights.safetensors")
         source.tokenizer.save(folder)
+        if source.template is not None:
+            source.template.save(folder)
 
     def backend(self, folder: Path) -> Backend:
         model = empty_model(GPTConfig.parse(read_json(folder / "shape.json")))
         model.load_state_dict(load_file(folder / "weights.safetensors"))
-        return OwnBackend(model, load_tokenizer(folder), None)
+        return OwnBackend(model, load_tokenizer(folder), ChatTemplate.load(folder))
