@@ -50,7 +50,7 @@ WITHOUT_EFFECT = frozenset(
     {"auto_mapping", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern",
      "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision", "target_modules"}
 )  # fmt: skip
-"""Options that change nothing once there are weights: which maps are adapted is seen from their names."""
+"""Options that change nothing once there are weights: the names of the weights say which linear layers are adapted."""
 SAME_BASE = (None, True, False, "gaussian", "orthogonal", "eva")
 """First weights that leave the base as it is; others, such as PiSSA's, take them out of the base."""
 
@@ -66,7 +66,8 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMapping]:
-    """The maps of a model of this shape by their name in Transformers; the head too where it is the embedding."""
+    """The linear layers of a model of this shape by their name in Transformers; the head too where it is the
+    embedding."""
     with torch.device("meta"):
         places = maps_of(GPT(config))
     table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
@@ -105,7 +106,7 @@ def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:
     table = linear_mappings(family, model.config)
     ranks = {name: len(a) for name, (a, _) in their_adapters(model, family).items()}
     targets = _targets(ranks, table)
-    # One rank for all but maps that are several of ours. Both numbers grow alike, so that the factor stays the same.
+    # One rank for all but layers that are several of ours. Both numbers grow alike, so that the factor stays the same.
     wider = {_shortest(name, targets): rank // settings.rank for name, rank in ranks.items() if rank != settings.rank}
     return {
         "peft_type": "LORA",
@@ -217,7 +218,7 @@ class AdapterFolder:
         if odd := sorted(self.ranks.keys() - table.keys()):
             known = sorted({_without_layer(name) for name in table})
             raise UserError(
-                f"{self.folder}: the base has no maps {_some(odd)} (the maps of the family {family.model_type}: "
+                f"{self.folder}: the base has no linear layers {_some(odd)} (those of the family {family.model_type}: "
                 f"{', '.join(known)})"
             )
         wanted: dict[str, tuple[int, ...]] = {}
@@ -267,8 +268,8 @@ class AdapterFolder:
         return made.eval()
 
     def _parts(self, table: Mapping[str, TensorMapping]) -> Iterator[tuple[str, tuple[Tensor, Tensor, float]]]:
-        """A, B and the factor of each of our maps by its place. One that is a part of theirs takes its rows of B, and
-        of A those that reach it: so blocks have their own rank again."""
+        """A, B and the factor of each of our linear layers by its place. One that is a part of theirs takes its rows of
+        B, and of A those that reach it: so blocks have their own rank again."""
         for name in self.ranks:
             mapping = table[name]
             a, b = (self.files.read(PREFIX + name + suffix) for suffix in (A, B))
@@ -342,13 +343,13 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
 
 
 def _targets(names: Mapping[str, int], table: Mapping[str, TensorMapping]) -> list[str]:
-    """The shortest names that PEFT finds these maps by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj` is
-    not adapted."""
+    """The shortest names that PEFT finds these layers by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj`
+    is not adapted."""
     others = table.keys() - names.keys()
     targets = []
     for name in names:
-        words = _without_layer(name).split(".")
-        ends = [".".join(words[at:]) for at in range(len(words) - 1, -1, -1)]
+        parts = _without_layer(name).split(".")
+        ends = [".".join(parts[at:]) for at in range(len(parts) - 1, -1, -1)]
         free = (end for end in ends if not any(_ends_with(other, end) for other in others))
         targets.append(next(free, name))
     return sorted(set(targets))

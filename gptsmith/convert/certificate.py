@@ -164,7 +164,7 @@ def tokens_check(one: Backend, other: Backend) -> Check:
 
 
 def conversations_check(one: Backend, other: Backend) -> Check:
-    """Whether conversations are laid out alike, with the next turn begun and without, and have the same ids."""
+    """Whether conversations are formatted alike, with the next turn begun and without, and have the same ids."""
     different, count, refused = [], 0, 0
     for messages in CONVERSATIONS:
         for open_turn in (False, True):
@@ -209,7 +209,7 @@ def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
 
 @dataclass(frozen=True)
 class Continued:
-    """A prompt with the likeliest tokens that one side continues with."""
+    """A prompt with the most likely tokens that one side continues with."""
 
     ids: list[int]
     num_prompt_tokens: int
@@ -284,7 +284,7 @@ VERDICTS = {
 MARKS = {"passed": "✓", "failed": "✗", "not run": "-"}
 QUESTIONS = {
     "tokens": "Do texts have the same tokens?",
-    "conversations": "Are conversations laid out alike?",
+    "conversations": "Are conversations formatted alike?",
     "logits": "Do both find the same tokens probable?",
     "greedy text": "Do both write the same text?",
 }

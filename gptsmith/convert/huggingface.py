@@ -77,7 +77,7 @@ class ModelFolder:
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
             raise UserError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
+                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens and the embedding {shape.vocab_size:,} "
                 "rows: they do not belong together"
             )
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)

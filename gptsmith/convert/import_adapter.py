@@ -83,14 +83,14 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
     """The tokenizer that came with the adapters, which also ends where the base's does; the base's where none came.
 
     Raises:
-        UserError: it has more words than the base has rows.
+        UserError: it has more tokens than the base has rows.
     """
     if not (folder / "tokenizer.json").exists():
         return base.tokenizer
     own = load_tokenizer(folder)
     if own.vocab_size > base.config.vocab_size:
         raise UserError(
-            f"{folder}: the tokenizer has {own.vocab_size:,} words and the base {base.config.vocab_size:,} rows: "
+            f"{folder}: the tokenizer has {own.vocab_size:,} tokens and the base {base.config.vocab_size:,} rows: "
             "they do not belong together"
         )
     ends = dict.fromkeys((*own.end_tokens, base.tokenizer.eos_token, *base.tokenizer.end_tokens))

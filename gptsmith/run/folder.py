@@ -142,8 +142,8 @@ class Run(HasLineage):
             if problem is None:
                 if not checkpoint.is_resumable:
                     raise UserError(
-                        f"{self.folder} has weights without the optimizer's values, so its training cannot go on: "
-                        f"go on with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
+                        f"{self.folder} has weights without the optimizer's values, so its training cannot be resumed: "
+                        f"continue with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
                     )
                 return checkpoint
             warn(f"{checkpoint.folder.name} is set aside as {set_aside(checkpoint, 'bad').name}: {problem}")
@@ -201,7 +201,7 @@ def require_free(folder: Path) -> None:
         raise UserError(
             f"{folder} exists already"
             + (
-                f": choose another --out, or go on with --resume {folder}"
+                f": choose another --out, or resume it with --resume {folder}"
                 if is_run
                 else " and is not a run: choose another --out"
             )

@@ -268,7 +268,7 @@ def test_an_adapter_of_another_base_is_refused(bases: Callable[[str], Path], tmp
     ):
         brought_in(adapter, narrow)
     with pytest.raises(
-        UserError, match=r"has no maps model.layers.0.mlp.down_proj.*family gpt2: .*attn.c_attn.*lm_head"
+        UserError, match=r"has no linear layers model.layers.0.mlp.down_proj.*family gpt2: .*attn.c_attn.*lm_head"
     ):
         brought_in(adapter, bases("gpt2"))
 

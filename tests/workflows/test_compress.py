@@ -140,9 +140,9 @@ def test_training_does_not_go_on_with_it(small: dict[str, Any], call: Callable, 
     for arguments in (["--resume", run], ["--resume", run, "--tokens", "5M"]):
         outcome = call("pretrain", *arguments)
         assert outcome.code == 2
-        assert f"its training cannot go on: go on with {small['made_from']}" in outcome.err
+        assert f"its training cannot be resumed: continue with {small['made_from']}" in outcome.err
     (run / "result.json").unlink()
-    assert "go on with the run that it was made from" in call("pretrain", "--resume", run).err
+    assert "continue with the run that it was made from" in call("pretrain", "--resume", run).err
     assert {name: data for name, data in bytes_of(run).items() if name != ".lock"} == {
         name: data for name, data in before.items() if name != "result.json"
     }

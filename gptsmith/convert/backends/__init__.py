@@ -1,6 +1,6 @@
 """Programs that read a model: the two sides of a certificate are asked through them.
 
-Contract: a reader says which ids a text has, how it lays a conversation out, and the logits after ids.
+Contract: a backend gives the ids of a text, a formatted conversation, and the logits after ids.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Backend(ABC):
 
     @abstractmethod
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
-        """A conversation; where it cannot be laid out, why, beginning with `refused` if the template refuses it."""
+        """A formatted conversation; if it cannot be formatted, the reason, beginning with `refused` if the template
+        refuses it."""
 
     @abstractmethod
     def logits(self, ids: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A model as PEFT reads it: an adapter's folder laid over the base as Transformers reads that."""
+"""A model as PEFT reads it: an adapter's folder applied to the base as Transformers reads that."""
 
 from __future__ import annotations
 

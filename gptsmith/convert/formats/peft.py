@@ -28,7 +28,7 @@ from gptsmith.convert.formats.huggingface import HuggingFaceFormatSettings
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.transform import without_adapters
 
-BASE_CARD = "# The base of adapters\n\nWhat the adapters in the folder above are laid over.\n"
+BASE_CARD = "# The base of adapters\n\nThe model that the adapters in the folder above are applied to.\n"
 
 
 class PeftFormatSettings(FormatSettings):
