@@ -28,7 +28,7 @@ from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.linear import maps_of
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, name_of
 from gptsmith.model.transform import with_adapters
@@ -68,8 +68,7 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMapping]:
     """The linear layers of a model of this shape by their name in Transformers; the head too where it is the
     embedding."""
-    with torch.device("meta"):
-        places = maps_of(GPT(config))
+    places = maps_of(meta_model(config))
     table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
     return {
         mapping.theirs.removesuffix(".weight"): mapping

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptsmith.convert.families import Family, Transform, Weight
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model
+from gptsmith.model.gpt import GPT, empty_model, meta_model
 from gptsmith.model.linear import maps_of
 from gptsmith.model.linear.dense import DenseLinearSettings
 
@@ -62,8 +62,7 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     Raises:
         KeyError: the family's table has no name for a parameter.
     """
-    with torch.device("meta"):
-        model = GPT(config.model_copy(update={"linear": DenseLinearSettings()}))
+    model = meta_model(config.model_copy(update={"linear": DenseLinearSettings()}))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     rows = {part: weight for weight in family.weights for part in weight.parts}
     found: dict[str, TensorMapping] = {}
