@@ -19,7 +19,7 @@ def import_model(
     out: Annotated[str | None, typer.Option(metavar="RUN", help="The new run folder; runs/NAME if not given.")] = None,
     base: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="What adapters are laid over; the base that they name if not given."),
+        typer.Option(metavar="RUN", help="The base of adapters; the one that they name if not given."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Which version of a model on the Hub.")] = None,
     json: Json = False,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import meta_model
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Cost:
 
 def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
-    with torch.device("meta"):
-        model = GPT(config)
+    model = meta_model(config)
     parameters = dict(model.named_parameters())
     matrices: list[Tensor] = [
         parameter

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
@@ -131,10 +134,28 @@ class GPT(nn.Module):
         return normalised
 
 
+class _WithoutInit(TorchFunctionMode):
+    """Leaves parameters as they are made. PyTorch draws the first weights of an embedding even if there is no memory
+    for them, and imports its compiler for that, which takes a second."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
+
+
+def meta_model(config: GPTConfig) -> GPT:
+    """A model of this shape without memory for its weights, to look at names and shapes."""
+    with _WithoutInit(), torch.device("meta"):
+        return GPT(config)
+
+
 def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
     """A model of this shape on a device, whose weights are still to be filled in."""
-    with torch.device("meta"):
-        model = GPT(config)
+    model = meta_model(config)
     model.to_empty(device=device)
     if config.tie_embeddings:
         model.head.tie(model.embedding.weight)

@@ -14,7 +14,7 @@ def compress(run: str | Path, *, to: str, out: str | Path | None = None, device:
 
     Args:
         to: the kind of compression: `int8`.
-        out: the folder of the new run; the run's with the kind behind it where it is not given.
+        out: the folder of the new run; the run's with the kind behind it if it is not given.
 
     Returns:
         run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,

@@ -10,7 +10,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import published_folder, require_room
 from gptsmith.base.settings import with_assignments
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
@@ -34,8 +34,8 @@ def export(
 
     Args:
         to: a kind of format: `huggingface`, `gguf`, `ollama`, or `peft` for a run's adapters alone.
-        out: the folder to write; the run's with the format behind it where it is not given.
-        precision: what the weights are kept in; the format's usual one where it is not given.
+        out: the folder to write; the run's with the format behind it if it is not given.
+        precision: the dtype of the weights; the format's usual one if it is not given.
         settings: settings of the format, such as `shard_bytes=2000000000`.
 
     Returns:
@@ -57,12 +57,12 @@ def export(
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
-    own = OwnReader(source.model, source.tokenizer, source.template, loaded.run.model_files)
+    own = OwnBackend(source.model, source.tokenizer, source.template, loaded.run.model_files)
     with published_folder(target) as folder:
         form.write(source, folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         certificate = compare(
-            f"Export of {source.name} to {to}", (str(run), target.name), own, form.reader(folder),
+            f"Export of {source.name} to {to}", (str(run), target.name), own, form.backend(folder),
             precision=form.precision, files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")
@@ -82,7 +82,7 @@ def export(
 
 
 def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) -> Source:
-    """What is written of a run. Adapters become part of its weights where the format does not take them."""
+    """The model of a run to be written. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
     has_adapters = model.config.linear.has_adapters
     named = loaded.run.request().get("base")

@@ -13,7 +13,7 @@ def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto
     """Makes a run with plain weights of the best checkpoint of a run with adapters, whole or not at all.
 
     Args:
-        out: the folder of the new run; the run's with `-merged` behind it where it is not given.
+        out: the folder of the new run; the run's with `-merged` behind it if it is not given.
 
     Returns:
         run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
