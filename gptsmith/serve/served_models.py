@@ -172,8 +172,8 @@ class ServedModels:
             )
         return self.by_name[name]
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """What a function gives on a thread that reads prompts."""
+    async def run_on_reader(self, work: Callable[[], T]) -> T:
+        """The result of a function that tokenizes prompts, on a thread for that."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def close(self) -> None:

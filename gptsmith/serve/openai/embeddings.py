@@ -30,7 +30,7 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
         raise refused("input", f"{len(inputs)} texts are more than the {state.settings.max_inputs} allowed at once")
     rows, num_tokens = [], 0
     with served.reserved(1):
-        prompts = await state.models.read(
+        prompts = await state.models.run_on_reader(
             lambda: [served.tokenizer.prompt_ids(one) if isinstance(one, str) else one for one in inputs]
         )
         for number, ids in enumerate(prompts):

@@ -8,7 +8,6 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from gptsmith.serve.served_models import ServedModel
-from gptsmith.text.chat_template import latest_turns
 
 from ..conftest import Served
 
@@ -30,30 +29,6 @@ def exchanges(count: int) -> list[dict[str, str]]:
 
 def num_tokens(model: ServedModel, turns: list[dict[str, str]]) -> int:
     return len(model.template().prompt_ids(model.tokenizer, turns))
-
-
-@pytest.mark.parametrize("count", range(8))
-def test_as_many_of_the_last_turns_are_kept_as_fit(count: int) -> None:
-    last = {"role": "user", "content": "now?"}
-    turns = [SYSTEM, *exchanges(7), last]
-    assert latest_turns(turns, lambda some: len(some) <= 2 * count + 3) == [
-        SYSTEM,
-        *exchanges(7)[14 - 2 * count :],
-        last,
-    ]
-    assert latest_turns(turns[1:], lambda some: len(some) <= 2 * count + 2) == turns[15 - 2 * count :]
-
-
-def test_a_few_tries_are_enough() -> None:
-    tries = []
-    latest_turns([*exchanges(1000), {"role": "user", "content": "now?"}], lambda some: tries.append(some) is not None)
-    assert len(tries) < 12
-
-
-def test_what_follows_a_call_is_never_kept_without_it() -> None:
-    turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "tool", "assistant", "user")]
-    assert latest_turns(turns, lambda some: len(some) <= 3) == turns[4:]
-    assert latest_turns(turns[:4], lambda _: False) == turns[:4]
 
 
 def test_a_long_conversation_is_answered_where_it_may_be_shortened(served: Served, client: OpenAI) -> None:

@@ -64,7 +64,7 @@ def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page:
         stop()
         chat.ended()
         until(chat.served.is_idle, "the server has nothing to do any more")
-        assert chat.served.gauge("gptsmith_running") == 0
+        assert chat.served.gauge("gptsmith_num_requests_running") == 0
         expect(chat.page.locator(".below")).to_contain_text("Stopped.")
         assert chat.answer()
         chat.button("New conversation").first.click()
