@@ -10,7 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.train.run_settings import ExampleSettings, FinetuneRequest, RunSettings
+from gptsmith.train.request import FinetuneRequest
+from gptsmith.train.run_settings import ExampleSettings, RunSettings
 
 HEAD = """# Settings
 
@@ -51,6 +52,8 @@ def table(cls: type[Settings], prefix: str) -> list[str]:
     """The rows of one group, then the groups inside it."""
     rows, groups = ["| key | default | meaning |", "| --- | --- | --- |"], []
     for name, field in cls.model_fields.items():
+        if field.exclude:  # of a command, and not of the run that it makes
+            continue
         kinds = next((part for part in field.metadata if isinstance(part, Kinds)), None)
         annotation: Any = field.annotation
         key = f"{prefix}.{name}" if prefix else name

@@ -45,7 +45,11 @@ class Verbs(TyperGroup):
         name = MODULES.get(cmd_name, cmd_name)
         module = import_module(f"gptsmith.commands.{name}")
         verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        verb.command(cmd_name, no_args_is_help=cmd_name not in ("runs", "watch"))(getattr(module, name))
+        function = getattr(module, name)
+        without_arguments = cmd_name in ("runs", "watch")
+        verb.command(cmd_name, no_args_is_help=not without_arguments, epilog=getattr(function, "epilog", None))(
+            function
+        )
         return typer.main.get_command(verb)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from gptsmith.base.errors import UserError, did_you_mean
 
+FIXED = "fixed"
+"""Marks a setting, or a group, that a run keeps from its first step to its last: `Annotated[int, FIXED]`."""
+
 
 class Settings(BaseModel):
     """A frozen group of settings. An unknown key is refused with the nearest known one."""
@@ -27,11 +30,17 @@ class Settings(BaseModel):
         return data
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], origin: str = "settings") -> Self:
+    def parse(
+        cls, data: Mapping[str, Any], origin: str = "settings", *, origins: Mapping[str, str] | None = None
+    ) -> Self:
         """The settings that `data` spells out.
 
+        Args:
+            origin: where `data` comes from as a whole, such as a file.
+            origins: where each value comes from, by its path, if that is known: it takes the place of `origin`.
+
         Raises:
-            UserError: a key is unknown or a value is not allowed; the message names it and `origin`.
+            UserError: a key is unknown or a value is not allowed; the message names it and where it came from.
         """
         try:
             return cls.model_validate(data)
@@ -40,12 +49,25 @@ class Settings(BaseModel):
             key = ".".join(str(part) for part in first["loc"])
             cause = first.get("ctx", {}).get("error")
             problem = str(cause) if isinstance(cause, UserError) else first["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(cause, ValueError) else f" (given: {first['input']!r})"
-            raise UserError(f"{origin}: {key + ': ' if key else ''}{problem}{given}") from None
+            details = [] if isinstance(cause, ValueError) else [f"given: {first['input']!r}"]
+            if origins is not None:
+                origin = ""
+                if (source := _source(key, origins)) is not None:
+                    details.append(f"from {source}")
+            place = "".join(f"{part}: " for part in (origin, key) if part)
+            raise UserError(f"{place}{problem}" + (f" ({', '.join(details)})" if details else "")) from None
 
     def plain(self) -> dict[str, Any]:
         """These settings as nested dictionaries of TOML and JSON values; what is None is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def _source(key: str, origins: Mapping[str, str]) -> str | None:
+    """Where the value at a path came from; of a group, where all of its values did; None if that is not known."""
+    if key in origins:
+        return origins[key]
+    inside = {origin for path, origin in origins.items() if path.startswith(f"{key}.")}
+    return inside.pop() if key and len(inside) == 1 else None
 
 
 def parse_assignment(assignment: str) -> tuple[list[str], Any]:
@@ -103,6 +125,17 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         elif before != after:
             changed.append(prefix + key)
     return changed
+
+
+def fixed_settings(settings: type[Settings], prefix: str = "") -> list[str]:
+    """The paths of the settings that are marked as `FIXED`."""
+    found: list[str] = []
+    for name, field in settings.model_fields.items():
+        if FIXED in field.metadata:
+            found.append(prefix + name)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found += fixed_settings(field.annotation, f"{prefix}{name}.")
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -21,23 +21,23 @@ def evaluate(
         str | None, typer.Option(metavar="KIND", help="multiple_choice, classification, generated or arithmetic.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Examples with their answers before each question.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Ask only so many examples, drawn by the seed.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only so many examples, drawn by the seed.")] = None,
     against: Annotated[
         str | None, typer.Option(metavar="RUN", help="Another run to do the same: do the two differ?")
     ] = None,
-    harness: Annotated[str | None, typer.Option(metavar="TASK", help="A task of EleutherAI's lm-eval.")] = None,
-    harness_path: Annotated[
+    lm_eval: Annotated[str | None, typer.Option(metavar="TASK", help="A task of EleutherAI's lm-eval.")] = None,
+    lm_eval_path: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="More tasks for lm-eval, as YAML files.")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as check=number."),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as scorer=number."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which examples are drawn; intervals and tests draw by it too.")] = 0,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure how well a model predicts a text, or does in a task, and how sure the figures are."""
+    """Metric how well a model predicts a text, or does in a task, and how sure the figures are."""
     from gptsmith.base import console
     from gptsmith.workflows.evaluate import evaluate as run_evaluate
 
@@ -48,8 +48,8 @@ def evaluate(
         shots=shots,
         limit=limit,
         against=against,
-        harness=harness,
-        harness_path=harness_path,
+        lm_eval=lm_eval,
+        lm_eval_path=lm_eval_path,
         settings=settings or [],
         seed=seed,
         device=device,

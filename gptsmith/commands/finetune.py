@@ -2,81 +2,55 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from typing import Annotated, Any
 
 import typer
 
-from gptsmith.commands.options import STOPPED, Json, Set
+from gptsmith.commands.options import Json, command, finish
+from gptsmith.train.request import FinetuneRequest
+
+Preview = Annotated[
+    bool,
+    typer.Option(
+        "--preview",
+        help="Show three examples as the model will see them, and train nothing.",
+    ),
+]
 
 
-def finetune(
-    base: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The trained run to start from.")] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[DATA]...", help="Conversations, labelled texts or preferences; or plain text."),
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="RUN", help="The new run's folder; beside the base if not given.")
-    ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(help="sft, classification, dpo, reward_model, grpo, ...; by the data if not given."),
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="How often every example is read.")] = None,
-    lora: Annotated[int | None, typer.Option(metavar="RANK", help="Train adapters of this rank only.")] = None,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", help="Search for better settings in so many trials, by validation data.")
-    ] = None,
-    validation: Annotated[list[str] | None, typer.Option(help="Examples to choose the best weights by.")] = None,
-    test: Annotated[list[str] | None, typer.Option(help="Examples to judge by, once, at the end.")] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out examples that cannot be learnt from.")
-    ] = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Show three examples as the model will see them, and train nothing.")
-    ] = False,
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="A run.toml to take settings from.")] = None,
-    settings: Set = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
-    json: Json = False,
-) -> None:
-    """Tune a trained model: to chat, to classify, to be preferred."""
+@command(
+    FinetuneRequest,
+    arguments={"base": "RUN", "sources": "DATA"},
+    panels={
+        "What is trained": ("objective", "epochs", "lora", "trials"),
+        "The data": ("validation", "test", "skip_bad"),
+        "The run": ("out", "resume", "config", "settings"),
+    },
+    examples=(
+        "gptsmith finetune runs/mine conversations.jsonl --epochs 2",
+        "gptsmith finetune runs/mine reviews.csv --lora 8 --trials 20",
+    ),
+)
+def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = False) -> None:
+    """Fine-tune a trained model: SFT, classification, preferences (DPO), reward models, GRPO, distillation."""
     from gptsmith.base import console
-    from gptsmith.base.machine import process_seconds
-    from gptsmith.workflows.finetune import finetune as run_finetune
-    from gptsmith.workflows.finetune import request_table
-    from gptsmith.workflows.preview import preview as run_preview
 
-    choices: dict[str, Any] = {
-        "objective": objective,
-        "epochs": epochs,
-        "lora": lora,
-        "trials": trials,
-        "validation": validation or [],
-        "test": test or [],
-        "skip_bad": skip_bad,
-        "config": config,
-        "settings": settings or [],
-    }
     if preview:
-        shown = run_preview(request_table(base, data or [], **choices))
+        from gptsmith.workflows.finetune import requested_table
+        from gptsmith.workflows.preview import preview as run_preview
+
+        shown = run_preview(requested_table(request))
         console.show_json({"examples": shown}) if json else show_examples(shown)
         return
-    figures = run_finetune(
-        base, data or [], out=out, resume=resume, started=time.monotonic() - process_seconds(), **choices
-    )
-    if json:
-        console.show_json(figures)
-    else:
-        console.show_figures("", figures)
-    if figures["status"] == "stopped":
-        raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
+    from gptsmith.train.objectives import KINDS
+    from gptsmith.workflows.finetune import finetune as run_finetune
+
+    figures = run_finetune(request)
+    finish(figures, json)
     if figures["status"] == "shared_search":
         return
-    verb = {"classification": "predict {} FILE", "reward_model": "info {}"}.get(figures["objective"], "chat {}")
-    console.note(f"\nnext: [bold]gptsmith {verb.format(figures['run'])}[/bold]")
+    next_command = KINDS.settings(figures["objective"]).next_command.format(run=figures["run"])
+    console.note(f"\nnext: [bold]{next_command}[/bold]")
 
 
 def show_examples(examples: list[dict[str, Any]]) -> None:

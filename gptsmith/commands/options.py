@@ -1,12 +1,29 @@
-"""Options that several verbs share."""
+"""The command line of a verb, made from its request class: the fields are its options, their docstrings its help."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, all else on standard error.")]
+from gptsmith.base.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Write one JSON object to standard output, and everything else to standard error.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.num_layers=6. May be given again."),
@@ -30,42 +47,135 @@ RepetitionPenalty = Annotated[
 Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]
 Slide = Annotated[bool, typer.Option("--slide", help="Forget the oldest half when the context is full, and go on.")]
 
+NAMES = {"settings": "set"}
+"""The options that are not called as their field."""
+IN_PYTHON_ONLY = ("started", "reward")
+METAVARS = {
+    "out": "RUN", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
+    "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
+    "validation": "PATH", "test": "PATH",
+}  # fmt: skip
 STOPPED = 128
-"""With the signal's number, the exit code after one: what was trained is saved, but not all that was asked for is done.
+"""With the signal's number, the exit code after one: what was trained is saved, but not all that was requested is done.
 130 after Ctrl-C, 143 after SIGTERM."""
 
 
-def count(text: str) -> int:
-    """A count as people write it: 5000000, 5_000_000, 5M, 1.5B or 300k.
+def command(
+    request: type[S],
+    *,
+    arguments: Mapping[str, str],
+    panels: Mapping[str, Sequence[str]],
+    examples: Sequence[str],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function of a request, and of options of its own, a command for Typer.
+
+    Args:
+        request: the request class. Every field of it is an argument or stands in a panel.
+        arguments: the fields that are given by position, in their order, each with its metavar.
+        panels: the groups of options in the help, each with its fields.
+        examples: commands to show below the help.
+    """
+
+    def made(run: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(run, eval_str=True)
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in signature.parameters.items()
+            if name != "request"
+        ]
+
+        def call(**values: Any) -> None:
+            others = {parameter.name: values.pop(parameter.name) for parameter in own}
+            given = {name: value for name, value in values.items() if value is not None}
+            if "started" in request.model_fields:
+                from gptsmith.base.machine import process_seconds
+
+                given["started"] = time.monotonic() - process_seconds()
+            origins = {name: option_name(name) for name in given if name not in arguments}
+            run(request.parse(given, origins=origins), **others)
+
+        parameters = [*_parameters(request, arguments, panels), *own]
+        call.__name__, call.__doc__ = run.__name__, run.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        call.epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  {example}" for example in examples)])  # type: ignore[attr-defined]
+        return call
+
+    return made
+
+
+def option_name(field: str) -> str:
+    """The option of a field: `--max-tokens`."""
+    return f"--{NAMES.get(field, field).replace('_', '-')}"
+
+
+def _parameters(
+    request: type[Settings], arguments: Mapping[str, str], panels: Mapping[str, Sequence[str]]
+) -> Iterator[inspect.Parameter]:
+    """The parameters from which Typer makes arguments and options."""
+    fields = request.model_fields
+    in_panels = [name for names in panels.values() for name in names]
+    assert sorted([*arguments, *in_panels, *(set(IN_PYTHON_ONLY) & fields.keys())]) == sorted(fields), request
+    for name, metavar in arguments.items():
+        info = typer.Argument(metavar=metavar, help=_help(fields[name]))
+        yield _parameter(name, fields[name], info)
+    for panel, names in panels.items():
+        for name in names:
+            info = typer.Option(
+                option_name(name), metavar=METAVARS.get(name), help=_help(fields[name]), rich_help_panel=panel
+            )
+            yield _parameter(name, fields[name], info)
+
+
+def _parameter(name: str, field: FieldInfo, info: Any) -> inspect.Parameter:
+    kind, default = _type(field), field.get_default(call_default_factory=True)
+    if field.is_required():
+        default = inspect.Parameter.empty
+    elif default in (None, "", [], ()):
+        kind, default = kind | None, None
+    elif kind is str and not isinstance(default, str):
+        default = str(default)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def _type(field: FieldInfo) -> Any:
+    """The type as which Typer reads the option of a field: text where the request class converts it."""
+    leaves = set(_leaves(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation))
+    if Sequence in leaves:
+        return list[str]
+    return next((kind for kind in (str, bool, int, float) if kind in leaves), str)
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        is_converted = any(isinstance(each, BeforeValidator) for each in metadata)
+        yield from (str,) if is_converted and inner is int else _leaves(inner)
+    elif isinstance(origin, type) and issubclass(origin, Sequence):
+        yield Sequence
+    elif origin is not None:
+        for inner in get_args(annotation):
+            yield from _leaves(inner)
+    else:
+        yield str if annotation is Path else annotation
+
+
+def _help(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def finish(figures: Mapping[str, Any], json: bool) -> None:
+    """Shows the figures of a training verb, and leaves with the signal's exit code if one stopped it.
 
     Raises:
-        UserError: it is none of these.
+        typer.Exit: training was stopped.
     """
-    from gptsmith.base.errors import UserError
+    from gptsmith.base import console
 
-    units = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
-    number = text.strip().lower().replace(",", "").replace("_", "")
-    unit = units.get(number[-1:], 1)
-    try:
-        value = float(number.rstrip("kmbg")) * unit
-    except ValueError:
-        value = 0
-    if not 1 <= value < float("inf"):
-        raise UserError(f"{text!r} is not a count: write 5000000, 5M, 1.5B or 300k")
-    return int(value)
-
-
-def minutes_of(minutes: float | None, hours: float | None) -> float | None:
-    """The time that was asked for, in minutes; nothing where none was.
-
-    Raises:
-        UserError: both were given, or it is not more than zero.
-    """
-    from gptsmith.base.errors import UserError
-
-    if minutes is not None and hours is not None:
-        raise UserError(f"--minutes {minutes:g} and --hours {hours:g} were both given: give one of them")
-    total = hours * 60 if hours is not None else minutes
-    if total is not None and not 0 < total < float("inf"):
-        raise UserError(f"a time of {total:g} minutes trains nothing: write --minutes 10 or --hours 2")
-    return total
+    if json:
+        console.show_json(figures)
+    else:
+        console.show_figures("", figures)
+    if figures["status"] == "stopped":
+        raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])

@@ -25,7 +25,7 @@ from gptsmith.run.checkpoint import (
     WEIGHTS,
     Checkpoint,
 )
-from gptsmith.run.sharding import divide_again, divided_like, kept
+from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 
 MAX_HEADER_BYTES = 10_000_000
@@ -77,8 +77,8 @@ class CheckpointContents:
 def weights(model: GPT) -> dict[str, Tensor]:
     """A model's parameters by name, each once: a tied head is the embedding. Of a divided model every process must ask
     for them, and the first one gets them."""
-    divide_again(model)
-    return {name: kept(parameter) for name, parameter in model.named_parameters()}
+    reshard(model)
+    return {name: gather(parameter) for name, parameter in model.named_parameters()}
 
 
 def config_of(checkpoint: Checkpoint) -> GPTConfig:
@@ -103,7 +103,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: names or shapes differ.
     """
-    divide_again(model)
+    reshard(model)
     tensors = read_tensors(checkpoint.folder / WEIGHTS)
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
@@ -118,7 +118,7 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
                 raise UserError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
-            parameter.copy_(divided_like(tensors[name], parameter))
+            parameter.copy_(shard_like(tensors[name], parameter))
 
 
 def optimizer_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -1,53 +1,81 @@
-"""Tensors that are divided over several processes, as whole ones and back. A plain tensor passes through as it is."""
+"""Sharding of models and tensors over several processes (FSDP2), and back. A plain tensor passes through unchanged."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from gptsmith.model.gpt import GPT
 
-def is_divided(thing: Tensor | nn.Module) -> bool:
-    """Whether a tensor, or a model's parameters, are divided over processes."""
-    # What only PyTorch's divided tensors and modules have: nobody else should pay for importing them.
+
+def shard(model: GPT, device: torch.device) -> None:
+    """Shards the parameters of a model over all processes, block by block, with this process's shard on `device`.
+
+    Fully sharded data parallel training (Zhao et al. 2023) by PyTorch's `fully_shard`: a block's parameters are
+    gathered only while it computes.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh)
+    # The head is read after the forward pass: what is in no block stays gathered from there to the backward pass.
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    register_fsdp_forward_method(model, "hidden")
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def is_sharded(thing: Tensor | nn.Module) -> bool:
+    """Whether a tensor, or a model's parameters, are sharded over processes."""
+    # Attributes that only PyTorch's sharded tensors and modules have: nobody else should pay for importing them.
     return hasattr(thing, "full_tensor") or hasattr(thing, "reshard")
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor; every process must ask for it."""
-    if not is_divided(tensor):
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The full tensor of which `tensor` is a shard, on every process; all of them must call this."""
+    if not is_sharded(tensor):
         return tensor
-    divided: Any = tensor
-    full: Tensor = divided.full_tensor()
+    sharded: Any = tensor
+    full: Tensor = sharded.full_tensor()
     return full
 
 
-def kept(tensor: Tensor) -> Tensor:
-    """All of a tensor in the CPU's memory; of a divided one only on the first process, and an empty one elsewhere."""
-    full = whole(tensor.detach())
-    if is_divided(tensor) and _rank(tensor):
+def gather(tensor: Tensor) -> Tensor:
+    """The full tensor in the CPU's memory; of a sharded one only on the first process, and an empty one elsewhere.
+
+    All processes must call this.
+    """
+    full = full_tensor(tensor.detach())
+    if is_sharded(tensor) and _rank(tensor):
         full = full.new_empty(0)
     return full.cpu().contiguous()
 
 
-def divided_like(full: Tensor, other: Tensor) -> Tensor:
-    """This process's part of a whole tensor, on the device and in the way in which `other` is divided."""
+def shard_like(full: Tensor, other: Tensor) -> Tensor:
+    """This process's shard of a full tensor, on the device and with the placement of `other`."""
     full = full.to(other.device)
-    if not is_divided(other):
+    if not is_sharded(other):
         return full
     from torch.distributed.tensor import DTensor, Replicate
 
-    divided: Any = other
-    everywhere = DTensor.from_local(full, divided.device_mesh, [Replicate()], run_check=False)
-    return everywhere.redistribute(placements=divided.placements)
+    sharded: Any = other
+    replicated = DTensor.from_local(full, sharded.device_mesh, [Replicate()], run_check=False)
+    return replicated.redistribute(placements=sharded.placements)
 
 
-def divide_again(model: nn.Module) -> None:
-    """Drops the whole parameters that a forward pass of a divided model left, so that its own ones are seen."""
+def reshard(model: nn.Module) -> None:
+    """Frees the full parameters that a forward pass of a sharded model left, so that its shards are seen again."""
     for module in model.modules():
-        if is_divided(module):
-            divided: Any = module
-            divided.reshard()
+        if is_sharded(module):
+            sharded: Any = module
+            sharded.reshard()
 
 
 def _rank(tensor: Any) -> int:

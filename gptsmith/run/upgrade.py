@@ -52,7 +52,7 @@ def plan_from(table: Mapping[str, Any]) -> dict[str, Any]:
 def result_from(table: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a result.json of any version, under the names of today."""
     changes = {"status": STATUSES, "objective": OBJECTIVES}
-    return {name: changes.get(name, {}).get(value, value) for name, value in table.items()}
+    return {name: changes[name].get(value, value) if name in changes else value for name, value in table.items()}
 
 
 DOCUMENTS: dict[str, Callable[[int, Mapping[str, Any]], dict[str, Any]]] = {

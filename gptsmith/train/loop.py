@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
-from gptsmith.run.sharding import is_divided
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.sharding import is_sharded
 from gptsmith.run.train_state import TrainState
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.schedule import lr_multiplier
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
@@ -62,7 +62,7 @@ def train(
     settings: TrainSettings,
     checkpoint: CheckpointSettings,
     hooks: Hooks,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> str:
     """Trains until the steps are done, the loss is reached or someone asks to stop; returns which:
     `finished`, `reached`, `early` (the validation loss only rose for long) or `stopped`. The state is saved in each
@@ -126,7 +126,7 @@ def train(
             hooks.sample()
             model.train()
         due = checkpoint.every_steps is not None and state.step % checkpoint.every_steps == 0
-        late = processes.largest(time.monotonic() - saved_at > checkpoint.every_minutes * 60)
+        late = processes.all_reduce_max(time.monotonic() - saved_at > checkpoint.every_minutes * 60)
         if (due and saved_step != state.step) or late:
             save()
     if saved_step != state.step:
@@ -145,7 +145,7 @@ def gradients(
     Raises:
         UserError: memory is too small for one window.
     """
-    share = settings.batch_size // processes.count
+    share = settings.batch_size // processes.world_size
     first_sample = state.num_samples + processes.rank * share
     while True:
         micro_batch_size = min(state.micro_batch_size or settings.micro_batch_size or share, share)
@@ -158,14 +158,14 @@ def gradients(
             if not is_out_of_memory(error):
                 raise
             ran_out = True
-        if ran_out and is_divided(model):
+        if ran_out and is_sharded(model):
             # The other processes wait within the pass for what this one will never send.
             raise UserError(
                 f"memory is too small for {micro_batch_size} windows at a time: set a smaller train.micro_batch_size"
             )
-        loss, num_ran_out, num_tokens = processes.sums([loss, ran_out, tokens])
+        loss, num_ran_out, num_tokens = processes.all_reduce_sum([loss, ran_out, tokens])
         if not num_ran_out:
-            processes.sum_gradients(model)
+            processes.all_reduce_gradients(model)
             return batches, loss, int(num_tokens)
         for parameter in model.parameters():
             parameter.grad = None

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gptsmith.base.settings import Settings
+from gptsmith.base.settings import FIXED, Settings
 from gptsmith.data.settings import DataSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.run.distributed import ParallelSettings
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.trackers import TrackSettings
-
-
-class PretrainRequest(Settings):
-    """What a person asked for, before anything was chosen."""
-
-    sources: list[str]
-    """Files, folders and patterns to train on."""
-    validation: list[str] = Field(default_factory=list)
-    """Files to validate on, instead of a share of the sources."""
-    preset: str = "smith"
-    """The preset that the model's shape starts from."""
-    minutes: float | None = Field(default=None, gt=0)
-    """How long the whole command may take."""
-    tokens: int | None = Field(default=None, gt=0)
-    """Tokens to train on."""
-    params: int | None = Field(default=None, gt=0)
-    """Parameters that the model's blocks should have."""
-    tokenizer: str | None = None
-    """A kind of tokenizer, or the path of one."""
-    target_loss: float | None = None
-    """The validation loss to stop at."""
-    config: str | None = None
-    """A file of settings."""
-    settings: list[str] = Field(default_factory=list)
-    """Changes, such as model.num_layers=6."""
 
 
 class TrainingSettings(Settings):
@@ -46,7 +22,7 @@ class TrainingSettings(Settings):
 
     made_by: str
     """The verb that trains it."""
-    model: GPTConfig
+    model: Annotated[GPTConfig, FIXED]
     train: TrainSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
     parallel: ParallelSettings = ParallelSettings()
@@ -58,33 +34,8 @@ class RunSettings(TrainingSettings):
 
     made_by: Literal["pretrain"] = "pretrain"
     request: PretrainRequest
-    data: DataSettings = DataSettings()
-    tokenizer: AnyTokenizer = tokenizers.KINDS.field("bpe")
-
-
-class FinetuneRequest(Settings):
-    """What a person asked for, before anything was chosen."""
-
-    base: str
-    """The run to start from."""
-    sources: list[str]
-    """Files of examples, or of text."""
-    validation: list[str] = Field(default_factory=list)
-    """Files to choose the best weights and settings by, instead of a share of the sources."""
-    test: list[str] = Field(default_factory=list)
-    """Files to judge by at the end, instead of a share of the sources."""
-    objective: str | None = None
-    """What to learn from the examples."""
-    epochs: float | None = Field(default=None, gt=0)
-    """How often every example is read."""
-    lora: int | None = Field(default=None, gt=0)
-    """The rank of the adapters that are trained instead of all weights."""
-    trials: int | None = Field(default=None, gt=0)
-    """How many trials search for better settings."""
-    config: str | None = None
-    """A file of settings."""
-    settings: list[str] = Field(default_factory=list)
-    """Changes, such as train.batch_size=8."""
+    data: Annotated[DataSettings, FIXED] = DataSettings()
+    tokenizer: Annotated[AnyTokenizer, FIXED] = tokenizers.KINDS.field("bpe")
 
 
 class ExampleSettings(Settings):
@@ -104,5 +55,5 @@ class FinetuneSettings(TrainingSettings):
 
     made_by: Literal["finetune"] = "finetune"
     request: FinetuneRequest
-    data: DataSettings = DataSettings()
-    examples: ExampleSettings = ExampleSettings()
+    data: Annotated[DataSettings, FIXED] = DataSettings()
+    examples: Annotated[ExampleSettings, FIXED] = ExampleSettings()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from gptsmith.base.settings import Settings
+from gptsmith.base.settings import FIXED, Settings
 from gptsmith.train import objectives, optimizers
 from gptsmith.train.objectives import AnyObjective
 from gptsmith.train.optimizers import AnyOptimizer
@@ -15,7 +17,7 @@ from gptsmith.train.stability import StabilitySettings
 class TrainSettings(Settings):
     """How a model is trained."""
 
-    seed: int = 1
+    seed: Annotated[int, FIXED] = 1
     """Decides the first weights, the order of the data and what dropout drops."""
     device: str = "auto"
     """cpu, cuda or mps; auto takes a GPU where there is one."""
@@ -24,11 +26,11 @@ class TrainSettings(Settings):
     has it. Weights are kept in float32 (float64 for float64)."""
     num_steps: int = Field(gt=0)
     """Steps of the optimizer."""
-    batch_size: int = Field(gt=0)
+    batch_size: Annotated[int, FIXED] = Field(gt=0)
     """Windows a step, each as long as the model's context."""
     micro_batch_size: int | None = Field(default=None, gt=0)
     """Windows a forward pass; all of a step's where it is not given. Changes memory, not the result."""
-    objective: AnyObjective = objectives.KINDS.field("next_token")
+    objective: Annotated[AnyObjective, FIXED] = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
     stability: StabilitySettings = StabilitySettings()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
-from gptsmith.run.sharding import whole
+from gptsmith.run.sharding import full_tensor
 from gptsmith.run.train_state import TrainState
 
 SPIKE_NATS = 0.5
@@ -84,7 +84,7 @@ def gradient_norm(model: nn.Module) -> float:
     """The Euclidean norm of all gradients together."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm: Tensor = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return float(whole(norm))
+    return float(full_tensor(norm))
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import torch
 
 from gptsmith.model.gpt import GPT
-from gptsmith.run.distributed import ALONE, Processes
-from gptsmith.train.objectives import Batch, ObjectiveSettings
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.train.batch import Batch
+from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
 
 
 def accumulate(
-    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = ALONE
+    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = SINGLE_PROCESS
 ) -> float:
     """Adds the gradient of the loss over all `batches` together, and returns that loss in nats an item.
 
@@ -24,7 +25,7 @@ def accumulate(
     totals: Counter[str] = Counter()
     for batch in batches:
         totals.update(objective.counts(batch))
-    num_items = dict(zip(totals, processes.sums(totals.values()), strict=True))
+    num_items = dict(zip(totals, processes.all_reduce_sum(totals.values()), strict=True))
     loss = 0.0
     for batch in batches:
         terms = objective.loss(model, batch)

@@ -29,15 +29,15 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
 from gptsmith.run.contents import CheckpointContents, load_weights, optimizer_tensors, randomness, weights
-from gptsmith.run.distributed import ALONE, Processes, divide
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.environment import differences, environment
 from gptsmith.run.folder import PLAN, RESULT, Run
-from gptsmith.run.sharding import is_divided
+from gptsmith.run.sharding import is_sharded, shard
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.writer import CheckpointWriter
-from gptsmith.train.datasets.base import Score, TrainingSet
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, Score
 from gptsmith.train.loop import Hooks, StepFigures, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.planning.minutes import CLOSING_S, said_in_a_line
 from gptsmith.train.planning.throughput import product_rate
@@ -61,8 +61,8 @@ class Session:
         self,
         run: Run,
         settings: TrainingSettings,
-        training_set: TrainingSet,
-        processes: Processes = ALONE,
+        training_set: Dataset,
+        processes: Processes = SINGLE_PROCESS,
         model: GPT | None = None,
         observers: Sequence[Tracker] = (),
     ) -> None:
@@ -73,17 +73,17 @@ class Session:
             run.log = RunLog(Path(os.devnull))
         train_settings = settings.train
         keep_freed_memory()
-        self.device = processes.own_device(choose_device(train_settings.device))
+        self.device = processes.local_device(choose_device(train_settings.device))
         self.dtype = choose_dtype(train_settings.dtype, self.device)
-        sharded = settings.parallel.shard and processes.count > 1
-        self.environment = environment(self.device, self.dtype, processes.count, sharded)
+        sharded = settings.parallel.shard and processes.world_size > 1
+        self.environment = environment(self.device, self.dtype, processes.world_size, sharded)
         self._seed_dropout()
         self.model = model or GPT(settings.model, seed=train_settings.seed)
         if self.dtype == torch.float64:
             self.model.double()
         self.model.compute_dtype = self.dtype
         if sharded:
-            divide(self.model, self.device)
+            shard(self.model, self.device)
         else:
             self.model.to(self.device)
         self.optimizer: Optimizer = train_settings.optimizer.build(self.model)
@@ -151,7 +151,7 @@ class Session:
                     self.processes,
                 )
             self.writer.wait()
-            if failure := self.processes.told(str(self.writer.failures[-1]) if self.writer.failures else None):
+            if failure := self.processes.broadcast(str(self.writer.failures[-1]) if self.writer.failures else None):
                 raise UserError(failure)
         trained_s = max(state.seconds - seconds_before, 1e-9)
         if status == "stopped":
@@ -201,7 +201,7 @@ class Session:
 
     def _final_figures(self, status: str) -> dict[str, Any]:
         if self.state.best_step is None:
-            return {} if status == "stopped" else self.training_set.closing_figures(self.model)
+            return {} if status == "stopped" else self.training_set.final_figures(self.model)
         if status == "stopped":
             return {"validation_loss": self.state.validation_loss, "best_step": self.state.best_step}
         if self.state.best_step != self.state.step:
@@ -213,7 +213,7 @@ class Session:
                 score = self.training_set.score(self.model, observe=bar.update, processes=self.processes)
         else:
             score = self.whole_score[1]
-        closing = self.training_set.closing_figures(self.model)
+        closing = self.training_set.final_figures(self.model)
         return {**score.figures, "best_step": self.state.best_step, **closing}
 
     def _say_what_comes(self) -> None:
@@ -255,7 +255,7 @@ class Session:
         return score.validation_loss
 
     def _sample(self) -> None:
-        if not (self.processes.is_first or is_divided(self.model)):
+        if not (self.processes.is_first or is_sharded(self.model)):
             return
         if text := self.training_set.sample(self.model, self.state.step):
             self.run.log.append("sample", step=self.state.step, text=text)
@@ -263,8 +263,8 @@ class Session:
 
     def _save(self) -> None:
         """Copies what moves, and has the copy written while training goes on."""
-        generators = self.processes.gathered(torch.get_rng_state())
-        if not (self.processes.is_first or is_divided(self.model)):
+        generators = self.processes.all_gather(torch.get_rng_state())
+        if not (self.processes.is_first or is_sharded(self.model)):
             return
         contents = CheckpointContents(
             config=self.model.config,
@@ -280,7 +280,7 @@ class Session:
 
     def _replan(self) -> None:
         """Once, before the rate begins to fall: sets the number of steps so that the last one comes in time."""
-        num_steps = self.processes.told(self._num_steps_in_time())
+        num_steps = self.processes.broadcast(self._num_steps_in_time())
         if num_steps is None:
             return
         self.may_replan = False
@@ -347,7 +347,7 @@ class Session:
         rate = state.num_tokens / max(state.seconds, 1e-9)
         validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
         bits = f" ({state.validation_bits_per_byte:.3f} bits per byte)" if state.validation_bits_per_byte else ""
-        peak_share = rate * self.flops_per_token / self.processes.count / self.peak_flops
+        peak_share = rate * self.flops_per_token / self.processes.world_size / self.peak_flops
         self.bar.update(
             state.step, f"loss {state.train_loss:.3f}{validation}{bits}  {rate:,.0f} tokens/s, {peak_share:.0%} of peak"
         )
@@ -382,7 +382,7 @@ class Session:
     def _roll_back(self) -> bool:
         """Takes up the newest good checkpoint's weights; the data goes on from where it is now."""
         self.writer.wait()
-        if not self.processes.told(bool(list_checkpoints(self.run.checkpoints))):
+        if not self.processes.broadcast(bool(list_checkpoints(self.run.checkpoints))):
             return False
         checkpoint = first_good(list_checkpoints(self.run.checkpoints), self.run.folder, self._warn)
         now = self.state
@@ -397,7 +397,7 @@ class Session:
         """Names the layer, the batch and the document, as far as they can be found."""
         in_weights, in_gradients = nonfinite_parameters(self.model)
         first, count = self.state.num_samples, self.settings.train.batch_size
-        if self.processes.count > 1:  # the sick window may be another process's
+        if self.processes.world_size > 1:  # the sick window may be another process's
             batches = self._read(first, count, len(batches[0].input_ids))
         with torch.no_grad(), nonfinite_modules(self.model) as names:
             for batch in batches:
@@ -418,7 +418,7 @@ class Session:
 
     def _should_stop(self) -> bool:
         """Whether any process was asked to stop."""
-        number = self.processes.largest(self.stopped_by or 0)
+        number = self.processes.all_reduce_max(self.stopped_by or 0)
         if number:
             self.stopped_by = signal.Signals(number)
         return bool(number)  # a signal that comes just now counts at the next step, when the others know of it
@@ -440,7 +440,7 @@ class Session:
                 signal.signal(one, after[one])
 
         before = {number: signal.signal(number, ask) for number in STOPPING_SIGNALS}
-        after = before if self.processes.count == 1 else dict.fromkeys(STOPPING_SIGNALS, signal.SIG_IGN)
+        after = before if self.processes.world_size == 1 else dict.fromkeys(STOPPING_SIGNALS, signal.SIG_IGN)
         try:
             yield
         finally:

@@ -12,13 +12,13 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.run import distributed as parallel
-from gptsmith.run.distributed import ALONE, Processes, joined
-from gptsmith.run.sharding import divide_again, divided_like, is_divided, kept, whole
+from gptsmith.run import distributed
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
+from gptsmith.run.sharding import full_tensor, gather, is_sharded, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
+from gptsmith.train.batch import Batch
 from gptsmith.train.loop import Hooks, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.step import accumulate
@@ -28,23 +28,23 @@ SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "he
 
 @dataclass(frozen=True)
 class Two(Processes):
-    """The second of two processes. What the other one adds to each sum, and has as its value, stands in `other`."""
+    """The second of two processes. `other` holds what the first one adds to each sum, by the number of the call."""
 
     rank: int = 1
-    count: int = 2
+    world_size: int = 2
     other: dict[int, list[float]] = field(default_factory=dict)
-    largest_of_other: int = 0
+    max_of_other: int = 0
     calls: itertools.count = field(default_factory=itertools.count)
 
-    def sums(self, values: Iterable[float]) -> list[float]:
+    def all_reduce_sum(self, values: Iterable[float]) -> list[float]:
         values = list(values)
         theirs = self.other.get(next(self.calls), [0.0] * len(values))
         return [a + b for a, b in zip(values, theirs, strict=True)]
 
-    def largest(self, value: int) -> int:
-        return max(value, self.largest_of_other)
+    def all_reduce_max(self, value: int) -> int:
+        return max(value, self.max_of_other)
 
-    def sum_gradients(self, model: GPT) -> None:
+    def all_reduce_gradients(self, model: GPT) -> None:
         pass
 
 
@@ -87,7 +87,7 @@ def test_a_process_reads_its_share_and_counts_what_all_read() -> None:
     assert asked == [(4, 4, 3), (12, 4, 3)]
     assert (state.num_samples, state.num_tokens) == (16, 2 * 16 + 5 + 7)
     assert did == ["save 2"]
-    assert trained(ALONE)[2] == [(0, 8, 8), (8, 8, 8)]
+    assert trained(SINGLE_PROCESS)[2] == [(0, 8, 8), (8, 8, 8)]
 
 
 def test_the_loss_is_over_the_items_of_all_processes() -> None:
@@ -107,21 +107,21 @@ def test_memory_that_runs_out_elsewhere_halves_the_micro_batch_here() -> None:
 
 
 def test_a_clock_that_is_late_elsewhere_saves_here() -> None:
-    assert trained(Two(largest_of_other=1))[1] == ["save 1", "save 2"]
+    assert trained(Two(max_of_other=1))[1] == ["save 1", "save 2"]
 
 
-def test_a_divided_model_that_is_too_large_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sharded_model_that_is_too_large_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> float:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(loop, "accumulate", fails)
-    monkeypatch.setattr(loop, "is_divided", lambda model: True)
+    monkeypatch.setattr(loop, "is_sharded", lambda model: True)
     with pytest.raises(UserError, match=r"too small for 4 windows at a time: set a smaller train\.micro_batch_size"):
         trained(Two())
 
 
 @pytest.mark.parametrize(("batch_size", "allowed"), [(8, "6 or 9"), (2, "3"), (1, "3")])
-def test_a_batch_must_be_divided_equally(batch_size: int, allowed: str) -> None:
+def test_the_batch_size_must_be_divisible_by_the_world_size(batch_size: int, allowed: str) -> None:
     with pytest.raises(UserError, match=f"train.batch_size={batch_size} .* 3 processes: set it to {allowed},"):
         Processes(0, 3).require_share(batch_size)
     Processes(0, 3).require_share(9)
@@ -132,44 +132,54 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert Processes(5, 8).own_device(torch.device("cuda")) == torch.device("cuda")
+    assert Processes(5, 8).local_device(torch.device("cuda")) == torch.device("cuda")
     assert taken == [1]
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="2 GPUs are not enough for 3 processes"):
-        Processes(2, 8).own_device(torch.device("cuda"))
+        Processes(2, 8).local_device(torch.device("cuda"))
     with pytest.raises(UserError, match=r"set train\.device=cpu"):
-        Processes(0, 2).own_device(torch.device("mps"))
-    assert ALONE.own_device(torch.device("mps")) == torch.device("mps")
+        Processes(0, 2).local_device(torch.device("mps"))
+    assert SINGLE_PROCESS.local_device(torch.device("mps")) == torch.device("mps")
 
 
 def test_gradients_are_sent_in_buckets_of_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "BUCKET_BYTES", 100)
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", 100)
     sizes = [10, 10, 10, 50, 1]
     gradients = [torch.zeros(size) for size in sizes] + [torch.zeros(1, dtype=torch.float64)]
-    assert [[g.numel() for g in bucket] for bucket in parallel._buckets(gradients)] == [[10, 10], [10], [50], [1], [1]]
-    assert list(parallel._buckets([])) == []
+    assert [[g.numel() for g in bucket] for bucket in distributed._buckets(gradients)] == [
+        [10, 10],
+        [10],
+        [50],
+        [1],
+        [1],
+    ]
+    assert list(distributed._buckets([])) == []
 
 
-def test_one_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    with joined() as processes:
-        assert processes is ALONE
+    with init_process_group() as processes:
+        assert processes is SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
-    with joined() as processes:
-        assert processes is ALONE
+    with init_process_group() as processes:
+        assert processes is SINGLE_PROCESS
     assert not torch.distributed.is_initialized()
-    assert (ALONE.sums([1, 2.5]), ALONE.largest(3), ALONE.told({"a": 1})) == ([1, 2.5], 3, {"a": 1})
+    assert (
+        SINGLE_PROCESS.all_reduce_sum([1, 2.5]),
+        SINGLE_PROCESS.all_reduce_max(3),
+        SINGLE_PROCESS.broadcast({"a": 1}),
+    ) == ([1, 2.5], 3, {"a": 1})
     tensor = torch.ones(2)
-    assert ALONE.gathered(tensor) == [tensor]
+    assert SINGLE_PROCESS.all_gather(tensor) == [tensor]
 
 
-def test_plain_tensors_are_whole() -> None:
+def test_plain_tensors_are_not_sharded() -> None:
     tensor, model = torch.ones(2, 3), GPT(preset("smith", **SHAPE))
-    assert not is_divided(tensor)
-    assert not is_divided(model)
-    assert whole(tensor) is tensor
-    assert divided_like(tensor, tensor) is tensor
-    assert torch.equal(kept(tensor), tensor)
-    divide_again(model)
+    assert not is_sharded(tensor)
+    assert not is_sharded(model)
+    assert full_tensor(tensor) is tensor
+    assert shard_like(tensor, tensor) is tensor
+    assert torch.equal(gather(tensor), tensor)
+    reshard(model)

@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_found_before_the_text_is_read(
     def reads(*_: object, **__: object) -> None:
         raise AssertionError("the text was read")
 
-    monkeypatch.setattr("gptsmith.workflows.pretrain.prepare", reads)
+    monkeypatch.setattr("gptsmith.train.resolve.prepare", reads)
     refused(call("pretrain", text, "--set", "train.sede=3"), "did you mean seed")
 
 

@@ -135,7 +135,7 @@ def test_fixed_settings_are_named_and_others_may_change(
 ) -> None:
     run = tmp_path / "run"
     stopped(text, run, monkeypatch)
-    with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, tokenizer"):
+    with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, train\.seed"):
         gptsmith.pretrain(resume=run, settings=["model.dropout=0.2"])
     with pytest.raises(UserError, match=r"train\.seed changed"):
         gptsmith.pretrain(resume=run, settings=["train.seed=5"])

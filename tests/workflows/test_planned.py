@@ -15,11 +15,11 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
+from gptsmith.train import resolve
 from gptsmith.train import trainer as session
 from gptsmith.train.planning import minutes as planning
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Session
-from gptsmith.workflows import pretrain as pretrain_workflow
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
@@ -101,7 +101,7 @@ def replanned(
     """A run of two minutes whose steps take so many seconds each, by a clock of its own."""
     clock = Clock()
     monkeypatch.setattr(planning, "measured_speed", lambda *_: SLOW)
-    for module in (session, pretrain_workflow):
+    for module in (session, resolve):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     observe = Session._observe
 
@@ -134,7 +134,7 @@ def test_a_resumed_run_follows_the_recorded_plan(text: Path, tmp_path: Path, mon
     figures, _ = replanned(text, tmp_path, monkeypatch, 1.2, stop_at=60)
     planned = plan_of(tmp_path / "run")["replanned"]["num_steps"]
     assert (figures["status"], figures["step"]) == ("stopped", 60)
-    for module in (session, pretrain_workflow):
+    for module in (session, resolve):
         monkeypatch.setattr(module, "time", time)
     done = gptsmith.pretrain(resume=tmp_path / "run")
     assert (done["status"], done["step"]) == ("finished", planned)

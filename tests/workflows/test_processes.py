@@ -213,8 +213,8 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_goes_on_bit_for_bit(
 
 
 def with_a_fault(*arguments: object) -> subprocess.Popen[str]:
-    """Two processes of `sick_worker.py`."""
-    script = Path(__file__).with_name("sick_worker.py")
+    """Two processes of `nonfinite_worker.py`."""
+    script = Path(__file__).with_name("nonfinite_worker.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(script), *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started.append(process)
@@ -255,7 +255,7 @@ def test_a_plan_is_corrected_by_all_alike(text: Path, tmp_path: Path) -> None:
 def test_a_batch_that_cannot_be_divided_is_said_by_all(text: Path, tmp_path: Path) -> None:
     process = launched(3, text, "--out", tmp_path / "run", *settings_of(SMALL))
     _, err = process.communicate(timeout=60)
-    assert "gptsmith: train.batch_size=8 cannot be divided over 3 processes: set it to 6 or 9" in err
+    assert "gptsmith: train.batch_size=8 is not divisible by the 3 processes: set it to 6 or 9" in err
     assert err.count("exitcode  : 2") == 3
     assert not (tmp_path / "run").exists()
 
@@ -265,7 +265,7 @@ def test_a_signal_that_the_others_do_not_know_of_yet_waits_for_them() -> None:
     session.stopped_by = None
 
     class Asking(Processes):
-        def largest(self, value: int) -> int:
+        def all_reduce_max(self, value: int) -> int:
             session.stopped_by = signal.SIGTERM  # it comes when this process has said that it knows of none
             return value
 

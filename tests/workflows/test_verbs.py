@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import gptsmith
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.workflows import pretrain as pretrain_workflow
+from gptsmith.train import trainer
 
 from .conftest import SMALL
 
@@ -103,9 +103,9 @@ def test_prompts_come_from_a_file_or_a_pipe(
 
 def stopping_after(steps: int) -> Any:
     """A session that is asked to stop after so many steps."""
-    observe = pretrain_workflow.Session._observe
+    observe = trainer.Session._observe
 
-    def asks(session: pretrain_workflow.Session, step: object) -> None:
+    def asks(session: trainer.Session, step: object) -> None:
         observe(session, step)
         session.stopped_by = signal.SIGINT if session.state.step >= steps else None
 
@@ -119,7 +119,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(
     settings = [*SMALL, "train.num_steps=30", f"model.dropout={dropout}"]
     whole = gptsmith.pretrain([text], out=tmp_path / "whole", settings=settings)
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain_workflow.Session, "_observe", stopping_after(13))
+        patch.setattr(trainer.Session, "_observe", stopping_after(13))
         stopped = gptsmith.pretrain([text], out=tmp_path / "halved", settings=settings)
     assert (stopped["status"], stopped["step"]) == ("stopped", 13)
     moved = shutil.move(tmp_path / "halved", tmp_path / "moved")
@@ -166,7 +166,7 @@ def test_training_stops_at_the_loss_that_was_asked_for(text: Path, tmp_path: Pat
 
 def test_the_best_weights_are_the_result(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([3.0, 2.0, 5.0, 6.0])
-    monkeypatch.setattr(pretrain_workflow.Session, "_validation_loss", lambda session, whole: next(measured))
+    monkeypatch.setattr(trainer.Session, "_validation_loss", lambda session, whole: next(measured))
     figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=40"])
     assert (figures["best_step"], figures["step"]) == (20, 40)
     assert gptsmith.load(tmp_path / "run").checkpoint.step == 20

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.run.sharding import divided_like, kept
+from gptsmith.run.sharding import gather, shard_like
 
 
 class OptimizerSettings(Settings):
@@ -60,7 +60,7 @@ class Optimizer:
         """All running values, as `parameter/value`. Of a divided model every process must ask for them, and the first
         one gets them."""
         return {
-            f"{self.names[id(parameter)]}/{key}": kept(torch.as_tensor(value))
+            f"{self.names[id(parameter)]}/{key}": gather(torch.as_tensor(value))
             for part in self.parts
             for parameter, values in part.state.items()
             for key, value in values.items()
@@ -74,7 +74,7 @@ class Optimizer:
                 part.state[parameter] = {
                     key.removeprefix(prefix): value.clone()
                     if value.dim() == 0
-                    else divided_like(value.clone(), parameter)
+                    else shard_like(value.clone(), parameter)
                     for key, value in tensors.items()
                     if key.startswith(prefix)
                 }

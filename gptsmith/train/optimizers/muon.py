@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
-from gptsmith.run.sharding import divided_like, whole
+from gptsmith.run.sharding import full_tensor, shard_like
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -86,11 +86,11 @@ class Muon(torch.optim.Optimizer):
             momenta = [self.state[p]["momentum"] for p in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            directions = orthogonalized(torch.stack([whole(matrix) for matrix in looked_ahead])).unbind()
+            directions = orthogonalized(torch.stack([full_tensor(matrix) for matrix in looked_ahead])).unbind()
             rows, columns = parameters[0].shape
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-            moves = [divided_like(matrix, p) for matrix, p in zip(directions, parameters, strict=True)]
+            moves = [shard_like(matrix, p) for matrix, p in zip(directions, parameters, strict=True)]
             torch._foreach_add_(parameters, moves, alpha=-rate)
 
 

@@ -1,0 +1,152 @@
+"""All settings of a pretraining run, from what a person asked for, the text, and the time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.layers import Layer, assignments, layered
+from gptsmith.data.prepare import PreparedData, prepare
+from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.model.presets import preset_settings, smith_shape
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.folder import read_settings
+from gptsmith.train.planning.minutes import NUM_EVALUATIONS, corpus_of, plan_minutes
+from gptsmith.train.planning.plan import TOKENS_PER_STEP, Plan, plan_tokens
+from gptsmith.train.request import PlanRequest, TrainingRequest
+from gptsmith.train.run_settings import RunSettings
+
+DEFAULT = "smith"
+"""The preset whose size is chosen for the text and the time."""
+SHAPE = {"embed_dim", "num_layers", "num_heads", "feedforward", "attention"}
+"""The settings of which one that is given fixes the model's shape, so that the plan chooses its training only."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings of a run, and what they were chosen for.
+
+    Attributes:
+        settings: every setting of the run.
+        origins: where each value came from, by its path: `the preset smith`, `the plan`, a file, an option, `--set`.
+        predicted: what the plan predicts; empty without a time to keep to.
+        data: the text that was read.
+    """
+
+    settings: RunSettings
+    origins: dict[str, str]
+    predicted: dict[str, Any]
+    data: PreparedData
+
+
+def given_layers(request: TrainingRequest) -> list[Layer]:
+    """The layers that a person wrote: the file below the options below `--set`.
+
+    Raises:
+        UserError: the file cannot be read, or an assignment is none.
+    """
+    layers = [Layer("the command", {"request": request.recorded()})]
+    if request.config is not None:
+        table = read_settings(Path(request.config))
+        layers.append(Layer(str(request.config), {k: v for k, v in table.items() if k not in ("made_by", "request")}))
+    layers += [Layer(option, table) for option, table in request.option_settings().items()]
+    return [*layers, *assignments(request.settings)]
+
+
+def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS) -> Resolved:
+    """Read the text, then choose every setting that is not given for the text and the time.
+
+    The layers, the lowest first: the preset, the plan, the file, the options, `--set`.
+
+    Raises:
+        UserError: a text cannot be used, settings do not go together, or the time is too short.
+    """
+    started = time.monotonic() if request.started is None else request.started
+    given = given_layers(request)
+    preset = Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
+    # Checked before any text is read, with stand-ins for what only the text decides.
+    stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
+    early = layered([preset, stand_ins, *given]).parse(RunSettings)
+    processes.require_share(early.train.batch_size)
+    device = choose_device(early.train.device)
+    dtype = choose_dtype(early.train.dtype, device)
+    data = prepared(early)
+    table = layered(given).values
+    below = [preset, *_shape_layers(request, table.get("model", {}), data)]
+    model = layered([*below, *given]).values["model"]
+    predicted: dict[str, Any] = {}
+    if request.minutes is None:
+        plan = _token_plan(request, table.get("train", {}), len(data.train), model["context_length"])
+    else:
+        plan, predicted = plan_minutes(
+            request.minutes,
+            time.monotonic() - started,
+            corpus_of(data),
+            len(data.validation) if data.validation is not None else 0,
+            model,
+            shape_is_given=request.preset != DEFAULT or not SHAPE.isdisjoint(table.get("model", {})),
+            params=request.params,
+            train=early.train,
+            device=device,
+            dtype=dtype,
+        )
+    if request.preset == DEFAULT:
+        below.append(Layer("the plan", {"model": plan.model}))
+    below.append(_training_layer(plan, layered([*below, *given]).values, processes, timed=request.minutes is not None))
+    resolved = layered([*below, *given])
+    return Resolved(resolved.parse(RunSettings), resolved.origins, predicted, data)
+
+
+def prepared(settings: RunSettings) -> PreparedData:
+    """The text that a run is trained on, as token streams."""
+    return prepare(
+        settings.request.sources,
+        settings=settings.data,
+        tokenizer=settings.tokenizer,
+        validation=settings.request.validation,
+        seed=settings.train.seed,
+    )
+
+
+def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedData) -> list[Layer]:
+    """What the text, and a shape that is given in part, decide of the model.
+
+    Raises:
+        UserError: the vocabulary that is given is too small for the tokenizer.
+    """
+    vocab_size = given.get("vocab_size", data.tokenizer.vocab_size)
+    if vocab_size < data.tokenizer.vocab_size:
+        raise UserError(
+            f"model.vocab_size={vocab_size} is too small for this tokenizer's {data.tokenizer.vocab_size} tokens: "
+            "leave it out, or set tokenizer.vocab_size"
+        )
+    layers = [Layer("the tokenizer", {"model": {"vocab_size": vocab_size}})]
+    if request.preset == DEFAULT and "embed_dim" in given and "num_heads" not in given:
+        num_layers = given.get("num_layers", preset_settings(DEFAULT)["num_layers"])
+        layers.append(Layer("the preset smith", {"model": smith_shape(given["embed_dim"], num_layers)}))
+    return layers
+
+
+def _token_plan(request: PlanRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:
+    """The plan for the tokens that are asked for; for a few minutes of training if nobody says how many."""
+    tokens = getattr(request, "tokens", None)
+    if tokens is None and "num_steps" in train:
+        tokens = train["num_steps"] * max(train.get("batch_size", 1) * context_length, TOKENS_PER_STEP)
+    return plan_tokens(num_text_tokens, tokens, request.params)
+
+
+def _training_layer(plan: Plan, known: dict[str, Any], processes: Processes, *, timed: bool) -> Layer:
+    """The batch size and the number of steps that a plan comes to with the settings that are known."""
+    train, context_length = known.get("train", {}), known["model"]["context_length"]
+    windows = max(1, plan.tokens_per_step // context_length)
+    batch_size = train.get("batch_size", math.ceil(windows / processes.world_size) * processes.world_size)
+    num_steps = max(1, round(plan.num_tokens / (batch_size * context_length)))
+    chosen = {"batch_size": batch_size, "num_steps": num_steps}
+    if timed:
+        every = max(1, plan.num_steps // NUM_EVALUATIONS)
+        chosen |= {"evaluate_every_steps": every, "sample_every_steps": 2 * every}
+    return Layer("the plan", {"train": chosen})

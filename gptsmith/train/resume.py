@@ -1,0 +1,64 @@
+"""Runs that have not ended: the same command resumes one, with the settings and the data that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json
+from gptsmith.base.settings import Settings, changed_keys, fixed_settings
+from gptsmith.run.checkpoint import Checkpoint
+from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
+from gptsmith.train.request import TrainingRequest
+
+
+def is_resumable(folder: Path, request: TrainingRequest) -> bool:
+    """Whether a folder is a run of the same request that has not ended."""
+    if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
+        return False
+    run, cls = Run.open(folder), type(request)
+    return run.made_by == cls.made_by and cls.parse(run.request()).recorded() == request.recorded()
+
+
+def chosen_folder(out: Path, request: TrainingRequest) -> Path:
+    """The folder that was asked for.
+
+    Raises:
+        UserError: it is in use, and not by a run that this request resumes.
+    """
+    if not is_resumable(out, request):
+        require_free(out)
+    return out
+
+
+def numbered(folder: Path) -> Iterable[Path]:
+    """`runs/mine`, `runs/mine-2`, `runs/mine-3`, ..."""
+    return (folder if n == 1 else folder.with_name(f"{folder.name}-{n}") for n in range(1, 10**6))
+
+
+def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint) -> None:
+    """Checks that the settings which a run keeps to its end are those of its checkpoint. The kind of a group is one.
+
+    Raises:
+        UserError: one of them changed; the message names it and lists all.
+    """
+    fixed = fixed_settings(type(settings))
+    changed = changed_keys(checkpoint.settings(), settings.plain())
+    if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
+        raise UserError(
+            f"{run.folder} keeps the settings that it began with, and {', '.join(odd)} changed: put back what it was "
+            f"(only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
+        )
+
+
+def require_same_data(run: Run, fingerprint: str) -> None:
+    """Checks that a run's data is what it was trained on.
+
+    Raises:
+        UserError: it has changed.
+    """
+    if (run.folder / DATA).exists() and fingerprint != read_json(run.folder / DATA)["fingerprint"]:
+        raise UserError(
+            f"the data of {run.folder} has changed since it was trained on: bring the old data back, or start a new run"
+        )

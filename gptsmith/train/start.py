@@ -1,0 +1,172 @@
+"""The start of a pretraining run, fresh or from its newest checkpoint, the same in all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_json
+from gptsmith.base.settings import merged, with_assignments
+from gptsmith.data.prepare import PreparedData
+from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
+from gptsmith.run.distributed import Processes
+from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
+from gptsmith.run.writer import only_writer
+from gptsmith.train.datasets.text import TextDataset
+from gptsmith.train.request import PretrainRequest
+from gptsmith.train.resolve import prepared, resolve_settings
+from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
+from gptsmith.train.run_settings import RunSettings
+from gptsmith.train.trainer import Session
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run, settings and data that training starts with, and the checkpoint to continue from, if any."""
+
+    run: Run
+    settings: RunSettings
+    data: PreparedData
+    checkpoint: Checkpoint | None = None
+
+    def trainer(self, processes: Processes) -> Session:
+        """A trainer that stands where the checkpoint does."""
+        samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
+        trainer = Session(self.run, self.settings, samples, processes)
+        if self.checkpoint is not None:
+            trainer.go_on(self.checkpoint)
+        return trainer
+
+
+def start_of(request: PretrainRequest, processes: Processes, held: ExitStack) -> Start:
+    """The start of what is requested: a new run, or the run that `resume` names or that the same request began.
+
+    Args:
+        held: takes the lock of the run's folder.
+
+    Raises:
+        UserError: a text, a setting or a folder cannot be used; nothing is left half-written.
+    """
+    if request.resume is not None:
+        run = Run.open(request.resume)
+        held.enter_context(only_writer(run.folder))
+        return resumed(run, processes, request.tokens, request.target_loss, request.settings)
+    folder = _folder(request)
+    if (folder / SETTINGS).exists():
+        run = Run.open(folder)
+        held.enter_context(only_writer(run.folder))
+        return resumed(run, processes)
+    start = fresh(request, folder, processes)
+    held.enter_context(only_writer(folder))
+    return start
+
+
+def _folder(request: PretrainRequest) -> Path:
+    """The folder that was asked for, or the first free one that is named after the text.
+
+    Raises:
+        UserError: the folder that was asked for is in use.
+    """
+    if request.out is not None:
+        return chosen_folder(Path(request.out), request)
+    name = Path(request.sources[0]).resolve().stem.strip(".*") or "run"
+    folders = numbered(Path("runs") / name)
+    return next(folder for folder in folders if not folder.exists() or is_resumable(folder, request))
+
+
+def fresh(request: PretrainRequest, folder: Path, processes: Processes) -> Start:
+    """The start of a new run.
+
+    Raises:
+        UserError: a text or a setting cannot be used.
+    """
+    resolved = resolve_settings(request, processes)
+    run = Run.create(folder, resolved.settings, RunSettings)
+    _keep_data(run, resolved.data)
+    if resolved.predicted:
+        write_json(run.folder / PLAN, {"predicted": resolved.predicted})
+    return Start(run, resolved.settings, resolved.data)
+
+
+def resumed(
+    run: Run,
+    processes: Processes,
+    tokens: int | None = None,
+    target_loss: float | None = None,
+    changes: Sequence[str] = (),
+) -> Start:
+    """The start of a run that continues: for more tokens, to a lower loss or with other settings, if given.
+
+    Raises:
+        UserError: the run has ended, its text or a fixed setting has changed, or no checkpoint is whole.
+    """
+    checkpoint = run.newest(note)
+    table = with_assignments(run.settings(), changes)
+    settings = RunSettings.parse(table, str(run.folder / SETTINGS))
+    wanted: dict[str, Any] = {}
+    if tokens is not None:
+        tokens_per_step = settings.train.batch_size * settings.model.context_length
+        wanted["num_steps"] = max(1, round(tokens / tokens_per_step))
+    if target_loss is not None:
+        wanted["target_loss"] = target_loss
+    settings = RunSettings.parse(merged(table, {"train": wanted}), str(run.folder / SETTINGS))
+    if checkpoint is not None:
+        require_fixed_settings(run, settings, checkpoint)
+    processes.require_share(settings.train.batch_size)
+    data = _data_of(run, settings)
+    if checkpoint is None:
+        note(f"{run.folder} has no checkpoint yet: it starts from its first step")
+        _keep_data(run, data)
+    else:
+        done = checkpoint.train_state()
+        if done.step >= settings.train.num_steps:
+            raise UserError(
+                f"{run.folder} is finished after {done.num_tokens:,} tokens: resume it with --tokens of more than that"
+            )
+    run.write_settings(settings.plain())
+    return Start(run, settings, data, checkpoint)
+
+
+def agree(begin: Callable[[], Start], processes: Processes) -> Start:
+    """The start of the first process; the others wait for it, and read what it has written.
+
+    Raises:
+        UserError: the first process cannot start.
+    """
+    if processes.is_first:
+        try:
+            start = begin()
+        except UserError as error:
+            processes.broadcast({"error": str(error)})
+            raise
+        checkpoint = None if start.checkpoint is None else str(start.checkpoint.folder.absolute())
+        processes.broadcast({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
+        return start
+    said = processes.broadcast(None)
+    if "error" in said:
+        raise UserError(said["error"])
+    run = Run.open(said["run"])
+    settings = RunSettings.parse(run.settings())
+    newest = [c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]]
+    return Start(run, settings, _data_of(run, settings), *newest)
+
+
+def _keep_data(run: Run, data: PreparedData) -> None:
+    data.tokenizer.save(run.folder)
+    write_json(run.folder / DATA, {"fingerprint": data.fingerprint, **data.summary})
+
+
+def _data_of(run: Run, settings: RunSettings) -> PreparedData:
+    """The data that a run began with.
+
+    Raises:
+        UserError: its text has changed.
+    """
+    data = prepared(settings)
+    require_same_data(run, data.fingerprint)
+    return data
