@@ -47,8 +47,11 @@ def chat(
     from gptsmith.base.errors import UserError, did_you_mean
     from gptsmith.base.terminal import read_line, visible
     from gptsmith.convert.load import load
-    from gptsmith.generate.conversation import Conversation, Reply
-    from gptsmith.generate.engine import Engine, EngineSettings
+    from gptsmith.generate.api import Generation
+    from gptsmith.generate.conversation import Conversation
+    from gptsmith.generate.engine import Engine
+    from gptsmith.generate.engine_thread import EngineThread
+    from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of
 
     loaded = load(run, device=device)
@@ -59,11 +62,15 @@ def chat(
             "repetition_penalty": repetition_penalty,
         }
     )  # fmt: skip
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
-    talk = Conversation(engine, loaded.template, system=system, max_tokens=max_tokens, sampling=sampling, seed=seed)
+    thread = EngineThread()
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
+    talk = Conversation(
+        engine, loaded.tokenizer, loaded.template,
+        system=system, max_tokens=max_tokens, sampling=sampling, seed=seed,
+    )  # fmt: skip
     console.note(TUNED if loaded.template else BASE)
 
-    def show(reply: Reply) -> None:
+    def show(reply: Generation) -> None:
         try:
             for piece in reply:
                 if not json:
@@ -113,3 +120,4 @@ def chat(
         except UserError as error:
             console.note(f"[red]{escape(str(error))}[/red]")
     engine.close()
+    thread.close()

@@ -37,7 +37,7 @@ def evaluate(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Metric how well a model predicts a text, or does in a task, and how sure the figures are."""
+    """Measure how well a model predicts a text or does in a task, with confidence intervals."""
     from gptsmith.base import console
     from gptsmith.workflows.evaluate import evaluate as run_evaluate
 

@@ -36,7 +36,9 @@ def generate(
     from gptsmith.base.errors import UserError
     from gptsmith.base.terminal import visible
     from gptsmith.convert.load import load
-    from gptsmith.generate.api import generate as start
+    from gptsmith.generate.api import generate_with
+    from gptsmith.generate.engine import Engine
+    from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of, prompts_of
 
     if prompts is not None and prompt is not None:
@@ -51,9 +53,10 @@ def generate(
             "repetition_penalty": repetition_penalty,
         }
     )  # fmt: skip
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
     for row in rows:
-        generation = start(
-            loaded.model, loaded.tokenizer, row,
+        generation = generate_with(
+            engine, loaded.tokenizer, row,
             max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or [], slide=slide,
         )  # fmt: skip
         quiet = json or prompts is not None

@@ -26,7 +26,7 @@ def import_model(
 ) -> None:
     """Make a run of another program's model, with a certificate that it is the same model."""
     from gptsmith.base import console
-    from gptsmith.convert.import_model import import_model as run_import
+    from gptsmith.workflows.import_model import import_model as run_import
 
     figures = run_import(source, out=out, base=base, revision=revision)
     console.show_json(figures) if json else console.show_figures("", figures)

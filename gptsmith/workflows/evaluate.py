@@ -11,7 +11,7 @@ from gptsmith.base.console import meter
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.settings import with_assignments
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
@@ -19,7 +19,6 @@ from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
 from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.evaluate.run_tasks import PreparedTask, prepare_task, run_task
 from gptsmith.evaluate.tasks import KINDS, TaskResult
-from gptsmith.run.folder import Run
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.validation_text import validation_text
 
@@ -74,7 +73,7 @@ def evaluate(
         if number is not None and number < least:
             raise UserError(f"{name} {number}: give {least} or more")
     if against is not None:
-        open_run(against)
+        open_model(against)
     if lm_eval is not None:
         figures = _in_lm_eval(run, lm_eval, lm_eval_path, shots, limit, seed, device)
     elif task is not None:
@@ -101,19 +100,20 @@ def _on_text(
     run: str | Path, texts: Sequence[str | Path], against: str | Path | None, seed: int, device: str
 ) -> dict[str, Any]:
     """How well a run, and another one, predict a text."""
-    units, figures = _predicted(run, open_run(run), texts, seed, device)
+    opened = open_model(run)
+    units, figures = _predicted(run, opened, opened, texts, seed, device)
     if against is None:
         return figures
-    other_units, others = _predicted(against, open_run(run), texts, seed, device)
+    other_units, others = _predicted(against, open_model(against), opened, texts, seed, device)
     comparison = units.metric.compare(other_units.metric, seed)
     return {**figures, "against": others, "comparison": {"bits_per_byte": comparison}}
 
 
 def _predicted(
-    run: str | Path, data_of: Run, texts: Sequence[str | Path], seed: int, device: str
+    run: str | Path, opened: OpenedModel, data_of: OpenedModel, texts: Sequence[str | Path], seed: int, device: str
 ) -> tuple[UnitScores, dict[str, Any]]:
     """A run's scores of the units of a text, or of the validation text of the run `data_of`."""
-    loaded = load(run, device=device, dtype=open_run(run).dtype)
+    loaded = load(opened, device=device, dtype=opened.dtype)
     stream = _stream(data_of, loaded.tokenizer, texts)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:
@@ -133,7 +133,7 @@ def _predicted(
     }
 
 
-def _stream(run: Run, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> TokenStream:
+def _stream(run: OpenedModel, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> TokenStream:
     """The tokens of texts, or of the validation text that a run's weights were first trained beside.
 
     Raises:
@@ -193,4 +193,4 @@ def _language_model(loaded: Loaded) -> LanguageModel:
 
 
 def _who(run: str | Path, loaded: Loaded) -> dict[str, Any]:
-    return {"run": str(run), "step": loaded.checkpoint.step}
+    return {"run": str(run), "step": loaded.run.step}

@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.engine import RequestHandle
-from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, TokenLogprob
+from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.tools import FORMAT_PART
@@ -140,7 +139,9 @@ class SequenceGroup:
             if chunk.finish_reason == "cancelled":
                 if not is_late:
                     raise draining()
-                chunk = OutputChunk(chunk.text, chunk.tokens, chunk.prompt, "length")
+                chunk = replace(chunk, finish_reason="length")
+            if chunk.finish_reason == "context":  # OpenAI's API has no word of its own for it
+                chunk = replace(chunk, finish_reason="length")
             yield number, chunk
 
     async def collect(self) -> list[SequenceOutput]:
