@@ -65,3 +65,40 @@ def test_one_turn_that_is_too_long_stays_refused(client: OpenAI) -> None:
     with pytest.raises(BadRequestError) as caught:
         client.responses.create(model="chat", input="a nail " * 2000, truncation="auto")
     assert caught.value.code == "context_length_exceeded"
+
+
+def test_chat_completions_say_how_many_messages_were_omitted(served: Served, client: OpenAI) -> None:
+    model = served.state.models.get("chat")
+    messages: Any = [SYSTEM, *exchanges(40), {"role": "user", "content": "5: a nail?"}]
+    request: dict[str, Any] = {"model": "chat", "temperature": 0, "max_tokens": 20}
+    with pytest.raises(BadRequestError) as caught:
+        client.chat.completions.create(**request, messages=messages)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    truncation = {"truncation": "auto"}
+    answer = client.chat.completions.create(**request, messages=messages, extra_body=truncation)
+    num_omitted = answer.model_extra["omitted_messages"] if answer.model_extra else 0
+    assert 0 < num_omitted < 80
+    kept = [SYSTEM, *messages[1 + num_omitted :]]
+    assert answer.usage
+    assert answer.usage.prompt_tokens == num_tokens(model, kept) <= model.context_length - 20
+    assert num_tokens(model, [SYSTEM, *messages[num_omitted - 1 :]]) > model.context_length - 20
+    chunks = list(client.chat.completions.create(**request, messages=messages, stream=True, extra_body=truncation))
+    assert {(chunk.model_extra or {})["omitted_messages"] for chunk in chunks} == {num_omitted}
+    whole = client.chat.completions.create(**request, messages=kept, extra_body=truncation)  # type: ignore[arg-type]
+    assert (whole.model_extra or {})["omitted_messages"] == 0
+    assert whole.choices[0].message.content == answer.choices[0].message.content
+    assert "omitted_messages" not in (client.chat.completions.create(**request, messages=kept).model_extra or {})
+
+
+def test_completions_say_how_many_tokens_were_omitted(served: Served, client: OpenAI) -> None:
+    model = served.state.models.get("base")
+    token_ids = model.tokenizer.prompt_ids("The old smith sells a nail of iron. " * 60)
+    request: dict[str, Any] = {"model": "base", "temperature": 0, "max_tokens": 8}
+    with pytest.raises(BadRequestError):
+        client.completions.create(**request, prompt=token_ids)
+    answer = client.completions.create(**request, prompt=token_ids, extra_body={"truncation": "auto"})
+    room = model.context_length - 8
+    assert (answer.model_extra or {})["omitted_tokens"] == len(token_ids) - room
+    assert answer.usage
+    assert answer.usage.prompt_tokens == room
+    assert answer.choices[0].text == client.completions.create(**request, prompt=token_ids[-room:]).choices[0].text

@@ -251,15 +251,16 @@ def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page
     chat.set_number("Longest text, in tokens", 4)
     for number in range(3):
         chat.ask(f"{number}: " + "the old smith sells a nail of iron and a plough of steel and " * 20)
-    expect(chat.answers.last).to_contain_text("were left out: the model reads 768 tokens at once")
-    sent = [one["content"][:2] for one in chat.bodies()[-1]["messages"] if one["role"] == "user"]
-    assert sent[-1] == "2:"
-    assert "0:" not in sent
+    expect(chat.answers.last).to_contain_text("The oldest 4 messages were left out: the model reads 768 tokens at once")
+    body = chat.bodies()[-1]
+    assert body["truncation"] == "auto"
+    assert [one["content"][:2] for one in body["messages"] if one["role"] == "user"] == ["0:", "1:", "2:"]
+    assert not any(one.url.endswith("/tokenize") for one in chat.requests)
     base = open_page(names=["base"])
     base.set_number("Longest text, in tokens", 4)
     base.ask("The old smith sells a nail of iron and a plough of steel. " * 90)
     expect(base.page.locator(".below")).to_contain_text("tokens were left out")
-    assert len(base.bodies()[-1]["prompt"]) == 764
+    expect(base.page.locator("#used")).to_contain_text("768 of 768 tokens")
 
 
 def test_a_conversation_goes_on_being_written_while_another_is_shown(open_page: OpenPage) -> None:

@@ -20,6 +20,14 @@ OpenPage = Callable[..., ChatPage]
 KEY = "a-key-of-enough-letters"
 
 
+def bias_a_token(chat: ChatPage) -> None:
+    """Sets a bias, whose tokens the page looks up before each answer."""
+    panel = chat.page.locator("#panel")
+    panel.get_by_label("Bias of tokens").fill("The=1")
+    panel.get_by_label("Bias of tokens").blur()
+    until(lambda: "bias" in chat.conversation()["settings"], "the bias is set")
+
+
 def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 5)
@@ -57,8 +65,9 @@ def test_an_answer_that_cannot_be_read_ends_what_is_being_written(open_page: Ope
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 5)
     chat.ask("5: a nail?")
+    bias_a_token(chat)
     chat.page.route("**/tokenize", lambda route: route.fulfill(body="<html>", content_type="text/html"))
-    chat.say("5: a nail? " * 100)
+    chat.say("5: a nail?")
     expect(chat.answers.last).to_contain_text("What the server answered cannot be read.")
     chat.ended()
 
@@ -67,8 +76,9 @@ def test_stop_ends_what_comes_before_the_writing_too(open_page: OpenPage) -> Non
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 5)
     chat.ask("5: a nail?")
+    bias_a_token(chat)
     chat.slow_down("/tokenize")
-    chat.say("5: a nail? " * 100)
+    chat.say("5: a nail?")
     expect(chat.send).to_have_text("Stop")
     chat.send.click()
     chat.ended()
