@@ -79,5 +79,5 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """What `work` gives for a request whose body was read; see `until_gone`."""
+    """The result of `work` for a request whose body was read; see `until_disconnected`."""
     return await until_disconnected(work, request.receive)

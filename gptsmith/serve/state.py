@@ -14,7 +14,7 @@ from gptsmith.serve.static import StaticFiles
 
 @dataclass
 class State:
-    """What a server knows.
+    """The models, settings and counts of one server.
 
     Attributes:
         host: the address that it is bound to.

@@ -19,6 +19,7 @@ from openai import OpenAI
 
 import gptsmith
 from gptsmith.convert.load import load
+from gptsmith.generate.engine import Engine
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.load import load_served
 from gptsmith.serve.served_models import ServedModels
@@ -40,6 +41,23 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
+
+
+@contextmanager
+def slowed(engine: Engine, pass_s: float = 0.05) -> Iterator[None]:
+    """Makes each forward pass of an engine take long while the block runs, so that what is being generated does not end
+    before a test has looked at it."""
+    is_over = threading.Event()
+
+    def pause() -> None:
+        is_over.wait(pass_s)
+
+    engine.on_pass = pause
+    try:
+        yield
+    finally:
+        is_over.set()
+        engine.on_pass = lambda: None
 
 
 @dataclass

@@ -37,7 +37,7 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
             if max(ids) >= served.vocab_size:
                 raise refused("input", f"this model's tokens are numbers below {served.vocab_size}")
             try:
-                # One after the other, so that a long list does not keep texts from being written.
+                # One after the other, so that a long list does not delay generation.
                 vector = await asyncio.wrap_future(served.engine.embed(ids))
             except UserError as error:
                 raise api_error(error, "input") from None

@@ -15,7 +15,7 @@ from gptsmith.serve.server_sent_events import event
 
 
 class Response(Protocol):
-    """What the stream needs of the response that it is of."""
+    """The parts of a response that its stream needs."""
 
     message_id: str
     toolset: Toolset | None

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from gptsmith.serve.auth import ApiKeys
 
-from ..conftest import serving, until
+from ..conftest import serving, slowed, until
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
@@ -237,10 +237,11 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
         chat = ChatPage(browser, served)
         try:
             chat.set_number("Longest text, in tokens", 760)
-            chat.say("The old smith")
-            chat.writing()
-            served.running.should_exit = True
-            chat.ended()
+            with slowed(served.state.models.get("base").engine):
+                chat.say("The old smith")
+                chat.writing()
+                served.running.should_exit = True
+                chat.ended()
             expect(chat.page.locator(".below .notice")).to_be_visible()
             expect(chat.answers.locator(".words")).not_to_have_text("")
         finally:
