@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from ..conftest import Served, until
+from ..conftest import Served, slowed, until
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
@@ -39,7 +39,8 @@ def test_an_answer_streams_and_is_what_the_api_gives(open_page: OpenPage) -> Non
           if (words) window.seen(words.textContent.length);
         }).observe(document.querySelector("#thread"), { childList: true, subtree: true, characterData: true })"""
     )
-    chat.ask("5: a nail?")
+    with slowed(chat.served.state.models.get("chat").engine, pass_s=0.02):
+        chat.ask("5: a nail?")
     (body,) = chat.bodies()
     assert (body["seed"], body["max_tokens"]) == (7, 60)
     answer = chat.served.client().chat.completions.create(
