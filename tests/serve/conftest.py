@@ -26,7 +26,7 @@ from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import GracefulServer, bound_socket
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.state import State
-from gptsmith.serve.static import StaticFiles
+from gptsmith.serve.static import PageFiles
 
 from ..workflows.conftest import SMALL, write_text
 
@@ -139,7 +139,7 @@ def serving(
     bounds = ServeSettings(**settings)
     guesser = None if draft is None else load(draft, device="cpu")
     models = ServedModels(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
-    state = State(models, bounds, keys=keys, page=StaticFiles() if page is None else StaticFiles(page))
+    state = State(models, bounds, keys=keys, page=PageFiles() if page is None else PageFiles(page))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         if send_bytes is not None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
 from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.chat_generation import NO_MODERATION, NO_STORE, ChatGeneration
+from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import LogprobBuffer, chat_logprob
@@ -42,11 +42,11 @@ async def chat_completions(state: State, body: ChatCompletionRequest, log_fields
     Raises:
         ApiError: it cannot be given.
     """
-    generation = ChatCompletionGeneration(body, state.models.get(body.model))
-    return await generate_response(state, generation, log_fields)
+    job = ChatCompletionJob(body, state.models.get(body.model))
+    return await generate_response(state, job, log_fields)
 
 
-class ChatCompletionGeneration(ChatGeneration):
+class ChatCompletionJob(ChatJob):
     """A request for a chat completion."""
 
     prompt_field = "messages"
@@ -137,29 +137,29 @@ class ChatCompletionGeneration(ChatGeneration):
 class ChatCompletionEvents(ChunkEvents):
     """The stream of a chat completion. A call comes whole, once it is complete."""
 
-    def __init__(self, generation: ChatCompletionGeneration) -> None:
-        self.generation, options = generation, generation.body.stream_options
-        self.head = generation.head("chat.completion.chunk")
+    def __init__(self, job: ChatCompletionJob) -> None:
+        self.job, options = job, job.body.stream_options
+        self.head = job.head("chat.completion.chunk")
         self.includes_usage = bool(options and options.include_usage)
         self.more = {"usage": None} if self.includes_usage else {}
         self.buffer = LogprobBuffer()
-        self.calls = [ToolCallStream(generation.toolset) for _ in range(generation.num_sequences)]
+        self.calls = [ToolCallStream(job.toolset) for _ in range(job.num_sequences)]
 
     def opening(self) -> Iterator[bytes]:
-        for number in range(self.generation.num_sequences):
+        for number in range(self.job.num_sequences):
             yield self._event(number, {"role": "assistant", "content": "", "refusal": None})
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
         has_ended = chunk.finish_reason is not None
         text, calls = self.calls[number].feed(chunk.text, has_ended)
         tokens = self.buffer.release(number, chunk.tokens, bool(text or has_ended))
-        logprobs = self.generation.logprobs(tokens)
+        logprobs = self.job.logprobs(tokens)
         if calls:
-            yield self._event(number, self.generation.call_fields(calls, is_stream=True), logprobs=logprobs)
+            yield self._event(number, self.job.call_fields(calls, is_stream=True), logprobs=logprobs)
         elif text or (logprobs and logprobs["content"]):
             yield self._event(number, {"content": text}, logprobs=logprobs)
         if has_ended:
-            yield self._event(number, {}, self.generation.finish_reason(chunk.finish_reason or "", calls))
+            yield self._event(number, {}, self.job.finish_reason(chunk.finish_reason or "", calls))
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         if self.includes_usage:

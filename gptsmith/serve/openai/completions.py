@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, Request, TokenLogprob
 from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.generation import ChunkEvents, Generation, generate_response
+from gptsmith.serve.openai.generation import ChunkEvents, GenerationJob, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import LogprobBuffer, completion_logprobs
 from gptsmith.serve.openai.request_mapping import (
@@ -38,11 +38,11 @@ async def completions(state: State, body: CompletionRequest, log_fields: dict[st
     Raises:
         ApiError: it cannot be given.
     """
-    generation = CompletionGeneration(body, state.models.get(body.model))
-    return await generate_response(state, generation, log_fields)
+    job = CompletionJob(body, state.models.get(body.model))
+    return await generate_response(state, job, log_fields)
 
 
-class CompletionGeneration(Generation):
+class CompletionJob(GenerationJob):
     """A request for completions."""
 
     prompt_field = "prompt"
@@ -123,27 +123,27 @@ class CompletionGeneration(Generation):
 class CompletionEvents(ChunkEvents):
     """The stream of completions."""
 
-    def __init__(self, generation: CompletionGeneration) -> None:
-        self.generation, options = generation, generation.body.stream_options
+    def __init__(self, job: CompletionJob) -> None:
+        self.job, options = job, job.body.stream_options
         self.includes_usage = bool(options and options.include_usage)
         self.more = {"usage": None} if self.includes_usage else {}
         self.buffer = LogprobBuffer()
-        self.has_begun = [False] * generation.num_sequences
-        self.offsets = [0] * generation.num_sequences
+        self.has_begun = [False] * job.num_sequences
+        self.offsets = [0] * job.num_sequences
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
-        text = chunk.text if self.has_begun[number] else self.generation.echo(number) + chunk.text
+        text = chunk.text if self.has_begun[number] else self.job.echo(number) + chunk.text
         self.has_begun[number] = True
         tokens = self.buffer.release(number, [*chunk.prompt, *chunk.tokens], bool(text or chunk.finish_reason))
         if not (text or tokens or chunk.finish_reason):
             return
-        logprobs, self.offsets[number] = self.generation.logprobs(tokens, self.offsets[number])
+        logprobs, self.offsets[number] = self.job.logprobs(tokens, self.offsets[number])
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": chunk.finish_reason}
-        yield event({**self.generation.head, "choices": [choice], **self.more})
+        yield event({**self.job.head, "choices": [choice], **self.more})
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         if self.includes_usage:
-            yield event({**self.generation.head, "choices": [], "usage": usage})
+            yield event({**self.job.head, "choices": [], "usage": usage})
         yield DONE
 
 

@@ -1,6 +1,6 @@
 """The walk of a prompt: a checked request becomes requests of the engine, and what they give becomes the answer.
 
-Completions, chat completions and responses differ in what a `Generation` of theirs says; the walk is the same.
+Completions, chat completions and responses differ in what a `GenerationJob` of theirs says; the walk is the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ChunkEvents(ABC):
         return event(error.body())
 
 
-class Generation(ABC):
+class GenerationJob(ABC):
     """A request for text whose fields have been checked.
 
     Attributes:
@@ -75,22 +75,22 @@ class Generation(ABC):
         """The answer as a stream."""
 
 
-async def generate_response(state: State, generation: Generation, log_fields: dict[str, Any]) -> Response:
+async def generate_response(state: State, job: GenerationJob, log_fields: dict[str, Any]) -> Response:
     """The answer to a request, whole or as a stream.
 
     Raises:
         ApiError: it cannot be given.
     """
     with ExitStack() as stack:
-        group = SequenceGroup(generation.served, state.metrics, log_fields, generation.sequences_per_prompt)
+        group = SequenceGroup(job.served, state.metrics, log_fields, job.sequences_per_prompt)
         stack.callback(group.close)
-        group.reserve(generation.num_sequences)
-        requests = await state.models.run_on_reader(generation.requests)
-        await group.submit(state.models, requests, generation.prompt_field)
-        if generation.fields.stream:
-            events = _events(generation.chunk_events(), group, state.settings.ping_s)
+        group.reserve(job.num_sequences)
+        requests = await state.models.run_on_reader(job.requests)
+        await group.submit(state.models, requests, job.prompt_field)
+        if job.fields.stream:
+            events = _events(job.chunk_events(), group, state.settings.ping_s)
             return EventStream(events, stack.pop_all().close)
-        return JSONResponse(generation.response(await group.collect(), group.usage()))
+        return JSONResponse(job.response(await group.collect(), group.usage()))
 
 
 async def _events(events: ChunkEvents, group: SequenceGroup, ping_s: float) -> AsyncIterator[bytes]:

@@ -22,11 +22,11 @@ from gptsmith.serve.served_models import ServedModel
 from gptsmith.text.chat_template import checked_messages
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 
-Message = dict[str, str]
+FlatMessage = dict[str, str]
 """A role and a text."""
 
 
-def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str] = ()) -> list[Message]:
+def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str] = ()) -> list[FlatMessage]:
     """Messages of a role and a text each, as templates take them. Tool calls become the text that the model generated;
     all system messages and `instructions` become one system message.
 
@@ -34,7 +34,7 @@ def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str
         ApiError: a message is not allowed; it is named.
     """
     system: list[str] = []
-    flat: list[Message] = []
+    flat: list[FlatMessage] = []
     call_ids: set[str] = set()
     for number, message in enumerate(messages):
         place = f"messages.{number}"
@@ -91,7 +91,7 @@ def _text(content: Any, place: str, name: str | None = None) -> str:
 
 def chat_prompt(
     served: ServedModel,
-    messages: Sequence[Message],
+    messages: Sequence[FlatMessage],
     variables: Mapping[str, Any] | None = None,
     *,
     continues_last: bool = False,
@@ -118,11 +118,11 @@ def chat_prompt(
 
 def _encoder(
     served: ServedModel, variables: Mapping[str, Any] | None, continues_last: bool
-) -> Callable[[Sequence[Message]], list[int]]:
+) -> Callable[[Sequence[FlatMessage]], list[int]]:
     """A function that gives the tokens of messages by the model's template."""
     template, tokenizer = served.template(), served.tokenizer
 
-    def encode(messages: Sequence[Message]) -> list[int]:
+    def encode(messages: Sequence[FlatMessage]) -> list[int]:
         checked = checked_messages(messages[:-1] if continues_last else messages)
         token_ids = template.prompt_ids(tokenizer, checked, variables)
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids

@@ -14,7 +14,7 @@ from gptsmith.serve.openai.tools import ToolCallStream, Toolset
 from gptsmith.serve.server_sent_events import event
 
 
-class Response(Protocol):
+class ResponseParts(Protocol):
     """The parts of a response that its stream needs."""
 
     message_id: str
@@ -32,7 +32,7 @@ class Response(Protocol):
 class ResponseEvents(ChunkEvents):
     """The events of a response that is generated: of a message as it grows, of tool calls at the end."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: ResponseParts) -> None:
         self.response = response
         self.numbers = count()
         self.calls, self.buffer = ToolCallStream(response.toolset), LogprobBuffer()

@@ -29,7 +29,7 @@ from gptsmith.serve.openai.schemas.chat import (
     ToolName,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.common import Grammar, JsonObjectFormat, RefusalPart, TextResponseFormat
+from gptsmith.serve.openai.schemas.common import Grammar, JsonObjectFormat, RefusalPart, TextFormat
 from gptsmith.serve.openai.schemas.responses import (
     CustomToolCallItem,
     FunctionCallItem,
@@ -132,7 +132,7 @@ def chat_tool_choice(choice: str | ResponsesToolChoice | None) -> ToolChoice | N
 
 
 def chat_response_format(
-    form: TextResponseFormat | JsonObjectFormat | ResponsesJsonSchemaFormat | None,
+    form: TextFormat | JsonObjectFormat | ResponsesJsonSchemaFormat | None,
 ) -> ResponseFormat | None:
     """The format of the text."""
     if not isinstance(form, ResponsesJsonSchemaFormat):

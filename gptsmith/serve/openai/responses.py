@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.errors import unsupported
-from gptsmith.serve.openai.chat_generation import NO_MODERATION, NO_STORE, ChatGeneration
+from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import chat_logprob
@@ -41,10 +41,10 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     Raises:
         ApiError: it cannot be given.
     """
-    return await generate_response(state, ResponseGeneration(body, state.models.get(body.model)), log_fields)
+    return await generate_response(state, ResponseJob(body, state.models.get(body.model)), log_fields)
 
 
-class ResponseGeneration(ChatGeneration):
+class ResponseJob(ChatJob):
     """A request for a response."""
 
     prompt_field = "input"

@@ -19,7 +19,6 @@ from gptsmith.serve.openai.schemas.common import (
     Schema,
     TextFormat,
     TextPart,
-    TextResponseFormat,
     Verbosity,
 )
 
@@ -230,7 +229,7 @@ class LarkFormat(Schema):
 
 
 ResponseFormat = Annotated[
-    TextResponseFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
+    TextFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
 ]
 
 

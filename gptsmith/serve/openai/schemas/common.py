@@ -114,12 +114,6 @@ class TextFormat(Schema):
     type: Literal["text"]
 
 
-class TextResponseFormat(Schema):
-    """Any text."""
-
-    type: Literal["text"]
-
-
 class JsonObjectFormat(Schema):
     """Any JSON object."""
 

@@ -19,7 +19,6 @@ from gptsmith.serve.openai.schemas.common import (
     RefusalPart,
     Schema,
     TextFormat,
-    TextResponseFormat,
     Verbosity,
 )
 
@@ -148,9 +147,9 @@ class ResponsesJsonSchemaFormat(Schema):
 class TextConfig(Schema):
     """The form of the text."""
 
-    format: (
-        Annotated[TextResponseFormat | JsonObjectFormat | ResponsesJsonSchemaFormat, Field(discriminator="type")] | None
-    ) = None
+    format: Annotated[TextFormat | JsonObjectFormat | ResponsesJsonSchemaFormat, Field(discriminator="type")] | None = (
+        None
+    )
     verbosity: Verbosity | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gptsmith.generate.request import Request
-from gptsmith.serve.openai.generation import Generation
+from gptsmith.serve.openai.generation import GenerationJob
 from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
 from gptsmith.serve.openai.reasoning import reasoning_instructions, template_variables
 from gptsmith.serve.openai.request_mapping import engine_request
@@ -19,7 +19,7 @@ NO_STORE = "nothing that is sent is stored here: leave it out, or set it to fals
 NO_MODERATION = "no model here judges what is said: leave it out, and have another program judge what comes back"
 
 
-class ChatGeneration(Generation):
+class ChatJob(GenerationJob):
     """A request for the answer to a conversation.
 
     Attributes:
