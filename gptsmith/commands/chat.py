@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from gptsmith.commands.options import Device, Json, MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
+from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
     "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
@@ -27,20 +25,17 @@ COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
 NAME = re.compile("/[a-z]+")
 
 
-def chat(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
-    system: Annotated[str | None, typer.Option(help="What the model is told before the conversation.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens a turn.")] = 120,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Talk to a model in the terminal. A base model goes on with the text that you begin."""
+@command(
+    ChatRequest,
+    arguments={"run": "RUN"},
+    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("device",)},
+    examples=(
+        "gptsmith chat runs/mine-sft --temperature 0.7",
+        'gptsmith chat runs/mine-sft --system "Answer in one sentence."',
+    ),
+)
+def chat(request: ChatRequest, json: Json = False) -> None:
+    """Talk to a model in the terminal. A base model continues the text that you begin."""
     from rich.markup import escape
 
     from gptsmith.base import console
@@ -51,16 +46,18 @@ def chat(
     from gptsmith.generate.engine import Engine, EngineSettings
     from gptsmith.workflows.generate import figures_of
 
-    loaded = load(run, device=device)
+    loaded = load(request.run, device=request.device)
     loaded.require_words()
-    sampling = loaded.sampling(
-        {
-            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-        }
-    )  # fmt: skip
+    sampling = loaded.sampling(request.sampling())
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
-    talk = Conversation(engine, loaded.template, system=system, max_tokens=max_tokens, sampling=sampling, seed=seed)
+    talk = Conversation(
+        engine,
+        loaded.template,
+        system=request.system,
+        max_tokens=request.max_tokens,
+        sampling=sampling,
+        seed=request.seed,
+    )
     console.note(TUNED if loaded.template else BASE)
 
     def show(reply: Reply) -> None:
@@ -77,8 +74,8 @@ def chat(
                 sys.stdout.write("\n")
         if json:
             console.show_json(figures_of(reply, talk.prompt))
-        elif loaded.template and reply.num_tokens == max_tokens:
-            console.note(f"[dim]it was cut off after {max_tokens} tokens: --max-tokens lets it say more[/dim]")
+        elif loaded.template and reply.num_tokens == request.max_tokens:
+            console.note(f"[dim]it was cut off after {request.max_tokens} tokens: --max-tokens lets it say more[/dim]")
 
     def obey(line: str) -> None:
         command, _, words = line.partition(" ")

@@ -24,36 +24,17 @@ Json = Annotated[
         help="Write one JSON object to standard output, and everything else to standard error.",
     ),
 ]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.num_layers=6. May be given again."),
-]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps; auto takes a GPU where there is one.")]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        help="Below 1 surer, above 1 wilder, 0 always the likeliest; 0.8, or the model's own, if not given.",
-        show_default=False,
-    ),
-]
-TopK = Annotated[int | None, typer.Option(help="Draw from this many of the likeliest tokens only.")]
-TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")]
-MinP = Annotated[
-    float | None, typer.Option(help="Draw from tokens only that are at least this share as probable as the likeliest.")
-]
-RepetitionPenalty = Annotated[
-    float | None, typer.Option(help="Above 1, tokens that were read or written become less probable.")
-]
-Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]
-Slide = Annotated[bool, typer.Option("--slide", help="Forget the oldest half when the context is full, and go on.")]
-
+SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
+"""The panel of the verbs that sample tokens."""
 NAMES = {"settings": "set"}
 """The options that are not called as their field."""
 IN_PYTHON_ONLY = ("started", "reward")
 METAVARS = {
     "out": "RUN", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
-    "validation": "PATH", "test": "PATH",
+    "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
+    "to": "KIND", "harness": "TASK", "harness_path": "FOLDER",
 }  # fmt: skip
 STOPPED = 128
 """With the signal's number, the exit code after one: what was trained is saved, but not all that was requested is done.

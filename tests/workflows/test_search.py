@@ -377,7 +377,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     )
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("search", "study"):
-        monkeypatch.delitem(sys.modules, f"gptsmith.workflows.{name}")
+        monkeypatch.delitem(sys.modules, f"gptsmith.train.search.{name}")
     refused("--trials needs an optional library: pip install 'gptsmith[search]'", *search, 3)
 
 
