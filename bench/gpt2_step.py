@@ -26,7 +26,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.device import choose_dtype, multiplies_bfloat16
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.step import train_step

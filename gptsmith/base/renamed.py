@@ -8,6 +8,8 @@ SETTINGS = {
     "data.validation_share": "validation_fraction",
     "examples.validation_share": "validation_fraction",
     "examples.test_share": "test_fraction",
+    "task.check": "scorer",
+    "task.words": "label_names",
     "model.attention.band_tokens": "window_size",
     "model.num_scores": "num_labels",
     "train.until_loss": "target_loss",

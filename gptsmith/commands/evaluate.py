@@ -14,7 +14,7 @@ from gptsmith.workflows.requests import EvaluateRequest
     panels={
         "Task": ("task", "shots", "limit", "settings"),
         "Comparison": ("against",),
-        "lm-eval": ("harness", "harness_path"),
+        "lm-eval": ("lm_eval", "lm_eval_path"),
         "Machine": ("seed", "device"),
     },
     examples=(

@@ -42,14 +42,15 @@ def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = Fa
         shown = run_preview(requested_table(request))
         console.show_json({"examples": shown}) if json else show_examples(shown)
         return
+    from gptsmith.train.objectives import KINDS
     from gptsmith.workflows.finetune import finetune as run_finetune
 
     figures = run_finetune(request)
     finish(figures, json)
     if figures["status"] == "shared_search":
         return
-    verb = {"classification": "predict {} FILE", "reward_model": "info {}"}.get(figures["objective"], "chat {}")
-    console.note(f"\nnext: [bold]gptsmith {verb.format(figures['run'])}[/bold]")
+    next_command = KINDS.settings(figures["objective"]).next_command.format(run=figures["run"])
+    console.note(f"\nnext: [bold]{next_command}[/bold]")
 
 
 def show_examples(examples: list[dict[str, Any]]) -> None:

@@ -34,7 +34,7 @@ METAVARS = {
     "out": "RUN", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
     "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
-    "to": "KIND", "harness": "TASK", "harness_path": "FOLDER",
+    "to": "KIND", "lm_eval": "TASK", "lm_eval_path": "FOLDER",
 }  # fmt: skip
 STOPPED = 128
 """With the signal's number, the exit code after one: what was trained is saved, but not all that was requested is done.

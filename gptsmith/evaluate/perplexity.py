@@ -1,4 +1,4 @@
-"""How well a model predicts a text: nats a token, perplexity, bits a byte."""
+"""How well a model predicts a text: cross-entropy in nats per token, perplexity, bits per byte."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class LanguageScore:
 
     @property
     def validation_loss(self) -> float:
-        """Nats a token."""
+        """The cross-entropy in nats per token."""
         return self.nats / self.num_tokens
 
     @property
     def perplexity(self) -> float:
-        """e to the nats a token."""
+        """e to the power of the cross-entropy."""
         return math.exp(self.validation_loss)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits a byte of UTF-8: it compares models whose tokens differ."""
+        """Bits per byte of UTF-8: comparable between models whose tokenizers differ."""
         return self.nats / math.log(2) / max(self.num_bytes, 1)
 
 
@@ -53,12 +53,12 @@ def score_language(
     observe: Callable[[int], None] = lambda _: None,
     processes: Processes = SINGLE_PROCESS,
 ) -> LanguageScore:
-    """How well `model` predicts a stream, in fixed windows as long as its context (of 4,096 tokens where it is longer),
+    """How well `model` predicts a stream, in fixed windows as long as its context (of 4,096 tokens if it is longer),
     every token counted once.
 
     Args:
         num_bytes_per_token: (V), the bytes of text that each token stands for.
-        max_tokens: read about this many, spread evenly over the stream; all of them where it is not given.
+        max_tokens: read about this many, spread evenly over the stream; all of them if None.
         observe: sees the number of tokens scored so far.
         processes: those that divide the work; all must call, and all get the same score.
     """
@@ -72,9 +72,9 @@ def score_language(
         hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
         wanted = torch.from_numpy(targets).to(model.device)
         nats += float(linear_cross_entropy(hidden, model.head_weight, wanted))
-        asked = targets[targets != IGNORED]
-        num_tokens += len(asked)
-        num_bytes += int(num_bytes_per_token[asked].sum())
+        scored = targets[targets != IGNORED]
+        num_tokens += len(scored)
+        num_bytes += int(num_bytes_per_token[scored].sum())
         observe(num_tokens * processes.world_size)
     nats, total_tokens, total_bytes = processes.all_reduce_sum([nats, num_tokens, num_bytes])
     return LanguageScore(nats, int(total_tokens), int(total_bytes))

@@ -1,4 +1,4 @@
-"""A block in which a library of others is silent, and after which no random number has been drawn."""
+"""A block in which a third-party library is silent and leaves the random generators untouched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What figures of a sample say of what it was drawn from: intervals, and tests of pairs."""
+"""Statistics of a sample: confidence intervals, and paired tests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from gptsmith.base.randomness import derived_seed
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000
 
-Figure = Callable[[np.ndarray], float]
-"""A figure of some outcomes (N, ...), such as their mean."""
+Statistic = Callable[[np.ndarray], float]
+"""A function of some outcomes (N, ...), such as their mean."""
 
 
 class Interval(NamedTuple):
-    """Where the true value lies, in 95 of 100 cases."""
+    """A confidence interval: the true value lies in it in 95 of 100 cases."""
 
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """How much more ours is than theirs, where the true difference lies, and how probable one as large would be were
-    there none."""
+    """Ours minus theirs, the confidence interval of the difference, and the p value of the paired test."""
 
     difference: float
     low: float
@@ -40,39 +39,39 @@ def mean(outcomes: np.ndarray) -> float:
     return float(outcomes.mean())
 
 
-def accuracy(answers: np.ndarray) -> float:
-    """The share of answers that are right.
+def accuracy(predictions: np.ndarray) -> float:
+    """The proportion of predictions that are right.
 
     Args:
-        answers: (N, 2), the number of the true label and of the answered one.
+        predictions: (N, 2), the number of the true label and of the predicted one.
     """
-    return float((answers[:, 0] == answers[:, 1]).mean())
+    return float((predictions[:, 0] == predictions[:, 1]).mean())
 
 
-def confusion_matrix(answers: np.ndarray, num_labels: int) -> np.ndarray:
-    """How often which label was answered where which is true: (num_labels, num_labels), a row a true label.
+def confusion_matrix(predictions: np.ndarray, num_labels: int) -> np.ndarray:
+    """The confusion matrix: (num_labels, num_labels), one row per true label, one column per predicted label.
 
     Args:
-        answers: (N, 2), the number of the true label and of the answered one.
+        predictions: (N, 2), the number of the true label and of the predicted one.
     """
-    cells = np.bincount(answers[:, 0] * num_labels + answers[:, 1], minlength=num_labels**2)
+    cells = np.bincount(predictions[:, 0] * num_labels + predictions[:, 1], minlength=num_labels**2)
     return cells.reshape(num_labels, num_labels)
 
 
-def macro_f1(answers: np.ndarray) -> float:
-    """The mean over labels of F1 = 2 TP / (2 TP + FP + FN), over the labels that are true or answered somewhere.
+def macro_f1(predictions: np.ndarray) -> float:
+    """The mean over labels of F1 = 2 TP / (2 TP + FP + FN), over the labels that occur as true or predicted.
 
     Args:
-        answers: (N, 2), the number of the true label and of the answered one.
+        predictions: (N, 2), the number of the true label and of the predicted one.
     """
-    counts = confusion_matrix(answers, int(answers.max()) + 1)
+    counts = confusion_matrix(predictions, int(predictions.max()) + 1)
     sizes = counts.sum(axis=0) + counts.sum(axis=1)
     there = sizes > 0
     return float((2 * counts.diagonal()[there] / sizes[there]).mean())
 
 
 def wilson_interval(right: int, count: int, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of a share (Wilson 1927): sound near 0 and 1 too, where the usual one is not.
+    """The confidence interval of a proportion (Wilson 1927): sound near 0 and 1 too, where the usual one is not.
 
     (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)
     """
@@ -88,12 +87,11 @@ def wilson_interval(right: int, count: int, confidence: float = CONFIDENCE) -> I
 
 
 def bootstrap_interval(
-    outcomes: Sequence[float] | np.ndarray, figure: Figure = mean, *, seed: int, confidence: float = CONFIDENCE
+    outcomes: Sequence[float] | np.ndarray, statistic: Statistic = mean, *, seed: int, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The interval of a figure of outcomes (N, ...): of what it is on as many outcomes drawn again and again from them
-    (Efron 1979, percentiles)."""
+    """The percentile bootstrap interval of a statistic of outcomes (N, ...) (Efron 1979)."""
     values, generator = np.asarray(outcomes), _generator(seed, "bootstrap")
-    found = [figure(values[generator.integers(len(values), size=len(values))]) for _ in range(NUM_RESAMPLES)]
+    found = [statistic(values[generator.integers(len(values), size=len(values))]) for _ in range(NUM_RESAMPLES)]
     return _middle(found, confidence)
 
 
@@ -114,41 +112,43 @@ def paired_proportions(ours: Sequence[bool] | np.ndarray, theirs: Sequence[bool]
 
 
 def paired_means(
-    ours: Sequence[float] | np.ndarray, theirs: Sequence[float] | np.ndarray, figure: Figure = mean, *, seed: int
+    ours: Sequence[float] | np.ndarray, theirs: Sequence[float] | np.ndarray, statistic: Statistic = mean, *, seed: int
 ) -> Difference:
-    """figure(ours) - figure(theirs), whose outcomes (N, ...) are of the same examples.
+    """statistic(ours) - statistic(theirs), whose outcomes (N, ...) are of the same examples.
 
-    The interval is the bootstrap's, and the p value that of swapping.
+    The interval is the bootstrap's, and the p value that of the permutation test.
     """
     first, second = np.asarray(ours), np.asarray(theirs)
-    interval = paired_bootstrap_interval(first, second, figure, seed=seed)
-    return Difference(figure(first) - figure(second), *interval, swap_test(first, second, figure, seed=seed))
+    interval = paired_bootstrap_interval(first, second, statistic, seed=seed)
+    return Difference(
+        statistic(first) - statistic(second), *interval, permutation_test(first, second, statistic, seed=seed)
+    )
 
 
-def paired_bootstrap_interval(first: np.ndarray, second: np.ndarray, figure: Figure, *, seed: int) -> Interval:
-    """The interval of figure(first) - figure(second), whose outcomes (N, ...) are of the same examples."""
+def paired_bootstrap_interval(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int) -> Interval:
+    """The interval of statistic(first) - statistic(second), whose outcomes (N, ...) are of the same examples."""
     generator = _generator(seed, "paired bootstrap")
     found = []
     for _ in range(NUM_RESAMPLES):
         drawn = generator.integers(len(first), size=len(first))
-        found.append(figure(first[drawn]) - figure(second[drawn]))
+        found.append(statistic(first[drawn]) - statistic(second[drawn]))
     return _middle(found, CONFIDENCE)
 
 
-def swap_test(first: np.ndarray, second: np.ndarray, figure: Figure, *, seed: int) -> float:
-    """The p value of figure(first) - figure(second), were it all the same whose outcome (N, ...) is whose.
+def permutation_test(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int) -> float:
+    """The p value of statistic(first) - statistic(second) in a paired permutation test of outcomes (N, ...).
 
     Two-sided, by swapping the two outcomes of examples drawn at random (Noreen 1989). For a mean it is the test that
     flips the signs of the differences.
     """
     generator = _generator(seed, "swap")
-    apart = abs(figure(first) - figure(second))
+    apart = abs(statistic(first) - statistic(second))
     as_far = 0
     for _ in range(NUM_RESAMPLES):
         swapped = generator.integers(2, size=len(first)).astype(bool).reshape(-1, *[1] * (first.ndim - 1))
         one, other = np.where(swapped, second, first), np.where(swapped, first, second)
-        # What is as far apart as the real ones but for rounding counts.
-        as_far += abs(figure(one) - figure(other)) >= apart * (1 - 1e-12)
+        # A difference that equals the observed one up to rounding counts as at least as large.
+        as_far += abs(statistic(one) - statistic(other)) >= apart * (1 - 1e-12)
     return (as_far + 1) / (NUM_RESAMPLES + 1)
 
 
@@ -157,6 +157,6 @@ def _generator(seed: int, use: str) -> np.random.Generator:
 
 
 def _middle(found: Sequence[float], confidence: float) -> Interval:
-    """Between the percentiles that leave as much out on either side."""
+    """The central interval of the percentiles."""
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))

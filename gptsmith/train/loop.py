@@ -11,7 +11,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.sharding import is_sharded
 from gptsmith.run.train_state import TrainState
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.schedule import lr_multiplier
 from gptsmith.train.settings import CheckpointSettings, TrainSettings

@@ -142,7 +142,7 @@ class FinetuneRequest(TrainingRequest):
     test: PathTexts = Field(default_factory=list)
     """Files of the test split, scored once at the end, instead of a share of the sources."""
     objective: str | None = None
-    """What to train for: sft, classification, dpo, reward_model, grpo, distillation, ...; by the data if not given."""
+    """The objective, such as sft, dpo or grpo; chosen by the data if not given."""
     epochs: float | None = Field(default=None, gt=0)
     """Times that every example is read."""
     lora: int | None = Field(default=None, gt=0)

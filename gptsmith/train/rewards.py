@@ -1,24 +1,22 @@
-"""What an answer is worth: functions of the conversation, the answer and the true answer."""
+"""Rewards: functions of a conversation, a completion of it and the reference answer."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import load
-from gptsmith.evaluate import scorers as checks
-from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate import scorers
+from gptsmith.evaluate.scorers import ScorerSettings
 from gptsmith.evaluate.scorers.pattern import PatternSettings
 from gptsmith.text.chat_template import Message
-from gptsmith.train.objectives.reward_model import RewardModelSettings, ScoredBatch, rewards
+from gptsmith.train.datasets.base import Reward
+from gptsmith.train.objectives.reward_model import RewardModelSettings, rewards
 from gptsmith.train.samples import Encoder, Sample
-
-Reward = Callable[[Sequence[Message], str, str], float]
-"""The worth of an answer, given the conversation before it, the answer, and the true answer."""
 
 
 def reward_of(name: str) -> Reward:
@@ -29,9 +27,9 @@ def reward_of(name: str) -> Reward:
     """
     kind, _, pattern = name.partition(":")
     if kind == "pattern":
-        return _checked(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
-    if name in checks.KINDS.names():
-        return _checked(checks.KINDS.validate(name))
+        return _scored(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
+    if name in scorers.KINDS.names():
+        return _scored(scorers.KINDS.validate(name))
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _function_in(Path(file), function)
@@ -43,9 +41,9 @@ def reward_of(name: str) -> Reward:
     )
 
 
-def _checked(check: CheckSettings) -> Reward:
-    """1 where a check finds the answer right, else 0."""
-    return lambda _messages, answer, truth: float(check.is_right(answer, truth))
+def _scored(scorer: ScorerSettings) -> Reward:
+    """1 if the scorer finds the completion correct, else 0."""
+    return lambda _messages, completion, answer: float(scorer.is_correct(completion, answer))
 
 
 def _function_in(file: Path, name: str) -> Reward:
@@ -65,23 +63,23 @@ def _function_in(file: Path, name: str) -> Reward:
 
 
 def model_reward(run: str | Path) -> Reward:
-    """The score that a reward model gives.
+    """The reward that a reward model gives.
 
     Raises:
-        UserError: the run is none of a reward model.
+        UserError: the run is no reward model.
     """
-    judge = load(run)
-    if judge.config.num_labels != 1 or judge.template is None:
+    loaded = load(run)
+    if loaded.config.num_labels != 1 or loaded.template is None:
         raise UserError(
             f"{run} is not a reward model: make one with gptsmith finetune RUN PAIRS --objective reward_model"
         )
-    encoder = Encoder(judge.tokenizer, judge.template, judge.config.context_length)
+    encoder = Encoder(loaded.tokenizer, loaded.template, loaded.config.context_length)
     objective = RewardModelSettings()
 
     @torch.inference_mode()
-    def score(messages: Sequence[Message], answer: str, _truth: str) -> float:
-        sequence = encoder.conversation([*messages, {"role": "assistant", "content": answer}])
-        batch: ScoredBatch = objective.collate([[Sample("", [sequence])]]).to(judge.model.device)
-        return float(rewards(judge.model, batch)[0])
+    def reward(messages: Sequence[Message], completion: str, _answer: str) -> float:
+        sequence = encoder.conversation([*messages, {"role": "assistant", "content": completion}])
+        batch = objective.collate([[Sample("", [sequence])]]).to(loaded.model.device)
+        return float(rewards(loaded.model, batch)[0])
 
-    return score
+    return reward

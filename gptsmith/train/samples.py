@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.shapes import Example
 from gptsmith.data.windows import IGNORED
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
-from gptsmith.train.objectives import Batch, ObjectiveSettings
+from gptsmith.train.batch import Batch
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What turns the words of an example into token ids that a model can read at once."""
+    """Encodes the texts of an example as token ids that fit in a model's context."""
 
     tokenizer: Tokenizer
     template: ChatTemplate
@@ -37,7 +34,7 @@ class Encoder:
         if len(encoded.ids) > self.context_length:
             raise UserError(
                 f"{len(encoded.ids)} tokens do not fit in the context of {self.context_length}, "
-                "so that its answer would be cut off: shorten it, or leave such examples out with --skip-bad"
+                "so that its answer would be cut off: shorten it, or skip such examples with --skip-bad"
             )
         return encoded
 
@@ -69,38 +66,11 @@ class Sample:
     sequences: list[Encoded]
     label: int = 0
     reference: tuple[float, ...] = ()
-    """The log-likelihood of each sequence to the model before training, where the objective compares with it."""
+    """The log-likelihood of each sequence under the reference model, if the objective compares with it."""
 
     @property
     def num_tokens(self) -> int:
         return sum(len(sequence.ids) for sequence in self.sequences)
-
-
-class ExampleObjective(ObjectiveSettings):
-    """What every kind of objective has that learns from examples."""
-
-    shape: ClassVar[str]
-    """The shape of its examples: see `gptsmith.data.examples`."""
-    packed: ClassVar[bool] = False
-    """Whether several samples share a row."""
-    judged_by: ClassVar[str] = "loss"
-    """The term that the best weights are chosen by; all of them together where it is not named."""
-
-    def judged(self, means: Mapping[str, float]) -> float:
-        """The validation loss, given the mean of each term: the lower, the better the weights."""
-        return means[self.judged_by]
-
-    @abstractmethod
-    def sample(self, example: Example, encoder: Encoder) -> Sample:
-        """An example as token sequences.
-
-        Raises:
-            UserError: there is nothing to learn in it, or it does not fit in the context.
-        """
-
-    @abstractmethod
-    def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
-        """A batch of rows of samples: one a row, unless they are packed."""
 
 
 def padded(sequences: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
@@ -132,7 +102,7 @@ def packed_batch(rows: Sequence[Sequence[Sample]]) -> Batch:
 
 
 def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
-    """Writes a sequence: each position is asked for the next token, where a model is trained to write that."""
+    """Writes a sequence: the target of a position is the next token, if a model is trained to write that."""
     ids = np.array(sequence.ids)
     input_ids[: len(ids)] = ids
     targets[: len(ids) - 1] = np.where(sequence.trained[1:], ids[1:], IGNORED)

@@ -17,7 +17,7 @@ from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import only_writer
-from gptsmith.train.datasets.text import TextSet
+from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import prepared, resolve_settings
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -36,7 +36,7 @@ class Start:
 
     def trainer(self, processes: Processes) -> Session:
         """A trainer that stands where the checkpoint does."""
-        samples = TextSet(self.data, self.settings.model.context_length, self.settings.train.seed)
+        samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
         trainer = Session(self.run, self.settings, samples, processes)
         if self.checkpoint is not None:
             trainer.go_on(self.checkpoint)

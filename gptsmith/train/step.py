@@ -9,7 +9,8 @@ import torch
 
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
-from gptsmith.train.objectives import Batch, ObjectiveSettings
+from gptsmith.train.batch import Batch
+from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
 
 

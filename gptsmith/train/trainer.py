@@ -35,9 +35,9 @@ from gptsmith.run.folder import PLAN, RESULT, Run
 from gptsmith.run.sharding import is_sharded, shard
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.writer import CheckpointWriter
-from gptsmith.train.datasets.base import Score, TrainingSet
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, Score
 from gptsmith.train.loop import Hooks, StepFigures, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.planning.minutes import CLOSING_S, said_in_a_line
 from gptsmith.train.planning.throughput import product_rate
@@ -61,7 +61,7 @@ class Session:
         self,
         run: Run,
         settings: TrainingSettings,
-        training_set: TrainingSet,
+        training_set: Dataset,
         processes: Processes = SINGLE_PROCESS,
         model: GPT | None = None,
         observers: Sequence[Tracker] = (),
@@ -201,7 +201,7 @@ class Session:
 
     def _final_figures(self, status: str) -> dict[str, Any]:
         if self.state.best_step is None:
-            return {} if status == "stopped" else self.training_set.closing_figures(self.model)
+            return {} if status == "stopped" else self.training_set.final_figures(self.model)
         if status == "stopped":
             return {"validation_loss": self.state.validation_loss, "best_step": self.state.best_step}
         if self.state.best_step != self.state.step:
@@ -213,7 +213,7 @@ class Session:
                 score = self.training_set.score(self.model, observe=bar.update, processes=self.processes)
         else:
             score = self.whole_score[1]
-        closing = self.training_set.closing_figures(self.model)
+        closing = self.training_set.final_figures(self.model)
         return {**score.figures, "best_step": self.state.best_step, **closing}
 
     def _say_what_comes(self) -> None:

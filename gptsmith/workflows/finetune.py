@@ -15,7 +15,7 @@ from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.writer import only_writer
-from gptsmith.train.finetuning import Task, task_of
+from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -49,12 +49,12 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         table = requested_table(request)
         if request.trials is not None:
             return _searched(table, folder, request, started)
-        task = task_of(table, request.reward)
-        folder = folder or _free_folder(request, task)
-        run = Run.create(folder, task.settings, FinetuneSettings)
+        job = prepare_job(table, request.reward)
+        folder = folder or _free_folder(request, job)
+        run = Run.create(folder, job.settings, FinetuneSettings)
         held.enter_context(only_writer(folder))
-        task.keep(run)
-        return _trainer(run, task).run_to_end(started)
+        job.write(run)
+        return _trainer(run, job).run_to_end(started)
 
 
 def requested_table(request: FinetuneRequest) -> dict[str, Any]:
@@ -75,23 +75,23 @@ def _folder(request: FinetuneRequest) -> Path | None:
     return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if is_resumable(path, request)), None)
 
 
-def _free_folder(request: FinetuneRequest, task: Task) -> Path:
+def _free_folder(request: FinetuneRequest, job: FinetuningJob) -> Path:
     """The first free folder beside the base that is named after it and the objective."""
     base = Path(request.base)
-    named = base.resolve().with_name(f"{base.resolve().name}-{task.settings.train.objective.kind}")
+    named = base.resolve().with_name(f"{base.resolve().name}-{job.settings.train.objective.kind}")
     return base.parent / next(folder for folder in numbered(named) if not folder.exists()).name
 
 
-def _trainer(run: Run, task: Task) -> Session:
-    return Session(run, task.settings, task.samples, model=task.model)
+def _trainer(run: Run, job: FinetuningJob) -> Session:
+    return Session(run, job.settings, job.dataset, model=job.model)
 
 
 def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneRequest, started: float) -> dict[str, Any]:
     """The figures of a new run whose hyperparameters are searched."""
     from gptsmith.train.search.search import begin_search, search
 
-    task = task_of(table, request.reward, judges=False)
-    return search(begin_search(folder or _free_folder(request, task), table, task), request.reward, started)
+    job = prepare_job(table, request.reward, final_evaluations=False)
+    return search(begin_search(folder or _free_folder(request, job), table, job), request.reward, started)
 
 
 def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float) -> dict[str, Any]:
@@ -125,10 +125,10 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Ses
     checkpoint = run.newest(note)
     if checkpoint is not None:
         require_fixed_settings(run, FinetuneSettings.parse(table, str(run.folder / SETTINGS)), checkpoint)
-    task = task_of(table, request.reward)
-    require_same_data(run, task.data["fingerprint"])
-    run.write_settings(task.settings.plain())
-    trainer = _trainer(run, task)
+    job = prepare_job(table, request.reward)
+    require_same_data(run, job.data["fingerprint"])
+    run.write_settings(job.settings.plain())
+    trainer = _trainer(run, job)
     if checkpoint is not None:
         trainer.go_on(checkpoint)
     return trainer

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from gptsmith.base.errors import UserError
-from gptsmith.data.shapes.chat import ChatExample
-from gptsmith.train.datasets.examples import ExampleSet
-from gptsmith.train.datasets.rollouts import RolloutSet
-from gptsmith.train.finetuning import Task, task_of
+from gptsmith.text.chat_template import Encoded
+from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.finetuning import prepare_job
 
 NUM_EXAMPLES = 3
 
 
 def preview(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first examples, each with its place, its label where it has one, and its sequences as lists of pieces:
-    `{"text": ..., "trained": ...}`, one for each token.
+    """The first examples, each with its place, its label if it has one, and its sequences as lists of tokens:
+    `{"text": ..., "trained": ...}`.
 
     Raises:
         UserError: the base, an example or a setting cannot be used, or the data is plain text.
     """
-    task = task_of(table, judges=False)
-    samples = task.samples
-    if isinstance(samples, RolloutSet):
-        examples = cast(list[ChatExample], samples.parts.train[:NUM_EXAMPLES])
-        prompts = [(example, samples.prompt(example)) for example in examples]
-        return [
-            {"place": example.place, "sequences": [pieces(task, ids, [False] * len(ids))]} for example, ids in prompts
-        ]
-    if not isinstance(samples, ExampleSet):
-        raise UserError("a preview shows examples, and this data is plain text: every token of it is trained")
-    shown = (samples.objective.sample(example, samples.encoder) for example in samples.parts.train[:NUM_EXAMPLES])
-    labels = getattr(samples.objective, "labels", [])
+    job = prepare_job(table, final_evaluations=False)
     return [
         {
-            "place": sample.place,
-            **({"label": labels[sample.label]} if labels else {}),
-            "sequences": [pieces(task, sequence.ids, sequence.trained) for sequence in sample.sequences],
+            "place": example.place,
+            **({"label": example.label} if example.label is not None else {}),
+            "sequences": [tokens(job.base.tokenizer, sequence) for sequence in example.sequences],
         }
-        for sample in shown
+        for example in job.dataset.preview(NUM_EXAMPLES)
     ]
 
 
-def pieces(task: Task, ids: list[int], trained: list[bool]) -> list[dict[str, Any]]:
+def tokens(tokenizer: Tokenizer, sequence: Encoded) -> list[dict[str, Any]]:
     """Each token's text, and whether the model is trained to write it."""
-    tokenizer = task.base.tokenizer
     return [
         {"text": tokenizer.decode([number], keep_special=True), "trained": is_trained}
-        for number, is_trained in zip(ids, trained, strict=True)
+        for number, is_trained in zip(sequence.ids, sequence.trained, strict=True)
     ]

@@ -102,20 +102,20 @@ class EvaluateRequest(OfARun):
     """Evaluate only so many examples, sampled by the seed."""
     against: PathText | None = None
     """Another run to evaluate too: a paired test says whether the two differ."""
-    harness: str | None = None
+    lm_eval: str | None = None
     """A task of EleutherAI's lm-eval, which brings its own data."""
-    harness_path: PathText | None = None
+    lm_eval_path: PathText | None = None
     """A folder with more tasks for lm-eval, as YAML files."""
     settings: Sequence[str] = Field(default_factory=list)
-    """A setting of the task, such as check=number. May be repeated."""
+    """A setting of the task, such as scorer=number. May be repeated."""
     seed: int = 0
     """Decides which examples are sampled, and the bootstrap of intervals and tests."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if self.harness is not None:
+        if self.lm_eval is not None:
             others = {"a text": self.texts, "--task": self.task, "--against": self.against, "--set": self.settings}
-            _refuse("--harness", others)
+            _refuse("--lm-eval", others)
         elif self.task is None:
             _refuse("a text, without --task,", {"--shots": self.shots, "--limit": self.limit, "--set": self.settings})
         return self

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.loglikelihood import Scored
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.prompt import Prompt
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
@@ -46,19 +46,19 @@ def make_model() -> Callable[[Tokenizer], GPT]:
     return make
 
 
-class Scripted(Candidate):
+class Scripted(LanguageModel):
     """Finds the choice likeliest that a function names, and replies what it says."""
 
     def __init__(self, answer: Callable[[Prompt], str]) -> None:
-        self.answer, self.template, self.num_cut = answer, None, 0
+        self.answer, self.template, self.num_truncated = answer, None, 0
         self.prompts: list[Prompt] = []
 
-    def choose(
+    def score_choices(
         self, questions: Sequence[tuple[Prompt, Sequence[str]]], observe: Observe = lambda _: None
-    ) -> list[list[Scored]]:
+    ) -> list[list[ContinuationScore]]:
         self.prompts += [prompt for prompt, _ in questions]
         return [
-            [Scored(0.0 if choice == self.answer(prompt) else -50.0, 1, False) for choice in choices]
+            [ContinuationScore(0.0 if choice == self.answer(prompt) else -50.0, 1, False) for choice in choices]
             for prompt, choices in questions
         ]
 

@@ -22,7 +22,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 import gptsmith
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.cli import main
-from gptsmith.evaluate.language_model import Candidate
+from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.chat_template import ChatTemplate
@@ -35,8 +35,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from gptsmith.evaluate import lm_eval as harness
-from gptsmith.evaluate.lm_eval import HarnessModel, run_harness
+from gptsmith.evaluate import lm_eval as adapter
+from gptsmith.evaluate.lm_eval import LmEvalModel, run_lm_eval
 from gptsmith.evaluate.quiet import quiet
 
 CONTEXT, WIDTH, LAYERS, HEADS = 32, 48, 2, 4
@@ -102,35 +102,35 @@ def theirs(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> HF
 
 
 @pytest.fixture
-def candidate(theirs: HFLM, tokenizer: Tokenizer) -> Candidate:
+def language_model(theirs: HFLM, tokenizer: Tokenizer) -> LanguageModel:
     shape = {"context_length": CONTEXT, "embed_dim": WIDTH, "num_layers": LAYERS, "num_heads": HEADS}
     model = GPT(preset("gpt2", **shape, vocab_size=tokenizer.vocab_size))
     model.load_state_dict(our_weights(theirs.model))
-    return Candidate(model.eval(), tokenizer, None)
+    return LanguageModel(model.eval(), tokenizer, None)
 
 
 @pytest.fixture
-def ours(candidate: Candidate) -> HarnessModel:
-    return HarnessModel(candidate, seed=0)
+def ours(language_model: LanguageModel) -> LmEvalModel:
+    return LmEvalModel(language_model, seed=0)
 
 
 def asked(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Instance]:
     return [Instance(kind, {}, each, number) for number, each in enumerate(arguments)]
 
 
-def test_the_tokens_are_the_same(ours: HarnessModel, theirs: HFLM) -> None:
+def test_the_tokens_are_the_same(ours: LmEvalModel, theirs: HFLM) -> None:
     assert ours.tok_encode(TEXT) == theirs.tok_encode(TEXT)
     assert len(ours.tok_encode(TEXT * 4)) > CONTEXT
     assert ours.prefix_token_id == theirs.prefix_token_id
 
 
-def test_log_likelihoods_are_those_of_transformers(ours: HarnessModel, theirs: HFLM) -> None:
+def test_log_likelihoods_are_those_of_transformers(ours: LmEvalModel, theirs: HFLM) -> None:
     found, expected = (model.loglikelihood(asked("loglikelihood", PAIRS)) for model in (ours, theirs))
     assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-4)
     assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
 
 
-def test_what_transformers_writes_greedily_is_greedy(ours: HarnessModel, theirs: HFLM, tokenizer: Tokenizer) -> None:
+def test_what_transformers_writes_greedily_is_greedy(ours: LmEvalModel, theirs: HFLM, tokenizer: Tokenizer) -> None:
     context = tokenizer.encode("The old smith")
     written = theirs.model.generate(torch.tensor([context]), max_new_tokens=5, do_sample=False, pad_token_id=0)[0]
     continuation = written[len(context) :].tolist()
@@ -139,7 +139,7 @@ def test_what_transformers_writes_greedily_is_greedy(ours: HarnessModel, theirs:
     assert [greedy for _, greedy in found] == [True, False]
 
 
-def test_whole_texts_are_as_probable_as_in_transformers(ours: HarnessModel, theirs: HFLM) -> None:
+def test_whole_texts_are_as_probable_as_in_transformers(ours: LmEvalModel, theirs: HFLM) -> None:
     texts = [(TEXT,), (TEXT * 5,), ("a",), ("",)]
     found, expected = (model.loglikelihood_rolling(asked("loglikelihood_rolling", texts)) for model in (ours, theirs))
     assert found == pytest.approx(expected, abs=1e-4)
@@ -154,7 +154,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: HarnessModel, theirs: HFLM) -> None:
+def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: LmEvalModel, theirs: HFLM) -> None:
     contexts = ["The old smith", "a", TEXT * 3, "The young smith sells"]
     alone = [asked("generate_until", [(context, dict(way))]) for context in contexts]
     together = asked("generate_until", [(context, dict(way)) for context in contexts])
@@ -163,7 +163,7 @@ def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: 
     assert len(set(expected)) > 1
 
 
-def test_a_stop_string_is_one_string(ours: HarnessModel) -> None:
+def test_a_stop_string_is_one_string(ours: LmEvalModel) -> None:
     def text(until: Any) -> str:
         return ours.generate_until(asked("generate_until", [("The old smith", {"until": until, "max_gen_toks": 16})]))[
             0
@@ -176,8 +176,8 @@ def test_a_stop_string_is_one_string(ours: HarnessModel) -> None:
     assert text(stop) == text([stop]) == text(["never", stop, ""]) == whole.partition(stop)[0]
 
 
-def test_nothing_is_computed_after_a_stop_string(ours: HarnessModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, passes = ours.candidate.model, []
+def test_nothing_is_computed_after_a_stop_string(ours: LmEvalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, passes = ours.model.model, []
     hidden = model.hidden
     monkeypatch.setattr(model, "hidden", lambda *arguments: passes.append(1) or hidden(*arguments))
     way = {"until": [], "max_gen_toks": 16}
@@ -187,7 +187,7 @@ def test_nothing_is_computed_after_a_stop_string(ours: HarnessModel, monkeypatch
     assert len(passes) < 16 + 8
 
 
-def test_how_it_is_drawn_is_the_tasks_to_say(ours: HarnessModel) -> None:
+def test_how_it_is_drawn_is_the_tasks_to_say(ours: LmEvalModel) -> None:
     def texts(**way: Any) -> list[str]:
         return ours.generate_until(asked("generate_until", [("The old smith", {"max_gen_toks": 12, **way})] * 3))
 
@@ -202,20 +202,20 @@ def test_how_it_is_drawn_is_the_tasks_to_say(ours: HarnessModel) -> None:
     assert texts(temperature=5.0) != drawn
 
 
-def test_a_way_of_drawing_that_there_is_not_is_refused(ours: HarnessModel) -> None:
+def test_a_way_of_drawing_that_there_is_not_is_refused(ours: LmEvalModel) -> None:
     with pytest.raises(UserError, match=r"generation_kwargs.*num_beams"):
         ours.generate_until(asked("generate_until", [("The old smith", {"num_beams": 4})]))
     with pytest.raises(UserError, match="generation_kwargs: top_p"):
         ours.generate_until(asked("generate_until", [("The old smith", {"temperature": 1.0, "top_p": 2.0})]))
 
 
-def test_each_request_gets_its_own_way_and_place(ours: HarnessModel) -> None:
+def test_each_request_gets_its_own_way_and_place(ours: LmEvalModel) -> None:
     arguments = [(context, way) for context in ("The old", "a nail") for way in WAYS]
     expected = [ours.generate_until(asked("generate_until", [each]))[0] for each in arguments]
     assert ours.generate_until(asked("generate_until", arguments)) == expected
 
 
-def test_blanks_alone_are_no_context(ours: HarnessModel) -> None:
+def test_blanks_alone_are_no_context(ours: LmEvalModel) -> None:
     blank, empty = ours.loglikelihood(asked("loglikelihood", [("  ", "nail"), ("", "  nail")]))
     assert blank == pytest.approx(empty)
 
@@ -285,9 +285,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse_the_network)
 
 
-def measured(candidate: Candidate, task: str, folder: Path, **settings: Any) -> dict[str, Any]:
-    found = run_harness(candidate, task, folder=folder, **{"num_shots": None, "limit": None, "seed": 0, **settings})
-    assert found["harness"] == task
+def measured(language_model: LanguageModel, task: str, folder: Path, **settings: Any) -> dict[str, Any]:
+    found = run_lm_eval(
+        language_model, task, folder=folder, **{"num_shots": None, "limit": None, "seed": 0, **settings}
+    )
+    assert found["lm_eval"] == task
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     result: dict[str, Any] = found["results"][task]
     return result
@@ -301,12 +303,12 @@ def test_figures_are_those_of_transformers(
     task: str,
     num_shots: int,
     limit: int | None,
-    candidate: Candidate,
+    language_model: LanguageModel,
     theirs: HFLM,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = measured(candidate, task, folder, num_shots=num_shots, limit=limit, seed=5)
+    found = measured(language_model, task, folder, num_shots=num_shots, limit=limit, seed=5)
     monkeypatch.setenv("DISABLE_MULTIPROC", "1")
     expected = simple_evaluate(
         model=theirs,
@@ -314,7 +316,7 @@ def test_figures_are_those_of_transformers(
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         num_fewshot=num_shots,
         limit=limit,
-        bootstrap_iters=harness.NUM_RESAMPLES,
+        bootstrap_iters=adapter.NUM_RESAMPLES,
         fewshot_random_seed=5,
     )
     assert found["num_examples"] == (limit or len(QUESTIONS))
@@ -324,8 +326,8 @@ def test_figures_are_those_of_transformers(
         assert found[name] == (None if value == "N/A" else pytest.approx(value, rel=1e-4)), name
 
 
-def test_the_standard_error_is_the_formulas(candidate: Candidate, folder: Path) -> None:
-    found = measured(candidate, "smiths", folder)
+def test_the_standard_error_is_the_formulas(language_model: LanguageModel, folder: Path) -> None:
+    found = measured(language_model, "smiths", folder)
     share, count = found["acc,none"], len(QUESTIONS)
     assert share * count == pytest.approx(round(share * count))
     assert found["acc_stderr,none"] == pytest.approx((share * (1 - share) / (count - 1)) ** 0.5)
@@ -333,22 +335,28 @@ def test_the_standard_error_is_the_formulas(candidate: Candidate, folder: Path) 
 
 @pytest.mark.parametrize("task", ["smiths", "smith_texts", "smith_words", "smith_answers"])
 def test_nothing_is_said_drawn_or_left(
-    task: str, candidate: Candidate, folder: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    task: str,
+    language_model: LanguageModel,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def states() -> list[Any]:
         return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
 
     random.seed(99), np.random.seed(99), torch.manual_seed(99)
     before = states()
-    first = measured(candidate, task, folder)
+    first = measured(language_model, task, folder)
     assert states() == before
     random.random(), np.random.random(), torch.rand(1)
-    assert measured(candidate, task, folder) == first
+    assert measured(language_model, task, folder) == first
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
 
-def test_no_other_program_is_started(candidate: Candidate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_program_is_started(
+    language_model: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[Any] = []
 
     def refuse(*arguments: Any, **_: Any) -> None:
@@ -359,27 +367,27 @@ def test_no_other_program_is_started(candidate: Candidate, folder: Path, monkeyp
         monkeypatch.setattr(name, refuse)
     monkeypatch.delenv("DISABLE_MULTIPROC", raising=False)
     before = dict(os.environ), evaluator.get_git_commit_hash, evaluator.add_env_info
-    assert measured(candidate, "smith_words", folder)["perplexity_stderr,none"] > 0
+    assert measured(language_model, "smith_words", folder)["perplexity_stderr,none"] > 0
     assert (dict(os.environ), evaluator.get_git_commit_hash, evaluator.add_env_info) == before
     assert started == []
 
 
 def test_figures_are_json_values() -> None:
     values = [np.float32(0.5), np.int64(2), 0.25, "N/A", math.nan, np.float64("inf")]
-    assert [harness._plain(value) for value in values] == [0.5, 2.0, 0.25, None, None, None]
-    assert {type(harness._plain(value)) for value in values[:3]} == {float}
+    assert [adapter._plain(value) for value in values] == [0.5, 2.0, 0.25, None, None, None]
+    assert {type(adapter._plain(value)) for value in values[:3]} == {float}
 
 
-def test_bad_input_is_one_line(candidate: Candidate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_one_line(language_model: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def error(task: str, folder: Path) -> str:
         with pytest.raises(UserError) as caught:
-            measured(candidate, task, folder)
+            measured(language_model, task, folder)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     # Without the thousands of its own, which take it seconds to read.
     own = TaskManager(include_path=str(folder), include_defaults=False)
-    monkeypatch.setattr(harness, "TaskManager", lambda **_: own)
+    monkeypatch.setattr(adapter, "TaskManager", lambda **_: own)
     assert "did you mean smiths?" in error("smith", folder)
     assert "no such folder" in error("smiths", folder / "nowhere")
     assert "lm-eval ls tasks" in error("%%%%", folder)
@@ -392,12 +400,12 @@ def test_bad_input_is_one_line(candidate: Candidate, folder: Path, monkeypatch: 
 
 
 def test_the_tasks_of_lm_eval_are_there_beside_the_folders(folder: Path) -> None:
-    assert {"smiths", "hellaswag", "wikitext"} <= set(harness._task_manager("hellaswag", folder).all_tasks)
+    assert {"smiths", "hellaswag", "wikitext"} <= set(adapter._task_manager("hellaswag", folder).all_tasks)
 
 
-def test_conversations_are_laid_out_by_the_template(candidate: Candidate, folder: Path) -> None:
-    candidate.template = template = ChatTemplate()
-    chat, tokenizer = HarnessModel(candidate, seed=0), candidate.tokenizer
+def test_conversations_are_laid_out_by_the_template(language_model: LanguageModel, folder: Path) -> None:
+    language_model.template = template = ChatTemplate()
+    chat, tokenizer = LmEvalModel(language_model, seed=0), language_model.tokenizer
     turns = [{"role": "user", "content": "What does the old smith forge?<|im_end|>"}]
     prompt = template.prompt_ids(tokenizer, turns)
     text = chat.apply_chat_template(turns)
@@ -405,23 +413,23 @@ def test_conversations_are_laid_out_by_the_template(candidate: Candidate, folder
     assert prompt.count(tokenizer.special_tokens["<|im_end|>"]) == 1
     begun = chat.apply_chat_template([*turns, {"role": "assistant", "content": "A"}], add_generation_prompt=False)
     assert chat.tok_encode(begun) == [*prompt, *tokenizer.encode("A")]
-    conversed = measured(candidate, "smith_words", folder)
-    candidate.template = None
-    assert measured(candidate, "smith_words", folder)["perplexity,none"] != conversed["perplexity,none"]
+    conversed = measured(language_model, "smith_words", folder)
+    language_model.template = None
+    assert measured(language_model, "smith_words", folder)["perplexity,none"] != conversed["perplexity,none"]
 
 
-def test_progress_is_seen_all_the_same(
-    candidate: Candidate, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_progress_is_shown(
+    language_model: LanguageModel, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gptsmith.base.console.PLAIN_LINE_EVERY_S", 0.0)
-    measured(candidate, "smiths", folder)
+    measured(language_model, "smiths", folder)
     lines = capfd.readouterr().err.splitlines()
     assert all(line.startswith("scoring: ") for line in lines)
     assert lines[-1] == "scoring: 100%"
-    model = HarnessModel(candidate, seed=0)
+    model = LmEvalModel(language_model, seed=0)
     with quiet():
         model.generate_until(asked("generate_until", [("The old smith", way) for way in WAYS[:2]]))
-    assert capfd.readouterr().err.splitlines() == ["writing: 50%", "writing: 100%"]
+    assert capfd.readouterr().err.splitlines() == ["generating: 50%", "generating: 100%"]
 
 
 def test_an_error_leaves_things_as_they_were(
@@ -457,7 +465,7 @@ def test_the_command_measures_a_run(
     run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*more: str) -> str:
-        arguments = ["evaluate", str(run), "--harness", "smiths", "--harness-path", str(folder), *more]
+        arguments = ["evaluate", str(run), "--lm-eval", "smiths", "--lm-eval-path", str(folder), *more]
         monkeypatch.setattr(sys, "argv", ["gptsmith", *arguments])
         with pytest.raises(SystemExit) as left:
             main()
@@ -466,8 +474,8 @@ def test_the_command_measures_a_run(
 
     found = json.loads(call("--limit", "4", "--shots", "1", "--seed", "3", "--json"))
     loaded = gptsmith.load(run)
-    candidate = Candidate(loaded.model, loaded.tokenizer, None)
-    assert found["results"]["smiths"] == measured(candidate, "smiths", folder, limit=4, num_shots=1, seed=3)
+    language_model = LanguageModel(loaded.model, loaded.tokenizer, None)
+    assert found["results"]["smiths"] == measured(language_model, "smiths", folder, limit=4, num_shots=1, seed=3)
     assert (found["run"], found["step"]) == (str(run), loaded.checkpoint.step)
     assert "acc,none" in call()
 
@@ -476,4 +484,4 @@ def test_a_missing_library_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "gptsmith.evaluate.lm_eval")
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gptsmith\[eval\]'"):
-        gptsmith.evaluate(run, harness="smiths")
+        gptsmith.evaluate(run, lm_eval="smiths")

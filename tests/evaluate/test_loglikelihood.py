@@ -11,7 +11,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.evaluate import loglikelihood as likelihood
-from gptsmith.evaluate.loglikelihood import Pair, Scored, num_cut, score_continuations
+from gptsmith.evaluate.loglikelihood import ContinuationScore, Pair, num_truncated, score_continuations
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 
@@ -39,7 +39,7 @@ def some_pairs(count: int = 40) -> list[Pair]:
 
 
 @torch.no_grad()
-def plain(model: GPT, pair: Pair) -> Scored:
+def plain(model: GPT, pair: Pair) -> ContinuationScore:
     """One pair, token by token, as the definition says."""
     context, continuation = pair
     ids = [*context, *continuation]
@@ -49,7 +49,7 @@ def plain(model: GPT, pair: Pair) -> Scored:
         logits = model(torch.tensor([ids[cut:place]]))[0, -1]
         total += float(logits.log_softmax(dim=0)[ids[place]])
         greedy = greedy and int(logits.argmax()) == ids[place]
-    return Scored(total, len(continuation), greedy)
+    return ContinuationScore(total, len(continuation), greedy)
 
 
 @pytest.mark.parametrize("tokens_at_once", [1, 40, 10_000])
@@ -96,7 +96,7 @@ def test_long_contexts_lose_their_beginning(model: GPT) -> None:
     long, cut = (ids[:-3], ids[-3:]), (ids[-(CONTEXT + 1) : -3], ids[-3:])
     first, second = score_continuations(model, [long, cut])
     assert first.log_likelihood == pytest.approx(second.log_likelihood, abs=1e-9)
-    assert (num_cut(CONTEXT, long), num_cut(CONTEXT, cut)) == (8, 0)
+    assert (num_truncated(CONTEXT, long), num_truncated(CONTEXT, cut)) == (8, 0)
 
 
 def test_a_continuation_longer_than_the_context_is_refused(model: GPT) -> None:

@@ -8,22 +8,22 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 
 
 def test_a_question_is_laid_out_as_text() -> None:
-    prompt = Prompt.of([user("What is iron?")])
+    prompt = Prompt.from_messages([user("What is iron?")])
     assert prompt.text == "Question: What is iron?\nAnswer:"
     assert prompt.messages == (user("What is iron?"),)
 
 
 def test_a_conversation_is_laid_out_turn_by_turn() -> None:
     turns = [SYSTEM, user("Who?"), {"role": "assistant", "content": "The smith."}, user("What?")]
-    prompt = Prompt.of(turns)
+    prompt = Prompt.from_messages(turns)
     assert prompt.text == "Be brief.\nQuestion: Who?\nAnswer: The smith.\nQuestion: What?\nAnswer:"
     assert prompt.messages == tuple(turns)
 
 
 def test_shots_come_before_as_text_and_as_turns() -> None:
-    asked = Prompt.of([SYSTEM, user("c?")])
-    shots = [(Prompt.of([SYSTEM, user("a?")]), "A"), (Prompt.written("b is "), "B")]
-    prompt = asked.after(shots)
+    asked = Prompt.from_messages([SYSTEM, user("c?")])
+    shots = [(Prompt.from_messages([SYSTEM, user("a?")]), "A"), (Prompt.from_text("b is "), "B")]
+    prompt = asked.with_shots(shots)
     assert prompt.text == "Be brief.\nQuestion: a?\nAnswer: A\n\nb is B\n\n" + asked.text
     assert [message["role"] for message in prompt.messages] == [
         "system",
@@ -34,9 +34,9 @@ def test_shots_come_before_as_text_and_as_turns() -> None:
         "user",
     ]
     assert [message["content"] for message in prompt.messages] == ["Be brief.", "a?", "A", "b is ", "B", "c?"]
-    assert asked.after([]) == asked
+    assert asked.with_shots([]) == asked
 
 
 def test_the_white_space_before_an_answer_is_that_of_the_text() -> None:
     gaps = {"a": " ", "a ": " ", "a\n": "\n", "a \n": " \n"}
-    assert {text: Prompt.written(text).gap for text in gaps} == gaps
+    assert {text: Prompt.from_text(text).space for text in gaps} == gaps

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.scorers import KINDS, CheckSettings
+from gptsmith.evaluate.scorers import KINDS, ScorerSettings
 from gptsmith.evaluate.scorers.number import final_number
 
 
-def check(kind: str, **settings: str) -> CheckSettings:
+def scorer(kind: str, **settings: str) -> ScorerSettings:
     return KINDS.settings(kind).parse({"kind": kind, **settings})
 
 
@@ -45,12 +45,12 @@ def test_every_kind_has_a_right_and_a_wrong_reply_here() -> None:
 
 @pytest.mark.parametrize(("kind", "settings", "reply", "answer"), RIGHT)
 def test_what_is_right(kind: str, settings: dict[str, str], reply: str, answer: str) -> None:
-    assert check(kind, **settings).is_right(reply, answer)
+    assert scorer(kind, **settings).is_correct(reply, answer)
 
 
 @pytest.mark.parametrize(("kind", "settings", "reply", "answer"), WRONG)
 def test_what_is_wrong(kind: str, settings: dict[str, str], reply: str, answer: str) -> None:
-    assert not check(kind, **settings).is_right(reply, answer)
+    assert not scorer(kind, **settings).is_correct(reply, answer)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
@@ -60,15 +60,15 @@ def test_a_number_is_found_however_it_is_written(number: Decimal) -> None:
 
 
 def test_an_answer_that_no_reply_could_agree_with_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no number in the answer 'none': set another check"):
-        check("number").require("none")
+    with pytest.raises(UserError, match=r"no number in the answer 'none': set another scorer"):
+        scorer("number").validate_answer("none")
     with pytest.raises(UserError, match="every reply contains that"):
-        check("contains").require(" ")
-    check("exact").require("")
+        scorer("contains").validate_answer(" ")
+    scorer("exact").validate_answer("")
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match=r"'\(' is not a regular expression: missing \)"):
-        check("pattern", pattern="(")
+        scorer("pattern", pattern="(")
     with pytest.raises(UserError, match="pattern: Field required"):
-        check("pattern")
+        scorer("pattern")

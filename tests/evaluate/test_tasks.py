@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.language_model import Candidate
-from gptsmith.evaluate.loglikelihood import Scored
+from gptsmith.evaluate.language_model import LanguageModel
+from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.prompt import Prompt
-from gptsmith.evaluate.run_tasks import Exam
-from gptsmith.evaluate.tasks import KINDS, Marks, TaskSettings
+from gptsmith.evaluate.run_tasks import PreparedTask, prepare_task, run_task
+from gptsmith.evaluate.tasks import KINDS, TaskResult, TaskSettings
 from gptsmith.evaluate.tasks.arithmetic import in_words, sums, write_sums
 
 CHOICES = ["iron", "steel", "wood"]
@@ -30,17 +30,17 @@ def task(kind: str, **settings: Any) -> TaskSettings:
     return KINDS.settings(kind).parse({"kind": kind, **settings}, f"--task {kind}")
 
 
-class Oracle(Candidate):
+class Oracle(LanguageModel):
     """Answers by a function of the prompt's text."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.template = None
-        self.num_cut = 0
+        self.num_truncated = 0
 
-    def choose(self, questions: Any, observe: Any = None) -> list[list[Scored]]:
+    def score_choices(self, questions: Any, observe: Any = None) -> list[list[ContinuationScore]]:
         return [
-            [Scored(0.0 if choice == self.answer(prompt) else -9.0, 1, False) for choice in choices]
+            [ContinuationScore(0.0 if choice == self.answer(prompt) else -9.0, 1, False) for choice in choices]
             for prompt, choices in questions
         ]
 
@@ -48,12 +48,12 @@ class Oracle(Candidate):
         return [self.answer(prompt) for prompt in prompts]
 
 
-def marks(exam: Exam, answer: Any) -> Marks:
-    return exam.take(Oracle(answer))
+def result_of(prepared: PreparedTask, answer: Any) -> TaskResult:
+    return run_task(prepared, Oracle(answer))
 
 
-def values(found: Marks) -> dict[str, float]:
-    return {measure.name: measure.figure(measure.outcomes) for measure in found.measures}
+def values(found: TaskResult) -> dict[str, float]:
+    return {metric.name: metric.statistic(metric.outcomes) for metric in found.metrics}
 
 
 def questions(count: int) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_every_kind_keeps_the_contract() -> None:
 def test_a_choice_is_named_by_its_number_its_letter_or_its_text(field: str, answer: Any, tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [{"question": "Which?", "choices": CHOICES, field: answer}])
     (example,) = task("multiple_choice").examples([data], "test", seed=0)
-    assert (example.right, example.answer, example.choices) == (2, "wood", tuple(CHOICES))
+    assert (example.gold, example.answer, example.choices) == (2, "wood", tuple(CHOICES))
     assert example.prompt.text == "Question: Which?\nAnswer:"
     assert [*example.prompt.messages] == [{"role": "user", "content": "Which?"}]
 
@@ -85,26 +85,28 @@ def test_a_choice_is_named_by_its_number_its_letter_or_its_text(field: str, answ
 def test_the_text_of_a_choice_comes_before_its_number(tmp_path: Path) -> None:
     record = {"question": "How many?", "choices": ["2", "0", "1"], "answer": "1"}
     (example,) = task("multiple_choice").examples([written(tmp_path / "data.jsonl", [record])], "test", seed=0)
-    assert example.right == 2
+    assert example.gold == 2
 
 
 def test_accuracy_by_the_whole_and_by_the_length(tmp_path: Path) -> None:
     records = [{"question": "?", "choices": ["ab", "abcdefgh"], "answer": 1}] * 4
-    exam = Exam(task("multiple_choice"), [written(tmp_path / "data.jsonl", records)])
+    prepared = prepare_task(task("multiple_choice"), [written(tmp_path / "data.jsonl", records)])
 
     class Given(Oracle):
-        def choose(self, questions: Any, observe: Any = None) -> list[list[Scored]]:
-            return [[Scored(-3.0, 1, False), Scored(-4.0, 4, False)] for _ in questions]
+        def score_choices(self, questions: Any, observe: Any = None) -> list[list[ContinuationScore]]:
+            return [[ContinuationScore(-3.0, 1, False), ContinuationScore(-4.0, 4, False)] for _ in questions]
 
-    found = exam.take(Given(None))
+    found = run_task(prepared, Given(None))
     assert values(found) == {"accuracy": 0.0, "normalized_accuracy": 1.0}
-    assert [measure.baseline for measure in found.measures] == [0.5, 0.5]
+    assert [metric.baseline for metric in found.metrics] == [0.5, 0.5]
 
 
 def test_the_baseline_of_choices_is_that_of_their_numbers(tmp_path: Path) -> None:
     records = [*questions(2), {"question": "?", "choices": ["yes", "no"], "answer": "no"}]
-    found = marks(Exam(task("multiple_choice"), [written(tmp_path / "data.jsonl", records)]), lambda prompt: "iron")
-    assert found.measures[0].baseline == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
+    found = result_of(
+        prepare_task(task("multiple_choice"), [written(tmp_path / "data.jsonl", records)]), lambda prompt: "iron"
+    )
+    assert found.metrics[0].baseline == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
 
 
 @pytest.mark.parametrize(("record", "words"), [
@@ -130,20 +132,20 @@ REVIEWS = [{"text": f"{number} good" if number % 4 else f"{number} bad", "label"
 
 
 def test_a_classification_has_accuracy_macro_f1_and_a_confusion_matrix(tmp_path: Path) -> None:
-    exam = Exam(task("classification"), [written(tmp_path / "data.jsonl", REVIEWS)])
-    known = marks(exam, lambda prompt: "pos" if "good" in prompt.text else "neg")
+    prepared = prepare_task(task("classification"), [written(tmp_path / "data.jsonl", REVIEWS)])
+    known = result_of(prepared, lambda prompt: "pos" if "good" in prompt.text else "neg")
     assert values(known) == {"accuracy": 1.0, "macro_f1": 1.0}
     assert known.details == {"labels": ["neg", "pos"], "confusion_matrix": [[10, 0], [0, 30]]}
-    guessed = marks(exam, lambda prompt: "pos")
+    guessed = result_of(prepared, lambda prompt: "pos")
     assert guessed.details["confusion_matrix"] == [[0, 10], [0, 30]]
     assert values(guessed) == pytest.approx({"accuracy": 0.75, "macro_f1": 3 / 7})
-    assert [measure.baseline for measure in guessed.measures] == pytest.approx([0.75, 3 / 7])
+    assert [metric.baseline for metric in guessed.metrics] == pytest.approx([0.75, 3 / 7])
 
 
-def test_labels_are_those_of_all_examples_and_not_of_those_that_are_asked(tmp_path: Path) -> None:
-    exam = Exam(task("classification"), [written(tmp_path / "data.jsonl", REVIEWS)], limit=1)
-    assert len(exam.examples) == 1
-    assert exam.examples[0].choices == ("neg", "pos")
+def test_labels_are_those_of_all_examples_and_not_of_those_that_are_scored(tmp_path: Path) -> None:
+    prepared = prepare_task(task("classification"), [written(tmp_path / "data.jsonl", REVIEWS)], limit=1)
+    assert len(prepared.examples) == 1
+    assert prepared.examples[0].choices == ("neg", "pos")
 
 
 def test_two_texts_with_a_label_are_one_question(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_prompt_stands_as_it_is(tmp_path: Path) -> None:
 GSM = "She eats 3, so 16 - 3 = 13.\n#### 13"
 
 
-@pytest.mark.parametrize(("check", "reply", "answer", "is_right"), [
+@pytest.mark.parametrize(("scorer", "reply", "answer", "is_correct"), [
     ("exact", " 13\n", "13", True),
     ("exact", "It is 13", "13", False),
     ("contains", "It is Thirteen.", "thirteen", True),
@@ -202,39 +204,39 @@ GSM = "She eats 3, so 16 - 3 = 13.\n#### 13"
     ({"kind": "pattern", "pattern": r"is (\d+)"}, "5 is 5, it is 13", "13", True),
     ({"kind": "pattern", "pattern": r"is (\d+)"}, "it is 14", "13", False),
 ])  # fmt: skip
-def test_checks(check: Any, reply: str, answer: str, is_right: bool, tmp_path: Path) -> None:
+def test_scorers(scorer: Any, reply: str, answer: str, is_correct: bool, tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [{"question": "?", "answer": answer}])
-    found = marks(Exam(task("generated", check=check), [data]), lambda prompt: reply)
-    assert values(found) == {"accuracy": float(is_right)}
+    found = result_of(prepare_task(task("generated", scorer=scorer), [data]), lambda prompt: reply)
+    assert values(found) == {"accuracy": float(is_correct)}
 
 
 @pytest.mark.parametrize(("settings", "record", "words"), [
     ({}, {"question": "?"}, ("line 1", '{"question": "?"}', "question and answer")),
     ({}, {"text": "?"}, ("line 1", "question and answer")),
-    ({"check": "number"}, {"question": "?", "answer": "many"}, ("line 1", "no number", "'many'")),
-    ({"check": "contains"}, {"question": "?", "answer": " "}, ("line 1", "empty")),
-    ({"check": "numbr"}, {"question": "?", "answer": "1"}, ("did you mean number",)),
-    ({"check": {"kind": "pattern", "pattern": "(a"}}, {"question": "?", "answer": "1"}, ("'(a'", "regular expression")),
+    ({"scorer": "number"}, {"question": "?", "answer": "many"}, ("line 1", "no number", "'many'")),
+    ({"scorer": "contains"}, {"question": "?", "answer": " "}, ("line 1", "empty")),
+    ({"scorer": "numbr"}, {"question": "?", "answer": "1"}, ("did you mean number",)),
+    ({"scorer": {"kind": "pattern", "pattern": "(a"}}, {"question": "?", "answer": "1"}, ("regular expression",)),
 ])  # fmt: skip
-def test_what_cannot_be_checked_is_refused(settings: Any, record: Any, words: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_scored_is_refused(settings: Any, record: Any, words: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         task("generated", **settings).examples([written(tmp_path / "data.jsonl", [record])], "test", seed=0)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
 def test_a_pattern_is_spelled_as_rewards_are() -> None:
-    spelled = task("generated", check="pattern:a:(b+)")
-    assert spelled == task("generated", check={"kind": "pattern", "pattern": "a:(b+)"})
+    spelled = task("generated", scorer="pattern:a:(b+)")
+    assert spelled == task("generated", scorer={"kind": "pattern", "pattern": "a:(b+)"})
     with pytest.raises(UserError, match=r"'\(b' is not a regular expression"):
-        task("generated", check="pattern:(b")
+        task("generated", scorer="pattern:(b")
 
 
 def test_guessing_is_always_to_reply_the_commonest_answer(tmp_path: Path) -> None:
     answers = ["no", "yes", "yes", "maybe"]
     data = written(tmp_path / "data.jsonl", [{"question": f"{n}?", "answer": each} for n, each in enumerate(answers)])
-    found = marks(Exam(task("generated"), [data]), lambda prompt: "no")
+    found = result_of(prepare_task(task("generated"), [data]), lambda prompt: "no")
     assert values(found) == {"accuracy": 0.25}
-    assert found.measures[0].baseline == 0.5
+    assert found.metrics[0].baseline == 0.5
 
 
 def test_files_that_hold_no_records_are_refused(tmp_path: Path) -> None:
@@ -285,27 +287,27 @@ def test_the_seed_decides_the_sums(tmp_path: Path) -> None:
 
 
 def test_the_sums_task_needs_no_file_and_asks_the_test_part(tmp_path: Path) -> None:
-    exam = Exam(task("arithmetic"), [], limit=20, seed=1)
-    asked = sums("test", count=20, seed=1)
-    found = [(example.prompt.messages[-1]["content"], example.answer) for example in exam.examples]
-    assert found == asked
-    answers = dict(asked)
-    assert values(marks(exam, lambda prompt: answers[prompt.messages[-1]["content"]])) == {"accuracy": 1.0}
-    assert values(marks(exam, lambda prompt: "It is -1")) == {"accuracy": 0.0}
+    prepared = prepare_task(task("arithmetic"), [], limit=20, seed=1)
+    generated = sums("test", count=20, seed=1)
+    found = [(example.prompt.messages[-1]["content"], example.answer) for example in prepared.examples]
+    assert found == generated
+    answers = dict(generated)
+    assert values(result_of(prepared, lambda prompt: answers[prompt.messages[-1]["content"]])) == {"accuracy": 1.0}
+    assert values(result_of(prepared, lambda prompt: "It is -1")) == {"accuracy": 0.0}
     with pytest.raises(UserError, match="makes its own"):
-        Exam(task("arithmetic"), [tmp_path])
+        prepare_task(task("arithmetic"), [tmp_path])
     with pytest.raises(UserError, match="allowed are 1 to"):
         sums("test", count=10**6, seed=0)
 
 
 def test_shots_are_others_and_the_seed_draws_them(tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", questions(9))
-    exams = [Exam(task("multiple_choice"), [data], num_shots=8, seed=seed) for seed in (3, 3, 4)]
-    first, again, other = (exam.prompts for exam in exams)
+    prepared_tasks = [prepare_task(task("multiple_choice"), [data], num_shots=8, seed=seed) for seed in (3, 3, 4)]
+    first, again, other = (prepared.prompts for prepared in prepared_tasks)
     assert first == again != other
-    for prompt, example in zip(first, exams[0].examples, strict=True):
-        *shots, asked = prompt.text.split("\n\n")
-        assert asked == example.prompt.text
+    for prompt, example in zip(first, prepared_tasks[0].examples, strict=True):
+        *shots, last = prompt.text.split("\n\n")
+        assert last == example.prompt.text
         assert len(set(shots)) == 8
         assert not any(shot.startswith(example.prompt.text) for shot in shots)
         turns = [message["role"] for message in prompt.messages]
@@ -313,29 +315,33 @@ def test_shots_are_others_and_the_seed_draws_them(tmp_path: Path) -> None:
         assert shots[0].startswith(f"Question: {prompt.messages[0]['content']}")
         assert shots[0].endswith(f"Answer: {prompt.messages[1]['content']}")
     with pytest.raises(UserError, match=r"--shots 9.*only 8 examples"):
-        Exam(task("multiple_choice"), [data], num_shots=9)
+        prepare_task(task("multiple_choice"), [data], num_shots=9)
 
 
 def test_what_asks_the_same_is_no_shot(tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [*questions(3), questions(1)[0]])
-    exam = Exam(task("multiple_choice"), [data], num_shots=2)
-    assert all("0: what" not in text for text in (exam.prompts[0].text.split("\n\n")[:-1]))
+    prepared = prepare_task(task("multiple_choice"), [data], num_shots=2)
+    assert all("0: what" not in text for text in (prepared.prompts[0].text.split("\n\n")[:-1]))
     with pytest.raises(UserError, match=r"--shots 3.*only 2 examples"):
-        Exam(task("multiple_choice"), [data], num_shots=3)
+        prepare_task(task("multiple_choice"), [data], num_shots=3)
 
 
 def test_the_limit_draws_by_the_seed_and_shots_come_from_all(tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", questions(30))
-    first, again, other = (Exam(task("multiple_choice"), [data], limit=5, num_shots=7, seed=seed) for seed in (1, 1, 2))
-    places = [[example.place for example in exam.examples] for exam in (first, again, other)]
+    first, again, other = (
+        prepare_task(task("multiple_choice"), [data], limit=5, num_shots=7, seed=seed) for seed in (1, 1, 2)
+    )
+    places = [[example.place for example in prepared.examples] for prepared in (first, again, other)]
     assert places[0] == places[1] != places[2]
     assert all(len(some) == 5 for some in places)
     assert all(len(prompt.messages) == 15 for prompt in first.prompts)
-    assert len(Exam(task("multiple_choice"), [data], limit=99).examples) == 30
+    assert len(prepare_task(task("multiple_choice"), [data], limit=99).examples) == 30
 
 
 def test_shots_of_conversations_keep_the_system_first() -> None:
     system = {"role": "system", "content": "Be brief."}
-    asked, shot = (Prompt.of([system, {"role": "user", "content": content}]) for content in ("Who?", "What?"))
-    after = asked.after([(shot, "That.")])
+    prompt, shot = (
+        Prompt.from_messages([system, {"role": "user", "content": content}]) for content in ("Who?", "What?")
+    )
+    after = prompt.with_shots([(shot, "That.")])
     assert [message["content"] for message in after.messages] == ["Be brief.", "What?", "That.", "Who?"]

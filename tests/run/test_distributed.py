@@ -17,8 +17,8 @@ from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_gro
 from gptsmith.run.sharding import full_tensor, gather, is_sharded, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
+from gptsmith.train.batch import Batch
 from gptsmith.train.loop import Hooks, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.step import accumulate

@@ -10,7 +10,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.train import optimizers
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.optimizers.muon import MuonSettings

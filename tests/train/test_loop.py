@@ -11,8 +11,8 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import loop, optimizers
+from gptsmith.train.batch import Batch
 from gptsmith.train.loop import Hooks, train
-from gptsmith.train.objectives import Batch
 from gptsmith.train.settings import CheckpointSettings, TrainSettings
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}

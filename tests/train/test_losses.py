@@ -14,7 +14,8 @@ from gptsmith.model.kernels import cross_entropy
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.model.presets import preset
 from gptsmith.train import objectives, optimizers
-from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
+from gptsmith.train.batch import Batch
+from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from gptsmith.train.step import accumulate, train_step

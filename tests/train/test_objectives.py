@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,21 +14,34 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.examples import ChatExample, Example, LabelledExample, PreferenceExample
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.shapes import KINDS as SHAPES
+from gptsmith.data.shapes import TEXT, Example
+from gptsmith.data.shapes.chat import ChatExample
+from gptsmith.data.shapes.labelled import LabelledExample
+from gptsmith.data.shapes.preference import PreferenceExample
+from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
-from gptsmith.train.objectives import KINDS, Batch, ObjectiveSettings, measured
-from gptsmith.train.objectives.classification import ClassificationSettings, _with_hidden_words
-from gptsmith.train.objectives.distillation import DistillationSettings, TaughtBatch
-from gptsmith.train.objectives.dpo import DpoSettings, answer_log_likelihoods
-from gptsmith.train.objectives.grpo import GrpoSettings, RolloutBatch, advantages
+from gptsmith.train.batch import Batch, sequence_log_likelihoods
+from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.distillation import DistillationBatch
+from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.datasets.rollouts import RolloutBatch
+from gptsmith.train.objectives import KINDS, ObjectiveSettings, mean_terms, objectives_for
+from gptsmith.train.objectives.classification import ClassificationSettings, with_word_dropout
+from gptsmith.train.objectives.distillation import DistillationSettings
+from gptsmith.train.objectives.dpo import DpoSettings
+from gptsmith.train.objectives.grpo import GrpoSettings, advantages
+from gptsmith.train.objectives.kto import KtoBatch, KtoSettings, with_other_completions
 from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
-from gptsmith.train.samples import Encoder, ExampleObjective, Sample, pack
+from gptsmith.train.objectives.simpo import SimpoSettings
+from gptsmith.train.samples import Encoder, Sample, pack
 from gptsmith.train.step import accumulate
 
 CONTEXT = 96
@@ -61,6 +76,15 @@ def pair(question: str, chosen: str, rejected: str) -> PreferenceExample:
 
 TALKS = [talk("a", "one"), talk("bb", "two and two"), talk("c", "3"), talk("dddd", "four, or five")]
 PAIRS = [pair("a", "one", "two words"), pair("bb", "three", "4"), pair("c", "x", "yy"), pair("d", "long one", "z")]
+UNPAIRED = [
+    UnpairedPreferenceExample(f"about {q}", ({"role": "user", "content": q},), completion, is_desirable)
+    for q, completion, is_desirable in [
+        ("a", "one", True),
+        ("bb", "2", False),
+        ("c", "three", True),
+        ("d", "no", False),
+    ]
+]
 TEXTS = [
     LabelledExample(f"line {n}", "text", (text,), label)
     for n, (text, label) in enumerate([("abc", "yes"), ("d", "no"), ("a longer text", "perhaps"), ("ef", "yes")])
@@ -77,18 +101,27 @@ def samples_of(objective: ExampleObjective, examples: Sequence[Example], encoder
     return [[objective.sample(example, encoder)] for example in examples]
 
 
-def with_references(objective: DpoSettings, rows: list[list[Sample]], model: GPT) -> list[list[Sample]]:
+def with_references(objective: ExampleObjective, rows: list[list[Sample]], model: GPT) -> list[list[Sample]]:
     for (sample,) in rows:
+        batch = objective.collate([[sample]])
         with torch.no_grad():
-            sample.reference = tuple(answer_log_likelihoods(model, objective.collate([[sample]])).tolist())
+            sample.reference = tuple(sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist())
     return rows
+
+
+def log_likelihood(model: GPT, sample: Sample, number: int) -> tuple[float, int]:
+    """The log-likelihood of the trained tokens of a sequence, summed one by one, and how many they are."""
+    sequence = sample.sequences[number]
+    logits = model(torch.tensor([sequence.ids]))[0].log_softmax(dim=-1)
+    places = [place for place, trained in enumerate(sequence.trained) if trained]
+    return sum(logits[place - 1, sequence.ids[place]].item() for place in places), len(places)
 
 
 def gradients(model: GPT) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
 
 
-# Chat
+# SFT
 
 
 def test_packed_conversations_do_not_see_each_other(encoder: Encoder) -> None:
@@ -104,8 +137,8 @@ def test_packed_conversations_do_not_see_each_other(encoder: Encoder) -> None:
                 alone = model(torch.tensor([sample.sequences[0].ids]))[0]
                 torch.testing.assert_close(together[row, start : start + len(alone)], alone, rtol=0, atol=1e-12)
                 start += len(alone)
-    unpacked = measured(model, objective, [objective.collate([[sample]]) for sample in samples])
-    assert measured(model, objective, [packed])["loss"] == pytest.approx(unpacked["loss"], rel=1e-12)
+    unpacked = mean_terms(model, objective, [objective.collate([[sample]]) for sample in samples])
+    assert mean_terms(model, objective, [packed])["loss"] == pytest.approx(unpacked["loss"], rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["full", "sliding_window", "additive", "residual_query"])
@@ -137,17 +170,17 @@ def test_a_conversation_that_does_not_fit_is_an_error(encoder: Encoder) -> None:
         SftSettings().sample(talk("q", "a" * CONTEXT), encoder)
 
 
-# Classify
+# Classification
 
 
-def test_a_new_classifier_knows_nothing(encoder: Encoder) -> None:
+def test_classification_of_a_new_model_is_uniform(encoder: Encoder) -> None:
     objective = ClassificationSettings(labels=LABELS, auxiliary_weight=0)
     model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_labels=3))
-    means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
+    means = mean_terms(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
     assert means["loss"] == pytest.approx(math.log(3))
 
 
-def test_the_label_is_read_off_the_last_token_and_the_texts_are_learnt_besides(encoder: Encoder) -> None:
+def test_classification_reads_the_last_token_and_learns_the_texts_besides(encoder: Encoder) -> None:
     objective, model = ClassificationSettings(labels=LABELS, auxiliary_weight=0.5), tiny(num_labels=3)
     nats, text_nats, tokens = 0.0, 0.0, 0
     for example in TEXTS:
@@ -158,28 +191,28 @@ def test_the_label_is_read_off_the_last_token_and_the_texts_are_learnt_besides(e
         logits = model.head(hidden[: len(ids) - 2])
         text_nats += functional.cross_entropy(logits, torch.tensor(ids[1:-1]), reduction="sum").item()
         tokens += len(ids) - 2
-    means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
+    means = mean_terms(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
     assert means["loss"] == pytest.approx(nats / 4 + 0.5 * text_nats / tokens, rel=1e-10)
 
 
-def test_the_label_can_be_read_off_all_tokens(encoder: Encoder) -> None:
+def test_classification_can_pool_all_tokens(encoder: Encoder) -> None:
     objective, model = ClassificationSettings(labels=LABELS, auxiliary_weight=0, pooling="mean"), tiny(num_labels=3)
     nats = 0.0
     for example in TEXTS:
         hidden = model.hidden(torch.tensor([[256, *example.texts[0].encode(), 258]]))[0]
         scores = model.score_head(hidden.mean(dim=0, keepdim=True))
         nats += functional.cross_entropy(scores, torch.tensor([LABELS.index(str(example.label))])).item()
-    means = measured(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
+    means = mean_terms(model, objective, [objective.collate(samples_of(objective, TEXTS, encoder))])
     assert means["loss"] == pytest.approx(nats / 4, rel=1e-10)
 
 
-def test_the_best_classifier_can_be_the_one_with_most_right_labels() -> None:
-    means = {"label": 0.7, "accuracy": 0.75, "loss": 0.9}
-    assert ClassificationSettings(labels=LABELS).judged(means) == 0.7
-    assert ClassificationSettings(labels=LABELS, chosen_by="accuracy").judged(means) == 0.25
+def test_classification_can_be_validated_by_accuracy() -> None:
+    means = {"classification": 0.7, "accuracy": 0.75, "loss": 0.9}
+    assert ClassificationSettings(labels=LABELS).validation_loss(means) == 0.7
+    assert ClassificationSettings(labels=LABELS, chosen_by="accuracy").validation_loss(means) == 0.25
 
 
-def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
+def test_word_dropout_is_for_training_alone(encoder: Encoder) -> None:
     hiding, plain = (
         ClassificationSettings(labels=LABELS, auxiliary_weight=0, word_dropout=share, pooling="mean")
         for share in (0.5, 0.0)
@@ -189,12 +222,12 @@ def test_words_are_hidden_in_training_alone(encoder: Encoder) -> None:
 
     def label_loss(objective: ClassificationSettings) -> float:
         torch.manual_seed(0)
-        return float(objective.loss(model, batch)["label"].sum.detach())
+        return float(objective.loss(model, batch)["classification"].sum.detach())
 
     assert label_loss(hiding) != label_loss(plain)
     model.eval()
     assert label_loss(hiding) == label_loss(plain)
-    read = _with_hidden_words(batch.input_ids, batch.last, 0.999)
+    read = with_word_dropout(batch.input_ids, batch.last, 0.999)
     rows = torch.arange(len(read))
     assert torch.equal(read[rows, batch.last], batch.input_ids[rows, batch.last])
     assert (read != batch.input_ids).float().mean() > 0.5
@@ -251,31 +284,24 @@ def test_a_choice_that_is_none_is_refused(encoder: Encoder) -> None:
         ClassificationSettings(form="choice").sample(LabelledExample("1", "choice", ("q", "a", "b"), "2"), encoder)
 
 
-# Preference and reward
+# DPO and reward models
 
 
 @pytest.mark.parametrize(("loss_type", "expected"), [("sigmoid", math.log(2)), ("ipo", 25.0)])
-def test_preferences_begin_where_the_model_stands(encoder: Encoder, loss_type: str, expected: float) -> None:
+def test_dpo_starts_at_the_loss_of_the_reference_model(encoder: Encoder, loss_type: str, expected: float) -> None:
     objective, model = DpoSettings(loss_type=loss_type, beta=0.1), tiny()  # type: ignore[arg-type]
     rows = with_references(objective, samples_of(objective, PAIRS, encoder), model)
-    assert measured(model, objective, [objective.collate(rows)])["loss"] == pytest.approx(expected, rel=1e-12)
+    assert mean_terms(model, objective, [objective.collate(rows)])["loss"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "orpo"])
-def test_preference_losses_are_their_formulas(encoder: Encoder, loss_type: str) -> None:
+def test_dpo_losses_are_their_formulas(encoder: Encoder, loss_type: str) -> None:
     objective, before, model = DpoSettings(loss_type=loss_type, beta=0.3), tiny(), tiny(seed=1)  # type: ignore[arg-type]
     rows = with_references(objective, samples_of(objective, PAIRS, encoder), before)
     losses, right, chosen_nats, chosen_tokens = [], 0, 0.0, 0
     for (sample,) in rows:
-        sums = {}
-        for name, which in (("before", before), ("now", model)):
-            for side, sequence in zip(("chosen", "rejected"), sample.sequences, strict=True):
-                logits = which(torch.tensor([sequence.ids]))[0].log_softmax(dim=-1)
-                asked = [place for place, trained in enumerate(sequence.trained) if trained]
-                each = [logits[place - 1, sequence.ids[place]].item() for place in asked]
-                sums[name, side] = (sum(each), len(each))
-        (c, c_n), (r, r_n) = sums["now", "chosen"], sums["now", "rejected"]
-        h = (c - sums["before", "chosen"][0]) - (r - sums["before", "rejected"][0])
+        (c, c_n), (r, r_n) = (log_likelihood(model, sample, side) for side in (0, 1))
+        h = (c - log_likelihood(before, sample, 0)[0]) - (r - log_likelihood(before, sample, 1)[0])
         if loss_type == "orpo":
             odds = [mean - math.log1p(-math.exp(mean)) for mean in (c / c_n, r / r_n)]
             h = odds[0] - odds[1]
@@ -289,29 +315,29 @@ def test_preference_losses_are_their_formulas(encoder: Encoder, loss_type: str) 
     expected = sum(losses) / len(losses)
     if loss_type == "orpo":
         expected = 0.3 * expected + chosen_nats / chosen_tokens
-    means = measured(model, objective, [objective.collate(rows)])
+    means = mean_terms(model, objective, [objective.collate(rows)])
     assert means["loss"] == pytest.approx(expected, rel=1e-9)
     assert means["accuracy"] == right / len(PAIRS)
 
 
-def test_a_new_reward_model_knows_nothing(encoder: Encoder) -> None:
+def test_a_new_reward_model_has_no_preference(encoder: Encoder) -> None:
     objective = RewardModelSettings()
     model = GPT(preset("smith", vocab_size=259, context_length=CONTEXT, num_labels=1))
-    means = measured(model, objective, [objective.collate(samples_of(objective, PAIRS, encoder))])
+    means = mean_terms(model, objective, [objective.collate(samples_of(objective, PAIRS, encoder))])
     assert means["loss"] == pytest.approx(math.log(2))
 
 
-# Distill
+# Distillation
 
 
-def taught(model: GPT, teacher: GPT, batch: Batch) -> TaughtBatch:
+def taught(model: GPT, teacher: GPT, batch: Batch) -> DistillationBatch:
     with torch.no_grad():
         states = teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]
-    return TaughtBatch(**vars(batch), teacher_hidden=states, teacher_head=teacher.head_weight.detach())
+    return DistillationBatch(**vars(batch), teacher_hidden=states, teacher_head=teacher.head_weight.detach())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_distilling_from_oneself_moves_nothing(encoder: Encoder, temperature: float) -> None:
+def test_distillation_from_oneself_has_no_gradient(encoder: Encoder, temperature: float) -> None:
     model = tiny()
     batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
     objective = DistillationSettings(teacher="itself", alpha=1.0, temperature=temperature)
@@ -320,7 +346,7 @@ def test_distilling_from_oneself_moves_nothing(encoder: Encoder, temperature: fl
     assert max(gradient.abs().max().item() for gradient in gradients(model)) < 1e-12
 
 
-def test_distilling_is_the_divergence_of_the_two(encoder: Encoder) -> None:
+def test_distillation_is_the_divergence_of_the_two(encoder: Encoder) -> None:
     model, teacher = tiny(), tiny(seed=1)
     batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
     objective = DistillationSettings(teacher="other", alpha=0.7, temperature=2.0)
@@ -329,16 +355,16 @@ def test_distilling_is_the_divergence_of_the_two(encoder: Encoder) -> None:
     divergence = (theirs.exp() * (theirs - own)).sum(dim=-1).mean() * 4
     nats = functional.cross_entropy(model(batch.input_ids)[asked], batch.targets[asked])
     expected = 0.7 * divergence + 0.3 * nats
-    assert measured(model, objective, [taught(model, teacher, batch)])["loss"] == pytest.approx(
+    assert mean_terms(model, objective, [taught(model, teacher, batch)])["loss"] == pytest.approx(
         expected.item(), rel=1e-10
     )
 
 
-# Policy
+# GRPO
 
 
-def rollout(model: GPT, worth: Tensor, reference: GPT, encoder: Encoder) -> RolloutBatch:
-    """Answers to TALKS' questions that the model is said to have drawn, and what they are worth (prompts, answers)."""
+def rollout(model: GPT, rewards: Tensor, reference: GPT, encoder: Encoder) -> RolloutBatch:
+    """Completions of TALKS' prompts, as if the model had sampled them, with their rewards (prompts, completions)."""
     batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
     asked = batch.targets != IGNORED
     each = torch.arange(len(TALKS))[:, None].expand_as(asked)[asked]
@@ -348,28 +374,32 @@ def rollout(model: GPT, worth: Tensor, reference: GPT, encoder: Encoder) -> Roll
             logits = which(batch.input_ids).log_softmax(dim=-1)[asked]
         return logits.gather(1, batch.targets[asked][:, None])[:, 0]
 
-    gains = advantages(worth).flatten()[each]
+    gains = advantages(rewards).flatten()[each]
     return RolloutBatch(
-        batch.input_ids, batch.targets, advantages=gains, drawn=likelihoods(model), reference=likelihoods(reference)
+        batch.input_ids,
+        batch.targets,
+        advantages=gains,
+        old_log_likelihoods=likelihoods(model),
+        reference_log_likelihoods=likelihoods(reference),
     )
 
 
-def test_equal_rewards_move_nothing(encoder: Encoder) -> None:
+def test_grpo_of_equal_rewards_has_no_gradient(encoder: Encoder) -> None:
     model = tiny()
     batch = rollout(model, torch.ones(2, 2, dtype=torch.float64), copy.deepcopy(model), encoder)
     accumulate(model, GrpoSettings(kl_coef=0.5), [batch])
     assert max(gradient.abs().max().item() for gradient in gradients(model)) < 1e-12
 
 
-def test_advantages_are_of_the_group() -> None:
+def test_grpo_advantages_are_of_the_group() -> None:
     found = advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 4.0]]))
     torch.testing.assert_close(found[0], torch.tensor([1.0, -1.0, -1.0, 1.0]))
     assert found[1].tolist() == [0.0] * 4
     assert found[2, 3] == pytest.approx(3**0.5)
 
 
-def test_the_policy_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder) -> None:
-    """Where the model has not moved since it drew, the gradient is that of -A ln p (Williams 1992)."""
+def test_grpo_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder) -> None:
+    """If the model has not moved since it sampled, the gradient is that of -A ln p (Williams 1992)."""
     model, plain = tiny(), tiny()
     batch = rollout(model, torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), model, encoder)
     loss = accumulate(model, GrpoSettings(kl_coef=0.0), [batch])
@@ -381,102 +411,193 @@ def test_the_policy_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_a_token_that_has_gained_enough_gains_no_more(encoder: Encoder) -> None:
+def test_grpo_clips_a_token_that_has_gained_enough(encoder: Encoder) -> None:
     model = tiny()
     batch = rollout(model, torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64), model, encoder)
     far = RolloutBatch(
-        batch.input_ids, batch.targets, reference=batch.reference, advantages=batch.advantages.abs(),
-        drawn=batch.drawn - 1.0,
+        batch.input_ids, batch.targets, reference_log_likelihoods=batch.reference_log_likelihoods,
+        advantages=batch.advantages.abs(), old_log_likelihoods=batch.old_log_likelihoods - 1.0,
     )  # fmt: skip
     accumulate(model, GrpoSettings(kl_coef=0.0, clip_range=0.2), [far])
     assert max(gradient.abs().max().item() for gradient in gradients(model)) == 0.0
 
 
-def test_the_divergence_from_the_model_before_is_never_negative(encoder: Encoder) -> None:
+def test_grpo_divergence_from_the_reference_model_is_never_negative(encoder: Encoder) -> None:
     model = tiny()
     batch = rollout(model, torch.ones(2, 2, dtype=torch.float64), tiny(seed=3), encoder)
-    assert measured(model, GrpoSettings(), [batch])["kl"] > 0.01
+    assert mean_terms(model, GrpoSettings(), [batch])["kl"] > 0.01
+
+
+# SimPO and KTO
+
+
+def test_simpo_is_its_formula(encoder: Encoder) -> None:
+    objective, model = SimpoSettings(beta=1.5, gamma=0.4), tiny()
+    rows = samples_of(objective, PAIRS, encoder)
+    losses, right = [], 0
+    for (sample,) in rows:
+        (c, c_n), (r, r_n) = (log_likelihood(model, sample, side) for side in (0, 1))
+        margin = 1.5 * c / c_n - 1.5 * r / r_n
+        losses.append(math.log1p(math.exp(-(margin - 0.4))))
+        right += margin > 0
+    means = mean_terms(model, objective, [objective.collate(rows)])
+    assert means["loss"] == pytest.approx(sum(losses) / 4, rel=1e-10)
+    assert means["accuracy"] == right / 4
+    assert not objective.uses_reference_model
+
+
+def kto_step(
+    objective: KtoSettings, model: GPT, reference: GPT, encoder: Encoder, sizes: Sequence[int] = (4,)
+) -> list[KtoBatch]:
+    """The micro-batches of a step, of so many samples each."""
+    rows = with_references(objective, samples_of(objective, with_other_completions(UNPAIRED), encoder), reference)
+    return objective.completed(model, divided(objective, rows, sizes))  # type: ignore[return-value]
+
+
+def test_kto_is_its_formula(encoder: Encoder) -> None:
+    objective = KtoSettings(beta=0.3, desirable_weight=0.9, undesirable_weight=1.3)
+    model, reference = tiny(seed=1), tiny()
+    rows = samples_of(objective, with_other_completions(UNPAIRED), encoder)
+
+    def log_ratio(sample: Sample, number: int) -> float:
+        return log_likelihood(model, sample, number)[0] - log_likelihood(reference, sample, number)[0]
+
+    kl = max(0.0, sum(log_ratio(sample, 1) for (sample,) in rows) / 4)
+    losses, right = [], 0
+    for example, (sample,) in zip(UNPAIRED, rows, strict=True):
+        z = (log_ratio(sample, 0) - kl) * (1 if example.is_desirable else -1)
+        losses.append((0.9 if example.is_desirable else 1.3) * (1 - 1 / (1 + math.exp(-0.3 * z))))
+        right += z > 0
+    means = mean_terms(model, objective, kto_step(objective, model, reference, encoder))
+    assert means["loss"] == pytest.approx(sum(losses) / 4, rel=1e-10)
+    assert means["accuracy"] == right / 4
+
+
+def test_kto_of_the_reference_model_is_a_half(encoder: Encoder) -> None:
+    objective, model = KtoSettings(), tiny()
+    batches = kto_step(objective, model, copy.deepcopy(model), encoder)
+    assert mean_terms(model, objective, batches)["loss"] == pytest.approx(0.5, abs=1e-12)
+
+
+def test_kto_estimates_the_divergence_over_the_whole_step_and_never_below_zero(encoder: Encoder) -> None:
+    objective, before = KtoSettings(), tiny()
+    model, ids = copy.deepcopy(before), kto_step(objective, before, before, encoder)[0].input_ids
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    for _ in range(5):  # it comes to like every completion
+        functional.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    steps = [kto_step(objective, model, before, encoder, sizes) for sizes in ([4], [1, 3], [2, 1, 1])]
+    values = [float(batch.kl) for step in steps for batch in step if batch.kl is not None]
+    assert len(values) == 6
+    assert values[0] > 0
+    assert values == pytest.approx([values[0]] * 6, rel=1e-12)
+    (batch,) = kto_step(objective, before, model, encoder)
+    assert batch.kl == 0
+
+
+def test_kto_reads_the_next_completion_and_shortens_it_to_fit(encoder: Encoder) -> None:
+    user = {"role": "user", "content": "q"}
+    long = UnpairedPreferenceExample("", (user,), "a" * 50, is_desirable=True)
+    wide = UnpairedPreferenceExample("", ({**user, "content": "q" * 50},), "b", is_desirable=False)
+    first, second = (KtoSettings().sample(example, encoder) for example in with_other_completions([long, wide]))
+    text = encoder.tokenizer.decode(first.sequences[1].ids)
+    assert "b" in text
+    assert "a" * 50 not in text
+    assert len(second.sequences[1].ids) == CONTEXT
+    assert 0 < sum(second.sequences[1].trained) < 50
 
 
 # All
 
-
-def sft_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = SftSettings()
-    rows = samples_of(objective, TALKS, encoder)
-    return objective, tiny(), lambda part: objective.collate(rows[part])
-
-
-def classification_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = ClassificationSettings(labels=LABELS)
-    rows = samples_of(objective, TEXTS, encoder)
-    return objective, tiny(num_labels=3), lambda part: objective.collate(rows[part])
+EXAMPLES: dict[str, Sequence[Example]] = {
+    "chat": TALKS, "labelled": TEXTS, "preference": PAIRS, "unpaired_preference": UNPAIRED,
+}  # fmt: skip
+Case = tuple[ObjectiveSettings, GPT, Callable[[Sequence[int]], list[Batch]]]
+"""An objective, a model, and the micro-batches of a step of four samples, of so many samples each."""
 
 
-def dpo_parts(encoder: Encoder, loss_type: str = "sigmoid") -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = DpoSettings(loss_type=loss_type)  # type: ignore[arg-type]
-    rows = with_references(objective, samples_of(objective, PAIRS, encoder), tiny(seed=1))
-    return objective, tiny(), lambda part: objective.collate(rows[part])
+def divided(objective: ExampleObjective, rows: Sequence[list[Sample]], sizes: Sequence[int]) -> list[Batch]:
+    """Rows as micro-batches of so many rows each."""
+    ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
+    return [objective.collate(rows[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
-def reward_model_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    objective = RewardModelSettings()
-    rows = samples_of(objective, PAIRS, encoder)
-    return objective, tiny(num_labels=1), lambda part: objective.collate(rows[part])
+def example_case(encoder: Encoder, kind: str, **settings: Any) -> Case:
+    """An objective of any kind that learns from examples, on those of the first shape that it learns from."""
+    cls = KINDS.settings(kind)
+    splits = ExampleSplits([*EXAMPLES[cls.shapes[0]]], [], [])
+    objective = cls.for_examples({"kind": kind, **settings}, splits)
+    assert isinstance(objective, ExampleObjective)
+    key = f"{kind} {settings}"
+    dataset = objective.dataset(DatasetInputs(tiny(seed=1), encoder, splits, None, seed=0, cache_key=key))
+    rows = [[sample] for row in dataset.train.rows for sample in row]
+    model = tiny(num_labels=objective.num_labels)
+    return objective, model, lambda sizes: objective.completed(model, divided(objective, rows, sizes))
 
 
-def distillation_parts(encoder: Encoder) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
-    rows = samples_of(SftSettings(), TALKS, encoder)
-    teacher = tiny(seed=1)
+def distillation_case(encoder: Encoder) -> Case:
+    rows, teacher = samples_of(SftSettings(), TALKS, encoder), tiny(seed=1)
     return (
         DistillationSettings(teacher="other"),
         tiny(),
-        lambda part: taught(tiny(), teacher, SftSettings().collate(rows[part])),
+        lambda sizes: [taught(tiny(), teacher, batch) for batch in divided(SftSettings(), rows, sizes)],
     )
 
 
-def grpo_parts(encoder: Encoder, kl_coef: float = 0.02) -> tuple[ObjectiveSettings, GPT, Callable[[slice], Batch]]:
+def grpo_case(encoder: Encoder, kl_coef: float = 0.02) -> Case:
     whole = rollout(tiny(), torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), tiny(seed=1), encoder)
     owner = torch.arange(4)[:, None].expand_as(whole.targets)[whole.targets != IGNORED]
+    assert whole.reference_log_likelihoods is not None
+    reference = whole.reference_log_likelihoods
 
-    def cut(part: slice) -> Batch:
-        rows = list(range(4))[part]
-        mine = (owner >= rows[0]) & (owner <= rows[-1])
+    def cut(start: int, stop: int) -> Batch:
+        mine = (owner >= start) & (owner < stop)
         return RolloutBatch(
-            whole.input_ids[part], whole.targets[part], advantages=whole.advantages[mine], drawn=whole.drawn[mine],
-            reference=whole.reference[mine],
-        )  # fmt: skip
+            whole.input_ids[start:stop],
+            whole.targets[start:stop],
+            advantages=whole.advantages[mine],
+            old_log_likelihoods=whole.old_log_likelihoods[mine],
+            reference_log_likelihoods=reference[mine],
+        )
 
-    return GrpoSettings(kl_coef=kl_coef), tiny(), cut
+    def batches(sizes: Sequence[int]) -> list[Batch]:
+        return [cut(sum(sizes[:number]), sum(sizes[: number + 1])) for number in range(len(sizes))]
 
-
-PARTS = {
-    "sft": sft_parts, "classification": classification_parts, "dpo": dpo_parts, "reward_model": reward_model_parts,
-    "distillation": distillation_parts, "grpo": grpo_parts, "orpo": lambda encoder: dpo_parts(encoder, "orpo"),
-    "grpo without KL": lambda encoder: grpo_parts(encoder, kl_coef=0.0),
-}  # fmt: skip
-
-
-def test_every_objective_is_tested_here() -> None:
-    assert {*KINDS.names(), "orpo", "grpo without KL"} == {*PARTS, "next_token"}
+    return GrpoSettings(kl_coef=kl_coef), tiny(), batches
 
 
-@pytest.mark.parametrize("name", PARTS)
+SPECIAL = {"distillation": distillation_case, "grpo": grpo_case}
+CASES: dict[str, Callable[[Encoder], Case]] = {
+    **{kind: partial(example_case, kind=kind) for kind in KINDS.names() if kind not in ("next_token", *SPECIAL)},
+    **SPECIAL,
+    "dpo with IPO": partial(example_case, kind="dpo", loss_type="ipo"),
+    "dpo with ORPO": partial(example_case, kind="dpo", loss_type="orpo"),
+    "grpo without KL": partial(grpo_case, kl_coef=0.0),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_gradient_accumulation_equals_the_large_batch(name: str, encoder: Encoder) -> None:
-    objective, one, part = PARTS[name](encoder)
+    objective, one, batches = CASES[name](encoder)
     many = copy.deepcopy(one)
-    losses = [
-        accumulate(one, objective, [part(slice(0, 4))]),
-        accumulate(many, objective, [part(slice(0, 1)), part(slice(1, 4))]),
-    ]
+    losses = [accumulate(one, objective, batches([4])), accumulate(many, objective, batches([1, 3]))]
     assert abs(losses[0] - losses[1]) < 1e-12
     assert any(gradient.abs().max() > 1e-6 for gradient in gradients(one))
     for ours, theirs in zip(gradients(one), gradients(many), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", CASES)
 def test_counts_are_known_before_the_forward_pass(name: str, encoder: Encoder) -> None:
-    objective, model, part = PARTS[name](encoder)
-    batch = part(slice(0, 4))
+    objective, model, batches = CASES[name](encoder)
+    (batch,) = batches([4])
     assert objective.counts(batch) == {name: term.count for name, term in objective.loss(model, batch).items()}
+
+
+def test_every_shape_of_data_has_one_default_objective() -> None:
+    for shape in (*SHAPES.names(), TEXT):
+        priorities = [KINDS.settings(name).priority for name in objectives_for(shape)]
+        assert priorities.count(max(priorities)) == 1, shape
+    assert objectives_for("preference")[0] == "dpo"
+    assert {name for shape in (*SHAPES.names(), TEXT) for name in objectives_for(shape)} == {*KINDS.names()}

@@ -14,7 +14,7 @@ from gptsmith.model.kernels import cross_entropy
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, plain_cross_entropy
 from gptsmith.model.presets import preset
 from gptsmith.train import optimizers
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.optimizers.adamw import AdamWSettings

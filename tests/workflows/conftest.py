@@ -16,7 +16,10 @@ import gptsmith
 from gptsmith.base import machine
 from gptsmith.cli import main
 
+FLOAT32 = "train.dtype=float32"
+"""What `auto` chooses depends on the processor."""
 SMALL = [
+    FLOAT32,
     "model.embed_dim=64",
     "model.num_layers=2",
     "model.context_length=32",

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 import gptsmith
-from gptsmith.evaluate import language_model as candidate
+from gptsmith.evaluate import language_model
 from gptsmith.text.chat_template import ChatTemplate, Message
 from gptsmith.text.tokenizer import Tokenizer
+from tests.dropped_kind import dropped_kind
 from tests.workflows.conftest import SMALL, Outcome
 
 Call = Callable[..., Outcome]
+NEW = Path(__file__).parents[1] / "evaluate" / "new"
 CHOICES = ["iron.", "steel.", "plough."]
 
 
@@ -50,7 +52,7 @@ class TestTexts:
         figures = call("evaluate", run, "--json").object
         assert figures["bits_per_byte"] == pytest.approx(trained["bits_per_byte"], abs=1e-4)
         assert figures["bits_per_byte_low"] < figures["bits_per_byte"] < figures["bits_per_byte_high"]
-        assert figures["interval_over"] == "stretches"
+        assert figures["interval_over"] == "blocks"
 
     def test_every_token_is_counted_once(self, run: str, call: Call, tmp_path: Path) -> None:
         text = "The old smith forges a nail of iron.\n" * 40
@@ -114,7 +116,7 @@ class TestTasks:
     def test_labels_are_shown_as_they_are(self, run: str, call: Call, tmp_path: Path) -> None:
         labels = ("[red]", "no_t")
         data = written(tmp_path / "data.jsonl", [{"text": f"nail {n}", "label": labels[n % 2]} for n in range(6)])
-        asked = ["evaluate", run, data, "--task", "classification", "--set", "words.no_t=iron"]
+        asked = ["evaluate", run, data, "--task", "classification", "--set", "label_names.no_t=iron"]
         figures = call(*asked, "--json").object
         assert figures["labels"] == ["[red]", "iron"]
         assert [sum(row) for row in figures["confusion_matrix"]] == [3, 3]
@@ -122,13 +124,13 @@ class TestTasks:
         assert shown.count("[red]") == 2
         assert "macro_f1" in shown
 
-    def test_a_check_is_a_setting(self, run: str, call: Call, tmp_path: Path) -> None:
+    def test_a_scorer_is_a_setting(self, run: str, call: Call, tmp_path: Path) -> None:
         data = written(tmp_path / "data.jsonl", [{"prompt": "The old smith", "answer": "nothing"}] * 2)
         asked = ["evaluate", run, data, "--task", "generated", "--set", "max_tokens=4", "--json"]
         assert call(*asked).object["scores"]["accuracy"]["value"] == 0
-        checked = call(*asked, "--set", "check.kind=pattern", "--set", "check.pattern=").object
-        assert checked["scores"]["accuracy"]["value"] == 1
-        assert checked["settings"]["check"] == {"kind": "pattern", "pattern": ""}
+        scored = call(*asked, "--set", "scorer.kind=pattern", "--set", "scorer.pattern=").object
+        assert scored["scores"]["accuracy"]["value"] == 1
+        assert scored["settings"]["scorer"] == {"kind": "pattern", "pattern": ""}
 
     def test_the_score_is_the_same_whatever_the_batch(
         self, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,16 +144,17 @@ class TestTasks:
             ]
 
         together = scores()
-        monkeypatch.setattr(candidate, "score_continuations", partial(candidate.score_continuations, tokens_at_once=1))
-        monkeypatch.setattr(candidate, "generate_rows", partial(candidate.generate_rows, rows_at_once=1))
+        scored_one_by_one = partial(language_model.score_continuations, tokens_at_once=1)
+        monkeypatch.setattr(language_model, "score_continuations", scored_one_by_one)
+        monkeypatch.setattr(language_model, "generate_rows", partial(language_model.generate_rows, rows_at_once=1))
         assert scores() == together
 
     def test_sums_need_no_file(self, run: str, call: Call) -> None:
         figures = call("evaluate", run, "--task", "arithmetic", "--limit", 7, "--shots", 1, "--json").object
         assert figures["scores"]["accuracy"]["num_examples"] == 7
-        assert figures["num_cut"] == 7
+        assert figures["num_truncated"] == 7
 
-    def test_a_run_with_a_template_is_asked_in_conversations(
+    def test_a_run_with_a_template_gets_conversations(
         self, run: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[Any] = []
@@ -172,6 +175,22 @@ class TestTasks:
             assert words in shown
 
 
+def test_a_new_task_is_one_file(run: str, call: Call, tmp_path: Path) -> None:
+    data = written(tmp_path / "data.jsonl", [{"question": f"Is {n} even?", "answer": n % 2 == 0} for n in range(6)])
+    with dropped_kind("gptsmith.evaluate.tasks", NEW / "tasks" / "yes_no.py"):
+        figures = call("evaluate", run, data, "--task", "yes_no", "--shots", 2, "--json").object
+    assert (figures["task"], figures["scores"]["accuracy"]["num_examples"]) == ("yes_no", 6)
+    assert call("evaluate", run, data, "--task", "yes_no").code == 2
+
+
+def test_a_new_scorer_is_one_file(run: str, call: Call, tmp_path: Path) -> None:
+    data = written(tmp_path / "data.jsonl", [{"prompt": "The old smith", "answer": "nothing"}] * 2)
+    with dropped_kind("gptsmith.evaluate.scorers", NEW / "scorers" / "not_empty.py"):
+        figures = call("evaluate", run, data, "--task", "generated", "--set", "scorer=not_empty", "--json").object
+    assert figures["settings"]["scorer"] == {"kind": "not_empty"}
+    assert figures["scores"]["accuracy"]["value"] == 1
+
+
 def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gptsmith.workflows.evaluate.load", lambda *_, **__: pytest.fail("it was computed"))
     with pytest.raises(gptsmith.UserError, match="nowhere"):
@@ -183,11 +202,12 @@ def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monke
     [
         (["--task", "multiple_choise"], ("no such task kind: multiple_choise", "did you mean multiple_choice?")),
         (["--task", "multiple_choice"], ("needs files of examples", "question, choices")),
-        (["--task", "generated", "--set", "check.kind=numbr", "data.jsonl"], ("did you mean number?",)),
-        (["--task", "generated", "--set", "chek=exact", "data.jsonl"], ("such setting: chek", "did you mean check?")),
-        (["--task", "generated", "--set", "check.kind=pattern", "--set", "check.pattern=(", "data.jsonl"],
-         ("--task generated: check", "'(' is not a regular expression")),
-        (["--task", "generated", "--set", "check=pattern:(", "data.jsonl"], ("'(' is not a regular expression",)),
+        (["--task", "generated", "--set", "scorer.kind=numbr", "data.jsonl"], ("did you mean number?",)),
+        (["--task", "generated", "--set", "scorr=exact", "data.jsonl"], ("setting: scorr", "did you mean scorer?")),
+        (["--task", "generated", "--set", "check=exact", "data.jsonl"], ("setting: check", "did you mean scorer?")),
+        (["--task", "generated", "--set", "scorer.kind=pattern", "--set", "scorer.pattern=(", "data.jsonl"],
+         ("--task generated: scorer", "'(' is not a regular expression")),
+        (["--task", "generated", "--set", "scorer=pattern:(", "data.jsonl"], ("'(' is not a regular expression",)),
         (["--task", "multiple_choice", "--shots", "9", "data.jsonl"], ("--shots 9", "only 2 examples", "fewer")),
         (["--task", "multiple_choice", "--shots", "-1", "data.jsonl"], ("or equal to 0", "-1, from --shots")),
         (["--task", "multiple_choice", "--limit", "0", "data.jsonl"], ("greater than 0", "given: 0, from --limit")),
@@ -195,14 +215,15 @@ def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monke
         (["--against", "nowhere"], ("nowhere",)),
         (["--task", "classification", "data.jsonl"], ('{"question": "Smith 0 bends"', "expected label, with text;")),
         (["--task", "classification", "choices.jsonl"], ('"choices": null', "expected label, with text;")),
-        (["--task", "classification", "--set", "words.god=fine", "labels.jsonl"], ("words.god", "did you mean good?")),
+        (["--task", "classification", "--set", "label_names.god=fine", "labels.jsonl"],
+         ("label_names.god", "did you mean good?")),
         (["--task", "multiple_choice", "other.txt"], ("other.txt", "no records in it")),
         (["--task", "multiple_choice", "missing.jsonl"], ("missing.jsonl",)),
         (["--task", "arithmetic", "data.jsonl"], ("makes its own examples",)),
         (["--task", "arithmetic", "--limit", "20000"], ("20000 test sums", "10,000")),
         (["--shots", "2", "--limit", "3"], ("without --task", "--shots and --limit")),
         (["--set", "a=b", "other.txt"], ("without --task", "--set")),
-        (["--harness", "x", "--task", "arithmetic", "--against", "y"], ("--harness", "--task and --against")),
+        (["--lm-eval", "x", "--task", "arithmetic", "--against", "y"], ("--lm-eval", "--task and --against")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(

@@ -23,17 +23,18 @@ from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.train import trainer as session
-from gptsmith.train.datasets.examples import ExampleSet
-from gptsmith.train.datasets.rollouts import Group, RolloutSet
+from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.examples import ExampleDataset
+from gptsmith.train.datasets.rollouts import Group, RolloutDataset
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
 from gptsmith.train.samples import Encoder
 
-from .conftest import SMALL, write_text
+from .conftest import FLOAT32, SMALL, write_text
 
 METALS, TOOLS = ("iron", "steel"), ("nail", "sword", "plough")
-FAST = ["train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
-QUICK = ["train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=3"]
+FAST = [FLOAT32, "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
+QUICK = [FLOAT32, "train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=3"]
 
 
 @pytest.fixture(scope="session")
@@ -94,8 +95,8 @@ def chatting(base: Path, chat_data: Path, tmp_path_factory: pytest.TempPathFacto
     return gptsmith.finetune(base, [chat_data], out=out, epochs=12, settings=FAST)
 
 
-def test_a_tuned_model_answers_and_stops(chatting: dict[str, Any], base: Path) -> None:
-    assert (chatting["status"], chatting["objective"]) == ("finished", "chat")
+def test_sft_makes_a_model_that_answers_and_stops(chatting: dict[str, Any], base: Path) -> None:
+    assert (chatting["status"], chatting["objective"]) == ("finished", "sft")
     assert chatting["num_test_examples"] == 12
     assert chatting["test_loss"] < 0.5
     assert chatting["general_bits_per_byte_before"] > 0
@@ -108,7 +109,7 @@ def test_a_tuned_model_answers_and_stops(chatting: dict[str, Any], base: Path) -
     assert model.template.source == ChatTemplate().source
 
 
-def test_without_the_end_of_the_turn_in_the_loss_it_would_not_stop(
+def test_sft_without_the_end_of_the_turn_in_the_loss_would_not_stop(
     base: Path, chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = ChatTemplate.encode
@@ -144,28 +145,58 @@ def test_a_classifier_learns_and_predicts(
     assert "predicted" in labelled.object
 
 
-@pytest.mark.parametrize(("objective", "measured"), [("preference", "test_accuracy"), ("reward", "test_accuracy")])
-def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str, measured: str) -> None:
+@pytest.mark.parametrize("objective", ["dpo", "reward_model", "simpo"])
+def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str) -> None:
+    settings = [FLOAT32, "train.batch_size=8"]
     figures = gptsmith.finetune(
-        base, [pair_data], out=tmp_path / "run", objective=objective, epochs=8, settings=["train.batch_size=8"]
+        base, [pair_data], out=tmp_path / "run", objective=objective, epochs=8, settings=settings
     )
     assert figures["num_test_examples"] == 16
-    assert figures[measured] >= 0.9
+    assert figures["test_accuracy"] >= 0.9
+    losses = [row["validation_loss"] for row in evaluations(tmp_path / "run")]
+    assert losses[-1] < losses[0]
 
 
-POLICY = [
-    "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4", "train.objective.max_tokens=16",
-    "train.objective.group_size=6", "train.optimizer.learning_rate=1e-3", "train.objective.kl_coef=0.0",
+def test_unpaired_preferences_are_learnt_by_kto(base: Path, pair_data: Path, tmp_path: Path) -> None:
+    pairs = map(json.loads, pair_data.read_text(encoding="utf-8").splitlines())
+    data = written(
+        tmp_path / "unpaired.jsonl",
+        [
+            {"prompt": pair["prompt"], "completion": pair["chosen" if good else "rejected"], "label": good}
+            for number, pair in enumerate(pairs)
+            for good in [number % 2 == 0]
+        ],
+    )
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", epochs=8, settings=[FLOAT32, "train.batch_size=8"])
+    assert figures["objective"] == "kto"
+    assert figures["test_accuracy"] >= 0.9
+    losses = [row["validation_loss"] for row in evaluations(tmp_path / "run")]
+    assert losses[0] == pytest.approx(0.5, abs=1e-6)
+    assert losses[-1] < 0.4
+
+
+def test_fine_tuning_in_bfloat16_lowers_the_loss(base: Path, chat_data: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "train.dtype=bfloat16", "train.num_steps=12", "train.optimizer.learning_rate=3e-3"]
+    figures = gptsmith.finetune(base, [chat_data], out=tmp_path / "run", settings=settings)
+    assert figures["dtype"] == "bfloat16"
+    losses = [row["validation_loss"] for row in evaluations(tmp_path / "run")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+GRPO = [
+    FLOAT32, "train.num_steps=12", "train.batch_size=4", "train.evaluate_every_steps=4",
+    "train.objective.max_tokens=16", "train.objective.group_size=6", "train.optimizer.learning_rate=1e-3",
+    "train.objective.kl_coef=0.0",
 ]  # fmt: skip
 
 
-def test_the_model_before_training_is_read_once(
+def test_the_reference_model_is_run_once(
     base: Path, pair_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
-    read = ExampleSet._log_likelihoods
-    times: list[ExampleSet] = []
-    monkeypatch.setattr(ExampleSet, "_log_likelihoods", lambda self, *rest: times.append(self) or read(self, *rest))
+    read = ExampleDataset._log_likelihoods
+    times: list[ExampleDataset] = []
+    monkeypatch.setattr(ExampleDataset, "_log_likelihoods", lambda self, *rest: times.append(self) or read(self, *rest))
     first, again = (gptsmith.finetune(base, [pair_data], out=tmp_path / name, settings=QUICK) for name in "ab")
     assert len(times) == 1
     assert first["test_loss"] == again["test_loss"]
@@ -174,7 +205,9 @@ def test_the_model_before_training_is_read_once(
     assert len(times) == 3
 
 
-def test_adapters_are_trained_over_rounded_weights_and_merged(base: Path, chat_data: Path, tmp_path: Path) -> None:
+def test_lora_adapters_are_trained_over_quantized_weights_and_merged(
+    base: Path, chat_data: Path, tmp_path: Path
+) -> None:
     rounded = gptsmith.compress(base, to="int8", out=tmp_path / "rounded")["run"]
     settings = [*FAST, 'model.linear.targets=["attention.*"]']
     tuned = gptsmith.finetune(rounded, [chat_data], out=tmp_path / "tuned", lora=4, epochs=4, settings=settings)
@@ -190,7 +223,9 @@ def test_adapters_are_trained_over_rounded_weights_and_merged(base: Path, chat_d
     assert first == second
 
 
-def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_data: Path, tmp_path: Path) -> None:
+def test_grpo_makes_completions_of_higher_reward_likelier(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path
+) -> None:
     seen = []
 
     def likes_nails(messages: Any, answer: str, truth: str) -> float:
@@ -198,7 +233,7 @@ def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_d
         return float("nail" in answer)
 
     figures = gptsmith.finetune(
-        chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=likes_nails, settings=POLICY
+        chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=likes_nails, settings=GRPO
     )
     assert figures["test_reward"] > 0.7
     assert {(row["question"], row["answer"]) for row in questions(120)} >= set(seen)
@@ -206,7 +241,7 @@ def test_answers_that_earn_more_become_likelier(chatting: dict[str, Any], chat_d
     assert before[-1] > before[0]
 
 
-def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_data: Path) -> None:
+def test_grpo_resamples_prompts_that_teach_nothing(chatting: dict[str, Any], chat_data: Path) -> None:
     tuned = gptsmith.load(chatting["run"])
     encoder = Encoder(tuned.tokenizer, tuned.template or ChatTemplate(), tuned.config.context_length)
     examples = read_examples([str(chat_data)], "chat")
@@ -218,9 +253,9 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
         return float(derived_seed(0, asked[-1]) % 2 and len(asked) % 2)
 
     def groups(max_resamples: int) -> list[Group]:
-        objective = GrpoSettings(answers=4, max_tokens=4, max_resamples=max_resamples)
-        made = RolloutSet(objective, encoder, ExampleSplits(examples, [], []), tuned.model, likes_one_half, seed=1)
-        return made._groups(tuned.model, range(16))
+        objective = GrpoSettings(group_size=4, max_tokens=4, max_resamples=max_resamples)
+        inputs = DatasetInputs(tuned.model, encoder, ExampleSplits(examples, [], []), None, seed=1)
+        return RolloutDataset(objective, inputs, likes_one_half).groups(tuned.model, range(16))
 
     def num_idle(found: list[Group]) -> int:
         return sum(not any(group.advantages) for group in found)
@@ -233,8 +268,8 @@ def test_prompts_that_teach_nothing_are_replaced(chatting: dict[str, Any], chat_
     assert all(one == other for one, other in kept)
 
 
-@pytest.mark.parametrize("objective", ["policy", "preference", "reward"])
-def test_nothing_is_dropped_where_the_model_before_training_is_compared_with(
+@pytest.mark.parametrize("objective", ["grpo", "dpo", "reward_model"])
+def test_there_is_no_dropout_beside_a_reference_model(
     base: Path, chat_data: Path, pair_data: Path, tmp_path: Path, objective: str
 ) -> None:
     dropping = gptsmith.finetune(base, [chat_data], out=tmp_path / "chat", settings=[*QUICK, "model.dropout=0.2"])
@@ -302,7 +337,7 @@ def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_da
 
     with pytest.raises(UserError, match=r"reward function fails on .*chat\.jsonl, line \d+ \(KeyError"):
         gptsmith.finetune(
-            chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=fails, settings=POLICY
+            chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=fails, settings=GRPO
         )
 
 
@@ -316,7 +351,7 @@ def test_where_nothing_better_comes_the_base_is_the_result(
     assert figures["general_bits_per_byte"] == figures["general_bits_per_byte_before"]
 
 
-def test_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path) -> None:
+def test_lora_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path) -> None:
     gptsmith.finetune(base, [chat_data], out=tmp_path / "run", lora=4, settings=QUICK)
     before = load_file(list_checkpoints(base / "checkpoints")[0].folder / "model.safetensors")
     after = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[0].folder / "model.safetensors")
@@ -328,7 +363,7 @@ def test_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: Path)
     assert all(torch.equal(kept[name], value) for name, value in best.model.named_parameters())
 
 
-def test_a_student_learns_more_from_a_teacher_than_alone(base: Path, tmp_path: Path) -> None:
+def test_distillation_teaches_a_student_more_than_text_alone(base: Path, tmp_path: Path) -> None:
     text = base.parent / "smiths"
     shape = ["model.embed_dim=32", "model.num_heads=2", "model.head_dim=16", "model.num_layers=1"]
     plain = [s for s in SMALL if not s.startswith(("model.embed_dim", "model.num_layers", "tokenizer"))]
@@ -336,7 +371,7 @@ def test_a_student_learns_more_from_a_teacher_than_alone(base: Path, tmp_path: P
         [text], out=tmp_path / "student", tokenizer=str(base),
         settings=[*plain, *shape, "model.context_length=96", "train.num_steps=2"],
     )["run"]  # fmt: skip
-    same = ["train.num_steps=25", "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
+    same = [FLOAT32, "train.num_steps=25", "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
     alone = gptsmith.finetune(student, [text], out=tmp_path / "alone", settings=same)
     taught = gptsmith.finetune(
         student, [text], out=tmp_path / "taught", objective="distillation",
@@ -351,8 +386,8 @@ def steps(run: Path) -> dict[int, float]:
     return {row["step"]: row["train_loss"] for row in rows if row["event"] == "step"}
 
 
-@pytest.mark.parametrize("objective", ["chat", "classify", "preference"])
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+@pytest.mark.parametrize("objective", ["sft", "classification", "dpo"])
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
     objective: str,
     base: Path,
     chat_data: Path,
@@ -361,8 +396,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = {"chat": chat_data, "classify": labelled_data, "preference": pair_data}[objective]
-    settings = ["train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
+    data = {"sft": chat_data, "classification": labelled_data, "dpo": pair_data}[objective]
+    settings = [FLOAT32, "train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
     monkeypatch.setattr(session, "LOG_EVERY_STEPS", 1)
     golden = gptsmith.finetune(base, [data], out=tmp_path / "golden", settings=settings)
     observe = session.Session._observe
@@ -399,7 +434,7 @@ def test_the_command_shows_examples_and_trains(
     done = call("finetune", base, chat_data, "--out", out, "--json", *settings)
     assert done.code == 0, done.err
     assert done.object["run"] == str(out)
-    assert read_toml(out / "run.toml")["asked"]["base"] == str(base)
+    assert read_toml(out / "run.toml")["request"]["base"] == str(base)
     for verb in ("info", "runs"):
         assert call(verb, out if verb == "info" else out.parent, "--json").code == 0
     assert (out / "report.html").exists()
@@ -442,9 +477,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
     refused(call("finetune", base, "--out", "out"), "name a trained run and the data")
     refused(call("finetune", "nowhere", chat_data, "--out", "out"), "nowhere", "no such run")
-    refused(tune(chat_data, "--objective", "chatt"), "chatt", "did you mean chat?")
-    refused(tune(chat_data, "--objective", "reward"), "shape chat", "allowed: chat, policy, distill")
-    refused(tune(labelled_data, "--objective", "chat"), "shape labelled", "classify")
+    refused(tune(chat_data, "--objective", "sftt"), "sftt", "did you mean sft?")
+    refused(tune(chat_data, "--objective", "reward_model"), "shape chat", "allowed: sft, distillation, grpo")
+    refused(tune(labelled_data, "--objective", "sft"), "shape labelled", "classification")
     refused(tune(with_lines({"id": 7})), "line 1", '{"id": 7}', "labelled (label, with text")
     good = questions(3)
     refused(tune(with_lines(*good, {"prompt": "x"})), "line 4", '{"prompt": "x"}', "question, answer")
@@ -457,8 +492,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused(tune(chat_data, "--lora", "4", "--set", 'model.linear.targets=["attention.querry"]'), "attention.query")
     refused(tune(chat_data, "--set", "model.embed_dim=128"), "model.embed_dim", "base's own")
     refused(tune(chat_data, "--set", "model.context_length=400"), "at most the base's 96")
-    refused(tune(chat_data, "--objective", "distill"), "needs a teacher")
-    refused(tune(chat_data, "--objective", "policy", "--set", "train.objective.reward=best"), "no such reward")
+    refused(tune(chat_data, "--objective", "distillation"), "needs a teacher")
+    refused(tune(chat_data, "--objective", "grpo", "--set", "train.objective.reward=best"), "no such reward")
     refused(tune(chat_data, "--epochs", "0"), "epochs")
     refused(call("finetune", "--resume", base), "was not fine-tuned")
 

@@ -24,9 +24,9 @@ from gptsmith.base.settings import read_toml
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
 from gptsmith.run.writer import only_writer
-from gptsmith.train import finetuning as task
-from gptsmith.train.datasets.examples import ExampleSet
-from gptsmith.train.finetuning import task_of
+from gptsmith.train.datasets.examples import ExampleDataset
+from gptsmith.train.finetuning import prepare_job
+from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.search import study
 from gptsmith.train.search.plan import DROPOUT, RANK, RATE, ROWS, Range, SearchPlan
@@ -37,10 +37,10 @@ from gptsmith.train.stability import TrainingDivergedError
 from gptsmith.train.trainer import Session
 from gptsmith.workflows.finetune import requested_table
 
-from .conftest import SMALL, write_text
+from .conftest import FLOAT32, SMALL, write_text
 
 SILENT = "train.sample_every_steps=1000"
-SHORT = [SILENT, "train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=2"]
+SHORT = [FLOAT32, SILENT, "train.num_steps=6", "train.batch_size=4", "train.evaluate_every_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def watched_judging() -> Iterator[list[int]]:
     """How many trials had ended whenever the test examples were looked at."""
     looks: list[int] = []
     num_ended = 0
-    judge, run_to_end = ExampleSet.test_figures, Session.run_to_end
+    judge, run_to_end = ExampleDataset.test_figures, Session.run_to_end
 
-    def look(self: ExampleSet, model: Any) -> dict[str, Any]:
+    def look(self: ExampleDataset, model: Any) -> dict[str, Any]:
         looks.append(num_ended)
         return judge(self, model)
 
@@ -83,7 +83,7 @@ def watched_judging() -> Iterator[list[int]]:
             num_ended += 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExampleSet, "test_figures", look)
+        patch.setattr(ExampleDataset, "test_figures", look)
         patch.setattr(Session, "run_to_end", end)
         yield looks
 
@@ -105,10 +105,10 @@ def searched(
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch, watched_judging() as looks:
         refuse_pickles(patch)
-        patch.setattr(task, "LEARNING_RATE", 2e-4)
+        patch.setattr(SftSettings, "usual_learning_rate", 2e-4)
         patch.setattr("gptsmith.train.search.search.note", said.append)
         out = tmp_path_factory.mktemp("runs") / "searched"
-        figures = gptsmith.finetune(base, [data], out=out, trials=8, epochs=1, settings=[SILENT])
+        figures = gptsmith.finetune(base, [data], out=out, trials=8, epochs=1, settings=[FLOAT32, SILENT])
     return figures, looks, said
 
 
@@ -132,8 +132,8 @@ def test_better_settings_than_bad_defaults_are_found(searched: Any, base: Path, 
     assert best.values == figures["best_settings"]
     assert figures["validation_loss"] == best.loss == min(trial.loss for trial in trials if trial.is_whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task, "LEARNING_RATE", 2e-4)
-        alone = gptsmith.finetune(base, [data], out=tmp_path / "alone", epochs=1, settings=[SILENT])
+        patch.setattr(SftSettings, "usual_learning_rate", 2e-4)
+        alone = gptsmith.finetune(base, [data], out=tmp_path / "alone", epochs=1, settings=[FLOAT32, SILENT])
     assert figures["validation_loss_of_defaults"] == alone["validation_loss"]
 
 
@@ -145,11 +145,11 @@ def test_the_run_is_the_best_trial(searched: Any) -> None:
     assert settings["train"]["optimizer"]["learning_rate"] == best.values[RATE]
     assert settings["train"]["batch_size"] == best.values[ROWS]
     assert settings["model"]["dropout"] == best.values[DROPOUT]
-    ready = task_of(settings)
+    ready = prepare_job(settings)
     model = gptsmith.load(run.folder).model
-    score = ready.samples.score(model)
+    score = ready.dataset.score(model)
     assert score.validation_loss == pytest.approx(figures["validation_loss"], rel=1e-5)
-    assert ready.samples.closing_figures(model)["test_loss"] == pytest.approx(figures["test_loss"], rel=1e-5)
+    assert ready.dataset.final_figures(model)["test_loss"] == pytest.approx(figures["test_loss"], rel=1e-5)
     evaluations = run.log.events("evaluation")
     assert [row["step"] for row in evaluations] == [
         row["step"] for row in RunLog(best.folder / "metrics.jsonl").events("evaluation")
@@ -320,7 +320,7 @@ def test_where_every_trial_goes_astray_there_is_no_result(
         raise TrainingDivergedError("the loss is nan")
 
     monkeypatch.setattr(Session, "run_to_end", go_astray)
-    with pytest.raises(UserError, match=r"all 2 trials of .* went astray"):
+    with pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
         gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
     assert not (tmp_path / "run" / "result.json").exists()
 
@@ -373,7 +373,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         "nothing left to search", *search, 3, *all_set, "--lora", 4, "--set", "model.linear.rank=4"
     )  # a rank that was only asked for with --lora is searched
     refused(
-        "judges settings by validation data, and there is none", *search, 3, "--set", "examples.validation_fraction=0"
+        "compares settings on validation data, and there is none", *search, 3, "--set", "examples.validation_fraction=0"
     )
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("search", "study"):
@@ -383,7 +383,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: Path, tmp_path: Path) -> None:
     table = requested_table(FinetuneRequest(base=base, sources=[data], trials=2, settings=SHORT))
-    ready = task_of(table, judges=False)
+    ready = prepare_job(table, final_evaluations=False)
     run = begin_search(tmp_path / "run", table, ready)
     plan = search_plan(run.folder)
     assert begin_search(tmp_path / "run", table, ready).folder == run.folder
@@ -409,7 +409,7 @@ def test_a_search_goes_on_only_with_its_own_settings(
 
 
 PLAN = SearchPlan(
-    table={"asked": {}, "train": {"optimizer": "muon"}},
+    table={"request": {}, "train": {"optimizer": "muon"}},
     ranges={RATE: Range(default=1e-3, low=1e-4, high=1e-2, log=True), DROPOUT: Range(default=0.1, low=0, high=0.3)},
     num_trials=12,
     seed=1,
@@ -438,15 +438,15 @@ def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_so
         with trials.next_trial() as trial:
             assert trial is not None
             losses = {20: 9.0, 40: 9.0 - number, 100: 1.0}
-            assert not any(trials.is_hopeless(trial, step, 100, loss) for step, loss in losses.items())
+            assert not any(trials.should_prune(trial, step, 100, loss) for step, loss in losses.items())
             write_result(trial, 1.0)
             trials.end(trial)
     with trials.next_trial() as trial:
         assert trial is not None
-        assert not trials.is_hopeless(trial, 20, 100, 99.0), "too early to tell"
-        assert trials.is_hopeless(trial, 40, 100, 5.6)
-        assert not trials.is_hopeless(trial, 41, 100, 99.0), "this share has been compared"
-        assert not trials.is_hopeless(trial, 100, 100, 99.0), "it has ended"
+        assert not trials.should_prune(trial, 20, 100, 99.0), "too early to tell"
+        assert trials.should_prune(trial, 40, 100, 5.6)
+        assert not trials.should_prune(trial, 41, 100, 99.0), "this share has been compared"
+        assert not trials.should_prune(trial, 100, 100, 99.0), "it has ended"
 
 
 def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
@@ -459,10 +459,10 @@ def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
             with others.next_trial() as trial:
                 assert trial is not None
                 assert trial.number == number
-                others.is_hopeless(trial, 50, 100, 1.0)
+                others.should_prune(trial, 50, 100, 1.0)
                 write_result(trial, 1.0)
                 others.end(trial)
-        assert not trials.is_hopeless(defaults, 50, 100, 99.0)
+        assert not trials.should_prune(defaults, 50, 100, 99.0)
 
 
 def test_a_trial_that_died_has_its_number_and_values_given_out_first(tmp_path: Path) -> None:

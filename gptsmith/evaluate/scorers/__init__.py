@@ -1,6 +1,6 @@
-"""The kinds of checks: whether what a model wrote is the right answer.
+"""The kinds of scorer: whether a model's reply is the right answer.
 
-Contract: `is_right(reply, answer)`, and `require(answer)` refuses an answer that no reply could agree with.
+Contract: `is_correct(reply, answer)`, and `validate_answer(answer)` refuses an answer that no reply could match.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 
 
-class CheckSettings(Settings):
-    """What every kind of check has."""
+class ScorerSettings(Settings):
+    """Base class of every kind of scorer."""
 
     kind: str
 
     @abstractmethod
-    def is_right(self, reply: str, answer: str) -> bool:
-        """Whether a reply says what the true answer says."""
+    def is_correct(self, reply: str, answer: str) -> bool:
+        """Whether a reply matches the right answer."""
 
     def baseline(self, answers: Sequence[str]) -> float:
-        """The share of questions that is answered right by always replying the commonest of their answers."""
+        """The accuracy of always replying with the most common answer."""
         ((commonest, _),) = Counter(answers).most_common(1)
-        return sum(self.is_right(commonest, answer) for answer in answers) / len(answers)
+        return sum(self.is_correct(commonest, answer) for answer in answers) / len(answers)
 
-    def require(self, answer: str) -> None:
-        """Accepts every true answer that it can compare with.
+    def validate_answer(self, answer: str) -> None:
+        """Accept a right answer that replies can be compared with.
 
         Raises:
-            UserError: it cannot compare with this one.
+            UserError: no reply can be compared with this one.
         """
 
 
-KINDS = Kinds(__name__, CheckSettings, default="exact")
-AnyCheck = Annotated[CheckSettings, KINDS]
+KINDS = Kinds(__name__, ScorerSettings, default="exact")
+AnyScorer = Annotated[ScorerSettings, KINDS]

@@ -1,21 +1,21 @@
-"""Right where the answer stands somewhere in the reply, in upper or lower case."""
+"""Correct if the answer stands somewhere in the reply, in upper or lower case."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate.scorers import ScorerSettings
 
 
-class ContainsSettings(CheckSettings):
-    """The answer is looked for in the reply."""
+class ContainsSettings(ScorerSettings):
+    """The reply contains the answer."""
 
     kind: Literal["contains"] = "contains"
 
-    def is_right(self, reply: str, answer: str) -> bool:
+    def is_correct(self, reply: str, answer: str) -> bool:
         return answer.strip().casefold() in reply.casefold()
 
-    def require(self, answer: str) -> None:
+    def validate_answer(self, answer: str) -> None:
         if not answer.strip():
             raise UserError("the answer is empty, and every reply contains that: give it words")

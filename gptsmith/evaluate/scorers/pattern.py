@@ -1,4 +1,4 @@
-"""Right where a regular expression matches the reply, and what its first group caught is the answer."""
+"""Correct if a regular expression matches the reply and its first group is the answer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import field_validator
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.scorers import CheckSettings
+from gptsmith.evaluate.scorers import ScorerSettings
 
 
-class PatternSettings(CheckSettings):
-    """The last place where it matches counts. A pattern without a group is right wherever it matches."""
+class PatternSettings(ScorerSettings):
+    """The last match counts. A pattern without a group is correct wherever it matches."""
 
     kind: Literal["pattern"] = "pattern"
     pattern: str
@@ -27,7 +27,7 @@ class PatternSettings(CheckSettings):
             raise UserError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
 
-    def is_right(self, reply: str, answer: str) -> bool:
+    def is_correct(self, reply: str, answer: str) -> bool:
         found = list(re.finditer(self.pattern, reply))
         if not found or found[-1].re.groups == 0:
             return bool(found)

@@ -1,7 +1,7 @@
-"""The kinds of tasks: questions with known answers, and what a model's answers to them are worth.
+"""The kinds of task: examples with known answers, a model's predictions, and the metrics of those.
 
-Contract: `examples(sources, split)` are the questions of a split with their right answers; `ask(candidate, prompts)`
-puts them to a model; `aggregate(examples, answers)` makes figures of what it said, each with the baseline of guessing.
+Contract: `examples(sources, split)` are the examples of a split; `predict(model, examples, prompts)` are a model's
+predictions; `aggregate(examples, predictions)` are their metrics, each with the baseline of guessing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.data.examples import records
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt
 
 MAX_SHOWN_CHARACTERS = 200
@@ -35,32 +35,32 @@ class Example:
         place: where a person finds it, such as `questions.jsonl, line 7`.
         prompt: the question.
         answer: the right answer, as a model should write it.
-        choices: what can be answered; nothing where any text can.
-        right: the number of the right choice.
+        choices: the possible answers; empty if any text can be one.
+        gold: the number of the right choice.
     """
 
     place: str
     prompt: Prompt
     answer: str
     choices: tuple[str, ...] = ()
-    right: int = 0
+    gold: int = 0
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What a model's answers are worth.
+class TaskResult:
+    """How a model does in a task.
 
     Attributes:
-        measures: the figures of merit.
-        details: what else there is to say, as JSON values.
+        metrics: accuracy and the like, each over all examples.
+        details: further results, as JSON values.
     """
 
-    measures: list[Measure]
+    metrics: list[Metric]
     details: dict[str, Any] = field(default_factory=dict)
 
 
 class TaskSettings(Settings):
-    """What every kind of task has."""
+    """Base class of every kind of task."""
 
     kind: str
     fields: ClassVar[str] = ""
@@ -69,13 +69,13 @@ class TaskSettings(Settings):
     def examples(
         self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
     ) -> list[Example]:
-        """The questions in some files, or `limit` of them that the seed draws, in the files' order.
+        """The examples in some files, or `limit` of them that the seed draws, in the files' order.
 
         Args:
-            split: `test` for what is asked, `train` for what is shown before it. A file is both.
+            split: `test` for the examples that are scored, `train` for few-shot examples. A file is both.
 
         Raises:
-            UserError: there are no files, or a record has not the fields of the task.
+            UserError: there are no files, or a record lacks the fields of the task.
         """
         if not sources:
             raise UserError(f"--task {self.kind} needs files of examples; their records have {self.fields}")
@@ -90,14 +90,14 @@ class TaskSettings(Settings):
         """All examples of some files, in order."""
 
     @abstractmethod
-    def ask(
-        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    def predict(
+        self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
     ) -> list[Any]:
-        """What a model answers to each prompt: an example's own, or one with others before it."""
+        """A model's prediction for each prompt: an example's own, or one with few-shot examples before it."""
 
     @abstractmethod
-    def aggregate(self, examples: Sequence[Example], answers: Sequence[Any]) -> Marks:
-        """What those answers are worth."""
+    def aggregate(self, examples: Sequence[Example], predictions: Sequence[Any]) -> TaskResult:
+        """The metrics of those predictions."""
 
 
 def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]]:
@@ -114,8 +114,8 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
     return found
 
 
-def unlike(place: str, fields: Mapping[str, Any], wanted: str) -> UserError:
-    """The error for a record that has not the fields of its task: it shows the record."""
+def malformed_record(place: str, fields: Mapping[str, Any], wanted: str) -> UserError:
+    """The error for a record that lacks the fields of its task; it shows the record."""
     shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     return UserError(f"{place} is {shown}: expected {wanted}")

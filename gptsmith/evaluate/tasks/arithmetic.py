@@ -1,4 +1,4 @@
-"""Sums that are told in words and answered in digits. The project makes them, so that nobody has seen the test."""
+"""Sums in words, answered in digits. They are generated here, so that no model has seen the test split."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.evaluate.scorers.number import NumberSettings
-from gptsmith.evaluate.tasks import Example, Marks, TaskSettings
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings
 
 SPLITS = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
 """Which tenths of all pairs of numbers belong to which split."""
@@ -50,20 +50,22 @@ class ArithmeticSettings(TaskSettings):
 
     def _made(self, split: str, seed: int, count: int) -> list[Example]:
         return [
-            Example(f"{split} sum {number}", Prompt.of([user(question)]), answer)
+            Example(f"{split} sum {number}", Prompt.from_messages([user(question)]), answer)
             for number, (question, answer) in enumerate(sums(split, count=count, seed=seed), 1)
         ]
 
-    def ask(
-        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    def predict(
+        self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
     ) -> list[str]:
-        return candidate.reply(prompts, REPLY_TOKENS, observe)
+        return model.reply(prompts, REPLY_TOKENS, observe)
 
-    def aggregate(self, examples: Sequence[Example], answers: Sequence[str]) -> Marks:
-        check = NumberSettings()
-        right = [check.is_right(reply, example.answer) for example, reply in zip(examples, answers, strict=True)]
-        baseline = check.baseline([example.answer for example in examples])
-        return Marks([Measure.share("accuracy", np.array(right), baseline)])
+    def aggregate(self, examples: Sequence[Example], predictions: Sequence[str]) -> TaskResult:
+        scorer = NumberSettings()
+        correct = [
+            scorer.is_correct(reply, example.answer) for example, reply in zip(examples, predictions, strict=True)
+        ]
+        baseline = scorer.baseline([example.answer for example in examples])
+        return TaskResult([Metric.proportion("accuracy", np.array(correct), baseline)])
 
 
 def sums(split: str, *, count: int, seed: int) -> list[tuple[str, str]]:
@@ -81,7 +83,7 @@ def sums(split: str, *, count: int, seed: int) -> list[tuple[str, str]]:
     if split not in SPLITS:
         raise UserError(f"no such split of sums: {split} ({did_you_mean(split, SPLITS)})")
     if not 0 < count <= MOST_EXAMPLES[split]:
-        raise UserError(f"{count} {split} sums were asked for: allowed are 1 to {MOST_EXAMPLES[split]:,}")
+        raise UserError(f"{count} {split} sums were requested: allowed are 1 to {MOST_EXAMPLES[split]:,}")
     chance = random.Random(derived_seed(seed, "sums", split))
     drawn: dict[tuple[int, int], None] = {}
     while len(drawn) < count:

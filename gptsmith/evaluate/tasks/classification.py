@@ -1,4 +1,4 @@
-"""A text, or two, with a label: the label whose words the model finds likeliest is its answer."""
+"""Classification of a text or a pair: the prediction is the label whose name has the highest likelihood."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic import Field
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.data.examples import shape_of
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape, labels_of
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.loglikelihood import Scored
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.loglikelihood import ContinuationScore
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.evaluate.statistics import confusion_matrix, macro_f1, mean
-from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
 
 TITLES = {"text": ("Text",), "entailment": ("Premise", "Hypothesis"), "similarity": ("First", "Second")}
 
@@ -28,53 +28,53 @@ class ClassificationSettings(TaskSettings):
 
     kind: Literal["classification"] = "classification"
     fields: ClassVar[str] = "label, with text; premise, hypothesis; or sentence1, sentence2"
-    words: dict[str, str] = Field(default_factory=dict)
-    """What a label is called, where its own name says little: `words.0=negative`."""
+    label_names: dict[str, str] = Field(default_factory=dict)
+    """The name of a label for the prompt, if the label itself says little: `label_names.0=negative`."""
 
     def read(self, sources: Sequence[str | Path]) -> list[Example]:
         labelled = [_labelled(place, fields, self.fields) for place, fields in records_of(sources)]
         labels = labels_of(labelled)
-        if unknown := [label for label in self.words if label not in labels]:
-            raise UserError(f"words.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
+        if unknown := [label for label in self.label_names if label not in labels]:
+            raise UserError(f"label_names.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
         return [self._example(example, labels) for example in labelled]
 
     def _example(self, example: LabelledExample, labels: Sequence[str]) -> Example:
         if example.form not in TITLES:
             raise UserError(f"{example.place} has choices of its own: use --task multiple_choice")
         titles = TITLES[example.form]
-        words = tuple(self.words.get(label, label) for label in labels)
+        names = tuple(self.label_names.get(label, label) for label in labels)
         lines = "\n".join(f"{title}: {text}" for title, text in zip(titles, example.texts, strict=True))
-        question = f"{lines}\n\nWhich label is right: {', '.join(words[:-1])} or {words[-1]}?"
-        right = labels.index(str(example.label))
-        return Example(example.place, Prompt(f"{lines}\nLabel:", (user(question),)), words[right], words, right)
+        question = f"{lines}\n\nWhich label is right: {', '.join(names[:-1])} or {names[-1]}?"
+        gold = labels.index(str(example.label))
+        return Example(example.place, Prompt(f"{lines}\nLabel:", (user(question),)), names[gold], names, gold)
 
-    def ask(
-        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
-    ) -> list[list[Scored]]:
+    def predict(
+        self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    ) -> list[list[ContinuationScore]]:
         questions = [(prompt, example.choices) for prompt, example in zip(prompts, examples, strict=True)]
-        return candidate.choose(questions, observe)
+        return model.score_choices(questions, observe)
 
-    def aggregate(self, examples: Sequence[Example], answers: Sequence[list[Scored]]) -> Marks:
+    def aggregate(self, examples: Sequence[Example], predictions: Sequence[list[ContinuationScore]]) -> TaskResult:
         labels = examples[0].choices
-        true = np.array([example.right for example in examples])
-        said = np.array([np.argmax([choice.log_likelihood for choice in scored]) for scored in answers])
+        true = np.array([example.gold for example in examples])
+        predicted = np.array([np.argmax([choice.log_likelihood for choice in scored]) for scored in predictions])
         commonest = np.full_like(true, Counter(true.tolist()).most_common(1)[0][0])
-        measures = [
-            Measure.share("accuracy", true == said, mean(true == commonest)),
-            Measure(
-                "macro_f1", np.stack([true, said], axis=1), macro_f1, macro_f1(np.stack([true, commonest], axis=1))
+        metrics = [
+            Metric.proportion("accuracy", true == predicted, mean(true == commonest)),
+            Metric(
+                "macro_f1", np.stack([true, predicted], axis=1), macro_f1, macro_f1(np.stack([true, commonest], axis=1))
             ),
         ]
-        counts = confusion_matrix(measures[1].outcomes, len(labels))
-        return Marks(measures, {"labels": list(labels), "confusion_matrix": counts.tolist()})
+        counts = confusion_matrix(metrics[1].outcomes, len(labels))
+        return TaskResult(metrics, {"labels": list(labels), "confusion_matrix": counts.tolist()})
 
 
 def _labelled(place: str, fields: Mapping[str, Any], wanted: str) -> LabelledExample:
     if shape_of(fields) != "labelled":
-        raise unlike(place, fields, wanted)
+        raise malformed_record(place, fields, wanted)
     try:
         return LabelledShape().example(fields, place)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     except (KeyError, TypeError, StopIteration):
-        raise unlike(place, fields, wanted) from None
+        raise malformed_record(place, fields, wanted) from None

@@ -1,4 +1,4 @@
-"""A question whose answer is written: the model's likeliest reply is compared with the right one."""
+"""A question with a free-form answer: the model's greedy reply is scored against the right one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import Field, field_validator
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.shapes.chat import ChatShape
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt
-from gptsmith.evaluate.scorers import KINDS as CHECKS
-from gptsmith.evaluate.scorers import AnyCheck
-from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike
+from gptsmith.evaluate.scorers import KINDS as SCORERS
+from gptsmith.evaluate.scorers import AnyScorer
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
 
 PATTERN = "pattern:"
 
@@ -28,18 +28,18 @@ class GeneratedSettings(TaskSettings):
     fields: ClassVar[str] = (
         "question and answer; prompt and answer; messages and answer; or a conversation that ends in it"
     )
-    check: AnyCheck = CHECKS.field("exact")
-    """When a reply is right."""
+    scorer: AnyScorer = SCORERS.field("exact")
+    """How a reply is compared with the right answer."""
     max_tokens: int = Field(default=256, gt=0)
-    """The most tokens of a reply; half of the model's context where that is less."""
+    """The most tokens of a reply; half of the model's context if that is less."""
 
-    @field_validator("check", mode="before")
+    @field_validator("scorer", mode="before")
     @classmethod
-    def _spelled_in_a_word(cls, check: Any) -> Any:
-        """`pattern:REGEX`, as rewards are spelled, is the table of that pattern."""
-        if isinstance(check, str) and check.startswith(PATTERN):
-            return {"kind": "pattern", "pattern": check.removeprefix(PATTERN)}
-        return check
+    def _in_one_word(cls, scorer: Any) -> Any:
+        """`pattern:REGEX`, the spelling of rewards, stands for the table of that pattern."""
+        if isinstance(scorer, str) and scorer.startswith(PATTERN):
+            return {"kind": "pattern", "pattern": scorer.removeprefix(PATTERN)}
+        return scorer
 
     def read(self, sources: Sequence[str | Path]) -> list[Example]:
         return [self._example(place, fields) for place, fields in records_of(sources)]
@@ -47,25 +47,27 @@ class GeneratedSettings(TaskSettings):
     def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
         try:
             *question, answer = ChatShape().example(_as_chat(fields), place).messages
-            self.check.require(answer["content"])
+            self.scorer.validate_answer(answer["content"])
         except (KeyError, TypeError, AttributeError, StopIteration):
-            raise unlike(place, fields, self.fields) from None
+            raise malformed_record(place, fields, self.fields) from None
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
-        # A prompt is the beginning of a text as it stands.
+        # A prompt is the beginning of a text, given verbatim.
         is_text = isinstance(fields.get("prompt"), str) and len(question) == 1
-        prompt = Prompt.written(question[0]["content"]) if is_text else Prompt.of(question)
+        prompt = Prompt.from_text(question[0]["content"]) if is_text else Prompt.from_messages(question)
         return Example(place, prompt, answer["content"])
 
-    def ask(
-        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    def predict(
+        self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
     ) -> list[str]:
-        return candidate.reply(prompts, self.max_tokens, observe)
+        return model.reply(prompts, self.max_tokens, observe)
 
-    def aggregate(self, examples: Sequence[Example], answers: Sequence[str]) -> Marks:
-        right = [self.check.is_right(reply, example.answer) for example, reply in zip(examples, answers, strict=True)]
-        baseline = self.check.baseline([example.answer for example in examples])
-        return Marks([Measure.share("accuracy", np.array(right), baseline)])
+    def aggregate(self, examples: Sequence[Example], predictions: Sequence[str]) -> TaskResult:
+        correct = [
+            self.scorer.is_correct(reply, example.answer) for example, reply in zip(examples, predictions, strict=True)
+        ]
+        baseline = self.scorer.baseline([example.answer for example in examples])
+        return TaskResult([Metric.proportion("accuracy", np.array(correct), baseline)])
 
 
 def _as_chat(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A question with choices: the one that the model finds likeliest is its answer."""
+"""Multiple choice: the prediction is the choice with the highest likelihood."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from gptsmith.base.errors import UserError
-from gptsmith.evaluate.language_model import Candidate, Observe
-from gptsmith.evaluate.loglikelihood import Scored
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.language_model import LanguageModel, Observe
+from gptsmith.evaluate.loglikelihood import ContinuationScore
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
-from gptsmith.evaluate.tasks import Example, Marks, TaskSettings, records_of, unlike
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
 
 ANSWER_FIELDS = ("answer", "label")
 
 
 class MultipleChoiceSettings(TaskSettings):
-    """Accuracy by ln p of the choice's words, and by ln p a character, as EleutherAI's lm-eval counts both."""
+    """Accuracy by the log-likelihood of the choice, and by that per character, as in EleutherAI's lm-eval."""
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     fields: ClassVar[str] = (
@@ -33,37 +33,37 @@ class MultipleChoiceSettings(TaskSettings):
         question, choices = fields.get("question"), fields.get("choices")
         answer = next((fields[name] for name in ANSWER_FIELDS if fields.get(name) is not None), None)
         if not isinstance(question, str) or not isinstance(choices, list) or answer is None:
-            raise unlike(place, fields, self.fields)
+            raise malformed_record(place, fields, self.fields)
         texts = tuple(str(choice).strip() for choice in choices)
         if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
             raise UserError(f"{place}: its choices are {list(texts)}: give two or more, none empty and no two the same")
-        right = _number_of(answer, texts)
-        if right is None:
+        gold = _number_of(answer, texts)
+        if gold is None:
             raise UserError(
                 f"{place}: the answer {answer!r} is none of its {len(texts)} choices: give the number of one from 0, "
                 "its letter or its text"
             )
-        return Example(place, Prompt.of([user(question)]), texts[right], texts, right)
+        return Example(place, Prompt.from_messages([user(question)]), texts[gold], texts, gold)
 
-    def ask(
-        self, candidate: Candidate, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
-    ) -> list[list[Scored]]:
+    def predict(
+        self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
+    ) -> list[list[ContinuationScore]]:
         questions = [(prompt, example.choices) for prompt, example in zip(prompts, examples, strict=True)]
-        return candidate.choose(questions, observe)
+        return model.score_choices(questions, observe)
 
-    def aggregate(self, examples: Sequence[Example], answers: Sequence[list[Scored]]) -> Marks:
+    def aggregate(self, examples: Sequence[Example], predictions: Sequence[list[ContinuationScore]]) -> TaskResult:
         guessing = float(np.mean([1 / len(example.choices) for example in examples]))
-        right: dict[str, list[bool]] = {"accuracy": [], "normalized_accuracy": []}
-        for example, scored in zip(examples, answers, strict=True):
+        correct: dict[str, list[bool]] = {"accuracy": [], "normalized_accuracy": []}
+        for example, scored in zip(examples, predictions, strict=True):
             plain = np.array([choice.log_likelihood for choice in scored])
             lengths = np.array([len(choice) for choice in example.choices])
-            right["accuracy"].append(plain.argmax() == example.right)
-            right["normalized_accuracy"].append((plain / lengths).argmax() == example.right)
-        return Marks([Measure.share(name, np.array(found), guessing) for name, found in right.items()])
+            correct["accuracy"].append(plain.argmax() == example.gold)
+            correct["normalized_accuracy"].append((plain / lengths).argmax() == example.gold)
+        return TaskResult([Metric.proportion(name, np.array(found), guessing) for name, found in correct.items()])
 
 
 def _number_of(answer: Any, choices: Sequence[str]) -> int | None:
-    """Which choice an answer names; nothing where it names none. What is the text of a choice is that choice."""
+    """The number of the choice that an answer names; None if it names none. A choice's text takes precedence."""
     text = str(answer).strip()
     if isinstance(answer, str) and text in choices:
         return choices.index(text)

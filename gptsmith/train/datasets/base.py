@@ -1,15 +1,43 @@
-"""What a run learns from, and how well it has learnt it: what a sitting asks of its data, whatever that is."""
+"""The contract of a dataset: what a trainer needs of the data, whatever that is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptsmith.base.errors import UserError
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.prepare import PreparedData
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
-from gptsmith.train.objectives import Batch
+from gptsmith.text.chat_template import Encoded, Message
+from gptsmith.train.batch import Batch
+from gptsmith.train.samples import Encoder
+
+Reward = Callable[[Sequence[Message], str, str], float]
+"""The reward of a completion, given the conversation before it, the completion, and the reference answer."""
+
+
+@dataclass(frozen=True)
+class DatasetInputs:
+    """The data and the model that fine-tuning starts from."""
+
+    model: GPT
+    """The model before training: also the reference model."""
+    encoder: Encoder
+    splits: ExampleSplits
+    """The examples; none if the data is plain text."""
+    text: PreparedData | None
+    """Plain text in the model's tokens; None if the data are examples."""
+    seed: int
+    skip_bad: bool = False
+    """Whether examples that cannot be learnt from are skipped, instead of stopping at the first."""
+    cache_key: str = ""
+    """The same for the same model, data and dtype: what the reference model says is cached under it."""
+    reward: Reward | None = None
+    """The reward of completions, instead of the one that the objective names."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +47,7 @@ class Score:
     figures: dict[str, float]
     """`validation_loss`, which training is to lower, and what else is known, such as `bits_per_byte` or `accuracy`."""
     num_tokens: int
-    """How much was read for it."""
+    """The number of tokens that were read for it."""
     is_whole: bool
     """Whether that was all of the validation data."""
 
@@ -28,14 +56,23 @@ class Score:
         return self.figures["validation_loss"]
 
 
-class TrainingSet(ABC):
-    """Samples in a fixed order, and the data that validates.
+@dataclass(frozen=True)
+class PreviewedExample:
+    """An example as a model will see it."""
+
+    place: str
+    sequences: list[Encoded]
+    label: str | None = None
+
+
+class Dataset(ABC):
+    """Samples in a fixed order, and a validation split.
 
     Attributes:
         num_samples: samples in an epoch.
         tokens_per_sample: of the average sample.
-        num_validation_tokens: 0 where there is nothing to validate on.
-        judges: what else is measured of the trained model, each once, at the end.
+        num_validation_tokens: 0 if there is no validation data.
+        final_evaluations: what else is measured of the trained model, each once, at the end.
     """
 
     num_samples: int
@@ -43,11 +80,11 @@ class TrainingSet(ABC):
     num_validation_tokens: int
 
     def __init__(self) -> None:
-        self.judges: list[Callable[[GPT], dict[str, Any]]] = []
+        self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
 
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
-        """Some samples, so many at a time; which ones is a pure function of the seed and their numbers."""
+        """The micro-batches of some samples; which samples is a pure function of the seed and their numbers."""
 
     @abstractmethod
     def score(
@@ -60,9 +97,13 @@ class TrainingSet(ABC):
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
 
+    def test_figures(self, model: GPT) -> dict[str, Any]:
+        """How well a model does on the test split; empty if there is none."""
+        return {}
+
     @abstractmethod
     def sample(self, model: GPT, seed: int) -> str:
-        """What a model writes now, for a person to see; nothing where it does not write."""
+        """A text that a model writes now, for a person to see; empty if it does not write."""
 
     @abstractmethod
     def origin(self, first_sample: int, num_samples: int) -> str:
@@ -72,6 +113,14 @@ class TrainingSet(ABC):
     def description(self) -> list[str]:
         """Lines that say what was read."""
 
-    def closing_figures(self, model: GPT) -> dict[str, Any]:
-        """What the judges say of the trained model."""
-        return {name: value for judge in self.judges for name, value in judge(model).items()}
+    def preview(self, num_examples: int) -> list[PreviewedExample]:
+        """The first examples of the train split.
+
+        Raises:
+            UserError: the data is plain text.
+        """
+        raise UserError("a preview shows examples, and this data is plain text: every token of it is trained")
+
+    def final_figures(self, model: GPT) -> dict[str, Any]:
+        """The figures of the final evaluations of the trained model."""
+        return {name: value for evaluate in self.final_evaluations for name, value in evaluate(model).items()}

@@ -1,35 +1,45 @@
-"""Learning from a teacher: the data of another set, with what a larger model makes of it."""
+"""A dataset with a teacher: the batches of another dataset, with a larger model's hidden states."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
-from gptsmith.train.datasets.base import Score, TrainingSet
-from gptsmith.train.objectives import Batch
-from gptsmith.train.objectives.distillation import TaughtBatch
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, PreviewedExample, Score
 
 
-class TaughtSet(TrainingSet):
-    """Each batch of `taught`, with the teacher's hidden states. The text alone validates."""
+@dataclass(frozen=True, kw_only=True)
+class DistillationBatch(Batch):
+    """A batch with the teacher's hidden states at the N positions that have a target, (N, its width), and its head."""
 
-    def __init__(self, taught: TrainingSet, teacher: GPT) -> None:
+    teacher_hidden: Tensor
+    teacher_head: Tensor
+
+
+class DistillationDataset(Dataset):
+    """Each batch of another dataset, with the teacher's hidden states. The validation loss is the other dataset's."""
+
+    def __init__(self, data: Dataset, teacher: GPT) -> None:
         super().__init__()
-        self.taught, self.teacher = taught, teacher.eval()
-        self.num_samples, self.tokens_per_sample = taught.num_samples, taught.tokens_per_sample
-        self.num_validation_tokens = taught.num_validation_tokens
+        self.data, self.teacher = data, teacher.eval()
+        self.num_samples, self.tokens_per_sample = data.num_samples, data.tokens_per_sample
+        self.num_validation_tokens = data.num_validation_tokens
 
     @torch.no_grad()
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         self.teacher.to(model.device)
         found: list[Batch] = []
-        for batch in self.taught.batches(model, first_sample, num_samples, micro_batch_size):
+        for batch in self.data.batches(model, first_sample, num_samples, micro_batch_size):
             states = self.teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]
-            found.append(TaughtBatch(**vars(batch), teacher_hidden=states, teacher_head=self.teacher.head_weight))
+            found.append(DistillationBatch(**vars(batch), teacher_hidden=states, teacher_head=self.teacher.head_weight))
         return found
 
     def score(
@@ -40,14 +50,20 @@ class TaughtSet(TrainingSet):
         observe: Callable[[int], None] = lambda _: None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
-        return self.taught.score(model, max_tokens=max_tokens, observe=observe, processes=processes)
+        return self.data.score(model, max_tokens=max_tokens, observe=observe, processes=processes)
+
+    def test_figures(self, model: GPT) -> dict[str, Any]:
+        return self.data.test_figures(model)
 
     def sample(self, model: GPT, seed: int) -> str:
-        return self.taught.sample(model, seed)
+        return self.data.sample(model, seed)
 
     def origin(self, first_sample: int, num_samples: int) -> str:
-        return self.taught.origin(first_sample, num_samples)
+        return self.data.origin(first_sample, num_samples)
 
     def description(self) -> list[str]:
         num_parameters = sum(parameter.numel() for parameter in self.teacher.parameters())
-        return [*self.taught.description(), f"teacher: {num_parameters / 1e6:.2f}M parameters"]
+        return [*self.data.description(), f"teacher: {num_parameters / 1e6:.2f}M parameters"]
+
+    def preview(self, num_examples: int) -> list[PreviewedExample]:
+        return self.data.preview(num_examples)

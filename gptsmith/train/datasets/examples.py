@@ -1,11 +1,12 @@
-"""Learning from examples of a task: conversations, labels, preferences."""
+"""A dataset of examples: conversations, labelled texts, preferences."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,16 +15,15 @@ from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.cache import default_cache, private_folder
-from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
-from gptsmith.train.datasets.base import Score, TrainingSet
-from gptsmith.train.objectives import Batch, measured
-from gptsmith.train.objectives.dpo import answer_log_likelihoods
-from gptsmith.train.samples import Encoder, ExampleObjective, Sample, pack
+from gptsmith.train.batch import Batch, sequence_log_likelihoods
+from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
+from gptsmith.train.objectives import ObjectiveSettings, mean_terms
+from gptsmith.train.samples import Encoder, Sample, pack
 
 TOKENS_PER_BATCH = 4096
 """Of an evaluation."""
@@ -32,9 +32,45 @@ PLACES_NAMED = 3
 ACCURACY = "accuracy"
 
 
+class ExampleObjective(ObjectiveSettings):
+    """An objective that learns from examples."""
+
+    packed: ClassVar[bool] = False
+    """Whether several samples share a row."""
+    validation_term: ClassVar[str] = "loss"
+    """The term whose mean is the validation loss; `loss` is all of them together."""
+
+    def dataset(self, inputs: DatasetInputs) -> ExampleDataset:
+        return ExampleDataset(self, inputs)
+
+    def validation_loss(self, means: Mapping[str, float]) -> float:
+        """The validation loss, given the mean of each term: the lower, the better the weights."""
+        return means[self.validation_term]
+
+    @abstractmethod
+    def sample(self, example: Example, encoder: Encoder) -> Sample:
+        """An example as token sequences.
+
+        Raises:
+            UserError: there is nothing to learn in it, or it does not fit in the context.
+        """
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
+        """A batch of rows of samples: one per row, unless they are packed."""
+
+    def completed(self, model: GPT, batches: list[Batch]) -> list[Batch]:
+        """The batches of a step, or of an evaluation, with what is estimated over all of them before any gradient."""
+        return batches
+
+    def preview(self, sample: Sample) -> PreviewedExample:
+        """A sample for a person to see."""
+        return PreviewedExample(sample.place, sample.sequences)
+
+
 @dataclass(frozen=True)
 class Rows:
-    """The samples of one part, as the rows that batches are made of."""
+    """The samples of a split, as the rows that batches are made of."""
 
     rows: list[list[Sample]]
 
@@ -48,7 +84,7 @@ class Rows:
 
 
 class Encoding:
-    """Makes rows of examples, for one objective and model; counts what it left out."""
+    """Makes rows of examples for one objective, and counts the examples that it skips."""
 
     def __init__(self, objective: ExampleObjective, encoder: Encoder, skip_bad: bool) -> None:
         self.objective, self.encoder, self.skip_bad = objective, encoder, skip_bad
@@ -58,7 +94,7 @@ class Encoding:
         """The rows of some examples.
 
         Raises:
-            UserError: an example cannot be learnt from, and such ones are not to be left out; the message names it.
+            UserError: an example cannot be learnt from, and such ones are not to be skipped; the message names it.
         """
         samples = list(self._samples(examples))
         if self.objective.packed:
@@ -75,39 +111,33 @@ class Encoding:
                 self.num_skipped += 1
 
 
-class ExampleSet(TrainingSet):
-    """Rows of samples, in an order that is drawn anew in every epoch."""
+class ExampleDataset(Dataset):
+    """Rows of samples, in an order that is shuffled anew in every epoch."""
 
-    def __init__(
-        self, objective: ExampleObjective, encoder: Encoder, parts: ExampleSplits, *, skip_bad: bool, seed: int
-    ) -> None:
+    def __init__(self, objective: ExampleObjective, inputs: DatasetInputs) -> None:
         """
         Raises:
-            UserError: an example cannot be learnt from, and such ones are not to be left out.
+            UserError: an example cannot be learnt from, and such ones are not to be skipped.
         """
         super().__init__()
-        self.objective, self.encoder, self.parts, self.seed = objective, encoder, parts, seed
-        encoding = Encoding(objective, encoder, skip_bad)
-        self.train, self.validation = encoding.rows(parts.train), encoding.rows(parts.validation)
-        self.test = encoding.rows(parts.test)
+        self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
+        encoding = Encoding(objective, inputs.encoder, inputs.skip_bad)
+        self.train, self.validation, self.test = (
+            encoding.rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
+        )
         self.num_skipped = encoding.num_skipped
         if not self.train.rows:
-            raise UserError(f"none of the {len(parts.train):,} examples can be learnt from")
+            raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.num_samples = len(self.train.rows)
         self.tokens_per_sample = self.train.num_tokens / self.num_samples
         self.num_validation_tokens = self.validation.num_tokens
+        if objective.uses_reference_model:
+            self._add_references(inputs.model, inputs.cache_key)
 
-    def prepare(self, model: GPT, key: str) -> None:
-        """Gives samples what they need of the model before training: computed once, and then found in the cache.
-
-        Args:
-            key: the same for the same model, examples and numbers.
-        """
-        if not self.objective.compares:
-            return
-        rows = [row for part in (self.train, self.validation, self.test) for row in part.rows]
-        samples = [sample for row in rows for sample in row]
-        file = private_folder(default_cache() / "references") / f"{key}.npy"
+    def _add_references(self, model: GPT, cache_key: str) -> None:
+        """Gives samples their log-likelihoods under the reference model: computed once, and then found in the cache."""
+        rows = [row for split in (self.train, self.validation, self.test) for row in split.rows]
+        file = private_folder(default_cache() / "references") / f"{key_of(cache_key, self.objective.kind)}.npy"
         if file.exists():
             known = np.load(file, allow_pickle=False)
         else:
@@ -116,17 +146,19 @@ class ExampleSet(TrainingSet):
             np.save(content, known, allow_pickle=False)
             write_atomically(file, content.getvalue())
         values = iter(known.tolist())
-        for sample in samples:
-            sample.reference = tuple(next(values) for _ in sample.sequences)
+        for row in rows:
+            for sample in row:
+                sample.reference = tuple(next(values) for _ in sample.sequences)
 
     @torch.inference_mode()
     def _log_likelihoods(self, model: GPT, rows: Sequence[list[Sample]]) -> np.ndarray:
-        """Of each sequence's answer, in order, float64."""
+        """The log-likelihood of each sequence's completion, in order, float64."""
         found: list[float] = []
-        with meter("reading with the model as it is", len(rows)) as bar:
+        with meter("reference log-likelihoods", len(rows)) as bar:
             done = 0
             for some in _evaluation_batches(rows):
-                found += answer_log_likelihoods(model, self.objective.collate(some).to(model.device)).tolist()
+                batch = self.objective.collate(some).to(model.device)
+                found += sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist()
                 done += len(some)
                 bar.update(done)
         return np.array(found, np.float64)
@@ -134,10 +166,11 @@ class ExampleSet(TrainingSet):
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
         rows.sort(key=_num_tokens)  # rows that are read at once are padded to the longest of them
-        return [
+        batches = [
             self.objective.collate(rows[start : start + micro_batch_size]).to(model.device)
             for start in range(0, num_samples, micro_batch_size)
         ]
+        return self.objective.completed(model, batches)
 
     def _row(self, sample: int) -> list[Sample]:
         epoch, place = divmod(sample, self.num_samples)
@@ -157,22 +190,27 @@ class ExampleSet(TrainingSet):
             rows = [rows[number * len(rows) // wanted] for number in range(wanted)]
         return self._score(model, Rows(rows), observe)
 
-    def _score(self, model: GPT, part: Rows, observe: Callable[[int], None] = lambda _: None) -> Score:
-        def batches() -> Iterator[Batch]:
+    def _score(self, model: GPT, split: Rows, observe: Callable[[int], None] = lambda _: None) -> Score:
+        groups = list(_evaluation_batches(split.rows))
+        batches = [self.objective.collate(rows).to(model.device) for rows in groups]
+        with torch.inference_mode():
+            batches = self.objective.completed(model, batches)
+
+        def observed() -> Iterator[Batch]:
             done = 0
-            for some in _evaluation_batches(part.rows):
-                yield self.objective.collate(some).to(model.device)
-                done += sum(map(_num_tokens, some))
+            for batch, rows in zip(batches, groups, strict=True):
+                yield batch
+                done += sum(map(_num_tokens, rows))
                 observe(done)
 
-        means = measured(model, self.objective, batches())
-        figures = {"validation_loss": self.objective.judged(means)}
+        means = mean_terms(model, self.objective, observed())
+        figures = {"validation_loss": self.objective.validation_loss(means)}
         if ACCURACY in means:
             figures[ACCURACY] = means[ACCURACY]
-        return Score(figures, part.num_tokens, len(part.rows) == len(self.validation.rows))
+        return Score(figures, split.num_tokens, len(split.rows) == len(self.validation.rows))
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
-        """How well a model does on the examples that judge: test_loss, num_test_examples and, where it is known,
+        """How well a model does on the test split: test_loss, num_test_examples and, if the objective measures it,
         test_accuracy."""
         if not self.test.rows:
             return {}
@@ -181,10 +219,10 @@ class ExampleSet(TrainingSet):
         return {**renamed, "num_test_examples": self.test.num_examples}
 
     def sample(self, model: GPT, seed: int) -> str:
-        example = self.parts.validation[0] if self.parts.validation else self.parts.train[0]
+        example = self.splits.validation[0] if self.splits.validation else self.splits.train[0]
         messages = getattr(example, "messages", ())
         question = [*messages[:-1]] if messages and messages[-1]["role"] == "assistant" else [*messages]
-        if not question or self.objective.kind == "reward_model":
+        if not question or self.objective.num_labels is not None:
             return ""
         prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
         answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed)
@@ -197,15 +235,19 @@ class ExampleSet(TrainingSet):
         return "; ".join(places[:PLACES_NAMED]) + (f" and {more} more examples" if more > 0 else "")
 
     def description(self) -> list[str]:
-        counts = {"to train": self.train, "to validate": self.validation, "to judge by": self.test}
-        parts = ", ".join(f"{part.num_examples:,} {name}" for name, part in counts.items())
+        counts = {"to train": self.train, "to validate": self.validation, "to test": self.test}
+        splits = ", ".join(f"{split.num_examples:,} {name}" for name, split in counts.items())
         packed = f" in {self.num_samples:,} rows" if self.objective.packed else ""
-        lines = [f"examples: {parts}; {self.train.num_tokens:,} tokens to train{packed}"]
-        if self.parts.num_dropped:
-            lines.append(f"{self.parts.num_dropped:,} examples are left out, because other parts ask the same")
+        lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
+        if self.splits.num_dropped:
+            lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
         if self.num_skipped:
-            lines.append(f"{self.num_skipped:,} bad examples are left out")
+            lines.append(f"{self.num_skipped:,} bad examples are skipped")
         return lines
+
+    def preview(self, num_examples: int) -> list[PreviewedExample]:
+        samples = (self.objective.sample(example, self.encoder) for example in self.splits.train[:num_examples])
+        return [self.objective.preview(sample) for sample in samples]
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

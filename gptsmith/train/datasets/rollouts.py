@@ -1,18 +1,20 @@
-"""Learning from rewards: prompts to which the model draws answers, which are worth what a function says."""
+"""A dataset of rollouts: prompts, to which the model samples groups of completions that a function rewards."""
 
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
 import torch
+from pydantic import Field
+from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.generate.api import generate
 from gptsmith.generate.batch import generate_rows
@@ -21,99 +23,143 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
-from gptsmith.train.datasets.base import Score, TrainingSet
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
 from gptsmith.train.datasets.examples import SAMPLE_TOKENS, epoch_order
-from gptsmith.train.objectives import Batch
-from gptsmith.train.objectives.grpo import GrpoSettings, RolloutBatch, advantages
-from gptsmith.train.rewards import Reward
-from gptsmith.train.samples import Encoder, padded
+from gptsmith.train.objectives import ObjectiveSettings
+from gptsmith.train.samples import padded
 
 VALIDATION_PROMPTS = 256
-"""How many prompts are answered for an evaluation in between."""
+"""How many prompts get a completion in an evaluation during training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutBatch(Batch):
+    """Prompts with completions that the model sampled (B, T), and for each of their N tokens, row by row:"""
+
+    advantages: Tensor
+    """(N), how much better than its group the completion is that the token belongs to."""
+    old_log_likelihoods: Tensor
+    """(N), the token's log-likelihood under the model that sampled it."""
+    reference_log_likelihoods: Tensor | None = None
+    """(N), that under the reference model; None if kl_coef is 0."""
+
+
+class RolloutObjective(ObjectiveSettings):
+    """An objective that learns from rewards of sampled completions."""
+
+    group_size: int = Field(default=8, ge=2)
+    """Completions sampled per prompt."""
+    max_resamples: int = Field(default=0, ge=0)
+    """How many other prompts are tried in place of one whose completions all have the same reward: nothing is learnt
+    from those (Yu et al. 2025, dynamic sampling)."""
+    max_tokens: int = Field(default=64, gt=0)
+    """The longest completion."""
+    temperature: float = Field(default=1.0, gt=0)
+    """The sampling temperature."""
+    kl_coef: float = Field(default=0.02, ge=0)
+    """The weight of the KL divergence from the reference model; 0 spares the forward pass of that model."""
+
+    @property
+    def uses_reference_model(self) -> bool:
+        return True
+
+    @abstractmethod
+    def advantages(self, rewards: Tensor) -> Tensor:
+        """How much better than its group each completion is, from rewards (prompts, group_size): 0 if nothing is learnt
+        from it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The ids of a prompt and of the answers drawn to it, and how much better than the others each answer is."""
+    """The ids of a prompt and of the completions sampled to it, and the advantage of each completion."""
 
     prompt: list[int]
-    answers: list[list[int]]
+    completions: list[list[int]]
     advantages: list[float]
 
 
-class RolloutSet(TrainingSet):
-    """A sample is a prompt; its batch holds a group of answers that the model draws at that moment."""
+class RolloutDataset(Dataset):
+    """Prompts in an order that is shuffled anew in every epoch; the batch of a prompt holds a group of completions that
+    the model samples at that moment."""
 
-    def __init__(
-        self, objective: GrpoSettings, encoder: Encoder, parts: ExampleSplits, model: GPT, reward: Reward, *, seed: int
-    ) -> None:
+    def __init__(self, objective: RolloutObjective, inputs: DatasetInputs, reward: Reward) -> None:
         super().__init__()
-        self.objective, self.encoder, self.parts, self.reward, self.seed = objective, encoder, parts, reward, seed
-        self.reference = copy.deepcopy(model).eval().requires_grad_(False)
-        self.num_samples = len(parts.train)
+        self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
+        self.reward = reward
+        self.reference = copy.deepcopy(inputs.model).eval().requires_grad_(False)
+        self.num_samples = len(self.splits.train)
         self.tokens_per_sample = objective.group_size * objective.max_tokens
-        self.num_validation_tokens = len(parts.validation) * objective.max_tokens
+        self.num_validation_tokens = len(self.splits.validation) * objective.max_tokens
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
         return [
-            self._batch(model, self._groups(model, samples[start : start + micro_batch_size]))
+            self._batch(model, self.groups(model, samples[start : start + micro_batch_size]))
             for start in range(0, num_samples, micro_batch_size)
         ]
 
-    def _groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
-        """The answers to each sample's prompt; or to the first of `max_resamples` others from which something is
-        learnt, where nothing is from its own."""
-        groups = self._drawn(model, samples)
+    def groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
+        """A group of completions per sample: of its prompt, or, if nothing is learnt from those, of the first of
+        `max_resamples` other prompts from which something is."""
+        groups = self._sampled(model, samples)
         for attempt in range(1, self.objective.max_resamples + 1):
             idle = [place for place, group in enumerate(groups) if not any(group.advantages)]
             if not idle:
                 break
             # The prompts at the same places in the order of a later epoch.
-            others = self._drawn(model, [samples[place] + attempt * self.num_samples for place in idle])
+            others = self._sampled(model, [samples[place] + attempt * self.num_samples for place in idle])
             for place, other in zip(idle, others, strict=True):
                 groups[place] = other
         return groups
 
-    def _drawn(self, model: GPT, samples: Sequence[int]) -> list[Group]:
-        """The answers to each sample's prompt, and what they are worth."""
+    def _sampled(self, model: GPT, samples: Sequence[int]) -> list[Group]:
+        """A group of completions of each sample's prompt, with their advantages."""
         count = self.objective.group_size
         examples = [self._example(sample) for sample in samples]
         prompts = [self.prompt(example) for example in examples]
         seeds = [derived_seed(self.seed, "answer", sample, number) for sample in samples for number in range(count)]
-        answers = self._answers(
+        completions = self._completions(
             model, [prompt for prompt in prompts for _ in range(count)], seeds, self.objective.temperature
         )
-        worth = [self._worth(examples[number // count], text) for number, text in enumerate(map(self._text, answers))]
-        better = advantages(torch.tensor(worth, dtype=torch.float64).view(-1, count)).tolist()
+        rewards = [
+            self._reward(examples[number // count], text) for number, text in enumerate(map(self._text, completions))
+        ]
+        advantages = self.objective.advantages(torch.tensor(rewards, dtype=torch.float64).view(-1, count)).tolist()
         return [
-            Group(prompt, answers[number * count : (number + 1) * count], better[number])
+            Group(prompt, completions[number * count : (number + 1) * count], advantages[number])
             for number, prompt in enumerate(prompts)
         ]
 
     def _batch(self, model: GPT, groups: Sequence[Group]) -> RolloutBatch:
-        """The answers as a batch, with their likelihoods to the model that drew them and to that before training."""
+        """The groups as a batch, with log-likelihoods under the model that sampled them and the reference model."""
         sequences = [
-            Encoded([*group.prompt, *answer], [False] * len(group.prompt) + [True] * len(answer))
+            Encoded([*group.prompt, *completion], [False] * len(group.prompt) + [True] * len(completion))
             for group in groups
-            for answer in group.answers
+            for completion in group.completions
         ]
         input_ids, targets = (tensor.to(model.device) for tensor in padded(sequences))
-        before = None
+        of_reference = None
         with torch.no_grad():
-            rows, drawn = token_log_likelihoods(model.hidden(input_ids), model.head_weight, targets)
+            rows, old = token_log_likelihoods(model.hidden(input_ids), model.head_weight, targets)
             if self.objective.kl_coef:
                 reference = self.reference.to(model.device)
                 reference.compute_dtype = model.compute_dtype
-                _, before = token_log_likelihoods(reference.hidden(input_ids), reference.head_weight, targets)
-        better = [advantage for group in groups for advantage in group.advantages]
-        of_rows = torch.tensor(better, dtype=drawn.dtype, device=drawn.device)
-        return RolloutBatch(input_ids, targets, advantages=of_rows[rows], drawn=drawn, reference=before)
+                _, of_reference = token_log_likelihoods(reference.hidden(input_ids), reference.head_weight, targets)
+        advantages = [advantage for group in groups for advantage in group.advantages]
+        of_rows = torch.tensor(advantages, dtype=old.dtype, device=old.device)
+        return RolloutBatch(
+            input_ids,
+            targets,
+            advantages=of_rows[rows],
+            old_log_likelihoods=old,
+            reference_log_likelihoods=of_reference,
+        )
 
-    def _answers(
+    def _completions(
         self, model: GPT, prompts: Sequence[list[int]], seeds: Sequence[int], temperature: float
     ) -> list[list[int]]:
-        """An answer's ids to each prompt, with the token that ended it."""
+        """The ids of a completion of each prompt, with the token that ended it."""
         was_training = model.training
         model.eval()
         rows = generate_rows(
@@ -130,35 +176,35 @@ class RolloutSet(TrainingSet):
     def _text(self, ids: list[int]) -> str:
         return self.encoder.tokenizer.decode(ids)
 
-    def _worth(self, example: ChatExample, answer: str) -> float:
-        """The reward of an answer.
+    def _reward(self, example: ChatExample, completion: str) -> float:
+        """The reward of a completion.
 
         Raises:
             UserError: the reward function fails on it; the message names the example.
         """
         try:
-            return float(self.reward(example.messages[:-1], answer, example.messages[-1]["content"]))
+            return float(self.reward(example.messages[:-1], completion, example.messages[-1]["content"]))
         except Exception as error:
             raise UserError(
                 f"the reward function fails on {example.place} ({type(error).__name__}: {error}); "
-                f"the answer was {answer!r}"
+                f"the completion was {completion!r}"
             ) from None
 
     def _example(self, sample: int) -> ChatExample:
         epoch, place = divmod(sample, self.num_samples)
-        return cast(ChatExample, self.parts.train[epoch_order(self.seed, epoch, self.num_samples)[place]])
+        return cast(ChatExample, self.splits.train[epoch_order(self.seed, epoch, self.num_samples)[place]])
 
     def prompt(self, example: ChatExample) -> list[int]:
-        """The ids of what is asked.
+        """The ids of an example's prompt.
 
         Raises:
-            UserError: they leave no room for an answer.
+            UserError: they leave no room for a completion.
         """
         ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, example.messages[:-1])
         if len(ids) + self.objective.max_tokens > self.encoder.context_length:
             raise UserError(
-                f"{example.place}: a prompt of {len(ids)} tokens and an answer of {self.objective.max_tokens} do not "
-                f"fit in the context of {self.encoder.context_length}: set a smaller train.objective.max_tokens"
+                f"{example.place}: a prompt of {len(ids)} tokens and a completion of {self.objective.max_tokens} do "
+                f"not fit in the context of {self.encoder.context_length}: set a smaller train.objective.max_tokens"
             )
         return ids
 
@@ -170,26 +216,26 @@ class RolloutSet(TrainingSet):
         observe: Callable[[int], None] = lambda _: None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
-        examples = self.parts.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
+        examples = self.splits.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
         reward = self._mean_reward(model, cast(list[ChatExample], examples))
-        whole = len(examples) == len(self.parts.validation)
+        whole = len(examples) == len(self.splits.validation)
         return Score({"validation_loss": -reward, "reward": reward}, len(examples) * self.objective.max_tokens, whole)
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
-        """The mean reward of the surest answers to the prompts that judge."""
-        examples = cast(list[ChatExample], self.parts.test)
+        """The mean reward of greedy completions of the test split's prompts."""
+        examples = cast(list[ChatExample], self.splits.test)
         if not examples:
             return {}
         return {"test_reward": self._mean_reward(model, examples), "num_test_examples": len(examples)}
 
     def _mean_reward(self, model: GPT, examples: Sequence[ChatExample]) -> float:
         prompts = [self.prompt(example) for example in examples]
-        answers = self._answers(model, prompts, [0] * len(prompts), temperature=0.0)
-        worth = [self._worth(example, self._text(ids)) for example, ids in zip(examples, answers, strict=True)]
-        return sum(worth) / max(len(worth), 1)
+        completions = self._completions(model, prompts, [0] * len(prompts), temperature=0.0)
+        rewards = [self._reward(example, self._text(ids)) for example, ids in zip(examples, completions, strict=True)]
+        return sum(rewards) / max(len(rewards), 1)
 
     def sample(self, model: GPT, seed: int) -> str:
-        question = cast(ChatExample, (self.parts.validation or self.parts.train)[0]).messages[:-1]
+        question = cast(ChatExample, (self.splits.validation or self.splits.train)[0]).messages[:-1]
         prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
         answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed)
         return "".join(chain([question[-1]["content"], " → "], answer))
@@ -198,5 +244,11 @@ class RolloutSet(TrainingSet):
         return "; ".join(self._example(sample).place for sample in range(first_sample, first_sample + num_samples))
 
     def description(self) -> list[str]:
-        counts = f"{len(self.parts.validation):,} to validate, {len(self.parts.test):,} to judge by"
-        return [f"prompts: {len(self.parts.train):,} to train with {self.objective.group_size} answers each, {counts}"]
+        splits, size = self.splits, self.objective.group_size
+        held_back = f"{len(splits.validation):,} to validate, {len(splits.test):,} to test"
+        return [f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"]
+
+    def preview(self, num_examples: int) -> list[PreviewedExample]:
+        examples = cast(list[ChatExample], self.splits.train[:num_examples])
+        prompts = [(example, self.prompt(example)) for example in examples]
+        return [PreviewedExample(example.place, [Encoded(ids, [False] * len(ids))]) for example, ids in prompts]

@@ -1,8 +1,9 @@
-"""Learning from text: every token from those before it."""
+"""A dataset of plain text: every token is predicted from those before it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from rich.markup import escape
@@ -15,15 +16,16 @@ from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import DATA
-from gptsmith.train.datasets.base import Score, TrainingSet
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
+from gptsmith.train.samples import ROW_TOKENS
 
 SAMPLE_TOKENS = 60
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
 
 
-class TextSet(TrainingSet):
+class TextDataset(Dataset):
     """Windows of a token stream."""
 
     def __init__(self, data: PreparedData, context_length: int, seed: int) -> None:
@@ -32,6 +34,12 @@ class TextSet(TrainingSet):
         self.windows = Windows(data.train, context_length, seed)
         self.num_samples, self.tokens_per_sample = self.windows.num_windows, context_length
         self.num_validation_tokens = len(data.validation) if data.validation is not None else 0
+
+    @classmethod
+    def of(cls, inputs: DatasetInputs) -> Self:
+        """The dataset for fine-tuning on plain text."""
+        assert inputs.text is not None, "an objective for plain text"
+        return cls(inputs.text, min(inputs.encoder.context_length, ROW_TOKENS), inputs.seed)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         found = []

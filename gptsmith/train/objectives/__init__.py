@@ -1,51 +1,35 @@
-"""The kinds of objective.
+"""The kinds of objective: what a model learns, and from what.
 
 Contract: `loss(model, batch)` returns terms, each a (sum, count, weight): sums, never means, so that gradient
 accumulation is exact under any mask. `counts(batch)` gives the counts before the forward pass. A term of weight 0 is
-only watched.
+only watched. The main term bears the objective's name.
 
-An objective that learns from examples also says how one becomes token sequences (`sequences`), and how samples become
-a batch (`collate`); see `gptsmith.train.objectives.samples`.
+The settings class also says what others must know of the objective: the `shapes` of data that it learns from (see
+`gptsmith.data.shapes`) and its `priority` among the objectives for a shape; its `dataset`, which turns data into
+batches; whether it needs a head with labels (`num_labels`) or a reference model; its usual epochs and learning rates;
+and the command that uses the tuned model. An objective that learns from examples derives from `ExampleObjective` in
+`gptsmith.train.datasets.examples`, which has a dataset; one that learns from rewards derives from `RolloutObjective` in
+`gptsmith.train.datasets.rollouts`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.data.windows import IGNORED
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Token ids (B, T) and, for each, the id that should come after it; -100 where nothing is asked."""
-
-    input_ids: Tensor
-    targets: Tensor
-    segments: Tensor | None = None
-    """(B, T), which example of its row a token belongs to, where several stand in one row."""
-
-    def to(self, device: torch.device) -> Self:
-        """The same on a device."""
-        moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that are asked for."""
-        return int((self.targets != IGNORED).sum())
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import Dataset, DatasetInputs
+from gptsmith.train.samples import Encoder
 
 
 @dataclass(frozen=True)
@@ -58,19 +42,63 @@ class Term:
 
 
 class ObjectiveSettings(Settings):
-    """What every kind of objective has."""
+    """An objective."""
 
     kind: str
+    shapes: ClassVar[tuple[str, ...]]
+    """The shapes of data that it learns from."""
+    priority: ClassVar[int] = 0
+    """Of the objectives for a shape of data, the one of the highest priority is the default."""
+    usual_epochs: ClassVar[float] = 1.0
+    """How often fine-tuning reads the data if nobody sets it."""
+    usual_learning_rate: ClassVar[float] = 5e-4
+    """That of fine-tuning all weights, if nobody sets it."""
+    usual_lora_learning_rate: ClassVar[float] = 3e-3
+    """That of fine-tuning adapters, if nobody sets it."""
+    next_command: ClassVar[str] = "gptsmith chat {run}"
+    """A command that uses the tuned model."""
+    predicts_labels: ClassVar[bool] = False
+    """Whether the tuned model predicts the labels of texts (`predict`)."""
+
+    @classmethod
+    def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
+        """The objective of a table of settings, completed by what the examples tell.
+
+        Raises:
+            UserError: a setting is wrong or missing.
+        """
+        return cls.parse(table, "train.objective")
 
     @property
-    def compares(self) -> bool:
-        """Whether the model is compared with what it was before training: dropout, which only the model in training
-        has, would then look like a difference."""
+    def num_labels(self) -> int | None:
+        """Outputs of the classification or reward head; None if the model has no such head."""
+        return None
+
+    @property
+    def uses_reference_model(self) -> bool:
+        """Whether the model is compared with a reference model, which is itself before training. Dropout, which only
+        the model in training has, would then look like a difference."""
         return False
 
     @abstractmethod
+    def dataset(self, inputs: DatasetInputs) -> Dataset:
+        """The dataset for fine-tuning with this objective.
+
+        Raises:
+            UserError: an example or a setting cannot be used.
+        """
+
+    def predict(self, model: GPT, encoder: Encoder, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
+        """The probability of each label, example by example; for objectives with `predicts_labels`.
+
+        Raises:
+            UserError: an example is not of the form that the model was trained on.
+        """
+        raise NotImplementedError(f"{self.kind} predicts no labels")
+
+    @abstractmethod
     def counts(self, batch: Batch) -> dict[str, int]:
-        """How many items each term will sum over."""
+        """The number of items that each term sums over."""
 
     @abstractmethod
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
@@ -78,7 +106,7 @@ class ObjectiveSettings(Settings):
 
 
 @torch.inference_mode()
-def measured(model: GPT, objective: ObjectiveSettings, batches: Iterable[Batch]) -> dict[str, float]:
+def mean_terms(model: GPT, objective: ObjectiveSettings, batches: Iterable[Batch]) -> dict[str, float]:
     """The mean of each term over all batches, and `loss`, their weighted sum."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -94,3 +122,9 @@ def measured(model: GPT, objective: ObjectiveSettings, batches: Iterable[Batch])
 
 KINDS = Kinds(__name__, ObjectiveSettings, default="next_token")
 AnyObjective = Annotated[ObjectiveSettings, KINDS]
+
+
+def objectives_for(shape: str) -> list[str]:
+    """The names of the objectives that learn from data of a shape, the default first."""
+    found = [name for name in KINDS.names() if shape in KINDS.settings(name).shapes]
+    return sorted(found, key=lambda name: -KINDS.settings(name).priority)

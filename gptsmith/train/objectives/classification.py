@@ -7,9 +7,9 @@ added; of several choices each is read with the question, and their scores compe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
@@ -17,12 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
-from gptsmith.data.shapes.labelled import LabelledExample
+from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.train.objectives import Batch, Term
-from gptsmith.train.samples import Encoder, ExampleObjective, Sample, padded
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import PreviewedExample
+from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.objectives import Term
+from gptsmith.train.samples import Encoder, Sample, padded
+
+EXAMPLES_AT_ONCE = 32
+"""Of a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +48,43 @@ class ClassificationSettings(ExampleObjective):
     """-ln p(label), plus the loss of the language model on the texts."""
 
     kind: Literal["classification"] = "classification"
-    shape: ClassVar[str] = "labelled"
-    judged_by: ClassVar[str] = "label"
+    shapes: ClassVar[tuple[str, ...]] = ("labelled",)
+    priority: ClassVar[int] = 1
+    usual_epochs: ClassVar[float] = 3.0
+    next_command: ClassVar[str] = "gptsmith predict {run} FILE"
+    validation_term: ClassVar[str] = "classification"
+    predicts_labels: ClassVar[bool] = True
     chosen_by: Literal["loss", "accuracy"] = "loss"
-    """What tells the best weights on validation data: -ln p(label), or the share of right labels. The validation loss
-    is then the share of wrong ones."""
+    """The validation loss, by which the best weights are chosen: -ln p(label), or 1 - accuracy."""
     labels: list[str] = Field(default_factory=list)
-    """What the outputs stand for, in order; found in the examples where they are not given."""
+    """The labels of the outputs, in order; found in the examples if not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
-    """How the examples are read; told by their fields."""
+    """How the examples are read; found in their fields if not given."""
     auxiliary_weight: float = Field(default=0.5, ge=0)
     """The weight of the language model's loss."""
     pooling: Literal["last", "mean"] = "last"
-    """What the labels are read off: the last token's hidden state, or the mean of all of them."""
+    """What the classification head reads: the last token's hidden state, or the mean of all of them."""
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
 
+    @classmethod
+    def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
+        """
+        Raises:
+            UserError: all examples have the same label.
+        """
+        examples = cast(list[LabelledExample], splits.train)
+        completed = {"form": examples[0].form, **table}
+        if completed["form"] != "choice" and "labels" not in completed:
+            completed["labels"] = labels_of(examples)
+        return super().for_examples(completed, splits)
+
     @property
     def num_labels(self) -> int:
-        """Outputs of the score head."""
         return 1 if self.form == "choice" else len(self.labels)
 
-    def judged(self, means: Mapping[str, float]) -> float:
-        return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().judged(means)
+    def validation_loss(self, means: Mapping[str, float]) -> float:
+        return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().validation_loss(means)
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         labelled = cast(LabelledExample, example)
@@ -103,30 +124,48 @@ class ClassificationSettings(ExampleObjective):
             labels=torch.tensor([sample.label for sample in samples]),
         )
 
+    def preview(self, sample: Sample) -> PreviewedExample:
+        label = self.labels[sample.label] if self.labels else None
+        return PreviewedExample(sample.place, sample.sequences, label)
+
+    @torch.inference_mode()
+    def predict(self, model: GPT, encoder: Encoder, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
+        for start in range(0, len(examples), EXAMPLES_AT_ONCE):
+            some = examples[start : start + EXAMPLES_AT_ONCE]
+            samples = []
+            for example in some:
+                try:
+                    samples.append([self.sample(example.without_label(), encoder)])
+                except UserError as error:
+                    raise UserError(f"{example.place}: {error}") from None
+            batch = self.collate(samples).to(model.device)
+            scores = self.scores(model, model.hidden(batch.input_ids), batch)
+            for example, row in zip(some, scores.softmax(dim=1).tolist(), strict=True):
+                yield dict(zip(self.labels or example.texts[1:], row, strict=False))
+
     def counts(self, batch: Batch) -> dict[str, int]:
-        num_labels = len(cast(LabelledBatch, batch).labels)
-        counts = {"label": num_labels, "accuracy": num_labels}
-        return {**counts, "language": batch.num_tokens} if self.auxiliary_weight else counts
+        counts = dict.fromkeys((self.kind, "accuracy"), len(cast(LabelledBatch, batch).labels))
+        return {**counts, "next_token": batch.num_tokens} if self.auxiliary_weight else counts
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         labelled, counts = cast(LabelledBatch, batch), self.counts(batch)
         input_ids = batch.input_ids
         if model.training and self.word_dropout:
-            input_ids = _with_hidden_words(input_ids, labelled.last, self.word_dropout)
+            input_ids = with_word_dropout(input_ids, labelled.last, self.word_dropout)
         hidden = model.hidden(input_ids)
         scores = self.scores(model, hidden, labelled)
         right = (scores.argmax(dim=1) == labelled.labels).sum()
         terms = {
-            "label": Term(functional.cross_entropy(scores, labelled.labels, reduction="sum"), counts["label"]),
+            self.kind: Term(functional.cross_entropy(scores, labelled.labels, reduction="sum"), counts[self.kind]),
             "accuracy": Term(right, counts["accuracy"], weight=0.0),
         }
         if self.auxiliary_weight:
             nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
-            terms["language"] = Term(nats, counts["language"], self.auxiliary_weight)
+            terms["next_token"] = Term(nats, counts["next_token"], self.auxiliary_weight)
         return terms
 
     def scores(self, model: GPT, hidden: Tensor, batch: LabelledBatch) -> Tensor:
-        """The logits of each example's labels (N, K); of choices that are not there, minus infinity."""
+        """The logits of each example's labels (N, K); minus infinity for choices that are not there."""
         rows = torch.arange(len(hidden), device=hidden.device)
         states = hidden[rows, batch.last] if self.pooling == "last" else _means(hidden, batch.last)  # (B, C)
         num_examples = len(batch.labels)
@@ -140,7 +179,7 @@ class ClassificationSettings(ExampleObjective):
         return table.index_put((batch.owner, place), score)
 
 
-def _with_hidden_words(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
+def with_word_dropout(input_ids: Tensor, last: Tensor, share: float) -> Tensor:
     """The ids with a share of the tokens before the last replaced by the special token that texts start with."""
     hidden = torch.rand(input_ids.shape, device=input_ids.device) < share
     hidden &= torch.arange(input_ids.shape[1], device=input_ids.device) != last[:, None]

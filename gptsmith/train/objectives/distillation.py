@@ -2,52 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from gptsmith.base.errors import UserError
+from gptsmith.convert.load import load
+from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.shapes import TEXT
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaughtBatch(Batch):
-    """A batch with the teacher's hidden states at the positions that are asked for, (N, its width), and its head."""
-
-    teacher_hidden: Tensor
-    teacher_head: Tensor
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.distillation import DistillationBatch, DistillationDataset
+from gptsmith.train.objectives import ObjectiveSettings, Term
+from gptsmith.train.objectives.next_token import NextTokenSettings
+from gptsmith.train.objectives.sft import SftSettings
+from gptsmith.train.samples import Encoder
 
 
 class DistillationSettings(ObjectiveSettings):
-    """share T^2 KL(teacher || student), both at temperature T, + (1 - share) -ln p(token)."""
+    """alpha T^2 KL(teacher || student), both at temperature T, + (1 - alpha) -ln p(token)."""
 
     kind: Literal["distillation"] = "distillation"
+    shapes: ClassVar[tuple[str, ...]] = ("chat", TEXT)
     teacher: str = ""
-    """The run that teaches; it must have the same vocabulary."""
+    """The run of the teacher; it must have the same vocabulary."""
     temperature: float = Field(default=1.0, gt=0)
-    """T: above 1, unlikely words count for more."""
+    """T: above 1, unlikely tokens count for more."""
     alpha: float = Field(default=0.5, gt=0, le=1)
-    """The teacher's share in the loss; the rest is the text's."""
+    """The weight of the teacher's probabilities in the loss; the rest is that of the data."""
+
+    @classmethod
+    def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
+        if not table.get("teacher"):
+            raise UserError("distillation needs a teacher: --set train.objective.teacher=runs/large")
+        return super().for_examples(table, splits)
+
+    def dataset(self, inputs: DatasetInputs) -> DistillationDataset:
+        source = NextTokenSettings() if inputs.text is not None else SftSettings()
+        return DistillationDataset(source.dataset(inputs), self._teacher(inputs.encoder, inputs.model))
+
+    def _teacher(self, encoder: Encoder, student: GPT) -> GPT:
+        """The teacher.
+
+        Raises:
+            UserError: it does not read what the student reads.
+        """
+        teacher = load(self.teacher, device="cpu")
+        if teacher.tokenizer.fingerprint != encoder.tokenizer.fingerprint:
+            raise UserError(
+                f"{self.teacher} has another tokenizer than the student: distil between runs that share one "
+                "(pretrain the student with --tokenizer and the teacher's folder)"
+            )
+        if teacher.config.context_length < encoder.context_length:
+            raise UserError(
+                f"{self.teacher} has a context of {teacher.config.context_length} tokens and the student one of "
+                f"{encoder.context_length}: set model.context_length to that of the teacher"
+            )
+        teacher.model.compute_dtype = student.compute_dtype
+        return teacher.model
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return dict.fromkeys(("teacher", "text"), batch.num_tokens)
+        return dict.fromkeys((self.kind, "cross_entropy"), batch.num_tokens)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        taught, asked = cast(TaughtBatch, batch), batch.targets != IGNORED
+        taught, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
         hidden = model.hidden(batch.input_ids, segments=batch.segments)
         with torch.no_grad():
-            wanted = _log_probabilities(taught.teacher_hidden, taught.teacher_head, self.temperature)
-        given = _log_probabilities(hidden[asked], model.head_weight, self.temperature)
-        divergence = functional.kl_div(given, wanted, reduction="sum", log_target=True) * self.temperature**2
-        terms = {"teacher": Term(divergence, batch.num_tokens, self.alpha)}
+            teacher = _log_probabilities(taught.teacher_hidden, taught.teacher_head, self.temperature)
+        student = _log_probabilities(hidden[has_target], model.head_weight, self.temperature)
+        divergence = functional.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
         nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
-        return {**terms, "text": Term(nats, batch.num_tokens, 1 - self.alpha)}
+        return {
+            self.kind: Term(divergence, batch.num_tokens, self.alpha),
+            "cross_entropy": Term(nats, batch.num_tokens, 1 - self.alpha),
+        }
 
 
 def _log_probabilities(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:

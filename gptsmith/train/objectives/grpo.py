@@ -1,13 +1,12 @@
-"""Learning from rewards: GRPO (Shao et al. 2024, equation 3), the last part of how ChatGPT was made, without a critic.
+"""Learning from rewards: GRPO (Shao et al. 2024, equation 3), the last stage of how ChatGPT was made, without a critic.
 
-A group of answers is drawn to each prompt; an answer is worth its reward less the group's mean, over the group's
-deviation.
+A group of completions is sampled per prompt; the advantage of a completion is its reward less the group's mean, over
+the group's standard deviation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -15,71 +14,57 @@ from torch import Tensor
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
-from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.rollouts import RolloutBatch, RolloutDataset, RolloutObjective
+from gptsmith.train.objectives import Term
+from gptsmith.train.rewards import reward_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class RolloutBatch(Batch):
-    """Prompts with answers that the model drew (B, T), and for each of the N tokens that are asked for, row by row:"""
-
-    advantages: Tensor
-    """(N), how much better than its group the answer is that the token stands in."""
-    drawn: Tensor
-    """(N), the token's log-likelihood to the model that drew it."""
-    reference: Tensor | None = None
-    """(N), that to the model before training, where it is held there."""
-
-
-class GrpoSettings(ObjectiveSettings):
-    """-min(r A, clip(r) A) + kl_coef KL, with r how much likelier a token is than when it was drawn."""
+class GrpoSettings(RolloutObjective):
+    """-min(r A, clip(r) A) + kl_coef KL, with r the ratio of a token's probability to that when it was sampled."""
 
     kind: Literal["grpo"] = "grpo"
-    group_size: int = Field(default=8, ge=2)
-    """Answers drawn to each prompt."""
-    max_resamples: int = Field(default=0, ge=0)
-    """How many other prompts are tried in place of one whose answers are all worth the same: nothing is learnt from
-    those (Yu et al. 2025, dynamic sampling)."""
-    max_tokens: int = Field(default=64, gt=0)
-    """The longest answer."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Of the draw."""
+    shapes: ClassVar[tuple[str, ...]] = ("chat",)
+    usual_learning_rate: ClassVar[float] = 1e-5
+    usual_lora_learning_rate: ClassVar[float] = 1e-5
     clip_range: float = Field(default=0.2, gt=0, lt=1)
     """How far r counts on either side of 1."""
-    kl_coef: float = Field(default=0.02, ge=0)
-    """How strongly the model is held where it was before training; 0 spares reading each answer with that model."""
     reward: str = "number"
-    """What an answer is rewarded for: number (the last number is that of the true answer), exact (it is the true
-    answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or FILE.py:FUNCTION,
-    which gets the messages, the answer and the true answer."""
+    """What a completion is rewarded for: number (its last number is that of the reference answer), exact (it is the
+    reference answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or
+    FILE.py:FUNCTION, which gets the messages, the completion and the reference answer."""
 
-    @property
-    def compares(self) -> bool:
-        return True
+    def dataset(self, inputs: DatasetInputs) -> RolloutDataset:
+        return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward))
+
+    def advantages(self, rewards: Tensor) -> Tensor:
+        return advantages(rewards)
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        terms = ("policy", "kl", "clipped") if self.kl_coef else ("policy", "clipped")
+        terms = (self.kind, "kl", "clip_ratio") if self.kl_coef else (self.kind, "clip_ratio")
         return dict.fromkeys(terms, batch.num_tokens)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         rollout, count = cast(RolloutBatch, batch), batch.num_tokens
-        _, now = token_log_likelihoods(model.hidden(batch.input_ids), model.head_weight, batch.targets)
-        ratio = (now - rollout.drawn).exp()
+        _, log_likelihoods = token_log_likelihoods(model.hidden(batch.input_ids), model.head_weight, batch.targets)
+        ratio = (log_likelihoods - rollout.old_log_likelihoods).exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * rollout.advantages, clipped * rollout.advantages)
         terms = {
-            "policy": Term(-gain.sum(), count),
-            "clipped": Term((ratio != clipped).sum(), count, weight=0.0),
+            self.kind: Term(-gain.sum(), count),
+            "clip_ratio": Term((ratio != clipped).sum(), count, weight=0.0),
         }
         if self.kl_coef:
-            assert rollout.reference is not None, "the model before training has read the answers too"
-            apart = rollout.reference - now
+            assert rollout.reference_log_likelihoods is not None, "the dataset runs the reference model"
+            log_ratio = rollout.reference_log_likelihoods - log_likelihoods
             # Schulman 2020: unbiased, never below 0.
-            terms["kl"] = Term((apart.exp() - apart - 1).sum(), count, self.kl_coef)
+            terms["kl"] = Term((log_ratio.exp() - log_ratio - 1).sum(), count, self.kl_coef)
         return terms
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """How much better than its group each answer is, from rewards (prompts, answers): zero where all are equal."""
+    """The advantage of each completion in its group, from rewards (prompts, group_size): 0 if all are equal."""
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     deviation = rewards.std(dim=1, keepdim=True, correction=0)
     return torch.where(deviation > 0, centred / deviation.clamp(min=1e-6), 0.0)

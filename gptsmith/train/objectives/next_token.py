@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from gptsmith.data.shapes import TEXT
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.train.objectives import Batch, ObjectiveSettings, Term
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.text import TextDataset
+from gptsmith.train.objectives import ObjectiveSettings, Term
 
 
 class NextTokenSettings(ObjectiveSettings):
     """The sum of -ln p(token | tokens before it)."""
 
     kind: Literal["next_token"] = "next_token"
+    shapes: ClassVar[tuple[str, ...]] = (TEXT,)
+    priority: ClassVar[int] = 1
+
+    def dataset(self, inputs: DatasetInputs) -> TextDataset:
+        return TextDataset.of(inputs)
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return {"next_token": batch.num_tokens}
+        return {self.kind: batch.num_tokens}
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        return {"next_token": Term(next_token_nats(model, batch), batch.num_tokens)}
+        return {self.kind: Term(cross_entropy_sum(model, batch), batch.num_tokens)}
 
 
-def next_token_nats(model: GPT, batch: Batch) -> Tensor:
+def cross_entropy_sum(model: GPT, batch: Batch) -> Tensor:
     """The sum of -ln p of all targets of a batch, in nats."""
     hidden = model.hidden(batch.input_ids, segments=batch.segments)
     return linear_cross_entropy(hidden, model.head_weight, batch.targets)

@@ -1,5 +1,5 @@
-"""A reward model: the score of the answer that people like better should be the higher one (Bradley and Terry 1952;
-Ouyang et al. 2022, equation 1)."""
+"""A reward model: the reward of the preferred completion should be the higher one (Bradley and Terry 1952; Ouyang et
+al. 2022, equation 1)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from torch.nn import functional
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.model.gpt import GPT
-from gptsmith.train.objectives import Batch, Term
-from gptsmith.train.samples import Encoder, ExampleObjective, Sample, padded
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.objectives import Term
+from gptsmith.train.samples import Encoder, Sample, padded
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredBatch(Batch):
-    """Conversations (B, T); where they are pairs, each chosen one and after it the rejected one."""
+class RewardBatch(Batch):
+    """Conversations (B, T); of pairs, each chosen one and after it the rejected one."""
 
     last: Tensor
     """(B), the position of each conversation's last token."""
@@ -31,42 +33,41 @@ class ScoredBatch(Batch):
 
 
 class RewardModelSettings(ExampleObjective):
-    """-ln sigmoid(score of the chosen - score of the rejected)."""
+    """-ln sigmoid(reward of the chosen completion - reward of the rejected one)."""
 
     kind: Literal["reward_model"] = "reward_model"
-    shape: ClassVar[str] = "preference"
+    shapes: ClassVar[tuple[str, ...]] = ("preference",)
+    next_command: ClassVar[str] = "gptsmith info {run}"
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the score head."""
         return 1
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         pair = cast(PreferenceExample, example)
-        answers = ({"role": "assistant", "content": answer} for answer in (pair.chosen, pair.rejected))
-        return Sample(example.place, [encoder.conversation([*pair.messages, answer]) for answer in answers])
+        completions = ({"role": "assistant", "content": text} for text in (pair.chosen, pair.rejected))
+        return Sample(example.place, [encoder.conversation([*pair.messages, turn]) for turn in completions])
 
-    def collate(self, rows: Sequence[Sequence[Sample]]) -> ScoredBatch:
+    def collate(self, rows: Sequence[Sequence[Sample]]) -> RewardBatch:
         sequences = [sequence for row in rows for sample in row for sequence in sample.sequences]
-        # What follows the token that ends the last turn is the template's, and says nothing of the answer.
+        # What follows the token that ends the last turn is the template's, and says nothing of the completion.
         last = [max(place for place, trained in enumerate(sequence.trained) if trained) for sequence in sequences]
-        return ScoredBatch(*padded(sequences), last=torch.tensor(last))
+        return RewardBatch(*padded(sequences), last=torch.tensor(last))
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        pairs = len(batch.input_ids) // 2
-        return {"reward": pairs, "accuracy": pairs}
+        return dict.fromkeys((self.kind, "accuracy"), len(batch.input_ids) // 2)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        score = rewards(model, cast(ScoredBatch, batch))
-        margin = score[0::2] - score[1::2]
+        reward = rewards(model, cast(RewardBatch, batch))
+        margin = reward[0::2] - reward[1::2]
         counts = self.counts(batch)
         return {
-            "reward": Term(-functional.logsigmoid(margin).sum(), counts["reward"]),
+            self.kind: Term(-functional.logsigmoid(margin).sum(), counts[self.kind]),
             "accuracy": Term((margin > 0).sum(), counts["accuracy"], weight=0.0),
         }
 
 
-def rewards(model: GPT, batch: ScoredBatch) -> Tensor:
-    """The score (B) of each conversation."""
+def rewards(model: GPT, batch: RewardBatch) -> Tensor:
+    """The reward (B) of each conversation."""
     hidden = model.hidden(batch.input_ids)
     return model.scores(hidden[torch.arange(len(hidden), device=hidden.device), batch.last])[:, 0]

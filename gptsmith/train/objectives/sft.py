@@ -1,4 +1,4 @@
-"""Supervised tuning on conversations: predict what the assistant writes, and where it ends (Ouyang et al. 2022)."""
+"""Supervised fine-tuning on conversations: predict the assistant's turns, and where they end (Ouyang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import ClassVar, Literal, cast
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.model.gpt import GPT
-from gptsmith.train.objectives import Batch, Term
-from gptsmith.train.objectives.next_token import next_token_nats
-from gptsmith.train.samples import Encoder, ExampleObjective, Sample, packed_batch
+from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.objectives import Term
+from gptsmith.train.objectives.next_token import cross_entropy_sum
+from gptsmith.train.samples import Encoder, Sample, packed_batch
 
 
 class SftSettings(ExampleObjective):
     """The sum of -ln p(token | tokens before it) over the assistant's tokens."""
 
     kind: Literal["sft"] = "sft"
-    shape: ClassVar[str] = "chat"
+    shapes: ClassVar[tuple[str, ...]] = ("chat",)
+    priority: ClassVar[int] = 1
+    usual_epochs: ClassVar[float] = 3.0
     packed: ClassVar[bool] = True
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
@@ -27,7 +31,7 @@ class SftSettings(ExampleObjective):
         return packed_batch(rows)
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return {"chat": batch.num_tokens}
+        return {self.kind: batch.num_tokens}
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        return {"chat": Term(next_token_nats(model, batch), batch.num_tokens)}
+        return {self.kind: Term(cross_entropy_sum(model, batch), batch.num_tokens)}

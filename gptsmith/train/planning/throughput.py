@@ -20,7 +20,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import smith_shape
-from gptsmith.train.objectives import Batch
+from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers.muon import MuonSettings
 from gptsmith.train.step import train_step

@@ -16,7 +16,7 @@ def importance(
 ) -> dict[str, float]:
     """The share, from 0 to 1, of what the trials differ in that a parabola of each setting alone explains.
 
-    What the trials differ in is the variance of the ranks of their losses, so that one that went astray counts no more
+    What the trials differ in is the variance of the ranks of their losses, so that one that diverged counts no more
     than the last of the others. A parabola, because a setting that has a best value in the middle neither rises nor
     falls with the loss. The share is R² adjusted for the terms of the parabola (Ezekiel 1930), so that a setting which
     does not matter comes out around 0 however few the trials are, and 0 where that is negative. The shares do not add

@@ -1,4 +1,4 @@
-"""What a search tries, as it stands in search.json: the command without a search, and the range of each setting."""
+"""The content of search.json: the settings of the run without a search, and the range of each searched setting."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class SearchPlan(Settings):
     """The content of search.json."""
 
     table: dict[str, Any]
-    """What was asked for, but for the search."""
+    """The requested settings, without the search."""
     ranges: dict[str, Range]
     """By the names of the settings."""
     num_trials: int = Field(gt=0)
     seed: int
 
     def table_of(self, values: dict[str, float]) -> dict[str, Any]:
-        """The settings that a trial is trained with: what was asked for, and the values that it tries."""
+        """The settings of a trial: the requested ones, and the values that it tries."""
         named = merged({"train": {"optimizer": {}}}, self.table)  # a bare name of an optimizer becomes a group
         return with_assignments(named, [f"{PATHS[name]}={value!r}" for name, value in values.items()])
 
@@ -60,7 +60,7 @@ def trial_folder(search: Path, number: int) -> Path:
 
 
 def value_at(table: dict[str, Any], path: str) -> Any:
-    """What stands at a path such as `train.batch_size`; nothing where there is nothing."""
+    """The value at a path such as `train.batch_size`; None if there is none."""
     value: Any = table
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -68,5 +68,5 @@ def value_at(table: dict[str, Any], path: str) -> Any:
 
 
 def label_of(name: str) -> str:
-    """What a setting is called for a person: `learning rate`."""
+    """A setting's name for a person: `learning rate`."""
     return "LoRA rank" if name == RANK else name.rpartition(".")[2].replace("_", " ")

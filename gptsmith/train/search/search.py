@@ -1,4 +1,4 @@
-"""From a task to the model of the best settings, which trials find on validation data."""
+"""Hyperparameter search: trials find the best settings on validation data, and the best trial is the result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
 from gptsmith.run.folder import DATA, RESULT, Run, require_free
 from gptsmith.run.writer import only_writer
-from gptsmith.train.finetuning import Task, task_of
+from gptsmith.train.datasets.base import Reward
+from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.report import report
-from gptsmith.train.rewards import Reward
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.plan import SEARCH, SEARCH_PLAN, SearchPlan, label_of
 from gptsmith.train.search.space import ranges_around
@@ -28,19 +28,18 @@ from gptsmith.train.trainer import Session
 
 
 class PrunedError(Exception):
-    """A trial is given up."""
+    """A trial is pruned."""
 
     def __init__(self, step: int, share: float, loss: float) -> None:
         self.figures = {"step": step, "share": share, "validation_loss": loss}
 
 
-def begin_search(folder: Path, table: dict[str, Any], task: Task) -> Run:
-    """A run in whose folder a search can go on, whole or not at all. Where another process has just begun the same
-    search, that one.
+def begin_search(folder: Path, table: dict[str, Any], job: FinetuningJob) -> Run:
+    """A new run whose folder holds a search; the run of another process that has just begun the same search, if any.
 
     Args:
-        table: the settings that a person asked for.
-        task: what comes of them without a search.
+        table: the requested settings.
+        job: the job that they make without a search.
 
     Raises:
         UserError: there is nothing to search, or the folder is in use.
@@ -48,14 +47,14 @@ def begin_search(folder: Path, table: dict[str, Any], task: Task) -> Run:
     request = {key: value for key, value in table["request"].items() if key != "trials"}
     plan = SearchPlan(
         table={**table, "request": request},
-        ranges=ranges_around(task, table),
+        ranges=ranges_around(job, table),
         num_trials=table["request"]["trials"],
-        seed=task.settings.train.seed,
+        seed=job.settings.train.seed,
     )
     try:
         with published_folder(folder) as new:
-            run = Run.create(new, task.settings, FinetuneSettings)
-            task.keep(run)
+            run = Run.create(new, job.settings, FinetuneSettings)
+            job.write(run)
             (new / SEARCH).mkdir()
             write_json(new / SEARCH / SEARCH_PLAN, plan.plain())
     except OSError:
@@ -75,7 +74,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
     Returns:
         what `finetune` returns, with trials (count, pruned, diverged), best_trial, best_settings and
         validation_loss_of_defaults. Where it was stopped, or where other processes are still at their trials
-        (status `shared`), only run, objective, status and trials.
+        (status `shared_search`), only run, objective, status and trials.
 
     Raises:
         UserError: the data has changed, a trial cannot be trained, or none could be trained to its end.
@@ -94,11 +93,11 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
                 if figures["status"] == "stopped":
                     note(
                         f"stopped in trial {trial.number}, which will be trained anew. "
-                        f"Go on with: gptsmith finetune --resume {run.folder}"
+                        f"Continue with: gptsmith finetune --resume {run.folder}"
                     )
                     return {**_unfinished(run, plan), "status": "stopped", "signal": figures["signal"]}
                 ended = ended_trials(run.folder, plan)
-                _say(trial, figures, ended, plan)
+                _report_trial(trial, figures, ended, plan)
                 _keep_only_the_best(ended)
                 report(run.folder)
     if study.is_over() and (result := _result(run, plan, reward, started)) is not None:
@@ -108,21 +107,21 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
 
 
 def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, reward: Reward | None) -> dict[str, Any]:
-    """Trains a trial until it ends, is given up, or somebody asks to stop; returns what its result.json has.
+    """Trains a trial until it ends, is pruned or is stopped; returns the content of its result.json.
 
     Raises:
         UserError: the data has changed, or it cannot be trained for a reason that its settings are not to blame for.
     """
     began = time.monotonic()
     with hushed():
-        task = task_of(plan.table_of(trial.values), reward, judges=False)
-        if task.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
+        job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False)
+        if job.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
             raise UserError(
                 f"the data of {run.folder} has changed since its search began: bring the old data back, or start anew"
             )
         trained = Run(trial.folder)
-        trained.write_settings(task.settings.plain())
-        num_steps = task.settings.train.num_steps
+        trained.write_settings(job.settings.plain())
+        num_steps = job.settings.train.num_steps
 
         def observe(event: str, figures: dict[str, Any]) -> None:
             if event not in ("step", "evaluation"):
@@ -131,16 +130,16 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
             bar.update(trial.number - 1 + share, f"trial {trial.number}: {share:.0%}")
             if event == "evaluation":
                 loss = figures["validation_loss"]
-                if study.is_hopeless(trial, figures["step"], num_steps, loss):
+                if study.should_prune(trial, figures["step"], num_steps, loss):
                     raise PrunedError(figures["step"], share, loss)
 
         try:
-            session = Session(trained, task.settings, task.samples, model=task.model, observers=[observe])
+            session = Session(trained, job.settings, job.dataset, model=job.model, observers=[observe])
             figures = session.run_to_end(began)
-        except (PrunedError, TrainingDivergedError) as given_up:
+        except (PrunedError, TrainingDivergedError) as error:
             figures = {"run": str(trial.folder), "status": DIVERGED}
-            if isinstance(given_up, PrunedError):
-                figures |= {"status": PRUNED, **given_up.figures}
+            if isinstance(error, PrunedError):
+                figures |= {"status": PRUNED, **error.figures}
             figures["seconds"] = time.monotonic() - began
             write_json(trial.folder / RESULT, figures)
             trained.log.append("end", **figures)
@@ -150,13 +149,13 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
     return figures
 
 
-def _say(trial: Trial, figures: dict[str, Any], ended: list[EndedTrial], plan: SearchPlan) -> None:
+def _report_trial(trial: Trial, figures: dict[str, Any], ended: list[EndedTrial], plan: SearchPlan) -> None:
     """`trial 3 of 20: validation loss 0.4321, best so far 0.4101 (trial 2); learning rate 0.0005, dropout 0.1`."""
     loss = f"validation loss {figures['validation_loss']:.4f}" if "validation_loss" in figures else ""
     if figures["status"] == PRUNED:
         loss = f"pruned at {figures['share']:.0%} with {loss}"
     elif figures["status"] == DIVERGED:
-        loss = "given up, because its loss went astray"
+        loss = "diverged"
     best = best_of(ended)
     if best is not None and best.number == trial.number:
         loss += ", [green]the best so far[/green]"
@@ -188,17 +187,17 @@ def _counts(ended: list[EndedTrial]) -> dict[str, int]:
 
 
 def _result(run: Run, plan: SearchPlan, reward: Reward | None, started: float) -> dict[str, Any] | None:
-    """Makes the best trial the run's result, once; nothing where another process is doing so."""
+    """Makes the best trial the run's result, once; None if another process is doing so."""
     with ExitStack() as held:
         try:
             held.enter_context(only_writer(run.folder))
         except UserError:
             return None
-        return run.result() or _made_of_the_best(run, plan, reward, started)
+        return run.result() or _result_of_the_best(run, plan, reward, started)
 
 
-def _made_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, started: float) -> dict[str, Any]:
-    """Moves the best trial's weights, settings and log into the run, and judges it by the test data.
+def _result_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, started: float) -> dict[str, Any]:
+    """Moves the best trial's weights, settings and log into the run, and evaluates it on the test split.
 
     Raises:
         UserError: no trial was trained to its end.
@@ -207,20 +206,20 @@ def _made_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, started
     best = best_of(ended)
     if best is None:
         raise UserError(
-            f"all {plan.num_trials} trials of {run.folder} went astray: set a lower train.optimizer.learning_rate, or "
+            f"all {plan.num_trials} trials of {run.folder} diverged: set a lower train.optimizer.learning_rate, or "
             "look at the data"
         )
-    task = task_of({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward)
+    job = prepare_job({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward)
     if not run.checkpoints.exists():
         (best.folder / CHECKPOINTS).replace(run.checkpoints)
-    run.write_settings(task.settings.plain())
+    run.write_settings(job.settings.plain())
     write_atomically(run.log.path, (best.folder / run.log.path.name).read_bytes())
-    model = Session(run, task.settings, task.samples, model=task.model).model
+    model = Session(run, job.settings, job.dataset, model=job.model).model
     load_weights(model, run.best(note))
     figures = {
         **best.figures,
         "run": str(run.folder),
-        **task.samples.closing_figures(model.eval()),
+        **job.dataset.final_figures(model.eval()),
         "trials": _counts(ended),
         "best_trial": best.number,
         "best_settings": best.values,

@@ -1,12 +1,11 @@
-"""From a task that is ready to the ranges in which its settings are searched."""
+"""The search space of a fine-tuning job: the range of each setting that is searched."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.train.finetuning import EPOCHS as USUAL_EPOCHS
-from gptsmith.train.finetuning import Task
+from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.search.plan import DROPOUT, EPOCHS, PATHS, RANK, RATE, ROWS, Range, label_of, value_at
 
 RATE_FACTOR, ROWS_FACTOR, EPOCHS_FACTOR, RANK_FACTOR = 10, 4, 3, 4
@@ -15,23 +14,23 @@ MOST_DROPOUT = 0.3
 ALSO_DECIDED_BY = {EPOCHS: "train.num_steps", RANK: "model.linear.rank"}
 
 
-def ranges_around(task: Task, table: dict[str, Any]) -> dict[str, Range]:
-    """The range of each setting that `table` leaves open, around the value that the task has settled on.
+def ranges_around(job: FinetuningJob, table: dict[str, Any]) -> dict[str, Range]:
+    """The range of each setting that `table` leaves open, around the value that the job would have without a search.
 
     Raises:
-        UserError: nothing is left open, or there is no validation data to judge a setting by.
+        UserError: nothing is left open, or there is no validation data to compare settings on.
     """
-    if not task.samples.num_validation_tokens:
+    if not job.dataset.num_validation_tokens:
         raise UserError(
-            "--trials judges settings by validation data, and there is none: "
+            "--trials compares settings on validation data, and there is none: "
             "name some with --validation, or set examples.validation_fraction"
         )
-    settings = task.settings.plain()
+    settings = job.settings.plain()
     train, model = settings["train"], settings["model"]
     around = {
         RATE: _around(train["optimizer"]["learning_rate"], RATE_FACTOR),
-        ROWS: _around(train["batch_size"], ROWS_FACTOR, whole=True, most=task.samples.num_samples),
-        EPOCHS: _around(USUAL_EPOCHS.get(train["objective"]["kind"], 1.0), EPOCHS_FACTOR),
+        ROWS: _around(train["batch_size"], ROWS_FACTOR, whole=True, most=job.dataset.num_samples),
+        EPOCHS: _around(job.settings.train.objective.usual_epochs, EPOCHS_FACTOR),
         DROPOUT: Range(default=model["dropout"], low=0, high=max(MOST_DROPOUT, model["dropout"])),
     }
     if (rank := value_at(table, "request.lora")) is not None:
@@ -46,7 +45,7 @@ def ranges_around(task: Task, table: dict[str, Any]) -> dict[str, Range]:
 
 
 def _is_decided(table: dict[str, Any], name: str) -> bool:
-    """Whether a person has set it. The rank that was asked for with --lora is where the search of it begins."""
+    """Whether a person has set it. The rank given with --lora is where the search of it begins."""
     by_name = name != RANK and value_at(table, PATHS[name]) is not None
     return by_name or (name in ALSO_DECIDED_BY and value_at(table, ALSO_DECIDED_BY[name]) is not None)
 

@@ -1,4 +1,4 @@
-"""The study of a search: which trials come next and which are given up, shared by all processes that work on it."""
+"""The study of a search: samples trials and prunes them, for all processes that work on it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ except ImportError:
 JOURNAL = "study.jsonl"
 NUMBER = "number"
 STARTUP_TRIALS = 5
-"""So many are drawn at random before others are proposed, and so many must have ended before one is given up."""
+"""So many are sampled at random before others are proposed, and so many must have ended before one is pruned."""
 NUM_SHARES, FIRST_SHARE = 10, 3
-"""In how many shares of its training a trial is compared with the others, and how many it is left alone."""
+"""After how many shares of its training a trial is compared with the others, and the first of them that counts."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Trial:
     """That of the defaults is 1."""
     folder: Path
     values: dict[str, float]
-    """What it tries, by the names of the settings."""
-    asked: optuna.Trial
+    """The values that it tries, by the names of the settings."""
+    optuna_trial: optuna.Trial
     shares: set[int] = field(default_factory=set)
     """Those at which it was compared."""
 
@@ -53,7 +53,7 @@ class Study:
     """Optuna's study, as lines of JSON in the search's folder.
 
     A trial belongs to the process that holds the lock of its folder. One that belongs to none has died: its number and
-    its values are given out anew.
+    its values are used for the next trial.
     """
 
     def __init__(self, folder: Path, plan: SearchPlan) -> None:
@@ -73,32 +73,32 @@ class Study:
 
     @contextmanager
     def next_trial(self) -> Iterator[Trial | None]:
-        """The next trial, this process's own while the block runs, in an empty folder; nothing where none is left."""
+        """The next trial, this process's own while the block runs, in an empty folder; None if none is left."""
         with ExitStack() as held:
             with self.lock:
-                trial = self._take(held)
+                trial = self._begin(held)
             yield trial
 
-    def is_hopeless(self, trial: Trial, step: int, num_steps: int, loss: float) -> bool:
-        """Whether a trial that has come to this validation loss at a step is to be given up: it was never better than
-        the median of the others was after the same share of their steps. That of the defaults is never given up."""
+    def should_prune(self, trial: Trial, step: int, num_steps: int, loss: float) -> bool:
+        """Whether a trial with this validation loss at a step is to be pruned: it was never better than the median of
+        the others was after the same share of their steps. The trial of the defaults is never pruned."""
         share = step * NUM_SHARES // num_steps
         if step >= num_steps or share in trial.shares:
             return False
         trial.shares.add(share)
-        trial.asked.report(loss, share)
-        return trial.number > 1 and trial.asked.should_prune()
+        trial.optuna_trial.report(loss, share)
+        return trial.number > 1 and trial.optuna_trial.should_prune()
 
     def end(self, trial: Trial) -> None:
-        """Takes down what the result.json of a trial says."""
-        self._end(trial.asked.number, trial.number)
+        """Records what the result.json of a trial says."""
+        self._end(trial.optuna_trial.number, trial.number)
 
     def is_over(self) -> bool:
         """Whether every trial has ended."""
         ended = {trial.user_attrs[NUMBER] for trial in self._trials(TrialState.COMPLETE, TrialState.PRUNED)}
         return len(ended) == self.plan.num_trials
 
-    def _take(self, held: ExitStack) -> Trial | None:
+    def _begin(self, held: ExitStack) -> Trial | None:
         for running in self._trials(TrialState.RUNNING):
             if not _is_trained(trial_folder(self.folder, running.user_attrs[NUMBER])):
                 self._end(running.number, running.user_attrs[NUMBER])
@@ -111,34 +111,34 @@ class Study:
         _empty(folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # Anew for each trial, because processes and sittings that share a seed would all propose the same.
+            # Anew for each trial, because processes and sessions that share a seed would all propose the same.
             self.study.sampler = optuna.samplers.TPESampler(
                 n_startup_trials=STARTUP_TRIALS,
                 multivariate=True,
                 constant_liar=True,
                 seed=derived_seed(self.plan.seed, "trial", number) % 2**32,
             )
-        asked = self.study.ask(self.space)
-        values = {name: _plain(asked.params[name], self.plan.ranges[name]) for name in self.plan.ranges}
-        return Trial(number, folder, values, asked)
+        optuna_trial = self.study.ask(self.space)
+        values = {name: _plain(optuna_trial.params[name], self.plan.ranges[name]) for name in self.plan.ranges}
+        return Trial(number, folder, values, optuna_trial)
 
-    def _end(self, optunas_number: int, number: int) -> None:
-        """Ends a trial: with its loss, as given up, or, where its folder holds no result, as one that has died."""
+    def _end(self, optuna_number: int, number: int) -> None:
+        """Ends a trial: with its loss, as pruned, or, if its folder holds no result, as one that has died."""
         ended = ended_trial(self.folder, number, self.plan)
         if ended is None:
-            self.study.tell(optunas_number, state=TrialState.FAIL)
+            self.study.tell(optuna_number, state=TrialState.FAIL)
         elif ended.is_whole:
-            self.study.tell(optunas_number, ended.loss)
+            self.study.tell(optuna_number, ended.loss)
         else:
-            self.study.tell(optunas_number, state=TrialState.PRUNED)
+            self.study.tell(optuna_number, state=TrialState.PRUNED)
 
     def _next_number(self) -> int | None:
-        """The number of the trial that Optuna gives out next, with what is fixed of it; nothing where none is left."""
+        """The number of the next trial, which is queued with what is fixed of it; None if none is left."""
         if waiting := self._trials(TrialState.WAITING):  # a process died just here
             return int(waiting[0].user_attrs[NUMBER])
         trials = self._trials(*TrialState)
-        given_out = {trial.user_attrs[NUMBER] for trial in trials if trial.state != TrialState.FAIL}
-        number = min(set(range(1, self.plan.num_trials + 1)) - given_out, default=None)
+        begun = {trial.user_attrs[NUMBER] for trial in trials if trial.state != TrialState.FAIL}
+        number = min(set(range(1, self.plan.num_trials + 1)) - begun, default=None)
         if number is None:
             return None
         values = {name: _plain(each.default, each) for name, each in self.plan.ranges.items()} if number == 1 else {}
@@ -153,8 +153,8 @@ class Study:
 
 
 class _SystemLock(JournalFileOpenLock):
-    """The journal's lock as one that the system opens when a process dies. What a crash tore is cut off before more is
-    written."""
+    """The journal's lock as one that the system opens when a process dies. A line that a crash tore is cut off before
+    more is written."""
 
     def __init__(self, lock: FileLock, journal: Path) -> None:
         self.lock, self.journal = lock, journal

@@ -1,4 +1,4 @@
-"""What the trials of a search came to, as their folders say. No torch, and no library that searches."""
+"""The results of a search's trials, read from their folders. No torch, and no optuna."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class EndedTrial:
     number: int
     folder: Path
     values: dict[str, float]
-    """What it tried, by the names of the settings."""
+    """The values that it tried, by the names of the settings."""
     figures: dict[str, Any]
     """Its result.json."""
 
     @property
     def loss(self) -> float:
-        """Its validation loss; infinite where there is none."""
+        """Its validation loss; infinite if there is none."""
         loss = self.figures.get("validation_loss")
         return loss if loss is not None and math.isfinite(loss) else math.inf
 
@@ -40,13 +40,13 @@ class EndedTrial:
 
 
 def search_plan(run: Path) -> SearchPlan | None:
-    """What the search of a run tries; nothing where the run has none."""
+    """The plan of a run's search; None if the run has none."""
     path = run / SEARCH / SEARCH_PLAN
     return SearchPlan.parse(read_json(path), str(path)) if path.exists() else None
 
 
 def ended_trial(search: Path, number: int, plan: SearchPlan) -> EndedTrial | None:
-    """A trial as its folder in that of a search has it; nothing where it has not ended."""
+    """A trial, read from its folder; None if it has not ended."""
     folder = trial_folder(search, number)
     if not (folder / "result.json").exists():
         return None
@@ -56,19 +56,19 @@ def ended_trial(search: Path, number: int, plan: SearchPlan) -> EndedTrial | Non
 
 
 def ended_trials(run: Path, plan: SearchPlan) -> list[EndedTrial]:
-    """The trials of a run's search that have ended: the lowest validation loss first, those that were given up last."""
+    """The trials of a run's search that have ended: the lowest validation loss first, pruned and diverged ones last."""
     found = (ended_trial(run / SEARCH, number, plan) for number in range(1, plan.num_trials + 1))
     return sorted(filter(None, found), key=lambda trial: (not trial.is_whole, trial.loss))
 
 
 def best_of(trials: Sequence[EndedTrial]) -> EndedTrial | None:
-    """The first that was trained to its end; nothing where none was."""
+    """The first that was trained to its end; None if none was."""
     return next((trial for trial in trials if trial.is_whole), None)
 
 
 def search_figures(run: Path) -> dict[str, Any] | None:
-    """What a page shows of a run's search: num_trials; settings, each with its name, label, range and importance, the
-    most important first; trials. Nothing where the run has no search."""
+    """The figures of a run's search for a page: num_trials; settings, each with its name, label, range and importance,
+    the most important first; trials. None if the run has no search."""
     plan = search_plan(run)
     if plan is None:
         return None

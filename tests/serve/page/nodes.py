@@ -11,7 +11,7 @@ PEER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough
 PEER.validateLink = lambda _: True  # type: ignore[method-assign]
 SAME = {"s": "del", "img": "a"}
 VOID = ("br", "hr", "img", "input")
-ALONE = ("div", "span", "button")
+SINGLE_PROCESS = ("div", "span", "button")
 """What the page puts around code."""
 
 
@@ -33,7 +33,7 @@ class Nodes(HTMLParser):
         address = values.get("href") or values.get("src") or ""
         name: str | None = SAME.get(tag, tag)
         leads = urlsplit(address).scheme in ("http", "https", "mailto") and "a" not in self.open
-        if tag in ALONE or (name == "a" and not leads):
+        if tag in SINGLE_PROCESS or (name == "a" and not leads):
             name = None
         if name is not None:
             self._end_text()

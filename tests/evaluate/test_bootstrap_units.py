@@ -1,4 +1,4 @@
-"""The pieces of a text sum up to the whole, and are the same for every tokenizer."""
+"""The units of a text sum up to the whole, and are the same for every tokenizer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
+from gptsmith.evaluate.bootstrap_units import MIN_DOCUMENTS, NUM_BLOCKS, UnitScores, score_units
 from gptsmith.evaluate.perplexity import score_language
-from gptsmith.evaluate.pieces import ENOUGH_DOCUMENTS, NUM_STRETCHES, Pieces, score_pieces
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -28,8 +28,8 @@ def stream_of(folder: Path, texts: list[str], tokenizer: Tokenizer) -> TokenStre
     return prepare([folder], settings=DataSettings(validation_fraction=0.0), tokenizer=tokenizer, seed=0).train
 
 
-def scored(stream: TokenStream, tokenizer: Tokenizer, model: GPT) -> Pieces:
-    return score_pieces(model, stream, tokenizer.num_bytes_per_token)
+def scored(stream: TokenStream, tokenizer: Tokenizer, model: GPT) -> UnitScores:
+    return score_units(model, stream, tokenizer.num_bytes_per_token)
 
 
 @torch.no_grad()
@@ -46,49 +46,49 @@ def plain_nats(model: GPT, stream: TokenStream) -> list[float]:
 def test_of_many_documents_each_is_a_piece(
     tmp_path: Path, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
 ) -> None:
-    texts = [f"{number} " + SENTENCE * (1 + number % 4) for number in range(ENOUGH_DOCUMENTS)]
+    texts = [f"{number} " + SENTENCE * (1 + number % 4) for number in range(MIN_DOCUMENTS)]
     stream, model = stream_of(tmp_path / "many", texts, bpe), make_model(bpe)
-    pieces = scored(stream, bpe, model)
-    assert pieces.are_documents
+    units = scored(stream, bpe, model)
+    assert units.are_documents
     ends, nats = [0, *stream.document_ends.tolist()], plain_nats(model, stream)
-    assert [score.num_tokens for score in pieces.scores] == np.diff(ends).tolist()
-    assert sum(score.num_bytes for score in pieces.scores) == stream.num_bytes
-    for start, stop, score in zip(ends[:-1], ends[1:], pieces.scores, strict=True):
+    assert [score.num_tokens for score in units.scores] == np.diff(ends).tolist()
+    assert sum(score.num_bytes for score in units.scores) == stream.num_bytes
+    for start, stop, score in zip(ends[:-1], ends[1:], units.scores, strict=True):
         assert score.nats == pytest.approx(math.fsum(nats[start:stop]), rel=1e-9)
 
 
-def test_a_text_of_few_documents_is_cut_into_stretches_of_as_many_bytes(
+def test_a_text_of_few_documents_is_cut_into_blocks_of_equal_bytes(
     tmp_path: Path, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
 ) -> None:
     stream, model = stream_of(tmp_path / "few", [SENTENCE * 60, SENTENCE * 40], bpe), make_model(bpe)
-    pieces = scored(stream, bpe, model)
-    assert not pieces.are_documents
-    assert len(pieces.scores) == NUM_STRETCHES
+    units = scored(stream, bpe, model)
+    assert not units.are_documents
+    assert len(units.scores) == NUM_BLOCKS
     sizes = bpe.num_bytes_per_token[stream.slice(0, len(stream))]
     starts = np.cumsum(sizes) - sizes
-    nats = [0.0] * NUM_STRETCHES
+    nats = [0.0] * NUM_BLOCKS
     for start, each in zip(starts.tolist(), plain_nats(model, stream), strict=True):
-        nats[min(start * NUM_STRETCHES // stream.num_bytes, NUM_STRETCHES - 1)] += each
-    assert [score.nats for score in pieces.scores] == pytest.approx(nats, rel=1e-9)
-    even, longest = stream.num_bytes / NUM_STRETCHES, int(sizes.max())
-    assert all(abs(score.num_bytes - even) <= longest for score in pieces.scores)
+        nats[min(start * NUM_BLOCKS // stream.num_bytes, NUM_BLOCKS - 1)] += each
+    assert [score.nats for score in units.scores] == pytest.approx(nats, rel=1e-9)
+    even, longest = stream.num_bytes / NUM_BLOCKS, int(sizes.max())
+    assert all(abs(score.num_bytes - even) <= longest for score in units.scores)
 
 
-@pytest.mark.parametrize("num_documents", [2, ENOUGH_DOCUMENTS])
+@pytest.mark.parametrize("num_documents", [2, MIN_DOCUMENTS])
 def test_the_whole_is_the_score_of_the_language(
     tmp_path: Path, num_documents: int, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
 ) -> None:
     stream = stream_of(tmp_path / "texts", [SENTENCE * (20 + n) for n in range(num_documents)], bpe)
     model, seen = make_model(bpe), []
-    pieces = score_pieces(model, stream, bpe.num_bytes_per_token, observe=seen.append)
-    whole, expected = pieces.whole, score_language(model, stream, bpe.num_bytes_per_token)
+    units = score_units(model, stream, bpe.num_bytes_per_token, observe=seen.append)
+    whole, expected = units.whole, score_language(model, stream, bpe.num_bytes_per_token)
     assert whole.nats == pytest.approx(expected.nats, rel=1e-9)
     assert (whole.num_tokens, whole.num_bytes) == (expected.num_tokens, expected.num_bytes)
-    assert pieces.measure.figure(pieces.measure.outcomes) == pytest.approx(expected.bits_per_byte, rel=1e-9)
+    assert units.metric.statistic(units.metric.outcomes) == pytest.approx(expected.bits_per_byte, rel=1e-9)
     assert seen[-1] == len(stream)
 
 
-@pytest.mark.parametrize("num_documents", [2, ENOUGH_DOCUMENTS])
+@pytest.mark.parametrize("num_documents", [2, MIN_DOCUMENTS])
 def test_pieces_are_the_same_for_every_tokenizer(
     tmp_path: Path,
     num_documents: int,
@@ -102,5 +102,5 @@ def test_pieces_are_the_same_for_every_tokenizer(
         stream = stream_of(tmp_path / "texts", texts, tokenizer)
         sizes.append([score.num_bytes for score in scored(stream, tokenizer, make_model(tokenizer)).scores])
     longest = int(bpe.num_bytes_per_token.max())
-    slack = 0 if num_documents == ENOUGH_DOCUMENTS else longest
+    slack = 0 if num_documents == MIN_DOCUMENTS else longest
     assert all(abs(one - other) <= slack for one, other in zip(*sizes, strict=True))

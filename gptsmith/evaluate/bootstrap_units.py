@@ -1,4 +1,4 @@
-"""How well a model predicts each piece of a text, so that it can be said how sure the figure of the whole is."""
+"""The units of the bootstrap of bits per byte: the documents of a text, or blocks of it if they are few."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.loglikelihood import score_tokens
-from gptsmith.evaluate.measure import Measure
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.perplexity import TOKENS_PER_BATCH, LanguageScore
 from gptsmith.model.gpt import GPT
 
-ENOUGH_DOCUMENTS = 30
-NUM_STRETCHES = 100
+MIN_DOCUMENTS = 30
+NUM_BLOCKS = 100
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The score of each piece of a text.
+class UnitScores:
+    """The score of each unit of a text.
 
     Attributes:
-        scores: one a piece, in the order of the text.
-        are_documents: whether each piece is a document. A text of few is cut into stretches of as many bytes instead.
+        scores: one per unit, in the order of the text.
+        are_documents: whether each unit is a document. A text of few documents is cut into blocks of equal bytes.
     """
 
     scores: list[LanguageScore]
@@ -42,52 +42,54 @@ class Pieces:
         )
 
     @property
-    def measure(self) -> Measure:
-        """Bits per byte, over pieces."""
+    def metric(self) -> Metric:
+        """Bits per byte, over units."""
         outcomes = np.array([(score.nats, score.num_bytes) for score in self.scores])
-        return Measure("bits_per_byte", outcomes, _bits_per_byte)
+        return Metric("bits_per_byte", outcomes, _bits_per_byte)
 
 
 @torch.inference_mode()
-def score_pieces(
+def score_units(
     model: GPT,
     stream: TokenStream,
     num_bytes_per_token: np.ndarray,
     *,
     observe: Callable[[int], None] = lambda _: None,
-) -> Pieces:
-    """How well `model` predicts the pieces of a stream, in the same windows as `score_language`.
+) -> UnitScores:
+    """How well `model` predicts the units of a stream, in the same windows as `score_language`.
 
-    Pieces are the same for every tokenizer.
+    The units are the same for every tokenizer.
 
     Args:
         num_bytes_per_token: (V), the bytes of text that each token stands for.
         observe: sees the number of tokens scored so far.
     """
     context = model.config.context_length
-    are_documents = len(stream.documents) >= ENOUGH_DOCUMENTS
-    sums = np.zeros((len(stream.documents) if are_documents else NUM_STRETCHES, 3))  # nats, tokens, bytes
+    are_documents = len(stream.documents) >= MIN_DOCUMENTS
+    sums = np.zeros((len(stream.documents) if are_documents else NUM_BLOCKS, 3))  # nats, tokens, bytes
     num_tokens = num_bytes = 0
     for input_ids, targets in evaluation_windows(stream, context, max(1, TOKENS_PER_BATCH // context)):
-        is_asked = targets != IGNORED
-        tokens = targets[is_asked]
+        is_scored = targets != IGNORED
+        tokens = targets[is_scored]
         hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
-        asked = hidden[torch.from_numpy(is_asked).to(model.device)]  # (N, C)
-        found, _ = score_tokens(model, asked, torch.from_numpy(tokens).to(model.device))
+        states = hidden[torch.from_numpy(is_scored).to(model.device)]  # (N, C)
+        found, _ = score_tokens(model, states, torch.from_numpy(tokens).to(model.device))
         sizes = num_bytes_per_token[tokens]
         if are_documents:
             places = np.arange(num_tokens, num_tokens + len(tokens), dtype=np.uint64)
-            pieces = np.searchsorted(stream.document_ends, places, side="right")
+            units = np.searchsorted(stream.document_ends, places, side="right")
         else:
             starts = num_bytes + sizes.cumsum() - sizes
-            pieces = np.minimum(starts * NUM_STRETCHES // max(stream.num_bytes, 1), NUM_STRETCHES - 1)
-        np.add.at(sums, pieces, np.stack([-found, np.ones(len(tokens)), sizes], axis=1))
+            units = np.minimum(starts * NUM_BLOCKS // max(stream.num_bytes, 1), NUM_BLOCKS - 1)
+        np.add.at(sums, units, np.stack([-found, np.ones(len(tokens)), sizes], axis=1))
         num_tokens, num_bytes = num_tokens + len(tokens), num_bytes + int(sizes.sum())
         observe(num_tokens)
-    return Pieces([LanguageScore(nats, int(count), int(size)) for nats, count, size in sums.tolist()], are_documents)
+    return UnitScores(
+        [LanguageScore(nats, int(count), int(size)) for nats, count, size in sums.tolist()], are_documents
+    )
 
 
 def _bits_per_byte(outcomes: np.ndarray) -> float:
-    """Bits a byte of pieces (N, 2) of nats and bytes."""
+    """Bits per byte of units (N, 2) of nats and bytes."""
     nats, num_bytes = outcomes.sum(axis=0)
     return float(nats / math.log(2) / max(num_bytes, 1))

@@ -1,0 +1,147 @@
+"""Learning from single completions that are desirable or undesirable: KTO (Ethayarajh et al. 2024, equation 8).
+
+The reward of a completion, beta times the log-ratio of its likelihood to that under the reference model, is compared
+with the KL divergence between the two models. That is estimated over the batch of a step, from completions that belong
+to other prompts, and no gradient flows through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gptsmith.data.shapes import Example
+from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
+from gptsmith.data.windows import IGNORED
+from gptsmith.model.gpt import GPT
+from gptsmith.text.chat_template import Encoded
+from gptsmith.train.batch import Batch, sequence_log_likelihoods
+from gptsmith.train.datasets.base import DatasetInputs, PreviewedExample
+from gptsmith.train.datasets.examples import ExampleDataset, ExampleObjective
+from gptsmith.train.objectives import Term
+from gptsmith.train.samples import Encoder, Sample, padded
+
+
+@dataclass(frozen=True)
+class KtoExample(UnpairedPreferenceExample):
+    """A completion, desirable or not, with another example's completion, from which the KL divergence is estimated."""
+
+    other_completion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KtoBatch(Batch):
+    """Conversations (2 N, T): each one with its completion, and after it the one with the other completion."""
+
+    is_desirable: Tensor
+    """(N), whether each conversation's own completion is a desirable one."""
+    reference: Tensor | None = None
+    """(2 N), the log-likelihoods of the completions under the reference model."""
+    kl: Tensor | None = None
+    """(), the KL divergence from the reference model, estimated over all micro-batches of the step."""
+
+    @property
+    def num_tokens(self) -> int:
+        return int((self.targets[0::2] != IGNORED).sum())
+
+
+class KtoSettings(ExampleObjective):
+    """With r the log-ratio of a completion's likelihood to that under the reference model: desirable_weight (1 -
+    sigmoid(beta (r - KL))) for desirable completions, undesirable_weight (1 - sigmoid(beta (KL - r))) for others."""
+
+    kind: Literal["kto"] = "kto"
+    shapes: ClassVar[tuple[str, ...]] = ("unpaired_preference",)
+    priority: ClassVar[int] = 1
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly the model is held to the reference model."""
+    desirable_weight: float = Field(default=1.0, ge=0)
+    """The weight of desirable completions."""
+    undesirable_weight: float = Field(default=1.0, ge=0)
+    """The weight of undesirable completions. If one sort is rarer, give it the higher weight, so that number times
+    weight of the two are within 1:1 to 4:3."""
+
+    @property
+    def uses_reference_model(self) -> bool:
+        return True
+
+    def dataset(self, inputs: DatasetInputs) -> ExampleDataset:
+        splits = inputs.splits
+        mismatched = replace(
+            splits,
+            train=with_other_completions(splits.train),
+            validation=with_other_completions(splits.validation),
+            test=with_other_completions(splits.test),
+        )
+        return super().dataset(replace(inputs, splits=mismatched))
+
+    def sample(self, example: Example, encoder: Encoder) -> Sample:
+        kto = cast(KtoExample, example)
+        own = encoder.conversation(_conversation(kto, kto.completion), only_last=True)
+        # The other completion may be too long for this prompt: its beginning is as good a sample.
+        other = encoder.template.encode(encoder.tokenizer, _conversation(kto, kto.other_completion), only_last=True)
+        longest = encoder.context_length
+        return Sample(
+            example.place, [own, Encoded(other.ids[:longest], other.trained[:longest])], label=int(kto.is_desirable)
+        )
+
+    def collate(self, rows: Sequence[Sequence[Sample]]) -> KtoBatch:
+        samples = [sample for row in rows for sample in row]
+        reference = [value for sample in samples for value in sample.reference]
+        return KtoBatch(
+            *padded([sequence for sample in samples for sequence in sample.sequences]),
+            is_desirable=torch.tensor([bool(sample.label) for sample in samples]),
+            reference=torch.tensor(reference, dtype=torch.float64) if reference else None,
+        )
+
+    @torch.no_grad()
+    def completed(self, model: GPT, batches: list[Batch]) -> list[Batch]:
+        found = cast(list[KtoBatch], batches)
+        if not found:
+            return batches
+        log_ratios = [_log_ratios(model, batch, slice(1, None, 2)) for batch in found]
+        kl = torch.cat(log_ratios).mean().clamp(min=0)
+        return [replace(batch, kl=kl) for batch in found]
+
+    def preview(self, sample: Sample) -> PreviewedExample:
+        return PreviewedExample(sample.place, sample.sequences[:1], "desirable" if sample.label else "undesirable")
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return dict.fromkeys((self.kind, "accuracy"), len(batch.input_ids) // 2)
+
+    def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
+        kto, counts = cast(KtoBatch, batch), self.counts(batch)
+        assert kto.kl is not None, "the dataset completes the batches of a step"
+        advantage = _log_ratios(model, kto, slice(0, None, 2)) - kto.kl  # (N)
+        sign = torch.where(kto.is_desirable, 1.0, -1.0).to(advantage.dtype)
+        desirable, undesirable = advantage.new_tensor([self.desirable_weight, self.undesirable_weight])
+        weight = torch.where(kto.is_desirable, desirable, undesirable)
+        each = weight * (1 - torch.sigmoid(self.beta * sign * advantage))
+        return {
+            self.kind: Term(each.sum(), counts[self.kind]),
+            "accuracy": Term((sign * advantage > 0).sum(), counts["accuracy"], weight=0.0),
+        }
+
+
+def with_other_completions(examples: Sequence[Example]) -> list[Example]:
+    """Each example of a split with the completion of the next one, that of the last with the first's."""
+    unpaired = cast(Sequence[UnpairedPreferenceExample], examples)
+    others = [example.completion for example in [*unpaired[1:], *unpaired[:1]]]
+    return [
+        KtoExample(**vars(example), other_completion=other) for example, other in zip(unpaired, others, strict=True)
+    ]
+
+
+def _conversation(example: KtoExample, completion: str) -> list[dict[str, str]]:
+    return [*map(dict, example.messages), {"role": "assistant", "content": completion}]
+
+
+def _log_ratios(model: GPT, batch: KtoBatch, rows: slice) -> Tensor:
+    """The log-ratio of some rows' likelihoods to those under the reference model."""
+    assert batch.reference is not None, "the dataset adds the reference log-likelihoods"
+    log_likelihoods = sequence_log_likelihoods(model, batch.input_ids[rows], batch.targets[rows])
+    return log_likelihoods - batch.reference[rows].to(log_likelihoods.dtype)
