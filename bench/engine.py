@@ -24,9 +24,11 @@ import torch
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.probe_texts import TEXTS
-from gptsmith.generate.engine import Engine, EngineSettings
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
 from gptsmith.model.transform import rounded
@@ -185,11 +187,14 @@ def median(measure: Callable[[], float], rounds: int) -> float:
 
 
 def ours(model: GPT, tokenizer: Tokenizer, rounds: int, num_streams: int) -> dict[str, Any]:
-    engine = Engine(model, tokenizer, settings=EngineSettings(max_num_seqs=num_streams + 1, num_speculative_tokens=0))
+    thread = EngineThread()
+    settings = EngineSettings(max_num_seqs=num_streams + 1, num_speculative_tokens=0)
+    engine = Engine(model, tokenizer, settings=settings, thread=thread)
     one = median(lambda: written(engine, [request(0)]), rounds)
     many = median(lambda: written(engine, [request(number) for number in range(num_streams)]), rounds)
     pauses = {count: beside_a_prompt(engine, count) for count in (1, 4, num_streams)}
     engine.close()
+    thread.close()
     return {"one": one, "many": many, "pauses": pauses}
 
 

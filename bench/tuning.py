@@ -28,7 +28,7 @@ import gptsmith
 from gptsmith.evaluate.scorers.number import final_number
 from gptsmith.evaluate.statistics import paired_proportions, wilson_interval
 from gptsmith.evaluate.tasks.arithmetic import write_sums
-from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 
 SURELY = SamplingSettings(temperature=0)
@@ -104,11 +104,11 @@ def replies(
     model = gptsmith.load(run)
     assert model.template is not None
     prompts = [model.template.prompt_ids(model.tokenizer, [{"role": "user", "content": q}]) for q in questions]
-    rows = generate_rows(
-        model.model, prompts, max_tokens=max_tokens, sampling=sampling, seeds=list(range(len(prompts))),
-        end_ids=model.tokenizer.end_ids,
+    completions = generate_batch(
+        model.model, model.tokenizer, prompts,
+        max_tokens=max_tokens, sampling=sampling, seeds=list(range(len(prompts))),
     )  # fmt: skip
-    return [(model.tokenizer.decode(row.ids), row.finish_reason == "stop") for row in rows]
+    return [(each.text, each.finish_reason == "stop") for each in completions]
 
 
 def mathematics(arguments: argparse.Namespace) -> tuple[str, Path, Path, Path]:

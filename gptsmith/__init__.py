@@ -25,7 +25,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if TYPE_CHECKING:
     from gptsmith.base.errors import GptsmithError as GptsmithError
     from gptsmith.base.errors import UserError as UserError
-    from gptsmith.convert.import_model import import_model as import_model
     from gptsmith.convert.load import load as load
     from gptsmith.model.config import GPTConfig as GPTConfig
     from gptsmith.model.gpt import GPT as GPT
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from gptsmith.workflows.evaluate import evaluate as evaluate
     from gptsmith.workflows.export import export as export
     from gptsmith.workflows.finetune import finetune as finetune
+    from gptsmith.workflows.import_model import import_model as import_model
     from gptsmith.workflows.info import info as info
     from gptsmith.workflows.merge import merge as merge
     from gptsmith.workflows.plan import plan as plan
@@ -53,7 +53,7 @@ _HOMES = {
     "evaluate": "gptsmith.workflows.evaluate",
     "export": "gptsmith.workflows.export",
     "finetune": "gptsmith.workflows.finetune",
-    "import_model": "gptsmith.convert.import_model",
+    "import_model": "gptsmith.workflows.import_model",
     "info": "gptsmith.workflows.info",
     "load": "gptsmith.convert.load",
     "merge": "gptsmith.workflows.merge",

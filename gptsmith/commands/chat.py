@@ -42,25 +42,25 @@ def chat(request: ChatRequest, json: Json = False) -> None:
     from gptsmith.base.errors import UserError, did_you_mean
     from gptsmith.base.terminal import read_line, visible
     from gptsmith.convert.load import load
-    from gptsmith.generate.conversation import Conversation, Reply
-    from gptsmith.generate.engine import Engine, EngineSettings
+    from gptsmith.generate.api import Generation
+    from gptsmith.generate.conversation import Conversation
+    from gptsmith.generate.engine import Engine
+    from gptsmith.generate.engine_thread import EngineThread
+    from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of
 
     loaded = load(request.run, device=request.device)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
+    thread = EngineThread()
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
     talk = Conversation(
-        engine,
-        loaded.template,
-        system=request.system,
-        max_tokens=request.max_tokens,
-        sampling=sampling,
-        seed=request.seed,
-    )
+        engine, loaded.tokenizer, loaded.template,
+        system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=request.seed,
+    )  # fmt: skip
     console.note(TUNED if loaded.template else BASE)
 
-    def show(reply: Reply) -> None:
+    def show(reply: Generation) -> None:
         try:
             for piece in reply:
                 if not json:
@@ -110,3 +110,4 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         except UserError as error:
             console.note(f"[red]{escape(str(error))}[/red]")
     engine.close()
+    thread.close()

@@ -22,7 +22,9 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.base.terminal import visible
     from gptsmith.convert.load import load
-    from gptsmith.generate.api import generate as start
+    from gptsmith.generate.api import generate_with
+    from gptsmith.generate.engine import Engine
+    from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of, prompts_of
 
     prompt, prompts = request.prompt, request.prompts
@@ -31,9 +33,10 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     loaded = load(request.run, device=request.device)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
     for row in rows:
-        generation = start(
-            loaded.model, loaded.tokenizer, row,
+        generation = generate_with(
+            engine, loaded.tokenizer, row,
             max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
         )  # fmt: skip
         quiet = json or prompts is not None

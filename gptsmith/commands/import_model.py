@@ -15,7 +15,7 @@ from gptsmith.workflows.requests import ImportModelRequest
 def import_model(request: ImportModelRequest, json: Json = False) -> None:
     """Import another program's model as a run, with a certificate that it is the same model."""
     from gptsmith.base import console
-    from gptsmith.convert.import_model import import_model as run_import
+    from gptsmith.workflows.import_model import import_model as run_import
 
     figures = run_import(request.source, out=request.out, base=request.base, revision=request.revision)
     console.show_json(figures) if json else console.show_figures("", figures)

@@ -17,15 +17,15 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress.difference import difference
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.perplexity import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
-from gptsmith.run.contents import CheckpointContents, load_model, weights
+from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import DATA, RESULT, Run, require_free
+from gptsmith.run.folder import DATA, RESULT, require_free
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.tokenizer import Tokenizer
@@ -65,12 +65,11 @@ def derive(
         UserError: the run cannot be read or changed so, or the new folder is in use.
     """
     started = time.monotonic()
-    source = open_run(run)
+    source = open_model(run)
     target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)
-    checkpoint = source.best(note)
     place = choose_device(device)
-    before = load_model(checkpoint, place)
+    before = source.model(place)
     after = change(before)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
     require_place(target, bytes_after)
@@ -78,7 +77,7 @@ def derive(
         "run": str(target),
         "status": status,
         "made_from": str(run),
-        "step": checkpoint.step,
+        "step": source.step,
         "num_parameters": sum(p.numel() for p in after.parameters()),
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
@@ -96,11 +95,11 @@ def derive(
         weights=weights(after),
         settings=settings.plain(),
         environment=environment(after.device, torch.float32, 1),
-        train_state=_state(checkpoint.train_state(), checkpoint.step, figures),
+        train_state=_state(source.train_state(), source.step, figures),
     )
     data = source.folder / DATA
     with published_run(
-        target, settings, contents, step=checkpoint.step, tokenizer=source.tokenizer(), template=source.template(),
+        target, settings, contents, step=source.step, tokenizer=source.tokenizer(), template=source.template(),
         generation=source.generation(), data=data if data.exists() else None,
     ) as made:  # fmt: skip
         figures["seconds"] = time.monotonic() - started
@@ -122,7 +121,7 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
     )
 
 
-def _compared(run: Run, before: GPT, after: GPT) -> dict[str, Any]:
+def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
     """How far `after` is from `before`: on the validation text where it can be read, or else on random tokens."""
     tokenizer = run.tokenizer()
     stream, is_own = _text_to_compare_on(run)
@@ -148,7 +147,7 @@ def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageSco
         return score_language(model, stream, tokenizer.num_bytes_per_token, observe=bar.update)
 
 
-def _text_to_compare_on(run: Run) -> tuple[TokenStream | None, bool]:
+def _text_to_compare_on(run: OpenedModel) -> tuple[TokenStream | None, bool]:
     """The run's validation text, and whether it is its own; nothing where it cannot be read."""
     try:
         return validation_text(run)

@@ -188,6 +188,20 @@ class AdapterFolder:
         candidates = [self.folder / BASE, *([Path(named)] if isinstance(named, str) and named else [])]
         return next((path for path in candidates if path.is_dir()), None)
 
+    def require_base(self, given: str | Path | None) -> str | Path:
+        """The run or model folder that it is to be applied to: the given one, else the one that it names.
+
+        Raises:
+            UserError: none is given, and the one that it names is not here.
+        """
+        found = given if given is not None else self.base
+        if found is None:
+            raise UserError(
+                f"{self.folder} holds adapters, and their base {self.config.get('base_model_name_or_path')} is no "
+                "folder here: name it with --base (a run, or a model folder)"
+            )
+        return found
+
     def factor(self, name: str) -> float:
         """What B A is multiplied by in the map of this name."""
         alpha = self._setting(name, "lora_alpha", "alpha_pattern")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from gptsmith.base.files import read_json, sha256_of
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
 from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
-from gptsmith.convert.state_dict import Entry, entries
+from gptsmith.convert.state_dict import Entry, entries, model_of
+from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
 from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
 from gptsmith.text.load import load_tokenizer
@@ -81,15 +82,30 @@ class ModelFolder:
             )
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
 
-    @cached_property
-    def fingerprint(self) -> dict[str, str]:
-        """The SHA-256 of each file that the model is made of."""
+    @property
+    def model_files(self) -> list[Path]:
+        """The files that the model is made of."""
         names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.folder / name).exists())]
-        paths = [*(self.folder / name for name in names), *self.files.files]
-        return {path.name: sha256_of(path) for path in paths}
+        return [*(self.folder / name for name in names), *self.files.files]
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling defaults that we know; empty if the model is usually greedy."""
+        if not self.generation.get("do_sample"):
+            return {}
+        known = {key: self.generation.get(key) for key in SamplingSettings.model_fields}
+        kept = {key: value for key, value in known.items() if value is not None}
+        return SamplingSettings.parse(kept, GENERATION).model_dump(include=set(kept))
+
+    def model(self) -> GPT:
+        """The model, float32, in evaluation mode: each weight is read once, into its place.
+
+        Raises:
+            UserError: a weight is not finite.
+        """
+        return model_of(self.shape, self.files.read, self.table)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Our parameters, in the numbers that the files keep."""
+        """Our parameters, in the dtype that the files keep."""
         for entry in self.table:
             for name, part in entry.split(self.files.read(entry.theirs)):
                 yield name, part.contiguous()

@@ -6,36 +6,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
-from gptsmith.run.checkpoint import Checkpoint
-from gptsmith.run.contents import load_model
-from gptsmith.run.folder import Run
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
 
 
 class Loaded:
-    """A run's model and tokenizer.
+    """A trained model and its tokenizer.
 
     Attributes:
-        run: the run folder.
-        checkpoint: where the weights come from.
+        run: the run, or a model folder of another program's, which says the same of itself.
         model: the GPT, ready to generate.
         tokenizer: text to ids and back.
         config: the model's shape.
         template: how conversations are laid out; nothing for a model that was not made for them.
     """
 
-    def __init__(self, run: Run, checkpoint: Checkpoint, model: GPT, tokenizer: Tokenizer) -> None:
-        self.run, self.checkpoint, self.model, self.tokenizer = run, checkpoint, model, tokenizer
-        self.template = ChatTemplate.load(run.folder)
+    def __init__(self, run: OpenedModel, model: GPT) -> None:
+        self.run, self.model = run, model
+        self.tokenizer: Tokenizer = run.tokenizer()
+        self.template: ChatTemplate | None = run.template()
 
     @property
     def config(self) -> GPTConfig:
@@ -104,15 +100,15 @@ class Loaded:
         return "".join(generation)
 
 
-def load(run: str | Path, *, device: str = "auto", dtype: str = "float32") -> Loaded:
-    """The best checkpoint of a run, on a device: `auto` takes a GPU where there is one.
+def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "float32") -> Loaded:
+    """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
+    one.
 
     Raises:
-        UserError: the folder is no run, or holds no checkpoint that can be read.
+        UserError: the folder is neither, or holds no weights that can be read.
     """
-    opened = open_run(run)
-    checkpoint = opened.best(note)
+    opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)
-    model = load_model(checkpoint, place)
+    model = opened.model(place)
     model.compute_dtype = choose_dtype(dtype, place)
-    return Loaded(opened, checkpoint, model, opened.tokenizer())
+    return Loaded(opened, model)

@@ -61,7 +61,7 @@ def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
     rows = {
         "objective": train["objective"]["kind"],
         "optimizer": train["optimizer"]["kind"],
-        "steps": loaded.checkpoint.step,
+        "steps": loaded.run.step,
         "tokens": result.get("num_tokens", "not recorded"),
         "seconds": result.get("seconds", "not recorded"),
         **_data(loaded),
@@ -90,7 +90,7 @@ def _scores(result: Mapping[str, Any]) -> str:
 
 
 def _environment(loaded: Loaded) -> dict[str, Any]:
-    known = loaded.checkpoint.environment()
+    known = loaded.run.environment()
     return {name: known[name] for name in ("gptsmith", "torch", "python", "system", "device", "dtype") if name in known}
 
 

@@ -1,25 +1,217 @@
-"""What a person names where a run is wanted: a run's folder, or another program's, which is imported on the way in."""
+"""What a person names where a trained model is wanted: a run's folder, or a model folder of another program's."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import sha256_of
 from gptsmith.convert.adapters import is_adapter_folder
-from gptsmith.convert.huggingface import is_model_folder
+from gptsmith.convert.huggingface import ModelFolder, is_model_folder
+from gptsmith.convert.import_settings import ImportRequest, ImportSettings
+from gptsmith.data.cache import key_of
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
+from gptsmith.run.checkpoint import MANIFEST, Checkpoint
+from gptsmith.run.contents import config_of, load_model
 from gptsmith.run.folder import Run
+from gptsmith.run.lineage import HasLineage
+from gptsmith.run.train_state import TrainState
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
 
 
-def open_run(path: str | Path) -> Run:
-    """The run in a folder; of a Hugging Face model folder, the run that it is imported into, once, in the cache.
+class OpenedModel(HasLineage):
+    """A trained model in a folder, whoever wrote the folder. Its weights are read when they are asked for.
+
+    Attributes:
+        folder: the folder.
+    """
+
+    folder: Path
+
+    @property
+    @abstractmethod
+    def step(self) -> int:
+        """The step of its weights; 0 if they were trained elsewhere."""
+
+    @property
+    @abstractmethod
+    def config(self) -> GPTConfig:
+        """Its shape."""
+
+    @abstractmethod
+    def model(self, device: torch.device | str = "cpu") -> GPT:
+        """The model with its weights, in evaluation mode.
+
+        Raises:
+            UserError: the weights do not have the names and shapes that the shape asks for, or are not finite.
+        """
+
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+
+    @abstractmethod
+    def template(self) -> ChatTemplate | None:
+        """Its chat template; None if it was not made for conversations."""
+
+    @abstractmethod
+    def generation(self) -> dict[str, Any]:
+        """Its sampling defaults; empty if there are none."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Any] | None:
+        """The figures at the end of its training; None if they are not known."""
+
+    @abstractmethod
+    def data(self) -> dict[str, Any]:
+        """What was read to train it.
+
+        Raises:
+            UserError: it is not known.
+        """
+
+    @abstractmethod
+    def train_state(self) -> TrainState:
+        """Where its training stood."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, Any]:
+        """What its numbers depend on besides the settings, as far as it is known."""
+
+    @property
+    @abstractmethod
+    def model_files(self) -> list[Path]:
+        """The files that weights and tokenizer are read from."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """The same for the same weights."""
+
+    @property
+    @abstractmethod
+    def written_at_s(self) -> float:
+        """When its weights were written, in seconds since 1970."""
+
+
+class OpenedRun(Run, OpenedModel):
+    """A run, at its best checkpoint."""
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The best checkpoint that is whole.
+
+        Raises:
+            UserError: none is.
+        """
+        return self.best(note)
+
+    @property
+    def step(self) -> int:
+        return self.checkpoint.step
+
+    @property
+    def config(self) -> GPTConfig:
+        return config_of(self.checkpoint)
+
+    def model(self, device: torch.device | str = "cpu") -> GPT:
+        return load_model(self.checkpoint, device)
+
+    def train_state(self) -> TrainState:
+        return self.checkpoint.train_state()
+
+    def environment(self) -> dict[str, Any]:
+        return self.checkpoint.environment()
+
+    @property
+    def model_files(self) -> list[Path]:
+        return self.files(self.checkpoint)
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of(self.checkpoint.folder / MANIFEST)
+
+    @property
+    def written_at_s(self) -> float:
+        return self.checkpoint.folder.stat().st_mtime
+
+
+class OpenedFolder(OpenedModel):
+    """A Hugging Face model folder, as if it had been imported: nothing is copied, and no certificate is made."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            UserError: the family is not known, or something in the folder is not sound.
+        """
+        self.folder, self.found = folder, ModelFolder.open(folder)
+
+    def settings(self) -> dict[str, Any]:
+        request = ImportRequest(folder=str(self.folder), model_type=self.found.family.model_type)
+        return ImportSettings(request=request, model=self.found.shape).plain()
+
+    @property
+    def step(self) -> int:
+        return 0
+
+    @property
+    def config(self) -> GPTConfig:
+        return self.found.shape
+
+    def model(self, device: torch.device | str = "cpu") -> GPT:
+        return self.found.model().to(device)
+
+    def tokenizer(self) -> Tokenizer:
+        return self.found.tokenizer
+
+    def template(self) -> ChatTemplate | None:
+        return self.found.template
+
+    def generation(self) -> dict[str, Any]:
+        return self.found.sampling()
+
+    def result(self) -> dict[str, Any] | None:
+        return None
+
+    def data(self) -> dict[str, Any]:
+        raise UserError(f"{self.folder} was trained elsewhere, on text that is not known here")
+
+    def train_state(self) -> TrainState:
+        return TrainState()
+
+    def environment(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def model_files(self) -> list[Path]:
+        return self.found.model_files
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return key_of(*(sha256_of(path) for path in self.model_files))
+
+    @property
+    def written_at_s(self) -> float:
+        return max(path.stat().st_mtime for path in self.model_files)
+
+
+def open_model(path: str | Path) -> OpenedModel:
+    """The trained model in a folder: a run, or a Hugging Face model folder.
 
     Raises:
-        UserError: it is neither, or cannot be imported.
+        UserError: it is neither, or cannot be read.
     """
-    if is_model_folder(Path(path)):
-        from gptsmith.convert.import_model import cached_import
-
-        return cached_import(Path(path))
-    if is_adapter_folder(Path(path)):
+    folder = Path(path)
+    if is_model_folder(folder):
+        return OpenedFolder(folder)
+    if is_adapter_folder(folder):
         raise UserError(f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}")
-    return Run.open(path)
+    return OpenedRun.open(folder)

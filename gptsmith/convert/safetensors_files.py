@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
@@ -17,10 +18,34 @@ from gptsmith.base.files import read_json
 from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""What weights are kept in, and the bytes of a number."""
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""What weights are kept in."""
 SHOWN = 5
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies in a file."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    """The place of its first byte in the file."""
+
+    def read(self) -> Tensor:
+        """It, in memory of its own."""
+        data = torch.empty(math.prod(self.shape) * self.dtype.itemsize, dtype=torch.uint8)
+        with self.file.open("rb", buffering=0) as opened:
+            opened.seek(self.begin)
+            rest = memoryview(data.numpy().data)
+            while rest:
+                count = opened.readinto(rest)
+                if not count:
+                    raise UserError(f"{self.file} was cut short while it was read")
+                rest = rest[count:]
+        return data.view(self.dtype).view(self.shape)
 
 
 class TensorFiles:
@@ -37,20 +62,21 @@ class TensorFiles:
             UserError: a file is not a sound safetensors file, or two hold a tensor of one name.
         """
         self.files = list(files)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self._file_of: dict[str, Path] = {}
-        self._names: dict[str, str] = {}
+        stored: dict[str, StoredTensor] = {}
         for file in self.files:
-            for name, shape in read_header(file).items():
-                if name in self.shapes:
-                    raise UserError(f"{file} and {self._file_of[name].name} both hold {name}")
-                self.shapes[name], self._file_of[name], self._names[name] = shape, file, name
+            for name, tensor in read_header(file).items():
+                if name in stored:
+                    raise UserError(f"{file} and {stored[name].file.name} both hold {name}")
+                stored[name] = tensor
+        self._keep(stored)
+
+    def _keep(self, stored: dict[str, StoredTensor]) -> None:
+        self._stored = stored
+        self.shapes = {name: tensor.shape for name, tensor in stored.items()}
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Gives tensors the names that `names` has for them; others keep theirs."""
-        self.shapes = {names.get(name, name): shape for name, shape in self.shapes.items()}
-        self._file_of = {names.get(name, name): file for name, file in self._file_of.items()}
-        self._names = {names.get(name, name): own for name, own in self._names.items()}
+        self._keep({names.get(name, name): tensor for name, tensor in self._stored.items()})
 
     def read(self, name: str) -> Tensor:
         """A tensor.
@@ -58,11 +84,13 @@ class TensorFiles:
         Raises:
             UserError: it holds a number that is not finite.
         """
-        file = self._file_of[name]
-        with safe_open(file, framework="pt") as opened:
-            tensor: Tensor = opened.get_tensor(self._names[name])
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{file}: {name} holds a number that is not finite: the file is damaged, or the model is")
+        stored = self._stored[name]
+        tensor = stored.read()
+        # One pass without a mask as large as the tensor: what is not a number is in both.
+        if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+            raise UserError(
+                f"{stored.file}: {name} holds a number that is not finite: the file is damaged, or the model is"
+            )
         return tensor
 
 
@@ -112,8 +140,8 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor of a safetensors file, every offset checked against the file's size.
+def read_header(file: Path) -> dict[str, StoredTensor]:
+    """Where each tensor of a safetensors file lies, every offset checked against the file's size.
 
     Raises:
         UserError: the header is too long, is no JSON, or says what the file does not hold.
@@ -135,17 +163,14 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
     for name, kind, begin, stop, shape in rows:
         if kind not in DTYPES:
             raise UserError(f"{file}: {name} is {kind}, and weights are read from {', '.join(DTYPES)} only")
-        count = 1
-        for dim in shape:
-            count *= dim
-        if begin != end or stop - begin != count * DTYPES[kind]:
+        if begin != end or stop - begin != math.prod(shape) * DTYPES[kind].itemsize:
             raise UserError(f"{file}: {name} does not lie where the header says: the file is damaged")
         end = stop
     if end != size - 8 - length:
         raise UserError(
             f"{file} has {size:,} bytes and its header speaks of {end + 8 + length:,}: the file is cut short"
         )
-    return {name: shape for name, _, _, _, shape in rows}
+    return {name: StoredTensor(file, DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows}
 
 
 def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str, extra: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gptsmith.convert.families import Family, Weight
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
+from gptsmith.model.linear import maps_of
 from gptsmith.model.linear.dense import DenseLinearSettings
 
 
@@ -67,8 +68,6 @@ def entries(family: Family, config: GPTConfig) -> list[Entry]:
 
 def plain_weights(model: GPT) -> dict[str, Tensor]:
     """The parameters of the plain model that computes what `model` computes, whose maps may be rounded, by name."""
-    from gptsmith.model.linear import maps_of
-
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for place, linear in maps_of(model).items():
         if f"{place}.scale" in result:
@@ -78,13 +77,15 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
 
 
 def model_of(config: GPTConfig, tensors: Callable[[str], Tensor], table: Sequence[Entry]) -> GPT:
-    """The model of a shape whose weights another program wrote, in evaluation mode."""
+    """The model of a shape whose weights another program wrote, float32, in evaluation mode. What `tensors` gives
+    becomes the parameters where it can, so that the weights are in memory once."""
     model = empty_model(config)
     parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for entry in table:
-            for name, part in entry.split(tensors(entry.theirs)):
-                parameters[name].copy_(part)
+    for entry in table:
+        for name, part in entry.split(tensors(entry.theirs)):
+            # A view of a part would keep the whole tensor in memory.
+            own = part.clone() if len(entry.ours) > 1 else part
+            parameters[name].data = own.float().contiguous()
     return model.eval()
 
 

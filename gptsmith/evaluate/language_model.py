@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from gptsmith.base.randomness import derived_seed
 from gptsmith.evaluate.loglikelihood import ContinuationScore, num_truncated, score_continuations
 from gptsmith.evaluate.prompt import SHOT_SEPARATOR, Prompt
-from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate
@@ -79,26 +79,17 @@ class LanguageModel:
         max_tokens = min(max_tokens, max(1, context_length // 2))
         room = max(1, context_length - max_tokens)
         self.num_truncated += sum(len(prompt) > room for prompt in prompts)
-        longest = max((len(stop.encode()) for stop in stops), default=0)
-
-        def ends(ids: list[int]) -> bool:
-            written = self.tokenizer.decode_bytes(ids[-longest:])
-            return any(stop.encode() in written for stop in stops)
-
-        rows = generate_rows(
+        completions = generate_batch(
             self.model,
+            self.tokenizer,
             [prompt[-room:] for prompt in prompts],
             max_tokens=max_tokens,
             sampling=sampling,
             seeds=[derived_seed(seed, "text", number) for number in range(len(prompts))],
-            end_ids=self.tokenizer.end_ids,
-            ends=ends,
+            stop=stops,
             observe=observe,
         )
-        texts = [self.tokenizer.decode(row.ids) for row in rows]
-        for stop in stops:
-            texts = [text.partition(stop)[0] for text in texts]
-        return texts
+        return [completion.text for completion in completions]
 
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
         """The ids of a prompt and of an answer after it.

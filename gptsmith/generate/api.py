@@ -1,113 +1,70 @@
-"""Generation: a prompt in, pieces of text out, as they come."""
+"""Generation: a prompt in, a text out as it is generated; or many prompts at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
+from math import inf
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.detokenizer import Detokenizer
-from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.request import ContextOverflowError, OutputChunk, Request
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kv_cache import Cache
 from gptsmith.text.tokenizer import Tokenizer
 
+BATCH_SIZE = 64
+BATCH_PREFILL_TOKENS = 2048
 
-@dataclass
+
 class Generation:
-    """One text as it grows. Iterate over it for its pieces; its figures are right once that has ended.
+    """One text as it grows. Iterate over it for its pieces, whose figures are right once that has ended; leaving the
+    loop early ends the text.
 
     Attributes:
         text: the pieces so far, together.
-        num_prompt_tokens: tokens read before the first was written.
-        num_tokens: tokens written.
-        seconds: time since the first piece was asked for.
-        finish_reason: `stop` (a stop string, the end of the document or turn), `length` (all that was asked for),
-            `context` (the model's context is full).
+        num_tokens: tokens generated.
+        seconds: time since the first piece was requested.
+        finish_reason: `stop` (a stop string, the end of the document or turn), `length` (all tokens that were
+            requested), `context` (the model's context is full); empty until then.
     """
 
-    model: GPT
-    tokenizer: Tokenizer
-    prompt_ids: list[int]
-    max_tokens: int
-    sampling: SamplingSettings
-    seed: int
-    stop: Sequence[str]
-    slide: bool
-    text: str = ""
-    num_tokens: int = 0
-    seconds: float = 0.0
-    finish_reason: str = ""
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self.engine, self.request = engine, request
+        self.text, self.finish_reason, self.num_tokens, self.seconds = "", "", 0, 0.0
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        return self.request.prompt_ids
 
     @property
     def num_prompt_tokens(self) -> int:
-        return len(self.prompt_ids)
+        """Tokens read before the first was generated."""
+        return len(self.request.prompt_ids)
 
     def __iter__(self) -> Iterator[str]:
+        """
+        Raises:
+            UserError: the engine failed.
+        """
         started = time.perf_counter()
-        for piece in self._pieces():
-            self.text += piece
+        for chunk in self.engine.stream(self.request):
+            self.text += chunk.text
+            self.num_tokens += len(chunk.tokens)
             self.seconds = time.perf_counter() - started
-            yield piece
-        self.seconds = time.perf_counter() - started
-
-    def _pieces(self) -> Iterator[str]:
-        stream = Detokenizer(self.stop)
-        for token in self._tokens():
-            if piece := stream.feed(self.tokenizer.decode_bytes([token])):
-                yield piece
-            if stream.has_stopped:
-                self.finish_reason = "stop"
-                return
-        if piece := stream.feed(b"", final=True):
-            yield piece
-        if stream.has_stopped:
-            self.finish_reason = "stop"
-
-    @torch.inference_mode()
-    def _next_logits(self, ids: list[int], cache: Cache) -> torch.Tensor:
-        return self.model.head(self.model.hidden(torch.tensor([ids], device=self.model.device), cache=cache)[:, -1])
-
-    def _tokens(self) -> Iterator[int]:
-        model, context = self.model, self.model.config.context_length
-        generator = torch.Generator(device=model.device).manual_seed(self.seed)
-        ids = self.prompt_ids[-context:]
-        dtype = model.compute_dtype or model.embedding.weight.dtype
-
-        def new_cache() -> Cache:
-            return Cache(model.config, 1, context, dtype=dtype, device=model.device)
-
-        cache, unread = new_cache(), ids
-        written: list[int] = []
-        while self.num_tokens < self.max_tokens:
-            if cache.length + len(unread) > context:
-                if not self.slide:
-                    self.finish_reason = "context"
-                    return
-                # Positions may be absolute, so the kept half is read anew from position 0.
-                ids = ids[-max(1, context // 2) :]
-                cache, unread = new_cache(), ids
-            logits = self._next_logits(unread, cache)
-            if self.sampling.has_penalties:
-                logits = apply_penalties(logits[0], self.sampling, self.prompt_ids, written)[None]
-            token = int(sample(logits, self.sampling, generator))
-            if token in self.tokenizer.end_ids:
-                self.finish_reason = "stop"
-                return
-            self.num_tokens += 1
-            written.append(token)
-            ids, unread = [*ids, token], [token]
-            yield token
-        self.finish_reason = "length"
+            if chunk.error:
+                raise UserError(f"the model could not go on: {chunk.error}")
+            self.finish_reason = chunk.finish_reason or ""
+            if chunk.text:
+                yield chunk.text
 
 
 def generate(
     model: GPT,
     tokenizer: Tokenizer,
-    prompt: str | list[int] = "",
+    prompt: str | Sequence[int] = "",
     *,
     max_tokens: int = 200,
     sampling: SamplingSettings | None = None,
@@ -115,26 +72,116 @@ def generate(
     stop: Sequence[str] = (),
     slide: bool = False,
 ) -> Generation:
-    """A text that goes on from `prompt`, written as it is iterated over. An empty prompt starts a new document.
+    """The text after `prompt`, generated as it is iterated over. An empty prompt starts a new document.
 
     Args:
         prompt: a text, or the ids of one.
-        max_tokens: the most tokens to write.
-        sampling: how tokens are drawn.
+        max_tokens: the most tokens to generate.
+        sampling: how tokens are sampled.
         seed: the same seed and prompt give the same text.
         stop: strings that end the text; they are not part of it.
         slide: forget the oldest half whenever the context is full, instead of ending there.
 
     Raises:
-        UserError: the prompt is longer than the context, and `slide` is not set.
+        UserError: the prompt leaves no room in the context, and `slide` is not set.
     """
-    prompt_ids = tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt or [tokenizer.eos_token_id]
-    context = model.config.context_length
-    if len(prompt_ids) > context and not slide:
-        raise UserError(
-            f"the prompt has {len(prompt_ids)} tokens and the model's context holds {context}: "
-            "shorten it, or go on with its end by --slide"
-        )
-    if any(not text for text in stop):
-        raise UserError("a stop string is empty: give at least one character")
-    return Generation(model, tokenizer, prompt_ids, max_tokens, sampling or SamplingSettings(), seed, stop, slide)
+    engine = Engine(model, tokenizer, settings=EngineSettings(max_num_seqs=1))
+    return generate_with(
+        engine, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop, slide=slide
+    )
+
+
+def generate_with(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    prompt: str | Sequence[int] = "",
+    *,
+    max_tokens: int = 200,
+    sampling: SamplingSettings | None = None,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    slide: bool = False,
+) -> Generation:
+    """`generate` by an engine that is there already."""
+    prompt_ids = tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt)
+    request = Request(
+        prompt_ids or [tokenizer.eos_token_id], max_tokens, sampling or SamplingSettings(), seed=seed, stop=stop,
+        slide=slide,
+    )  # fmt: skip
+    try:
+        engine.check(request)
+    except ContextOverflowError as error:
+        raise UserError(f"{error}, or go on with its end by --slide") from None
+    return Generation(engine, request)
+
+
+@dataclass
+class Completion:
+    """The text after one of many prompts.
+
+    Attributes:
+        ids: its tokens, without the one that ended it.
+        text: those as text, up to a stop string.
+        finish_reason: `stop`, `length` or `context`, as of a `Generation`.
+        end_id: the end token that ended it, if one did.
+    """
+
+    ids: list[int]
+    text: str = ""
+    finish_reason: str = ""
+    end_id: int | None = None
+
+    def add(self, chunk: OutputChunk) -> None:
+        """Appends what was generated."""
+        self.ids += [token.id for token in chunk.tokens]
+        self.text += chunk.text
+        if chunk.finish_reason is not None:
+            self.finish_reason, self.end_id = chunk.finish_reason, chunk.end_id
+
+
+def generate_batch(
+    model: GPT,
+    tokenizer: Tokenizer | None,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    sampling: SamplingSettings,
+    seeds: Sequence[int],
+    stop: Sequence[str] = (),
+    stop_ids: frozenset[int] = frozenset(),
+    max_num_seqs: int = BATCH_SIZE,
+    observe: Callable[[int], None] = lambda _: None,
+) -> list[Completion]:
+    """The texts after the ids of many prompts, in the order of the prompts, each as if it were alone.
+
+    Args:
+        tokenizer: without one there are ids alone, and only `stop_ids` end them.
+        seeds: one per prompt.
+        stop: strings that end a text; they are not part of it.
+        stop_ids: tokens that end a text, besides the tokenizer's own.
+        max_num_seqs: the most texts that are generated at the same time.
+        observe: called with the number of texts that are complete, as it grows.
+
+    Raises:
+        ContextOverflowError: a prompt leaves no room in the context.
+    """
+    settings = EngineSettings(
+        max_num_seqs=max_num_seqs,
+        max_queue_size=len(prompts),
+        max_prefill_tokens=BATCH_PREFILL_TOKENS,
+        max_prefill_slowdown=inf,
+    )
+    engine = Engine(model, tokenizer, settings=settings)
+    completions = [Completion([]) for _ in prompts]
+    # Texts that are about equally long attend as a batch.
+    for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number])):
+        request = Request(prompts[number], max_tokens, sampling, seed=seeds[number], stop=stop, stop_ids=stop_ids)
+        engine.submit(request, completions[number].add)
+    num_complete = 0
+    while engine.has_work:
+        engine.step()
+        figures = engine.figures()
+        if (found := len(prompts) - figures.running - figures.waiting) > num_complete:
+            num_complete = found
+            observe(num_complete)
+    return completions

@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
+from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.text.chat_template import ChatTemplate, latest_turns, room_for_turns
 from gptsmith.text.tokenizer import Tokenizer
-
-
-class Reply:
-    """One text as it grows. Iterate over it for its pieces; leaving the loop early ends it.
-
-    Attributes:
-        text: the pieces so far, together.
-        finish_reason: `stop`, `length`, or nothing yet.
-        num_tokens: tokens written.
-        seconds: time since it was asked for.
-    """
-
-    def __init__(self, engine: Engine, request: Request) -> None:
-        self.engine, self.request = engine, request
-        self.text, self.finish_reason, self.num_tokens, self.seconds = "", "", 0, 0.0
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.request.prompt_ids)
-
-    def __iter__(self) -> Iterator[str]:
-        """
-        Raises:
-            UserError: the engine failed.
-        """
-        started = time.perf_counter()
-        for piece in self.engine.stream(self.request):
-            self.text += piece.text
-            self.num_tokens += len(piece.tokens)
-            self.seconds = time.perf_counter() - started
-            if piece.error:
-                raise UserError(f"the model could not go on: {piece.error}")
-            self.finish_reason = piece.finish_reason or ""
-            if piece.text:
-                yield piece.text
 
 
 class Conversation:
@@ -62,6 +27,7 @@ class Conversation:
     def __init__(
         self,
         engine: Engine,
+        tokenizer: Tokenizer,
         template: ChatTemplate | None,
         *,
         system: str | None,
@@ -73,14 +39,10 @@ class Conversation:
         Raises:
             UserError: there is a system prompt for a model that was not made for conversations.
         """
-        self.engine, self.template, self.max_tokens, self.sampling = engine, template, max_tokens, sampling
-        self.seed = seed
+        self.engine, self.tokenizer, self.template = engine, tokenizer, template
+        self.max_tokens, self.sampling, self.seed = max_tokens, sampling, seed
         self.beginning: list[dict[str, str]] = []
         self.set_system(system)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.engine.tokenizer
 
     def set_system(self, system: str | None) -> None:
         """Starts afresh with this system prompt, or with none.
@@ -97,9 +59,9 @@ class Conversation:
         """Forgets all that was said."""
         self.messages = list(self.beginning)
         self.text = self.prompt = ""
-        self.last: Reply | None = None
+        self.last: Generation | None = None
 
-    def say(self, words: str) -> Reply:
+    def say(self, words: str) -> Generation:
         """The reply to what a person says. Of the turns, as many of the last ones are read as fit.
 
         Raises:
@@ -115,11 +77,11 @@ class Conversation:
             messages = [*self.messages, {"role": "user", "content": words}]
             ids = self._ids_that_fit(self.template, messages, room)
             self.prompt, self.messages = words, messages
-        self.last = Reply(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
+        self.last = Generation(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
         return self.last
 
-    def say_again(self) -> Reply:
+    def say_again(self) -> Generation:
         """Another reply to what was last said.
 
         Raises:
@@ -134,7 +96,7 @@ class Conversation:
         del self.messages[-2:]
         return self.say(words)
 
-    def take_down(self, reply: Reply) -> None:
+    def take_down(self, reply: Generation) -> None:
         """Keeps what the model has said as a part of the conversation."""
         self.text += reply.text
         if self.template is not None:

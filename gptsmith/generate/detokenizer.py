@@ -1,4 +1,4 @@
-"""Tokens to text as it may be shown: whole characters, up to the first stop string."""
+"""Detokenization of a text as it grows: whole characters, up to the first stop string."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class Detokenizer:
-    """The text of tokens as they come.
+    """The text of tokens as they are generated.
 
     Attributes:
         has_stopped: whether a stop string was found; the text ends before it.

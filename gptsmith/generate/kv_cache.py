@@ -26,40 +26,56 @@ class Segment:
         return self.start + self.count
 
 
-class SlotCache:
-    """Room for `num_slots` sequences of up to `capacity` tokens in every layer, on contiguous memory.
+class SlotKVCache:
+    """Slots for sequences in every layer, on contiguous memory: none at first, then as many and as long as `reserve`
+    asks for.
 
     `plan` says which tokens the next pass reads: those of the first segment, then those of the next, all in one row.
+
+    Attributes:
+        num_slots: how many sequences have a slot.
+        capacity: the tokens that fit in a slot.
     """
 
-    def __init__(
-        self, config: GPTConfig, num_slots: int, capacity: int, *, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.keys, self.values = empty_layers(config, num_slots, capacity, dtype, device)
+    def __init__(self, config: GPTConfig, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.keys, self.values = empty_layers(config, 0, 0, dtype, device)
         self.device = device
-        self._segments: Sequence[Segment] = ()
+        self.num_slots = self.capacity = 0
         self._layout: Layout | None = None
+
+    def reserve(self, num_slots: int, capacity: int) -> None:
+        """Makes room for so many sequences of so many tokens; what the slots hold stays."""
+        if num_slots <= self.num_slots and capacity <= self.capacity:
+            return
+        old_slots, old_capacity = self.num_slots, self.capacity
+        self.num_slots, self.capacity = max(num_slots, old_slots), max(capacity, old_capacity)
+        for layers in (self.keys, self.values):
+            for number, old in enumerate(layers):
+                grown = old.new_zeros(self.num_slots, old.shape[1], self.capacity, old.shape[3])  # (slots, K, S, D)
+                grown[:old_slots, :, :old_capacity] = old
+                layers[number] = grown
 
     def plan(self, segments: Sequence[Segment], num_single: int) -> None:
         """Plans the next pass.
 
         Args:
             segments: what it reads.
-            num_single: so many sequences come first that are being decoded, one token each.
+            num_single: so many sequences come first that are being decoded, one token each, in the order of their
+                slots.
         """
         singles = segments[:num_single]
         assert all(segment.count == 1 for segment in singles), "single tokens come first"
         ids = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
-        self._singles = singles if _are_neighbours(singles) else []
-        # Sequences that attend as a batch need one block of memory: their slots, up to the end of the longest.
-        self._single_slots = torch.tensor([s.slot for s in self._singles], dtype=torch.long, device=self.device)
-        self._single_ids = ids[: len(self._singles)]
-        self._segments = segments[len(self._singles) :]
-        spans = [self._batch_span()] if self._singles else []
-        at = len(self._singles)
-        for segment in self._segments:
-            spans.append(self._span(segment, slice(at, at + segment.count)))
-            at += segment.count
+        self._single_slots = torch.tensor([s.slot for s in singles], dtype=torch.long, device=self.device)
+        self._single_ids = ids[:num_single]
+        self._segments = segments[num_single:]
+        self._batches = [*_batches(singles), *([segment] for segment in self._segments)]
+        spans, at = [], 0
+        for batch in self._batches:
+            num_tokens = sum(segment.count for segment in batch)
+            tokens = slice(at, at + num_tokens)
+            spans.append(self._batch_span(batch, ids, tokens) if len(batch) > 1 else self._span(batch[0], tokens))
+            at += num_tokens
         self._layout = Layout(ids, spans, max(segment.end for segment in segments))
 
     def layout(self, num_tokens: int, attention_mask: Tensor | None) -> Layout:
@@ -75,13 +91,9 @@ class SlotCache:
         for whole, new in zip(pair, (keys[0], values[0]), strict=True):
             self._store(whole, new)
         visible = []
-        if self._singles:
-            first, longest = self._singles[0].slot, max(segment.end for segment in self._singles)
-            rows = slice(first, first + len(self._singles))
+        for batch in self._batches:
+            rows, longest = slice(batch[0].slot, batch[-1].slot + 1), max(segment.end for segment in batch)
             visible.append((pair[0][rows, :, :longest], pair[1][rows, :, :longest]))  # (N, K, S, D)
-        for segment in self._segments:
-            own_keys, own_values = (whole[segment.slot, :, : segment.end][None] for whole in pair)  # (1, K, S, D)
-            visible.append((own_keys, own_values))
         return visible
 
     def advance(self, num_tokens: int) -> None:
@@ -89,25 +101,29 @@ class SlotCache:
 
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         """Gives a slot the first tokens of another."""
-        for layers in (self.keys, self.values):
-            for layer in layers:
-                layer[target, :, :num_tokens] = layer[source, :, :num_tokens]
+        for layer in (*self.keys, *self.values):
+            layer[target, :, :num_tokens] = layer[source, :, :num_tokens]
+
+    def swap(self, first: int, second: int, num_tokens: int) -> None:
+        """Exchanges the first tokens of two slots."""
+        for layer in (*self.keys, *self.values):
+            layer[[first, second], :, :num_tokens] = layer[[second, first], :, :num_tokens]
 
     def _store(self, whole: Tensor, new: Tensor) -> None:
         """Keeps one layer's keys or values of this pass (K, N, D)."""
-        at = len(self._singles)
+        at = len(self._single_ids)
         if at:
             whole[self._single_slots, :, self._single_ids] = new[:, :at].transpose(0, 1).to(whole.dtype)
         for segment in self._segments:
             whole[segment.slot, :, segment.start : segment.end] = new[:, at : at + segment.count]
             at += segment.count
 
-    def _batch_span(self) -> Span:
+    def _batch_span(self, batch: Sequence[Segment], ids: Tensor, tokens: slice) -> Span:
         """One token of each of several sequences, which attend as a batch."""
-        key_ids = torch.arange(max(segment.end for segment in self._singles), device=self.device)
-        query_ids = self._single_ids[:, None]  # (N, 1)
+        key_ids = torch.arange(max(segment.end for segment in batch), device=self.device)
+        query_ids = ids[tokens, None]  # (N, 1)
         mask = (key_ids <= query_ids)[:, None, None]  # (N, 1, 1, S)
-        return Span(query_ids, key_ids, mask, tokens=slice(0, len(self._singles)), is_batch=True)
+        return Span(query_ids, key_ids, mask, tokens=tokens, is_batch=True)
 
     def _span(self, segment: Segment, tokens: slice) -> Span:
         """Tokens of one sequence, after those of it that the cache holds."""
@@ -117,10 +133,18 @@ class SlotCache:
         return Span(key_ids[segment.start :], key_ids, mask, tokens=tokens)
 
 
-def _are_neighbours(singles: Sequence[Segment]) -> bool:
-    """Whether sequences attend faster as a batch: they lie one behind the other, and are about equally long."""
-    if len(singles) < 2:
-        return False
-    first, longest = singles[0].slot, max(segment.end for segment in singles)
-    in_a_row = [segment.slot for segment in singles] == list(range(first, first + len(singles)))
-    return in_a_row and len(singles) * longest <= 2 * sum(segment.end for segment in singles)
+def _batches(singles: Sequence[Segment]) -> list[list[Segment]]:
+    """Sequences that attend faster as a batch: their slots lie one behind the other, and they are about equally long,
+    so that at most half of the batch's keys are masked."""
+    batches: list[list[Segment]] = []
+    num_keys = longest = 0
+    for segment in singles:
+        if batches and segment.slot == batches[-1][-1].slot + 1:
+            size, most = len(batches[-1]) + 1, max(longest, segment.end)
+            if size * most <= 2 * (num_keys + segment.end):
+                batches[-1].append(segment)
+                num_keys, longest = num_keys + segment.end, most
+                continue
+        batches.append([segment])
+        num_keys = longest = segment.end
+    return batches

@@ -1,4 +1,4 @@
-"""What an engine is asked for, and what it says."""
+"""Requests to an engine, and its output."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal
 from gptsmith.base.errors import UserError
 from gptsmith.generate.sampling import SamplingSettings
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
-"""Why a text ended: a stop string, an end token or a finished grammar; all tokens that were asked for, or a full
-context; whoever asked has gone; the engine failed."""
+FinishReason = Literal["stop", "length", "context", "cancelled", "error"]
+"""Why a text ended: a stop string, an end token or a finished grammar; the most tokens that were requested; a full
+context; it was cancelled; the engine failed."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a text must be.
+    """The form that a text must have.
 
     Attributes:
-        kind: a JSON schema, a regular expression, a grammar in Lark's form, or any JSON object.
-        source: its text; nothing for `json_object`.
-        parts: what a grammar names as `@name`. Each has names and ignored white space of its own.
+        kind: a JSON schema, a regular expression, a grammar in Lark's notation, or any JSON object.
+        source: its text; empty for `json_object`.
+        parts: constraints that a grammar names as `@name`. Each has names and ignored white space of its own.
     """
 
     kind: Literal["json_schema", "regex", "grammar", "json_object"]
@@ -31,22 +31,25 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Request:
-    """A text to write.
+    """A text to generate.
 
     Attributes:
-        prompt_ids: what it goes on from; at least one.
-        max_tokens: the most tokens to write; 0 reads the prompt alone.
-        sampling: how tokens are drawn.
-        seed: with `choice` and the place of a token it decides each draw, whatever else is written at the same time.
+        prompt_ids: the tokens before it; at least one.
+        max_tokens: the most tokens to generate; 0 reads the prompt alone.
+        sampling: how tokens are sampled.
+        seed: with `choice` and the position of a token in the text it decides each sample, whatever else is generated
+            at the same time.
         choice: which of several texts after one prompt this is.
         stop: strings that end the text; they are not part of it.
         stop_ids: tokens that end it, besides the tokenizer's own.
-        ignore_end: whether the tokenizer's own end tokens are passed over.
-        logit_bias: what is added to the logits of tokens.
-        top_logprobs: how many alternatives are told with each token, with the log-probabilities before any setting of
-            sampling; nothing where none are wanted, not even the token's own.
-        prompt_logprobs: whether the prompt's own tokens are told with them first.
-        constraint: what the text must be.
+        ignore_end: whether the tokenizer's own end tokens are never sampled.
+        slide: whether a full context keeps its newest half and is read anew, instead of ending the text. Of a longer
+            prompt, the end is read.
+        logit_bias: added to the logits of tokens.
+        top_logprobs: how many of the most probable tokens are returned with each token, with the log-probabilities
+            before any setting of sampling; None requests none, not even the token's own.
+        prompt_logprobs: whether the prompt's own tokens are returned with theirs first.
+        constraint: the form that the text must have.
     """
 
     prompt_ids: Sequence[int]
@@ -57,10 +60,29 @@ class Request:
     stop: Sequence[str] = ()
     stop_ids: frozenset[int] = frozenset()
     ignore_end: bool = False
+    slide: bool = False
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
     constraint: Constraint | None = None
+
+
+@dataclass
+class RequestHandle:
+    """A request that was submitted.
+
+    Attributes:
+        num_prompt_tokens: the prompt's length.
+        num_cached_tokens: prompt tokens that did not have to be read again; known from the first chunk on.
+    """
+
+    num_prompt_tokens: int
+    num_cached_tokens: int = 0
+    is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Ends the text within a step, wherever it is. A text that has ended stays as it is."""
+        self.is_cancelled = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,7 @@ class OutputChunk:
             the tokens that it comes from.
         prompt: the prompt's tokens, once, if they were requested.
         finish_reason: why the text ended; None but in its last chunk.
+        end_id: the end token that ended it, if one did.
         error: the failure, if that is the reason.
     """
 
@@ -100,18 +123,19 @@ class OutputChunk:
     tokens: Sequence[TokenLogprob] = ()
     prompt: Sequence[TokenLogprob] = ()
     finish_reason: FinishReason | None = None
+    end_id: int | None = None
     error: str = ""
 
 
 class QueueFullError(UserError):
-    """More people ask at once than the engine lets wait."""
+    """The engine's queue is full."""
 
 
 class InvalidConstraintError(UserError):
     """A constraint that cannot be compiled.
 
     Attributes:
-        part: the name of the part that is not sound; nothing where it has none.
+        part: the name of the part that is not sound; empty if it has none.
     """
 
     def __init__(self, constraint: Constraint, problem: str, part: str = "") -> None:
@@ -121,11 +145,11 @@ class InvalidConstraintError(UserError):
 
 
 class ContextOverflowError(UserError):
-    """A prompt and what is to be written do not fit in the context.
+    """A prompt leaves no room to generate in the context.
 
     Attributes:
         num_prompt_tokens: the prompt's length.
-        context_length: what there is room for.
+        context_length: the most tokens that the model reads.
     """
 
     def __init__(self, num_prompt_tokens: int, context_length: int) -> None:

@@ -1,4 +1,4 @@
-"""Which token comes next."""
+"""How the next token is sampled from logits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 
 
@@ -36,23 +37,26 @@ class SamplingSettings(Settings):
         return (self.repetition_penalty, self.frequency_penalty, self.presence_penalty) != (1.0, 0.0, 0.0)
 
 
-def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
-    """A token id for each row of logits (B, V): (B)."""
-    if settings.temperature == 0:
-        return argmax(logits)
-    return torch.multinomial(_probabilities(logits, settings), 1, generator=generator)[:, 0]
+def uniform(seed: int, choice: int, position: int) -> float:
+    """A number from [0, 1) for the token at a position of a text, a pure function of its three arguments.
+
+    Args:
+        choice: which of several texts after one prompt this is.
+    """
+    own_seed = derived_seed(seed, "choice", choice) if choice else seed
+    return (derived_seed(own_seed, "token", position) >> 10) / 2**53
 
 
-def sample_from_uniform(logits: Tensor, settings: SamplingSettings, numbers: Sequence[float]) -> Tensor:
+def sample_from_uniform(logits: Tensor, settings: SamplingSettings, uniforms: Sequence[float]) -> Tensor:
     """A token id for each row of logits (B, V), decided by a number from [0, 1) for each row: (B).
 
-    It is the token at which the sum of the probabilities up to it passes the number.
+    By inversion: the first token at which the cumulative probability exceeds the number.
     """
     if settings.temperature == 0:
         return argmax(logits)
     finest = torch.float32 if logits.device.type == "mps" else torch.float64
     sums = _probabilities(logits, settings).to(finest).cumsum(dim=-1)
-    wanted = torch.tensor(numbers, dtype=finest, device=logits.device)[:, None] * sums[:, -1:]
+    wanted = torch.tensor(uniforms, dtype=finest, device=logits.device)[:, None] * sums[:, -1:]
     # Rounding must not carry the number past the last token that has a probability.
     wanted = torch.minimum(wanted, torch.nextafter(sums[:, -1:], torch.zeros_like(wanted)))
     return torch.searchsorted(sums, wanted, right=True)[:, 0]
@@ -65,20 +69,22 @@ def argmax(logits: Tensor) -> Tensor:
     return logits.argmax(dim=-1)
 
 
-def apply_penalties(logits: Tensor, settings: SamplingSettings, read: Sequence[int], written: Sequence[int]) -> Tensor:
-    """The logits (V) of one row with its penalties, given the ids of the prompt and those written after it."""
+def apply_penalties(
+    logits: Tensor, settings: SamplingSettings, prompt_ids: Sequence[int], output_ids: Sequence[int]
+) -> Tensor:
+    """The logits (V) of one row with its penalties, given the tokens of the prompt and those generated after it."""
     logits = logits.clone()
-    seen = torch.tensor(sorted({*read, *written}), dtype=torch.long, device=logits.device)
+    seen = torch.tensor(sorted({*prompt_ids, *output_ids}), dtype=torch.long, device=logits.device)
     factor = settings.repetition_penalty
     logits[seen] = torch.where(logits[seen] > 0, logits[seen] / factor, logits[seen] * factor)
-    if written:
-        counts = torch.tensor(list(written), device=logits.device).bincount(minlength=len(logits))
+    if output_ids:
+        counts = torch.tensor(list(output_ids), device=logits.device).bincount(minlength=len(logits))
         logits -= settings.frequency_penalty * counts + settings.presence_penalty * (counts > 0)
     return logits
 
 
 def _probabilities(logits: Tensor, settings: SamplingSettings) -> Tensor:
-    """What is drawn from (B, V), float32; only the tokens that the settings leave have a probability."""
+    """The probabilities (B, V), float32, that tokens are sampled by; the settings leave some of them 0."""
     logits = logits.float() / settings.temperature
     if settings.top_k is not None and settings.top_k < logits.shape[-1]:
         least = logits.topk(settings.top_k, dim=-1).values[..., -1:]

@@ -1,57 +1,36 @@
-"""Guesses of the next tokens. A pass checks several at once, and a guess is kept only where the model would have drawn
-the same token itself: the text is the same with guesses and without, at every temperature."""
+"""Speculative decoding: proposals of the next tokens. One pass verifies several at once, and a proposed token is kept
+only if the model samples the same one: the text is the same with proposals and without, at every temperature."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-
-from gptsmith.model.gpt import GPT
-from gptsmith.model.kv_cache import Cache
+from typing import Protocol
 
 LONGEST, SHORTEST = 4, 2
-"""How many of the last tokens must have stood together before."""
-LOOKED_AT = 2048
+"""The lengths of n-grams that prompt lookup searches for."""
+SEARCHED_TOKENS = 2048
+
+
+class Proposer(Protocol):
+    """Something that proposes tokens."""
+
+    def propose(self, texts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
+        """Tokens that may follow each of several texts, given by their ids, up to a limit for each."""
+
+
+class PromptLookup:
+    """Proposes the tokens that followed when the last ones last stood together (Saxena 2023)."""
+
+    def propose(self, texts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
+        return [prompt_lookup(ids, limit) for ids, limit in zip(texts, limits, strict=True)]
 
 
 def prompt_lookup(ids: Sequence[int], num_tokens: int) -> list[int]:
-    """What followed when the last tokens last stood together; nothing where they never did (Saxena 2023)."""
-    text = list(ids[-LOOKED_AT:])
+    """The tokens that followed when the last ones last stood together; none if they never did."""
+    text = list(ids[-SEARCHED_TOKENS:])
     for length in range(min(LONGEST, len(text) - 1), SHORTEST - 1, -1):
         tail = text[-length:]
         for start in range(len(text) - length - 1, -1, -1):
             if text[start : start + length] == tail:
                 return text[start + length : start + length + num_tokens]
     return []
-
-
-class Draft:
-    """A smaller model of the same tokenizer that guesses the likeliest next tokens (Leviathan et al. 2023)."""
-
-    def __init__(self, model: GPT) -> None:
-        self.model = model.eval()
-        self._ids: list[int] = []
-        self._cache: Cache | None = None
-
-    @torch.inference_mode()
-    def guess(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        """The likeliest tokens after `ids`, token by token; fewer where its own context is full."""
-        context = self.model.config.context_length
-        num_tokens = min(num_tokens, context - len(ids))
-        if num_tokens <= 0:
-            return []
-        kept = 0
-        while kept < min(len(self._ids), len(ids) - 1) and self._ids[kept] == ids[kept]:
-            kept += 1
-        if self._cache is None:
-            dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
-            self._cache = Cache(self.model.config, 1, context, dtype=dtype, device=self.model.device)
-        self._cache.length = kept
-        unread, guesses = list(ids[kept:]), []
-        for _ in range(num_tokens):
-            hidden = self.model.hidden(torch.tensor([unread], device=self.model.device), cache=self._cache)
-            unread = [int(self.model.head(hidden[:, -1]).argmax())]
-            guesses += unread
-        self._ids = [*ids, *guesses[:-1]]
-        return guesses

@@ -1,5 +1,5 @@
-"""Texts that must match a JSON schema, a regular expression or a grammar: tokens that cannot go on with one are never
-drawn. By llguidance."""
+"""Structured output: texts that must match a JSON schema, a regular expression or a grammar. Tokens that would break
+it are never sampled. By llguidance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gptsmith.generate.request import Constraint, InvalidConstraintError
 from gptsmith.text.tokenizer import Tokenizer
 
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""JSON is written in one way: where white space is free, a small model may write nothing else."""
+"""JSON has one layout: if white space is free, a small model may generate nothing else."""
 
 
 class GrammarCompiler:
-    """Makes grammars for the tokens of one model."""
+    """Compiles constraints to grammars over the tokens of one model."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
         self.tokenizer, self.vocab_size = tokenizer, vocab_size
 
-    def grammar(self, constraint: Constraint) -> Grammar:
-        """The beginning of a text that a constraint allows.
+    def compile(self, constraint: Constraint) -> Grammar:
+        """The state before the first token of a text that a constraint allows.
 
         Raises:
             InvalidConstraintError: the constraint, or a part of it, is not sound.
@@ -37,21 +37,21 @@ class GrammarCompiler:
         except ImportError:
             raise MissingExtraError("a text that must match a schema or a grammar", "serve") from None
         parts = [{**_form(part, name), "name": name} for name, part in constraint.parts.items()]
-        matcher = LLMatcher(self._their_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
+        matcher = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
         if matcher.is_error():
             for name, part in constraint.parts.items():
-                alone = LLMatcher(self._their_tokenizer, json.dumps({"grammars": [_form(part)]}))
+                alone = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(part)]}))
                 if alone.is_error():
                     raise InvalidConstraintError(part, alone.get_error(), name)
             raise InvalidConstraintError(constraint, matcher.get_error())
         return Grammar(matcher, self.vocab_size)
 
     @cached_property
-    def _their_tokenizer(self) -> Any:
-        """The words as bytes; what is no text cannot be drawn within a grammar."""
+    def _llguidance_tokenizer(self) -> Any:
+        """The tokens as bytes; special tokens are never part of a text within a grammar."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
-        return LLTokenizer(TokenizerWrapper(_Words(self.tokenizer)), n_vocab=self.vocab_size)
+        return LLTokenizer(TokenizerWrapper(_TokenizerAdapter(self.tokenizer)), n_vocab=self.vocab_size)
 
 
 def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
@@ -76,8 +76,8 @@ def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
     return form
 
 
-class _Words:
-    """A tokenizer as llguidance asks for one."""
+class _TokenizerAdapter:
+    """A tokenizer with the interface that llguidance needs."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -91,21 +91,21 @@ class _Words:
 
 
 class Grammar:
-    """Where a text stands in what it must be."""
+    """The state of a text within the form that it must have."""
 
     def __init__(self, matcher: Any, vocab_size: int) -> None:
         self._matcher, self._vocab_size = matcher, vocab_size
 
     @property
     def is_complete(self) -> bool:
-        """Whether the text is whole, and nothing can follow."""
+        """Whether the text is complete, and nothing can follow."""
         return bool(self._matcher.is_stopped())
 
-    def allowed(self) -> Tensor:
-        """(V), true for tokens that the text can go on with; an end token where it may end."""
+    def allowed_tokens(self) -> Tensor:
+        """(V), true for tokens that may follow; an end token where the text may end."""
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         return torch.from_numpy(bits[: self._vocab_size].astype(bool))
 
-    def take(self, token: int) -> None:
-        """Goes on with a token."""
+    def accept(self, token: int) -> None:
+        """Advances by a token."""
         self._matcher.consume_token(token)

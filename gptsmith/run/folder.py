@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tomli_w
 
@@ -14,7 +14,7 @@ from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
 from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good, list_checkpoints, set_aside
-from gptsmith.run.lineage import Origin, origins
+from gptsmith.run.lineage import HasLineage
 from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.load import load_tokenizer
@@ -28,7 +28,7 @@ RESULT = "result.json"
 GENERATION = "generation_config.json"
 
 
-class Run:
+class Run(HasLineage):
     """A run folder. Nothing in it knows where it lies, so it can be moved and copied.
 
     run.toml             what was asked for and what it came to
@@ -49,7 +49,7 @@ class Run:
         self.log = RunLog(folder / "metrics.jsonl")
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path) -> Self:
         """An existing run.
 
         Raises:
@@ -88,30 +88,6 @@ class Run:
         with suppress(UserError):  # a result that cannot be read is for those who want it
             result = self.result()
         return derived_from(version, settings, result or {})
-
-    @property
-    def made_by(self) -> str:
-        """The verb that made it: `pretrain`, `finetune`, `import`, `compress` or `merge`."""
-        return self.lineage()[0].made_by
-
-    def lineage(self) -> list[Origin]:
-        """How it came to be, the last step first, as far as the folder itself tells: of a run that began with another
-        one's weights, the last step names that as its `base`."""
-        return list(origins(self.settings()))
-
-    def training(self) -> Origin | None:
-        """The step in which its weights were last trained; None if they were trained elsewhere."""
-        return next((origin for origin in self.lineage() if origin.is_trained), None)
-
-    @property
-    def dtype(self) -> str:
-        """The dtype that it was trained in; `auto` if it was trained elsewhere."""
-        training = self.training()
-        return "auto" if training is None else str(training.settings["train"].get("dtype", "auto"))
-
-    def request(self) -> dict[str, Any]:
-        """The request that it was made from: the `request` table of run.toml."""
-        return dict(self.settings().get("request", {}))
 
     def plan(self) -> dict[str, Any]:
         """The plan, `predicted` before the run and `actual` after it; empty if there is none."""

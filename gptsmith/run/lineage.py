@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,38 @@ class Origin:
     def is_trained(self) -> bool:
         """Whether weights were trained in this step."""
         return "train" in self.settings
+
+
+class HasLineage(ABC):
+    """A trained model that says what made it and from what."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The settings that it was made with: `made_by`, `request`, `model` and more."""
+
+    def lineage(self) -> list[Origin]:
+        """How it came to be, the last step first, as far as it tells itself: of a run that began with another one's
+        weights, the last step names that as its `base`."""
+        return list(origins(self.settings()))
+
+    @property
+    def made_by(self) -> str:
+        """The verb that made it: `pretrain`, `finetune`, `import`, `compress` or `merge`."""
+        return self.lineage()[0].made_by
+
+    def training(self) -> Origin | None:
+        """The step in which its weights were last trained; None if they were trained elsewhere."""
+        return next((origin for origin in self.lineage() if origin.is_trained), None)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that it was trained in; `auto` if it was trained elsewhere."""
+        training = self.training()
+        return "auto" if training is None else str(training.settings["train"].get("dtype", "auto"))
+
+    def request(self) -> dict[str, Any]:
+        """The request that it was made from."""
+        return dict(self.settings().get("request", {}))
 
 
 def origins(settings: Mapping[str, Any]) -> Iterator[Origin]:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from itertools import islice
 
 from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.convert.open import OpenedModel
 from gptsmith.data.discover import discover
 from gptsmith.data.examples import records, shape_of
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.pages.figures import evenly
-from gptsmith.run.folder import Run
 
 NUM_PROMPTS = 3
 PROMPT_WORDS = 8
@@ -24,7 +24,7 @@ FILES_LOOKED_AT = 12
 CHARACTERS_LOOKED_AT = 20_000
 
 
-def first_prompts(run: Run) -> list[str]:
+def first_prompts(run: OpenedModel) -> list[str]:
     """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
     training = run.training()
     if training is None:

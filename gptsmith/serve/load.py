@@ -13,9 +13,8 @@ import torch
 
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.model.gpt import GPT
-from gptsmith.run.folder import Run
 from gptsmith.serve.example_prompts import first_prompts
 
 
@@ -53,7 +52,7 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     for name, path in folders.items():
         loaded = load(path, device=device)
         loaded.require_words()
-        made = datetime.datetime.fromtimestamp(loaded.checkpoint.folder.stat().st_mtime, datetime.UTC)
+        made = datetime.datetime.fromtimestamp(loaded.run.written_at_s, datetime.UTC)
         served.append(
             LoadedRun(
                 name,
@@ -105,7 +104,7 @@ def share_weights(model: GPT, known: dict[str, torch.Tensor]) -> int:
     return spared
 
 
-def trained_on(run: Run) -> str:
+def trained_on(run: OpenedModel) -> str:
     """The names of what a run learnt from: `my_texts, tuned on talk.jsonl`, or `imported (llama)`."""
     training = run.training()
     if training is None:
@@ -116,7 +115,7 @@ def trained_on(run: Run) -> str:
     if training.base is None:
         return names
     try:
-        return f"{trained_on(open_run(training.base))}, tuned on {names}"
+        return f"{trained_on(open_model(training.base))}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import Loaded
-from gptsmith.generate.engine import Engine, EngineThread
+from gptsmith.generate.draft_model import DraftModel
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
 from gptsmith.serve.errors import ApiError, overloaded
@@ -137,7 +139,6 @@ class ServedModels:
                     )
         self._thread = EngineThread()
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
-        model_of_draft = None if draft is None else draft.model
         self.by_name = {
             run.name: ServedModel(
                 run,
@@ -145,7 +146,7 @@ class ServedModels:
                     run.loaded.model,
                     run.loaded.tokenizer,
                     settings=settings.engine(),
-                    draft=model_of_draft,
+                    proposer=None if draft is None else DraftModel(draft.model),
                     thread=self._thread,
                 ),
                 settings,

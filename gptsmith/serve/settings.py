@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
-from gptsmith.generate.engine import EngineSettings
+from gptsmith.generate.settings import EngineSettings
 
 
 class ServeSettings(Settings):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
-from gptsmith.base.files import sha256_of, write_json
+from gptsmith.base.files import write_json
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
@@ -20,7 +20,6 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import begun_from
-from gptsmith.run.checkpoint import MANIFEST
 from gptsmith.run.folder import DATA, Run
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
@@ -180,7 +179,7 @@ def _cache_key(
     base: Loaded, template: ChatTemplate, splits: ExampleSplits, choices: ExampleSettings, model: GPT
 ) -> str:
     """A key of all that the reference model's log-likelihoods of the examples depend on."""
-    reference = [sha256_of(base.checkpoint.folder / MANIFEST), base.tokenizer.fingerprint, template.source]
+    reference = [base.run.fingerprint, base.tokenizer.fingerprint, template.source]
     data = [splits.fingerprint, choices.skip_bad, model.config.context_length, str(model.compute_dtype)]
     return key_of(*reference, *data)
 

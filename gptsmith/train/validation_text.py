@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import prepare
 from gptsmith.data.shards import TokenStream
-from gptsmith.run.folder import DATA, SETTINGS, Run
+from gptsmith.run.folder import SETTINGS
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.run_settings import RunSettings
 
 
-def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
+def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
     """The tokens of that text, by the run's own tokenizer or another, and whether it is the run's own and not that of a
     base of it.
 
@@ -32,13 +31,13 @@ def validation_text(run: Run, tokenizer: Tokenizer | None = None) -> tuple[Token
         )
         if data.validation is None:
             raise UserError(f"{trained.folder} held no text back for validation: name a text")
-        if reader is own and data.fingerprint != read_json(trained.folder / DATA)["fingerprint"]:
+        if reader is own and data.fingerprint != trained.data()["fingerprint"]:
             raise UserError(f"the text of {trained.folder} has changed since it was trained on: name a text")
         held_back.append(data.validation)
     return held_back[-1], trained.folder == run.folder
 
 
-def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
+def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:
     """The run that a run's weights were first trained in, and its settings: the run itself, or the base of its base.
 
     Raises:
@@ -50,4 +49,4 @@ def pretraining_of(run: Run) -> tuple[Run, RunSettings]:
         raise UserError(f"{named} was trained elsewhere, on text that is not known here: name a text")
     if training.base is None:
         return run, RunSettings.parse(training.settings, str(run.folder / SETTINGS))
-    return pretraining_of(open_run(training.base))
+    return pretraining_of(open_model(training.base))

@@ -61,5 +61,4 @@ def _reader(path: str | Path) -> Reader:
             raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
         return LlamaCppReader(Path(path))
     loaded = load(path, device="cpu")
-    files = loaded.run.files(loaded.checkpoint)
-    return OwnReader(loaded.model, loaded.tokenizer, loaded.template, files)
+    return OwnReader(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)

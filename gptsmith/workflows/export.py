@@ -11,12 +11,12 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import published_folder, require_room
 from gptsmith.base.settings import with_assignments
 from gptsmith.convert.backends.own import OwnReader
-from gptsmith.convert.bases import base_folder_of
+from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
-from gptsmith.model.transform import merged
+from gptsmith.model.transform import merged, without_adapters
 from gptsmith.run.publish import beside
 from gptsmith.run.writer import SPARE_BYTES
 
@@ -57,8 +57,7 @@ def export(
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
-    own_files = loaded.run.files(loaded.checkpoint)
-    own = OwnReader(source.model, source.tokenizer, source.template, own_files)
+    own = OwnReader(source.model, source.tokenizer, source.template, loaded.run.model_files)
     with published_folder(target) as folder:
         form.write(source, folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -74,7 +73,7 @@ def export(
         "format": to,
         "precision": form.precision,
         "made_from": str(run),
-        "step": loaded.checkpoint.step,
+        "step": loaded.run.step,
         "files": [str(path.relative_to(folder)) for path in files],
         "num_bytes": sum((target / path.relative_to(folder)).stat().st_size for path in files),
         **certificate.figures(),
@@ -86,7 +85,10 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     """What is written of a run. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
     has_adapters = model.config.linear.kind == "lora"
-    base = base_folder_of(loaded) if has_adapters and takes_adapters else None
+    named = loaded.run.request().get("base")
+    base = None
+    if has_adapters and takes_adapters and named is not None:
+        base = model_folder_of(named, without_adapters(model))
     if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
         model = merged(model)

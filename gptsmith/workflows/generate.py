@@ -8,7 +8,6 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.api import Generation
-from gptsmith.generate.conversation import Reply
 
 
 def prompts_of(path: str | Path) -> list[str]:
@@ -37,7 +36,7 @@ def prompts_of(path: str | Path) -> list[str]:
     return prompts
 
 
-def figures_of(generation: Generation | Reply, prompt: str) -> dict[str, Any]:
+def figures_of(generation: Generation, prompt: str) -> dict[str, Any]:
     """A finished generation as a JSON object: prompt, text, finish_reason, num_prompt_tokens, num_tokens,
     tokens_per_second, seconds."""
     return {

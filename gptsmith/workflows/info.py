@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import with_assignments
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
-from gptsmith.run.contents import config_of
 
 
 def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -37,10 +35,9 @@ def info(run: str | Path | None = None, *, preset: str | None = None, settings: 
     else:
         if settings:
             raise UserError("--set changes a preset; a run is as it was made")
-        opened = open_run(str(run))
-        checkpoint = opened.best(note)
-        config = config_of(checkpoint)
-        figures = {"run": str(run), "step": checkpoint.step, **(opened.result() or {})}
+        opened = open_model(str(run))
+        config = opened.config
+        figures = {"run": str(run), "step": opened.step, **(opened.result() or {})}
     shape = {
         "vocab_size": config.vocab_size,
         "context_length": config.context_length,

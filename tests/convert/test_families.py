@@ -14,7 +14,7 @@ from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import families, family_for, resolved
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.state_dict import entries, model_of
-from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
@@ -40,8 +40,8 @@ def test_logits_and_greedy_text_are_those_of_transformers(name: str, tmp_path: P
         torch.tensor([prompt]), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
     )[0, 9:].tolist()
     greedy = SamplingSettings(temperature=0)
-    (row,) = generate_rows(ours, [prompt], max_tokens=64, sampling=greedy, seeds=[0], end_ids=frozenset())
-    assert row.ids == written
+    (completion,) = generate_batch(ours, None, [prompt], max_tokens=64, sampling=greedy, seeds=[0])
+    assert completion.ids == written
 
 
 @pytest.mark.parametrize("name", MODELS)

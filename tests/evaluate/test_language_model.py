@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -122,9 +123,9 @@ class TestReplies:
 
         def spell(logits: torch.Tensor, settings: SamplingSettings, numbers: list[float]) -> torch.Tensor:
             spell.place += 1
-            return torch.tensor([written.encode()[spell.place - 1]] * len(numbers))
+            return torch.tensor([written.encode()[spell.place - 1]] * len(logits))
 
-        monkeypatch.setattr("gptsmith.generate.batch.sample_from_uniform", spell)
+        monkeypatch.setattr("gptsmith.generate.sampler.sample_from_uniform", spell)
         for template, reply, num_tokens in ((None, "one", 6), (ChatTemplate(), "one\n\ntwo", 9)):
             spell.place = 0
             model = make_model(characters)
@@ -133,7 +134,7 @@ class TestReplies:
 
     def test_the_end_of_a_turn_ends_a_reply(self, chatting: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
         end = chatting.tokenizer.special_tokens[TURN_END]
-        monkeypatch.setattr("gptsmith.generate.batch.sample_from_uniform", lambda *_: torch.tensor([end]))
+        monkeypatch.setattr("gptsmith.generate.sampler.sample_from_uniform", lambda *_: torch.tensor([end]))
         assert chatting.reply([QUESTION], 12) == [""]
 
     def test_what_is_drawn_is_decided_by_the_seed(self, base: LanguageModel) -> None:
@@ -156,12 +157,12 @@ class TestLongPrompts:
         self, base: LanguageModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: dict[str, int] = {}
-        real = module.generate_rows
+        real = module.generate_batch
 
-        def spy(model: GPT, prompts: list[list[int]], *, max_tokens: int, **options: object) -> object:
-            asked.update(max_tokens=max_tokens, longest=max(map(len, prompts)))
-            return real(model, prompts, max_tokens=max_tokens, **options)  # type: ignore[arg-type]
+        def spy(model: GPT, tokenizer: Tokenizer, prompts: list[list[int]], **options: Any) -> object:
+            asked.update(max_tokens=options["max_tokens"], longest=max(map(len, prompts)))
+            return real(model, tokenizer, prompts, **options)
 
-        monkeypatch.setattr(module, "generate_rows", spy)
+        monkeypatch.setattr(module, "generate_batch", spy)
         base.reply([Prompt.from_text("The old smith forges. " * 40)], 1000)
         assert asked == {"max_tokens": 32, "longest": 32}

@@ -476,7 +476,7 @@ def test_the_command_measures_a_run(
     loaded = gptsmith.load(run)
     language_model = LanguageModel(loaded.model, loaded.tokenizer, None)
     assert found["results"]["smiths"] == measured(language_model, "smiths", folder, limit=4, num_shots=1, seed=3)
-    assert (found["run"], found["step"]) == (str(run), loaded.checkpoint.step)
+    assert (found["run"], found["step"]) == (str(run), loaded.run.step)
     assert "acc,none" in call()
 
 

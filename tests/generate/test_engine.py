@@ -20,9 +20,12 @@ from scipy.stats import chisquare
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.generate.detokenizer import Detokenizer
-from gptsmith.generate.engine import Engine, EngineSettings, EngineThread
+from gptsmith.generate.draft_model import DraftModel
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.request import Constraint, ContextOverflowError, OutputChunk, QueueFullError, Request
 from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import prompt_lookup
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.int8_matmul import WholeLinear
@@ -71,6 +74,12 @@ def plain(request: Request, model: GPT = MODEL) -> list[int]:
     return written
 
 
+def run(engine: Engine) -> None:
+    """Steps an engine that has no thread."""
+    while not engine.is_threaded and engine.has_work:
+        engine.step()
+
+
 def together(engine: Engine, requests: list[Request]) -> list[list[OutputChunk]]:
     """The pieces of requests that are all asked for at once."""
     pieces: list[list[OutputChunk]] = [[] for _ in requests]
@@ -83,6 +92,7 @@ def together(engine: Engine, requests: list[Request]) -> list[list[OutputChunk]]
 
     for number, request in enumerate(requests):
         engine.submit(request, lambda piece, number=number: deliver(number, piece))
+    run(engine)
     for _ in requests:
         assert left.acquire(timeout=120)
     return pieces
@@ -121,9 +131,21 @@ def some_requests(count: int, seed: int = 0) -> list[Request]:
     ]
 
 
+@pytest.fixture(params=["stepped", "threaded"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine that its caller steps, and one that a thread does."""
+    thread = EngineThread() if request.param == "threaded" else None
+    settings = EngineSettings(max_num_seqs=4, max_prefill_tokens=7)
+    made = Engine(MODEL, TOKENIZER, settings=settings, thread=thread)
+    yield made
+    made.close()
+    if thread is not None:
+        thread.close()
+
+
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    made = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=4, max_prefill_tokens=7))
+def thread() -> Iterator[EngineThread]:
+    made = EngineThread()
     yield made
     made.close()
 
@@ -188,7 +210,7 @@ def test_guesses_are_checked_and_change_nothing() -> None:
 def test_a_draft_that_is_the_model_is_always_right_and_another_changes_nothing() -> None:
     request = Request(list(b"smith"), 30, SamplingSettings(temperature=0), ignore_end=True)
     for draft, is_same in ((MODEL, True), (model_of(embed_dim=32), False)):
-        engine = Engine(MODEL, TOKENIZER, draft=draft)
+        engine = Engine(MODEL, TOKENIZER, proposer=DraftModel(draft))
         written = tokens_of(list(engine.stream(request)))
         figures = engine.figures()
         engine.close()
@@ -268,7 +290,7 @@ def test_a_text_ends_where_it_should(engine: Engine) -> None:
     assert tokens_of(by_token) == plain(base)[: plain(base).index(token)]
     assert by_token[-1].finish_reason == "stop"
     full = list(engine.stream(Request(list(b"x" * (CONTEXT - 5)), 50, ignore_end=True)))
-    assert (len(tokens_of(full)), full[-1].finish_reason) == (5, "length")
+    assert (len(tokens_of(full)), full[-1].finish_reason) == (5, "context")
     ended = list(engine.stream(replace(base, ignore_end=False, logit_bias={TOKENIZER.eos_token_id: 1000.0})))
     assert (tokens_of(ended), ended[-1].finish_reason) == ([], "stop")
 
@@ -325,8 +347,8 @@ def test_a_request_that_is_not_sound_is_refused_at_once(engine: Engine, request_
     assert tokens_of(list(engine.stream(Request([1], 2)))) == plain(Request([1], 2))
 
 
-def test_the_queue_is_bounded() -> None:
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1, max_queue_size=2))
+def test_the_queue_is_bounded(thread: EngineThread) -> None:
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1, max_queue_size=2), thread=thread)
     go = threading.Event()
     engine.call(lambda: go.wait(60))
     for _ in range(3):
@@ -345,8 +367,8 @@ def together_when_free(engine: Engine, request: Request) -> list[OutputChunk]:
     return list(engine.stream(request))
 
 
-def test_a_text_that_is_cancelled_frees_its_slot_in_the_next_step() -> None:
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1))
+def test_a_text_that_is_cancelled_frees_its_slot_in_the_next_step(thread: EngineThread) -> None:
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1), thread=thread)
     pieces: list[OutputChunk] = []
     begun, ended = threading.Event(), threading.Event()
 
@@ -378,13 +400,17 @@ def test_whoever_fails_to_listen_is_let_go_and_nobody_else(engine: Engine) -> No
     assert engine.figures().running == 0
 
 
-def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.model, "hidden", lambda *_, **__: 1 / 0)
+def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(engine: Engine) -> None:
+    pieces: list[OutputChunk] = []
+    engine.on_pass = lambda: 1 / 0
+    if engine.is_threaded:
         (pieces,) = together(engine, [Request([1], 5)])
+    else:
+        engine.submit(Request([1], 5), pieces.append)
+        with pytest.raises(ZeroDivisionError):
+            run(engine)
     assert (pieces[-1].finish_reason, pieces[-1].error) == ("error", "ZeroDivisionError: division by zero")
+    engine.on_pass = lambda: None
     assert tokens_of(list(engine.stream(Request([2], 8)))) == plain(Request([2], 8))
 
 
@@ -402,8 +428,8 @@ def test_engines_share_a_thread() -> None:
         engines[0].submit(request, lambda piece: None)
 
 
-def test_closing_ends_every_text() -> None:
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1))
+def test_closing_ends_every_text(thread: EngineThread) -> None:
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=1), thread=thread)
     reasons: list[Any] = []
     for _ in range(3):
         engine.submit(Request([1], 10**6, ignore_end=True), lambda piece: reasons.append(piece.finish_reason))

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.api import Generation, generate
-from gptsmith.generate.sampling import SamplingSettings, sample
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.request import OutputChunk, Request
+from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.text.tokenizers import KINDS
@@ -20,8 +22,8 @@ TOKENIZER = KINDS.validate("bytes").train(list, 0)
 CONTEXT = 12
 
 
-def small(position: str = "rotary") -> GPT:
-    shape = {"context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "head_dim": 16}
+def small(position: str = "rotary", context_length: int = CONTEXT) -> GPT:
+    shape = {"context_length": context_length, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "head_dim": 16}
     table = {"vocab_size": TOKENIZER.vocab_size, "init": "gpt2", "position": {"kind": position}}
     model = GPT(preset("smith", **shape, **table), seed=5)
     with torch.no_grad():
@@ -31,16 +33,28 @@ def small(position: str = "rotary") -> GPT:
     return model.eval()
 
 
-class Replayed(Generation):
-    """A generation whose tokens are given."""
-
-    def _tokens(self) -> Iterator[int]:
-        yield from self.prompt_ids
-        self.finish_reason = "length"
+MODEL = small("none", context_length=64)
 
 
 def replay(data: bytes, stop: list[str]) -> Generation:
-    return Replayed(None, TOKENIZER, list(data), 99, SamplingSettings(), 0, stop, False)  # type: ignore[arg-type]
+    """A generation whose tokens are given."""
+    engine = Engine(MODEL, TOKENIZER)
+    request = Request([0], max(len(data), 1), stop=stop)
+    tokens = iter([*data, TOKENIZER.eos_token_id])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gptsmith.generate.sampler.sample_from_uniform", lambda logits, *_: torch.tensor([next(tokens)]))
+        chunks = list(engine.stream(request))
+    return Generation(Replay(chunks), request)  # type: ignore[arg-type]
+
+
+class Replay:
+    """An engine that gives these chunks."""
+
+    def __init__(self, chunks: list[OutputChunk]) -> None:
+        self.chunks = chunks
+
+    def stream(self, request: Request) -> Iterator[OutputChunk]:
+        return iter(self.chunks)
 
 
 @given(st.text("ab\né", max_size=20), st.lists(st.text("abé", min_size=1, max_size=4), max_size=3))
@@ -51,7 +65,7 @@ def test_stop_strings_across_any_tokens(text: str, stop: list[str]) -> None:
     assert all(pieces)
     cuts = [text[: text.index(one)] for one in stop if one in text]
     if not cuts:
-        assert (generation.text, generation.finish_reason) == (text, "length")
+        assert (generation.text, generation.finish_reason) == (text, "length" if text else "stop")
     else:
         assert generation.finish_reason == "stop"
         # The text ends with the first stop string that is complete, and holds none.
@@ -105,9 +119,9 @@ def test_a_long_prompt_slides_on_from_its_end() -> None:
     long, short = "x" * 30 + "abcdefghijkl", "abcdefghijkl"
     texts = ["".join(generate(model, TOKENIZER, p, max_tokens=9, sampling=cold, slide=True)) for p in (long, short)]
     assert texts[0] == texts[1] != ""
-    assert generate(model, TOKENIZER, short).num_prompt_tokens == CONTEXT
-    with pytest.raises(UserError, match=r"has 13 tokens and the model's context holds 12: .*--slide"):
-        generate(model, TOKENIZER, short + "m")
+    assert generate(model, TOKENIZER, short[:-1]).num_prompt_tokens == CONTEXT - 1
+    with pytest.raises(UserError, match=r"has 12 tokens and the model's context holds 12: .*--slide"):
+        generate(model, TOKENIZER, short)
 
 
 def test_no_tokens_are_asked_for() -> None:
@@ -125,16 +139,17 @@ def test_the_global_generator_has_no_say() -> None:
 
 def test_top_k_and_top_p_keep_at_least_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 4.9]])
-    generator = torch.Generator().manual_seed(0)
+    uniforms = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)).tolist()
     for settings in (SamplingSettings(top_k=1), SamplingSettings(top_p=1e-9), SamplingSettings(temperature=0)):
-        for _ in range(50):
-            assert sample(logits, settings, generator).tolist() == [1, 0]
+        for pair in uniforms:
+            assert sample_from_uniform(logits, settings, pair).tolist() == [1, 0]
 
 
 def test_top_k_cuts_before_top_p() -> None:
     """Of 0.4, 0.3, 0.2, 0.1 two are left by top_k; over those, 0.57 and 0.43, top_p = 0.5 leaves one."""
     logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log().expand(2000, 4)
     both = SamplingSettings(temperature=1, top_k=2, top_p=0.5)
-    assert sample(logits, both, torch.Generator().manual_seed(0)).unique().tolist() == [0]
+    uniforms = torch.rand(2000, generator=torch.Generator().manual_seed(0)).tolist()
+    assert sample_from_uniform(logits, both, uniforms).unique().tolist() == [0]
     more = SamplingSettings(temperature=1, top_k=10, top_p=1)
-    assert sample(logits, more, torch.Generator().manual_seed(0)).unique().tolist() == [0, 1, 2, 3]
+    assert sample_from_uniform(logits, more, uniforms).unique().tolist() == [0, 1, 2, 3]

@@ -44,9 +44,9 @@ def read_beside(
     steps: list[float] = []
     start = 0
     while start < PROMPT:
-        count = int(min(max(budget.num_tokens(start, budget.tokens_allowed(num_writing)), 1), PROMPT - start, PIECE))
+        count = int(min(max(budget.num_tokens(start, budget.allowance(num_writing)), 1), PROMPT - start, PIECE))
         seconds = machine(num_writing, count, start) * (1 if jitter is None else jitter.uniform(0.97, 1.03))
-        budget.observe(seconds, num_writing, budget.count(start, count))
+        budget.observe(seconds, num_writing, budget.cost(start, count))
         steps.append(seconds)
         start += count
     return steps
@@ -60,7 +60,7 @@ def new_budget() -> PrefillBudget:
 @pytest.mark.parametrize("num_writing", [1, 4, 16])
 def test_no_step_is_longer_than_three_usual_ones(machine: Machine, num_writing: int) -> None:
     budget = new_budget()
-    budget.observe(machine(0, 16, 0), 0, budget.count(0, 16))  # the prompts of those that are written
+    budget.observe(machine(0, 16, 0), 0, budget.cost(0, 16))  # the prompts of those that are written
     usual_steps(budget, machine, num_writing)
     for jitter in (None, random.Random(0)):
         steps = read_beside(budget, machine, num_writing, jitter)
@@ -79,7 +79,7 @@ def test_a_prompt_takes_little_longer_than_alone(machine: Machine, num_writing: 
 
 def test_a_first_piece_is_small_where_nothing_is_known_and_grows_at_once() -> None:
     budget = new_budget()
-    assert 1 <= budget.num_tokens(0, budget.tokens_allowed(4)) <= 8
+    assert 1 <= budget.num_tokens(0, budget.allowance(4)) <= 8
     usual_steps(budget, waits_for_products, 4)
     steps = read_beside(budget, waits_for_products, 4)
     usual_s = waits_for_products(4, 0, 0)
@@ -89,9 +89,9 @@ def test_a_first_piece_is_small_where_nothing_is_known_and_grows_at_once() -> No
 
 def test_a_token_counts_for_more_the_more_it_looks_at() -> None:
     budget = new_budget()
-    assert budget.count(900, 10) > 1.25 * budget.count(0, 10) > 12
+    assert budget.cost(900, 10) > 1.25 * budget.cost(0, 10) > 12
     for start in (0, 300, 900):
-        assert budget.count(start, 1) * 0.999 < budget.count(start, int(budget.num_tokens(start, 50.0))) <= 50
+        assert budget.cost(start, 1) * 0.999 < budget.cost(start, int(budget.num_tokens(start, 50.0))) <= 50
     assert budget.num_tokens(0, -3.0) == 0
 
 

@@ -45,7 +45,7 @@ def test_a_rows_token_depends_on_its_own_number_alone() -> None:
 def test_penalties_are_the_formulas() -> None:
     settings = SamplingSettings(repetition_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
     logits = torch.tensor([1.0, -1.0, 3.0, 4.0])
-    changed = apply_penalties(logits, settings, read=[0, 1], written=[2, 2])
+    changed = apply_penalties(logits, settings, prompt_ids=[0, 1], output_ids=[2, 2])
     # Read ones are divided where positive and multiplied where negative; written ones lose twice 0.5, and 0.25.
     assert changed.tolist() == [0.5, -2.0, 1.5 - 1.25, 4.0]
     assert logits.tolist() == [1.0, -1.0, 3.0, 4.0]

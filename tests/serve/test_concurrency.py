@@ -185,13 +185,7 @@ def test_a_long_silence_is_broken_by_pings(runs: Path) -> None:
 def test_a_text_that_takes_too_long_ends_with_what_there_is(runs: Path) -> None:
     with serving([str(runs / "base")], timeout_s=0.3) as running:
         engine = running.state.models.get("base").engine
-        step = engine._advance
-
-        def slow_step() -> None:
-            time.sleep(0.05)
-            step()
-
-        engine._advance = slow_step  # type: ignore[method-assign]
+        engine.on_pass = lambda: time.sleep(0.05)
         choice = running.client().completions.create(
             model="base", prompt="The", max_tokens=600, extra_body={"ignore_eos": True}
         ).choices[0]  # fmt: skip
@@ -246,7 +240,7 @@ def test_an_engine_that_fails_is_told_and_goes_on(served: Served, monkeypatch: p
 
     asked: dict[str, Any] = {"model": "chat", "messages": QUESTION, "max_tokens": 3}
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_advance", fail)
+        patch.setattr(engine, "on_pass", fail)
         with pytest.raises(InternalServerError) as caught:
             served.client().chat.completions.create(**asked)
         assert caught.value.code == "engine_error"
@@ -288,13 +282,7 @@ def test_at_the_end_running_texts_are_finished_and_new_ones_refused(runs: Path) 
 def test_at_the_deadline_what_is_left_is_cut_off(runs: Path) -> None:
     with serving([str(runs / "base")], drain_s=0.1) as running:
         engine = running.state.models.get("base").engine
-        step = engine._advance
-
-        def slow_step() -> None:
-            time.sleep(0.05)
-            step()
-
-        engine._advance = slow_step  # type: ignore[method-assign]
+        engine.on_pass = lambda: time.sleep(0.05)
         stream = begin_stream(running, LONG)
         assert stream.recv(10)
         running.running.drain()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import gptsmith
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import open_model
 from gptsmith.serve.example_prompts import first_prompts
 
 from ..workflows.conftest import SMALL
@@ -23,20 +23,20 @@ def test_prompts_of_a_base_are_beginnings_from_its_own_texts(tmp_path: Path) -> 
     for number, words in enumerate(beginnings):
         (texts / f"{number}.txt").write_text(f"== 1 ==\n\n{words} for long.\n\n{FILLER}", encoding="utf-8")
     gptsmith.pretrain([texts], out=tmp_path / "run", settings=[*SMALL, *QUICK])
-    found = first_prompts(open_run(tmp_path / "run"))
+    found = first_prompts(open_model(tmp_path / "run"))
     assert [words[:9] for words in found] == ["aaaaaaaaa", "ccccccccc", "eeeeeeeee"]
     assert all(beginning.startswith(words) for beginning, words in zip(beginnings[::2], found, strict=True))
     for path in texts.iterdir():
         path.unlink()
     texts.rmdir()
-    assert first_prompts(open_run(tmp_path / "run")) == []
+    assert first_prompts(open_model(tmp_path / "run")) == []
 
 
 def test_prompts_of_one_file_are_from_far_apart_in_it(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"Paragraph {word}. {FILLER * 2}" for word in NUMBERS), encoding="utf-8")
     gptsmith.pretrain([text], out=tmp_path / "run", settings=[*SMALL, *QUICK])
-    found = first_prompts(open_run(tmp_path / "run"))
+    found = first_prompts(open_model(tmp_path / "run"))
     assert [words.split()[1] for words in found] == ["one.", "three.", "five."]
 
 
@@ -49,4 +49,4 @@ def test_prompts_of_a_chat_model_are_questions_that_were_asked(tmp_path: Path) -
     talk.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     gptsmith.pretrain([text], out=tmp_path / "base", settings=[*SMALL, *QUICK, "model.context_length=400"])
     gptsmith.finetune(tmp_path / "base", [talk], out=tmp_path / "chat", settings=QUICK)
-    assert first_prompts(open_run(tmp_path / "chat")) == [questions[0], questions[4], questions[8]]
+    assert first_prompts(open_model(tmp_path / "chat")) == [questions[0], questions[4], questions[8]]

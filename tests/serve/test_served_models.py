@@ -12,6 +12,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import Settings
+from gptsmith.convert.open import open_model
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve.example_prompts import first_prompts
@@ -58,12 +59,12 @@ def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) ->
 
 
 def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:
-    base = Run.open(runs / "base")
+    base = open_model(runs / "base")
     assert trained_on(base) == "smiths"
     settings = base.settings()
     settings["request"]["sources"] = [str(tmp_path / "gone")]
     moved = Run.create(tmp_path / "moved", settings, Settings)
-    assert first_prompts(moved) == []
+    assert first_prompts(open_model(moved.folder)) == []
 
 
 def test_weights_that_models_share_are_in_memory_once(served: Served) -> None:

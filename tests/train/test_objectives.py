@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -14,25 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import KINDS as SHAPES
-from gptsmith.data.shapes import TEXT, Example
-from gptsmith.data.shapes.chat import ChatExample
+from gptsmith.data.shapes import TEXT
 from gptsmith.data.shapes.labelled import LabelledExample
-from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
-from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
-from gptsmith.train.batch import Batch, sequence_log_likelihoods
-from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.distillation import DistillationBatch
-from gptsmith.train.datasets.examples import ExampleObjective
 from gptsmith.train.datasets.rollouts import RolloutBatch
-from gptsmith.train.objectives import KINDS, ObjectiveSettings, mean_terms, objectives_for
+from gptsmith.train.objectives import KINDS, mean_terms, objectives_for
 from gptsmith.train.objectives.classification import ClassificationSettings, with_word_dropout
 from gptsmith.train.objectives.distillation import DistillationSettings
 from gptsmith.train.objectives.dpo import DpoSettings
@@ -43,82 +34,32 @@ from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
 from gptsmith.train.samples import Encoder, Sample, pack
 from gptsmith.train.step import accumulate
-
-CONTEXT = 96
-LABELS = ["no", "yes", "perhaps"]
-
-
-def tiny(num_labels: int | None = None, seed: int = 0) -> GPT:
-    """A float64 model all of whose weights are drawn, also those that a new model starts at zero."""
-    table = {"vocab_size": 259, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 2}
-    model = GPT(preset("smith", **table, head_dim=16, attention={"num_kv_heads": 1}, num_labels=num_labels)).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2)
-    return model
+from tests.train.contracts import (
+    CHOICES,
+    CONTEXT,
+    LABELS,
+    PAIRS,
+    TALKS,
+    TEXTS,
+    UNPAIRED,
+    Case,
+    check_accumulation,
+    check_counts,
+    divided,
+    example_case,
+    gradients,
+    log_likelihood,
+    samples_of,
+    talk,
+    tiny,
+    tiny_encoder,
+    with_references,
+)
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    tokenizer: Tokenizer = BytesTokenizerSettings().train(list, 0)
-    return Encoder(tokenizer, ChatTemplate(), CONTEXT)
-
-
-def talk(question: str, answer: str) -> ChatExample:
-    turns = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return ChatExample(f"about {question}", turns)
-
-
-def pair(question: str, chosen: str, rejected: str) -> PreferenceExample:
-    return PreferenceExample(f"about {question}", ({"role": "user", "content": question},), chosen, rejected)
-
-
-TALKS = [talk("a", "one"), talk("bb", "two and two"), talk("c", "3"), talk("dddd", "four, or five")]
-PAIRS = [pair("a", "one", "two words"), pair("bb", "three", "4"), pair("c", "x", "yy"), pair("d", "long one", "z")]
-UNPAIRED = [
-    UnpairedPreferenceExample(f"about {q}", ({"role": "user", "content": q},), completion, is_desirable)
-    for q, completion, is_desirable in [
-        ("a", "one", True),
-        ("bb", "2", False),
-        ("c", "three", True),
-        ("d", "no", False),
-    ]
-]
-TEXTS = [
-    LabelledExample(f"line {n}", "text", (text,), label)
-    for n, (text, label) in enumerate([("abc", "yes"), ("d", "no"), ("a longer text", "perhaps"), ("ef", "yes")])
-]
-CHOICES = [
-    LabelledExample("1", "choice", ("2 and 2?", "four", "five"), "0"),
-    LabelledExample("2", "choice", ("1 and 1?", "three", "two", "one"), "two"),
-    LabelledExample("3", "choice", ("0 and 1?", "one", "none"), "one"),
-    LabelledExample("4", "choice", ("3 and 1?", "a", "b", "c", "four"), "3"),
-]
-
-
-def samples_of(objective: ExampleObjective, examples: Sequence[Example], encoder: Encoder) -> list[list[Sample]]:
-    return [[objective.sample(example, encoder)] for example in examples]
-
-
-def with_references(objective: ExampleObjective, rows: list[list[Sample]], model: GPT) -> list[list[Sample]]:
-    for (sample,) in rows:
-        batch = objective.collate([[sample]])
-        with torch.no_grad():
-            sample.reference = tuple(sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist())
-    return rows
-
-
-def log_likelihood(model: GPT, sample: Sample, number: int) -> tuple[float, int]:
-    """The log-likelihood of the trained tokens of a sequence, summed one by one, and how many they are."""
-    sequence = sample.sequences[number]
-    logits = model(torch.tensor([sequence.ids]))[0].log_softmax(dim=-1)
-    places = [place for place, trained in enumerate(sequence.trained) if trained]
-    return sum(logits[place - 1, sequence.ids[place]].item() for place in places), len(places)
-
-
-def gradients(model: GPT) -> list[Tensor]:
-    return [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+    return tiny_encoder()
 
 
 # SFT
@@ -510,31 +451,6 @@ def test_kto_reads_the_next_completion_and_shortens_it_to_fit(encoder: Encoder) 
 
 # All
 
-EXAMPLES: dict[str, Sequence[Example]] = {
-    "chat": TALKS, "labelled": TEXTS, "preference": PAIRS, "unpaired_preference": UNPAIRED,
-}  # fmt: skip
-Case = tuple[ObjectiveSettings, GPT, Callable[[Sequence[int]], list[Batch]]]
-"""An objective, a model, and the micro-batches of a step of four samples, of so many samples each."""
-
-
-def divided(objective: ExampleObjective, rows: Sequence[list[Sample]], sizes: Sequence[int]) -> list[Batch]:
-    """Rows as micro-batches of so many rows each."""
-    ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
-    return [objective.collate(rows[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
-
-
-def example_case(encoder: Encoder, kind: str, **settings: Any) -> Case:
-    """An objective of any kind that learns from examples, on those of the first shape that it learns from."""
-    cls = KINDS.settings(kind)
-    splits = ExampleSplits([*EXAMPLES[cls.shapes[0]]], [], [])
-    objective = cls.for_examples({"kind": kind, **settings}, splits)
-    assert isinstance(objective, ExampleObjective)
-    key = f"{kind} {settings}"
-    dataset = objective.dataset(DatasetInputs(tiny(seed=1), encoder, splits, None, seed=0, cache_key=key))
-    rows = [[sample] for row in dataset.train.rows for sample in row]
-    model = tiny(num_labels=objective.num_labels)
-    return objective, model, lambda sizes: objective.completed(model, divided(objective, rows, sizes))
-
 
 def distillation_case(encoder: Encoder) -> Case:
     rows, teacher = samples_of(SftSettings(), TALKS, encoder), tiny(seed=1)
@@ -579,20 +495,12 @@ CASES: dict[str, Callable[[Encoder], Case]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_accumulation_equals_the_large_batch(name: str, encoder: Encoder) -> None:
-    objective, one, batches = CASES[name](encoder)
-    many = copy.deepcopy(one)
-    losses = [accumulate(one, objective, batches([4])), accumulate(many, objective, batches([1, 3]))]
-    assert abs(losses[0] - losses[1]) < 1e-12
-    assert any(gradient.abs().max() > 1e-6 for gradient in gradients(one))
-    for ours, theirs in zip(gradients(one), gradients(many), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    check_accumulation(CASES[name](encoder))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_counts_are_known_before_the_forward_pass(name: str, encoder: Encoder) -> None:
-    objective, model, batches = CASES[name](encoder)
-    (batch,) = batches([4])
-    assert objective.counts(batch) == {name: term.count for name, term in objective.loss(model, batch).items()}
+    check_counts(CASES[name](encoder))
 
 
 def test_every_shape_of_data_has_one_default_objective() -> None:

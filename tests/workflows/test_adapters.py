@@ -17,7 +17,6 @@ from gptsmith.base.errors import UserError
 from gptsmith.convert import import_adapter
 from gptsmith.convert.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from gptsmith.convert.formats.peft import PeftFormatSettings
-from gptsmith.train.run_settings import settings_of
 from tests.workflows.conftest import SMALL, Outcome
 
 
@@ -94,7 +93,7 @@ def test_a_base_that_lies_somewhere_is_named_and_not_copied(exported: Path, tmp_
 def test_a_run_that_came_in_is_worked_with_like_any(exported: Path, tmp_path: Path) -> None:
     gptsmith.import_model(exported, out=tmp_path / "run")
     run = gptsmith.load(tmp_path / "run")
-    assert settings_of(run.run).request.base == str(exported / "base")  # type: ignore[union-attr]
+    assert run.run.request()["base"] == str(exported / "base")
     assert run.generate("The old", max_tokens=4, temperature=0)
     gptsmith.merge(tmp_path / "run", out=tmp_path / "merged")
     torch.testing.assert_close(logits(tmp_path / "merged"), logits(tmp_path / "run"), atol=1e-4, rtol=0)

@@ -146,7 +146,7 @@ class TestTasks:
         together = scores()
         scored_one_by_one = partial(language_model.score_continuations, tokens_at_once=1)
         monkeypatch.setattr(language_model, "score_continuations", scored_one_by_one)
-        monkeypatch.setattr(language_model, "generate_rows", partial(language_model.generate_rows, rows_at_once=1))
+        monkeypatch.setattr(language_model, "generate_batch", partial(language_model.generate_batch, max_num_seqs=1))
         assert scores() == together
 
     def test_sums_need_no_file(self, run: str, call: Call) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert import certificate
-from gptsmith.convert import import_model as importing
 from gptsmith.convert import state_dict as names
-from gptsmith.convert.open import open_run
+from gptsmith.convert.open import open_model
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from tests.convert.folders import write_model
 from tests.workflows.conftest import SMALL, Outcome
@@ -70,16 +70,18 @@ def test_a_folder_becomes_a_run_with_a_certificate(llama: Path, call: Callable[.
     assert "exists already" in again.err
 
 
-def test_every_verb_takes_the_folder_itself_and_imports_it_once(
-    llama: Path, call: Callable[..., Outcome], text: Path
+def test_every_verb_takes_the_folder_itself(
+    llama: Path, call: Callable[..., Outcome], text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
-    assert first.code == 0, first.err
-    assert "imported once" in first.err
-    second = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
-    assert "imported" not in second.err
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "transformers", None)
+        first = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
+        assert first.code == 0, first.err
+        info = call("info", llama, "--json").object
+    imported = call("import", llama, "--json").object
+    second = call("generate", imported["run"], "The old smith", "--max-tokens", "5", "--json")
     assert first.object["text"] == second.object["text"]
-    assert call("info", llama, "--json").object["status"] == "imported"
+    assert (info["step"], info["num_parameters"]) == (0, imported["num_parameters"])
     assert call("evaluate", llama, text / "part0.txt", "--json").object["bits_per_byte"] > 0
     rounded = call("compress", llama, "--to", "int8", "--out", "small", "--json")
     assert rounded.object["compared_on"] == "random tokens"
@@ -88,13 +90,35 @@ def test_every_verb_takes_the_folder_itself_and_imports_it_once(
     assert "name a text" in without.err
 
 
-def test_a_changed_folder_is_imported_anew(llama: Path, tmp_path: Path) -> None:
+def test_a_folder_says_of_itself_what_its_import_says(llama: Path, tmp_path: Path) -> None:
+    folder, run = open_model(llama), open_model(gptsmith.import_model(llama, out=tmp_path / "run")["run"])
+    assert folder.settings() == run.settings()
+    assert (folder.step, folder.config, folder.made_by) == (run.step, run.config, "import")
+    assert folder.generation() == run.generation()
+    assert folder.training() is run.training() is None
+    assert folder.tokenizer().fingerprint == run.tokenizer().fingerprint
+    assert folder.tokenizer().end_ids == run.tokenizer().end_ids
+    ours, theirs = dict(folder.model().named_parameters()), dict(run.model().named_parameters())
+    assert all(torch.equal(parameter, ours[name]) for name, parameter in theirs.items())
+
+
+def test_a_changed_folder_is_another_model(llama: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(llama, tmp_path / "copy"))
-    before = open_run(folder)
-    assert open_run(folder).folder == before.folder
+    before = open_model(folder).fingerprint
+    assert open_model(folder).fingerprint == before
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
-    assert open_run(folder).folder != before.folder
+    assert open_model(folder).fingerprint != before
+
+
+def test_weights_of_another_dtype_become_float32(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "copy"))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor.bfloat16() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    whole, half = open_model(llama).model(), open_model(folder).model()
+    for one, other in zip(whole.parameters(), half.parameters(), strict=True):
+        assert other.dtype == torch.float32
+        assert torch.equal(one.bfloat16().float(), other)
 
 
 def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it_should(llama: Path) -> None:
@@ -390,7 +414,7 @@ def test_without_a_network_the_hub_is_an_error_for_people(tmp_path: Path, monkey
         gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(gptsmith.GptsmithError, match=r"gptsmith\[hub\]"):
-        importing.import_model("smith/tiny-llama", out=tmp_path / "run")
+        gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
     assert nothing_is_left(tmp_path)
 
 

@@ -169,7 +169,7 @@ def test_the_best_weights_are_the_result(text: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(trainer.Session, "_validation_loss", lambda session, whole: next(measured))
     figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=40"])
     assert (figures["best_step"], figures["step"]) == (20, 40)
-    assert gptsmith.load(tmp_path / "run").checkpoint.step == 20
+    assert gptsmith.load(tmp_path / "run").run.step == 20
     evaluated = gptsmith.evaluate(tmp_path / "run")
     assert evaluated["validation_loss"] == pytest.approx(figures["validation_loss"], abs=1e-4)
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.request import Request
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kv_cache import Cache
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.version import __version__
@@ -44,15 +47,11 @@ class OwnReader(Reader):
             return f"refused: {error}"
         return Rendered(text, ids)
 
-    @torch.inference_mode()
     def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        cache = Cache(self.model.config, 1, len(ids) + num_tokens, device=self.model.device)
-        unread, written = list(ids), []
-        for _ in range(num_tokens):
-            hidden = self.model.hidden(torch.tensor([unread], device=self.model.device), cache=cache)
-            unread = [int(self.model.head(hidden[:, -1]).argmax())]
-            written += unread
-        return written
+        # What the weights say, as `logits` does: nothing is quantized on the way.
+        engine = Engine(self.model, settings=EngineSettings(max_num_seqs=1), int8_matmul=False)
+        chunks = engine.stream(Request(ids, num_tokens, SamplingSettings(temperature=0)))
+        return [token.id for chunk in chunks for token in chunk.tokens]
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:

@@ -7,13 +7,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.engine import RequestHandle
-from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, TokenLogprob
+from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.tools import FORMAT_PART
@@ -145,7 +144,9 @@ class SequenceGroup:
             if piece.finish_reason == "cancelled":
                 if not is_late:
                     raise draining()
-                piece = OutputChunk(piece.text, piece.tokens, piece.prompt, "length")
+                piece = replace(piece, finish_reason="length")
+            if piece.finish_reason == "context":  # OpenAI's API has no word of its own for it
+                piece = replace(piece, finish_reason="length")
             yield number, piece
 
     async def whole(self) -> list[SequenceOutput]:

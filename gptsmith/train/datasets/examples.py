@@ -225,7 +225,7 @@ class ExampleDataset(Dataset):
         if not question or self.objective.num_labels is not None:
             return ""
         prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
-        answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed)
+        answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed, slide=True)
         return f"{question[-1]['content']} → {''.join(answer)}"
 
     def origin(self, first_sample: int, num_samples: int) -> str:

@@ -16,8 +16,7 @@ from torch import Tensor
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.shapes.chat import ChatExample
-from gptsmith.generate.api import generate
-from gptsmith.generate.batch import generate_rows
+from gptsmith.generate.api import generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
@@ -160,18 +159,15 @@ class RolloutDataset(Dataset):
         self, model: GPT, prompts: Sequence[list[int]], seeds: Sequence[int], temperature: float
     ) -> list[list[int]]:
         """The ids of a completion of each prompt, with the token that ended it."""
-        was_training = model.training
-        model.eval()
-        rows = generate_rows(
+        completions = generate_batch(
             model,
+            self.encoder.tokenizer,
             prompts,
             max_tokens=self.objective.max_tokens,
             sampling=SamplingSettings(temperature=temperature),
             seeds=seeds,
-            end_ids=self.encoder.tokenizer.end_ids,
         )
-        model.train(was_training)
-        return [row.ids if row.end_id is None else [*row.ids, row.end_id] for row in rows]
+        return [each.ids if each.end_id is None else [*each.ids, each.end_id] for each in completions]
 
     def _text(self, ids: list[int]) -> str:
         return self.encoder.tokenizer.decode(ids)

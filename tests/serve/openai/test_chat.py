@@ -239,13 +239,13 @@ def test_a_text_that_may_be_a_call_is_words_or_a_call_of_the_schema(
     toolset = resolve_tools(body)
     assert toolset
     model = served.state.models.get("chat")
-    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(None))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).compile(toolset.constraint(None))
     fits = True
     for token in model.tokenizer.encode(text):
-        fits = fits and bool(grammar.allowed()[token])
+        fits = fits and bool(grammar.allowed_tokens()[token])
         if not fits:
             break
-        grammar.take(token)
+        grammar.accept(token)
     assert fits == is_allowed
 
 

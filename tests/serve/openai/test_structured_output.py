@@ -32,13 +32,13 @@ def first_refused(served: Served, text: str, **fields: Any) -> str | None:
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": QUESTION, **fields})
     toolset = resolve_tools(body)
     assert toolset
-    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).grammar(toolset.constraint(body.response_format))
+    grammar = GrammarCompiler(model.tokenizer, model.vocab_size).compile(toolset.constraint(body.response_format))
     ids = model.tokenizer.encode(text)
     for number, token in enumerate(ids):
-        if grammar.is_complete or not grammar.allowed()[token]:
+        if grammar.is_complete or not grammar.allowed_tokens()[token]:
             return model.tokenizer.decode(ids[number:])
-        grammar.take(token)
-    assert grammar.is_complete or grammar.allowed()[model.tokenizer.eos_token_id], "it may not end here"
+        grammar.accept(token)
+    assert grammar.is_complete or grammar.allowed_tokens()[model.tokenizer.eos_token_id], "it may not end here"
     return None
 
 

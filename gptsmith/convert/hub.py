@@ -1,0 +1,39 @@
+"""Models on the Hugging Face Hub, fetched into the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.data.cache import default_cache, private_folder
+
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
+
+
+def fetch(name: str, revision: str | None = None) -> Path:
+    """The files of a model on the Hub, in the cache.
+
+    Raises:
+        UserError: there is no such folder or model, or no network.
+        MissingExtraError: the library that fetches is not installed.
+    """
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)")
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError:
+        raise MissingExtraError(f"{name} is no folder here, and fetching it from the Hub", "hub") from None
+    target = private_folder(default_cache() / "hub") / name.replace("/", "--")
+    note(f"fetching {name} from the Hub")
+    try:
+        # Asked first, because fetching tries again and again where there is no network.
+        revision = HfApi().model_info(name, revision=revision, timeout=30).sha
+        snapshot_download(name, revision=revision, local_dir=target, allow_patterns=list(PATTERNS))
+    except Exception as error:  # the library's own errors and those of the network below it
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{name} is no folder here, and the Hub did not give it ({type(error).__name__}: {reason}): check the name "
+            "and the network, or bring the folder here yourself"
+        ) from None
+    return target

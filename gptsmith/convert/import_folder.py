@@ -1,0 +1,74 @@
+"""Another program's model folder becomes a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptsmith.base.console import note
+from gptsmith.base.files import write_json
+from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.certificate import Certificate, compare, require_passed
+from gptsmith.convert.huggingface import ModelFolder
+from gptsmith.convert.import_settings import ImportRequest, ImportSettings
+from gptsmith.run.contents import CheckpointContents, load_model
+from gptsmith.run.environment import environment
+from gptsmith.run.folder import RESULT
+from gptsmith.run.publish import published_run, require_place
+from gptsmith.run.train_state import TrainState
+
+
+def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
+    """Makes a run of a model folder, whole or not at all, with a certificate that it is the same model.
+
+    Raises:
+        UserError: a weight is not finite, the copy would not be the same model, or the new folder is in use.
+    """
+    weights = dict(found.weights())
+    num_bytes = sum(tensor.nbytes for tensor in weights.values())
+    require_place(target, num_bytes)
+    settings = ImportSettings(
+        request=ImportRequest(folder=str(found.folder), model_type=found.family.model_type), model=found.shape
+    )
+    figures: dict[str, Any] = {
+        "run": str(target),
+        "status": "imported",
+        "made_from": str(found.folder),
+        "model_type": found.family.model_type,
+        "num_parameters": sum(tensor.numel() for tensor in weights.values()),
+        "weight_bytes": num_bytes,
+    }
+    contents = CheckpointContents(
+        config=found.shape,
+        weights=weights,
+        settings=settings.plain(),
+        environment=environment(torch.device("cpu"), torch.float32, 1),
+        train_state=TrainState(),
+    )
+    with published_run(
+        target, settings, contents, tokenizer=found.tokenizer, template=found.template, generation=found.sampling()
+    ) as run:
+        weights.clear()
+        checkpoint = run.best(note)
+        own = OwnReader(load_model(checkpoint), run.tokenizer(), found.template, run.files(checkpoint))
+        certificate = _certificate(found, own)
+        require_passed(certificate, f"the import of {found.folder}")
+        certificate.save(run.folder)
+        figures |= {**certificate.figures(), "step": 0}
+        write_json(run.folder / RESULT, figures)
+    return figures
+
+
+def _certificate(found: ModelFolder, own: OwnReader) -> Certificate:
+    other: Reader | str
+    try:
+        from gptsmith.convert.backends.hub import TransformersReader
+
+        other = TransformersReader(found.folder)
+    except ImportError:
+        other = "Transformers is not installed here (pip install transformers)"
+    title = f"Import of {found.folder.resolve().name}"
+    return compare(title, ("the run", str(found.folder)), own, other, precision="float32", files=found.model_files)

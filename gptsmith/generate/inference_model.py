@@ -1,0 +1,43 @@
+"""A model as an engine runs it, which leaves the model that it is made of as it is."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+from torch import nn
+
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.int8_matmul import WholeLinear
+from gptsmith.model.transform import use_integer_products
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
+    """A copy of `model` in evaluation mode that shares its weights.
+
+    Args:
+        int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too, and its head (dynamic
+            quantization). Those maps are packed anew, unless the model has been converted already.
+    """
+    shared = shared_copy(model).eval()
+    is_quantized = model.config.linear.kind == "int8" and model.device.type == "cpu"
+    if int8_matmul and is_quantized and not isinstance(model.head, WholeLinear):
+        use_integer_products(shared)
+    return shared
+
+
+def shared_copy(module: Module) -> Module:
+    """A copy whose modules may be replaced and whose mode may be changed; the parameters are the same objects."""
+    return _shared_copy(module, {})
+
+
+def _shared_copy(module: Module, known: dict[int, nn.Module]) -> Module:
+    if id(module) not in known:
+        copied = known[id(module)] = copy.copy(module)
+        copied._parameters, copied._buffers = dict(module._parameters), dict(module._buffers)
+        copied._modules = {
+            name: None if child is None else _shared_copy(child, known) for name, child in module._modules.items()
+        }
+    return known[id(module)]  # type: ignore[return-value]

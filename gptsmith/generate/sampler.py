@@ -1,0 +1,74 @@
+"""The next token of several sequences, each from its row of logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform, uniform
+from gptsmith.generate.sequence import SequenceState
+
+
+def sample_tokens(logits: Tensor, rows: Sequence[tuple[SequenceState, int]], ignored_ids: frozenset[int]) -> list[int]:
+    """A token for each sequence.
+
+    Args:
+        logits: (M, V).
+        rows: sequences, each with its row of the logits. Those of equal settings are sampled together.
+        ignored_ids: tokens that a sequence with `ignore_end` never has.
+    """
+    tokens = [0] * len(rows)
+    groups: dict[SamplingSettings, list[int]] = {}
+    for number, (sequence, _) in enumerate(rows):
+        groups.setdefault(sequence.request.sampling, []).append(number)
+    for sampling, numbers in groups.items():
+        own = [rows[number] for number in numbers]
+        processed = _processed(logits, own, ignored_ids)
+        uniforms = [_uniform(sequence) for sequence, _ in own] if sampling.temperature else ()
+        for number, token in zip(numbers, sample_from_uniform(processed, sampling, uniforms).tolist(), strict=True):
+            tokens[number] = token
+    return tokens
+
+
+def _uniform(sequence: SequenceState) -> float:
+    request = sequence.request
+    return uniform(request.seed, request.choice, len(sequence.output_ids))
+
+
+def _processed(logits: Tensor, rows: Sequence[tuple[SequenceState, int]], ignored_ids: frozenset[int]) -> Tensor:
+    """The rows of logits that sequences are sampled from, changed as they request."""
+    numbers = [row for _, row in rows]
+    chosen = logits if numbers == list(range(len(logits))) else logits[numbers]
+    changed = {
+        number: process_logits(chosen[number], sequence, ignored_ids)
+        for number, (sequence, _) in enumerate(rows)
+        if _is_changed(sequence)
+    }
+    if changed:
+        chosen = torch.stack([changed.get(number, own) for number, own in enumerate(chosen)])
+    return chosen
+
+
+def _is_changed(sequence: SequenceState) -> bool:
+    request = sequence.request
+    requested = request.sampling.has_penalties or request.logit_bias or request.ignore_end
+    return bool(requested) or sequence.grammar is not None
+
+
+def process_logits(logits: Tensor, sequence: SequenceState, ignored_ids: frozenset[int]) -> Tensor:
+    """One row's logits (V) with penalties and biases; minus infinity for tokens that may not follow."""
+    request = sequence.request
+    if request.sampling.has_penalties:
+        logits = apply_penalties(logits, request.sampling, request.prompt_ids, sequence.output_ids)
+    if request.logit_bias:
+        logits = logits.clone()
+        tokens = torch.tensor(list(request.logit_bias), device=logits.device)
+        logits[tokens] += torch.tensor(list(request.logit_bias.values()), device=logits.device)
+    if request.ignore_end and ignored_ids:
+        logits = logits.clone()
+        logits[sorted(ignored_ids)] = float("-inf")
+    if sequence.grammar is not None:
+        logits = logits.masked_fill(~sequence.grammar.allowed_tokens().to(logits.device), float("-inf"))
+    return logits

@@ -1,0 +1,174 @@
+"""Scheduling: which sequences run, in which slots of the KV cache, and which tokens each pass reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gptsmith.generate.kv_cache import Segment, SlotKVCache
+from gptsmith.generate.prefill_budget import PrefillBudget
+from gptsmith.generate.sequence import SequenceState
+from gptsmith.generate.settings import EngineSettings
+
+CHUNK_MULTIPLE = 4
+"""Prompts are read in chunks of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
+step reads one multiple, however slow it is."""
+
+
+@dataclass
+class ScheduledTokens:
+    """Tokens of one sequence that a pass reads.
+
+    Attributes:
+        proposed: the last of them, which are proposals of speculative decoding.
+        rows: the rows of the pass's logits that are its own.
+    """
+
+    sequence: SequenceState
+    segment: Segment
+    is_decoding: bool
+    proposed: list[int] = field(default_factory=list)
+    rows: range = range(0)
+
+    @property
+    def token_ids(self) -> list[int]:
+        if self.is_decoding:
+            return [self.sequence.ids[-1], *self.proposed]
+        return self.sequence.ids[self.segment.start : self.segment.end]
+
+
+class Scheduler:
+    """Gives slots to sequences in the order in which they come, and divides each pass between them.
+
+    Attributes:
+        waiting: sequences without a slot.
+        running: sequences with one.
+    """
+
+    def __init__(
+        self, settings: EngineSettings, cache: SlotKVCache, budget: PrefillBudget, context_length: int
+    ) -> None:
+        self.settings, self.cache, self.budget, self.context_length = settings, cache, budget, context_length
+        self.waiting: deque[SequenceState] = deque()
+        self.running: list[SequenceState] = []
+        self._prefixes: dict[int, list[int]] = {}
+        """The tokens of each slot that no sequence uses now, for prefix caching."""
+        self._released_at: dict[int, int] = {}
+        self._num_released = 0
+
+    @property
+    def decoding(self) -> list[SequenceState]:
+        """The running sequences whose prompt has been read."""
+        return [sequence for sequence in self.running if sequence.is_decoding]
+
+    def schedule(self) -> list[SequenceState]:
+        """Gives free slots to waiting sequences; returns those that have got one."""
+        num_free = self.settings.max_num_seqs - len(self.running)
+        scheduled = [self.waiting.popleft() for _ in range(min(num_free, len(self.waiting)))]
+        if scheduled:
+            self._reserve(len(self.running) + len(scheduled), max(sequence.max_length for sequence in scheduled))
+        for sequence in scheduled:
+            self._start(sequence)
+        self._close_gaps()
+        return scheduled
+
+    def release(self, sequence: SequenceState) -> None:
+        """Takes a sequence out. Its slot keeps its tokens for prompts that begin alike."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._num_released += 1
+            self._prefixes[sequence.slot] = sequence.ids[: sequence.num_computed]
+            self._released_at[sequence.slot] = self._num_released
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+
+    def clear_prefixes(self) -> None:
+        """Forgets what the free slots hold."""
+        self._prefixes.clear()
+
+    def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], int, float]:
+        """The tokens of the next pass: one of each sequence that is decoded, with its proposals, and chunks of prompts.
+
+        Returns:
+            the tokens; how many sequences come first with a single one, in the order of their slots; the cost of the
+            chunks, as the prefill budget counts it.
+        """
+        decoding = self.decoding
+        decoding.sort(key=lambda sequence: (bool(proposals.get(sequence)), sequence.slot))
+        scheduled = []
+        for sequence in decoding:
+            proposed = proposals.get(sequence, [])
+            segment = Segment(sequence.slot, sequence.num_computed, 1 + len(proposed))
+            scheduled.append(ScheduledTokens(sequence, segment, True, proposed))
+        num_single = sum(not proposals.get(sequence) for sequence in decoding)
+        chunks, cost = self._prefill_chunks(len(decoding))
+        return [*scheduled, *chunks], num_single, cost
+
+    def _prefill_chunks(self, num_decoding: int) -> tuple[list[ScheduledTokens], float]:
+        """The next chunks of prompts that the budget allows beside so many sequences, and their cost."""
+        allowed, room = self.budget.allowance(num_decoding), self.settings.max_prefill_tokens
+        chunks: list[ScheduledTokens] = []
+        cost = 0.0
+        for sequence in self.running:
+            if sequence.is_decoding:
+                continue
+            start = sequence.num_computed
+            fitting = self.budget.num_tokens(start, allowed - cost)
+            whole = max(min(fitting, room) // CHUNK_MULTIPLE * CHUNK_MULTIPLE, 0 if cost else CHUNK_MULTIPLE)
+            count = int(min(len(sequence.ids) - start, whole, room))
+            if count > 0:
+                chunks.append(ScheduledTokens(sequence, Segment(sequence.slot, start, count), False))
+                room -= count
+                cost += self.budget.cost(start, count)
+        return chunks, cost
+
+    def _start(self, sequence: SequenceState) -> None:
+        """Gives a sequence the free slot that holds the longest prefix of its prompt, or a copy of what another holds
+        of it."""
+        # A prompt whose log-probabilities are requested is read anew, and one token always is, for its logits.
+        limit = 0 if sequence.request.prompt_logprobs else len(sequence.ids) - 1
+        held = {slot: self._prefixes.get(slot, []) for slot in range(self.cache.num_slots)}
+        taken = {other.slot: other.ids[: other.num_computed] for other in self.running}
+        shared = {slot: min(_common(ids, sequence.ids), limit) for slot, ids in {**held, **taken}.items()}
+        slot = max(
+            held.keys() - taken.keys(),
+            key=lambda free: (shared[free], -len(held[free]), -self._released_at.get(free, 0), -free),
+        )
+        best = max(shared, key=lambda other: shared[other])
+        self._prefixes.pop(slot, None)
+        if shared[best] > shared[slot]:
+            self.cache.copy(best, slot, shared[best])
+        sequence.slot, sequence.num_computed = slot, shared[best]
+        sequence.handle.num_cached_tokens = sequence.num_computed
+        self.running.append(sequence)
+
+    def _reserve(self, num_slots: int, num_tokens: int) -> None:
+        """Makes room in the cache: exactly as much as is needed at first, then at least twice as much as before."""
+        cache = self.cache
+        if num_slots > cache.num_slots:
+            num_slots = min(max(num_slots, 2 * cache.num_slots), self.settings.max_num_seqs)
+        if num_tokens > cache.capacity:
+            num_tokens = min(max(num_tokens, 2 * cache.capacity), self.context_length)
+        cache.reserve(num_slots, num_tokens)
+
+    def _close_gaps(self) -> None:
+        """Moves sequences to the first slots: those that lie one behind the other attend as a batch."""
+        used = {sequence.slot: sequence for sequence in self.running}
+        gaps = [slot for slot in range(len(used)) if slot not in used]
+        for gap, slot in zip(gaps, sorted(used, reverse=True), strict=False):
+            sequence = used[slot]
+            prefix = self._prefixes.pop(gap, [])
+            self.cache.swap(gap, slot, max(len(prefix), sequence.num_computed))
+            self._prefixes[slot], self._released_at[slot] = prefix, self._released_at.get(gap, 0)
+            sequence.slot = gap
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """The length of the longest common prefix."""
+    count = 0
+    for here, there in zip(one, other, strict=False):
+        if here != there:
+            break
+        count += 1
+    return count

@@ -1,0 +1,24 @@
+"""The bounds of an engine."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gptsmith.base.settings import Settings
+
+
+class EngineSettings(Settings):
+    """The bounds of an engine."""
+
+    max_num_seqs: int = Field(default=16, gt=0)
+    """Sequences that run at the same time; others wait."""
+    max_queue_size: int = Field(default=64, ge=0)
+    """Sequences that may wait; more are refused."""
+    max_prefill_tokens: int = Field(default=512, gt=0)
+    """The most prompt tokens that one step reads (chunked prefill)."""
+    max_prefill_slowdown: float = Field(default=2.6, gt=1)
+    """While sequences are decoded, a step that also reads a prompt may take this many times as long as one without."""
+    num_speculative_tokens: int = Field(default=4, ge=0)
+    """The most tokens of a sequence that are proposed and verified in one step; 0 turns speculative decoding off."""
+    speculative_max_batch_size: int = Field(default=2, ge=0)
+    """Nothing is proposed while more sequences than this are decoded: then a step has enough to do."""
