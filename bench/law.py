@@ -20,8 +20,8 @@ import torch
 from gptsmith.data.prepare import prepare
 from gptsmith.run.folder import DATA, Run
 from gptsmith.train.planning import scaling_law as law
-from gptsmith.train.planning.minutes import sample_of
 from gptsmith.train.planning.plan import block_parameters
+from gptsmith.train.planning.time_budget import sample_of
 from gptsmith.train.run_settings import RunSettings
 
 RECORDS = Path(__file__).with_name("law_runs.jsonl")

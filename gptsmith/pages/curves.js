@@ -2,7 +2,7 @@
 const CHARTS = [
   { title: "Loss", unit: "nats", curves: { train_loss: "training", validation_loss: "validation" } },
   { title: "Bits per byte", unit: "of validation text", curves: { bits_per_byte: "bits per byte" } },
-  { title: "Speed", unit: "tokens a second", curves: { tokens_per_second: "tokens a second" }, fromZero: true },
+  { title: "Throughput", unit: "tokens per second", curves: { tokens_per_second: "tokens per second" }, fromZero: true },
   { title: "Gradient norm", unit: "before the step", curves: { gradient_norm: "gradient norm" } },
   { title: "Learning rate", unit: "share of its peak", curves: { lr_multiplier: "share" }, fromZero: true },
 ];

@@ -5,23 +5,24 @@ const PLANNED = {
   bits_per_byte: ["bits per byte", readable],
 };
 
-/** What was said before a run against what came, for the runs that have a plan; says whether there is any. */
+/** The predicted figures of a run beside the actual ones, for the runs that have a plan. */
 function showPlan(root, runs) {
   const rows = [];
   for (const { name, plan } of runs) {
     for (const [key, [label, format]] of Object.entries(PLANNED)) {
-      const [said, came] = [plan?.said?.[key], plan?.came?.[key]];
-      if (typeof said !== "number" && typeof came !== "number") continue;
-      const { [`${key}_low`]: low, [`${key}_high`]: high } = plan.said ?? {};
+      const [predicted, actual] = [plan?.predicted?.[key], plan?.actual?.[key]];
+      if (typeof predicted !== "number" && typeof actual !== "number") continue;
+      const { [`${key}_low`]: low, [`${key}_high`]: high } = plan.predicted ?? {};
       const span = typeof low === "number" && typeof high === "number";
-      const both = typeof said === "number" && typeof came === "number" && said !== 0;
-      const change = both ? Math.round((came / said - 1) * 100) : null;
-      const within = span && typeof came === "number" ? (low <= came && came <= high ? ", as said" : ", not as said") : "";
+      const both = typeof predicted === "number" && typeof actual === "number" && predicted !== 0;
+      const change = both ? Math.round((actual / predicted - 1) * 100) : null;
+      const isWithin = low <= actual && actual <= high;
+      const within = span && typeof actual === "number" ? (isWithin ? ", as predicted" : ", not as predicted") : "";
       rows.push([
         ...(runs.length > 1 ? [name] : []),
         label,
-        (typeof said === "number" ? format(said) : "") + (span ? ` (${format(low)} to ${format(high)})` : ""),
-        typeof came === "number" ? format(came) : "not yet",
+        (typeof predicted === "number" ? format(predicted) : "") + (span ? ` (${format(low)} to ${format(high)})` : ""),
+        typeof actual === "number" ? format(actual) : "not yet",
         change === null ? "" : `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change)} %${within}`,
       ]);
     }

@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its settings."""
+"""The environment: everything that a run's numbers depend on besides its settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 
 
 def environment(device: torch.device, dtype: torch.dtype, num_processes: int, sharded: bool = False) -> dict[str, Any]:
-    """All that decides the last bits of a sum: two runs where it is the same give the same numbers."""
+    """Everything that decides the last bits of a sum: two runs in the same environment give the same numbers."""
     on_gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "gptsmith": __version__,
@@ -33,7 +33,7 @@ def environment(device: torch.device, dtype: torch.dtype, num_processes: int, sh
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What of it has changed, each as `num_threads was 2 and is 4`."""
+    """The differences of two environments, each as `num_threads was 2 and is 4`."""
     return [
         f"{key} was {then.get(key, 'not set')} and is {now.get(key, 'not set')}"
         for key in sorted({*then, *now} - {"python"})

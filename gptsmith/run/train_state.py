@@ -1,4 +1,4 @@
-"""Where training stands."""
+"""The state of training: everything that changes besides weights, optimizer and randomness."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 @dataclass
 class TrainState:
-    """Everything that moves while a model is trained, besides its weights, optimizer and randomness."""
+    """The state of a training run, as train_state.json of a checkpoint holds it."""
 
     step: int = 0
     """Steps done."""
     num_samples: int = 0
-    """Windows read: the place in the data's order."""
+    """Samples read: the place in the order of the data."""
     num_tokens: int = 0
     """Tokens trained on."""
     seconds: float = 0.0
-    """Time spent in all sessions of the run."""
+    """Time spent training, over all resumes of the run."""
     train_loss: float | None = None
-    """Loss of the last step, in nats a token."""
+    """Loss of the last step, in nats per token."""
     validation_loss: float | None = None
-    """The last one measured, in nats a token, at `validation_step`."""
+    """The last one measured, in nats per token, at `validation_step`."""
     validation_step: int | None = None
     validation_bits_per_byte: float | None = None
     best_validation_loss: float | None = None
     best_step: int | None = None
     micro_batch_size: int | None = None
-    """Windows a forward pass, where memory ran out with what was asked for."""
+    """Samples per forward pass, if memory ran out with what the settings say."""
     recent_losses: list[float] = field(default_factory=list)
-    """Of the last healthy steps."""
-    healthy_in_a_row: int = 0
+    """Of the last accepted steps."""
+    accepted_in_a_row: int = 0
     skips_in_a_row: int = 0
     rollbacks: int = 0
-    """Returns to a checkpoint since the last long stretch of healthy steps."""
+    """Roll-backs to a checkpoint since the last long stretch of accepted steps."""
 
     def plain(self) -> dict[str, Any]:
         """As a JSON object."""

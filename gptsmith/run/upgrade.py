@@ -55,9 +55,16 @@ def result_from(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: changes[name].get(value, value) if name in changes else value for name, value in table.items()}
 
 
+def train_state_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint's train_state.json of this version, under the names of today."""
+    names = {"healthy_in_a_row": "accepted_in_a_row"} if version < FORMAT_VERSION else {}
+    return {names.get(name, name): value for name, value in table.items()}
+
+
 DOCUMENTS: dict[str, Callable[[int, Mapping[str, Any]], dict[str, Any]]] = {
     "settings.json": settings_from,
     "model.json": model_from,
+    "train_state.json": train_state_from,
 }
 """The documents of a checkpoint in which names have changed."""
 

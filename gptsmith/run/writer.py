@@ -1,4 +1,4 @@
-"""Writing a run's checkpoints: in the background, and as the only one who does. No torch."""
+"""Writing a run's checkpoints in the background, as the only process that does. No torch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gptsmith.run.checkpoint import CHECKPOINTS, Retention, publish_checkpoint
 LOCK = ".lock"
 MAX_FAILURES = 3
 SPARE_BYTES = 16 << 20
-"""What a disk must have left besides a checkpoint."""
+"""The room that must stay on the disk besides a checkpoint."""
 
 
 @contextmanager
 def only_writer(run: Path) -> Iterator[None]:
-    """While the block runs, no other process may train the run in this folder. What a dead one left is cleared away.
+    """Locks the run in this folder while the block runs, and removes what a killed process left.
 
     Raises:
         UserError: another process is training it.
@@ -42,7 +42,7 @@ class CheckpointWriter:
     """Writes checkpoints while its `with` block runs, in a run of which this process is the only writer.
 
     `save` returns at once; what it was given is written, verified and named by a thread. A full disk loses nothing: the
-    checkpoint is left out, and after three in a row `save` raises.
+    checkpoint is skipped, and after three in a row `save` raises.
     """
 
     def __init__(self, checkpoints: Path, retention: Retention, warn: Callable[[str], None]) -> None:
@@ -79,7 +79,7 @@ class CheckpointWriter:
             self.failures.clear()
         except UserError as error:
             self.failures.append(error)
-            self.warn(f"a checkpoint is left out, training goes on: {error}")
+            self.warn(f"a checkpoint is skipped, training continues: {error}")
 
     def _write(self, step: int, num_bytes: int, fill: Callable[[Path], None], best_step: int | None) -> None:
         require_room(self.checkpoints, num_bytes + SPARE_BYTES, "a checkpoint")

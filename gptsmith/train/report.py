@@ -22,9 +22,9 @@ FILES_SHOWN = 20
 
 
 def report(run: str | Path) -> Path:
-    """Writes RUN/report.html and returns its path. It may be called at any time, also while the run is trained.
+    """Write RUN/report.html and return its path. It may be called at any time, also while the run is trained.
 
-    The page has the figures of the run, its curves, what was planned and what came (where there is a plan.json), its
+    The page has the figures of the run, its curves, its plan (predicted and actual, if there is a plan.json), its
     samples, events, data, settings and environment, and how to run it again. It needs no other file and no network.
     Curves, samples and events of long runs are thinned (`gptsmith.pages.figures` says how), so that the page of a run
     of any length has at most some 2 MB.
@@ -43,7 +43,7 @@ def report(run: str | Path) -> Path:
         _headline(result, shown, events),
         *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
-        section("Plan and what came", name="plan"),
+        section("Plan: predicted and actual", name="plan"),
         section("Samples, as they improve", name="samples"),
         section("Events", name="events"),
         section("Data", _data(_json_of(folder / "data.json")), name="data"),
@@ -71,7 +71,7 @@ def run_folder(run: str | Path) -> Path:
 
 
 def plan_of(folder: Path) -> dict[str, Any] | None:
-    """What a run's plan.json says (`predicted` and `actual`); nothing where there is none or it is not whole."""
+    """`predicted` and `actual` of a run's plan.json; None if there is none or it cannot be read."""
     try:
         plan = Run(folder).plan()
     except UserError:
@@ -87,7 +87,7 @@ def _heading(folder: Path, result: Mapping[str, Any]) -> Html:
 
 
 def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[Any]) -> Html:
-    """The figures that matter, from the result, or else the newest of the log."""
+    """The most important figures, of the result or else the newest of the log."""
     newest = {name: values[-1] for name, (_, values) in shown["curves"].items()}
     starts = [row for row in events if isinstance(row, dict) and row.get("event") == "start"]
     known = {**(starts[-1] if starts else {}), **newest, **result}
@@ -100,7 +100,7 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
         "parameters": _large(known.get("num_parameters")),
         "tokens": _large(known.get("num_tokens")),
         "time": _time(known.get("seconds")),
-        "tokens a second": _number(known.get("tokens_per_second"), ",.0f"),
+        "tokens per second": _number(known.get("tokens_per_second"), ",.0f"),
     }
     items = [element("div", element("dt", name), element("dd", text)) for name, text in figures.items() if text]
     return element("dl", *items, class_="headline")
@@ -139,12 +139,12 @@ def _list(summary: str, lines: list[str]) -> Html:
 
 
 def _environment(events: list[Any]) -> Html:
-    """What the last sitting ran on, as its `start` says."""
+    """The environment of the last start or resume."""
     tables = [
         row["environment"] for row in events if isinstance(row, dict) and isinstance(row.get("environment"), dict)
     ]
     if not tables:
-        return element("p", "The log says nothing about it.", class_="soft")
+        return element("p", "The log does not say.", class_="soft")
     return element(
         "div",
         table([(key.replace("_", " "), _cut(readable(value))) for key, value in tables[-1].items()]),
@@ -163,7 +163,7 @@ def _command(folder: Path) -> str:
 
 
 def _json_of(path: Path) -> dict[str, Any]:
-    """The table in a file; an empty one where there is no file."""
+    """The table in a file; an empty one if there is no file."""
     content = read_json(path) if path.exists() else {}
     return content if isinstance(content, dict) else {}
 

@@ -15,8 +15,8 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import read_settings
-from gptsmith.train.planning.minutes import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Plan, plan_tokens
+from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.request import PlanRequest, TrainingRequest
 from gptsmith.train.run_settings import RunSettings
 

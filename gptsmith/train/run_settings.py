@@ -13,12 +13,11 @@ from gptsmith.run.distributed import ParallelSettings
 from gptsmith.text import tokenizers
 from gptsmith.text.tokenizers import AnyTokenizer
 from gptsmith.train.request import FinetuneRequest, PretrainRequest
-from gptsmith.train.settings import CheckpointSettings, TrainSettings
-from gptsmith.train.trackers import TrackSettings
+from gptsmith.train.settings import CheckpointSettings, TrackSettings, TrainSettings
 
 
 class TrainingSettings(Settings):
-    """What every run has that is trained."""
+    """The settings of every run that is trained."""
 
     made_by: str
     """The verb that trains it."""

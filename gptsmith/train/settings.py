@@ -1,4 +1,4 @@
-"""How a model is trained, and when its state is saved."""
+"""How a model is trained, when its state is saved, and where its figures go."""
 
 from __future__ import annotations
 
@@ -18,44 +18,53 @@ class TrainSettings(Settings):
     """How a model is trained."""
 
     seed: Annotated[int, FIXED] = 1
-    """Decides the first weights, the order of the data and what dropout drops."""
+    """Decides the initial weights, the order of the data and what dropout drops."""
     device: str = "auto"
-    """cpu, cuda or mps; auto takes a GPU where there is one."""
+    """cpu, cuda or mps; auto takes a GPU if there is one."""
     dtype: str = "auto"
-    """Numbers of the forward and backward pass: float32, bfloat16 or float64; auto takes bfloat16 where the hardware
+    """Numbers of the forward and backward pass: float32, bfloat16 or float64; auto takes bfloat16 if the hardware
     has it. Weights are kept in float32 (float64 for float64)."""
     num_steps: int = Field(gt=0)
     """Steps of the optimizer."""
     batch_size: Annotated[int, FIXED] = Field(gt=0)
-    """Windows a step, each as long as the model's context."""
+    """Windows per step, each as long as the model's context."""
     micro_batch_size: int | None = Field(default=None, gt=0)
-    """Windows a forward pass; all of a step's where it is not given. Changes memory, not the result."""
+    """Windows per forward pass; all of a step by default. Changes memory, not the result."""
     objective: Annotated[AnyObjective, FIXED] = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
     stability: StabilitySettings = StabilitySettings()
     target_loss: float | None = Field(default=None, gt=0)
-    """Stop once the whole validation set's loss, in nats a token, is at or below this."""
+    """Stop once the whole validation set's loss, in nats per token, is at or below this."""
     patience_evaluations: int | None = Field(default=6, gt=0)
-    """Stop after so many evaluations in a row that are worse than the best one."""
+    """Early stopping: stop after so many evaluations in a row that are worse than the best one."""
     evaluate_at_start: bool = False
-    """Whether the validation loss of the first weights counts too: they are the result where nothing better comes."""
+    """Whether the validation loss of the initial weights counts too: they are the result if none are better."""
     evaluate_every_steps: int = Field(default=100, gt=0)
     """How often the validation loss is measured."""
     evaluation_tokens: int = Field(default=32_768, gt=0)
     """How many validation tokens are read for that; the end of the run reads all of them."""
     sample_every_steps: int = Field(default=400, gt=0)
-    """How often the model writes a few words to show."""
+    """How often a short text is sampled from the model."""
 
 
 class CheckpointSettings(Settings):
     """When a run's state is saved."""
 
     every_steps: int | None = Field(default=None, gt=0)
-    """Save every so many steps, besides."""
+    """Save every so many steps, in addition."""
     every_minutes: float = Field(default=10.0, gt=0)
     """The longest time between two checkpoints."""
     keep: int = Field(default=2, ge=2)
     """How many of the newest are kept; the best one is kept besides."""
     keep_every_steps: int | None = Field(default=None, gt=0)
     """Keep the checkpoints of every so many steps for good."""
+
+
+class TrackSettings(Settings):
+    """Where figures go besides the run folder: nowhere else by default."""
+
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written, to `tensorboard/` in the run."""
+    wandb: str | None = None
+    """The Weights & Biases project that figures and settings are sent to, over the network."""

@@ -1,8 +1,8 @@
-"""What a sick step looks like, and what is done about it: skip it, go back, stop.
+"""Stability of training: which steps are rejected, and what follows.
 
-A step with a loss or gradients that are not finite, or with a loss far above those before it, is not taken and its
-data is passed over. After several such steps in a row the weights themselves are suspect, and those of the last
-checkpoint are taken up again; after several such returns someone has to look, and gets a diagnosis.
+A step with a loss or gradients that are not finite, or with a loss spike, is skipped with its data. After several such
+steps in a row the weights themselves are suspect, and training rolls back to the last checkpoint; after several
+roll-backs it has diverged, and someone has to look.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -23,47 +23,57 @@ from gptsmith.run.sharding import full_tensor
 from gptsmith.run.train_state import TrainState
 
 SPIKE_NATS = 0.5
-"""A rise of the loss that is smaller than this is never called a spike."""
+"""A rise of the loss that is smaller than this is no spike."""
 DEVIATION_OF_MAD = 1.4826
-"""The deviation of a normal variable, over its median absolute deviation."""
+"""The standard deviation of a normal variable, over its median absolute deviation."""
 
-StepOutcome = Literal["healthy", "skip", "roll_back", "stop", "out_of_memory"]
+StepOutcome = Literal["accept", "skip", "roll_back", "diverged"]
+
+
+class Judgement(NamedTuple):
+    """What is done about a step, and the problem that it has; empty if it has none."""
+
+    outcome: StepOutcome
+    problem: str = ""
+
+
+ACCEPTED = Judgement("accept")
 
 
 class TrainingDivergedError(UserError):
-    """A run stays sick whatever is done about it."""
+    """The loss or the gradients are not finite, or spike, again and again."""
 
 
 class StabilitySettings(Settings):
-    """When a step is refused, and what follows."""
+    """When a step is rejected, and what follows."""
 
     spike_deviations: float = Field(default=10.0, gt=0)
     """A loss this many deviations above the median of the last ones is a spike."""
     window_steps: int = Field(default=50, gt=1)
-    """How many losses of healthy steps are remembered; no spike is seen before they are there."""
+    """How many losses of accepted steps a spike is measured against; there is none before so many."""
     max_skips: int = Field(default=3, ge=1)
-    """Steps refused in a row before the last checkpoint is taken up again."""
+    """Steps rejected in a row before training rolls back to the last checkpoint."""
     max_rollbacks: int = Field(default=3, ge=0)
-    """Returns to a checkpoint before the run stops; a whole window of healthy steps clears the count."""
+    """Roll-backs before training stops; a whole window of accepted steps clears the count."""
 
 
-def judge(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> tuple[StepOutcome, str]:
-    """What to do about a step with this loss and gradient norm, and why; counts it in the state."""
+def judge(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> Judgement:
+    """The judgement about a step with this loss and gradient norm; counts it in the state."""
     problem = _problem(state, loss, gradient_norm, settings)
     if not problem:
         state.recent_losses = [*state.recent_losses, loss][-settings.window_steps :]
         state.skips_in_a_row = 0
-        state.healthy_in_a_row += 1
-        if state.healthy_in_a_row >= settings.window_steps:
+        state.accepted_in_a_row += 1
+        if state.accepted_in_a_row >= settings.window_steps:
             state.rollbacks = 0
-        return "healthy", ""
-    state.healthy_in_a_row = 0
+        return ACCEPTED
+    state.accepted_in_a_row = 0
     state.skips_in_a_row += 1
     if state.skips_in_a_row < settings.max_skips:
-        return "skip", problem
+        return Judgement("skip", problem)
     state.skips_in_a_row = 0
     state.rollbacks += 1
-    return ("roll_back" if state.rollbacks <= settings.max_rollbacks else "stop"), problem
+    return Judgement("roll_back" if state.rollbacks <= settings.max_rollbacks else "diverged", problem)
 
 
 def _problem(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> str:
@@ -89,17 +99,17 @@ def gradient_norm(model: nn.Module) -> float:
 
 @contextmanager
 def nonfinite_modules(model: nn.Module) -> Iterator[list[str]]:
-    """Within the block, the names of modules whose outputs are not finite, in the order in which they ran."""
+    """The names of modules with outputs that are not finite while the block runs, in the order in which they ran."""
     names: list[str] = []
 
-    def looking_at(name: str) -> Callable[..., None]:
-        def look(_module: nn.Module, _inputs: object, output: object) -> None:
+    def checking(name: str) -> Callable[..., None]:
+        def check(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and not bool(output.isfinite().all()):
                 names.append(name)
 
-        return look
+        return check
 
-    handles = [module.register_forward_hook(looking_at(name)) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_hook(checking(name)) for name, module in model.named_modules() if name]
     try:
         yield names
     finally:
@@ -108,7 +118,7 @@ def nonfinite_modules(model: nn.Module) -> Iterator[list[str]]:
 
 
 def nonfinite_parameters(model: nn.Module) -> tuple[list[str], list[str]]:
-    """The names of parameters with numbers that are not finite, and of those with such gradients."""
+    """The names of parameters that are not finite, and of those with gradients that are not."""
     weights = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
     gradients = [
         name for name, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())

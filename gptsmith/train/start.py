@@ -17,12 +17,13 @@ from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import only_writer
+from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import prepared, resolve_settings
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
 from gptsmith.train.run_settings import RunSettings
-from gptsmith.train.trainer import Session
+from gptsmith.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Start:
     data: PreparedData
     checkpoint: Checkpoint | None = None
 
-    def trainer(self, processes: Processes) -> Session:
+    def trainer(self, processes: Processes) -> Trainer:
         """A trainer that stands where the checkpoint does."""
         samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
-        trainer = Session(self.run, self.settings, samples, processes)
+        trainer = Trainer(self.run, self.settings, samples, processes, callbacks=default_callbacks())
         if self.checkpoint is not None:
-            trainer.go_on(self.checkpoint)
+            trainer.resume(self.checkpoint)
         return trainer
 
 

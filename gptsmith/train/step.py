@@ -1,23 +1,109 @@
-"""One step of training."""
+"""The training step: gradients over a whole batch, then one move of the weights."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.sharding import is_sharded
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.stability import ACCEPTED, Judgement, gradient_norm, is_out_of_memory
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step found, and whether it moved the weights.
+
+    Attributes:
+        loss: over the whole batch, in nats per item, before the move.
+        gradient_norm: the Euclidean norm of all gradients.
+        num_tokens: tokens of the whole batch, over all processes.
+        judgement: whether the step was accepted, and if not, what is wrong with it.
+        lr_multiplier: the share of the full learning rates.
+    """
+
+    loss: float
+    gradient_norm: float
+    num_tokens: int
+    judgement: Judgement
+    lr_multiplier: float
+
+
+class StepOutOfMemoryError(Exception):
+    """Memory ran out in the forward or backward pass of any process: raised on all of them.
+
+    Attributes:
+        may_retry: whether all processes can try again with smaller micro-batches.
+    """
+
+    def __init__(self, may_retry: bool = True) -> None:
+        super().__init__("out of memory")
+        self.may_retry = may_retry
+
+
+def train_step(
+    model: GPT,
+    objective: ObjectiveSettings,
+    optimizer: Optimizer,
+    batches: Sequence[Batch],
+    lr_multiplier: float,
+    processes: Processes = SINGLE_PROCESS,
+    judge: Callable[[float, float], Judgement] = lambda loss, norm: ACCEPTED,
+) -> StepResult:
+    """Moves the weights along the gradient over all `batches` of all processes, if `judge` accepts loss and norm.
+
+    The gradients of a rejected step stay, for whoever looks for the fault.
+
+    Raises:
+        StepOutOfMemoryError: memory ran out; no gradient is left.
+    """
+    loss, num_tokens = backward(model, objective, batches, processes)
+    norm = gradient_norm(model)
+    judgement = judge(loss, norm)
+    if judgement == ACCEPTED:
+        optimizer.step(lr_multiplier)
+    return StepResult(loss, norm, num_tokens, judgement, lr_multiplier)
+
+
+def backward(
+    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = SINGLE_PROCESS
+) -> tuple[float, int]:
+    """Sets the gradients to those of the loss over the batches of all processes; returns that loss and their tokens.
+
+    Raises:
+        StepOutOfMemoryError: memory ran out in any process; no gradient is left.
+    """
+    loss, ran_out = 0.0, False
+    try:
+        loss = accumulate(model, objective, batches, processes)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ran_out = True
+    if ran_out and is_sharded(model):
+        # The other processes wait within the pass for what this one will never send.
+        raise StepOutOfMemoryError(may_retry=False)
+    num_tokens = sum(batch.num_tokens for batch in batches)
+    loss, num_ran_out, total_tokens = processes.all_reduce_sum([loss, ran_out, num_tokens])
+    if num_ran_out:
+        for parameter in model.parameters():
+            parameter.grad = None
+        raise StepOutOfMemoryError
+    processes.all_reduce_gradients(model)
+    return loss, int(total_tokens)
 
 
 def accumulate(
     model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = SINGLE_PROCESS
 ) -> float:
-    """Adds the gradient of the loss over all `batches` together, and returns that loss in nats an item.
+    """Adds the gradient of the loss over all `batches` together, and returns that loss in nats per item.
 
     Sums are divided by the counts of all batches, those of other processes too, so that any division into batches and
     processes gives the same gradient. With several processes, loss and gradient are this one's share of the sum.
@@ -32,13 +118,4 @@ def accumulate(
         share = torch.stack([term.sum * (term.weight / max(num_items[name], 1)) for name, term in terms.items()]).sum()
         torch.autograd.backward(share)
         loss += share.item()
-    return loss
-
-
-def train_step(
-    model: GPT, objective: ObjectiveSettings, optimizer: Optimizer, batches: Sequence[Batch], lr_multiplier: float
-) -> float:
-    """Moves the model by the gradient over all `batches`; returns their loss in nats an item, before the move."""
-    loss = accumulate(model, objective, batches)
-    optimizer.step(lr_multiplier)
     return loss

@@ -1,4 +1,4 @@
-"""The text that was held back when a run's weights were first trained."""
+"""The validation text of the run in which a run's weights were pretrained."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from gptsmith.train.run_settings import RunSettings
 
 
 def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[TokenStream, bool]:
-    """The tokens of that text, by the run's own tokenizer or another, and whether it is the run's own and not that of a
-    base of it.
+    """The tokens of that text, by the run's own tokenizer or another, and whether the run itself was pretrained on it
+    (and not a base of it).
 
     Raises:
-        UserError: no text was held back, or it is gone, or has changed since.
+        UserError: there is no validation text, or it is gone, or has changed since.
     """
     trained, settings = pretraining_of(run)
-    asked, own = settings.request, trained.tokenizer()
+    request, own = settings.request, trained.tokenizer()
     held_back = []
     for reader in (own, tokenizer or own):
         data = prepare(
-            asked.sources,
+            request.sources,
             settings=settings.data,
             tokenizer=reader,
-            validation=asked.validation,
+            validation=request.validation,
             seed=settings.train.seed,
         )
         if data.validation is None:

@@ -15,13 +15,14 @@ from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.writer import only_writer
+from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.trials import search_plan
-from gptsmith.train.trainer import Session
+from gptsmith.train.trainer import Trainer
 
 
 @verb(FinetuneRequest, "base", "sources")
@@ -54,7 +55,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         run = Run.create(folder, job.settings, FinetuneSettings)
         held.enter_context(only_writer(folder))
         job.write(run)
-        return _trainer(run, job).run_to_end(started)
+        return _trainer(run, job).fit(started)
 
 
 def requested_table(request: FinetuneRequest) -> dict[str, Any]:
@@ -82,8 +83,8 @@ def _free_folder(request: FinetuneRequest, job: FinetuningJob) -> Path:
     return base.parent / next(folder for folder in numbered(named) if not folder.exists()).name
 
 
-def _trainer(run: Run, job: FinetuningJob) -> Session:
-    return Session(run, job.settings, job.dataset, model=job.model)
+def _trainer(run: Run, job: FinetuningJob) -> Trainer:
+    return Trainer(run, job.settings, job.dataset, model=job.model, callbacks=default_callbacks())
 
 
 def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneRequest, started: float) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float
         UserError: it cannot be resumed, or not with these changes.
     """
     if search_plan(run.folder) is None or run.result() is not None:
-        return _resumed_trainer(run, request, held).run_to_end(started)
+        return _resumed_trainer(run, request, held).fit(started)
     if request.settings:
         raise UserError(f"the search of {run.folder} keeps the settings that it began with: leave out --set")
     from gptsmith.train.search.search import search
@@ -109,7 +110,7 @@ def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float
     return search(run, request.reward, started)
 
 
-def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Session:
+def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Trainer:
     """A trainer that continues where a run stopped.
 
     Raises:
@@ -130,5 +131,5 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Ses
     run.write_settings(job.settings.plain())
     trainer = _trainer(run, job)
     if checkpoint is not None:
-        trainer.go_on(checkpoint)
+        trainer.resume(checkpoint)
     return trainer

@@ -29,4 +29,4 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     request = request.model_copy(update={"started": started})
     with init_process_group() as processes, ExitStack() as held:
         start = agree(lambda: start_of(request, processes, held), processes)
-        return start.trainer(processes).run_to_end(started)
+        return start.trainer(processes).fit(started)

@@ -21,7 +21,7 @@ from gptsmith.train.report import plan_of, run_folder
 
 LOOPBACK = "127.0.0.1"
 SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")
-COLUMNS = ("run", "status", "step", "training loss", "validation loss", "bits per byte", "tokens a second")
+COLUMNS = ("run", "status", "step", "training loss", "validation loss", "bits per byte", "tokens per second")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -48,12 +48,12 @@ class WatchServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says what went wrong, unless it is only that the browser has left."""
+        """Reports an error, unless it is only that the browser has disconnected."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def runs(self) -> dict[str, Path]:
-        """The runs by name, by path where two have one name: those that were given, or else all in the folder now."""
+        """The runs by name, or by path if two have one name: those that were given, or else all in the folder now."""
         found = self.given or sorted(path.parent for path in self.folder.glob("*/run.toml"))
         names = [path.resolve().name for path in found]
         return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, found, strict=True)}
@@ -62,8 +62,8 @@ class WatchServer(ThreadingHTTPServer):
 def watch_server(runs: Sequence[str | Path] = (), *, folder: str | Path = "runs", port: int = 0) -> WatchServer:
     """A server of a live page about `runs`, or about all runs in `folder`, also those to come; `serve_forever` runs it.
 
-    It listens on 127.0.0.1 only and answers nothing but GET, and only where it is asked for by that name, so that no
-    page from elsewhere can read it. `port` 0 takes a free one.
+    It listens on 127.0.0.1 only and answers nothing but GET with that host name, so that no page from elsewhere can
+    read it. `port` 0 takes a free one.
 
     Raises:
         UserError: there is no such run, or the port cannot be had.
@@ -131,7 +131,7 @@ def listing(runs: dict[str, Path]) -> list[dict[str, Any]]:
 
 
 def news(folder: Path, offset: int) -> dict[str, Any]:
-    """What is new in a run's log from a byte on (see `figures`), up to its last whole line; offset, where that ends."""
+    """The figures of a run's log from a byte offset on (see `figures`), up to its last whole line; its new offset."""
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(offset)
@@ -167,7 +167,7 @@ def watch_page(folder: Path) -> str:
         element("header", element("h1", "Runs"), element("p", "connecting", id="state", class_="soft", role="status")),
         element("section", element("div", runs, class_="scroll"), none, id="runs", aria_label="runs"),
         section("Curves", name="curves"),
-        section("Plan and what came", name="plan"),
+        section("Plan: predicted and actual", name="plan"),
         section("Samples, as they improve", name="samples"),
         section("Events", name="events"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,14 +17,10 @@ from gptsmith.run import distributed
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
 from gptsmith.run.sharding import full_tensor, gather, is_sharded, reshard, shard_like
 from gptsmith.run.train_state import TrainState
-from gptsmith.train import loop, optimizers
-from gptsmith.train.batch import Batch
-from gptsmith.train.loop import Hooks, train
+from gptsmith.train import step
 from gptsmith.train.objectives.next_token import NextTokenSettings
-from gptsmith.train.settings import CheckpointSettings, TrainSettings
 from gptsmith.train.step import accumulate
-
-SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
+from tests.train.fakes import SHAPE, World, a_batch
 
 
 @dataclass(frozen=True)
@@ -48,46 +45,21 @@ class Two(Processes):
         pass
 
 
-def a_batch() -> Batch:
-    ids = torch.randint(20, (2, 9), generator=torch.Generator().manual_seed(1))
-    return Batch(ids[:, :-1], ids[:, 1:])
-
-
-def trained(processes: Processes, **settings: object) -> tuple[TrainState, list[str], list[tuple[int, int, int]]]:
+def trained(
+    folder: Path, processes: Processes, **train: object
+) -> tuple[TrainState, list[str], list[tuple[int, int, int]]]:
     """The state after two steps, what was done, and what was read."""
-    did: list[str] = []
-    asked: list[tuple[int, int, int]] = []
-    state = TrainState()
-    model = GPT(preset("smith", **SHAPE))
-
-    def read(first: int, count: int, micro_batch_size: int) -> list[Batch]:
-        asked.append((first, count, micro_batch_size))
-        return [a_batch()]
-
-    hooks = Hooks(
-        read=read,
-        validation_loss=lambda whole: None,
-        sample=lambda: None,
-        save=lambda: did.append(f"save {state.step}"),
-        observe=lambda step: None,
-        should_stop=lambda: False,
-        num_steps=lambda: 2,
-        refused=lambda verdict, problem: did.append(f"{verdict} {state.step}"),
-        roll_back=lambda: False,
-        diagnosis=lambda batches: "a diagnosis",
-    )
-    parsed = TrainSettings.parse({"num_steps": 2, "batch_size": 8, **settings})
-    optimizer = optimizers.KINDS.validate("adamw").build(model)
-    train(model, optimizer, state, parsed, CheckpointSettings(every_minutes=1000), hooks, processes)
-    return state, did, asked
+    world = World(folder, make_batches=lambda first, count: [a_batch()])
+    world.run(processes, **{"num_steps": 2, "batch_size": 8, **train})
+    return world.state, world.did, world.read
 
 
-def test_a_process_reads_its_share_and_counts_what_all_read() -> None:
-    state, did, asked = trained(Two(other={1: [1.0, 0, 5], 3: [1.0, 0, 7]}), micro_batch_size=3)
-    assert asked == [(4, 4, 3), (12, 4, 3)]
+def test_a_process_reads_its_share_and_counts_what_all_read(tmp_path: Path) -> None:
+    state, did, read = trained(tmp_path, Two(other={1: [1.0, 0, 5], 3: [1.0, 0, 7]}), micro_batch_size=3)
+    assert read == [(4, 4, 3), (12, 4, 3)]
     assert (state.num_samples, state.num_tokens) == (16, 2 * 16 + 5 + 7)
     assert did == ["save 2"]
-    assert trained(SINGLE_PROCESS)[2] == [(0, 8, 8), (8, 8, 8)]
+    assert trained(tmp_path, SINGLE_PROCESS)[2] == [(0, 8, 8), (8, 8, 8)]
 
 
 def test_the_loss_is_over_the_items_of_all_processes() -> None:
@@ -99,25 +71,25 @@ def test_the_loss_is_over_the_items_of_all_processes() -> None:
         torch.testing.assert_close(one.grad, two.grad * 4)
 
 
-def test_memory_that_runs_out_elsewhere_halves_the_micro_batch_here() -> None:
-    state, did, asked = trained(Two(other={1: [0.0, 1, 16]}))
+def test_memory_that_runs_out_elsewhere_halves_the_micro_batch_here(tmp_path: Path) -> None:
+    state, did, asked = trained(tmp_path, Two(other={1: [0.0, 1, 16]}))
     assert did == ["out_of_memory 0", "save 2"]
     assert asked == [(4, 4, 4), (4, 4, 2), (12, 4, 2)]
     assert (state.step, state.micro_batch_size) == (2, 2)
 
 
-def test_a_clock_that_is_late_elsewhere_saves_here() -> None:
-    assert trained(Two(max_of_other=1))[1] == ["save 1", "save 2"]
+def test_a_clock_that_is_late_elsewhere_saves_here(tmp_path: Path) -> None:
+    assert trained(tmp_path, Two(max_of_other=1))[1] == ["save 1", "save 2"]
 
 
-def test_a_sharded_model_that_is_too_large_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sharded_model_that_is_too_large_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> float:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(loop, "accumulate", fails)
-    monkeypatch.setattr(loop, "is_sharded", lambda model: True)
+    monkeypatch.setattr(step, "accumulate", fails)
+    monkeypatch.setattr(step, "is_sharded", lambda model: True)
     with pytest.raises(UserError, match=r"too small for 4 windows at a time: set a smaller train\.micro_batch_size"):
-        trained(Two())
+        trained(tmp_path, Two())
 
 
 @pytest.mark.parametrize(("batch_size", "allowed"), [(8, "6 or 9"), (2, "3"), (1, "3")])

@@ -17,7 +17,8 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
 from gptsmith.train.planning import throughput as speed_module
-from gptsmith.train.planning.plan import Corpus, TooShortError, expected_peak_bytes, plan_seconds, plan_tokens
+from gptsmith.train.planning.memory import expected_peak_bytes
+from gptsmith.train.planning.plan import Corpus, TooShortError, plan_seconds, plan_tokens
 from gptsmith.train.planning.scaling_law import (
     bits_by_counts,
     difficulty,
@@ -184,9 +185,9 @@ def test_the_share_of_a_container_counts(
 
 def test_expected_memory_grows_with_what_needs_it() -> None:
     config = GPTConfig.parse(BASE)
-    least = expected_peak_bytes(config, 1024, 0, num_states=1, dtype_bytes=2)
+    least = expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=4, dtype_bytes=2)
     assert least > 24 * cost(config).num_parameters
-    assert expected_peak_bytes(config, 2048, 0, num_states=1, dtype_bytes=2) > least
-    assert expected_peak_bytes(config, 1024, 0, num_states=2, dtype_bytes=2) > least
-    assert expected_peak_bytes(config, 1024, 0, num_states=1, dtype_bytes=4) > least
-    assert expected_peak_bytes(config, 1024, 10**9, num_states=1, dtype_bytes=2) == least + 10**9
+    assert expected_peak_bytes(config, 2048, 0, optimizer_bytes_per_parameter=4, dtype_bytes=2) > least
+    assert expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=8, dtype_bytes=2) > least
+    assert expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=4, dtype_bytes=4) > least
+    assert expected_peak_bytes(config, 1024, 10**9, optimizer_bytes_per_parameter=4, dtype_bytes=2) == least + 10**9

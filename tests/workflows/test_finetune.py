@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,14 @@ from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.train import trainer as session
+from gptsmith.train.callbacks import log
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.datasets.rollouts import Group, RolloutDataset
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
 from gptsmith.train.samples import Encoder
+from tests.callbacks import stopped_after
 
 from .conftest import FLOAT32, SMALL, write_text
 
@@ -398,18 +398,10 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
 ) -> None:
     data = {"sft": chat_data, "classification": labelled_data, "dpo": pair_data}[objective]
     settings = [FLOAT32, "train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
-    monkeypatch.setattr(session, "LOG_EVERY_STEPS", 1)
+    monkeypatch.setattr(log, "LOG_EVERY_STEPS", 1)
     golden = gptsmith.finetune(base, [data], out=tmp_path / "golden", settings=settings)
-    observe = session.Session._observe
-
-    def stop_at_five(self: session.Session, step: Any) -> None:
-        observe(self, step)
-        if self.state.step == 5 and not (tmp_path / "stopped").exists():
-            (tmp_path / "stopped").touch()
-            self.stopped_by = signal.SIGTERM
-
-    monkeypatch.setattr(session.Session, "_observe", stop_at_five)
-    first = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
+    with stopped_after(5):
+        first = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
     assert (first["status"], first["step"]) == ("stopped", 5)
     again = gptsmith.finetune(base, [data], out=tmp_path / "run", settings=settings)
     assert (again["status"], again["step"]) == ("finished", 9)

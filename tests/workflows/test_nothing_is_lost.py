@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
 from gptsmith.run.checkpoint import list_checkpoints
-from gptsmith.train.trainer import Session
+from gptsmith.run.writer import only_writer
+from tests.callbacks import killed_at_the_start, stopped_after
 from tests.workflows.conftest import SMALL
 
-NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_TRAINING", "5"))
+NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_TRAINING", "3"))
 NUM_STEPS = 60
 SETTINGS = [
     *SMALL,
+    "train.dtype=float32",
     f"train.num_steps={NUM_STEPS}",
     "model.dropout=0.1",
     "checkpoint.every_steps=7",
@@ -63,14 +67,29 @@ def assert_same_end(run: Path, golden: Path) -> None:
     assert all(loss == expected[step] for step, loss in step_losses(run))
 
 
+def wait_for(process: subprocess.Popen[Any], is_there: Callable[[], bool]) -> None:
+    """Waits for something that a process does, or for its end."""
+    deadline = time.monotonic() + 60
+    while not is_there() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unstopped: Path, tmp_path: Path) -> None:
-    """The same command again goes on: nobody has to name a checkpoint."""
+    """The same command again resumes: nobody has to name a checkpoint."""
     chance = random.Random(3)
     run = tmp_path / "run"
+    log = RunLog(run / "metrics.jsonl")
     kills = 0
+
+    def has_started_again(num_starts: int) -> bool:
+        return len(log.events("start")) > num_starts
+
     while kills < NUM_KILLS:
+        num_starts = len(log.events("start"))
         process = subprocess.Popen(command(text, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(1.2 + chance.random() * 1.5)
+        wait_for(process, partial(has_started_again, num_starts))
+        time.sleep(chance.random() * 0.6)  # an instant of the second or so that training takes
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -80,116 +99,84 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
             (run / "result.json").unlink()
             newest = list_checkpoints(run / "checkpoints")[0]
             newest.folder.rename(newest.folder.with_name(f".lost-{kills}"))
-    done = subprocess.run(command(text, run), capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["status"] == "finished"
+    assert gptsmith.pretrain([text], out=run, settings=SETTINGS)["status"] == "finished"
     assert_same_end(run, unstopped)
 
 
 def test_sigterm_saves_within_the_step_and_has_its_own_exit_code(text: Path, unstopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(command(text, run), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (run / "metrics.jsonl").exists() or not step_losses(run):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(process, lambda: bool(step_losses(run)))
     process.terminate()
     out, err = process.communicate(timeout=60)
     figures = json.loads(out)
     assert (process.returncode, figures["status"], figures["signal"]) == (143, "stopped", "SIGTERM")
     assert "Traceback" not in err
     assert list_checkpoints(run / "checkpoints")[0].step == figures["step"]
-    subprocess.run(command(text, run), capture_output=True, check=True)
+    gptsmith.pretrain([text], out=run, settings=SETTINGS)
     assert_same_end(run, unstopped)
 
 
-def stopped(text: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 10) -> dict[str, Any]:
-    """A run that was asked to stop after some steps."""
-    observe = Session._observe
+@pytest.fixture(scope="module")
+def stopped_run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with stopped_after(10):
+        gptsmith.pretrain([text], out=run, settings=SETTINGS)
+    return run
 
-    def asks(session: Session, figures: Any) -> None:
-        observe(session, figures)
-        session.stopped_by = signal.SIGINT if session.state.step >= step else None
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "_observe", asks)
-        return gptsmith.pretrain([text], out=run, settings=SETTINGS)
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A run that was asked to stop after ten steps."""
+    return shutil.copytree(stopped_run, tmp_path / "run")
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
-    text: Path, unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    unstopped: Path, stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
-    newest = list_checkpoints(run / "checkpoints")[0]
+    newest = list_checkpoints(stopped / "checkpoints")[0]
     with (newest.folder / "model.safetensors").open("r+b") as file:
         file.seek(2000)
         file.write(b"\x00\xff")
-    gptsmith.pretrain(resume=run)
+    gptsmith.pretrain(resume=stopped)
     assert f".bad-{newest.folder.name}" in capsys.readouterr().err
-    assert_same_end(run, unstopped)
+    assert_same_end(stopped, unstopped)
 
 
-def test_fixed_settings_are_named_and_others_may_change(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
+def test_fixed_settings_are_named_and_others_may_change(stopped: Path) -> None:
     with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, train\.seed"):
-        gptsmith.pretrain(resume=run, settings=["model.dropout=0.2"])
+        gptsmith.pretrain(resume=stopped, settings=["model.dropout=0.2"])
     with pytest.raises(UserError, match=r"train\.seed changed"):
-        gptsmith.pretrain(resume=run, settings=["train.seed=5"])
-    done = gptsmith.pretrain(resume=run, settings=["train.evaluate_every_steps=9", "train.num_steps=12"])
+        gptsmith.pretrain(resume=stopped, settings=["train.seed=5"])
+    done = gptsmith.pretrain(resume=stopped, settings=["train.evaluate_every_steps=9", "train.num_steps=12"])
     assert (done["status"], done["step"]) == ("finished", 12)
 
 
-def test_a_changed_environment_is_named(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
+def test_a_changed_environment_is_named(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(3 - threads)
     try:
-        assert gptsmith.pretrain(resume=run)["status"] == "finished"
+        assert gptsmith.pretrain(resume=stopped)["status"] == "finished"
     finally:
         torch.set_num_threads(threads)
-    assert f"not bit for bit what an unstopped run gives: num_threads was {threads} and is" in capsys.readouterr().err
+    assert f"not bit for bit equal to an uninterrupted run: num_threads was {threads} and is" in capsys.readouterr().err
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_again(
-    text: Path, unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(text: Path, unstopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run_to_end", dies)
-        with pytest.raises(KeyboardInterrupt):
-            gptsmith.pretrain([text], out=run, settings=SETTINGS)
+    with killed_at_the_start(), pytest.raises(KeyboardInterrupt):
+        gptsmith.pretrain([text], out=run, settings=SETTINGS)
     (run / "data.json").unlink()
     gptsmith.pretrain([text], out=run, settings=SETTINGS)
     assert_same_end(run, unstopped)
 
 
-def test_another_process_trains_it(call: Callable, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "run"
-    stopped(text, run, monkeypatch)
-    holder = (
-        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", holder, str(run / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "1\n"
-    refused = call("pretrain", "--resume", run)
-    process.communicate("\n")
+def test_another_process_trains_it(call: Callable, stopped: Path) -> None:
+    with only_writer(stopped):
+        refused = call("pretrain", "--resume", stopped)
     assert refused.code == 2
     assert "is being trained by another process" in refused.err
-    assert gptsmith.pretrain(resume=run)["status"] == "finished"
+    assert gptsmith.pretrain(resume=stopped, settings=["train.num_steps=12"])["status"] == "finished"
 
 
 def test_without_a_folder_the_same_command_goes_on_and_a_finished_one_begins_anew(
@@ -197,8 +184,7 @@ def test_without_a_folder_the_same_command_goes_on_and_a_finished_one_begins_ane
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = [*SETTINGS, "train.num_steps=12"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run_to_end", lambda session, _: {})
+    with killed_at_the_start(), pytest.raises(KeyboardInterrupt):
         gptsmith.pretrain([text], settings=settings)
     for run in ("runs/smiths", "runs/smiths-2"):
         assert gptsmith.pretrain([text], settings=settings)["run"] == run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,20 +14,27 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
-from gptsmith.train import resolve
-from gptsmith.train import trainer as session
-from gptsmith.train.planning import minutes as planning
+from gptsmith.train import resolve, trainer
+from gptsmith.train.callbacks import evaluate, more_callbacks, replan
+from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
-from gptsmith.train.trainer import Session
+from gptsmith.train.trainer import Callback, Trainer
+from tests.callbacks import stopped_after
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
-SHAPE = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "tokenizer.kind=bytes"]
+SHAPE = [
+    "train.dtype=float32",
+    "model.embed_dim=32",
+    "model.num_layers=1",
+    "model.context_length=32",
+    "tokenizer.kind=bytes",
+]
 
 
 @pytest.fixture(autouse=True)
 def a_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "measured_speed", lambda *_: FAST)
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: FAST)
 
 
 def plan_of(run: Path) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def plan_of(run: Path) -> dict[str, Any]:
     return plan
 
 
-def test_a_plan_is_said_kept_and_held_against_what_came(
+def test_a_plan_is_predicted_recorded_and_compared_with_the_actual_run(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -49,8 +55,8 @@ def test_a_plan_is_said_kept_and_held_against_what_came(
     assert "bits_per_byte" not in plan["predicted"]  # the shape is not one that the law knows
     said = capsys.readouterr().err
     assert "planned: 0.1 minutes in all" in said
-    assert "the plan and what came:" in said
-    assert "Plan and what came" in (run / "report.html").read_text(encoding="utf-8")
+    assert "actual, of what was predicted:" in said
+    assert "Plan: predicted and actual" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_verb_plans_and_trains_nothing(call: Callable, text: Path, tmp_path: Path) -> None:
@@ -85,35 +91,34 @@ def test_the_least_that_works_works(call: Callable, text: Path, tmp_path: Path) 
     assert gptsmith.plan([text], minutes=minutes * 1.5, settings=SHAPE)["num_steps"] >= 40
 
 
-class Clock:
+class Clock(Callback):
     """A clock that a step moves by so many seconds."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def __init__(self, step_seconds: float) -> None:
+        self.now, self.step_seconds = 1000.0, step_seconds
 
     def monotonic(self) -> float:
         return self.now
 
+    def before_step(self, trainer: Trainer) -> None:
+        self.now += self.step_seconds
+
+
+TIMED = (trainer, evaluate, replan, resolve)
+"""The modules whose clock decides what a run of so many minutes does."""
+
 
 def replanned(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_seconds: float, stop_at: int = 0
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_seconds: float, stop_at: int = 10**9
 ) -> tuple[dict[str, Any], Clock]:
     """A run of two minutes whose steps take so many seconds each, by a clock of its own."""
-    clock = Clock()
-    monkeypatch.setattr(planning, "measured_speed", lambda *_: SLOW)
-    for module in (session, resolve):
+    clock = Clock(step_seconds)
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: SLOW)
+    for module in TIMED:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
-    observe = Session._observe
-
-    def moves(self: Session, step: Any) -> None:
-        clock.now += step_seconds
-        observe(self, step)
-        if self.state.step == stop_at:
-            self.stopped_by = signal.SIGINT
-
-    monkeypatch.setattr(Session, "_observe", moves)
     settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50"]
-    figures = gptsmith.pretrain([text], out=tmp_path / "run", minutes=2, settings=settings, started=clock.now)
+    with more_callbacks(clock), stopped_after(stop_at):
+        figures = gptsmith.pretrain([text], out=tmp_path / "run", minutes=2, settings=settings, started=clock.now)
     return figures, clock
 
 
@@ -134,7 +139,7 @@ def test_a_resumed_run_follows_the_recorded_plan(text: Path, tmp_path: Path, mon
     figures, _ = replanned(text, tmp_path, monkeypatch, 1.2, stop_at=60)
     planned = plan_of(tmp_path / "run")["replanned"]["num_steps"]
     assert (figures["status"], figures["step"]) == ("stopped", 60)
-    for module in (session, resolve):
+    for module in TIMED:
         monkeypatch.setattr(module, "time", time)
     done = gptsmith.pretrain(resume=tmp_path / "run")
     assert (done["status"], done["step"]) == ("finished", planned)

@@ -23,7 +23,8 @@ def write_run(folder: Path, *, num_rows: int = 40, plan: bool = True, ended: boo
     """A run folder as training leaves it, without its weights."""
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text(
-        '[asked]\nsources = ["my texts/", "b.txt"]\nvalidation = ["v.txt"]\n[train]\nnum_steps = 400\n',
+        'made_by = "pretrain"\n'
+        '[request]\nsources = ["my texts/", "b.txt"]\nvalidation = ["v.txt"]\n[train]\nnum_steps = 400\n',
         encoding="utf-8",
     )
     (folder / "data.json").write_text(
@@ -71,19 +72,19 @@ def write_run(folder: Path, *, num_rows: int = 40, plan: bool = True, ended: boo
         )
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     if plan:
-        said = {
+        predicted = {
             "seconds": 200,
             "peak_memory_bytes": 1.5e9,
             "bits_per_byte": 2.0,
             "bits_per_byte_low": 1.7,
             "bits_per_byte_high": 2.2,
         }
-        came = {"seconds": 250, "peak_memory_bytes": 1.2e9, "bits_per_byte": 1.8}
-        (folder / "plan.json").write_text(json.dumps({"predicted": said, "actual": came}))
+        actual = {"seconds": 250, "peak_memory_bytes": 1.2e9, "bits_per_byte": 1.8}
+        (folder / "plan.json").write_text(json.dumps({"predicted": predicted, "actual": actual}))
     return folder
 
 
-def test_a_report_says_what_the_run_came_to(tmp_path: Path) -> None:
+def test_a_report_shows_the_result_of_the_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "shakespeare")
     path = report(run)
     assert path == run / "report.html"
@@ -140,14 +141,14 @@ def test_a_browser_draws_the_report_and_asks_for_nothing(browser: Any, tmp_path:
     address = report(write_run(tmp_path / "run")).as_uri()
     visit = Visit(browser, address)
     visit.page.wait_for_selector("path.line")
-    assert [visit.series(title) for title in ("Loss", "Bits per byte", "Gradient norm", "Speed")] == [2, 1, 1, 1]
+    assert [visit.series(title) for title in ("Loss", "Bits per byte", "Gradient norm", "Throughput")] == [2, 1, 1, 1]
     assert "training" in visit.chart("Loss").locator(".legend").inner_text()
     said = visit.hover("Loss")
     assert re.search(r"step 2\d\d", said)
     assert re.search(r"training\s*1\.\d+", said)
     assert re.search(r"validation\s*1\.\d+", said)
     assert visit.page.locator("line.cross").count() == 5, "all charts show the same step"
-    assert "as said" in visit.page.locator("#plan").inner_text()
+    assert "as predicted" in visit.page.locator("#plan").inner_text()
     samples = visit.page.locator("#samples blockquote")
     assert samples.count() == 4
     assert samples.last.inner_text() == f"sample 400 {NASTY}"

@@ -24,6 +24,7 @@ from gptsmith.base.settings import read_toml
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
 from gptsmith.run.writer import only_writer
+from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.objectives.sft import SftSettings
@@ -34,8 +35,9 @@ from gptsmith.train.search.search import begin_search, search
 from gptsmith.train.search.study import Study, Trial
 from gptsmith.train.search.trials import ended_trials, search_plan
 from gptsmith.train.stability import TrainingDivergedError
-from gptsmith.train.trainer import Session
+from gptsmith.train.trainer import Trainer
 from gptsmith.workflows.finetune import requested_table
+from tests.callbacks import After, AtStart
 
 from .conftest import FLOAT32, SMALL, write_text
 
@@ -69,22 +71,22 @@ def watched_judging() -> Iterator[list[int]]:
     """How many trials had ended whenever the test examples were looked at."""
     looks: list[int] = []
     num_ended = 0
-    judge, run_to_end = ExampleDataset.test_figures, Session.run_to_end
+    judge, fit = ExampleDataset.test_figures, Trainer.fit
 
     def look(self: ExampleDataset, model: Any) -> dict[str, Any]:
         looks.append(num_ended)
         return judge(self, model)
 
-    def end(self: Session, started: float) -> dict[str, Any]:
+    def end(self: Trainer, started: float) -> dict[str, Any]:
         nonlocal num_ended
         try:
-            return run_to_end(self, started)
+            return fit(self, started)
         finally:
             num_ended += 1
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ExampleDataset, "test_figures", look)
-        patch.setattr(Session, "run_to_end", end)
+        patch.setattr(Trainer, "fit", end)
         yield looks
 
 
@@ -202,18 +204,18 @@ def test_nothing_in_the_folder_is_a_pickle(searched: Any) -> None:
         assert b"pickle" not in content
 
 
-def stop_once(patch: pytest.MonkeyPatch, stop: Callable[[Session], None]) -> None:
-    """Calls `stop` in the second trial, at its third step, once."""
-    observe = Session._observe
+@contextmanager
+def in_the_second_trial(action: Callable[[Trainer], None]) -> Iterator[None]:
+    """Calls `action` in the second trial, at its third step, once."""
     done: list[bool] = []
 
-    def observing(self: Session, step: Any) -> None:
-        observe(self, step)
-        if self.run.folder.name == "trial-0002" and self.state.step == 3 and not done:
+    def act(trainer: Trainer) -> None:
+        if trainer.run.folder.name == "trial-0002" and not done:
             done.append(True)
-            stop(self)
+            action(trainer)
 
-    patch.setattr(Session, "_observe", observing)
+    with more_callbacks(After(3, act)):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -223,13 +225,13 @@ def unstopped(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not(
-    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path
 ) -> None:
-    def ask_to_stop(session: Session) -> None:
-        session.stopped_by = signal.SIGTERM
+    def ask_to_stop(trainer: Trainer) -> None:
+        signal.raise_signal(signal.SIGTERM)
 
-    stop_once(monkeypatch, ask_to_stop)
-    first = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    with in_the_second_trial(ask_to_stop):
+        first = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
     assert (first["status"], first["signal"], first["trials"]["count"]) == ("stopped", "SIGTERM", 1)
     again = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
     assert (again["status"], again["trials"]["count"]) == ("finished", 4)
@@ -242,35 +244,30 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not(
         gptsmith.finetune(resume=tmp_path / "run")
 
 
-def test_a_trial_that_died_is_run_anew(
-    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(_: Session) -> None:
+def test_a_trial_that_died_is_run_anew(base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path) -> None:
+    def die(_: Trainer) -> None:
         raise RuntimeError("the machine is gone")
 
-    stop_once(monkeypatch, die)
-    with pytest.raises(RuntimeError, match="the machine is gone"):
+    with in_the_second_trial(die), pytest.raises(RuntimeError, match="the machine is gone"):
         gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
     again = gptsmith.finetune(resume=tmp_path / "run")
     assert again["trials"]["count"] == 4
     assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
 
 
-def test_two_processes_share_the_trials(
-    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path) -> None:
     """While this process is in its second trial, another one comes, trains all that are left, and goes."""
     command = [sys.executable, "-m", "gptsmith", "finetune", base, data, "--out", tmp_path / "run", "--trials", 4]
     command += [part for value in SHORT for part in ("--set", value)]
     other: list[dict[str, Any]] = []
 
-    def meanwhile(_: Session) -> None:
+    def meanwhile(_: Trainer) -> None:
         done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
         other.append(json.loads(done.stdout))
         assert {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]} == {"trial", "the"}, "no step is told"
 
-    stop_once(monkeypatch, meanwhile)
-    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
+    with in_the_second_trial(meanwhile):
+        figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
     assert [each["status"] for each in other] == ["shared_search"]
     assert other[0]["trials"]["count"] == 3
     assert (figures["status"], figures["trials"]["count"]) == ("finished", 4)
@@ -299,28 +296,23 @@ def test_who_comes_when_the_trials_are_done_makes_the_result(
     assert (figures["trials"]["count"], looks) == (2, [2])
 
 
-def test_a_trial_that_goes_astray_counts_and_is_given_up(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def go_astray(session: Session) -> None:
+def test_a_trial_that_goes_astray_counts_and_is_given_up(base: Path, data: Path, tmp_path: Path) -> None:
+    def go_astray(trainer: Trainer) -> None:
         with torch.no_grad():
-            session.model.head_weight.fill_(float("nan"))
+            trainer.model.head_weight.fill_(float("nan"))
 
-    stop_once(monkeypatch, go_astray)
     hopeless = ["train.stability.max_skips=1", "train.stability.max_rollbacks=0"]
-    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
+    with in_the_second_trial(go_astray):
+        figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
     assert figures["trials"] == {"count": 2, "pruned": 0, "diverged": 1}
     assert figures["best_trial"] == 1
 
 
-def test_where_every_trial_goes_astray_there_is_no_result(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_every_trial_goes_astray_there_is_no_result(base: Path, data: Path, tmp_path: Path) -> None:
     def go_astray(*_: Any) -> None:
         raise TrainingDivergedError("the loss is nan")
 
-    monkeypatch.setattr(Session, "run_to_end", go_astray)
-    with pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
+    with more_callbacks(AtStart(go_astray)), pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
         gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
     assert not (tmp_path / "run" / "result.json").exists()
 
@@ -338,16 +330,16 @@ def test_the_rank_of_adapters_is_searched(base: Path, data: Path, tmp_path: Path
     assert gptsmith.load(tmp_path / "run").config.linear.rank == figures["best_settings"][RANK]
 
 
-def test_data_that_changed_is_noticed(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_changed_is_noticed(base: Path, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     write_questions(data, seed=0)
 
-    def change(session: Session) -> None:
-        session.stopped_by = signal.SIGTERM
+    def change(trainer: Trainer) -> None:
+        signal.raise_signal(signal.SIGTERM)
         write_questions(data, seed=9)
 
-    stop_once(monkeypatch, change)
-    gptsmith.finetune(base, [data], out=tmp_path / "run", trials=3, settings=SHORT)
+    with in_the_second_trial(change):
+        gptsmith.finetune(base, [data], out=tmp_path / "run", trials=3, settings=SHORT)
     with pytest.raises(UserError, match="has changed since its search began"):
         gptsmith.finetune(resume=tmp_path / "run")
 
@@ -394,14 +386,12 @@ def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: 
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_search_goes_on_only_with_its_own_settings(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ask_to_stop(session: Session) -> None:
-        session.stopped_by = signal.SIGTERM
+def test_a_search_goes_on_only_with_its_own_settings(base: Path, data: Path, tmp_path: Path) -> None:
+    def ask_to_stop(trainer: Trainer) -> None:
+        signal.raise_signal(signal.SIGTERM)
 
-    stop_once(monkeypatch, ask_to_stop)
-    gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
+    with in_the_second_trial(ask_to_stop):
+        gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
     with pytest.raises(UserError, match="leave out --set"):
         gptsmith.finetune(resume=tmp_path / "run", settings=["train.batch_size=2"])
     with pytest.raises(UserError, match="exists already"):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from safetensors.torch import load_file
 import gptsmith
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.train import trainer
+from gptsmith.train.datasets.base import Score
+from gptsmith.train.datasets.text import TextDataset
+from tests.callbacks import stopped_after
 
 from .conftest import SMALL
 
@@ -101,25 +104,11 @@ def test_prompts_come_from_a_file_or_a_pipe(
     assert call("generate", trained["run"], "--max-tokens", 3).out.startswith("The young")
 
 
-def stopping_after(steps: int) -> Any:
-    """A session that is asked to stop after so many steps."""
-    observe = trainer.Session._observe
-
-    def asks(session: trainer.Session, step: object) -> None:
-        observe(session, step)
-        session.stopped_by = signal.SIGINT if session.state.step >= steps else None
-
-    return asks
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_resumed_run_is_the_run_that_never_stopped(
-    text: Path, tmp_path: Path, dropout: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_is_the_run_that_never_stopped(text: Path, tmp_path: Path, dropout: float) -> None:
     settings = [*SMALL, "train.num_steps=30", f"model.dropout={dropout}"]
     whole = gptsmith.pretrain([text], out=tmp_path / "whole", settings=settings)
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.Session, "_observe", stopping_after(13))
+    with stopped_after(13):
         stopped = gptsmith.pretrain([text], out=tmp_path / "halved", settings=settings)
     assert (stopped["status"], stopped["step"]) == ("stopped", 13)
     moved = shutil.move(tmp_path / "halved", tmp_path / "moved")
@@ -166,7 +155,13 @@ def test_training_stops_at_the_loss_that_was_asked_for(text: Path, tmp_path: Pat
 
 def test_the_best_weights_are_the_result(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([3.0, 2.0, 5.0, 6.0])
-    monkeypatch.setattr(trainer.Session, "_validation_loss", lambda session, whole: next(measured))
+    score = TextDataset.score
+
+    def measure(self: TextDataset, model: Any, **options: Any) -> Score:
+        real = score(self, model, **options)
+        return replace(real, figures={**real.figures, "validation_loss": next(measured, real.validation_loss)})
+
+    monkeypatch.setattr(TextDataset, "score", measure)
     figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=40"])
     assert (figures["best_step"], figures["step"]) == (20, 40)
     assert gptsmith.load(tmp_path / "run").run.step == 20

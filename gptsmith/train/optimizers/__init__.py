@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,14 @@ from gptsmith.run.sharding import gather, shard_like
 
 
 class OptimizerSettings(Settings):
-    """What every kind of optimizer has."""
+    """The settings that every kind of optimizer has.
+
+    Attributes:
+        state_bytes_per_parameter: bytes of running values that the optimizer keeps for a parameter, at most.
+    """
 
     kind: str
+    state_bytes_per_parameter: ClassVar[int]
 
     @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:
@@ -57,8 +62,8 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All running values, as `parameter/value`. Of a divided model every process must ask for them, and the first
-        one gets them."""
+        """All running values, as `parameter/value`. Of a sharded model all processes must call this, and the first one
+        gets the values."""
         return {
             f"{self.names[id(parameter)]}/{key}": gather(torch.as_tensor(value))
             for part in self.parts
@@ -67,7 +72,7 @@ class Optimizer:
         }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Takes up the running values that `state` gave."""
+        """Loads the running values that `state` returned."""
         for part in self.parts:
             for parameter in (p for group in part.param_groups for p in group["params"]):
                 prefix = self.names[id(parameter)] + "/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -16,6 +16,7 @@ class AdamWSettings(OptimizerSettings):
     """Adam with decoupled weight decay on matrices and embeddings, none on norms and biases."""
 
     kind: Literal["adamw"] = "adamw"
+    state_bytes_per_parameter: ClassVar[int] = 8  # the means of gradients and of squared gradients, in float32
     learning_rate: float = Field(default=1e-3, gt=0)
     """The full rate."""
     beta1: float = Field(default=0.9, ge=0, lt=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,13 +17,14 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan et al.'s quintic: they bring every singular value near 1 in five steps."""
 NEWTON_SCHULZ_STEPS = 5
 MATRICES = (".weight", ".lora_a", ".lora_b")
-"""What the matrices of the blocks' maps, and of their adapters, are called."""
+"""The endings of the names of the matrices of the blocks' linear layers, and of their adapters."""
 
 
 class MuonSettings(OptimizerSettings):
     """Muon with Nesterov momentum for matrices of the blocks; AdamW for embeddings, head, norms and biases."""
 
     kind: Literal["muon"] = "muon"
+    state_bytes_per_parameter: ClassVar[int] = 4  # the momentum of the matrices, in float32
     learning_rate: float = Field(default=0.02, gt=0)
     """The full rate of the blocks' matrices, for square ones; tall ones get more."""
     momentum: float = Field(default=0.95, ge=0, lt=1)

@@ -9,14 +9,13 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.cost import cost
 from gptsmith.model.presets import smith_shape
 from gptsmith.train.planning.scaling_law import INTERVAL, expected_bits_per_byte
 
 DEFAULT_TRAINING_FLOPS = 2e13
-"""What a run costs where nobody says: a few minutes on two CPU cores."""
+"""The cost of a run by default: a few minutes on two CPU cores."""
 TOKENS_PER_PARAMETER = 2.5
-"""For each parameter of the blocks, where nothing was measured."""
+"""Per parameter of the blocks, if nothing was measured."""
 MAX_EPOCHS = 40
 STEPS_WANTED = 1500
 TOKENS_PER_STEP = 1024
@@ -34,12 +33,12 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a plan knows of the text."""
+    """The properties of the text that a plan depends on."""
 
     num_tokens: int
     num_bytes: int
     difficulty: float
-    """Bits a byte by counts of short runs: see `gptsmith.train.planning.scaling_law`."""
+    """Bits per byte by n-gram counts: see `gptsmith.train.planning.scaling_law`."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -48,7 +47,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do where nobody overrules it."""
+    """The shape of a model, and how many tokens it is trained on."""
 
     model: dict[str, Any]
     """Settings of the model's shape."""
@@ -62,7 +61,7 @@ class Plan:
 
 
 def plan_tokens(corpus_tokens: int, tokens: int | None, params: int | None) -> Plan:
-    """A plan for a corpus of `corpus_tokens`; `tokens` and `params` (of the blocks) are kept to where given."""
+    """A plan for a corpus of `corpus_tokens`; `tokens` and `params` (of the blocks) are kept if given."""
     if params is None:
         budget = 6 * tokens**2 / TOKENS_PER_PARAMETER if tokens else DEFAULT_TRAINING_FLOPS
         params = int(math.sqrt(budget / 6 / TOKENS_PER_PARAMETER))
@@ -85,11 +84,11 @@ def plan_seconds(
     """The plan whose expected bits per byte are lowest among those that take `seconds`.
 
     Args:
-        seconds_per_token: what training a token takes, for a model's shape.
+        seconds_per_token: the training time per token of a model's shape.
         base: the settings of the model that a shape is laid over.
-        params: about how many parameters the blocks must have, where someone has decided.
+        params: about how many parameters the blocks must have, if somebody has decided.
         fixed_shape: whether `base` has its shape already.
-        other_tokens: how many tokens' training the evaluations take.
+        other_tokens: the cost of the evaluations, in tokens of training.
 
     Raises:
         TooShortError: the time is too short for the smallest model.
@@ -129,13 +128,13 @@ class TooShortError(UserError):
 
 
 def expectation(num_tokens: int, num_block_parameters: float, corpus: Corpus) -> float:
-    """The validation bits a byte to expect."""
+    """The expected validation bits per byte."""
     seen = num_tokens * corpus.bytes_per_token
     return expected_bits_per_byte(corpus.difficulty, num_block_parameters, seen, corpus.num_bytes)
 
 
 def interval(bits_per_byte: float) -> tuple[float, float]:
-    """Where runs with this expectation should end."""
+    """The interval in which most runs with this expectation end."""
     return bits_per_byte * (1 - INTERVAL), bits_per_byte * (1 + INTERVAL)
 
 
@@ -156,23 +155,3 @@ def _plan(model: dict[str, Any], num_tokens: int, corpus_tokens: int) -> Plan:
         model = {**model, "dropout": DROPOUT}
     tokens_per_step = 2 ** round(math.log2(max(num_tokens / STEPS_WANTED, 1)))
     return Plan(model, num_tokens, min(max(tokens_per_step, TOKENS_PER_STEP), 2**19))
-
-
-RUNTIME_BYTES = 100_000_000
-"""What PyTorch takes for itself once it computes."""
-KEPT_ROOM = 1.12
-"""Memory of activations, over what the backward pass needs of them: freed blocks leave gaps."""
-
-
-def expected_peak_bytes(
-    config: GPTConfig, micro_batch_tokens: int, bytes_now: int, num_states: int, dtype_bytes: int
-) -> int:
-    """The most memory that a run will need, in a process that has `bytes_now` before the model is made (LOG.md).
-
-    Weights, their gradients and the optimizer's `num_states` values of each, with the copy that a checkpoint is
-    written from and the gradients' own; and what the backward pass keeps of a micro-batch.
-    """
-    figures = cost(config)
-    activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
-    moving = figures.num_parameters * 4 * (4 + 2 * num_states)
-    return int(bytes_now + RUNTIME_BYTES + moving + KEPT_ROOM * activations)

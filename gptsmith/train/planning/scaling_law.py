@@ -1,4 +1,4 @@
-"""What loss to expect before a run: a law fitted to recorded runs of the default model (`bench/law.py`, LOG.md)."""
+"""The scaling law: the expected loss of a run, fitted to recorded runs of the default model (`bench/law.py`, LOG.md)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections import Counter
 import numpy as np
 
 TRAINING_SAMPLE_BYTES, VALIDATION_SAMPLE_BYTES = 1_000_000, 100_000
-LONGEST_RUN = 5
+MAX_NGRAM = 5
 WORDS = re.compile(rb"[^\W_]+|[^\s]")
 WINDOW_WORDS = 64
 COPYING = 0.7382
 INTERVAL = 0.04
-"""How near to what was expected a run ends, as a share: eight of ten that the law was not fitted to did (LOG.md)."""
+"""The relative error within which eight of ten runs end that the scaling law was not fitted to (LOG.md)."""
 
 FLOOR, SIZE, SIZE_EXPONENT, DATA, DATA_EXPONENT, REPEAT_HALF_LIFE = 0.09903, 0.05386, 0.2552, 0.6046, 0.123, 1.064
 
 
 def difficulty(training: bytes, validation: bytes) -> float:
-    """How hard a text is to foretell, in bits a byte: by counts of short runs, less where words soon come again, which
-    a model copies."""
+    """How hard a text is to predict, in bits per byte: by n-gram counts, less if words recur soon, which a model
+    copies."""
     return bits_by_counts(training, validation) * math.exp(-COPYING * recurrence(training, validation) ** 2)
 
 
@@ -41,16 +41,16 @@ def recurrence(training: bytes, validation: bytes) -> float:
 
 
 def bits_by_counts(training: bytes, validation: bytes) -> float:
-    """Bits a byte of the validation text by counts of up to five bytes in a row in the
-    training text, with Witten and Bell's smoothing (1991, method C). A model of a few minutes does somewhat better."""
+    """Bits per byte of the validation text by byte n-gram counts of the training text (n up to five), with Witten and
+    Bell's smoothing (1991, method C). A model of a few minutes does somewhat better."""
     seen = np.frombuffer(training[:TRAINING_SAMPLE_BYTES], np.uint8).astype(np.int64)
-    asked = np.frombuffer(validation[:VALIDATION_SAMPLE_BYTES], np.uint8).astype(np.int64)
-    probability = np.full(max(len(asked) - LONGEST_RUN + 1, 0), 1 / 256)
-    for length in range(1, LONGEST_RUN + 1):
+    predicted = np.frombuffer(validation[:VALIDATION_SAMPLE_BYTES], np.uint8).astype(np.int64)
+    probability = np.full(max(len(predicted) - MAX_NGRAM + 1, 0), 1 / 256)
+    for length in range(1, MAX_NGRAM + 1):
         runs, counts = np.unique(_runs(seen, length), return_counts=True)
         contexts, first, num_next = np.unique(runs >> 8, return_index=True, return_counts=True)
         totals = np.add.reduceat(counts, first)
-        wanted = _runs(asked, length)[LONGEST_RUN - length :]
+        wanted = _runs(predicted, length)[MAX_NGRAM - length :]
         count = np.where(_at(runs, wanted) >= 0, counts[_at(runs, wanted)], 0)
         place = _at(contexts, wanted >> 8)
         total, distinct = np.where(place >= 0, totals[place], 0), np.where(place >= 0, num_next[place], 1)
@@ -83,7 +83,7 @@ def worth_bytes(num_bytes_seen: float, num_bytes_unique: float) -> float:
 def expected_bits_per_byte(
     difficulty: float, num_block_parameters: float, num_bytes_seen: float, num_bytes_unique: float
 ) -> float:
-    """The validation bits a byte at the end of a run, as a share of the text's difficulty:
+    """The validation bits per byte at the end of a run, as a share of the text's difficulty:
     floor + size term + data term (Hoffmann et al. 2022, equation 2)."""
     data = worth_bytes(num_bytes_seen, num_bytes_unique)
     share = FLOOR + SIZE * (1e6 / num_block_parameters) ** SIZE_EXPONENT + DATA * (1e7 / data) ** DATA_EXPONENT

@@ -1,4 +1,4 @@
-"""How fast this machine trains, measured in a few seconds and remembered for the hardware."""
+"""The training speed of this machine, measured in a few seconds and cached for the hardware."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PRODUCT_SIZE, PRODUCTS_TIMED = 1024, 5
 
 @dataclass(frozen=True)
 class Speed:
-    """What a step of the default model takes here, by its FLOPs."""
+    """The time per token of training the default model here, by its FLOPs."""
 
     points: tuple[tuple[float, float], ...]
-    """FLOPs a token and seconds a token, at 2,048 tokens a step, small models first."""
+    """FLOPs per token and seconds per token, at 2,048 tokens per step, small models first."""
 
     def seconds_per_token(self, config: GPTConfig) -> float:
-        """Seconds of training a token: between measured sizes along a line in logarithms, beyond them in proportion."""
+        """Seconds of training per token: log-linear between measured sizes, in proportion to the FLOPs beyond them."""
         flops = float(cost(config).training_flops_per_token)
         first, last = self.points[0], self.points[-1]
         if flops <= first[0]:
@@ -56,7 +56,7 @@ class Speed:
 
 
 def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None = None) -> Speed:
-    """The speed of this machine, from the cache where this hardware was measured before."""
+    """The speed of this machine, from the cache if this hardware was measured before."""
     folder = private_folder(cache or default_cache())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), torch.__version__)}.json"
@@ -103,8 +103,8 @@ def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second of this machine's matrix products, the best of a few of 1,024 cubed: the peak that a step is held
-    against."""
+    """FLOPs per second of this machine's matrix products, the best of a few of 1,024 cubed: the peak that MFU
+    refers to."""
     a, b = (torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")
     for _ in range(PRODUCTS_TIMED):

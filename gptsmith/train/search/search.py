@@ -15,23 +15,18 @@ from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
 from gptsmith.run.folder import DATA, RESULT, Run, require_free
 from gptsmith.run.writer import only_writer
+from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.base import Reward
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.report import report
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.plan import SEARCH, SEARCH_PLAN, SearchPlan, label_of
+from gptsmith.train.search.prune import PrunedError, PruneTrial
 from gptsmith.train.search.space import ranges_around
 from gptsmith.train.search.study import Study, Trial
 from gptsmith.train.search.trials import DIVERGED, PRUNED, EndedTrial, best_of, ended_trials, search_plan
 from gptsmith.train.stability import TrainingDivergedError
-from gptsmith.train.trainer import Session
-
-
-class PrunedError(Exception):
-    """A trial is pruned."""
-
-    def __init__(self, step: int, share: float, loss: float) -> None:
-        self.figures = {"step": step, "share": share, "validation_loss": loss}
+from gptsmith.train.trainer import Trainer
 
 
 def begin_search(folder: Path, table: dict[str, Any], job: FinetuningJob) -> Run:
@@ -121,21 +116,10 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
             )
         trained = Run(trial.folder)
         trained.write_settings(job.settings.plain())
-        num_steps = job.settings.train.num_steps
-
-        def observe(event: str, figures: dict[str, Any]) -> None:
-            if event not in ("step", "evaluation"):
-                return
-            share = figures["step"] / num_steps
-            bar.update(trial.number - 1 + share, f"trial {trial.number}: {share:.0%}")
-            if event == "evaluation":
-                loss = figures["validation_loss"]
-                if study.should_prune(trial, figures["step"], num_steps, loss):
-                    raise PrunedError(figures["step"], share, loss)
 
         try:
-            session = Session(trained, job.settings, job.dataset, model=job.model, observers=[observe])
-            figures = session.run_to_end(began)
+            callbacks = default_callbacks(PruneTrial(study, trial, bar))
+            figures = Trainer(trained, job.settings, job.dataset, model=job.model, callbacks=callbacks).fit(began)
         except (PrunedError, TrainingDivergedError) as error:
             figures = {"run": str(trial.folder), "status": DIVERGED}
             if isinstance(error, PrunedError):
@@ -214,7 +198,7 @@ def _result_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, start
         (best.folder / CHECKPOINTS).replace(run.checkpoints)
     run.write_settings(job.settings.plain())
     write_atomically(run.log.path, (best.folder / run.log.path.name).read_bytes())
-    model = Session(run, job.settings, job.dataset, model=job.model).model
+    model = Trainer(run, job.settings, job.dataset, model=job.model).model
     load_weights(model, run.best(note))
     figures = {
         **best.figures,

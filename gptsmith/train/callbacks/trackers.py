@@ -1,4 +1,4 @@
-"""A run's figures in TensorBoard and Weights & Biases, for those who ask for it: numbers only, no text."""
+"""A run's figures in TensorBoard and Weights & Biases, if its settings say so: numbers only, no text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import MissingExtraError
-from gptsmith.base.settings import Settings
+from gptsmith.train.settings import TrackSettings
+from gptsmith.train.trainer import Callback, Trainer
 
 Tracker = Callable[[str, dict[str, Any]], None]
 
 
-class TrackSettings(Settings):
-    """Where figures go besides the run folder. Nowhere, unless asked."""
+class Track(Callback):
+    """Sends every event of the run's log to the trackers that its settings name."""
 
-    tensorboard: bool = False
-    """Whether event files for TensorBoard are written, to `tensorboard/` in the run."""
-    wandb: str | None = None
-    """The Weights & Biases project that figures and settings are sent to, over the network."""
+    @contextmanager
+    def running(self, trainer: Trainer) -> Iterator[None]:
+        """Sends events while the block runs.
+
+        Raises:
+            MissingExtraError: the library of a tracker is not installed.
+        """
+        settings = trainer.settings.track if trainer.processes.is_first else TrackSettings()
+        with trackers(settings, trainer.run.folder, trainer.settings.plain()) as trainer.run.log.listeners:
+            yield
 
 
 def _scalars(figures: dict[str, Any]) -> dict[str, float]:
@@ -35,7 +42,7 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
     """Functions that take a run's events as they come, while the block runs.
 
     Raises:
-        MissingExtraError: a library that was asked for is not installed.
+        MissingExtraError: a tracker's library is not installed.
     """
     tracking: list[Tracker] = []
     closing: list[Callable[[], object]] = []

@@ -1,0 +1,106 @@
+"""Saving a run's state: as often as its settings say, whenever the validation loss is the lowest, and at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from rich.markup import escape
+from torch import Tensor
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
+from gptsmith.run.contents import CheckpointContents, weights
+from gptsmith.run.sharding import is_sharded
+from gptsmith.run.writer import CheckpointWriter
+from gptsmith.train.datasets.base import Score
+from gptsmith.train.step import StepResult
+from gptsmith.train.trainer import Callback, Trainer, randomness_name
+
+
+class SaveCheckpoints(Callback):
+    """Saves checkpoints in the background while training continues.
+
+    Attributes:
+        saved_at: the time of the last checkpoint, by `clock`; at first that of the start.
+        saved_step: its step; None before the first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.saved_at = clock()
+        self.saved_step: int | None = None
+
+    @contextmanager
+    def running(self, trainer: Trainer) -> Iterator[None]:
+        """Writes checkpoints until the block ends and the last one is durable.
+
+        Raises:
+            UserError: checkpoints could not be written.
+        """
+        settings = trainer.settings.checkpoint
+
+        def warn(message: str) -> None:
+            trainer.run.log.append("warning", step=trainer.state.step, message=message)
+            note(f"[yellow]{escape(message)}[/yellow]")
+
+        self.warn = warn
+        self.writer = CheckpointWriter(
+            trainer.run.checkpoints, Retention(settings.keep, settings.keep_every_steps), warn
+        )
+        self.saved_at = self.clock()
+        with self.writer:
+            yield
+            self.writer.wait()
+            failures = self.writer.failures
+            if failure := trainer.processes.broadcast(str(failures[-1]) if failures else None):
+                raise UserError(failure)
+        if trainer.status == "stopped":
+            note(f"stopped and saved at step {trainer.state.step:,}. Resume with: {trainer.resume_command}")
+
+    def on_evaluation(self, trainer: Trainer, score: Score, is_best: bool) -> None:
+        if is_best:
+            self.save(trainer)
+
+    def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
+        settings, done = trainer.settings.checkpoint, trainer.state.step
+        is_due = settings.every_steps is not None and done % settings.every_steps == 0
+        is_late = trainer.processes.all_reduce_max(self.clock() - self.saved_at > settings.every_minutes * 60)
+        if (is_due and self.saved_step != done) or is_late:
+            self.save(trainer)
+
+    def on_last_step(self, trainer: Trainer) -> None:
+        if self.saved_step != trainer.state.step:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Copies everything that changes, and has the copy written while training continues."""
+        generators = trainer.processes.all_gather(torch.get_rng_state())
+        if trainer.processes.is_first or is_sharded(trainer.model):
+            contents = CheckpointContents(
+                config=trainer.model.config,
+                weights=_copied(weights(trainer.model)),
+                settings=trainer.settings.plain(),
+                environment=trainer.environment,
+                train_state=deepcopy(trainer.state),
+                optimizer=_copied(trainer.optimizer.state()),
+                randomness={randomness_name(rank): state for rank, state in enumerate(generators)},
+            )
+            if trainer.processes.is_first:
+                self.writer.save(trainer.state.step, contents.num_bytes, contents.write, trainer.state.best_step)
+        self.saved_at, self.saved_step = self.clock(), trainer.state.step
+
+    def newest(self, trainer: Trainer) -> Checkpoint | None:
+        """The newest checkpoint that can be read, once what is being written is durable; None if none was saved."""
+        self.writer.wait()
+        if not trainer.processes.broadcast(bool(list_checkpoints(trainer.run.checkpoints))):
+            return None
+        return first_good(list_checkpoints(trainer.run.checkpoints), trainer.run.folder, self.warn)
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in tensors.items()}

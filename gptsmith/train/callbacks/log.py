@@ -1,0 +1,68 @@
+"""The record of a run: metrics.jsonl, result.json and report.html, and the notes at its start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.files import write_json
+from gptsmith.run.folder import RESULT
+from gptsmith.train.callbacks.throughput import Throughput
+from gptsmith.train.planning.time_budget import predicted_in_a_line
+from gptsmith.train.report import report
+from gptsmith.train.step import StepResult
+from gptsmith.train.trainer import Callback, Trainer
+
+LOG_EVERY_STEPS = 10
+
+
+class Log(Callback):
+    """Records every few steps and the result."""
+
+    def __init__(self, throughput: Throughput) -> None:
+        self.throughput = throughput
+
+    def on_start(self, trainer: Trainer) -> None:
+        settings, config, dataset = trainer.settings.train, trainer.settings.model, trainer.dataset
+        tokens_per_step = settings.batch_size * dataset.tokens_per_sample
+        epochs = settings.num_steps * settings.batch_size / max(dataset.num_samples, 1)
+        note(
+            f"[bold]{trainer.run.folder}[/bold]: {trainer.num_parameters / 1e6:.2f}M parameters "
+            f"({config.num_layers} layers, width {config.embed_dim}, context {config.context_length}, "
+            f"vocabulary {config.vocab_size:,}) on {trainer.device}, {trainer.environment['dtype']}"
+        )
+        for line in dataset.description():
+            note(line)
+        note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")
+        if (plan := trainer.run.plan()) and "predicted" in plan:
+            note(predicted_in_a_line(plan["predicted"]))
+        if trainer.state.step:
+            note(f"resumed from step {trainer.state.step:,}")
+        trainer.run.log.append(
+            "start",
+            step=trainer.state.step,
+            num_parameters=trainer.num_parameters,
+            environment=trainer.environment,
+        )
+
+    def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
+        state = trainer.state
+        if state.step % LOG_EVERY_STEPS == 0:
+            trainer.run.log.append(
+                "step",
+                step=state.step,
+                num_tokens=state.num_tokens,
+                train_loss=state.train_loss,
+                lr_multiplier=step.lr_multiplier,
+                gradient_norm=step.gradient_norm,
+                tokens_per_second=step.num_tokens / seconds,
+                seconds=state.seconds,
+                peak_share=self.throughput.mfu(trainer),
+            )
+
+    def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:
+        if trainer.status != "stopped" and trainer.processes.is_first:
+            write_json(trainer.run.folder / RESULT, figures)
+        trainer.run.log.append("end", **figures)
+        if trainer.processes.is_first:
+            report(trainer.run.folder)

@@ -1,0 +1,24 @@
+"""Throughput of a run: tokens per second, and the share of the device's peak FLOPs that they take (MFU)."""
+
+from __future__ import annotations
+
+from gptsmith.model.cost import cost
+from gptsmith.train.planning.throughput import product_rate
+from gptsmith.train.trainer import Callback, Trainer
+
+
+class Throughput(Callback):
+    """Tokens per second and model FLOPs utilization (Chowdhery et al. 2022), for the callbacks that show them."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.flops_per_token = cost(trainer.settings.model).training_flops_per_token
+        self.peak_flops_per_second = product_rate(trainer.device, trainer.dtype)
+
+    def tokens_per_second(self, trainer: Trainer) -> float:
+        """Of the run so far, evaluations included."""
+        return trainer.state.num_tokens / max(trainer.state.seconds, 1e-9)
+
+    def mfu(self, trainer: Trainer) -> float:
+        """The share of the peak of this machine's own matrix products, per process."""
+        flops_per_second = self.tokens_per_second(trainer) * self.flops_per_token / trainer.processes.world_size
+        return flops_per_second / self.peak_flops_per_second
