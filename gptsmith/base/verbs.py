@@ -57,7 +57,6 @@ def verb(request: Callable[P, S], *positional: str) -> Callable[[Callable[[S], R
                 default=inspect.Parameter.empty
                 if field.is_required()
                 else field.get_default(call_default_factory=True),
-                annotation=field.annotation,
             )
             for name, field in _positional_first(cls, positional)
         ]
