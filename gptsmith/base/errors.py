@@ -8,10 +8,13 @@ GptsmithError
 │   ├── ConversionError        a model of another program cannot be imported, or a run cannot be exported
 │   ├── MissingExtraError      an optional library is needed: the line names the extra to install
 │   ├── ContextOverflowError   a prompt does not fit into the model's context (`gptsmith.generate.request`)
-│   └── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
-└── TrainingDivergedError      training cannot continue: the loss is not finite (`gptsmith.train.stability`)
+│   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
+│   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
+│   ├── TooShortError          the time is too short to train anything (`gptsmith.train.planning.plan`)
+│   └── TrainingDivergedError  training stays non-finite after every recovery (`gptsmith.train.stability`)
+└── ApiError                   a request to a server cannot be answered (`gptsmith.serve.errors`)
 
-Every `UserError` is a `ValueError` too.
+Every `UserError` is a `ValueError` too. Errors with a module in brackets are defined there.
 """
 
 from __future__ import annotations

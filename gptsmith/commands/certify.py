@@ -25,7 +25,7 @@ def certify(request: CertifyRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.certify import certify as run_certify
 
-    figures = run_certify(request.one, request.other, precision=request.precision, out=request.out)
+    figures = run_certify(request)
     if json:
         console.show_json(figures)
     else:

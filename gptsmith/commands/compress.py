@@ -17,5 +17,5 @@ def compress(request: CompressRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.compress import compress as run_compress
 
-    figures = run_compress(request.run, to=request.to, out=request.out, device=request.device)
+    figures = run_compress(request)
     console.show_json(figures) if json else console.show_figures("", figures)

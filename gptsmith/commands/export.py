@@ -17,7 +17,5 @@ def export(request: ExportRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.export import export as run_export
 
-    figures = run_export(
-        request.run, to=request.to, out=request.out, precision=request.precision, settings=tuple(request.settings)
-    )
+    figures = run_export(request)
     console.show_json(figures) if json else console.show_figures("", {**figures, "files": ", ".join(figures["files"])})

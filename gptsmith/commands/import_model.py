@@ -17,5 +17,5 @@ def import_model(request: ImportModelRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.import_model import import_model as run_import
 
-    figures = run_import(request.source, out=request.out, base=request.base, revision=request.revision)
+    figures = run_import(request)
     console.show_json(figures) if json else console.show_figures("", figures)

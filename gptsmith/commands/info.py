@@ -17,5 +17,5 @@ def info(request: InfoRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.info import info as run_info
 
-    figures = run_info(request.run, preset=request.preset, settings=tuple(request.settings))
+    figures = run_info(request)
     console.show_json(figures) if json else console.show_figures("", figures)

@@ -17,5 +17,5 @@ def merge(request: MergeRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.merge import merge as run_merge
 
-    figures = run_merge(request.run, out=request.out, device=request.device)
+    figures = run_merge(request)
     console.show_json(figures) if json else console.show_figures("", figures)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.model.init import initialize_adapters
@@ -26,14 +26,16 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
     it is trained.
 
     Raises:
-        UserError: the model has adapters already, its maps are not of the kind that `settings` asks for as the base,
-            or a target names none of them.
+        ConfigurationError: the model has adapters already, its maps are not of the kind that `settings` asks for as the
+            base, or a target names none of them.
     """
     base = model.config.linear
     if base.kind == "lora":
-        raise UserError("this model has adapters already: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError("this model has adapters already: merge them first (gptsmith merge RUN)")
     if "base" in settings.model_fields_set and settings.base != base:
-        raise UserError(f"linear.base={settings.base.kind}, and the maps of this model are {base.kind}: leave it out")
+        raise ConfigurationError(
+            f"linear.base={settings.base.kind}, and the maps of this model are {base.kind}: leave it out"
+        )
     made = _copy(model, linear=settings.model_copy(update={"base": base}))
     initialize_adapters(made, seed)
     return made
@@ -45,12 +47,12 @@ def begun_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
     adapters or of a score head, are drawn.
 
     Raises:
-        UserError: its maps are neither of the kind of the model's nor adapt that kind.
+        ConfigurationError: its maps are neither of the kind of the model's nor adapt that kind.
     """
     asked, has = config.linear, model.config.linear
     if asked != has and not (isinstance(asked, LoraLinearSettings) and asked.base == has):
         adapted = f" over {asked.base.kind}" if isinstance(asked, LoraLinearSettings) else ""
-        raise UserError(f"model.linear={asked.kind}{adapted}, and the maps that it begins with are {has.kind}")
+        raise ConfigurationError(f"model.linear={asked.kind}{adapted}, and the maps that it begins with are {has.kind}")
     made = GPT(config, seed=seed)
     _take_over(made, model)
     return made
@@ -62,10 +64,10 @@ def merged(model: GPT) -> GPT:
     that was adapted.
 
     Raises:
-        UserError: the model has no adapters.
+        ConfigurationError: the model has no adapters.
     """
     if model.config.linear.kind != "lora":
-        raise UserError(f"this model has no adapters to merge: its maps are {model.config.linear.kind}")
+        raise ConfigurationError(f"this model has no adapters to merge: its maps are {model.config.linear.kind}")
     tied = model.config.tie_embeddings and not isinstance(model.head, LoraLinear)
     made = _copy(model, linear=DenseLinearSettings(), tie_embeddings=tied)
     _take_matrices(made, model)
@@ -77,11 +79,11 @@ def without_adapters(model: GPT) -> GPT:
     """A new model of the maps below the adapters of `model`: what it computed before they were trained.
 
     Raises:
-        UserError: the model has no adapters.
+        ConfigurationError: the model has no adapters.
     """
     settings = model.config.linear
     if not isinstance(settings, LoraLinearSettings):
-        raise UserError(f"this model has no adapters: its maps are {settings.kind}")
+        raise ConfigurationError(f"this model has no adapters: its maps are {settings.kind}")
     return _copy(model, linear=settings.base)
 
 
@@ -90,13 +92,13 @@ def rounded(model: GPT) -> GPT:
     """A new model whose blocks multiply with the weights of `model`, which is plain, rounded to int8.
 
     Raises:
-        UserError: the model is not plain, or a weight is not finite.
+        ConfigurationError: the model is not plain, or a weight is not finite.
     """
     kind = model.config.linear.kind
     if kind == "lora":
-        raise UserError("this model has adapters: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError("this model has adapters: merge them first (gptsmith merge RUN)")
     if kind != "dense":
-        raise UserError(f"only plain weights can be rounded, and those of this model are {kind} already")
+        raise ConfigurationError(f"only plain weights can be rounded, and those of this model are {kind} already")
     made = _copy(model, linear=Int8LinearSettings())
     _take_matrices(made, model)
     return made
@@ -146,4 +148,4 @@ def _take_matrices(made: GPT, model: GPT) -> None:
         try:
             own.take(there[place].matrix())
         except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+            raise ConfigurationError(f"{place}: {error}") from None

@@ -15,7 +15,7 @@ class ServeRequest(ServeSettings):
     """Run folders, or NAME=RUN to serve one under another name."""
     host: str = "127.0.0.1"
     """The address to listen on; others than this machine's own need --api-key-file."""
-    port: int = Field(default=8000, ge=0, lt=65536)
+    port: int = 8000
     """The port; 0 takes a free one."""
     api_key_file: PathText | None = None
     """A file of accepted API keys, one per line, that only you can read."""

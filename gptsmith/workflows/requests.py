@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import PathText, PathTexts
 
@@ -67,7 +67,7 @@ class GenerateRequest(SamplingOptions):
     @model_validator(mode="after")
     def _has_one_source_of_prompts(self) -> Self:
         if self.prompts is not None and self.prompt is not None:
-            raise UserError("give one prompt, or a file of them by --prompts, not both")
+            raise ConfigurationError("give one prompt, or a file of them by --prompts, not both")
         return self
 
 
@@ -125,10 +125,10 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
     """Checks that nothing else was given.
 
     Raises:
-        UserError: something was.
+        ConfigurationError: something was.
     """
     if given := [name for name, value in others.items() if value not in (None, (), [])]:
-        raise UserError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
+        raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
 class DeriveRequest(OfARun):
@@ -216,7 +216,7 @@ class WatchRequest(Settings):
 
     runs: PathTexts = Field(default_factory=list)
     """Run folders; all of runs/ if none is given."""
-    port: int = Field(default=0, ge=0, lt=65536)
+    port: int = 0
     """The port on 127.0.0.1; 0 takes a free one."""
     open: bool = False
     """Open the page in a browser."""

@@ -14,7 +14,15 @@ import typer
 import gptsmith
 from gptsmith.cli import PANELS, VERBS, app, main
 from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
-from gptsmith.workflows.requests import EvaluateRequest
+from gptsmith.workflows.requests import (
+    CertifyRequest,
+    CompressRequest,
+    EvaluateRequest,
+    ExportRequest,
+    ImportModelRequest,
+    InfoRequest,
+    MergeRequest,
+)
 
 ON_THE_COMMAND_LINE_ONLY = {"generate", "chat", "serve", "watch"}
 
@@ -136,7 +144,9 @@ def test_a_room_does_not_hide_the_verb_of_its_name() -> None:
     ("verb", "request_class"),
     [
         ("pretrain", PretrainRequest), ("plan", PlanRequest), ("finetune", FinetuneRequest),
-        ("evaluate", EvaluateRequest),
+        ("evaluate", EvaluateRequest), ("compress", CompressRequest), ("merge", MergeRequest),
+        ("import_model", ImportModelRequest), ("export", ExportRequest), ("certify", CertifyRequest),
+        ("info", InfoRequest),
     ],
 )  # fmt: skip
 def test_arguments_in_python_are_the_fields_of_the_request(verb: str, request_class: type) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.model.linear import LinearMap, LinearSettings
 from gptsmith.model.linear.dense import DenseLinear
 
@@ -65,11 +65,11 @@ def round_by_row(weight: Tensor) -> tuple[Tensor, Tensor]:
     numbers too small for a scale of float32, becomes zeros.
 
     Raises:
-        UserError: a weight is not finite, or too large for float32.
+        ConfigurationError: a weight is not finite, or too large for float32.
     """
     scale = (weight.abs().amax(dim=1) / LARGEST).float()
     if sick := (~scale.isfinite()).nonzero().flatten().tolist():
-        raise UserError(f"row {sick[0]} has a weight that is not a finite float32, and cannot be rounded")
+        raise ConfigurationError(f"row {sick[0]} has a weight that is not a finite float32, and cannot be rounded")
     values = torch.where(scale[:, None] > 0, weight / scale[:, None], 0.0).round()
     return values.clamp(-LARGEST, LARGEST).to(torch.int8), scale
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
 from gptsmith.model import linear
 from gptsmith.model.linear import LinearMap, LinearSettings, maps_of
@@ -32,7 +32,7 @@ class BaseKinds(Kinds[LinearSettings]):
 
     def settings(self, name: str) -> type[LinearSettings]:
         if name == "lora":
-            raise UserError("what is adapted has no adapters itself: merge them first (gptsmith merge RUN)")
+            raise ConfigurationError("what is adapted has no adapters itself: merge them first (gptsmith merge RUN)")
         return super().settings(name)
 
 
@@ -66,12 +66,12 @@ class LoraLinearSettings(LinearSettings):
         """Fixes all of a model but its adapters.
 
         Raises:
-            UserError: a target names none of the model's maps.
+            ConfigurationError: a target names none of the model's maps.
         """
         names = sorted({name for name in map(name_of, maps_of(model)) if name != SCORE_HEAD})
         for target in self.targets:
             if not any(_matches(target, name) for name in names):
-                raise UserError(
+                raise ConfigurationError(
                     f"linear.targets: {target} is no map of this model (allowed: {', '.join(names)}, "
                     "or patterns such as attention.*; the head only by its own name)"
                 )
