@@ -71,7 +71,7 @@ def _source(key: str, origins: Mapping[str, str]) -> str | None:
 
 
 def parse_assignment(assignment: str) -> tuple[list[str], Any]:
-    """`a.b=c` as (["a", "b"], value). The value is read as TOML, and as a plain string where it is not TOML.
+    """`a.b=c` as (["a", "b"], value). The value is read as TOML, and as a plain string if it is not TOML.
 
     Raises:
         ConfigurationError: there is no `=` or no key.

@@ -10,16 +10,16 @@ from gptsmith.commands.options import SAMPLING, Json, command
 from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
-    "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
-    "an empty line lets it write more, /help says what else there is.[/dim]"
+    "[dim]This is a base model: it continues text and was not tuned to answer. Type the beginning of a text; "
+    "an empty line generates more, /help lists the commands.[/dim]"
 )
-TUNED = "[dim]/help says what there is besides talking; /quit (or Ctrl-D) leaves.[/dim]"
-HELP = """[dim]/new              starts afresh
-/system WORDS     starts afresh with this system prompt; without words, with none
-/regenerate       another reply to what was last said
-/save FILE        writes the conversation: .jsonl as an example to tune on, any other name to be read
-/quit, Ctrl-D     leaves
-Ctrl-C            ends a reply[/dim]"""
+TUNED = "[dim]/help lists the commands; /quit (or Ctrl-D) leaves.[/dim]"
+HELP = """[dim]/new              start a new conversation
+/system PROMPT    start a new conversation with this system prompt; without one if none is given
+/regenerate       generate another reply to the last message
+/save FILE        save the conversation: .jsonl as a fine-tuning example, any other name as text
+/quit, Ctrl-D     leave
+Ctrl-C            stop a reply[/dim]"""
 
 COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
 NAME = re.compile("/[a-z]+")
@@ -75,17 +75,17 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         if json:
             console.show_json(figures_of(reply, talk.prompt))
         elif loaded.template and reply.num_tokens == request.max_tokens:
-            console.note(f"[dim]it was cut off after {request.max_tokens} tokens: --max-tokens lets it say more[/dim]")
+            console.note(f"[dim]cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies[/dim]")
 
     def obey(line: str) -> None:
         command, _, words = line.partition(" ")
         words = words.strip()
         if command == "/new":
             talk.start_afresh()
-            console.note("[dim]begun afresh[/dim]")
+            console.note("[dim]new conversation[/dim]")
         elif command == "/system":
             talk.set_system(words or None)
-            console.note(f"[dim]begun afresh {'with this' if words else 'without a'} system prompt[/dim]")
+            console.note(f"[dim]new conversation {'with this' if words else 'without a'} system prompt[/dim]")
         elif command == "/regenerate":
             show(talk.say_again())
         elif command == "/save":

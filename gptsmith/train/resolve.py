@@ -1,4 +1,4 @@
-"""All settings of a pretraining run, from what a person asked for, the text, and the time."""
+"""All settings of a pretraining run, from the request, the text, and the time."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedDat
 
 
 def _token_plan(request: PlanRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:
-    """The plan for the tokens that are asked for; for a few minutes of training if nobody says how many."""
+    """The plan for the requested tokens; for a few minutes of training if their number is not given."""
     tokens = getattr(request, "tokens", None)
     if tokens is None and "num_steps" in train:
         tokens = train["num_steps"] * max(train.get("batch_size", 1) * context_length, TOKENS_PER_STEP)

@@ -22,7 +22,7 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:
-    """The folder that was asked for.
+    """The folder that is requested.
 
     Raises:
         CheckpointError: it is in use, and not by a run that this request resumes.
