@@ -10,7 +10,7 @@ import pytest
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import fixed_settings
-from gptsmith.train.planning import minutes
+from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import Resolved, resolve_settings
@@ -56,7 +56,7 @@ def test_values_are_those_of_version_0_1(
     train: tuple[int, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(minutes, "measured_speed", lambda *_: Speed(((7e6, 5e-6), (1e9, 5e-4))))
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((7e6, 5e-6), (1e9, 5e-4))))
     settings = resolved(text, **arguments).settings
     shape = settings.model
     assert (shape.vocab_size, shape.context_length, shape.embed_dim, shape.num_layers, shape.num_heads) == model
