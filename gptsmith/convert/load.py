@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
@@ -40,16 +40,18 @@ class Loaded:
     def require_words(self) -> None:
         """
         Raises:
-            UserError: the model says labels or scores, and writes no text.
+            ConversionError: the model says labels or scores, and writes no text.
         """
         if self.config.num_labels:
-            raise UserError(f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict")
+            raise ConversionError(
+                f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict"
+            )
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
         """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
 
         Raises:
-            UserError: a setting is not allowed.
+            ConversionError: a setting is not allowed.
         """
         asked = {key: value for key, value in given.items() if value is not None}
         return SamplingSettings.parse({**self.run.generation(), **asked}, "sampling")
@@ -67,7 +69,7 @@ class Loaded:
         """The text that the model writes after `prompt`. `sampling` is temperature, top_k and top_p.
 
         Raises:
-            UserError: the prompt is longer than the context, or a setting is not allowed.
+            ConversionError: the prompt is longer than the context, or a setting is not allowed.
         """
         settings = self.sampling(sampling)
         generation = generate(
@@ -86,10 +88,10 @@ class Loaded:
         """What the model answers to a conversation: `[{"role": "user", "content": "Hello"}]`.
 
         Raises:
-            UserError: the model was not made for conversations, or this one does not fit in its context.
+            ConversionError: the model was not made for conversations, or this one does not fit in its context.
         """
         if self.template is None:
-            raise UserError(
+            raise ConversionError(
                 f"{self.run.folder} is a base model, which only continues text: tune it on conversations with gptsmith "
                 "finetune"
             )
@@ -106,7 +108,7 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "f
     one.
 
     Raises:
-        UserError: the folder is neither, or holds no weights that can be read.
+        ConversionError: the folder is neither, or holds no weights that can be read.
     """
     opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.attention import AnyAttention
@@ -51,12 +51,12 @@ class GPTConfig(Settings):
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.head_dim is None and self.embed_dim % self.num_heads:
-            raise UserError(
+            raise ConfigurationError(
                 f"num_heads={self.num_heads} does not divide embed_dim={self.embed_dim}: "
                 f"choose a width that is a multiple of {self.num_heads}, other heads, or set head_dim"
             )
         if self.num_heads % self.num_kv_heads:
-            raise UserError(
+            raise ConfigurationError(
                 f"attention.num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}: "
                 "each key head serves the same number of query heads"
             )

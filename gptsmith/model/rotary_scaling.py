@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 
 
@@ -38,7 +38,9 @@ class RotaryScaling(Settings):
     @model_validator(mode="after")
     def _knows_where_it_comes_from(self) -> Self:
         if self.kind != "linear" and self.original_context_length is None:
-            raise UserError(f"{self.kind} needs original_context_length, the context that the model was trained with")
+            raise ConfigurationError(
+                f"{self.kind} needs original_context_length, the context that the model was trained with"
+            )
         return self
 
     def scale(self, frequencies: Tensor, base: float) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.model.linear import linear_layers
@@ -21,14 +21,14 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
     it is trained.
 
     Raises:
-        UserError: the model has adapters already, its layers are not of the kind that `settings` names as the base,
-            or a target names none of them.
+        ConfigurationError: the model has adapters already, its layers are not of the kind that `settings` names as
+            the base, or a target names none of them.
     """
     base = model.config.linear
     if base.has_adapters:
-        raise UserError("this model has adapters already: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError("this model has adapters already: merge them first (gptsmith merge RUN)")
     if "base" in settings.model_fields_set and settings.base != base:
-        raise UserError(
+        raise ConfigurationError(
             f"linear.base={settings.base.kind}, and the linear layers of this model are {base.kind}: leave it out"
         )
     made = _copy(model, linear=settings.model_copy(update={"base": base}))
@@ -42,12 +42,14 @@ def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
     adapters or of a score head, are drawn.
 
     Raises:
-        UserError: its linear layers are neither of the kind of the model's nor adapt that kind.
+        ConfigurationError: its linear layers are neither of the kind of the model's nor adapt that kind.
     """
     wanted, has = config.linear, model.config.linear
     if wanted != has and not (isinstance(wanted, LoraLinearSettings) and wanted.base == has):
         adapted = f" over {wanted.base.kind}" if isinstance(wanted, LoraLinearSettings) else ""
-        raise UserError(f"model.linear={wanted.kind}{adapted}, but the linear layers it begins with are {has.kind}")
+        raise ConfigurationError(
+            f"model.linear={wanted.kind}{adapted}, but the linear layers it begins with are {has.kind}"
+        )
     made = GPT(config, seed=seed)
     _copy_parameters(made, model)
     return made
@@ -59,10 +61,12 @@ def merge_lora(model: GPT) -> GPT:
     that was adapted.
 
     Raises:
-        UserError: the model has no adapters.
+        ConfigurationError: the model has no adapters.
     """
     if not model.config.linear.has_adapters:
-        raise UserError(f"this model has no adapters to merge: its linear layers are {model.config.linear.kind}")
+        raise ConfigurationError(
+            f"this model has no adapters to merge: its linear layers are {model.config.linear.kind}"
+        )
     tied = model.config.tie_embeddings and not isinstance(model.head, LoraLinear)
     made = _copy(model, linear=DenseLinearSettings(), tie_embeddings=tied)
     _load_matrices(made, model)
@@ -74,11 +78,11 @@ def without_adapters(model: GPT) -> GPT:
     """A new model of the layers below the adapters of `model`: the one that they were trained on.
 
     Raises:
-        UserError: the model has no adapters.
+        ConfigurationError: the model has no adapters.
     """
     settings = model.config.linear
     if not isinstance(settings, LoraLinearSettings):
-        raise UserError(f"this model has no adapters: its linear layers are {settings.kind}")
+        raise ConfigurationError(f"this model has no adapters: its linear layers are {settings.kind}")
     return _copy(model, linear=settings.base)
 
 
@@ -87,13 +91,13 @@ def quantize(model: GPT) -> GPT:
     """A new model whose blocks multiply with the weights of `model`, which is dense, quantized to int8.
 
     Raises:
-        UserError: the model is not dense, or a weight is not finite.
+        ConfigurationError: the model is not dense, or a weight is not finite.
     """
     kind = model.config.linear.kind
     if model.config.linear.has_adapters:
-        raise UserError("this model has adapters: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError("this model has adapters: merge them first (gptsmith merge RUN)")
     if kind != "dense":
-        raise UserError(f"only dense weights can be quantized, and those of this model are {kind} already")
+        raise ConfigurationError(f"only dense weights can be quantized, and those of this model are {kind} already")
     made = _copy(model, linear=Int8LinearSettings())
     _load_matrices(made, model)
     return made
@@ -127,4 +131,4 @@ def _load_matrices(made: GPT, model: GPT) -> None:
         try:
             own.load_dense_weight(there[place].matrix())
         except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+            raise ConfigurationError(f"{place}: {error}") from None

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
 from gptsmith.serve.settings import ServeSettings
@@ -26,22 +26,22 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        UserError: the port cannot be had, or the host is not this machine's.
+        ConfigurationError: the port cannot be had, or the host is not this machine's.
     """
     if not 0 <= port <= 65535:
-        raise UserError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
+        raise ConfigurationError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise UserError(f"--host {host} is no address of this machine ({error.strerror})") from None
+        raise ConfigurationError(f"--host {host} is no address of this machine ({error.strerror})") from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(MAX_CONNECTIONS_WAITING)
     except OSError as error:
         listening.close()
-        raise UserError(
+        raise ConfigurationError(
             f"--port {port} on {host} cannot be had ({error.strerror}): choose another, or 0 for a free one"
         ) from None
     return listening

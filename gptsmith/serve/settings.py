@@ -12,19 +12,19 @@ class ServeSettings(Settings):
     """How a server answers, and whom."""
 
     max_num_seqs: int = EngineSettings().max_num_seqs
-    """Sequences that each model generates at the same time; others wait."""
+    """Sequences that each model decodes at the same time; others wait."""
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model; more are refused."""
     max_choices: int = Field(default=16, gt=0)
-    """Sequences that one request may have: its prompts times n, or times best_of."""
+    """Sequences per request: its prompts times n, or times best_of."""
     max_inputs: int = Field(default=256, gt=0)
     """Texts whose embeddings one request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
-    """Tokens that one sequence may have; if None, the model's context alone bounds it."""
+    """Tokens per sequence; bounded by the model's context alone if not given."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
-    """The longest body that is read."""
+    """The longest request body, in bytes."""
     timeout_s: float = Field(default=600.0, gt=0)
-    """The longest that a sequence may take; what there is of it then is the answer."""
+    """The longest time per sequence, in seconds; the text so far is then the answer."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """The longest that a request may take to arrive."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
@@ -32,11 +32,11 @@ class ServeSettings(Settings):
     ping_s: float = Field(default=15.0, gt=0)
     """A stream says that it lives after so long a silence."""
     drain_s: float = Field(default=30.0, ge=0)
-    """How long running requests may continue after SIGTERM."""
+    """The time that running requests have after SIGTERM, in seconds."""
     cors: tuple[str, ...] = ()
-    """Origins, such as https://example.org, whose pages may ask."""
+    """Origins, such as https://example.org, whose pages may send requests (CORS)."""
     hosts: tuple[str, ...] = ()
-    """Host names that the server answers to, besides its addresses and this machine's names."""
+    """Host names that requests may use, besides the server's addresses and this machine's names."""
 
     @property
     def max_sequences(self) -> int:

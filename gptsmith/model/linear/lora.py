@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
@@ -33,7 +33,9 @@ class BaseKinds(Kinds[LinearSettings]):
 
     def settings(self, name: str) -> type[LinearSettings]:
         if name == "lora":
-            raise UserError("the base of adapters cannot have adapters itself: merge them first (gptsmith merge RUN)")
+            raise ConfigurationError(
+                "the base of adapters cannot have adapters itself: merge them first (gptsmith merge RUN)"
+            )
         return super().settings(name)
 
 
@@ -69,12 +71,12 @@ class LoraLinearSettings(LinearSettings):
         """Freezes all of a model but its adapters.
 
         Raises:
-            UserError: a target names none of the model's linear layers.
+            ConfigurationError: a target names none of the model's linear layers.
         """
         names = sorted({name for name in map(layer_name, linear_layers(model)) if name != SCORE_HEAD})
         for target in self.targets:
             if not any(_matches(target, name) for name in names):
-                raise UserError(
+                raise ConfigurationError(
                     f"linear.targets: {target} is no linear layer of this model (allowed: {', '.join(names)}, "
                     "or patterns such as attention.*; the head only by its own name)"
                 )
