@@ -32,7 +32,7 @@ def is_model_folder(path: Path) -> bool:
     """Whether a path is such a folder: it holds a config.json that names a family, and is no run."""
     try:
         return isinstance(read_json(path / CONFIG).get("model_type"), str) and not (path / "run.toml").exists()
-    except (ConversionError, AttributeError):
+    except (UserError, AttributeError):
         return False
 
 
