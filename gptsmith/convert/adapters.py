@@ -22,15 +22,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import read_json
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, meta_model
-from gptsmith.model.linear import maps_of
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, name_of
+from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
 from gptsmith.model.transform import with_adapters
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -68,7 +68,7 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMapping]:
     """The linear layers of a model of this shape by their name in Transformers; the head too where it is the
     embedding."""
-    places = maps_of(meta_model(config))
+    places = linear_layers(meta_model(config))
     table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
     return {
         mapping.theirs.removesuffix(".weight"): mapping
@@ -79,7 +79,7 @@ def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMappin
 
 def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor]]:
     """A (rank, in) and B (out, rank) of each map of Transformers' that has an adapter, by its name."""
-    maps = maps_of(model)
+    maps = linear_layers(model)
     found = {}
     for name, mapping in linear_mappings(family, model.config).items():
         parts = [maps[_place(own)] for own in mapping.ours]
@@ -156,19 +156,19 @@ class AdapterFolder:
     def open(cls, folder: Path) -> AdapterFolder:
         """
         Raises:
-            UserError: a setting is not known, or a file is not sound.
+            ConversionError: a setting is not known, or a file is not sound.
         """
         config = read_json(inside(folder, ADAPTER_CONFIG))
         if not isinstance(config, dict):
-            raise UserError(f"{folder / ADAPTER_CONFIG} is not a table of settings")
+            raise ConversionError(f"{folder / ADAPTER_CONFIG} is not a table of settings")
         _refuse_unknown(config, folder / ADAPTER_CONFIG)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             if pickles := [name for name in PICKLES if (folder / name).exists()]:
-                raise UserError(
+                raise ConversionError(
                     f"{folder / pickles[0]} is a pickle, which can run any program when it is read: load the adapter "
                     f"where that can do no harm, and keep it as {ADAPTER_WEIGHTS} with PEFT's save_pretrained"
                 )
-            raise UserError(f"{folder} holds no adapter (expected {ADAPTER_WEIGHTS})")
+            raise ConversionError(f"{folder} holds no adapter (expected {ADAPTER_WEIGHTS})")
         path = inside(folder, ADAPTER_WEIGHTS)
         files = TensorFiles([path])
         ranks = {}
@@ -176,7 +176,7 @@ class AdapterFolder:
             if name.startswith(PREFIX) and name.endswith(A) and shape:
                 ranks[name.removeprefix(PREFIX).removesuffix(A)] = shape[0]
         if not ranks:
-            raise UserError(f"{path} holds no adapters (expected names such as {PREFIX}MAP{A})")
+            raise ConversionError(f"{path} holds no adapters (expected names such as {PREFIX}MAP{A})")
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
         return cls(folder, config, files, ranks, metadata.get(BASE_SHA256))
@@ -192,11 +192,11 @@ class AdapterFolder:
         """The run or model folder that it is to be applied to: the given one, else the one that it names.
 
         Raises:
-            UserError: none is given, and the one that it names is not here.
+            ConversionError: none is given, and the one that it names is not here.
         """
         found = given if given is not None else self.base
         if found is None:
-            raise UserError(
+            raise ConversionError(
                 f"{self.folder} holds adapters, and their base {self.config.get('base_model_name_or_path')} is no "
                 "folder here: name it with --base (a run, or a model folder)"
             )
@@ -211,30 +211,30 @@ class AdapterFolder:
         """Checks that the adapter belongs to this base, by names, by shapes and, where it says so, by fingerprint.
 
         Raises:
-            UserError: it does not.
+            ConversionError: it does not.
         """
         table = linear_mappings(family, model.config)
         if odd := sorted(self.ranks.keys() - table.keys()):
             known = sorted({_without_layer(name) for name in table})
-            raise UserError(
+            raise ConversionError(
                 f"{self.folder}: the base has no linear layers {_some(odd)} (those of the family {family.model_type}: "
                 f"{', '.join(known)})"
             )
         wanted: dict[str, tuple[int, ...]] = {}
         for name, rank in self.ranks.items():
             if (said := self._setting(name, "r", "rank_pattern")) != rank:
-                raise UserError(f"{self.folder}: {name} has rank {rank}, and {ADAPTER_CONFIG} says {said:g}")
+                raise ConversionError(f"{self.folder}: {name} has rank {rank}, and {ADAPTER_CONFIG} says {said:g}")
             shape = table[name].shape[::-1] if table[name].transposed else table[name].shape
             wanted |= {PREFIX + name + A: (rank, shape[1]), PREFIX + name + B: (shape[0], rank)}
         if missing := sorted(wanted.keys() - self.files.shapes.keys()):
-            raise UserError(f"{self.folder}: missing: {_some(missing)}")
+            raise ConversionError(f"{self.folder}: missing: {_some(missing)}")
         unsupported = [
             f"{name} is {self.files.shapes[name]} and the base asks for {shape}"
             for name, shape in wanted.items()
             if self.files.shapes[name] != shape
         ]
         if unsupported:
-            raise UserError(f"{self.folder} is not an adapter of this base: {_some(unsupported)}")
+            raise ConversionError(f"{self.folder} is not an adapter of this base: {_some(unsupported)}")
         self._require_same_base(model, family, self.files.shapes.keys() - wanted.keys())
 
     def apply_adapter(self, model: GPT, family: Family) -> GPT:
@@ -252,12 +252,12 @@ class AdapterFolder:
                 "rank": rank,
                 "alpha": factor * rank,
                 "dropout": self.config.get("lora_dropout", 0.0),
-                "targets": list(dict.fromkeys(name_of(place) for place in places)),
+                "targets": list(dict.fromkeys(layer_name(place) for place in places)),
             },
             str(self.folder / ADAPTER_CONFIG),
         )
         made = with_adapters(model, settings)
-        maps = maps_of(made)
+        maps = linear_layers(made)
         with torch.no_grad():
             for place, (a, b, own_factor) in parts.items():
                 adapted = maps[place]
@@ -286,11 +286,11 @@ class AdapterFolder:
         """PEFT keeps what it adapts beside the adapter where that is the head: it must be the base's.
 
         Raises:
-            UserError: a tensor is another than the base's, or none that we know; or the fingerprint is another's.
+            ConversionError: a tensor is another than the base's, or none that we know; or the fingerprint is another's.
         """
         ours = plain_weights(model)
         if self.fingerprint is not None and self.fingerprint != fingerprint(ours):
-            raise UserError(
+            raise ConversionError(
                 f"{self.folder} is an adapter of another base: its weights have SHA-256 {self.fingerprint[:12]}, "
                 f"and this one's {fingerprint(ours)[:12]}"
             )
@@ -301,10 +301,10 @@ class AdapterFolder:
         for name in sorted(others):
             mapping = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
             if mapping is None:
-                raise UserError(f"{self.folder / ADAPTER_WEIGHTS}: {name} is not known (allowed: *{A} and *{B})")
+                raise ConversionError(f"{self.folder / ADAPTER_WEIGHTS}: {name} is not known (allowed: *{A} and *{B})")
             tensor, own = self.files.read(name), mapping.join(ours)
             if tensor.shape != own.shape or not tensor.equal(own.to(tensor.dtype)):
-                raise UserError(
+                raise ConversionError(
                     f"{self.folder}: {name} is not the base's: only adapters are read, and no other weights"
                 )
 
@@ -312,7 +312,7 @@ class AdapterFolder:
 def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
     """
     Raises:
-        UserError: a setting would make it another model than we compute, or is not sound.
+        ConversionError: a setting would make it another model than we compute, or is not sound.
     """
     for key, allowed in {
         "peft_type": ("LORA",),
@@ -321,24 +321,26 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
         "init_lora_weights": SAME_BASE,
     }.items():
         if (value := config.get(key)) not in allowed:
-            raise UserError(f"{path}: {key}={value!r} is not known (allowed: {', '.join(map(str, allowed))})")
+            raise ConversionError(f"{path}: {key}={value!r} is not known (allowed: {', '.join(map(str, allowed))})")
     for key in sorted(config.keys() - READ - WITHOUT_EFFECT):
         if config[key]:
-            raise UserError(f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read")
+            raise ConversionError(
+                f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read"
+            )
     numbers = {key: config[key] for key in ("r", "lora_alpha") if key in config}
     for key in ("rank_pattern", "alpha_pattern"):
         table = config.get(key) or {}
         if not isinstance(table, Mapping):
-            raise UserError(f"{path}: {key} is not a table")
+            raise ConversionError(f"{path}: {key} is not a table")
         numbers |= {f"{key}.{pattern}": value for pattern, value in table.items()}
         for pattern in table:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise UserError(f"{path}: {key}: {pattern!r} is not a pattern: {error}") from None
+                raise ConversionError(f"{path}: {key}: {pattern!r} is not a pattern: {error}") from None
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise UserError(f"{path}: {key}={value!r} is not a number above 0")
+            raise ConversionError(f"{path}: {key}={value!r} is not a number above 0")
 
 
 def _targets(names: Mapping[str, int], table: Mapping[str, TensorMapping]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import readable_bytes, sha256_of, write_atomically, write_json
 from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.probe_texts import CONVERSATIONS, PROMPTS, TEXTS, spelt
@@ -245,10 +245,10 @@ def require_passed(certificate: Certificate, what: str) -> None:
     """Checks that nothing failed.
 
     Raises:
-        UserError: something did; the message says what.
+        ConversionError: something did; the message says what.
     """
     if certificate.status == "failed":
-        raise UserError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
+        raise ConversionError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
 
 
 def _prompts(reader: Backend) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError, UserError
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
     """The Go template that lays conversations out as a run's template does.
 
     Raises:
-        UserError: no known one does.
+        ConversionError: no known one does.
     """
     if template is None:
         return PROMPT
@@ -104,7 +104,7 @@ def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
     for layout in LAYOUTS:
         if wanted and all(layout.render(turns, tokenizer.eos_token) == text for turns, text in wanted):
             return layout.go(tokenizer.eos_token)
-    raise UserError(
+    raise ConversionError(
         "Ollama's templates are Go's, and none that is known here lays conversations out as this model's chat template "
         f"does (known: {', '.join(layout.name for layout in LAYOUTS)}): export --to gguf, whose file keeps the template"
     )
@@ -115,7 +115,7 @@ def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequen
     there when the text is encoded.
 
     Raises:
-        UserError: the template leaves that token out, so that it would be put where it does not belong.
+        ConversionError: the template leaves that token out, so that it would be put where it does not belong.
     """
     bos = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.bos_ids)
     found: list[tuple[Sequence[Mapping[str, str]], str]] = []
@@ -125,7 +125,7 @@ def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequen
         except UserError:
             continue
         if not text.startswith(bos):
-            raise UserError(
+            raise ConversionError(
                 f"Ollama puts {bos} before every text, and this model's chat template does not: export --to gguf"
             )
         found.append((messages, text.removeprefix(bos)))

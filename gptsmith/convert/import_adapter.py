@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import AdapterFolder
 from gptsmith.convert.backends.own import OwnBackend
@@ -35,11 +35,11 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
     """Makes a run of adapters over their base, whole or not at all, with a certificate that PEFT reads the same.
 
     Raises:
-        UserError: the adapters are not of this base or of a kind that we do not compute, or the new folder is in use.
+        ConversionError: the adapters are not of this base or of an unknown kind, or the new folder is in use.
     """
     named = base.run.folder
-    if base.config.linear.kind == "lora":
-        raise UserError(f"{named} has adapters already: merge them first (gptsmith merge {named})")
+    if base.config.linear.has_adapters:
+        raise ConversionError(f"{named} has adapters already: merge them first (gptsmith merge {named})")
     family = family_for(base.config, preferred=base.run.lineage()[-1].request.get("model_type"))
     adapter.require_fit(base.model, family)
     model = adapter.apply_adapter(base.model, family)
@@ -83,13 +83,13 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
     """The tokenizer that came with the adapters, which also ends where the base's does; the base's where none came.
 
     Raises:
-        UserError: it has more tokens than the base has rows.
+        ConversionError: it has more tokens than the base has rows.
     """
     if not (folder / "tokenizer.json").exists():
         return base.tokenizer
     own = load_tokenizer(folder)
     if own.vocab_size > base.config.vocab_size:
-        raise UserError(
+        raise ConversionError(
             f"{folder}: the tokenizer has {own.vocab_size:,} tokens and the base {base.config.vocab_size:,} rows: "
             "they do not belong together"
         )

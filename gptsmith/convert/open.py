@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
 from gptsmith.convert.adapters import is_adapter_folder
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
@@ -51,7 +51,7 @@ class OpenedModel(HasLineage):
         """The model with its weights, in evaluation mode.
 
         Raises:
-            UserError: the weights do not have the names and shapes that the shape asks for, or are not finite.
+            ConversionError: the weights do not have the names and shapes that the shape asks for, or are not finite.
         """
 
     @abstractmethod
@@ -75,7 +75,7 @@ class OpenedModel(HasLineage):
         """The summary of the data that it was trained on.
 
         Raises:
-            UserError: it is not known.
+            ConversionError: it is not known.
         """
 
     @abstractmethod
@@ -110,7 +110,7 @@ class OpenedRun(Run, OpenedModel):
         """The best checkpoint that is whole.
 
         Raises:
-            UserError: none is.
+            ConversionError: none is.
         """
         return self.best(note)
 
@@ -150,7 +150,7 @@ class OpenedFolder(OpenedModel):
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            UserError: the family is not known, or something in the folder is not sound.
+            ConversionError: the family is not known, or something in the folder is not sound.
         """
         self.folder, self.found = folder, ModelFolder.open(folder)
 
@@ -182,7 +182,7 @@ class OpenedFolder(OpenedModel):
         return None
 
     def data(self) -> dict[str, Any]:
-        raise UserError(f"{self.folder} was trained elsewhere, on text that is not known here")
+        raise ConversionError(f"{self.folder} was trained elsewhere, on text that is not known here")
 
     def train_state(self) -> TrainState:
         return TrainState()
@@ -207,11 +207,13 @@ def open_model(path: str | Path) -> OpenedModel:
     """The trained model in a folder: a run, or a Hugging Face model folder.
 
     Raises:
-        UserError: it is neither, or cannot be read.
+        ConversionError: it is neither, or cannot be read.
     """
     folder = Path(path)
     if is_model_folder(folder):
         return OpenedFolder(folder)
     if is_adapter_folder(folder):
-        raise UserError(f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}")
+        raise ConversionError(
+            f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}"
+        )
     return OpenedRun.open(folder)

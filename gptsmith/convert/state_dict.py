@@ -12,7 +12,7 @@ from torch import Tensor
 from gptsmith.convert.families import Family, Transform, Weight
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model, meta_model
-from gptsmith.model.linear import maps_of
+from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 
 
@@ -78,7 +78,7 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
     """The parameters, by name, of the plain model that computes what `model` computes, whose linear layers may be
     quantized."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    for place, linear in maps_of(model).items():
+    for place, linear in linear_layers(model).items():
         if f"{place}.scale" in result:
             del result[f"{place}.scale"]
             result[f"{place}.weight"] = linear.matrix().detach()

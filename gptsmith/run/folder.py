@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import tomli_w
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
@@ -53,13 +53,13 @@ class Run(HasLineage):
         """An existing run.
 
         Raises:
-            UserError: the folder is missing, is no run, or comes from a newer version.
+            CheckpointError: the folder is missing, is no run, or comes from a newer version.
         """
         run = cls(Path(folder))
         if not run.folder.is_dir():
-            raise UserError(f"{folder}: there is no such run (gptsmith runs lists them)")
+            raise CheckpointError(f"{folder}: there is no such run (gptsmith runs lists them)")
         if not (run.folder / SETTINGS).is_file():
-            raise UserError(f"{folder} is not a run folder: it holds no {SETTINGS}")
+            raise CheckpointError(f"{folder} is not a run folder: it holds no {SETTINGS}")
         run.settings()
         return run
 
@@ -68,7 +68,7 @@ class Run(HasLineage):
         """A new run with these settings, and the JSON Schema of `schema` for editors.
 
         Raises:
-            UserError: the folder exists and is not empty.
+            CheckpointError: the folder exists and is not empty.
         """
         require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,11 +81,11 @@ class Run(HasLineage):
         """The content of run.toml, under the names of today.
 
         Raises:
-            UserError: it cannot be read, or was written by a newer version.
+            CheckpointError: it cannot be read, or was written by a newer version.
         """
         version, settings = _read_settings(self.folder / SETTINGS)
         result = None
-        with suppress(UserError):  # a result that cannot be read is for those who want it
+        with suppress(CheckpointError):  # a result that cannot be read is for those who want it
             result = self.result()
         return derived_from(version, settings, result or {})
 
@@ -108,7 +108,7 @@ class Run(HasLineage):
         """The summary of the data that it was trained on: the content of data.json.
 
         Raises:
-            UserError: there is none, or it cannot be read.
+            CheckpointError: there is none, or it cannot be read.
         """
         return dict(read_json(self.folder / DATA))
 
@@ -135,20 +135,20 @@ class Run(HasLineage):
         Only for the process that trains the run.
 
         Raises:
-            UserError: there were checkpoints, and none is whole; or it has weights only, and cannot be trained.
+            CheckpointError: there were checkpoints, and none is whole; or it has weights only, and cannot be trained.
         """
         for checkpoint in list_checkpoints(self.checkpoints):
             problem = checkpoint.problem()
             if problem is None:
                 if not checkpoint.is_resumable:
-                    raise UserError(
+                    raise CheckpointError(
                         f"{self.folder} has weights without the optimizer's values, so its training cannot be resumed: "
                         f"continue with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
                     )
                 return checkpoint
             warn(f"{checkpoint.folder.name} is set aside as {set_aside(checkpoint, 'bad').name}: {problem}")
         if damaged := list(self.checkpoints.glob(".bad-*")):
-            raise UserError(f"{self.folder} has no checkpoint that can be read ({len(damaged)} damaged)")
+            raise CheckpointError(f"{self.folder} has no checkpoint that can be read ({len(damaged)} damaged)")
         return None
 
     def best(self, warn: Callable[[str], None]) -> Checkpoint:
@@ -177,7 +177,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a run.toml of any version, or in a file of settings without a version, under the names of today.
 
     Raises:
-        UserError: it cannot be read, or was written by a newer version.
+        CheckpointError: it cannot be read, or was written by a newer version.
     """
     return _read_settings(path)[1]
 
@@ -186,7 +186,9 @@ def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
     settings = read_toml(path)
     version = settings.pop("format_version", FORMAT_VERSION)
     if version > FORMAT_VERSION:
-        raise UserError(f"{path} has format {version}, and this version reads up to {FORMAT_VERSION}: upgrade gptsmith")
+        raise CheckpointError(
+            f"{path} has format {version}, and this version reads up to {FORMAT_VERSION}: upgrade gptsmith"
+        )
     return version, settings_from(version, settings)
 
 
@@ -194,11 +196,11 @@ def require_free(folder: Path) -> None:
     """Checks that a new run can be made there.
 
     Raises:
-        UserError: the folder exists and is not empty.
+        CheckpointError: the folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         is_run = (folder / SETTINGS).is_file()
-        raise UserError(
+        raise CheckpointError(
             f"{folder} exists already"
             + (
                 f": choose another --out, or resume it with --resume {folder}"

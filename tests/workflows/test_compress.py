@@ -181,7 +181,7 @@ def test_what_cannot_be_compressed_is_refused(
         assert outcome.out == ""
     outcome = call("merge", small["run"], "--out", tmp_path / "out")
     assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
-    assert "no adapters to merge: its maps are int8" in outcome.err
+    assert "no adapters to merge: its linear layers are int8" in outcome.err
 
 
 def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable, tmp_path: Path) -> None:

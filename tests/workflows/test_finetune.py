@@ -25,9 +25,9 @@ from gptsmith.train.callbacks import log
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.datasets.rollouts import Group, RolloutDataset
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
-from gptsmith.train.samples import Encoder
 from tests.callbacks import stopped_after
 
 from .conftest import FLOAT32, SMALL, write_text

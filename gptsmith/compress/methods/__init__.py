@@ -1,7 +1,7 @@
 """The kinds of compression.
 
-Contract: `settings.compress(model)` returns a new model whose config records how its linear layers are kept, so that a
-checkpoint of it rebuilds it. The given model stays as it is.
+Contract: `settings.compress(model)` returns a new model whose config records how its linear layers are stored, so that
+a checkpoint of it rebuilds it. The given model stays as it is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.certificate import GREEDY_TOKENS, MAX_PROMPT_TOKENS
 from gptsmith.convert.gguf_vocabulary import COMPOSES
@@ -36,7 +36,7 @@ class LlamaCppBackend(Backend):
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            UserError: llama.cpp does not read the file.
+            ConversionError: llama.cpp does not read the file.
         """
         llama_cpp.llama_log_set(CALLBACK, None)
         _errors.clear()
@@ -57,7 +57,7 @@ class LlamaCppBackend(Backend):
                 verbose=False,
             )
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"llama.cpp does not read {path.name}: {(_errors or [str(error)])[0]}") from None
+            raise ConversionError(f"llama.cpp does not read {path.name}: {(_errors or [str(error)])[0]}") from None
         # Left to the interpreter's end, its library would be gone before it is closed.
         weakref.finalize(self, self.llama.close)
         self.name, self.files = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})", [path]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConversionError, did_you_mean
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
 
@@ -55,10 +55,10 @@ class Setting:
     def read(self, config: Mapping[str, Any]) -> Table:
         value = config.get(self.theirs, self.default)
         if value is REQUIRED:
-            raise UserError(f"{self.theirs} is missing")
+            raise ConversionError(f"{self.theirs} is missing")
         if self.values is not None:
             if not isinstance(value, str | bool | int | None) or value not in self.values:
-                raise UserError(
+                raise ConversionError(
                     f"{self.theirs}={value!r} is not known ({did_you_mean(str(value), map(str, self.values))})"
                 )
             value = self.values[value]
@@ -158,11 +158,11 @@ class Family:
         """The shape that a config asks for.
 
         Raises:
-            UserError: it asks for something that no shape of ours is, or is not sound.
+            ConversionError: it asks for something that no shape of ours is, or is not sound.
         """
         for key, value in self.only.items():
             if config.get(key, value) != value:
-                raise UserError(f"{key}={config[key]!r} is not known (allowed: {value!r})")
+                raise ConversionError(f"{key}={config[key]!r} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
         for part in self.settings:
             table = _layered(table, part.read(config))
@@ -195,11 +195,11 @@ def family_of(model_type: object) -> Family:
     """The family of that name.
 
     Raises:
-        UserError: there is none.
+        ConversionError: there is none.
     """
     known = {family.model_type: family for family in families()}
     if not isinstance(model_type, str) or model_type not in known:
-        raise UserError(f"model_type={model_type!r} is not known (known: {', '.join(known)})")
+        raise ConversionError(f"model_type={model_type!r} is not known (known: {', '.join(known)})")
     return known[model_type]
 
 
@@ -207,7 +207,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
     """A family that a shape belongs to: the preferred one where it can be.
 
     Raises:
-        UserError: it belongs to none; the message names what is in the way, and the nearest preset.
+        ConversionError: it belongs to none; the message names what is in the way, and the nearest preset.
     """
     candidates = list(families() if among is None else among)
     candidates.sort(key=lambda family: family.model_type != preferred)
@@ -218,7 +218,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
     nearest = min(candidates, key=lambda family: _weight_of(unsupported[family.model_type]))
     own = resolved(shape)
     odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(unsupported[nearest.model_type])]
-    raise UserError(
+    raise ConversionError(
         f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is "
         f"the preset {nearest.preset} (family {nearest.model_type})"
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import ConversionError, MissingExtraError
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.families import Family, GGUFArchitecture, Setting, at_path, families, family_for, resolved
 from gptsmith.convert.formats import FormatSettings, Source
@@ -114,7 +114,7 @@ def architecture_of(family: Family) -> GGUFArchitecture:
 def _require_known(family: Family, shape: GPTConfig) -> None:
     """
     Raises:
-        UserError: Transformers' models of the family are more than llama.cpp's.
+        ConversionError: Transformers' models of the family are more than llama.cpp's.
     """
     architecture = architecture_of(family)
     plain = resolved(shape)
@@ -132,17 +132,17 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
     elif plain["attention"]["output_bias"] and not architecture.output_bias:
         odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
     if odd is not None:
-        raise UserError(f"llama.cpp knows no model with {odd}: its {architecture.name} {but}")
+        raise ConversionError(f"llama.cpp knows no model with {odd}: its {architecture.name} {but}")
 
 
 def _require_float16(source: Source) -> None:
     """
     Raises:
-        UserError: a weight is larger than float16's largest number.
+        ConversionError: a weight is larger than float16's largest number.
     """
     for name, weight in plain_weights(source.model).items():
         if weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
-            raise UserError(f"{name} is larger than float16 can be: choose --precision bfloat16 or float32")
+            raise ConversionError(f"{name} is larger than float16 can be: choose --precision bfloat16 or float32")
 
 
 def _add_description(writer: Any, source: Source, precision: str) -> None:

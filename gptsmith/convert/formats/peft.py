@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from safetensors.torch import save_file
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import write_atomically, write_json
 from gptsmith.convert.adapters import (
     ADAPTER_CONFIG,
@@ -39,8 +39,8 @@ class PeftFormatSettings(FormatSettings):
     precision: Literal["float32"] = "float32"
 
     def check(self, source: Source) -> None:
-        if source.model.config.linear.kind != "lora":
-            raise UserError(
+        if not source.model.config.linear.has_adapters:
+            raise ConversionError(
                 f"{source.name} has no adapters, and peft holds nothing else: export the model with --to huggingface"
             )
         family_for(source.model.config, preferred=source.model_type)
