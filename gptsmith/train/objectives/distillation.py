@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.convert.load import load
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import TEXT
@@ -41,7 +41,7 @@ class DistillationSettings(ObjectiveSettings):
     @classmethod
     def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
         if not table.get("teacher"):
-            raise UserError("distillation needs a teacher: --set train.objective.teacher=runs/large")
+            raise ConfigurationError("distillation needs a teacher: --set train.objective.teacher=runs/large")
         return super().for_examples(table, splits)
 
     def dataset(self, inputs: DatasetInputs) -> DistillationDataset:
@@ -52,16 +52,16 @@ class DistillationSettings(ObjectiveSettings):
         """The teacher.
 
         Raises:
-            UserError: it does not read what the student reads.
+            ConfigurationError: it does not read what the student reads.
         """
         teacher = load(self.teacher, device="cpu")
         if teacher.tokenizer.fingerprint != encoder.tokenizer.fingerprint:
-            raise UserError(
+            raise ConfigurationError(
                 f"{self.teacher} has another tokenizer than the student: distil between runs that share one "
                 "(pretrain the student with --tokenizer and the teacher's folder)"
             )
         if teacher.config.context_length < encoder.context_length:
-            raise UserError(
+            raise ConfigurationError(
                 f"{self.teacher} has a context of {teacher.config.context_length} tokens and the student one of "
                 f"{encoder.context_length}: set model.context_length to that of the teacher"
             )
