@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-VERBS = (
-    "pretrain",
-    "plan",
-    "finetune",
-    "generate",
-    "chat",
-    "serve",
-    "predict",
-    "evaluate",
-    "compress",
-    "merge",
-    "import",
-    "export",
-    "certify",
-    "info",
-    "runs",
-    "watch",
-)
+PANELS = {
+    "Train": ("pretrain", "plan", "finetune"),
+    "Use": ("generate", "chat", "serve", "predict"),
+    "Evaluate": ("evaluate", "certify"),
+    "Convert": ("compress", "merge", "import", "export"),
+    "Inspect": ("info", "runs", "watch"),
+}
+"""The groups of verbs in the help."""
+VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
+WITHOUT_ARGUMENTS = ("runs", "watch")
+"""The verbs that do something when called without arguments; the others show their help."""
 INTERRUPTED = 130
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class Verbs(TyperGroup):
@@ -43,29 +39,60 @@ class Verbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         name = MODULES.get(cmd_name, cmd_name)
-        module = import_module(f"gptsmith.commands.{name}")
+        function = getattr(import_module(f"gptsmith.commands.{name}"), name)
         verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        function = getattr(module, name)
-        without_arguments = cmd_name in ("runs", "watch")
-        verb.command(cmd_name, no_args_is_help=not without_arguments, epilog=getattr(function, "epilog", None))(
-            function
-        )
+        verb.command(
+            cmd_name,
+            no_args_is_help=cmd_name not in WITHOUT_ARGUMENTS,
+            rich_help_panel=next(panel for panel, verbs in PANELS.items() if cmd_name in verbs),
+            epilog=function.epilog,
+        )(function)
         return typer.main.get_command(verb)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            from gptsmith.base.errors import UserError, did_you_mean
+            from gptsmith.base.errors import ConfigurationError, did_you_mean
 
-            raise UserError(f"no such verb: {args[0]} ({did_you_mean(args[0], VERBS)})")
+            raise ConfigurationError(f"no such verb: {args[0]} ({did_you_mean(args[0], VERBS)})")
         return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with one_line_usage_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def one_line_usage_errors() -> Iterator[None]:
+    """Raises what is wrong with the options as a `ConfigurationError`.
+
+    Raises:
+        ConfigurationError: an option or argument is unknown, missing or not allowed.
+    """
+    try:
+        yield
+    except USAGE_ERROR as error:
+        if "NoArgsIsHelp" in type(error).__name__:  # its message is the help
+            raise
+        from gptsmith.base.errors import ConfigurationError, did_you_mean
+
+        if (name := getattr(error, "option_name", None)) and error.ctx is not None and "possibilities" in vars(error):
+            options = [option for parameter in error.ctx.command.params for option in parameter.opts]
+            nearest = did_you_mean(name, [option for option in options if option.startswith("--")])
+            raise ConfigurationError(f"no such option: {name} ({nearest})") from None
+        help_command = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        raise ConfigurationError(f"{error.format_message().rstrip('.')}{help_command}") from None
 
 
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each verb has its help: [bold]gptsmith pretrain --help[/bold]",
 )
 
 
@@ -103,7 +130,7 @@ def _run_verb() -> None:
     from gptsmith.base.errors import GptsmithError
 
     try:
-        app()
+        app(prog_name="gptsmith")
     except GptsmithError as error:
         print(f"gptsmith: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

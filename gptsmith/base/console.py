@@ -28,7 +28,7 @@ def be_silent() -> None:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """While the block runs, notes and new bars are not shown; a bar that is there already goes on."""
+    """While the block runs, notes and new bars are not shown; a bar that is there already continues."""
     token = _IS_HUSHED.set(True)
     try:
         yield

@@ -1,8 +1,20 @@
 """Errors for people.
 
 GptsmithError
-├── UserError         something that was asked for cannot be done: one line that says what to do, exit code 2
-└── MissingExtraError an optional library is needed: the line names the extra to install
+├── UserError                  something that was requested cannot be done: one line that says what to do, exit code 2
+│   ├── ConfigurationError     a setting, an option or a file of settings is unknown or not allowed
+│   ├── DataError              a text, a record or an example cannot be read or used
+│   ├── CheckpointError        a run or one of its checkpoints is missing, damaged or of a newer version
+│   ├── ConversionError        a model of another program cannot be imported, or a run cannot be exported
+│   ├── MissingExtraError      an optional library is needed: the line names the extra to install
+│   ├── ContextOverflowError   a prompt does not fit into the model's context (`gptsmith.generate.request`)
+│   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
+│   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
+│   ├── TooShortError          the time is too short to train anything (`gptsmith.train.planning.plan`)
+│   └── TrainingDivergedError  training stays non-finite after every recovery (`gptsmith.train.stability`)
+└── ApiError                   a request to a server cannot be answered (`gptsmith.serve.errors`)
+
+Every `UserError` is a `ValueError` too. Errors with a module in brackets are defined there.
 """
 
 from __future__ import annotations
@@ -18,7 +30,23 @@ class GptsmithError(Exception):
 
 
 class UserError(GptsmithError, ValueError):
-    """What was given, what is wrong with it, what is allowed and what to do, in one line."""
+    """The input that was given, the problem with it, the allowed values and what to do, in one line."""
+
+
+class ConfigurationError(UserError):
+    """A setting, an option or a file of settings is unknown or not allowed."""
+
+
+class DataError(UserError):
+    """A text, a record or an example cannot be read or used."""
+
+
+class CheckpointError(UserError):
+    """A run or one of its checkpoints is missing, damaged or of a newer version."""
+
+
+class ConversionError(UserError):
+    """A model of another program cannot be imported, or a run cannot be exported."""
 
 
 class MissingExtraError(UserError):

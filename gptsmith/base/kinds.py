@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -45,10 +45,10 @@ class Kinds(Generic[S]):
         """The settings class of one kind.
 
         Raises:
-            UserError: no kind has that name.
+            ConfigurationError: no kind has that name.
         """
         if name not in self.names():
-            raise UserError(f"no such {self.noun} kind: {name} ({did_you_mean(name, self.names())})")
+            raise ConfigurationError(f"no such {self.noun} kind: {name} ({did_you_mean(name, self.names())})")
         module = importlib.import_module(f"{self.package}.{name}")
         classes = [
             value
@@ -65,10 +65,10 @@ class Kinds(Generic[S]):
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, Mapping):
-            raise UserError(f"expected the name of a {self.noun} kind or a table with a kind, not {value!r}")
+            raise ConfigurationError(f"expected the name of a {self.noun} kind or a table with a kind, not {value!r}")
         name = value.get("kind", self.default)
         if not isinstance(name, str):
-            raise UserError(f"name a {self.noun} kind: {', '.join(self.names())}")
+            raise ConfigurationError(f"name a {self.noun} kind: {', '.join(self.names())}")
         return self.settings(name).model_validate({**value, "kind": name})
 
     def field(self, name: str, **settings: Any) -> Any:

@@ -45,7 +45,17 @@ VALUES = {
 }
 """The values of settings that have another name today."""
 STATUSES = {"reached": "target_reached", "early": "early_stopped", "shared": "shared_search"}
-RENAMED = {old.rpartition(".")[2]: new for old, new in SETTINGS.items()} | {
-    old: new for values in VALUES.values() for old, new in values.items()
+OPTIONS = {
+    "--until-loss": "--target-loss",
+    "--max-streams": "--max-num-seqs",
+    "--max-waiting": "--max-queue-size",
+    "--harness": "--lm-eval",
+    "--harness-path": "--lm-eval-path",
 }
+"""The options of commands that have another name today."""
+RENAMED = (
+    {old.rpartition(".")[2]: new for old, new in SETTINGS.items()}
+    | {old: new for values in VALUES.values() for old, new in values.items()}
+    | OPTIONS
+)
 """Each old name and the one of today, wherever it stands."""

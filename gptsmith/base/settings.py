@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean
 
 FIXED = "fixed"
 """Marks a setting, or a group, that a run keeps from its first step to its last: `Annotated[int, FIXED]`."""
@@ -26,7 +26,7 @@ class Settings(BaseModel):
         if isinstance(data, Mapping):
             for key in data:
                 if key not in cls.model_fields:
-                    raise UserError(f"no such setting: {key} ({did_you_mean(str(key), cls.model_fields)})")
+                    raise ConfigurationError(f"no such setting: {key} ({did_you_mean(str(key), cls.model_fields)})")
         return data
 
     @classmethod
@@ -40,7 +40,7 @@ class Settings(BaseModel):
             origins: where each value comes from, by its path, if that is known: it takes the place of `origin`.
 
         Raises:
-            UserError: a key is unknown or a value is not allowed; the message names it and where it came from.
+            ConfigurationError: a key is unknown or a value is not allowed; the message names it and where it came from.
         """
         try:
             return cls.model_validate(data)
@@ -55,7 +55,7 @@ class Settings(BaseModel):
                 if (source := _source(key, origins)) is not None:
                     details.append(f"from {source}")
             place = "".join(f"{part}: " for part in (origin, key) if part)
-            raise UserError(f"{place}{problem}" + (f" ({', '.join(details)})" if details else "")) from None
+            raise ConfigurationError(f"{place}{problem}" + (f" ({', '.join(details)})" if details else "")) from None
 
     def plain(self) -> dict[str, Any]:
         """These settings as nested dictionaries of TOML and JSON values; what is None is left out."""
@@ -71,15 +71,15 @@ def _source(key: str, origins: Mapping[str, str]) -> str | None:
 
 
 def parse_assignment(assignment: str) -> tuple[list[str], Any]:
-    """`a.b=c` as (["a", "b"], value). The value is read as TOML, and as a plain string where it is not TOML.
+    """`a.b=c` as (["a", "b"], value). The value is read as TOML, and as a plain string if it is not TOML.
 
     Raises:
-        UserError: there is no `=` or no key.
+        ConfigurationError: there is no `=` or no key.
     """
     path, equals, text = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        raise UserError(f"--set {assignment}: write it as key=value, for example --set model.num_layers=6")
+        raise ConfigurationError(f"--set {assignment}: write it as key=value, for example --set model.num_layers=6")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -142,11 +142,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        UserError: the file is missing, unreadable or not TOML.
+        ConfigurationError: the file is missing, unreadable or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from None
+        raise ConfigurationError(f"{path} is not a TOML file: {error}") from None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.settings import Settings
 
 P = ParamSpec("P")
@@ -23,6 +23,8 @@ class Verb(Protocol[P, Result]):
     """A function that takes the fields of a request class by name and the first of them also by position, or a whole
     request."""
 
+    @overload
+    def __call__(self, request: Settings, /) -> Result: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result: ...
     @overload
@@ -55,7 +57,6 @@ def verb(request: Callable[P, S], *positional: str) -> Callable[[Callable[[S], R
                 default=inspect.Parameter.empty
                 if field.is_required()
                 else field.get_default(call_default_factory=True),
-                annotation=field.annotation,
             )
             for name, field in _positional_first(cls, positional)
         ]
@@ -113,7 +114,7 @@ def _count(value: Any) -> Any:
     """A count as people write it: 5000000, 5_000_000, 5M, 1.5B or 300k.
 
     Raises:
-        UserError: it is none of these.
+        ConfigurationError: it is none of these.
     """
     if not isinstance(value, str):
         return value
@@ -124,7 +125,7 @@ def _count(value: Any) -> Any:
     except ValueError:
         count = 0
     if not 1 <= count < float("inf"):
-        raise UserError(f"{value!r} is not a count: write 5000000, 5M, 1.5B or 300k")
+        raise ConfigurationError(f"{value!r} is not a count: write 5000000, 5M, 1.5B or 300k")
     return int(count)
 
 

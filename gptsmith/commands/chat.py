@@ -5,42 +5,37 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from gptsmith.commands.options import Device, Json, MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
+from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
-    "[dim]This is a base model: it has only learnt to go on with text, not to answer. Begin a text and it goes on; "
-    "an empty line lets it write more, /help says what else there is.[/dim]"
+    "[dim]This is a base model: it continues text and was not tuned to answer. Type the beginning of a text; "
+    "an empty line generates more, /help lists the commands.[/dim]"
 )
-TUNED = "[dim]/help says what there is besides talking; /quit (or Ctrl-D) leaves.[/dim]"
-HELP = """[dim]/new              starts afresh
-/system WORDS     starts afresh with this system prompt; without words, with none
-/regenerate       another reply to what was last said
-/save FILE        writes the conversation: .jsonl as an example to tune on, any other name to be read
-/quit, Ctrl-D     leaves
-Ctrl-C            ends a reply[/dim]"""
+TUNED = "[dim]/help lists the commands; /quit (or Ctrl-D) leaves.[/dim]"
+HELP = """[dim]/new              start a new conversation
+/system PROMPT    start a new conversation with this system prompt; without one if none is given
+/regenerate       generate another reply to the last message
+/save FILE        save the conversation: .jsonl as a fine-tuning example, any other name as text
+/quit, Ctrl-D     leave
+Ctrl-C            stop a reply[/dim]"""
 
 COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
 NAME = re.compile("/[a-z]+")
 
 
-def chat(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
-    system: Annotated[str | None, typer.Option(help="What the model is told before the conversation.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens a turn.")] = 120,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Talk to a model in the terminal. A base model goes on with the text that you begin."""
+@command(
+    ChatRequest,
+    arguments={"run": "RUN"},
+    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("device",)},
+    examples=(
+        "gptsmith chat runs/mine-sft --temperature 0.7",
+        'gptsmith chat runs/mine-sft --system "Answer in one sentence."',
+    ),
+)
+def chat(request: ChatRequest, json: Json = False) -> None:
+    """Talk to a model in the terminal. A base model continues the text that you begin."""
     from rich.markup import escape
 
     from gptsmith.base import console
@@ -54,19 +49,14 @@ def chat(
     from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of
 
-    loaded = load(run, device=device)
+    loaded = load(request.run, device=request.device)
     loaded.require_words()
-    sampling = loaded.sampling(
-        {
-            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-        }
-    )  # fmt: skip
+    sampling = loaded.sampling(request.sampling())
     thread = EngineThread()
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
     talk = Conversation(
         engine, loaded.tokenizer, loaded.template,
-        system=system, max_tokens=max_tokens, sampling=sampling, seed=seed,
+        system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=request.seed,
     )  # fmt: skip
     console.note(TUNED if loaded.template else BASE)
 
@@ -84,18 +74,18 @@ def chat(
                 sys.stdout.write("\n")
         if json:
             console.show_json(figures_of(reply, talk.prompt))
-        elif loaded.template and reply.num_tokens == max_tokens:
-            console.note(f"[dim]it was cut off after {max_tokens} tokens: --max-tokens lets it say more[/dim]")
+        elif loaded.template and reply.num_tokens == request.max_tokens:
+            console.note(f"[dim]cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies[/dim]")
 
     def obey(line: str) -> None:
         command, _, words = line.partition(" ")
         words = words.strip()
         if command == "/new":
             talk.reset()
-            console.note("[dim]begun afresh[/dim]")
+            console.note("[dim]new conversation[/dim]")
         elif command == "/system":
             talk.set_system(words or None)
-            console.note(f"[dim]begun afresh {'with this' if words else 'without a'} system prompt[/dim]")
+            console.note(f"[dim]new conversation {'with this' if words else 'without a'} system prompt[/dim]")
         elif command == "/regenerate":
             show(talk.regenerate())
         elif command == "/save":

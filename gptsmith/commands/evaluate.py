@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from gptsmith.commands.options import Json, command
+from gptsmith.workflows.requests import EvaluateRequest
 
-from gptsmith.commands.options import Device, Json
 
-
-def evaluate(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT]...", help="Text to predict; the run's validation set if none. With --task, its examples."
-        ),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="KIND", help="multiple_choice, classification, generated or arithmetic.")
-    ] = None,
-    shots: Annotated[int | None, typer.Option(help="Examples with their answers before each question.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only so many examples, drawn by the seed.")] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Another run to do the same: do the two differ?")
-    ] = None,
-    lm_eval: Annotated[str | None, typer.Option(metavar="TASK", help="A task of EleutherAI's lm-eval.")] = None,
-    lm_eval_path: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="More tasks for lm-eval, as YAML files.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as scorer=number."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Which examples are drawn; intervals and tests draw by it too.")] = 0,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Measure how well a model predicts a text or does in a task, with confidence intervals."""
+@command(
+    EvaluateRequest,
+    arguments={"run": "RUN", "texts": "TEXT"},
+    panels={
+        "Task": ("task", "shots", "limit", "settings"),
+        "Comparison": ("against",),
+        "lm-eval": ("lm_eval", "lm_eval_path"),
+        "Machine": ("seed", "device"),
+    },
+    examples=(
+        "gptsmith evaluate runs/mine other.txt --against runs/small",
+        "gptsmith evaluate runs/mine questions.jsonl --task multiple_choice --shots 2",
+    ),
+)
+def evaluate(request: EvaluateRequest, json: Json = False) -> None:
+    """Measure a model's perplexity on a text or its score in a task, with confidence intervals."""
     from gptsmith.base import console
     from gptsmith.workflows.evaluate import evaluate as run_evaluate
 
-    figures = run_evaluate(
-        run,
-        texts or [],
-        task=task,
-        shots=shots,
-        limit=limit,
-        against=against,
-        lm_eval=lm_eval,
-        lm_eval_path=lm_eval_path,
-        settings=settings or [],
-        seed=seed,
-        device=device,
-    )
+    figures = run_evaluate(request)
     console.show_json(figures) if json else show(figures)
 
 

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from gptsmith.commands.options import Device, Json, MinP, RepetitionPenalty, Seed, Slide, Temperature, TopK, TopP
+from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.workflows.requests import GenerateRequest
 
 
-def generate(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
-    prompt: Annotated[
-        str | None, typer.Argument(help="The text to go on from; - or a pipe reads it from standard input.")
-    ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A .jsonl file with a prompt field a line: one JSON line out each."),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to write.")] = 200,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = 0,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be given again.")] = None,
-    slide: Slide = False,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Write text that goes on from a prompt. Without one, start a new document."""
+@command(
+    GenerateRequest,
+    arguments={"run": "RUN", "prompt": "PROMPT"},
+    panels={"Text": ("prompts", "max_tokens", "stop", "slide"), **SAMPLING, "Machine": ("device",)},
+    examples=(
+        'gptsmith generate runs/mine "Once upon a time" --temperature 0.7',
+        "gptsmith generate runs/mine --prompts prompts.jsonl --seed 1",
+    ),
+)
+def generate(request: GenerateRequest, json: Json = False) -> None:
+    """Continue a prompt. Without one, start a new document."""
     from gptsmith.base import console
-    from gptsmith.base.errors import UserError
     from gptsmith.base.terminal import visible
     from gptsmith.convert.load import load
     from gptsmith.generate.api import generate_with
@@ -41,23 +27,17 @@ def generate(
     from gptsmith.generate.settings import EngineSettings
     from gptsmith.workflows.generate import figures_of, prompts_of
 
-    if prompts is not None and prompt is not None:
-        raise UserError("give one prompt, or a file of them by --prompts, not both")
+    prompt, prompts = request.prompt, request.prompts
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
-    loaded = load(run, device=device)
+    loaded = load(request.run, device=request.device)
     loaded.require_words()
-    sampling = loaded.sampling(
-        {
-            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-        }
-    )  # fmt: skip
+    sampling = loaded.sampling(request.sampling())
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
     for row in rows:
         generation = generate_with(
             engine, loaded.tokenizer, row,
-            max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or [], slide=slide,
+            max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
         )  # fmt: skip
         quiet = json or prompts is not None
         if not quiet:
@@ -71,4 +51,4 @@ def generate(
             continue
         sys.stdout.write("\n")
         if generation.finish_reason == "context":
-            console.note(f"[dim]the context of {loaded.config.context_length} tokens is full: --slide goes on[/dim]")
+            console.note(f"[dim]the context of {loaded.config.context_length} tokens is full: --slide continues[/dim]")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from gptsmith.commands.options import Json, Set
+from gptsmith.commands.options import Json, command
+from gptsmith.workflows.requests import InfoRequest
 
 
-def info(
-    run: Annotated[str | None, typer.Argument(help="A run folder.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A preset instead of a run, such as gpt2-xl.")] = None,
-    settings: Set = None,
-    json: Json = False,
-) -> None:
-    """Show a model's shape and cost: parameters, FLOPs a token, bytes."""
+@command(
+    InfoRequest,
+    arguments={"run": "RUN"},
+    panels={"Model": ("preset", "settings")},
+    examples=("gptsmith info runs/mine", "gptsmith info --preset gpt2-xl --set model.num_layers=6"),
+)
+def info(request: InfoRequest, json: Json = False) -> None:
+    """Show a model's shape and cost: parameters, FLOPs per token, bytes."""
     from gptsmith.base import console
     from gptsmith.workflows.info import info as run_info
 
-    figures = run_info(run, preset=preset, settings=tuple(settings or ()))
+    figures = run_info(request)
     console.show_json(figures) if json else console.show_figures("", figures)

@@ -24,36 +24,17 @@ Json = Annotated[
         help="Write one JSON object to standard output, and everything else to standard error.",
     ),
 ]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.num_layers=6. May be given again."),
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda or mps; auto takes a GPU where there is one.")]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        help="Below 1 surer, above 1 wilder, 0 always the likeliest; 0.8, or the model's own, if not given.",
-        show_default=False,
-    ),
-]
-TopK = Annotated[int | None, typer.Option(help="Draw from this many of the likeliest tokens only.")]
-TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")]
-MinP = Annotated[
-    float | None, typer.Option(help="Draw from tokens only that are at least this share as probable as the likeliest.")
-]
-RepetitionPenalty = Annotated[
-    float | None, typer.Option(help="Above 1, tokens that were read or written become less probable.")
-]
-Seed = Annotated[int, typer.Option(help="The same seed and prompt give the same text.")]
-Slide = Annotated[bool, typer.Option("--slide", help="Forget the oldest half when the context is full, and go on.")]
-
-NAMES = {"settings": "set"}
+SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
+"""The panel of the verbs that sample tokens."""
+NAMES = {"settings": "set", "hosts": "allow-host"}
 """The options that are not called as their field."""
 IN_PYTHON_ONLY = ("started", "reward")
 METAVARS = {
     "out": "RUN", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
-    "validation": "PATH", "test": "PATH",
+    "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
+    "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
+    "lm_eval_path": "FOLDER",
 }  # fmt: skip
 STOPPED = 128
 """With the signal's number, the exit code after one: what was trained is saved, but not all that was requested is done.
@@ -66,6 +47,7 @@ def command(
     arguments: Mapping[str, str],
     panels: Mapping[str, Sequence[str]],
     examples: Sequence[str],
+    omitted: Sequence[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of a request, and of options of its own, a command for Typer.
 
@@ -74,6 +56,7 @@ def command(
         arguments: the fields that are given by position, in their order, each with its metavar.
         panels: the groups of options in the help, each with its fields.
         examples: commands to show below the help.
+        omitted: the fields that have no option.
     """
 
     def made(run: Callable[..., None]) -> Callable[..., None]:
@@ -94,7 +77,7 @@ def command(
             origins = {name: option_name(name) for name in given if name not in arguments}
             run(request.parse(given, origins=origins), **others)
 
-        parameters = [*_parameters(request, arguments, panels), *own]
+        parameters = [*_parameters(request, arguments, panels, omitted), *own]
         call.__name__, call.__doc__ = run.__name__, run.__doc__
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -110,12 +93,16 @@ def option_name(field: str) -> str:
 
 
 def _parameters(
-    request: type[Settings], arguments: Mapping[str, str], panels: Mapping[str, Sequence[str]]
+    request: type[Settings],
+    arguments: Mapping[str, str],
+    panels: Mapping[str, Sequence[str]],
+    omitted: Sequence[str],
 ) -> Iterator[inspect.Parameter]:
     """The parameters from which Typer makes arguments and options."""
     fields = request.model_fields
     in_panels = [name for names in panels.values() for name in names]
-    assert sorted([*arguments, *in_panels, *(set(IN_PYTHON_ONLY) & fields.keys())]) == sorted(fields), request
+    hidden = [name for name in IN_PYTHON_ONLY if name in fields]
+    assert sorted([*arguments, *in_panels, *hidden, *omitted]) == sorted(fields), request
     for name, metavar in arguments.items():
         info = typer.Argument(metavar=metavar, help=_help(fields[name]))
         yield _parameter(name, fields[name], info)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from gptsmith.commands.options import Device
+from gptsmith.commands.options import command
+from gptsmith.workflows.requests import PredictRequest
 
 
-def predict(
-    run: Annotated[str, typer.Argument(help="A classifier's run folder.")],
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Records to label: .jsonl, .csv, .parquet.")],
-    device: Device = "auto",
-) -> None:
-    """Label texts with a classifier: one JSON line out for each record, with its probabilities."""
+@command(
+    PredictRequest,
+    arguments={"run": "RUN", "files": "FILE..."},
+    panels={"Machine": ("device",)},
+    examples=("gptsmith predict runs/mine-classification new.csv", "gptsmith predict runs/spam mail.jsonl > out.jsonl"),
+)
+def predict(request: PredictRequest) -> None:
+    """Label texts with a classifier: one JSON line for each record, with its probabilities."""
     from gptsmith.base import console
     from gptsmith.workflows.predict import predict as run_predict
 
-    for row in run_predict(run, files, device=device):
+    for row in run_predict(request.run, request.files, device=request.device):
         console.show_json(row)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from gptsmith.commands.options import Json
+from gptsmith.commands.options import Json, command
+from gptsmith.workflows.requests import RunsRequest
 
 
-def runs(
-    folder: Annotated[str, typer.Argument(help="The folder that holds runs.")] = "runs",
-    json: Json = False,
-) -> None:
+@command(
+    RunsRequest,
+    arguments={"folder": "FOLDER"},
+    panels={},
+    examples=("gptsmith runs", "gptsmith runs experiments/ --json"),
+)
+def runs(request: RunsRequest, json: Json = False) -> None:
     """List the runs in a folder, with their figures."""
     from rich.table import Table
 
@@ -20,12 +20,12 @@ def runs(
     from gptsmith.workflows.runs import FIGURES
     from gptsmith.workflows.runs import runs as run_runs
 
-    rows = run_runs(folder)
+    rows = run_runs(request.folder)
     if json:
         console.show_json({"runs": rows})
         return
     if not rows:
-        console.note(f"no runs in {folder} yet: gptsmith pretrain TEXT makes one")
+        console.note(f"no runs in {request.folder} yet: gptsmith pretrain TEXT makes one")
         return
     columns = ("run", "status", *FIGURES)
     table = Table(*(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))

@@ -22,22 +22,22 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import read_json
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
-from gptsmith.convert.state_dict import Entry, entries, plain_weights
+from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
-from gptsmith.model.linear import maps_of
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, name_of
+from gptsmith.model.gpt import GPT, meta_model
+from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
 from gptsmith.model.transform import with_adapters
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base"
 """The folder beside an adapter's files that holds its base, where no other does."""
 PREFIX = "base_model.model."
-"""What stands before the name of a map in PEFT's files."""
+"""The prefix of the name of a linear layer in PEFT's files."""
 A, B = ".lora_A.weight", ".lora_B.weight"
 BASE_SHA256 = "base_sha256"
 """The key in the metadata of an adapter's weights of the fingerprint of its base. PEFT ignores it."""
@@ -50,7 +50,7 @@ WITHOUT_EFFECT = frozenset(
     {"auto_mapping", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern",
      "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision", "target_modules"}
 )  # fmt: skip
-"""Options that change nothing once there are weights: which maps are adapted is seen from their names."""
+"""Options that change nothing once there are weights: the names of the weights say which linear layers are adapted."""
 SAME_BASE = (None, True, False, "gaussian", "orthogonal", "eva")
 """First weights that leave the base as it is; others, such as PiSSA's, take them out of the base."""
 
@@ -65,31 +65,31 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def map_entries(family: Family, config: GPTConfig) -> dict[str, Entry]:
-    """The maps of a model of this shape by their name in Transformers; the head too where it is the embedding."""
-    with torch.device("meta"):
-        places = maps_of(GPT(config))
-    table = entries(family, config.model_copy(update={"tie_embeddings": False}))
+def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMapping]:
+    """The linear layers of a model of this shape by their name in Transformers; the head too where it is the
+    embedding."""
+    places = linear_layers(meta_model(config))
+    table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
     return {
-        entry.theirs.removesuffix(".weight"): entry
-        for entry in table
-        if entry.theirs.endswith(".weight") and all(_place(name) in places for name in entry.ours)
+        mapping.theirs.removesuffix(".weight"): mapping
+        for mapping in table
+        if mapping.theirs.endswith(".weight") and all(_place(name) in places for name in mapping.ours)
     }
 
 
 def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor]]:
     """A (rank, in) and B (out, rank) of each map of Transformers' that has an adapter, by its name."""
-    maps = maps_of(model)
+    maps = linear_layers(model)
     found = {}
-    for name, entry in map_entries(family, model.config).items():
-        parts = [maps[_place(own)] for own in entry.ours]
+    for name, mapping in linear_mappings(family, model.config).items():
+        parts = [maps[_place(own)] for own in mapping.ours]
         adapted = [part for part in parts if isinstance(part, LoraLinear)]
         if not adapted:
             continue
         a = torch.cat([part.lora_a.detach() for part in adapted])
-        b = a.new_zeros(sum(entry.rows), len(a))
+        b = a.new_zeros(sum(mapping.rows), len(a))
         column = 0
-        for part, block in zip(parts, torch.split(b, list(entry.rows)), strict=True):
+        for part, block in zip(parts, torch.split(b, list(mapping.rows)), strict=True):
             if isinstance(part, LoraLinear):
                 rank = len(part.lora_a)
                 block[:, column : column + rank] = part.lora_b.detach()
@@ -102,10 +102,10 @@ def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:
     """The adapter_config.json of a model with adapters over the base in the folder `base`."""
     settings = model.config.linear
     assert isinstance(settings, LoraLinearSettings)
-    table = map_entries(family, model.config)
+    table = linear_mappings(family, model.config)
     ranks = {name: len(a) for name, (a, _) in their_adapters(model, family).items()}
     targets = _targets(ranks, table)
-    # One rank for all but maps that are several of ours. Both numbers grow alike, so that the factor stays the same.
+    # One rank for all but layers that are several of ours. Both numbers grow alike, so that the factor stays the same.
     wider = {_shortest(name, targets): rank // settings.rank for name, rank in ranks.items() if rank != settings.rank}
     return {
         "peft_type": "LORA",
@@ -118,7 +118,7 @@ def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:
         "target_modules": targets,
         "rank_pattern": {target: settings.rank * times for target, times in wider.items()},
         "alpha_pattern": {target: settings.alpha * times for target, times in wider.items()},
-        "fan_in_fan_out": any(table[name].is_turned for name in ranks),
+        "fan_in_fan_out": any(table[name].transposed for name in ranks),
         "bias": "none",
     }
 
@@ -143,7 +143,7 @@ class AdapterFolder:
 
     Attributes:
         ranks: the rank of each adapted map, by its name in Transformers.
-        fingerprint: that of its base; nothing where the folder does not say.
+        fingerprint: that of its base; None if the folder does not say.
     """
 
     folder: Path
@@ -156,19 +156,19 @@ class AdapterFolder:
     def open(cls, folder: Path) -> AdapterFolder:
         """
         Raises:
-            UserError: a setting is not known, or a file is not sound.
+            ConversionError: a setting is not known, or a file is not sound.
         """
         config = read_json(inside(folder, ADAPTER_CONFIG))
         if not isinstance(config, dict):
-            raise UserError(f"{folder / ADAPTER_CONFIG} is not a table of settings")
+            raise ConversionError(f"{folder / ADAPTER_CONFIG} is not a table of settings")
         _refuse_unknown(config, folder / ADAPTER_CONFIG)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             if pickles := [name for name in PICKLES if (folder / name).exists()]:
-                raise UserError(
+                raise ConversionError(
                     f"{folder / pickles[0]} is a pickle, which can run any program when it is read: load the adapter "
                     f"where that can do no harm, and keep it as {ADAPTER_WEIGHTS} with PEFT's save_pretrained"
                 )
-            raise UserError(f"{folder} holds no adapter (expected {ADAPTER_WEIGHTS})")
+            raise ConversionError(f"{folder} holds no adapter (expected {ADAPTER_WEIGHTS})")
         path = inside(folder, ADAPTER_WEIGHTS)
         files = TensorFiles([path])
         ranks = {}
@@ -176,14 +176,14 @@ class AdapterFolder:
             if name.startswith(PREFIX) and name.endswith(A) and shape:
                 ranks[name.removeprefix(PREFIX).removesuffix(A)] = shape[0]
         if not ranks:
-            raise UserError(f"{path} holds no adapters (expected names such as {PREFIX}MAP{A})")
+            raise ConversionError(f"{path} holds no adapters (expected names such as {PREFIX}MAP{A})")
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
         return cls(folder, config, files, ranks, metadata.get(BASE_SHA256))
 
     @property
     def base(self) -> Path | None:
-        """The folder of its base: the one beside it, else the one that it names; nothing where neither is here."""
+        """The folder of its base: the one beside it, else the one that it names; None if neither is here."""
         named = self.config.get("base_model_name_or_path")
         candidates = [self.folder / BASE, *([Path(named)] if isinstance(named, str) and named else [])]
         return next((path for path in candidates if path.is_dir()), None)
@@ -192,18 +192,18 @@ class AdapterFolder:
         """The run or model folder that it is to be applied to: the given one, else the one that it names.
 
         Raises:
-            UserError: none is given, and the one that it names is not here.
+            ConversionError: none is given, and the one that it names is not here.
         """
         found = given if given is not None else self.base
         if found is None:
-            raise UserError(
+            raise ConversionError(
                 f"{self.folder} holds adapters, and their base {self.config.get('base_model_name_or_path')} is no "
                 "folder here: name it with --base (a run, or a model folder)"
             )
         return found
 
     def factor(self, name: str) -> float:
-        """What B A is multiplied by in the map of this name."""
+        """The factor of B A in the linear layer of this name."""
         alpha = self._setting(name, "lora_alpha", "alpha_pattern")
         return alpha / (math.sqrt(self.ranks[name]) if self.config.get("use_rslora") else self.ranks[name])
 
@@ -211,39 +211,39 @@ class AdapterFolder:
         """Checks that the adapter belongs to this base, by names, by shapes and, where it says so, by fingerprint.
 
         Raises:
-            UserError: it does not.
+            ConversionError: it does not.
         """
-        table = map_entries(family, model.config)
+        table = linear_mappings(family, model.config)
         if odd := sorted(self.ranks.keys() - table.keys()):
             known = sorted({_without_layer(name) for name in table})
-            raise UserError(
-                f"{self.folder}: the base has no maps {_some(odd)} (the maps of the family {family.model_type}: "
+            raise ConversionError(
+                f"{self.folder}: the base has no linear layers {_some(odd)} (those of the family {family.model_type}: "
                 f"{', '.join(known)})"
             )
         wanted: dict[str, tuple[int, ...]] = {}
         for name, rank in self.ranks.items():
             if (said := self._setting(name, "r", "rank_pattern")) != rank:
-                raise UserError(f"{self.folder}: {name} has rank {rank}, and {ADAPTER_CONFIG} says {said:g}")
-            shape = table[name].shape[::-1] if table[name].is_turned else table[name].shape
+                raise ConversionError(f"{self.folder}: {name} has rank {rank}, and {ADAPTER_CONFIG} says {said:g}")
+            shape = table[name].shape[::-1] if table[name].transposed else table[name].shape
             wanted |= {PREFIX + name + A: (rank, shape[1]), PREFIX + name + B: (shape[0], rank)}
         if missing := sorted(wanted.keys() - self.files.shapes.keys()):
-            raise UserError(f"{self.folder}: missing: {_some(missing)}")
-        misfits = [
+            raise ConversionError(f"{self.folder}: missing: {_some(missing)}")
+        unsupported = [
             f"{name} is {self.files.shapes[name]} and the base asks for {shape}"
             for name, shape in wanted.items()
             if self.files.shapes[name] != shape
         ]
-        if misfits:
-            raise UserError(f"{self.folder} is not an adapter of this base: {_some(misfits)}")
+        if unsupported:
+            raise ConversionError(f"{self.folder} is not an adapter of this base: {_some(unsupported)}")
         self._require_same_base(model, family, self.files.shapes.keys() - wanted.keys())
 
-    def laid_over(self, model: GPT, family: Family) -> GPT:
+    def apply_adapter(self, model: GPT, family: Family) -> GPT:
         """A new model with the adapter over `model`, which is its base.
 
         Our adapters have one rank and one factor: a smaller rank is filled up with rows of A that B does not use, and
         another factor becomes part of B.
         """
-        parts = dict(self._parts(map_entries(family, model.config)))
+        parts = dict(self._parts(linear_mappings(family, model.config)))
         rank = max(len(a) for a, _, _ in parts.values()) or max(self.ranks.values())
         places = [place for place, (a, _, _) in parts.items() if len(a)] or list(parts)
         factor = max(parts[place][2] for place in places)
@@ -252,12 +252,12 @@ class AdapterFolder:
                 "rank": rank,
                 "alpha": factor * rank,
                 "dropout": self.config.get("lora_dropout", 0.0),
-                "targets": list(dict.fromkeys(name_of(place) for place in places)),
+                "targets": list(dict.fromkeys(layer_name(place) for place in places)),
             },
             str(self.folder / ADAPTER_CONFIG),
         )
         made = with_adapters(model, settings)
-        maps = maps_of(made)
+        maps = linear_layers(made)
         with torch.no_grad():
             for place, (a, b, own_factor) in parts.items():
                 adapted = maps[place]
@@ -266,14 +266,14 @@ class AdapterFolder:
                     adapted.lora_b[:, : len(a)].copy_(b.to(adapted.lora_b.dtype) * (own_factor / adapted.factor))
         return made.eval()
 
-    def _parts(self, table: Mapping[str, Entry]) -> Iterator[tuple[str, tuple[Tensor, Tensor, float]]]:
-        """A, B and the factor of each of our maps by its place. One that is a part of theirs takes its rows of B, and
-        of A those that reach it: so blocks have their own rank again."""
+    def _parts(self, table: Mapping[str, TensorMapping]) -> Iterator[tuple[str, tuple[Tensor, Tensor, float]]]:
+        """A, B and the factor of each of our linear layers by its place. One that is a part of theirs takes its rows of
+        B, and of A those that reach it: so blocks have their own rank again."""
         for name in self.ranks:
-            entry = table[name]
+            mapping = table[name]
             a, b = (self.files.read(PREFIX + name + suffix) for suffix in (A, B))
-            for own, rows in zip(entry.ours, torch.split(b, list(entry.rows)), strict=True):
-                used = rows.any(dim=0) if len(entry.ours) > 1 else torch.ones(len(a), dtype=torch.bool)
+            for own, rows in zip(mapping.ours, torch.split(b, list(mapping.rows)), strict=True):
+                used = rows.any(dim=0) if len(mapping.ours) > 1 else torch.ones(len(a), dtype=torch.bool)
                 yield _place(own), (a[used], rows[:, used], self.factor(name))
 
     def _setting(self, name: str, key: str, patterns: str) -> float:
@@ -286,25 +286,25 @@ class AdapterFolder:
         """PEFT keeps what it adapts beside the adapter where that is the head: it must be the base's.
 
         Raises:
-            UserError: a tensor is another than the base's, or none that we know; or the fingerprint is another's.
+            ConversionError: a tensor is another than the base's, or none that we know; or the fingerprint is another's.
         """
         ours = plain_weights(model)
         if self.fingerprint is not None and self.fingerprint != fingerprint(ours):
-            raise UserError(
+            raise ConversionError(
                 f"{self.folder} is an adapter of another base: its weights have SHA-256 {self.fingerprint[:12]}, "
                 f"and this one's {fingerprint(ours)[:12]}"
             )
         ours.setdefault("head.weight", ours["embedding.weight"])
-        table = {entry.theirs: entry for entry in entries(family, model.config)} | {
-            entry.theirs: entry for entry in map_entries(family, model.config).values()
+        table = {mapping.theirs: mapping for mapping in tensor_mappings(family, model.config)} | {
+            mapping.theirs: mapping for mapping in linear_mappings(family, model.config).values()
         }
         for name in sorted(others):
-            entry = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
-            if entry is None:
-                raise UserError(f"{self.folder / ADAPTER_WEIGHTS}: {name} is not known (allowed: *{A} and *{B})")
-            tensor, own = self.files.read(name), entry.join(ours)
+            mapping = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
+            if mapping is None:
+                raise ConversionError(f"{self.folder / ADAPTER_WEIGHTS}: {name} is not known (allowed: *{A} and *{B})")
+            tensor, own = self.files.read(name), mapping.join(ours)
             if tensor.shape != own.shape or not tensor.equal(own.to(tensor.dtype)):
-                raise UserError(
+                raise ConversionError(
                     f"{self.folder}: {name} is not the base's: only adapters are read, and no other weights"
                 )
 
@@ -312,7 +312,7 @@ class AdapterFolder:
 def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
     """
     Raises:
-        UserError: a setting would make it another model than we compute, or is not sound.
+        ConversionError: a setting would make it another model than we compute, or is not sound.
     """
     for key, allowed in {
         "peft_type": ("LORA",),
@@ -321,34 +321,36 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
         "init_lora_weights": SAME_BASE,
     }.items():
         if (value := config.get(key)) not in allowed:
-            raise UserError(f"{path}: {key}={value!r} is not known (allowed: {', '.join(map(str, allowed))})")
+            raise ConversionError(f"{path}: {key}={value!r} is not known (allowed: {', '.join(map(str, allowed))})")
     for key in sorted(config.keys() - READ - WITHOUT_EFFECT):
         if config[key]:
-            raise UserError(f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read")
+            raise ConversionError(
+                f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read"
+            )
     numbers = {key: config[key] for key in ("r", "lora_alpha") if key in config}
     for key in ("rank_pattern", "alpha_pattern"):
         table = config.get(key) or {}
         if not isinstance(table, Mapping):
-            raise UserError(f"{path}: {key} is not a table")
+            raise ConversionError(f"{path}: {key} is not a table")
         numbers |= {f"{key}.{pattern}": value for pattern, value in table.items()}
         for pattern in table:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise UserError(f"{path}: {key}: {pattern!r} is not a pattern: {error}") from None
+                raise ConversionError(f"{path}: {key}: {pattern!r} is not a pattern: {error}") from None
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise UserError(f"{path}: {key}={value!r} is not a number above 0")
+            raise ConversionError(f"{path}: {key}={value!r} is not a number above 0")
 
 
-def _targets(names: Mapping[str, int], table: Mapping[str, Entry]) -> list[str]:
-    """The shortest names that PEFT finds these maps by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj` is
-    not adapted."""
+def _targets(names: Mapping[str, int], table: Mapping[str, TensorMapping]) -> list[str]:
+    """The shortest names that PEFT finds these layers by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj`
+    is not adapted."""
     others = table.keys() - names.keys()
     targets = []
     for name in names:
-        words = _without_layer(name).split(".")
-        ends = [".".join(words[at:]) for at in range(len(words) - 1, -1, -1)]
+        parts = _without_layer(name).split(".")
+        ends = [".".join(parts[at:]) for at in range(len(parts) - 1, -1, -1)]
         free = (end for end in ends if not any(_ends_with(other, end) for other in others))
         targets.append(next(free, name))
     return sorted(set(targets))
@@ -368,7 +370,7 @@ def _without_layer(name: str) -> str:
 
 
 def _place(parameter: str) -> str:
-    """Where a parameter stands: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
+    """The module of a parameter: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
     return parameter.rpartition(".")[0]
 
 

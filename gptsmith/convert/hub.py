@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import ConversionError, MissingExtraError
 from gptsmith.data.cache import default_cache, private_folder
 
 PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
@@ -15,11 +15,13 @@ def fetch(name: str, revision: str | None = None) -> Path:
     """The files of a model on the Hub, in the cache.
 
     Raises:
-        UserError: there is no such folder or model, or no network.
+        ConversionError: there is no such folder or model, or no network.
         MissingExtraError: the library that fetches is not installed.
     """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)")
+        raise ConversionError(
+            f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)"
+        )
     try:
         from huggingface_hub import HfApi, snapshot_download
     except ImportError:
@@ -32,7 +34,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
         snapshot_download(name, revision=revision, local_dir=target, allow_patterns=list(PATTERNS))
     except Exception as error:  # the library's own errors and those of the network below it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
+        raise ConversionError(
             f"{name} is no folder here, and the Hub did not give it ({type(error).__name__}: {reason}): check the name "
             "and the network, or bring the folder here yourself"
         ) from None

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError, UserError
 from gptsmith.base.files import read_json, sha256_of
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
 from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
-from gptsmith.convert.state_dict import Entry, entries, model_of
+from gptsmith.convert.state_dict import TensorMapping, model_of, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
@@ -45,39 +45,39 @@ class ModelFolder:
     family: Family
     shape: GPTConfig
     files: TensorFiles
-    table: list[Entry]
+    table: list[TensorMapping]
     tokenizer: Tokenizer
     template: ChatTemplate | None
     generation: Mapping[str, Any]
-    """What generation_config.json says."""
+    """The content of generation_config.json."""
 
     @classmethod
     def open(cls, folder: Path) -> ModelFolder:
         """
         Raises:
-            UserError: the family is not known, or something in the folder is not sound or does not fit the rest.
+            ConversionError: the family is not known, or something in the folder is not sound or does not fit the rest.
         """
         config = _table(folder, CONFIG)
         try:
             family = family_of(config.get("model_type"))
             shape = family.read(config)
         except UserError as error:
-            raise UserError(f"{folder / CONFIG}: {error}") from None
+            raise ConversionError(f"{folder / CONFIG}: {error}") from None
         refuse_changed_files(folder)
         files = open_tensors(folder)
         if shape.num_layers > len(files.shapes):
-            raise UserError(
+            raise ConversionError(
                 f"{folder / CONFIG} asks for {shape.num_layers:,} layers, and there are {len(files.shapes):,} weights"
             )
-        table = entries(family, shape)
+        table = tensor_mappings(family, shape)
         extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
-        match(files, {entry.theirs: entry.shape for entry in table}, family.prefix, extra)
+        match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
         _refuse_second_head(files, table, shape)
         generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
-            raise UserError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
+            raise ConversionError(
+                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens and the embedding {shape.vocab_size:,} "
                 "rows: they do not belong together"
             )
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
@@ -100,61 +100,66 @@ class ModelFolder:
         """The model, float32, in evaluation mode: each weight is read once, into its place.
 
         Raises:
-            UserError: a weight is not finite.
+            ConversionError: a weight is not finite.
         """
         return model_of(self.shape, self.files.read, self.table)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Our parameters, in the dtype that the files keep."""
-        for entry in self.table:
-            for name, part in entry.split(self.files.read(entry.theirs)):
+        for mapping in self.table:
+            for name, part in mapping.split(self.files.read(mapping.theirs)):
                 yield name, part.contiguous()
 
 
 def _table(folder: Path, name: str) -> dict[str, Any]:
     table = read_json(inside(folder, name))
     if not isinstance(table, dict):
-        raise UserError(f"{folder / name} is not a table of settings")
+        raise ConversionError(f"{folder / name} is not a table of settings")
     return table
 
 
 def refuse_changed_files(folder: Path) -> None:
-    """Where we wrote the folder, its certificate knows each file: a changed one is damaged, or is another model.
+    """Checks a folder that we wrote by its certificate, which knows each file: a changed one is damaged, or another
+    model.
 
     Raises:
-        UserError: a file is not the one that the certificate speaks of.
+        ConversionError: a file is not the one that the certificate speaks of.
     """
     if not (folder / CERTIFICATE).is_file():
         return
     try:
         recorded = dict(_table(folder, CERTIFICATE)["sides"][1]["files"])
     except (KeyError, IndexError, TypeError, ValueError):
-        raise UserError(f"{folder / CERTIFICATE} is not a certificate: delete it to use the folder without") from None
+        raise ConversionError(
+            f"{folder / CERTIFICATE} is not a certificate: delete it to use the folder without"
+        ) from None
     for name, digest in recorded.items():
         path = inside(folder, str(name))
         if sha256_of(path) != digest:
-            raise UserError(
+            raise ConversionError(
                 f"{path} is not the file that {CERTIFICATE} speaks of: it is damaged, or was changed since "
                 f"(if you changed it, delete {CERTIFICATE})"
             )
 
 
-def _refuse_second_head(files: TensorFiles, table: list[Entry], shape: GPTConfig) -> None:
+def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], shape: GPTConfig) -> None:
     """A file may repeat the head that is the embedding.
 
     Raises:
-        UserError: it holds another one.
+        ConversionError: it holds another one.
     """
     if shape.tie_embeddings and HEAD in files.shapes:
-        embedding = next(entry.theirs for entry in table if entry.ours == ("embedding.weight",))
+        embedding = next(mapping.theirs for mapping in table if mapping.ours == ("embedding.weight",))
         if not files.read(HEAD).equal(files.read(embedding)):
-            raise UserError(f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding")
+            raise ConversionError(
+                f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding"
+            )
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str, Any]) -> Tokenizer:
     """The folder's tokenizer, with every token that ends a text by its config or its generation defaults."""
     if (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
-        raise UserError(
+        raise ConversionError(
             f'{folder} has its tokenizer as tokenizer.model only: write tokenizer.json once, with: python -c "from '
             f"transformers import AutoTokenizer as T; T.from_pretrained('{folder.name}').save_pretrained('.')\", and "
             "copy it there"

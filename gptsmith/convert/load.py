@@ -25,7 +25,7 @@ class Loaded:
         model: the GPT, ready to generate.
         tokenizer: text to ids and back.
         config: the model's shape.
-        template: how conversations are laid out; nothing for a model that was not made for them.
+        template: the chat template; None if the model was not made for conversations.
     """
 
     def __init__(self, run: OpenedModel, model: GPT) -> None:
@@ -90,7 +90,8 @@ class Loaded:
         """
         if self.template is None:
             raise UserError(
-                f"{self.run.folder} has only learnt to go on with text: tune it on conversations with gptsmith finetune"
+                f"{self.run.folder} is a base model, which only continues text: tune it on conversations with gptsmith "
+                "finetune"
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
         settings = self.sampling(sampling)

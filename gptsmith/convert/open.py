@@ -1,4 +1,4 @@
-"""What a person names where a trained model is wanted: a run's folder, or a model folder of another program's."""
+"""Opening a trained model: a run's folder, or a model folder of another program's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
 from gptsmith.convert.adapters import is_adapter_folder
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
@@ -51,7 +51,7 @@ class OpenedModel(HasLineage):
         """The model with its weights, in evaluation mode.
 
         Raises:
-            UserError: the weights do not have the names and shapes that the shape asks for, or are not finite.
+            ConversionError: the weights do not have the names and shapes that the shape asks for, or are not finite.
         """
 
     @abstractmethod
@@ -72,19 +72,19 @@ class OpenedModel(HasLineage):
 
     @abstractmethod
     def data(self) -> dict[str, Any]:
-        """What was read to train it.
+        """The summary of the data that it was trained on.
 
         Raises:
-            UserError: it is not known.
+            ConversionError: it is not known.
         """
 
     @abstractmethod
     def train_state(self) -> TrainState:
-        """Where its training stood."""
+        """The state of its training."""
 
     @abstractmethod
     def environment(self) -> dict[str, Any]:
-        """What its numbers depend on besides the settings, as far as it is known."""
+        """Everything that its numbers depend on besides the settings, as far as it is known."""
 
     @property
     @abstractmethod
@@ -110,7 +110,7 @@ class OpenedRun(Run, OpenedModel):
         """The best checkpoint that is whole.
 
         Raises:
-            UserError: none is.
+            ConversionError: none is.
         """
         return self.best(note)
 
@@ -150,7 +150,7 @@ class OpenedFolder(OpenedModel):
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            UserError: the family is not known, or something in the folder is not sound.
+            ConversionError: the family is not known, or something in the folder is not sound.
         """
         self.folder, self.found = folder, ModelFolder.open(folder)
 
@@ -182,7 +182,7 @@ class OpenedFolder(OpenedModel):
         return None
 
     def data(self) -> dict[str, Any]:
-        raise UserError(f"{self.folder} was trained elsewhere, on text that is not known here")
+        raise ConversionError(f"{self.folder} was trained elsewhere, on text that is not known here")
 
     def train_state(self) -> TrainState:
         return TrainState()
@@ -207,11 +207,13 @@ def open_model(path: str | Path) -> OpenedModel:
     """The trained model in a folder: a run, or a Hugging Face model folder.
 
     Raises:
-        UserError: it is neither, or cannot be read.
+        ConversionError: it is neither, or cannot be read.
     """
     folder = Path(path)
     if is_model_folder(folder):
         return OpenedFolder(folder)
     if is_adapter_folder(folder):
-        raise UserError(f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}")
+        raise ConversionError(
+            f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}"
+        )
     return OpenedRun.open(folder)

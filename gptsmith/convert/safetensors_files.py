@@ -13,20 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import read_json
 from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""What weights are kept in."""
+"""The dtypes of weights."""
 SHOWN = 5
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in a file."""
+    """The place of a tensor in a file."""
 
     file: Path
     dtype: torch.dtype
@@ -43,7 +43,7 @@ class StoredTensor:
             while rest:
                 count = opened.readinto(rest)
                 if not count:
-                    raise UserError(f"{self.file} was cut short while it was read")
+                    raise ConversionError(f"{self.file} was cut short while it was read")
                 rest = rest[count:]
         return data.view(self.dtype).view(self.shape)
 
@@ -59,14 +59,14 @@ class TensorFiles:
     def __init__(self, files: Sequence[Path]) -> None:
         """
         Raises:
-            UserError: a file is not a sound safetensors file, or two hold a tensor of one name.
+            ConversionError: a file is not a sound safetensors file, or two hold a tensor of one name.
         """
         self.files = list(files)
         stored: dict[str, StoredTensor] = {}
         for file in self.files:
             for name, tensor in read_header(file).items():
                 if name in stored:
-                    raise UserError(f"{file} and {stored[name].file.name} both hold {name}")
+                    raise ConversionError(f"{file} and {stored[name].file.name} both hold {name}")
                 stored[name] = tensor
         self._keep(stored)
 
@@ -82,13 +82,13 @@ class TensorFiles:
         """A tensor.
 
         Raises:
-            UserError: it holds a number that is not finite.
+            ConversionError: it holds a number that is not finite.
         """
         stored = self._stored[name]
         tensor = stored.read()
         # One pass without a mask as large as the tensor: what is not a number is in both.
         if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
-            raise UserError(
+            raise ConversionError(
                 f"{stored.file}: {name} holds a number that is not finite: the file is damaged, or the model is"
             )
         return tensor
@@ -98,7 +98,7 @@ def open_tensors(folder: Path) -> TensorFiles:
     """The weights in a folder, in one file or in the several that an index names.
 
     Raises:
-        UserError: there are none that can be read safely.
+        ConversionError: there are none that can be read safely.
     """
     if (folder / SINGLE).is_file():
         return TensorFiles([inside(folder, SINGLE)])
@@ -106,68 +106,72 @@ def open_tensors(folder: Path) -> TensorFiles:
         index = read_json(folder / INDEX)
         named = index.get("weight_map") if isinstance(index, Mapping) else None
         if not isinstance(named, Mapping) or not named or not all(isinstance(name, str) for name in named.values()):
-            raise UserError(f"{folder / INDEX} names no files (expected a table weight_map of tensors and files)")
+            raise ConversionError(f"{folder / INDEX} names no files (expected a table weight_map of tensors and files)")
         files = TensorFiles([inside(folder, name) for name in sorted(set(named.values()))])
         if odd := sorted(files.shapes.keys() ^ named.keys()):
-            raise UserError(f"{folder / INDEX} and its files do not agree about {_some(odd)}")
+            raise ConversionError(f"{folder / INDEX} and its files do not agree about {_some(odd)}")
         return files
     if pickles := [name for name in PICKLES if (folder / name).exists()]:
-        raise UserError(
+        raise ConversionError(
             f"{folder / pickles[0]} is a pickle, which can run any program when it is read: convert it where that can "
             f'do no harm, with: python -c "from transformers import AutoModelForCausalLM as M; '
             f"M.from_pretrained('{folder.name}').save_pretrained('{folder.name}-safe')\""
         )
-    raise UserError(f"{folder} holds no weights (expected {SINGLE}, or {INDEX} and its files)")
+    raise ConversionError(f"{folder} holds no weights (expected {SINGLE}, or {INDEX} and its files)")
 
 
 def inside(folder: Path, name: str) -> Path:
     """The file of that name in a folder.
 
     Raises:
-        UserError: the name, or a link of that name, leads out of the folder.
+        ConversionError: the name, or a link of that name, leads out of the folder.
     """
     path = folder / name
     if Path(name).name != name or name in ("", ".", ".."):
-        raise UserError(f"{folder}: {name!r} leads out of the folder: only files in it are read")
+        raise ConversionError(f"{folder}: {name!r} leads out of the folder: only files in it are read")
     if path.is_symlink():
         target = path.resolve()
         # The Hub's own cache keeps each file under its hash, and links to it.
         blobs = folder.resolve().parent.parent / "blobs"
         if target.parent not in (folder.resolve(), blobs):
-            raise UserError(f"{path} is a link that leads out of the folder: copy the file there instead")
+            raise ConversionError(f"{path} is a link that leads out of the folder: copy the file there instead")
     if not path.is_file():
-        raise UserError(f"{path} is missing")
+        raise ConversionError(f"{path} is missing")
     return path
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Where each tensor of a safetensors file lies, every offset checked against the file's size.
+    """The place of each tensor of a safetensors file, every offset checked against the file's size.
 
     Raises:
-        UserError: the header is too long, is no JSON, or says what the file does not hold.
+        ConversionError: the header is too long, is no JSON, or says what the file does not hold.
     """
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8:
-            raise UserError(f"{file} is not a whole safetensors file: it has {size:,} bytes, and its header says more")
+            raise ConversionError(
+                f"{file} is not a whole safetensors file: it has {size:,} bytes, and its header says more"
+            )
         if length > MAX_HEADER_BYTES:
-            raise UserError(f"{file}: a header of {length:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
+            raise ConversionError(f"{file}: a header of {length:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
         try:
             header = json.loads(opened.read(length))
             rows = sorted(_rows(header), key=lambda row: row[2])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{file} is not a sound safetensors file: {type(error).__name__} in its header") from None
+            raise ConversionError(
+                f"{file} is not a sound safetensors file: {type(error).__name__} in its header"
+            ) from None
     end = 0
     for name, kind, begin, stop, shape in rows:
         if kind not in DTYPES:
-            raise UserError(f"{file}: {name} is {kind}, and weights are read from {', '.join(DTYPES)} only")
+            raise ConversionError(f"{file}: {name} is {kind}, and weights are read from {', '.join(DTYPES)} only")
         if begin != end or stop - begin != math.prod(shape) * DTYPES[kind].itemsize:
-            raise UserError(f"{file}: {name} does not lie where the header says: the file is damaged")
+            raise ConversionError(f"{file}: {name} does not lie where the header says: the file is damaged")
         end = stop
     if end != size - 8 - length:
-        raise UserError(
+        raise ConversionError(
             f"{file} has {size:,} bytes and its header speaks of {end + 8 + length:,}: the file is cut short"
         )
     return {name: StoredTensor(file, DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows}
@@ -178,7 +182,7 @@ def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str
     put before their names.
 
     Raises:
-        UserError: they do not; the message lists what is missing, left over or of another shape.
+        ConversionError: they do not; the message lists what is missing, left over or of another shape.
     """
     if prefix and not any(name.startswith(prefix) for name in files.shapes):
         files.rename({name: prefix + name for name in files.shapes if prefix + name in wanted})
@@ -195,7 +199,7 @@ def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str
         *([f"of another shape: {_some(odd)}"] if odd else []),
     ]
     if problems:
-        raise UserError(f"{files.files[0].parent}: weights and config do not agree ({'; '.join(problems)})")
+        raise ConversionError(f"{files.files[0].parent}: weights and config do not agree ({'; '.join(problems)})")
 
 
 def _rows(header: dict[str, Any]) -> Iterator[tuple[str, str, int, int, tuple[int, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConversionError
 from gptsmith.convert.families import Table
 from gptsmith.model.attention.sliding_window import SlidingWindowAttentionSettings
 from gptsmith.model.config import GPTConfig
@@ -50,7 +50,7 @@ class SomeLayers:
         first = config.get("max_window_layers", count)
         types = config.get("layer_types") or [SLIDING if layer >= first else FULL for layer in range(count)]
         if len(types) != count or not set(types) <= {SLIDING, FULL}:
-            raise UserError(f"layer_types names {len(types)} layers of {count}, or a type that is not known")
+            raise ConversionError(f"layer_types names {len(types)} layers of {count}, or a type that is not known")
         layers = [layer for layer, kind in enumerate(types) if kind == SLIDING]
         return {"attention": {"kind": "sliding_window", "window_size": config["sliding_window"], "layers": layers}}
 

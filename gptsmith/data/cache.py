@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import no_room_is_a_user_error, sync_file, sync_folder
 
 MANIFEST = "manifest.json"
@@ -34,14 +34,14 @@ def private_folder(folder: Path) -> Path:
     """The folder, created if it is missing; only its owner can look in, if the system knows of owners.
 
     Raises:
-        UserError: it cannot be made.
+        DataError: it cannot be made.
     """
     try:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UserError(
+        raise DataError(
             f"the cache folder {folder} cannot be made: {error.strerror}; name another one with GPTSMITH_CACHE"
         ) from None
     return folder
@@ -55,7 +55,7 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
     first. A `target` that is not whole is built again. After an error for people nothing is left behind.
 
     Raises:
-        UserError: the disk has no room.
+        DataError: the disk has no room.
     """
     private_folder(target.parent)
     with no_room_is_a_user_error(target.parent), _locked(target.parent / f".{target.name}.lock"):

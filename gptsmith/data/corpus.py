@@ -16,7 +16,7 @@ import numpy as np
 
 from gptsmith.base.console import Meter
 from gptsmith.base.console import meter as console_meter
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
 from gptsmith.data.deduplication import ExactDeduplication
@@ -123,7 +123,7 @@ def read_corpus(
     Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
 
     Raises:
-        UserError: a source cannot be read, there is no text, or the disk is full.
+        DataError: a source cannot be read, there is no text, or the disk is full.
     """
     reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
     found = discover(sources)
@@ -144,11 +144,11 @@ def read_corpus(
     ]
     for candidate, record in zip(candidates, records, strict=True):
         if candidate.named and record.skipped is not None:
-            raise UserError(f"{record.path}: {record.skipped}")
+            raise DataError(f"{record.path}: {record.skipped}")
     corpus = Corpus(target, key, records, found.skipped)
     if not corpus.num_bytes:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
-        raise UserError(
+        raise DataError(
             f"{', '.join(record.path for record in records[:3])}: no text in {len(records)} "
             f"{'file' if len(records) == 1 else 'files'}{f' ({reasons})' if reasons else ''}: name files that have some"
         )
@@ -165,7 +165,7 @@ def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileReco
                 hashed.append((candidate, FileRecord(str(path), sha256_of(path), path.stat().st_size)))
             except OSError as error:
                 if candidate.named:
-                    raise UserError(f"{path} cannot be read: {error.strerror}") from None
+                    raise DataError(f"{path} cannot be read: {error.strerror}") from None
                 found.skipped[str(path)] = f"cannot be read: {error.strerror}"
             bar.update(number + 1)
     return sorted(hashed, key=lambda item: (item[1].sha256, item[0].file.extension, item[1].path))
@@ -270,7 +270,7 @@ class _Build:
         try:
             num_duplicates = self._add_documents(number, candidate)
             if path.stat().st_size != record.num_bytes:
-                raise UserError(f"{path}: it changed while it was read; wait until it is complete")
+                raise DataError(f"{path}: it changed while it was read; wait until it is complete")
         except (UserError, OSError) as error:
             if isinstance(error, OSError):
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):

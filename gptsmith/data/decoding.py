@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 
 BLOCK_BYTES = 4_000_000
@@ -43,7 +43,7 @@ def read_text_blocks(
     Line endings stay as they are. `max_line` is the longest line allowed, in characters; None allows any.
 
     Raises:
-        UserError: the file is binary, in another encoding, or has an enormous line; the message names the place.
+        DataError: the file is binary, in another encoding, or has an enormous line; the message names the place.
     """
     for block in read_blocks(file, settings, max_line):
         yield block.text, block.start, block.end
@@ -53,7 +53,7 @@ def read_lines(file: SourceFile, settings: ReadSettings) -> Iterator[tuple[str, 
     """The lines of a file without their endings (\\n or \\r\\n), as (line, start byte, end byte).
 
     Raises:
-        UserError: as `read_text_blocks` does.
+        DataError: as `read_text_blocks` does.
     """
     carried, position = "", 0
     for block in read_blocks(file, settings):
@@ -84,12 +84,12 @@ def text_encoding(name: str) -> str:
     """The codec's own name for an encoding of text.
 
     Raises:
-        UserError: there is no such encoding.
+        DataError: there is no such encoding.
     """
     try:
         "a".encode(name)
     except LookupError:
-        raise UserError(
+        raise DataError(
             f"--encoding {name}: no such encoding; allowed are Python's, such as utf-8, cp1252, latin-1, "
             "utf-16, shift_jis, gb18030"
         ) from None
@@ -105,7 +105,7 @@ def read_blocks(
         if max_line is not None:
             first = block.text.find("\n")
             if length + (len(block.text) if first < 0 else first) > max_line:
-                raise UserError(
+                raise DataError(
                     f"{file.path}: line {line_number} (from byte {line_start}) is longer than {max_line:,} "
                     "characters; allowed are shorter lines: break it up, or leave the file out"
                 )
@@ -131,7 +131,7 @@ def _blocks(file: SourceFile, settings: ReadSettings) -> Iterator[Block]:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
                 offset = position + error.start
-                raise UserError(
+                raise DataError(
                     f"{file.path}: byte {offset} is not {_readable(encoding)} (0x{error.object[error.start]:02x}); "
                     "name the file's encoding, for example --encoding cp1252, or convert the file to UTF-8"
                 ) from None
@@ -151,7 +151,7 @@ def _detected(file: SourceFile, head: bytes, settings: ReadSettings) -> tuple[st
             return encoding, len(mark)
     encoding = text_encoding(settings.encoding or "utf-8")
     if b"\0" in head and not encoding.startswith(("utf-16", "utf-32")):
-        raise UserError(
+        raise DataError(
             f"{file.path}: a binary file (a NUL at byte {head.index(0)}); allowed is text: leave it out, "
             "or name its encoding, for example --encoding utf-16"
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.files import extension_of
 from gptsmith.data.readers import KINDS, Reader, SourceFile
 
@@ -47,7 +47,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
     """The files that the sources stand for; a folder is searched to its depths, without what is hidden.
 
     Raises:
-        UserError: a source does not exist, or there is nothing to read.
+        DataError: a source does not exist, or there is nothing to read.
     """
     found = Found()
     seen: set[Path] = set()
@@ -63,7 +63,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
         if not path.is_file():
             reason = "not a regular file" if path.exists() else "a link to nothing"
             if named:
-                raise UserError(f"{path}: {reason}; allowed are files, folders and globs: write it to a file first")
+                raise DataError(f"{path}: {reason}; allowed are files, folders and globs: write it to a file first")
             found.skipped[str(path)] = reason
         elif reader is None and not named:
             found.skipped[str(path)] = f"unknown extension {extension or '(none)'}"
@@ -72,7 +72,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
             found.candidates.append(Candidate(SourceFile(path, extension), reader, named))
     if not found.candidates:
         given = ", ".join(map(str, paths)) or "no source"
-        raise UserError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
+        raise DataError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
     return found
 
 
@@ -82,12 +82,12 @@ def _files(sources: list[Path], skipped: dict[str, str]) -> Iterator[tuple[Path,
             yield from ((path, False) for path in _inside(source, skipped))
         elif source.exists() or not glob.has_magic(str(source)):
             if not source.exists():
-                raise UserError(f"{source}: no such file or folder; {_allowed()}: check the spelling")
+                raise DataError(f"{source}: no such file or folder; {_allowed()}: check the spelling")
             yield source, True
         else:
             matches = sorted(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
             if not matches:
-                raise UserError(f"{source}: no file matches; {_allowed()}: check the pattern")
+                raise DataError(f"{source}: no file matches; {_allowed()}: check the pattern")
             for match in matches:
                 inside = _inside(match, skipped) if match.is_dir() else [match]
                 yield from ((path, False) for path in inside)

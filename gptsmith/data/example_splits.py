@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.shapes import Example
 
@@ -43,7 +43,7 @@ def split_examples(
     Examples with the same question stay in the same split.
 
     Raises:
-        UserError: too few examples are left to train on.
+        DataError: too few examples are left to train on.
     """
     held_back = {_key(example) for given in (validation, test) for example in given or []}
     left = [example for example in examples if _key(example) not in held_back]
@@ -61,7 +61,7 @@ def split_examples(
     for example in left:
         splits[split_of[_key(example)]].append(example)
     if not splits["train"]:
-        raise UserError(f"no examples are left to train on, of {len(examples)}: give more, or smaller shares")
+        raise DataError(f"no examples are left to train on, of {len(examples)}: give more, or smaller shares")
     return ExampleSplits(splits["train"], splits["validation"], splits["test"], len(examples) - len(left))
 
 

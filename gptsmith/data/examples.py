@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.records import TEXT_FIELDS
@@ -40,12 +40,12 @@ def read_shape(sources: Iterable[str | Path]) -> str:
     """The shape of the first record in some files; `text` if they hold no records.
 
     Raises:
-        UserError: the record is of no known shape; the message shows it.
+        DataError: the record is of no known shape; the message shows it.
     """
     for path, record in records(sources):
         shape = shape_of(record.fields)
         if shape is None:
-            raise UserError(unknown_shape(f"{path}, {record.place}", record.fields))
+            raise DataError(unknown_shape(f"{path}, {record.place}", record.fields))
         return shape
     return TEXT
 
@@ -54,7 +54,7 @@ def read_examples(sources: Iterable[str | Path], shape: str) -> list[Example]:
     """All examples of one shape, in order.
 
     Raises:
-        UserError: a file cannot be read, or a record is not of the shape; the message shows it and what is known.
+        DataError: a file cannot be read, or a record is not of the shape; the message shows it and what is known.
     """
     example = KINDS.validate(shape).example
     found = []
@@ -63,11 +63,11 @@ def read_examples(sources: Iterable[str | Path], shape: str) -> list[Example]:
         try:
             found.append(example(record.fields, place))
         except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+            raise DataError(f"{place}: {error}") from None
         except (KeyError, TypeError, AttributeError, StopIteration):
-            raise UserError(unknown_shape(place, record.fields, shape)) from None
+            raise DataError(unknown_shape(place, record.fields, shape)) from None
     if not found:
-        raise UserError(f"{', '.join(map(str, sources))}: no examples in it")
+        raise DataError(f"{', '.join(map(str, sources))}: no examples in it")
     return found
 
 

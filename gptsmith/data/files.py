@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError
 
 COMPRESSIONS = (".gz", ".zst")
 
@@ -35,7 +35,7 @@ def open_decompressed(path: Path) -> BinaryIO:
     """The bytes of a file, decompressed if its name ends in `.gz` or `.zst`. A plain file can be sought in.
 
     Raises:
-        UserError: the file cannot be opened; while reading, that its compressed stream is damaged or cut off.
+        DataError: the file cannot be opened; while reading, that its compressed stream is damaged or cut off.
         MissingExtraError: a `.zst` file without the library that reads it.
     """
     compression = path.suffix.lower()
@@ -45,7 +45,7 @@ def open_decompressed(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if unpack is None:
         return file
     return cast(BinaryIO, io.BufferedReader(Decompressed(path, file, unpack(file))))
@@ -88,10 +88,10 @@ class Decompressed(io.RawIOBase):
             except StopIteration:
                 return 0
             except EOFError:
-                raise UserError(f"{self.path} is cut off: copy or download it again") from None
+                raise DataError(f"{self.path} is cut off: copy or download it again") from None
             except (gzip.BadGzipFile, zlib.error, ValueError) as error:
                 kind = self.path.suffix.lower()
-                raise UserError(
+                raise DataError(
                     f"{self.path} is not a sound {kind} file ({error}): copy or download it again"
                 ) from None
         num_bytes = min(len(buffer), len(self.chunk))

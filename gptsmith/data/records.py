@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.readers import Chunk, Record
 
 # The first records of a file decide for all of them.
@@ -37,10 +37,10 @@ NUM_FIELDS_SHOWN = 20
 
 
 def documents(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Chunk]:
-    """The records' texts in order, one document each; a record whose text is blank is left out.
+    """The records' texts in order, one document each; a record whose text is blank is skipped.
 
     Raises:
-        UserError: no field holds text, or a record lacks the fields that do.
+        DataError: no field holds text, or a record lacks the fields that do.
     """
     records = iter(records)
     first = list(islice(records, NUM_SAMPLES))
@@ -52,14 +52,14 @@ def documents(path: Path, records: Iterable[Record], text_field: str | None) -> 
 
 
 def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chunk]:
-    """The text of one record as one chunk, or nothing where it is blank.
+    """The text of one record as one chunk; none if it is blank.
 
     Raises:
-        UserError: the record has none of the chosen fields, or there is something other than text in them.
+        DataError: the record has none of the chosen fields, or there is something other than text in them.
     """
     present = [name for name in chosen if name in record.fields]
     if not present:
-        raise UserError(
+        raise DataError(
             f"{path}, {record.place}: no field {' or '.join(chosen)} (fields here: {shown(record.fields)}); "
             "give every record one, or name another with --text-field"
         )
@@ -68,7 +68,7 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
         try:
             parts.append(plain_text(record.fields[name]))
         except TypeError as error:
-            raise UserError(
+            raise DataError(
                 f"{path}, {record.place}: the field {name} holds {error}, not text; name another with --text-field"
             ) from None
     text = "\n\n".join(part for part in parts if part)
@@ -79,15 +79,15 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
 def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: str | None) -> tuple[str, ...]:
     """The fields whose texts, joined by blank lines, make a record's document.
 
-    The one that was asked for; else those with a usual name; else the one with the most text in the samples.
+    The requested one; else those with a usual name; else the one with the most text in the samples.
 
     Raises:
-        UserError: the field asked for is not there, or no field holds text.
+        DataError: the requested field is not there, or no field holds text.
     """
     names = list(dict.fromkeys(chain.from_iterable(samples)))
     if text_field is not None:
         if text_field not in names:
-            raise UserError(f"{path} has no field {text_field} (fields: {shown(names)}); name one with --text-field")
+            raise DataError(f"{path} has no field {text_field} (fields: {shown(names)}); name one with --text-field")
         return (text_field,)
 
     lengths = {name: sum(text_length(sample.get(name)) for sample in samples) for name in names}
@@ -99,7 +99,7 @@ def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: 
 
     strings = [name for name in names if any(isinstance(sample.get(name), str) for sample in samples)]
     if not strings:
-        raise UserError(f"{path} has no field of text (fields: {shown(names) or 'none'})")
+        raise DataError(f"{path} has no field of text (fields: {shown(names) or 'none'})")
     return (max(strings, key=lengths.__getitem__),)
 
 

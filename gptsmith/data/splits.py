@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.deduplication import not_among
@@ -108,7 +108,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings, seed: int, validation: 
     is split inside every document instead: the end of each validates.
 
     Raises:
-        UserError: a split is too small to be of use.
+        DataError: a split is too small to be of use.
     """
     starts, stops = corpus.bounds()
     everything = np.arange(len(corpus))
@@ -188,7 +188,7 @@ def _by_files(train: Split, validation: Corpus) -> Splits:
 
 def _require_enough(splits: Splits, num_bytes: int, settings: DataSettings) -> None:
     if splits.train.num_bytes < MIN_TRAINING_BYTES:
-        raise UserError(
+        raise DataError(
             f"{readable_bytes(num_bytes)} of text leave {readable_bytes(splits.train.num_bytes)} to train on; at "
             f"least {readable_bytes(MIN_TRAINING_BYTES)} are needed: name more sources"
             + (f"; {WAYS_OUT}" if splits.validation is not None and splits.by != "files" else "")
@@ -203,9 +203,9 @@ def _require_enough(splits: Splits, num_bytes: int, settings: DataSettings) -> N
             if splits.num_duplicates
             else ""
         )
-        raise UserError(f"the validation files have {held_back}{dropped}; {needed}: name files with more new text")
+        raise DataError(f"the validation files have {held_back}{dropped}; {needed}: name files with more new text")
     enough = readable_bytes(MIN_VALIDATION_BYTES / settings.validation_fraction)
-    raise UserError(
+    raise DataError(
         f"{readable_bytes(num_bytes)} of text with data.validation_fraction={settings.validation_fraction:g} leave "
         f"{held_back}; {needed}, so about {enough} of text: name more sources; {WAYS_OUT}"
     )

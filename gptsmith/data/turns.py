@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.records import without_lone_surrogates
 from gptsmith.text.chat_template import checked_messages
 
@@ -16,10 +16,10 @@ def text_of(value: Any, name: str) -> str:
     """A field's value as text.
 
     Raises:
-        UserError: it is neither text nor a number.
+        DataError: it is neither text nor a number.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UserError(f"the {name} is {value!r}, not a text")
+        raise DataError(f"the {name} is {value!r}, not a text")
     return without_lone_surrogates(str(value))
 
 
@@ -43,7 +43,7 @@ def prompt_messages(prompt: Any) -> tuple[dict[str, str], ...]:
     """The turns of a prompt, checked.
 
     Raises:
-        UserError: they make no conversation.
+        DataError: they make no conversation.
     """
     return tuple(checked_messages(prompt_turns(prompt)))
 

@@ -12,7 +12,8 @@ from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.text.chat_template import ChatTemplate, latest_turns, room_for_turns
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.context import fit_messages, fit_text, max_prompt_tokens
 from gptsmith.text.tokenizer import Tokenizer
 
 
@@ -67,15 +68,15 @@ class Conversation:
         Raises:
             UserError: the message alone does not fit, or is no text.
         """
-        room = room_for_turns(self.engine.context_length, self.max_tokens)
+        limit = max_prompt_tokens(self.engine.context_length, self.max_tokens)
         # Nothing is changed before the ids are there, so that a message that is refused is not a part of it.
         if self.template is None:
             text = self.text + message
-            ids = self.tokenizer.prompt_ids(text)[-room:]
+            ids = fit_text(self.tokenizer.prompt_ids(text), limit).token_ids
             self.prompt = self.text = text
         else:
             messages = [*self.messages, {"role": "user", "content": message}]
-            ids = self._ids_that_fit(self.template, messages, room)
+            ids = self._fitted(self.template, messages, limit)
             self.prompt, self.messages = message, messages
         self.last = Generation(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
@@ -122,11 +123,11 @@ class Conversation:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
-    def _ids_that_fit(self, template: ChatTemplate, messages: Sequence[dict[str, str]], room: int) -> list[int]:
-        def ids_of(turns: Sequence[dict[str, str]]) -> list[int]:
-            return template.prompt_ids(self.tokenizer, turns)
+    def _fitted(self, template: ChatTemplate, messages: Sequence[dict[str, str]], limit: int) -> list[int]:
+        def encode(some: Sequence[dict[str, str]]) -> list[int]:
+            return template.prompt_ids(self.tokenizer, some)
 
-        ids = ids_of(latest_turns(messages, lambda turns: len(ids_of(turns)) <= room))
-        if len(ids) > room:
+        ids = fit_messages(messages, encode, limit).token_ids
+        if len(ids) > limit:
             raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
         return ids

@@ -1,10 +1,10 @@
-"""Where a model runs, and in which numbers."""
+"""The device and the dtype that a model runs in."""
 
 from __future__ import annotations
 
 import torch
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.machine import num_cpus
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -12,11 +12,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; for `auto` a GPU where there is one. On a processor, PyTorch gets no more threads than
+    """The device of that name; for `auto` a GPU if there is one. On a processor, PyTorch gets no more threads than
     the share of it that this process may use.
 
     Raises:
-        UserError: there is no such device here.
+        ConfigurationError: there is no such device here.
     """
     if torch.get_num_threads() > num_cpus():
         torch.set_num_threads(num_cpus())
@@ -25,7 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
     if not there.get(name.partition(":")[0]):
         available = ", ".join(device for device in DEVICES if there[device])
-        raise UserError(f"no device {name} on this machine (there is: {available}; or auto)")
+        raise ConfigurationError(f"no device {name} on this machine (there is: {available}; or auto)")
     return torch.device(name)
 
 
@@ -33,12 +33,12 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of that name; for `auto` bfloat16 where the hardware multiplies it, float32 elsewhere.
 
     Raises:
-        UserError: there is no such dtype.
+        ConfigurationError: there is no such dtype.
     """
     if name == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if name not in DTYPES:
-        raise UserError(f"no dtype {name} (allowed: auto, {', '.join(DTYPES)})")
+        raise ConfigurationError(f"no dtype {name} (allowed: auto, {', '.join(DTYPES)})")
     return DTYPES[name]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.settings import merged
 from gptsmith.model.config import GPTConfig
 
@@ -93,10 +93,10 @@ def preset_settings(name: str) -> dict[str, Any]:
     """The settings of a preset, as a table to lay others over.
 
     Raises:
-        UserError: no preset has that name; the message lists them.
+        ConfigurationError: no preset has that name; the message lists them.
     """
     if name not in PRESETS:
-        raise UserError(f"no such preset: {name} ({did_you_mean(name, PRESETS)}; all: {', '.join(PRESETS)})")
+        raise ConfigurationError(f"no such preset: {name} ({did_you_mean(name, PRESETS)}; all: {', '.join(PRESETS)})")
     return merged(PRESETS[name], {})
 
 

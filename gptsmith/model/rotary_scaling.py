@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 
 
@@ -21,7 +21,7 @@ class RotaryScaling(Settings):
     them over wavelengths (Llama 3.1). yarn: the same with a ramp over dimensions, and sharper attention (Peng et al.
     2023)."""
     factor: float = Field(ge=1)
-    """What the slowest frequencies are divided by."""
+    """The slowest frequencies are divided by it."""
     original_context_length: int | None = Field(default=None, gt=0)
     """The context that the model was first trained with; linear has no use for it."""
     low_frequency_factor: float = Field(default=1.0, gt=0)
@@ -33,12 +33,14 @@ class RotaryScaling(Settings):
     slow_rotations: float = Field(default=1.0, gt=0)
     """yarn: dimensions that turn fewer times than this are divided."""
     attention_factor: float | None = Field(default=None, gt=0)
-    """yarn: sines and cosines are multiplied by it; 0.1 ln(factor) + 1 where it is not given."""
+    """yarn: sines and cosines are multiplied by it; 0.1 ln(factor) + 1 if None."""
 
     @model_validator(mode="after")
     def _knows_where_it_comes_from(self) -> Self:
         if self.kind != "linear" and self.original_context_length is None:
-            raise UserError(f"{self.kind} needs original_context_length, the context that the model was trained with")
+            raise ConfigurationError(
+                f"{self.kind} needs original_context_length, the context that the model was trained with"
+            )
         return self
 
     def scale(self, frequencies: Tensor, base: float) -> Tensor:
@@ -58,7 +60,7 @@ class RotaryScaling(Settings):
 
     @property
     def magnitude(self) -> float:
-        """What sines and cosines are multiplied by."""
+        """The factor of sines and cosines."""
         if self.kind != "yarn":
             return 1.0
         return self.attention_factor or 0.1 * math.log(self.factor) + 1.0

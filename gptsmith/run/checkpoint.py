@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import published_folder, remove_folder, sha256_of
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION
@@ -30,7 +30,7 @@ class Checkpoint:
     step: int
 
     def problem(self) -> str | None:
-        """What is wrong with it, every byte compared with its manifest; None if it is whole."""
+        """The fault of it, every byte compared with its manifest; None if it is whole."""
         try:
             manifest = self._json(MANIFEST)
             if manifest["format_version"] > FORMAT_VERSION:
@@ -56,11 +56,11 @@ class Checkpoint:
         return dict(self._read(SETTINGS))
 
     def environment(self) -> dict[str, Any]:
-        """What its numbers depend on besides the settings."""
+        """Everything that its numbers depend on besides the settings."""
         return dict(self._read(ENVIRONMENT))
 
     def train_state(self) -> TrainState:
-        """Where training stood."""
+        """The state of training."""
         return TrainState(**self._read(TRAIN_STATE))
 
     @property
@@ -81,7 +81,7 @@ def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None
     """Writes a checkpoint: `fill` puts files into a fresh folder, which gets its manifest and then its name.
 
     Raises:
-        UserError: the disk has no room; nothing is left behind, and an older checkpoint of this step stays.
+        CheckpointError: the disk has no room; nothing is left behind, and an older checkpoint of this step stays.
     """
     target = checkpoints / f"step-{step:09d}"
     with published_folder(target, overwrite=True) as folder:
@@ -106,7 +106,7 @@ def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[st
     """The first of `candidates` that is whole; says which ones are not.
 
     Raises:
-        UserError: none is whole, or there is none.
+        CheckpointError: none is whole, or there is none.
     """
     bad = 0
     for checkpoint in candidates:
@@ -115,7 +115,7 @@ def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[st
             return checkpoint
         bad += 1
         warn(f"{checkpoint.folder.name} is passed over: {problem}")
-    raise UserError(f"{where} has no checkpoint that can be read" + (f" ({bad} damaged)" if bad else ""))
+    raise CheckpointError(f"{where} has no checkpoint that can be read" + (f" ({bad} damaged)" if bad else ""))
 
 
 def set_aside(checkpoint: Checkpoint, reason: str) -> Path:

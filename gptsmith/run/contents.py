@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import write_json
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
@@ -90,7 +90,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GP
     """The model of a checkpoint, in evaluation mode.
 
     Raises:
-        UserError: its weights do not have the names and shapes that its config asks for.
+        CheckpointError: its weights do not have the names and shapes that its config asks for.
     """
     model = empty_model(config_of(checkpoint))
     load_weights(model, checkpoint)
@@ -101,23 +101,23 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint's weights into a model of the same shape.
 
     Raises:
-        UserError: names or shapes differ.
+        CheckpointError: names or shapes differ.
     """
     reshard(model)
     tensors = read_tensors(checkpoint.folder / WEIGHTS)
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
-        raise UserError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")
+        raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.shape != tensors[name].shape:
-                raise UserError(
+                raise CheckpointError(
                     f"{checkpoint.folder}: {name} has shape {tuple(tensors[name].shape)}, "
                     f"and its config asks for {tuple(parameter.shape)}"
                 )
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
-                raise UserError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
+                raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
             parameter.copy_(shard_like(tensors[name], parameter))
 
 
@@ -135,10 +135,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        UserError: its header is longer than any of ours, which would take long to read.
+        CheckpointError: its header is longer than any of ours, which would take long to read.
     """
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > MAX_HEADER_BYTES:
-        raise UserError(f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
+        raise CheckpointError(
+            f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
+        )
     return load_file(path)

@@ -22,7 +22,7 @@ from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from gptsmith.base import console
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.run.sharding import is_sharded
@@ -107,15 +107,17 @@ class Processes:
         """This process's device of a type: one GPU per process.
 
         Raises:
-            UserError: there is no GPU left for this process, or processes cannot share this type of device.
+            ConfigurationError: there is no GPU left for this process, or processes cannot share this type of device.
         """
         if self.world_size == 1 or device.type == "cpu":
             return device
         if device.type != "cuda":
-            raise UserError(f"several processes train on cpu or cuda, not on {device.type}: set train.device=cpu")
+            raise ConfigurationError(
+                f"several processes train on cpu or cuda, not on {device.type}: set train.device=cpu"
+            )
         local_rank, num_gpus = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
         if local_rank >= num_gpus:
-            raise UserError(
+            raise ConfigurationError(
                 f"{num_gpus} GPUs are not enough for {local_rank + 1} processes: "
                 f"start torchrun --nproc-per-node={num_gpus}"
             )
@@ -126,12 +128,12 @@ class Processes:
         """Checks that the processes can share a batch evenly.
 
         Raises:
-            UserError: it does not.
+            ConfigurationError: it does not.
         """
         if batch_size % self.world_size:
             below = batch_size - batch_size % self.world_size
             allowed = " or ".join(str(size) for size in (below, below + self.world_size) if size)
-            raise UserError(
+            raise ConfigurationError(
                 f"train.batch_size={batch_size} is not divisible by the {self.world_size} processes: "
                 f"set it to {allowed}, or start a number of processes that divides it"
             )

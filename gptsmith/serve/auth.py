@@ -1,4 +1,4 @@
-"""Keys: who may ask."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 
 SHORTEST_KEY = 16
 
@@ -29,29 +29,29 @@ class ApiKeys:
 
 
 def read_api_keys(path: str | Path) -> ApiKeys:
-    """The keys in a file, one a line; empty lines and those that begin with # are passed over.
+    """The keys in a file, one per line; empty lines and those that begin with # are skipped.
 
     Raises:
-        UserError: it cannot be read, others can read it too, or it holds no sound key.
+        ConfigurationError: it cannot be read, others can read it too, or it holds no sound key.
     """
     try:
         with Path(path).open(encoding="ascii") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name != "nt" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise UserError(
+                raise ConfigurationError(
                     f"--api-key-file {path} can be read by others (mode {stat.S_IMODE(mode):03o}): chmod 600 {path}"
                 )
             lines = [line.strip() for line in file]
     except OSError as error:
-        raise UserError(f"--api-key-file {path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"--api-key-file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"--api-key-file {path}: keys are of letters, digits and signs of ASCII") from None
+        raise ConfigurationError(f"--api-key-file {path}: keys are of letters, digits and signs of ASCII") from None
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise UserError(f"--api-key-file {path} holds no key: write one a line")
+        raise ConfigurationError(f"--api-key-file {path} holds no key: write one a line")
     for number, key in enumerate(keys, 1):
         if len(key) < SHORTEST_KEY or " " in key:
-            raise UserError(
+            raise ConfigurationError(
                 f"--api-key-file {path}: key {number} needs {SHORTEST_KEY} characters or more, and no spaces"
             )
     return ApiKeys(keys)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.base.errors import ConfigurationError, GptsmithError
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.model.gpt import GPT
@@ -25,7 +25,7 @@ class LoadedRun:
     Attributes:
         kind: whether it was taught to answer.
         trained_on: the names of its sources.
-        made: when its weights were written, in seconds since 1970.
+        made: when its weights were saved, in seconds since 1970.
         prompts: a few beginnings from its own texts; fewer or none where they cannot be read.
         shared_bytes: how much of its weights another model in memory has too.
     """
@@ -44,7 +44,7 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     models of their own beside the model that they are for.
 
     Raises:
-        UserError: two have one name, or one cannot be loaded or writes no text.
+        ConfigurationError: two have one name, or one cannot be loaded or generates no text.
     """
     folders = _named(runs)
     served: list[LoadedRun] = []
@@ -76,11 +76,11 @@ def _named(runs: Sequence[str]) -> dict[str, str]:
         if not equals or Path(given).is_dir():
             name, path = Path(given).resolve().name, given
         if not name or not path:
-            raise UserError(f"{given}: write it as NAME=RUN, for example small=runs/small")
+            raise ConfigurationError(f"{given}: write it as NAME=RUN, for example small=runs/small")
         if not name.isprintable() or len(name) > 200:
-            raise UserError(f"{name!r} is no name for a model: use up to 200 letters, digits and signs")
+            raise ConfigurationError(f"{name!r} is no name for a model: use up to 200 letters, digits and signs")
         if name in found:
-            raise UserError(
+            raise ConfigurationError(
                 f"{found[name]} and {path} are both called {name}: give one of them another name, "
                 f"such as {name}-2={path}"
             )

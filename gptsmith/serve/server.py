@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
 from gptsmith.serve.settings import ServeSettings
@@ -26,30 +26,30 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        UserError: the port cannot be had, or the host is not this machine's.
+        ConfigurationError: the port cannot be had, or the host is not this machine's.
     """
     if not 0 <= port <= 65535:
-        raise UserError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
+        raise ConfigurationError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise UserError(f"--host {host} is no address of this machine ({error.strerror})") from None
+        raise ConfigurationError(f"--host {host} is no address of this machine ({error.strerror})") from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(MAX_CONNECTIONS_WAITING)
     except OSError as error:
         listening.close()
-        raise UserError(
+        raise ConfigurationError(
             f"--port {port} on {host} cannot be had ({error.strerror}): choose another, or 0 for a free one"
         ) from None
     return listening
 
 
 class GracefulServer(uvicorn.Server):
-    """Serves until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones go on to a deadline, and ends; a
-    second signal ends it at once."""
+    """A server that runs until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones continue up to a
+    deadline, and ends; a second signal ends it at once."""
 
     def __init__(self, state: State) -> None:
         self.state, settings = state, state.settings
@@ -83,7 +83,7 @@ class GracefulServer(uvicorn.Server):
     def drain(self) -> None:
         """Begins to end, from any thread."""
         self.state.is_draining = True
-        assert self._loop is not None, "asked for only once it runs"
+        assert self._loop is not None, "it can only be drained once it runs"
         self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
@@ -135,7 +135,7 @@ def _protocol(settings: ServeSettings) -> type[H11Protocol]:
                 self._stalled = None
 
         def _cut_if_silent(self) -> None:
-            """Cuts a connection whose request has not even told its headers."""
+            """Cuts a connection whose request has not even sent its headers."""
             if self.cycle is None:
                 self.transport.abort()
             elif self.cycle.response_complete and self.timeout_keep_alive_task is None:

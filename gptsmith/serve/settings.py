@@ -12,19 +12,19 @@ class ServeSettings(Settings):
     """How a server answers, and whom."""
 
     max_num_seqs: int = EngineSettings().max_num_seqs
-    """Texts that each model writes at the same time; others wait."""
+    """Sequences that each model decodes at the same time; others wait."""
     max_queue_size: int = EngineSettings().max_queue_size
-    """Texts that may wait for each model; more are refused."""
+    """Sequences that may wait for each model; more are refused."""
     max_choices: int = Field(default=16, gt=0)
-    """Texts that one request may ask for: its prompts times n, or times best_of."""
+    """Sequences per request: its prompts times n, or times best_of."""
     max_inputs: int = Field(default=256, gt=0)
-    """Texts whose embeddings one request may ask for."""
+    """Texts whose embeddings one request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
-    """Tokens that one text may have; the model's context alone bounds it where this is not given."""
+    """Tokens per sequence; bounded by the model's context alone if not given."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
-    """The longest body that is read."""
+    """The longest request body, in bytes."""
     timeout_s: float = Field(default=600.0, gt=0)
-    """The longest that a text may take; what there is of it then is the answer."""
+    """The longest time per sequence, in seconds; the text so far is then the answer."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """The longest that a request may take to arrive."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
@@ -32,17 +32,17 @@ class ServeSettings(Settings):
     ping_s: float = Field(default=15.0, gt=0)
     """A stream says that it lives after so long a silence."""
     drain_s: float = Field(default=30.0, ge=0)
-    """How long running requests may go on after SIGTERM."""
+    """The time that running requests have after SIGTERM, in seconds."""
     cors: tuple[str, ...] = ()
-    """Origins, such as https://example.org, whose pages may ask."""
+    """Origins, such as https://example.org, whose pages may send requests (CORS)."""
     hosts: tuple[str, ...] = ()
-    """Names that the server may be asked for by, besides its addresses and this machine's names."""
+    """Host names that requests may use, besides the server's addresses and this machine's names."""
 
     @property
     def max_sequences(self) -> int:
-        """Texts that may be asked of each model at once."""
+        """Sequences that each model accepts at once."""
         return self.max_num_seqs + self.max_queue_size
 
     def engine(self) -> EngineSettings:
-        """What of it each engine keeps to."""
+        """The settings of each engine."""
         return EngineSettings(max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size)

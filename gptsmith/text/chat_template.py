@@ -9,14 +9,13 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 
@@ -74,7 +73,7 @@ class ChatTemplate:
         are further variables of the template.
 
         Raises:
-            UserError: the template refuses the conversation, or is not sound.
+            DataError: the template refuses the conversation, or is not sound.
         """
         from jinja2 import TemplateError
 
@@ -89,7 +88,7 @@ class ChatTemplate:
                 documents=None,
             )
         except (TemplateError, TypeError) as error:
-            raise UserError(f"the chat template does not take this conversation: {error}") from None
+            raise DataError(f"the chat template does not take this conversation: {error}") from None
 
     def prompt_ids(
         self, tokenizer: Tokenizer, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
@@ -115,7 +114,7 @@ class ChatTemplate:
         `only_last`, on its last turn alone.
 
         Raises:
-            UserError: the assistant has no turn in it, or the template does not show where its turns are.
+            DataError: the assistant has no turn in it, or the template does not show where its turns are.
         """
         masked, hidden = _masked(messages, tokenizer)
         whole = self.render(masked, tokenizer=tokenizer)
@@ -134,19 +133,19 @@ class ChatTemplate:
             before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True)
             after = self.render(masked[: turn + 1], tokenizer=tokenizer)
             if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
-                raise UserError(
+                raise DataError(
                     f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
                     "which tokens are the assistant's: tune on conversations of one answer, or with another template"
                 )
             written = after[len(before) :]
             ends = [match.end() for match in _special(tokenizer).finditer(written)]
             if not ends:
-                raise UserError("the chat template ends the assistant's turn with no special token: it could not stop")
+                raise DataError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
             add(written[: ends[-1]], turn == len(messages) - 1 or not only_last)
             done = len(before) + ends[-1]
         if not any(trained):
-            raise UserError("the conversation has no turn of the assistant to learn from")
+            raise DataError("the conversation has no turn of the assistant to learn from")
         add(whole[done:], False)
         return Encoded(ids, trained)
 
@@ -155,7 +154,7 @@ class ChatTemplate:
         """The names of the variables that the template reads, such as `messages` and `enable_thinking`.
 
         Raises:
-            UserError: the template is not sound.
+            DataError: the template is not sound.
         """
         from jinja2.meta import find_undeclared_variables
 
@@ -178,44 +177,27 @@ class ChatTemplate:
         try:
             return sandbox.from_string(self.source)
         except TemplateError as error:
-            raise UserError(f"the chat template is not sound Jinja: {error}") from None
+            raise DataError(f"the chat template is not sound Jinja: {error}") from None
 
 
 def checked_messages(messages: Any) -> list[dict[str, str]]:
     """Messages that every template takes: known roles, texts as content, a system turn only at the beginning.
 
     Raises:
-        UserError: they are not; the message says which turn.
+        DataError: they are not; the message says which turn.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise UserError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
+        raise DataError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
     checked = []
     for number, message in enumerate(messages, 1):
         role = message.get("role") if isinstance(message, Mapping) else None
         content = message.get("content") if isinstance(message, Mapping) else None
         if role not in ROLES or not isinstance(content, str):
-            raise UserError(f"turn {number} needs a role ({', '.join(ROLES)}) and a text as its content")
+            raise DataError(f"turn {number} needs a role ({', '.join(ROLES)}) and a text as its content")
         if role == "system" and number > 1:
-            raise UserError(f"turn {number} is the system's, which may only be the first")
+            raise DataError(f"turn {number} is the system's, which may only be the first")
         checked.append({"role": role, "content": content})
     return checked
-
-
-def room_for_turns(context_length: int, max_tokens: int) -> int:
-    """How many tokens a conversation may have, so that there is room for an answer: for as many tokens as it may have,
-    but never for more than half of the context."""
-    return max(context_length - max_tokens, context_length // 2, 1)
-
-
-def latest_turns(turns: Sequence[dict[str, str]], fits: Callable[[list[dict[str, str]]], bool]) -> list[dict[str, str]]:
-    """The system's turn and as many of the last turns as fit, from a person's turn on: at least those from the last
-    such turn, whether they fit or not."""
-    num_kept = 1 if turns and turns[0]["role"] == "system" else 0
-    beginning, later = list(turns[:num_kept]), list(turns[num_kept:])
-    starts = [0, *(number for number, turn in enumerate(later) if number and turn["role"] == "user")]
-    # Halves the range at each try: a long conversation is not formatted once for each of its turns.
-    best = bisect_left(starts[:-1], True, key=lambda start: fits([*beginning, *later[start:]]))
-    return [*beginning, *later[starts[best] :]]
 
 
 def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
@@ -268,10 +250,10 @@ def require_turns(tokenizer: Tokenizer) -> None:
     """Checks that our own template can be used with a tokenizer.
 
     Raises:
-        UserError: it has no tokens for turns.
+        DataError: it has no tokens for turns.
     """
     if TURN_END not in tokenizer.special_tokens:
-        raise UserError(
+        raise DataError(
             f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
             "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"
         )

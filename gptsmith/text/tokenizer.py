@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
 from gptsmith.text.fast_encoding import Encoder, encode_batch, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
@@ -55,7 +55,7 @@ class Tokenizer:
         self.eos_token, self.bos_token, self.end_tokens = eos_token, bos_token, tuple(end_tokens)
         found = backend.token_to_id(eos_token)
         if found is None:
-            raise UserError(f"this tokenizer has no token {eos_token} to end a document with")
+            raise DataError(f"this tokenizer has no token {eos_token} to end a document with")
         self.eos_token_id: int = found
         self.vocab_size: int = max(backend.get_vocab(with_added_tokens=True).values()) + 1
 
@@ -161,7 +161,7 @@ class Tokenizer:
         none, which begins a new document.
 
         Raises:
-            UserError: the text holds half of a surrogate pair.
+            DataError: the text holds half of a surrogate pair.
         """
         return [*self.bos_ids, *(self.encode(text) if text else [])] or [self.eos_token_id]
 
@@ -169,7 +169,7 @@ class Tokenizer:
         """The ids of a text that stands behind a special token.
 
         Raises:
-            UserError: the text holds half of a surrogate pair, which is no character.
+            DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
         return list(self._inner_backend.encode(text, add_special_tokens=False).ids)
@@ -178,7 +178,7 @@ class Tokenizer:
         """The ids of a text. Thread-safe.
 
         Raises:
-            UserError: the text holds half of a surrogate pair, which is no character.
+            DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
         return list(self.backend.encode(text, add_special_tokens=False).ids)
@@ -187,7 +187,7 @@ class Tokenizer:
         """The ids of bytes: what is UTF-8 as text, the rest byte by byte.
 
         Raises:
-            UserError: a byte is not UTF-8, and this tokenizer has no token for it.
+            DataError: a byte is not UTF-8, and this tokenizer has no token for it.
         """
         single = {token[0]: number for number, token in enumerate(self.token_bytes) if len(token) == 1}
         ids: list[int] = []
@@ -195,7 +195,7 @@ class Tokenizer:
             if part and "\udc80" <= part[0] <= "\udcff":
                 raw = part.encode("utf-8", "surrogateescape")
                 if missing := [byte for byte in raw if byte not in single]:
-                    raise UserError(f"byte 0x{missing[0]:02X} is not UTF-8, and this tokenizer has no token for it")
+                    raise DataError(f"byte 0x{missing[0]:02X} is not UTF-8, and this tokenizer has no token for it")
                 ids += [single[byte] for byte in raw]
             elif part:
                 ids += self.encode(part)
@@ -205,7 +205,7 @@ class Tokenizer:
         """The ids of each text, uint32, in order, on the fastest path that is proven to give the same ids.
 
         Raises:
-            UserError: a text holds half of a surrogate pair.
+            DataError: a text holds half of a surrogate pair.
         """
         return encode_batch(self, texts)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
@@ -61,24 +61,26 @@ class PlanRequest(TrainingRequest):
             return data
         minutes, hours = data.get("minutes"), data.get("hours")
         if minutes is not None and hours is not None:
-            raise UserError(f"--minutes {minutes:g} and --hours {hours:g} were both given: give one of them")
+            raise ConfigurationError(f"--minutes {minutes:g} and --hours {hours:g} were both given: give one of them")
         total = minutes if hours is None else hours * 60
         if isinstance(total, int | float) and not 0 < total < float("inf"):
-            raise UserError(f"a time of {total:g} minutes trains nothing: write --minutes 10 or --hours 2")
+            raise ConfigurationError(f"a time of {total:g} minutes trains nothing: write --minutes 10 or --hours 2")
         return {**data, "minutes": total, "hours": None}
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.params is not None and self.preset != "smith":
-            raise UserError(f"--params chooses the size of the default model; the preset {self.preset} has its own")
+            raise ConfigurationError(
+                f"--params chooses the size of the default model; the preset {self.preset} has its own"
+            )
         self._require_a_text()
         return self
 
     def _require_a_text(self) -> None:
         if not self.sources:
-            raise UserError("name the text to plan for: files, folders or patterns")
+            raise ConfigurationError("name the text to plan for: files, folders or patterns")
         if self.minutes is None:
-            raise UserError("say how long: gptsmith plan TEXT --minutes 10")
+            raise ConfigurationError("say how long: gptsmith plan TEXT --minutes 10")
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         if self.tokenizer is None:
@@ -115,9 +117,9 @@ class PretrainRequest(PlanRequest):
     def _require_a_text(self) -> None:
         if self.resume is None:
             if not self.sources:
-                raise UserError("name the text to train on: files, folders or patterns")
+                raise ConfigurationError("name the text to train on: files, folders or patterns")
         elif self.recorded().keys() - {"tokens", "target_loss", "settings"} or self.out is not None:
-            raise UserError(
+            raise ConfigurationError(
                 "--resume takes the run's own text and settings: with it, give only --tokens, --target-loss and --set"
             )
 
@@ -163,9 +165,11 @@ class FinetuneRequest(TrainingRequest):
     def _names_a_base_and_data(self) -> Self:
         if self.resume is not None:
             if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad:
-                raise UserError("--resume takes the run's own base, data and trials: with it, give only --set")
+                raise ConfigurationError("--resume takes the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
-            raise UserError("name a trained run and the data of the task: gptsmith finetune runs/mine answers.jsonl")
+            raise ConfigurationError(
+                "name a trained run and the data of the task: gptsmith finetune runs/mine answers.jsonl"
+            )
         return self
 
     def option_settings(self) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""All settings of a pretraining run, from what a person asked for, the text, and the time."""
+"""All settings of a pretraining run, from the request, the text, and the time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
@@ -47,7 +47,7 @@ def given_layers(request: TrainingRequest) -> list[Layer]:
     """The layers that a person wrote: the file below the options below `--set`.
 
     Raises:
-        UserError: the file cannot be read, or an assignment is none.
+        ConfigurationError: the file cannot be read, or an assignment is none.
     """
     layers = [Layer("the command", {"request": request.recorded()})]
     if request.config is not None:
@@ -63,7 +63,7 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     The layers, the lowest first: the preset, the plan, the file, the options, `--set`.
 
     Raises:
-        UserError: a text cannot be used, settings do not go together, or the time is too short.
+        ConfigurationError: a text cannot be used, settings do not go together, or the time is too short.
     """
     started = time.monotonic() if request.started is None else request.started
     given = given_layers(request)
@@ -116,11 +116,11 @@ def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedDat
     """What the text, and a shape that is given in part, decide of the model.
 
     Raises:
-        UserError: the vocabulary that is given is too small for the tokenizer.
+        ConfigurationError: the vocabulary that is given is too small for the tokenizer.
     """
     vocab_size = given.get("vocab_size", data.tokenizer.vocab_size)
     if vocab_size < data.tokenizer.vocab_size:
-        raise UserError(
+        raise ConfigurationError(
             f"model.vocab_size={vocab_size} is too small for this tokenizer's {data.tokenizer.vocab_size} tokens: "
             "leave it out, or set tokenizer.vocab_size"
         )
@@ -132,7 +132,7 @@ def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedDat
 
 
 def _token_plan(request: PlanRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:
-    """The plan for the tokens that are asked for; for a few minutes of training if nobody says how many."""
+    """The plan for the requested tokens; for a few minutes of training if their number is not given."""
     tokens = getattr(request, "tokens", None)
     if tokens is None and "num_steps" in train:
         tokens = train["num_steps"] * max(train.get("batch_size", 1) * context_length, TOKENS_PER_STEP)

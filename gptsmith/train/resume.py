@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import read_json
 from gptsmith.base.settings import Settings, changed_keys, fixed_settings
 from gptsmith.run.checkpoint import Checkpoint
@@ -22,10 +22,10 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:
-    """The folder that was asked for.
+    """The folder that is requested.
 
     Raises:
-        UserError: it is in use, and not by a run that this request resumes.
+        CheckpointError: it is in use, and not by a run that this request resumes.
     """
     if not is_resumable(out, request):
         require_free(out)
@@ -41,12 +41,12 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
     """Checks that the settings which a run keeps to its end are those of its checkpoint. The kind of a group is one.
 
     Raises:
-        UserError: one of them changed; the message names it and lists all.
+        CheckpointError: one of them changed; the message names it and lists all.
     """
     fixed = fixed_settings(type(settings))
     changed = changed_keys(checkpoint.settings(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
-        raise UserError(
+        raise CheckpointError(
             f"{run.folder} keeps the settings that it began with, and {', '.join(odd)} changed: put back what it was "
             f"(only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
         )
@@ -56,9 +56,9 @@ def require_same_data(run: Run, fingerprint: str) -> None:
     """Checks that a run's data is what it was trained on.
 
     Raises:
-        UserError: it has changed.
+        CheckpointError: it has changed.
     """
     if (run.folder / DATA).exists() and fingerprint != read_json(run.folder / DATA)["fingerprint"]:
-        raise UserError(
+        raise CheckpointError(
             f"the data of {run.folder} has changed since it was trained on: bring the old data back, or start a new run"
         )

@@ -68,10 +68,10 @@ def start_of(request: PretrainRequest, processes: Processes, held: ExitStack) ->
 
 
 def _folder(request: PretrainRequest) -> Path:
-    """The folder that was asked for, or the first free one that is named after the text.
+    """The requested folder, or the first free one that is named after the text.
 
     Raises:
-        UserError: the folder that was asked for is in use.
+        UserError: the requested folder is in use.
     """
     if request.out is not None:
         return chosen_folder(Path(request.out), request)

@@ -8,22 +8,17 @@ from typing import Any
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import write_atomically, write_json
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.base.verbs import verb
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
 from gptsmith.convert.load import load
+from gptsmith.workflows.requests import CertifyRequest
 
 
-def certify(
-    one: str | Path, other: str | Path, *, precision: str = "float32", out: str | Path | None = None
-) -> dict[str, Any]:
+@verb(CertifyRequest, "one", "other")
+def certify(request: CertifyRequest) -> dict[str, Any]:
     """Compares two models that share a tokenizer.
-
-    Args:
-        one: a run, or a Hugging Face model folder.
-        other: the same, or a GGUF file, which llama.cpp reads.
-        precision: how near they should be: float32, float16, bfloat16 or q8_0.
-        out: a folder for certificate.json and certificate.html.
 
     Returns:
         status (`passed` or `failed`), one, other, checks (of each: name, status, figures, bound, why), seconds.
@@ -33,16 +28,18 @@ def certify(
         MissingExtraError: a GGUF file was given, and llama.cpp's library is not installed.
     """
     started = time.monotonic()
+    one, other, precision = request.one, request.other, request.precision
     if precision not in BOUNDS:
         raise UserError(f"no such precision: {precision} (allowed: {', '.join(BOUNDS)})")
-    here, there = _reader(one), _reader(other)
+    here, there = _backend(one), _backend(other)
     certificate = compare(f"{one} and {other}", (str(one), str(other)), here, there, precision=precision)
     if certificate.checks[0].status == "failed":
         raise UserError(f"{one} and {other} do not share a tokenizer: {certificate.checks[0].why}")
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        write_json(Path(out) / CERTIFICATE, certificate.plain())
-        write_atomically(Path(out) / PAGE, certificate_page(certificate))
+    if request.out is not None:
+        out = Path(request.out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / CERTIFICATE, certificate.plain())
+        write_atomically(out / PAGE, certificate_page(certificate))
     plain = certificate.plain()
     return {
         "status": plain["status"],
@@ -53,12 +50,12 @@ def certify(
     }
 
 
-def _reader(path: str | Path) -> Reader:
+def _backend(path: str | Path) -> Backend:
     if Path(path).suffix == ".gguf":
         try:
-            from gptsmith.convert.backends.llama_cpp import LlamaCppReader
+            from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
         except ImportError:
             raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
-        return LlamaCppReader(Path(path))
+        return LlamaCppBackend(Path(path))
     loaded = load(path, device="cpu")
-    return OwnReader(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)
+    return OwnBackend(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)

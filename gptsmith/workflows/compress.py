@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
 from gptsmith.compress.methods import KINDS
+from gptsmith.workflows.requests import CompressRequest
 
 
-def compress(run: str | Path, *, to: str, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:
+@verb(CompressRequest, "run")
+def compress(request: CompressRequest) -> dict[str, Any]:
     """Makes a smaller run of a run's best checkpoint, whole or not at all.
-
-    Args:
-        to: the kind of compression: `int8`.
-        out: the folder of the new run; the run's with the kind behind it where it is not given.
 
     Returns:
         run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,
@@ -25,14 +23,14 @@ def compress(run: str | Path, *, to: str, out: str | Path | None = None, device:
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
     """
-    method = KINDS.validate(to)
+    method = KINDS.validate(request.to)
     return derive(
-        run,
-        out,
+        request.run,
+        request.out,
         f"-{method.kind}",
         method.compress,
         made_by="compress",
         method=method.kind,
         status="compressed",
-        device=device,
+        device=request.device,
     )

@@ -64,11 +64,11 @@ def requested_table(request: FinetuneRequest) -> dict[str, Any]:
 
 
 def _folder(request: FinetuneRequest) -> Path | None:
-    """The folder that was asked for; else one beside the base that the same request began and that has not ended; None
+    """The folder that is requested; else one beside the base that the same request began and that has not ended; None
     if a new one is to be chosen.
 
     Raises:
-        UserError: the folder that was asked for is in use.
+        UserError: the requested folder is in use.
     """
     if request.out is not None:
         return chosen_folder(Path(request.out), request)

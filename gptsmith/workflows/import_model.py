@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.verbs import verb
 from gptsmith.convert.adapters import ADAPTER_CONFIG, AdapterFolder, is_adapter_folder
 from gptsmith.convert.hub import fetch
 from gptsmith.convert.huggingface import ModelFolder, refuse_changed_files
@@ -14,23 +15,13 @@ from gptsmith.convert.import_adapter import import_adapter
 from gptsmith.convert.import_folder import import_folder
 from gptsmith.convert.load import load
 from gptsmith.run.folder import require_free
+from gptsmith.workflows.requests import ImportModelRequest
 
 
-def import_model(
-    source: str | Path,
-    *,
-    out: str | Path | None = None,
-    base: str | Path | None = None,
-    revision: str | None = None,
-) -> dict[str, Any]:
+@verb(ImportModelRequest, "source")
+def import_model(request: ImportModelRequest) -> dict[str, Any]:
     """Makes a run of a Hugging Face model folder or of adapters in PEFT's form, whole or not at all, with a certificate
     that it is the same model.
-
-    Args:
-        source: the folder; or the name of a model on the Hub, such as `openai-community/gpt2`, which is fetched.
-        out: the folder of the new run; `runs/` with the source's name if it is not given.
-        base: the run or model folder that adapters are applied to; the one that they name if it is not given.
-        revision: which version on the Hub.
 
     Returns:
         run, status (`imported`), made_from, base (of adapters), model_type, num_parameters, weight_bytes, certificate
@@ -42,18 +33,19 @@ def import_model(
             model, or the new folder is in use.
     """
     started = time.monotonic()
+    source = request.source
     folder = Path(source)
     if not folder.is_dir():
-        folder = fetch(str(source), revision)
-    elif revision is not None:
+        folder = fetch(str(source), request.revision)
+    elif request.revision is not None:
         raise UserError(f"--revision is of a model on the Hub, and {source} is a folder")
-    target = Path(out) if out is not None else Path("runs") / folder.resolve().name
+    target = Path(request.out) if request.out is not None else Path("runs") / folder.resolve().name
     require_free(target)
     if is_adapter_folder(folder):
         refuse_changed_files(folder)
         adapter = AdapterFolder.open(folder)
-        figures = import_adapter(adapter, load(adapter.require_base(base), device="cpu"), target)
-    elif base is not None:
+        figures = import_adapter(adapter, load(adapter.require_base(request.base), device="cpu"), target)
+    elif request.base is not None:
         raise UserError(f"--base is for adapters, and {source} holds none (no {ADAPTER_CONFIG})")
     else:
         figures = import_folder(ModelFolder.open(folder), target)

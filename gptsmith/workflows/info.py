@@ -1,19 +1,21 @@
-"""What a model is and what it costs."""
+"""The shape and the cost of a model."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import with_assignments
+from gptsmith.base.verbs import verb
 from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
+from gptsmith.workflows.requests import InfoRequest
 
 
-def info(run: str | Path | None = None, *, preset: str | None = None, settings: tuple[str, ...] = ()) -> dict[str, Any]:
+@verb(InfoRequest, "run")
+def info(request: InfoRequest) -> dict[str, Any]:
     """Shape and cost of a run's model or of a preset, the latter with changes such as `model.num_layers=6`.
 
     Returns:
@@ -23,17 +25,18 @@ def info(run: str | Path | None = None, *, preset: str | None = None, settings: 
     Raises:
         UserError: neither or both are given, or they cannot be read.
     """
+    run, preset = request.run, request.preset
     if (run is None) == (preset is None):
         raise UserError("name a run, or a preset by --preset, and not both")
     figures: dict[str, Any]
     if preset is not None:
-        table = with_assignments({"model": preset_settings(preset)}, settings)
+        table = with_assignments({"model": preset_settings(preset)}, request.settings)
         if odd := sorted(table.keys() - {"model"}):
             raise UserError(f"info reads settings of the model only, not {odd[0]}")
         config = GPTConfig.parse(table["model"], f"preset {preset}")
         figures = {"preset": preset}
     else:
-        if settings:
+        if request.settings:
             raise UserError("--set changes a preset; a run is as it was made")
         opened = open_model(str(run))
         config = opened.config

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
-from gptsmith.model.transform import merged
+from gptsmith.model.transform import merge_lora
+from gptsmith.workflows.requests import MergeRequest
 
 
-def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto") -> dict[str, Any]:
+@verb(MergeRequest, "run")
+def merge(request: MergeRequest) -> dict[str, Any]:
     """Makes a run with plain weights of the best checkpoint of a run with adapters, whole or not at all.
-
-    Args:
-        out: the folder of the new run; the run's with `-merged` behind it where it is not given.
 
     Returns:
         run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
@@ -24,4 +23,6 @@ def merge(run: str | Path, *, out: str | Path | None = None, device: str = "auto
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
-    return derive(run, out, "-merged", merged, made_by="merge", status="merged", device=device)
+    return derive(
+        request.run, request.out, "-merged", merge_lora, made_by="merge", status="merged", device=request.device
+    )

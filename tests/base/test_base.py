@@ -108,3 +108,15 @@ def test_figures_are_readable() -> None:
         "a",
     ]
     assert [readable_bytes(n) for n in (5, 1500, 2.5e9)] == ["5 bytes", "1.5 kB", "2.5 GB"]
+
+
+def test_the_tree_of_errors_is_the_one_that_is_written_out() -> None:
+    """Each error in the docstring stands below the class that it is a subclass of."""
+    import gptsmith
+    from gptsmith.base import errors
+
+    for name in ("ConfigurationError", "DataError", "CheckpointError", "ConversionError", "MissingExtraError"):
+        assert f"── {name} " in (errors.__doc__ or "")
+        assert issubclass(getattr(errors, name), errors.UserError)
+        assert getattr(gptsmith, name) is getattr(errors, name)
+    assert issubclass(errors.UserError, ValueError)

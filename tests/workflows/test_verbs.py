@@ -217,6 +217,8 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert set(gptsmith.__all__) == {
         "GPT", "GPTConfig", "GptsmithError", "UserError", "__version__", "certify", "compress", "evaluate", "export",
         "finetune", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report", "runs",
+        "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError", "DataError",
+        "MissingExtraError", "TrainingDivergedError",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)
 

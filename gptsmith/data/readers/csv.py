@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.decoding import MAX_LINE_CHARACTERS, read_lines
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import documents
@@ -29,10 +29,10 @@ class CsvReader(Reader):
 
 
 def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The rows after the header, by the names in the header; blank lines are passed over.
+    """The rows after the header, by the names in the header; blank lines are skipped.
 
     Raises:
-        UserError: a row cannot be read or has more cells than the header; the message has its line number.
+        DataError: a row cannot be read or has more cells than the header; the message has its line number.
     """
     # The limit belongs to the process, and the library's own is too small for documents.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
@@ -55,7 +55,7 @@ def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         try:
             row = next(rows, None)
         except csv.Error as error:
-            raise UserError(
+            raise DataError(
                 f"{file.path}, line {line_number}: not a row ({error}); put cells that hold quotes "
                 "or line ends in quotes, and write a quote in them twice"
             ) from None
@@ -65,7 +65,7 @@ def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         if not header:
             header = [name.strip() for name in row]
         elif len(row) > len(header):
-            raise UserError(
+            raise DataError(
                 f"{file.path}, {place}: {len(row)} cells under a header of {len(header)}; "
                 f"put cells that hold {delimiter!r} in quotes"
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 from zipfile import BadZipFile
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.data.files import seekable, size_of
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 
@@ -28,7 +28,7 @@ class DocxReader(Reader):
                 document = docx.Document(stream)
             # A missing part is a KeyError, one that is not XML a SyntaxError, another package a ValueError.
             except (BadZipFile, OpcError, KeyError, SyntaxError, ValueError):
-                raise UserError(
+                raise DataError(
                     f"{file.path} is damaged, locked with a password or not a .docx file: open it in a word "
                     "processor and save it as .docx without a password"
                 ) from None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import ClassVar, Literal
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_text_blocks
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
@@ -40,7 +40,7 @@ class HtmlReader(Reader):
             start = block_start if start is None else start
             blocks.append(block)
             if end > MAX_PAGE_BYTES:
-                raise UserError(
+                raise DataError(
                     f"{file.path} has over {readable_bytes(MAX_PAGE_BYTES)}, the most for a web page: "
                     "split it up, or leave it out"
                 )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import read_lines, read_text_blocks
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
@@ -29,10 +29,10 @@ class JsonlReader(Reader):
 
 
 def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The records of a file with one on each line; blank lines are passed over.
+    """The records of a file with one on each line; blank lines are skipped.
 
     Raises:
-        UserError: a line is not a record; the message has its number.
+        DataError: a line is not a record; the message has its number.
     """
     for number, (line, start, end) in enumerate(read_lines(file, settings), 1):
         if not line.strip():
@@ -41,7 +41,7 @@ def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{file.path}, {place}: not JSON ({reason(error)}); write one record a line") from None
+            raise DataError(f"{file.path}, {place}: not JSON ({reason(error)}); write one record a line") from None
         yield Record(as_fields(file, place, value), place, start, end)
 
 
@@ -49,14 +49,14 @@ def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
     """The records of a file that is a list of records, or one. Each is read from all the bytes of the file.
 
     Raises:
-        UserError: the file is too large to be read at once, is not JSON or holds something else than records.
+        DataError: the file is too large to be read at once, is not JSON or holds something else than records.
     """
     blocks, start, end = [], None, 0
     for block, block_start, end in read_text_blocks(file, settings, max_line=None):
         start = block_start if start is None else start
         blocks.append(block)
         if end > MAX_WHOLE_BYTES:
-            raise UserError(
+            raise DataError(
                 f"{file.path} has over {readable_bytes(MAX_WHOLE_BYTES)}, the most for a .json file: "
                 "write it as .jsonl, one record a line"
             )
@@ -68,7 +68,7 @@ def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         if reason(error).startswith("Extra data"):
             yield from line_records(file, settings)
             return
-        raise UserError(f"{file.path} is not JSON: {reason(error)}") from None
+        raise DataError(f"{file.path} is not JSON: {reason(error)}") from None
     for number, item in enumerate(value if isinstance(value, list) else [value], 1):
         place = f"record {number}"
         yield Record(as_fields(file, place, item), place, start or 0, end)
@@ -78,12 +78,12 @@ def as_fields(file: SourceFile, place: str, value: Any) -> dict[str, Any]:
     """The fields of a record; a bare string is a record of its own text.
 
     Raises:
-        UserError: it is neither.
+        DataError: it is neither.
     """
     if isinstance(value, str):
         return {"text": value}
     if not isinstance(value, dict):
-        raise UserError(f'{file.path}, {place}: not a record; write an object with a text, such as {{"text": "..."}}')
+        raise DataError(f'{file.path}, {place}: not a record; write an object with a text, such as {{"text": "..."}}')
     return value
 
 

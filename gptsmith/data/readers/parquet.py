@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.data.files import seekable
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
@@ -41,7 +41,7 @@ def opened(file: SourceFile) -> Iterator[Any]:
     """The table in a file.
 
     Raises:
-        UserError: the file is damaged.
+        DataError: the file is damaged.
         MissingExtraError: the library that reads it is not installed.
     """
     try:
@@ -71,7 +71,7 @@ def row_records(path: Path, table: Any, columns: tuple[str, ...]) -> Iterator[Re
     """The rows of a table, with some of its columns; the others are not read.
 
     Raises:
-        UserError: the file is damaged.
+        DataError: the file is damaged.
     """
     numbers = count(1)
     for group in range(table.num_row_groups):
@@ -104,7 +104,7 @@ def damage_is_a_user_error(path: Path) -> Iterator[None]:
     """Turns what the library says of a damaged file into a line for a person.
 
     Raises:
-        UserError: the file is not Parquet, or damaged.
+        DataError: the file is not Parquet, or damaged.
     """
     from pyarrow import ArrowException
 
@@ -112,4 +112,4 @@ def damage_is_a_user_error(path: Path) -> Iterator[None]:
         yield
     except (ArrowException, OSError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
-        raise UserError(f"{path} is not a sound Parquet file ({first_line}): copy or download it again") from None
+        raise DataError(f"{path} is not a sound Parquet file ({first_line}): copy or download it again") from None

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.data.decoding import as_one_document
 from gptsmith.data.files import seekable, size_of
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
@@ -32,7 +32,7 @@ class PdfReader(Reader):
             try:
                 pdf = PdfDocument(stream)
             except PdfiumError as error:
-                raise UserError(f"{file.path} {refusal(error)}") from None
+                raise DataError(f"{file.path} {refusal(error)}") from None
             with closing(pdf):
                 texts = page_texts(file.path, pdf)
                 yield from as_one_document((text, 0, size) for text in texts)
@@ -42,7 +42,7 @@ def page_texts(path: Path, pdf: Any) -> Iterator[str]:
     """The text of each page that has some, with a line end after it.
 
     Raises:
-        UserError: a page is damaged, or no page has text.
+        DataError: a page is damaged, or no page has text.
     """
     from pypdfium2 import PdfiumError
 
@@ -52,13 +52,13 @@ def page_texts(path: Path, pdf: Any) -> Iterator[str]:
             with closing(pdf[index]) as page, closing(page.get_textpage()) as text_page:
                 text = text_page.get_text_range()
         except PdfiumError as error:
-            raise UserError(f"{path}, page {index + 1}: damaged ({error}); save or download it again") from None
+            raise DataError(f"{path}, page {index + 1}: damaged ({error}); save or download it again") from None
         text = LINE_BREAK_HYPHEN.sub("", text.replace("\r\n", "\n")).replace("\0", "").strip()
         if text:
             found = True
             yield text + "\n"
     if not found:
-        raise UserError(
+        raise DataError(
             f"{path} has no text, so its pages are probably scanned images: recognise the text first, "
             "for example with ocrmypdf, or leave the file out"
         )

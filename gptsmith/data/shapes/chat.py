@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import prompt_turns, text_of, turn
 from gptsmith.text.chat_template import Message, checked_messages
@@ -42,13 +42,13 @@ class ChatShape(ExampleShape):
     def example(self, fields: Mapping[str, Any], place: str) -> ChatExample:
         messages = checked_messages(_messages(fields))
         if not any(message["role"] == "assistant" for message in messages):
-            raise UserError("the conversation has no turn of the assistant to learn from")
+            raise DataError("the conversation has no turn of the assistant to learn from")
         if messages[-1]["role"] != "assistant":
-            raise UserError(
+            raise DataError(
                 f"the conversation ends with the {messages[-1]['role']}'s turn: end it with the assistant's"
             )
         if not messages[-1]["content"].strip():
-            raise UserError("the assistant's last turn is empty: there is nothing to learn")
+            raise DataError("the assistant's last turn is empty: there is nothing to learn")
         return ChatExample(place, tuple(messages))
 
 

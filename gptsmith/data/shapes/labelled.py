@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import text_of
 
@@ -54,14 +54,14 @@ class LabelledShape(ExampleShape):
     def example(self, fields: Mapping[str, Any], place: str) -> LabelledExample:
         label = fields.get("label")
         if label is None or label == "":
-            raise UserError("the label is missing: give every example one, or leave it out")
+            raise DataError("the label is missing: give every example one, or leave it out")
         return self.unlabelled_example(fields, place)
 
     def unlabelled_example(self, fields: Mapping[str, Any], place: str) -> LabelledExample:
         """An example that may lack its label, to predict it.
 
         Raises:
-            UserError: its texts are empty.
+            DataError: its texts are empty.
             KeyError, TypeError, StopIteration: the record is not of this shape.
         """
         label = fields.get("label")
@@ -72,7 +72,7 @@ class LabelledShape(ExampleShape):
         names = next(names for names in TEXTS if set(names) <= fields.keys())
         texts = tuple(text_of(fields[name], name) for name in names)
         if not any(text.strip() for text in texts):
-            raise UserError(f"the {' and the '.join(names)} are empty: there is nothing to read")
+            raise DataError(f"the {' and the '.join(names)} are empty: there is nothing to read")
         return LabelledExample(place, TEXTS[names], texts, label)
 
 
@@ -80,11 +80,11 @@ def labels_of(examples: Iterable[LabelledExample]) -> list[str]:
     """The labels that occur, in order: by number if all are numbers.
 
     Raises:
-        UserError: there is only one.
+        DataError: there is only one.
     """
     counts = Counter(str(example.label) for example in examples)
     if len(counts) < 2:
-        raise UserError(
+        raise DataError(
             f"every example has the label {next(iter(counts), None)!r}: a classifier needs at least two labels"
         )
     numbers = all(label.lstrip("-").isdecimal() for label in counts)

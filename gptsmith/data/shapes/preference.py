@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import completion_of, prompt_messages
 from gptsmith.text.chat_template import Message
@@ -41,8 +41,8 @@ class PreferenceShape(ExampleShape):
         if prompt is None and isinstance(fields["chosen"], list):
             prompt = fields["chosen"][:-1]
         if prompt is None:
-            raise UserError("the prompt is missing")
+            raise DataError("the prompt is missing")
         messages = prompt_messages(prompt)
         if chosen == rejected:
-            raise UserError("chosen and rejected are the same: there is nothing to prefer")
+            raise DataError("chosen and rejected are the same: there is nothing to prefer")
         return PreferenceExample(place, messages, chosen, rejected)

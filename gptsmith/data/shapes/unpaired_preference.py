@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import completion_of, prompt_messages
 from gptsmith.text.chat_template import Message
@@ -41,9 +41,9 @@ class UnpairedPreferenceShape(ExampleShape):
         messages = prompt_messages(fields["prompt"])
         completion, is_desirable = completion_of(fields["completion"], "completion"), _boolean(fields["label"])
         if is_desirable is None:
-            raise UserError(f"the label is {fields['label']!r}: give true (desirable) or false (undesirable)")
+            raise DataError(f"the label is {fields['label']!r}: give true (desirable) or false (undesirable)")
         if not completion.strip():
-            raise UserError("the completion is empty: there is nothing to learn")
+            raise DataError("the completion is empty: there is nothing to learn")
         return UnpairedPreferenceExample(place, messages, completion, is_desirable)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
@@ -75,10 +75,10 @@ class TaskSettings(Settings):
             split: `test` for the examples that are scored, `train` for few-shot examples. A file is both.
 
         Raises:
-            UserError: there are no files, or a record lacks the fields of the task.
+            DataError: there are no files, or a record lacks the fields of the task.
         """
         if not sources:
-            raise UserError(f"--task {self.kind} needs files of examples; their records have {self.fields}")
+            raise DataError(f"--task {self.kind} needs files of examples; their records have {self.fields}")
         found = self.read(sources)
         if limit is None or limit >= len(found):
             return found
@@ -104,11 +104,11 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
     """The fields of every record in some files, and where it stands.
 
     Raises:
-        UserError: a file cannot be read, or there are no records.
+        DataError: a file cannot be read, or there are no records.
     """
     found = [(f"{path}, {record.place}", dict(record.fields)) for path, record in records(sources)]
     if not found:
-        raise UserError(
+        raise DataError(
             f"{', '.join(map(str, sources))}: no records in it (allowed: .jsonl, .json, .csv, .tsv, .parquet)"
         )
     return found

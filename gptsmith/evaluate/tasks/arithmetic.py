@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.evaluate.language_model import LanguageModel, Observe
@@ -42,7 +42,7 @@ class ArithmeticSettings(TaskSettings):
         self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
     ) -> list[Example]:
         if sources:
-            raise UserError(f"--task arithmetic makes its own examples: leave {sources[0]} out")
+            raise DataError(f"--task arithmetic makes its own examples: leave {sources[0]} out")
         return self._made(split, seed, NUM_EXAMPLES if limit is None else limit)
 
     def read(self, sources: Sequence[str | Path]) -> list[Example]:
@@ -78,12 +78,12 @@ def sums(split: str, *, count: int, seed: int) -> list[tuple[str, str]]:
         seed: which of them, and in which order.
 
     Raises:
-        UserError: there is no such split, or it has not so many.
+        DataError: there is no such split, or it has not so many.
     """
     if split not in SPLITS:
-        raise UserError(f"no such split of sums: {split} ({did_you_mean(split, SPLITS)})")
+        raise DataError(f"no such split of sums: {split} ({did_you_mean(split, SPLITS)})")
     if not 0 < count <= MOST_EXAMPLES[split]:
-        raise UserError(f"{count} {split} sums were requested: allowed are 1 to {MOST_EXAMPLES[split]:,}")
+        raise DataError(f"{count} {split} sums were requested: allowed are 1 to {MOST_EXAMPLES[split]:,}")
     chance = random.Random(derived_seed(seed, "sums", split))
     drawn: dict[tuple[int, int], None] = {}
     while len(drawn) < count:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import DataError, UserError, did_you_mean
 from gptsmith.data.examples import shape_of
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape, labels_of
 from gptsmith.evaluate.language_model import LanguageModel, Observe
@@ -35,12 +35,12 @@ class ClassificationSettings(TaskSettings):
         labelled = [_labelled(place, fields, self.fields) for place, fields in records_of(sources)]
         labels = labels_of(labelled)
         if unknown := [label for label in self.label_names if label not in labels]:
-            raise UserError(f"label_names.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
+            raise DataError(f"label_names.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
         return [self._example(example, labels) for example in labelled]
 
     def _example(self, example: LabelledExample, labels: Sequence[str]) -> Example:
         if example.form not in TITLES:
-            raise UserError(f"{example.place} has choices of its own: use --task multiple_choice")
+            raise DataError(f"{example.place} has choices of its own: use --task multiple_choice")
         titles = TITLES[example.form]
         names = tuple(self.label_names.get(label, label) for label in labels)
         lines = "\n".join(f"{title}: {text}" for title, text in zip(titles, example.texts, strict=True))
@@ -75,6 +75,6 @@ def _labelled(place: str, fields: Mapping[str, Any], wanted: str) -> LabelledExa
     try:
         return LabelledShape().example(fields, place)
     except UserError as error:
-        raise UserError(f"{place}: {error}") from None
+        raise DataError(f"{place}: {error}") from None
     except (KeyError, TypeError, StopIteration):
         raise malformed_record(place, fields, wanted) from None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.shapes.chat import ChatShape
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
@@ -51,7 +51,7 @@ class GeneratedSettings(TaskSettings):
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise malformed_record(place, fields, self.fields) from None
         except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+            raise DataError(f"{place}: {error}") from None
         # A prompt is the beginning of a text, given verbatim.
         is_text = isinstance(fields.get("prompt"), str) and len(question) == 1
         prompt = Prompt.from_text(question[0]["content"]) if is_text else Prompt.from_messages(question)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import DataError
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
@@ -36,10 +36,10 @@ class MultipleChoiceSettings(TaskSettings):
             raise malformed_record(place, fields, self.fields)
         texts = tuple(str(choice).strip() for choice in choices)
         if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
-            raise UserError(f"{place}: its choices are {list(texts)}: give two or more, none empty and no two the same")
+            raise DataError(f"{place}: its choices are {list(texts)}: give two or more, none empty and no two the same")
         gold = _number_of(answer, texts)
         if gold is None:
-            raise UserError(
+            raise DataError(
                 f"{place}: the answer {answer!r} is none of its {len(texts)} choices: give the number of one from 0, "
                 "its letter or its text"
             )

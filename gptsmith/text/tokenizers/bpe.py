@@ -9,7 +9,7 @@ from pydantic import Field
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.text.pretokenization import QWEN2_SPLIT
 from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, byte_letters
 from gptsmith.text.tokenizers import TokenizerSettings
@@ -37,7 +37,7 @@ class BPETokenizerSettings(TokenizerSettings):
         backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
         tokenizer = Tokenizer(backend)
         if self.vocab_size is not None and tokenizer.vocab_size < self.vocab_size:
-            raise UserError(
+            raise ConfigurationError(
                 f"tokenizer.vocab_size={self.vocab_size} is more than this text supports, which is "
                 f"{tokenizer.vocab_size}: ask for fewer tokens, or leave it out"
             )

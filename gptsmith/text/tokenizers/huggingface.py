@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.files import read_json
 from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
@@ -35,7 +35,9 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
         elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             backend = _merged(folder)
         else:
-            raise UserError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+            raise ConfigurationError(
+                f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"
+            )
         config = _config(folder)
         ends = [token for token in config.get("end_tokens", []) if backend.token_to_id(str(token)) is not None]
         return Tokenizer(backend, _eos_token(backend, folder, config), _token(config, "bos_token"), ends)
@@ -45,7 +47,7 @@ def _read(file: Path) -> Backend:
     try:
         return Backend.from_file(str(file))
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(f"{file} is not a tokenizer that can be read: {error}") from None
+        raise ConfigurationError(f"{file} is not a tokenizer that can be read: {error}") from None
 
 
 def _merged(folder: Path) -> Backend:
@@ -56,7 +58,9 @@ def _merged(folder: Path) -> Backend:
     try:
         return _gpt1(vocab, pairs) if any(token.endswith(WORD_END) for token in vocab) else _gpt2(vocab, pairs)
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(f"{folder}: vocab.json and merges.txt are not a tokenizer that can be read: {error}") from None
+        raise ConfigurationError(
+            f"{folder}: vocab.json and merges.txt are not a tokenizer that can be read: {error}"
+        ) from None
 
 
 def _gpt2(vocab: dict[str, int], pairs: list[Any]) -> Backend:
@@ -81,7 +85,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     config = read_json(path) if path.is_file() else {}
     if not isinstance(config, dict):
-        raise UserError(f"{path} is not a table of settings")
+        raise ConfigurationError(f"{path} is not a table of settings")
     return config
 
 
@@ -97,6 +101,6 @@ def _eos_token(backend: Backend, folder: Path, config: dict[str, Any]) -> str:
     for token in (_token(config, "eos_token"), *USUAL_EOS_TOKENS):
         if token and backend.token_to_id(token) is not None:
             return token
-    raise UserError(
+    raise ConfigurationError(
         f"{folder}: no token that ends a document was found (name one as eos_token in tokenizer_config.json)"
     )

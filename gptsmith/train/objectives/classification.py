@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import DataError, UserError, did_you_mean
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
@@ -25,8 +25,9 @@ from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import PreviewedExample
 from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import Term
-from gptsmith.train.samples import Encoder, Sample, padded
+from gptsmith.train.samples import Sample, padded
 
 EXAMPLES_AT_ONCE = 32
 """Of a prediction."""
@@ -63,7 +64,7 @@ class ClassificationSettings(ExampleObjective):
     auxiliary_weight: float = Field(default=0.5, ge=0)
     """The weight of the language model's loss."""
     pooling: Literal["last", "mean"] = "last"
-    """What the classification head reads: the last token's hidden state, or the mean of all of them."""
+    """The input of the classification head: the last token's hidden state, or the mean of all of them."""
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
 
@@ -71,7 +72,7 @@ class ClassificationSettings(ExampleObjective):
     def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
         """
         Raises:
-            UserError: all examples have the same label.
+            DataError: all examples have the same label.
         """
         examples = cast(list[LabelledExample], splits.train)
         completed = {"form": examples[0].form, **table}
@@ -89,7 +90,7 @@ class ClassificationSettings(ExampleObjective):
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         labelled = cast(LabelledExample, example)
         if labelled.form != self.form:
-            raise UserError(f"this is an example of {labelled.form}, and the others are of {self.form}")
+            raise DataError(f"this is an example of {labelled.form}, and the others are of {self.form}")
         first, *rest = labelled.texts
         texts: list[tuple[str, ...]] = [labelled.texts]
         if self.form == "similarity":
@@ -106,10 +107,10 @@ class ClassificationSettings(ExampleObjective):
             choices = list(example.texts[1:])
             number = choices.index(example.label) if example.label in choices else _as_index(example.label)
             if not 0 <= number < len(choices):
-                raise UserError(f"the label {example.label!r} is none of its {len(choices)} choices, nor their number")
+                raise DataError(f"the label {example.label!r} is none of its {len(choices)} choices, nor their number")
             return number
         if example.label not in self.labels:
-            raise UserError(f"the label {example.label!r} is not known ({did_you_mean(example.label, self.labels)})")
+            raise DataError(f"the label {example.label!r} is not known ({did_you_mean(example.label, self.labels)})")
         return self.labels.index(example.label)
 
     def collate(self, rows: Sequence[Sequence[Sample]]) -> LabelledBatch:
@@ -137,7 +138,7 @@ class ClassificationSettings(ExampleObjective):
                 try:
                     samples.append([self.sample(example.without_label(), encoder)])
                 except UserError as error:
-                    raise UserError(f"{example.place}: {error}") from None
+                    raise DataError(f"{example.place}: {error}") from None
             batch = self.collate(samples).to(model.device)
             scores = self.scores(model, model.hidden(batch.input_ids), batch)
             for example, row in zip(some, scores.softmax(dim=1).tolist(), strict=True):

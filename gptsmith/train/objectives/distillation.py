@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.convert.load import load
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import TEXT
@@ -20,10 +20,10 @@ from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.distillation import DistillationBatch, DistillationDataset
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.objectives.sft import SftSettings
-from gptsmith.train.samples import Encoder
 
 
 class DistillationSettings(ObjectiveSettings):
@@ -41,7 +41,7 @@ class DistillationSettings(ObjectiveSettings):
     @classmethod
     def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
         if not table.get("teacher"):
-            raise UserError("distillation needs a teacher: --set train.objective.teacher=runs/large")
+            raise ConfigurationError("distillation needs a teacher: --set train.objective.teacher=runs/large")
         return super().for_examples(table, splits)
 
     def dataset(self, inputs: DatasetInputs) -> DistillationDataset:
@@ -52,16 +52,16 @@ class DistillationSettings(ObjectiveSettings):
         """The teacher.
 
         Raises:
-            UserError: it does not read what the student reads.
+            ConfigurationError: it does not read what the student reads.
         """
         teacher = load(self.teacher, device="cpu")
         if teacher.tokenizer.fingerprint != encoder.tokenizer.fingerprint:
-            raise UserError(
+            raise ConfigurationError(
                 f"{self.teacher} has another tokenizer than the student: distil between runs that share one "
                 "(pretrain the student with --tokenizer and the teacher's folder)"
             )
         if teacher.config.context_length < encoder.context_length:
-            raise UserError(
+            raise ConfigurationError(
                 f"{self.teacher} has a context of {teacher.config.context_length} tokens and the student one of "
                 f"{encoder.context_length}: set model.context_length to that of the teacher"
             )
@@ -72,10 +72,10 @@ class DistillationSettings(ObjectiveSettings):
         return dict.fromkeys((self.kind, "cross_entropy"), batch.num_tokens)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        taught, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
+        with_teacher, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
         hidden = model.hidden(batch.input_ids, segments=batch.segments)
         with torch.no_grad():
-            teacher = _log_probabilities(taught.teacher_hidden, taught.teacher_head, self.temperature)
+            teacher = _log_probabilities(with_teacher.teacher_hidden, with_teacher.teacher_head, self.temperature)
         student = _log_probabilities(hidden[has_target], model.head_weight, self.temperature)
         divergence = functional.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
         nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.run.sharding import gather, shard_like
@@ -34,7 +34,7 @@ class OptimizerSettings(Settings):
         """An optimizer for what is trained of `model`.
 
         Raises:
-            UserError: there is nothing to train.
+            ConfigurationError: there is nothing to train.
         """
 
 
@@ -92,11 +92,11 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of a model that are not frozen, by name.
 
     Raises:
-        UserError: there are none.
+        ConfigurationError: there are none.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trained:
-        raise UserError("this model has nothing to train: all of its parameters are frozen")
+        raise ConfigurationError("this model has nothing to train: all of its parameters are frozen")
     return trained
 
 

@@ -1,4 +1,4 @@
-"""The scaling law: the expected loss of a run, fitted to recorded runs of the default model (`bench/law.py`, LOG.md)."""
+"""The scaling law: the expected loss of a run, fitted to runs of the default model (`bench/law.py`, LOG.md)."""
 
 from __future__ import annotations
 

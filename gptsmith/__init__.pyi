@@ -1,0 +1,31 @@
+"""The public names of `gptsmith`, each with its home: read by type checkers, and by `__init__.py`."""
+
+from gptsmith.base.errors import CheckpointError as CheckpointError
+from gptsmith.base.errors import ConfigurationError as ConfigurationError
+from gptsmith.base.errors import ConversionError as ConversionError
+from gptsmith.base.errors import DataError as DataError
+from gptsmith.base.errors import GptsmithError as GptsmithError
+from gptsmith.base.errors import MissingExtraError as MissingExtraError
+from gptsmith.base.errors import UserError as UserError
+from gptsmith.convert.load import load as load
+from gptsmith.generate.request import ContextOverflowError as ContextOverflowError
+from gptsmith.model.config import GPTConfig as GPTConfig
+from gptsmith.model.gpt import GPT as GPT
+from gptsmith.model.presets import preset as preset
+from gptsmith.train.report import report as report
+from gptsmith.train.stability import TrainingDivergedError as TrainingDivergedError
+from gptsmith.version import __version__ as __version__
+from gptsmith.workflows.certify import certify as certify
+from gptsmith.workflows.compress import compress as compress
+from gptsmith.workflows.evaluate import evaluate as evaluate
+from gptsmith.workflows.export import export as export
+from gptsmith.workflows.finetune import finetune as finetune
+from gptsmith.workflows.import_model import import_model as import_model
+from gptsmith.workflows.info import info as info
+from gptsmith.workflows.merge import merge as merge
+from gptsmith.workflows.plan import plan as plan
+from gptsmith.workflows.predict import predict as predict
+from gptsmith.workflows.pretrain import pretrain as pretrain
+from gptsmith.workflows.runs import runs as runs
+
+__all__: list[str]
