@@ -107,6 +107,11 @@ def test_the_shape_and_the_defaults_are_said(tmp_path: Path) -> None:
     assert value(reader, "general.sampling.temp") == pytest.approx(0.7)
 
 
+def test_a_name_does_not_change_the_tokens(tmp_path: Path) -> None:
+    """llama.cpp tokenizes otherwise if a name contains phi3."""
+    assert value(written(source("phi3"), tmp_path), "general.name") == "phi 3"
+
+
 def test_llama_3s_frequencies_are_a_tensor_of_what_they_are_divided_by(tmp_path: Path) -> None:
     factors = tensors(written(source("llama3"), tmp_path))["rope_freqs.weight"]
     assert factors.shape == (8,)

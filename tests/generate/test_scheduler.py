@@ -16,8 +16,8 @@ from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform, uniform
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.int8_matmul import WholeLinear
-from gptsmith.model.transform import rounded
+from gptsmith.model.linear.int8 import DynamicInt8Linear
+from gptsmith.model.transform import quantize
 
 from .test_engine import CONTEXT, MODEL, TOKENIZER, model_of, plain, run, tokens_of
 
@@ -102,7 +102,7 @@ def thread() -> Iterator[EngineThread]:
 
 
 def test_a_model_is_shared_and_stays_as_it_is() -> None:
-    model = rounded(model_of()).train()
+    model = quantize(model_of()).train()
     before = {name: type(module) for name, module in model.named_modules()}
     engine = Engine(model, TOKENIZER)
     generated(engine, [Request([1], 3)])
@@ -110,9 +110,9 @@ def test_a_model_is_shared_and_stays_as_it_is() -> None:
     assert model.training
     assert not engine.model.training
     assert engine.model.embedding.weight is model.embedding.weight
-    assert isinstance(engine.model.head, WholeLinear)
-    assert inference_model(engine.model).head.product is engine.model.head.product  # type: ignore[union-attr]
-    assert not isinstance(Engine(model, int8_matmul=False).model.head, WholeLinear)
+    assert isinstance(engine.model.head, DynamicInt8Linear)
+    assert isinstance(inference_model(engine.model).head, DynamicInt8Linear)
+    assert not isinstance(Engine(model, int8_matmul=False).model.head, DynamicInt8Linear)
 
 
 def test_a_text_that_slides_is_the_same_in_company() -> None:

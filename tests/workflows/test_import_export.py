@@ -90,6 +90,15 @@ def test_every_verb_takes_the_folder_itself(
     assert "name a text" in without.err
 
 
+def test_opening_a_folder_imports_neither_transformers_nor_a_compiler(llama: Path) -> None:
+    code = (
+        f"import sys, gptsmith; gptsmith.load({str(llama)!r}, device='cpu'); "
+        "print([name for name in ('transformers', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_folder_says_of_itself_what_its_import_says(llama: Path, tmp_path: Path) -> None:
     folder, run = open_model(llama), open_model(gptsmith.import_model(llama, out=tmp_path / "run")["run"])
     assert folder.settings() == run.settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -149,7 +150,7 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     gguf = _library()
     kinds = gguf.LlamaFileType
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(source.name)
+    writer.add_name(_name(source))
     writer.add_file_type(
         {
             "float32": kinds.ALL_F32,
@@ -166,6 +167,13 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     ):
         if source.generation.get(ours) is not None:
             add(f"general.sampling.{theirs}", source.generation[ours])
+
+
+def _name(source: Source) -> str:
+    """The model's name. llama.cpp removes white space behind the special tokens of every model whose name contains
+    phi3 or phi-3: another tokenizer's name is written as `phi 3`."""
+    strips = any(token["special"] and token["rstrip"] for token in source.tokenizer.state["added_tokens"])
+    return source.name if strips else re.sub("phi-?3", "phi 3", source.name, flags=re.IGNORECASE)
 
 
 def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
