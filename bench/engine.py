@@ -31,7 +31,7 @@ from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
-from gptsmith.model.transform import rounded
+from gptsmith.model.transform import quantize
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -214,7 +214,7 @@ def main() -> None:
         for precision in ("float16", "q8_0"):
             one, many = llama_cpp_s(model, precision, rounds, streams)
             print(f"llama.cpp, {precision}: batch 1 {one:.1f} tokens/s, {streams} streams {many:.1f}", flush=True)
-    for name, made in (("float32", lambda: model), ("int8", lambda: rounded(model))):
+    for name, made in (("float32", lambda: model), ("int8", lambda: quantize(model))):
         figures = ours(made(), tokenizer, rounds, streams)
         one, many = figures["one"], figures["many"]
         print(f"{name}: batch 1 {one:.1f} tokens/s, {one / peer:.2f} x Transformers")

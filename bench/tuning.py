@@ -2,9 +2,9 @@
 
 python bench/tuning.py polarity      a classifier of sentences against TF-IDF with logistic regression, same split
 python bench/tuning.py gsm8k         answers to school mathematics: loss, whether they stop, their form
-python bench/tuning.py arithmetic    sums told in words: tuning, then rewards
-python bench/tuning.py preference    DPO and a reward model on held-out pairs
-python bench/tuning.py distill       a student with a teacher and alone, on as many tokens
+python bench/tuning.py arithmetic    sums in words: SFT, then GRPO
+python bench/tuning.py preference    DPO, SimPO and a reward model on held-out pairs
+python bench/tuning.py distillation  a student with a teacher and alone, on as many tokens
 
 --base RUN      takes that base instead of training one
 --out FOLDER    keeps the runs
@@ -67,8 +67,8 @@ def polarity(arguments: argparse.Namespace) -> None:
     rows = records(SHARED / "sentence_polarity.jsonl")
     random.Random(1).shuffle(rows)
     test, validation, train = rows[:1000], rows[1000:2000], rows[2000:]
-    parts = {"train": train, "validation": validation, "test": test}
-    files = {name: written(arguments.out / f"polarity-{name}.jsonl", part) for name, part in parts.items()}
+    splits = {"train": train, "validation": validation, "test": test}
+    files = {name: written(arguments.out / f"polarity-{name}.jsonl", part) for name, part in splits.items()}
     base = based(arguments, [SHARED / "movie_reviews.jsonl", files["train"]], POLARITY_TOKENS, POLARITY_BASE)
     figures = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "polarity",
@@ -112,8 +112,8 @@ def replies(
 
 
 def mathematics(arguments: argparse.Namespace) -> tuple[str, Path, Path, Path]:
-    """A base that has read questions with their answers, and the files to train, to validate and to judge by: the last
-    two it has never read."""
+    """A base that has read questions with their answers, and the files of the three splits: the last two it has never
+    read."""
     rows = records(SHARED / "gsm8k_train.jsonl")
     train = written(arguments.out / "gsm8k-train.jsonl", rows[:-500])
     validation = written(arguments.out / "gsm8k-validation.jsonl", rows[-500:])
@@ -125,17 +125,17 @@ def mathematics(arguments: argparse.Namespace) -> tuple[str, Path, Path, Path]:
 def gsm8k(arguments: argparse.Namespace) -> None:
     """Answers to school mathematics."""
     base, train, validation, test = mathematics(arguments)
-    parts: dict[str, Any] = {"validation": [validation], "test": [test], "skip_bad": True}
+    options: dict[str, Any] = {"validation": [validation], "test": [test], "skip_bad": True}
     untuned = gptsmith.finetune(
-        base, [train], **parts, out=arguments.out / "untuned",
+        base, [train], **options, out=arguments.out / "untuned",
         settings=["train.num_steps=1", "train.optimizer.learning_rate=1e-9"],
     )  # fmt: skip
     tuned = gptsmith.finetune(
-        base, [train], **parts, out=arguments.out / "gsm8k", epochs=GSM8K_EPOCHS, settings=[*GSM8K, *arguments.set]
+        base, [train], **options, out=arguments.out / "gsm8k", epochs=GSM8K_EPOCHS, settings=[*GSM8K, *arguments.set]
     )
     print(f"loss on the test answers: {untuned['test_loss']:.3f} before, {tuned['test_loss']:.3f} after")
     questions = [row["question"] for row in records(test)][: arguments.limit]
-    said = replies(tuned["run"], questions, GSM8K_CONTEXT, SamplingSettings())  # drawn as `gptsmith chat` draws
+    said = replies(tuned["run"], questions, GSM8K_CONTEXT, SamplingSettings())  # sampled as `gptsmith chat` samples
     print(f"replies that stop: {share(sum(stops for _, stops in said), len(said))}")
     formed = sum("\n#### " in text and final_number(text) is not None for text, _ in said)
     print(f"replies that end as '#### number': {share(formed, len(said))}")
@@ -151,22 +151,22 @@ GSM8K_BASE = [f"model.context_length={GSM8K_CONTEXT}", "model.embed_dim=128", "m
 
 
 def arithmetic(arguments: argparse.Namespace) -> None:
-    """Sums told in words: tuned on answers, then on rewards."""
+    """Sums in words: SFT, then GRPO."""
     files = {split: arguments.out / f"sums-{split}.jsonl" for split in SUMS}
     for split, count in SUMS.items():
         write_sums(files[split], split, count=count, seed=1)
     base = based(arguments, [files["train"]], SUMS_TOKENS, SUMS_BASE)
-    chat = gptsmith.finetune(
+    tuned = gptsmith.finetune(
         base, [files["train"]], validation=[files["validation"]], test=[files["test"]], out=arguments.out / "sums",
         epochs=SUMS_EPOCHS, settings=["train.optimizer.embedding_lr_multiplier=1", *arguments.set],
     )  # fmt: skip
-    policy = gptsmith.finetune(
-        chat["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="grpo",
-        out=arguments.out / "sums-policy", settings=[*POLICY, *arguments.policy_set],
+    rewarded = gptsmith.finetune(
+        tuned["run"], [files["train"]], validation=[files["validation"]], test=[files["test"]], objective="grpo",
+        out=arguments.out / "sums-grpo", settings=[*GRPO, *arguments.grpo_set],
     )  # fmt: skip
     rows = records(files["test"])
     right = {}
-    for name, run in (("tuned", chat["run"]), ("with rewards", policy["run"])):
+    for name, run in (("tuned", tuned["run"]), ("with rewards", rewarded["run"])):
         said = replies(run, [row["question"] for row in rows], max_tokens=12)
         right[name] = [text.strip() == row["answer"] for (text, _), row in zip(said, rows, strict=True)]
         print(f"{name:14} {share(sum(right[name]), len(rows))}", flush=True)
@@ -177,10 +177,10 @@ SUMS = {"train": 20_000, "validation": 500, "test": 1_000}
 SUMS_TOKENS, SUMS_EPOCHS = 1_000_000, 1.0
 """One epoch leaves something for rewards to gain."""
 SUMS_BASE = ["model.context_length=64", "model.embed_dim=128", "model.num_layers=4"]
-POLICY = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.group_size=16"]
-POLICY += ["train.objective.max_resamples=1", "train.objective.kl_coef=0", "train.num_steps=140", "train.batch_size=32"]
-POLICY += ["train.micro_batch_size=4", "train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97"]
-POLICY += [
+GRPO = ["train.objective.reward=exact", "train.objective.max_tokens=8", "train.objective.group_size=16"]
+GRPO += ["train.objective.max_resamples=1", "train.objective.kl_coef=0", "train.num_steps=140", "train.batch_size=32"]
+GRPO += ["train.micro_batch_size=4", "train.optimizer.learning_rate=1.5e-4", "train.optimizer.beta1=0.97"]
+GRPO += [
     "train.optimizer.embedding_lr_multiplier=1",
     "train.schedule.warmup_steps=25",
     "train.evaluate_every_steps=20",
@@ -188,24 +188,24 @@ POLICY += [
 
 
 def preference(arguments: argparse.Namespace) -> None:
-    """The true answer against that of another question, on pairs that were held back."""
+    """The right answer against that of another question, on held-out pairs."""
     base, *files = mathematics(arguments)
     train, validation, test = (
         written(arguments.out / f"pairs-{file.name}", pairs(records(file))[:most])
         for file, most in zip(files, PAIRS, strict=True)
     )
-    for objective in ("preference", "reward"):
+    for objective in ("dpo", "simpo", "reward_model"):
         figures = gptsmith.finetune(
             base, [train], validation=[validation], test=[test], objective=objective, skip_bad=True,
             out=arguments.out / objective, settings=arguments.set,
         )  # fmt: skip
         count = figures["num_test_examples"]
         right = round(figures["test_accuracy"] * count)
-        print(f"{objective:10} prefers the chosen one: {share(right, count)}", flush=True)
+        print(f"{objective:12} prefers the chosen one: {share(right, count)}", flush=True)
 
 
 def pairs(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The true answer to each question, and that to the next question, which is rejected."""
+    """The right answer to each question, and that to the next question, which is rejected."""
     return [
         {"prompt": row["question"], "chosen": row["answer"], "rejected": other["answer"]}
         for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
@@ -213,10 +213,10 @@ def pairs(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 PAIRS = (1_000, 200, 800)
-"""To train, to validate, to judge by."""
+"""In the train, validation and test split."""
 
 
-def distill(arguments: argparse.Namespace) -> None:
+def distillation(arguments: argparse.Namespace) -> None:
     """A student with a teacher and alone, on as many tokens of the teacher's text."""
     text = SHARED / "news"
     teacher = based(arguments, [text], TEACHER_TOKENS, TEACHER)
@@ -237,7 +237,7 @@ TEACHER_TOKENS = 1_200_000
 TEACHER = ["model.embed_dim=128", "model.num_layers=4"]
 STUDENT = ["model.embed_dim=64", "model.num_layers=2", "model.num_heads=1", "model.head_dim=64"]
 TASKS: dict[str, Callable[[argparse.Namespace], None]] = {
-    task.__name__: task for task in (polarity, gsm8k, arithmetic, preference, distill)
+    task.__name__: task for task in (polarity, gsm8k, arithmetic, preference, distillation)
 }
 
 
@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--limit", type=int, default=400, help="how many replies are asked for")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--policy-set", action="append", default=[])
+    parser.add_argument("--grpo-set", action="append", default=[])
     arguments = parser.parse_args()
     if arguments.task != "arithmetic" and not SHARED.exists():
         sys.exit(f"{SHARED} is not there")

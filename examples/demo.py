@@ -3,7 +3,7 @@
     python examples/demo.py
 
 Needs no download. The text is Python's language reference (`pydoc_data.topics`) and the docstrings of its standard
-library; the questions are made from docstrings ("What does str.split do?"), and the model is judged by phrasings that
+library; the questions are made from docstrings ("What does str.split do?"), and the model is tested with phrasings that
 it has not seen. The runs are kept in runs/demo and runs/demo-chat.
 """
 
@@ -31,12 +31,12 @@ TEXT = Path("runs/demo-text")
 RUN, CHAT = Path("runs/demo"), Path("runs/demo-chat")
 MINUTES = 3
 PROMPTS = ("Return a new string", "The default value is", "If an exception is raised")
-PASSED_OVER = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
+SKIPPED = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3", "pydoc_data", "encodings"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def collect_text() -> None:
-    """Writes a file for each topic of the language reference, and one for each module's docstrings, to a folder."""
+    """Write a file for each topic of the language reference, and one for each module's docstrings, to a folder."""
     shutil.rmtree(TEXT, ignore_errors=True)
     TEXT.mkdir(parents=True)
     for name, text in topics.topics.items():
@@ -44,7 +44,7 @@ def collect_text() -> None:
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted(library.rglob("*.py")):
         module = path.relative_to(library).with_suffix("")
-        if PASSED_OVER & set(module.parts):
+        if SKIPPED & set(module.parts):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def collect_text() -> None:
 
 
 def documented() -> Iterator[tuple[str, str]]:
-    """Names such as str.split, each with the first sentence of its documentation, where that is short and its own."""
+    """Names such as str.split, each with the first sentence of its documentation, if that is short."""
     owners = [(kind.__name__, kind) for kind in (str, list, dict, set, bytes, tuple, int, float)]
     owners += [(name, importlib.import_module(name)) for name in MODULES]
     for owner, holder in [("", builtins), *owners]:
@@ -72,24 +72,24 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def collect_questions() -> dict[str, Path]:
-    """Writes the questions as .jsonl files: `train`, `validation` and `test` ask for the same in other words."""
+    """Write the questions as .jsonl files: `train`, `validation` and `test` are other phrasings of the same."""
     facts = dict(documented())
     files = {}
-    for part, phrasings in PHRASINGS.items():
-        files[part] = TEXT.with_name(f"demo-{part}.jsonl")
+    for split, phrasings in PHRASINGS.items():
+        files[split] = TEXT.with_name(f"demo-{split}.jsonl")
         rows = [
             {"question": phrasing.format(name), "answer": answer}
             for name, answer in facts.items()
             for phrasing in phrasings
         ]
-        files[part].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return files
 
 
-def judge(model: Loaded, file: Path) -> tuple[int, int]:
-    """How many questions are answered in the very words of the documentation, and how many there are."""
+def score(model: Loaded, file: Path) -> tuple[int, int]:
+    """The number of questions that are answered in the exact words of the documentation, and of all questions."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    with meter("asking", len(rows)) as bar:
+    with meter("answering", len(rows)) as bar:
         right = 0
         for number, row in enumerate(rows, 1):
             right += answer_to(model, row["question"]) == row["answer"]
@@ -107,7 +107,7 @@ def main() -> None:
     for run in (RUN, CHAT):
         shutil.rmtree(run, ignore_errors=True)
     figures = gptsmith.pretrain([TEXT], out=RUN, minutes=MINUTES)
-    show_figures("\nwhat came of it", {key: figures[key] for key in FIGURES if key in figures})
+    show_figures("\nresult", {key: figures[key] for key in FIGURES if key in figures})
     base = gptsmith.load(RUN)
     for prompt in PROMPTS:
         text = base.generate(prompt, max_tokens=60, temperature=0.7)
@@ -120,9 +120,9 @@ def main() -> None:
         RUN, [files["train"]], out=CHAT, validation=[files["validation"]], test=[files["test"]], epochs=EPOCHS,
         settings=TUNING,
     )  # fmt: skip
-    show_figures("\nwhat came of it", {key: tuned[key] for key in TUNED_FIGURES if key in tuned})
+    show_figures("\nresult", {key: tuned[key] for key in TUNED_FIGURES if key in tuned})
     model = gptsmith.load(CHAT)
-    right, count = judge(model, files["test"])
+    right, count = score(model, files["test"])
     low, high = wilson_interval(right, count)
     results.print(
         f"\n[bold]{right} of {count}[/bold] questions in phrasings that it has never seen are answered in the words of "

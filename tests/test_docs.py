@@ -13,7 +13,7 @@ import typer
 from gptsmith.cli import VERBS, app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+PAGES = [*sorted((ROOT / "docs").glob("**/*.md")), *sorted(ROOT.glob("*.md"))]
 COMMANDS = sorted(
     {
         line.removeprefix("$ ").split("  #")[0].strip()

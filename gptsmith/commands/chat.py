@@ -69,7 +69,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         except KeyboardInterrupt:
             reply.finish_reason = "interrupted"
         finally:
-            talk.take_down(reply)
+            talk.add_reply(reply)
             if not json:
                 sys.stdout.write("\n")
         if json:
@@ -81,13 +81,13 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         command, _, words = line.partition(" ")
         words = words.strip()
         if command == "/new":
-            talk.start_afresh()
+            talk.reset()
             console.note("[dim]new conversation[/dim]")
         elif command == "/system":
             talk.set_system(words or None)
             console.note(f"[dim]new conversation {'with this' if words else 'without a'} system prompt[/dim]")
         elif command == "/regenerate":
-            show(talk.say_again())
+            show(talk.regenerate())
         elif command == "/save":
             path = Path(words or "conversation.md").expanduser()
             talk.save(path)
@@ -97,7 +97,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         elif NAME.fullmatch(command):
             raise UserError(f"there is no {command} ({did_you_mean(command, COMMANDS)}); a space before it says it")
         elif line.strip() or loaded.template is None:
-            show(talk.say(line))
+            show(talk.send(line))
 
     while True:
         try:

@@ -32,7 +32,7 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.validation_text import validation_text
 
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
-"""How many positions' logits are compared, and at how many tokens at once."""
+"""The number of positions whose logits are compared, and the tokens per window."""
 LOGITS_AT_ONCE = 1 << 24
 
 
@@ -50,7 +50,7 @@ def derive(
     """Makes a run of what `change` makes of another's best checkpoint, whole or not at all.
 
     Args:
-        out: the folder of the new run; that of the other with `suffix` behind it where it is not given.
+        out: the folder of the new run; that of the other with `suffix` behind it if it is not given.
         made_by: the verb that asks for it.
         method: the kind of compression.
         status: the status in the new run's figures.
@@ -108,7 +108,7 @@ def derive(
 
 
 def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainState:
-    """Where training stood, with the losses of the derived model; None if they were not measured."""
+    """The state of training, with the losses of the derived model; None if they were not measured."""
     loss = figures.get("validation_loss")
     measured_at = None if loss is None else step
     return replace(
@@ -122,7 +122,7 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
 
 
 def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
-    """How far `after` is from `before`: on the validation text where it can be read, or else on random tokens."""
+    """The distance of `after` from `before`: on the validation text if it can be read, else on random tokens."""
     tokenizer = run.tokenizer()
     stream, is_own = _text_to_compare_on(run)
     gap = difference(before, after, _random_windows(before) if stream is None else _windows(before, stream))
@@ -148,7 +148,7 @@ def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageSco
 
 
 def _text_to_compare_on(run: OpenedModel) -> tuple[TokenStream | None, bool]:
-    """The run's validation text, and whether it is its own; nothing where it cannot be read."""
+    """The run's validation text, and whether it is its own; None if it cannot be read."""
     try:
         return validation_text(run)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""How far a model is from the one that it was made from."""
+"""The difference of a model from the one that it was derived from."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gptsmith.model.gpt import GPT
 
 @dataclass(frozen=True)
 class Difference:
-    """What changed in the logits."""
+    """The change of the logits."""
 
     largest: float
     """The largest absolute difference of two logits."""
     mean: float
     """The mean absolute difference."""
     top1_agreement: float
-    """The share of positions where both think the same token likeliest."""
+    """The share of positions at which the most likely token is the same."""
     num_tokens: int
     """Positions compared."""
 
 
 @torch.inference_mode()
 def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Difference:
-    """How the logits of `after` differ from those of `before`, in the dtype that they are in.
+    """The difference of the logits of `after` from those of `before`, in the dtype that they are in.
 
     Args:
         windows: input ids (B, T), at least one, and which of the positions count (B, T).

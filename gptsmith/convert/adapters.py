@@ -26,18 +26,18 @@ from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import read_json
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
-from gptsmith.convert.state_dict import Entry, entries, plain_weights
+from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
-from gptsmith.model.linear import maps_of
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, name_of
+from gptsmith.model.gpt import GPT, meta_model
+from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
 from gptsmith.model.transform import with_adapters
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base"
 """The folder beside an adapter's files that holds its base, where no other does."""
 PREFIX = "base_model.model."
-"""What stands before the name of a map in PEFT's files."""
+"""The prefix of the name of a linear layer in PEFT's files."""
 A, B = ".lora_A.weight", ".lora_B.weight"
 BASE_SHA256 = "base_sha256"
 """The key in the metadata of an adapter's weights of the fingerprint of its base. PEFT ignores it."""
@@ -50,7 +50,7 @@ WITHOUT_EFFECT = frozenset(
     {"auto_mapping", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern",
      "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision", "target_modules"}
 )  # fmt: skip
-"""Options that change nothing once there are weights: which maps are adapted is seen from their names."""
+"""Options that change nothing once there are weights: the names of the weights say which linear layers are adapted."""
 SAME_BASE = (None, True, False, "gaussian", "orthogonal", "eva")
 """First weights that leave the base as it is; others, such as PiSSA's, take them out of the base."""
 
@@ -65,31 +65,31 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def map_entries(family: Family, config: GPTConfig) -> dict[str, Entry]:
-    """The maps of a model of this shape by their name in Transformers; the head too where it is the embedding."""
-    with torch.device("meta"):
-        places = maps_of(GPT(config))
-    table = entries(family, config.model_copy(update={"tie_embeddings": False}))
+def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMapping]:
+    """The linear layers of a model of this shape by their name in Transformers; the head too where it is the
+    embedding."""
+    places = linear_layers(meta_model(config))
+    table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
     return {
-        entry.theirs.removesuffix(".weight"): entry
-        for entry in table
-        if entry.theirs.endswith(".weight") and all(_place(name) in places for name in entry.ours)
+        mapping.theirs.removesuffix(".weight"): mapping
+        for mapping in table
+        if mapping.theirs.endswith(".weight") and all(_place(name) in places for name in mapping.ours)
     }
 
 
 def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor]]:
     """A (rank, in) and B (out, rank) of each map of Transformers' that has an adapter, by its name."""
-    maps = maps_of(model)
+    maps = linear_layers(model)
     found = {}
-    for name, entry in map_entries(family, model.config).items():
-        parts = [maps[_place(own)] for own in entry.ours]
+    for name, mapping in linear_mappings(family, model.config).items():
+        parts = [maps[_place(own)] for own in mapping.ours]
         adapted = [part for part in parts if isinstance(part, LoraLinear)]
         if not adapted:
             continue
         a = torch.cat([part.lora_a.detach() for part in adapted])
-        b = a.new_zeros(sum(entry.rows), len(a))
+        b = a.new_zeros(sum(mapping.rows), len(a))
         column = 0
-        for part, block in zip(parts, torch.split(b, list(entry.rows)), strict=True):
+        for part, block in zip(parts, torch.split(b, list(mapping.rows)), strict=True):
             if isinstance(part, LoraLinear):
                 rank = len(part.lora_a)
                 block[:, column : column + rank] = part.lora_b.detach()
@@ -102,10 +102,10 @@ def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:
     """The adapter_config.json of a model with adapters over the base in the folder `base`."""
     settings = model.config.linear
     assert isinstance(settings, LoraLinearSettings)
-    table = map_entries(family, model.config)
+    table = linear_mappings(family, model.config)
     ranks = {name: len(a) for name, (a, _) in their_adapters(model, family).items()}
     targets = _targets(ranks, table)
-    # One rank for all but maps that are several of ours. Both numbers grow alike, so that the factor stays the same.
+    # One rank for all but layers that are several of ours. Both numbers grow alike, so that the factor stays the same.
     wider = {_shortest(name, targets): rank // settings.rank for name, rank in ranks.items() if rank != settings.rank}
     return {
         "peft_type": "LORA",
@@ -118,7 +118,7 @@ def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:
         "target_modules": targets,
         "rank_pattern": {target: settings.rank * times for target, times in wider.items()},
         "alpha_pattern": {target: settings.alpha * times for target, times in wider.items()},
-        "fan_in_fan_out": any(table[name].is_turned for name in ranks),
+        "fan_in_fan_out": any(table[name].transposed for name in ranks),
         "bias": "none",
     }
 
@@ -143,7 +143,7 @@ class AdapterFolder:
 
     Attributes:
         ranks: the rank of each adapted map, by its name in Transformers.
-        fingerprint: that of its base; nothing where the folder does not say.
+        fingerprint: that of its base; None if the folder does not say.
     """
 
     folder: Path
@@ -183,7 +183,7 @@ class AdapterFolder:
 
     @property
     def base(self) -> Path | None:
-        """The folder of its base: the one beside it, else the one that it names; nothing where neither is here."""
+        """The folder of its base: the one beside it, else the one that it names; None if neither is here."""
         named = self.config.get("base_model_name_or_path")
         candidates = [self.folder / BASE, *([Path(named)] if isinstance(named, str) and named else [])]
         return next((path for path in candidates if path.is_dir()), None)
@@ -203,7 +203,7 @@ class AdapterFolder:
         return found
 
     def factor(self, name: str) -> float:
-        """What B A is multiplied by in the map of this name."""
+        """The factor of B A in the linear layer of this name."""
         alpha = self._setting(name, "lora_alpha", "alpha_pattern")
         return alpha / (math.sqrt(self.ranks[name]) if self.config.get("use_rslora") else self.ranks[name])
 
@@ -213,37 +213,37 @@ class AdapterFolder:
         Raises:
             ConversionError: it does not.
         """
-        table = map_entries(family, model.config)
+        table = linear_mappings(family, model.config)
         if odd := sorted(self.ranks.keys() - table.keys()):
             known = sorted({_without_layer(name) for name in table})
             raise ConversionError(
-                f"{self.folder}: the base has no maps {_some(odd)} (the maps of the family {family.model_type}: "
+                f"{self.folder}: the base has no linear layers {_some(odd)} (those of the family {family.model_type}: "
                 f"{', '.join(known)})"
             )
         wanted: dict[str, tuple[int, ...]] = {}
         for name, rank in self.ranks.items():
             if (said := self._setting(name, "r", "rank_pattern")) != rank:
                 raise ConversionError(f"{self.folder}: {name} has rank {rank}, and {ADAPTER_CONFIG} says {said:g}")
-            shape = table[name].shape[::-1] if table[name].is_turned else table[name].shape
+            shape = table[name].shape[::-1] if table[name].transposed else table[name].shape
             wanted |= {PREFIX + name + A: (rank, shape[1]), PREFIX + name + B: (shape[0], rank)}
         if missing := sorted(wanted.keys() - self.files.shapes.keys()):
             raise ConversionError(f"{self.folder}: missing: {_some(missing)}")
-        misfits = [
+        unsupported = [
             f"{name} is {self.files.shapes[name]} and the base asks for {shape}"
             for name, shape in wanted.items()
             if self.files.shapes[name] != shape
         ]
-        if misfits:
-            raise ConversionError(f"{self.folder} is not an adapter of this base: {_some(misfits)}")
+        if unsupported:
+            raise ConversionError(f"{self.folder} is not an adapter of this base: {_some(unsupported)}")
         self._require_same_base(model, family, self.files.shapes.keys() - wanted.keys())
 
-    def laid_over(self, model: GPT, family: Family) -> GPT:
+    def apply_adapter(self, model: GPT, family: Family) -> GPT:
         """A new model with the adapter over `model`, which is its base.
 
         Our adapters have one rank and one factor: a smaller rank is filled up with rows of A that B does not use, and
         another factor becomes part of B.
         """
-        parts = dict(self._parts(map_entries(family, model.config)))
+        parts = dict(self._parts(linear_mappings(family, model.config)))
         rank = max(len(a) for a, _, _ in parts.values()) or max(self.ranks.values())
         places = [place for place, (a, _, _) in parts.items() if len(a)] or list(parts)
         factor = max(parts[place][2] for place in places)
@@ -252,12 +252,12 @@ class AdapterFolder:
                 "rank": rank,
                 "alpha": factor * rank,
                 "dropout": self.config.get("lora_dropout", 0.0),
-                "targets": list(dict.fromkeys(name_of(place) for place in places)),
+                "targets": list(dict.fromkeys(layer_name(place) for place in places)),
             },
             str(self.folder / ADAPTER_CONFIG),
         )
         made = with_adapters(model, settings)
-        maps = maps_of(made)
+        maps = linear_layers(made)
         with torch.no_grad():
             for place, (a, b, own_factor) in parts.items():
                 adapted = maps[place]
@@ -266,14 +266,14 @@ class AdapterFolder:
                     adapted.lora_b[:, : len(a)].copy_(b.to(adapted.lora_b.dtype) * (own_factor / adapted.factor))
         return made.eval()
 
-    def _parts(self, table: Mapping[str, Entry]) -> Iterator[tuple[str, tuple[Tensor, Tensor, float]]]:
-        """A, B and the factor of each of our maps by its place. One that is a part of theirs takes its rows of B, and
-        of A those that reach it: so blocks have their own rank again."""
+    def _parts(self, table: Mapping[str, TensorMapping]) -> Iterator[tuple[str, tuple[Tensor, Tensor, float]]]:
+        """A, B and the factor of each of our linear layers by its place. One that is a part of theirs takes its rows of
+        B, and of A those that reach it: so blocks have their own rank again."""
         for name in self.ranks:
-            entry = table[name]
+            mapping = table[name]
             a, b = (self.files.read(PREFIX + name + suffix) for suffix in (A, B))
-            for own, rows in zip(entry.ours, torch.split(b, list(entry.rows)), strict=True):
-                used = rows.any(dim=0) if len(entry.ours) > 1 else torch.ones(len(a), dtype=torch.bool)
+            for own, rows in zip(mapping.ours, torch.split(b, list(mapping.rows)), strict=True):
+                used = rows.any(dim=0) if len(mapping.ours) > 1 else torch.ones(len(a), dtype=torch.bool)
                 yield _place(own), (a[used], rows[:, used], self.factor(name))
 
     def _setting(self, name: str, key: str, patterns: str) -> float:
@@ -295,14 +295,14 @@ class AdapterFolder:
                 f"and this one's {fingerprint(ours)[:12]}"
             )
         ours.setdefault("head.weight", ours["embedding.weight"])
-        table = {entry.theirs: entry for entry in entries(family, model.config)} | {
-            entry.theirs: entry for entry in map_entries(family, model.config).values()
+        table = {mapping.theirs: mapping for mapping in tensor_mappings(family, model.config)} | {
+            mapping.theirs: mapping for mapping in linear_mappings(family, model.config).values()
         }
         for name in sorted(others):
-            entry = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
-            if entry is None:
+            mapping = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
+            if mapping is None:
                 raise ConversionError(f"{self.folder / ADAPTER_WEIGHTS}: {name} is not known (allowed: *{A} and *{B})")
-            tensor, own = self.files.read(name), entry.join(ours)
+            tensor, own = self.files.read(name), mapping.join(ours)
             if tensor.shape != own.shape or not tensor.equal(own.to(tensor.dtype)):
                 raise ConversionError(
                     f"{self.folder}: {name} is not the base's: only adapters are read, and no other weights"
@@ -343,14 +343,14 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
             raise ConversionError(f"{path}: {key}={value!r} is not a number above 0")
 
 
-def _targets(names: Mapping[str, int], table: Mapping[str, Entry]) -> list[str]:
-    """The shortest names that PEFT finds these maps by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj` is
-    not adapted."""
+def _targets(names: Mapping[str, int], table: Mapping[str, TensorMapping]) -> list[str]:
+    """The shortest names that PEFT finds these layers by, and no others: `c_fc`, but `attn.c_proj` where `mlp.c_proj`
+    is not adapted."""
     others = table.keys() - names.keys()
     targets = []
     for name in names:
-        words = _without_layer(name).split(".")
-        ends = [".".join(words[at:]) for at in range(len(words) - 1, -1, -1)]
+        parts = _without_layer(name).split(".")
+        ends = [".".join(parts[at:]) for at in range(len(parts) - 1, -1, -1)]
         free = (end for end in ends if not any(_ends_with(other, end) for other in others))
         targets.append(next(free, name))
     return sorted(set(targets))
@@ -370,7 +370,7 @@ def _without_layer(name: str) -> str:
 
 
 def _place(parameter: str) -> str:
-    """Where a parameter stands: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
+    """The module of a parameter: `blocks.0.attention.query` for `blocks.0.attention.query.weight`."""
     return parameter.rpartition(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""Where the base of adapters lies for other programs."""
+"""The folder of an adapter's base, for other programs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import readable_bytes, sha256_of, write_atomically, write_json
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.probe_texts import CONVERSATIONS, PROMPTS, TEXTS, spelt
 from gptsmith.pages.shell import Html, element, page, section, table
 from gptsmith.version import __version__
@@ -25,8 +25,8 @@ GREEDY_TOKENS = 32
 
 @dataclass(frozen=True)
 class Bound:
-    """How far two copies may be apart: the mean divergence in nats, and the largest difference of two logits as a share
-    of the largest logit."""
+    """The largest distance of two copies: the mean divergence in nats, and the largest difference of two logits as a
+    share of the largest logit."""
 
     divergence: float
     largest: float
@@ -53,7 +53,7 @@ class Check:
     figures: dict[str, Any] = field(default_factory=dict)
     bound: dict[str, Any] = field(default_factory=dict)
     why: str = ""
-    """What was wrong, or why it was not run."""
+    """The fault, or the reason why it was not run."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Certificate:
 
     @property
     def failures(self) -> str:
-        """What failed, in a line."""
+        """The checks that failed, in a line."""
         return "; ".join(f"{check.name}: {check.why}" for check in self.checks if check.status == "failed")
 
     def plain(self) -> dict[str, Any]:
@@ -113,14 +113,20 @@ class Certificate:
 
 
 def compare(
-    title: str, names: tuple[str, str], one: Reader, other: Reader | str, *, precision: str, files: Sequence[Path] = ()
+    title: str,
+    names: tuple[str, str],
+    one: Backend,
+    other: Backend | str,
+    *,
+    precision: str,
+    files: Sequence[Path] = (),
 ) -> Certificate:
     """Compares two models.
 
     Args:
-        names: what the sides are called.
+        names: the names of the two sides.
         other: the copy, or why no program here reads it.
-        precision: what its weights are kept in: a name of `BOUNDS`.
+        precision: the dtype of its weights: a name of `BOUNDS`.
         files: the copy's files, where no reader says them.
     """
     checks: list[Check]
@@ -142,7 +148,7 @@ def compare(
     return Certificate(title, sides, tuple(checks))
 
 
-def tokens_check(one: Reader, other: Reader) -> Check:
+def tokens_check(one: Backend, other: Backend) -> Check:
     """Whether texts have the same ids, special tokens spelt in them included, and the same before them."""
     texts = [*TEXTS, *spelt(one.special_tokens)]
     differences = [text for text in texts if one.token_ids(text) != other.token_ids(text)]
@@ -157,8 +163,8 @@ def tokens_check(one: Reader, other: Reader) -> Check:
     return Check("tokens", "passed", figures)
 
 
-def conversations_check(one: Reader, other: Reader) -> Check:
-    """Whether conversations are laid out alike, with the next turn begun and without, and have the same ids."""
+def conversations_check(one: Backend, other: Backend) -> Check:
+    """Whether conversations are formatted alike, with the next turn begun and without, and have the same ids."""
     different, count, refused = [], 0, 0
     for messages in CONVERSATIONS:
         for open_turn in (False, True):
@@ -178,8 +184,8 @@ def conversations_check(one: Reader, other: Reader) -> Check:
 
 
 def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
-    """How far logits (T, V) are apart."""
-    here, there = (torch.cat([_words(pair, side) for pair in pairs]).double() for side in (0, 1))
+    """The distance of logits (T, V)."""
+    here, there = (torch.cat([_shared_vocabulary(pair, side) for pair in pairs]).double() for side in (0, 1))
     gaps = (here - there).abs()
     scale = float(here.abs().max())
     logs = [side.log_softmax(dim=-1) for side in (here, there)]
@@ -203,15 +209,15 @@ def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
 
 @dataclass(frozen=True)
 class Continued:
-    """A prompt with the likeliest tokens that one side goes on with."""
+    """A prompt with the most likely tokens that one side continues with."""
 
     ids: list[int]
     num_prompt_tokens: int
 
 
 def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
-    """Whether the other side would go on with the same likeliest tokens. Where the two likeliest are nearer to each
-    other than logits may be apart, either may come first.
+    """Whether the other side would continue with the same most likely tokens. Where the two most likely are nearer to
+    each other than logits may be apart, either may come first.
 
     Args:
         pairs: the logits of both sides after each of the ids.
@@ -228,7 +234,7 @@ def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, T
             elif choice < len(mine) and float(mine[token] - mine[choice]) <= limit:
                 num_ties += 1
             else:
-                why = why or f"one goes on with token {token}, the other with {choice}"
+                why = why or f"one continues with token {token}, the other with {choice}"
     figures = {"num_tokens": num_tokens, "num_equal": num_equal, "num_ties": num_ties}
     if not num_tokens:
         return Check("greedy text", "not run", figures, why="the prompts fill the context")
@@ -245,20 +251,20 @@ def require_passed(certificate: Certificate, what: str) -> None:
         raise ConversionError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
 
 
-def _prompts(reader: Reader) -> list[list[int]]:
-    """Ids to compare logits after; half of the context at most, so that there is room to go on."""
+def _prompts(reader: Backend) -> list[list[int]]:
+    """Ids to compare logits after; half of the context at most, so that there is room to continue."""
     room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))
     found = [[*reader.bos_ids(), *reader.token_ids(text)][:room] for text in PROMPTS]
     return [ids for ids in found if ids]
 
 
-def _continued(reader: Reader, prompt: Sequence[int]) -> Continued:
+def _continued(reader: Backend, prompt: Sequence[int]) -> Continued:
     room = min(GREEDY_TOKENS, reader.context_length - len(prompt))
     return Continued([*prompt, *reader.greedy(prompt, room)], len(prompt))
 
 
-def _words(pair: tuple[Tensor, Tensor], side: int) -> Tensor:
-    """The logits of the words that both have; some programs fill up to a multiple."""
+def _shared_vocabulary(pair: tuple[Tensor, Tensor], side: int) -> Tensor:
+    """The logits of the tokens that both have; some programs fill up to a multiple."""
     return pair[side][:, : min(tensor.shape[1] for tensor in pair)]
 
 
@@ -278,7 +284,7 @@ VERDICTS = {
 MARKS = {"passed": "✓", "failed": "✗", "not run": "-"}
 QUESTIONS = {
     "tokens": "Do texts have the same tokens?",
-    "conversations": "Are conversations laid out alike?",
+    "conversations": "Are conversations formatted alike?",
     "logits": "Do both find the same tokens probable?",
     "greedy text": "Do both write the same text?",
 }

@@ -1,4 +1,4 @@
-"""A tokenizer as llama.cpp says it: words with their types, merges or scores, and the name of the way to split text."""
+"""A tokenizer in a GGUF file: tokens with their types, merges or scores, and the name of the way to split text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ leaves to whoever calls it."""
 
 
 class Type(IntEnum):
-    """What a word is to llama.cpp."""
+    """The type of a token to llama.cpp."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -43,18 +43,18 @@ class Type(IntEnum):
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a GGUF file says of a tokenizer.
+class GGUFVocabulary:
+    """The tokenizer's part of a GGUF file.
 
     Attributes:
         model: `gpt2` for merges of bytes, `llama` for SentencePiece.
         pre: the name of the way to split text.
-        tokens: the words, by id.
-        types: what each is.
+        tokens: the tokens, by id.
+        types: the type of each.
         merges: pairs in their order, with a space between.
-        scores: of each word, where words are merged by their scores.
+        scores: of each token; empty unless tokens are merged by their scores.
         ids: ids by llama.cpp's names: `eos`, `bos`, and others where there are some.
-        adds_opening: whether `bos` stands before every text.
+        adds_bos: whether `bos` stands before every text.
         adds_space: whether a space does.
         composes: see `COMPOSES`.
     """
@@ -66,20 +66,20 @@ class Words:
     merges: list[str]
     scores: list[float]
     ids: dict[str, int]
-    adds_opening: bool
+    adds_bos: bool
     adds_space: bool
     composes: bool
 
 
-def words_of(tokenizer: Tokenizer, num_rows: int) -> Words:
-    """The words of a tokenizer, with words of no use behind them up to the rows of the embedding.
+def vocabulary_of(tokenizer: Tokenizer, num_rows: int) -> GGUFVocabulary:
+    """The vocabulary of a tokenizer, with unused tokens behind it up to the rows of the embedding.
 
     Raises:
         UserError: llama.cpp has no tokenizer that gives the same ids; the message names the part.
     """
     model = tokenizer.state["model"]
     if model["type"] != "BPE" or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
-        raise _unsaid(f"words of the model {model['type']}, or words with marks at their ends")
+        raise _unsaid(f"tokens of the model {model['type']}, or tokens with marks at their ends")
     if len(tokenizer.bos_ids) > 1:
         raise _unsaid(f"{len(tokenizer.bos_ids)} tokens before every text")
     normal, split = (_parts(tokenizer.state[key]) for key in ("normalizer", "pre_tokenizer"))
@@ -89,17 +89,17 @@ def words_of(tokenizer: Tokenizer, num_rows: int) -> Words:
         "tokens": tokens,
         "types": types,
         "ids": _ids(tokenizer),
-        "adds_opening": bool(tokenizer.bos_ids),
+        "adds_bos": bool(tokenizer.bos_ids),
     }
     if is_piece:
         scores = _scores(tokens, types, model["merges"])
         space = _adds_space([*normal, *split])
-        return Words("llama", "default", **shared, merges=[], scores=scores, adds_space=space, composes=False)
+        return GGUFVocabulary("llama", "default", **shared, merges=[], scores=scores, adds_space=space, composes=False)
     if odd := [part["type"] for part in normal if part["type"] != "NFC"]:
         raise _unsaid(f"the normalizer {odd[0]}")
-    # It asks for a list of merges that is not empty; a word that is a pair of special tokens never comes up in a text.
+    # It asks for a list of merges that is not empty; a token that is a pair of special tokens never comes up in a text.
     merges = [" ".join(pair) for pair in model["merges"]] or [f"{tokenizer.eos_token} {tokenizer.eos_token}"]
-    return Words(
+    return GGUFVocabulary(
         "gpt2", _split_name(split), **shared, merges=merges, scores=[], adds_space=False, composes=bool(normal)
     )
 
@@ -154,7 +154,7 @@ def _tokens(tokenizer: Tokenizer, num_rows: int, is_piece: bool) -> tuple[list[s
 
 
 def _scores(tokens: Sequence[str], types: Sequence[Type], merges: Sequence[Sequence[str]]) -> list[float]:
-    """The higher, the sooner two words become this one."""
+    """The higher, the sooner two tokens become this one."""
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
         ranks.setdefault("".join(pair), rank)
@@ -187,10 +187,10 @@ def _adds_space(parts: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Without a `bos` of its own, llama.cpp would take a number that is some word's."""
+    """Without a `bos` of its own, llama.cpp would take an id that is another token's."""
     named = None if tokenizer.bos_token is None else tokenizer.backend.token_to_id(tokenizer.bos_token)
-    opening = next(iter(tokenizer.bos_ids), named)
-    ids = {"eos": tokenizer.eos_token_id, "bos": tokenizer.eos_token_id if opening is None else opening}
+    bos = next(iter(tokenizer.bos_ids), named)
+    ids = {"eos": tokenizer.eos_token_id, "bos": tokenizer.eos_token_id if bos is None else bos}
     turn_end = tokenizer.backend.token_to_id(TURN_END)
     ends = sorted(tokenizer.end_ids - {tokenizer.eos_token_id}, key=lambda number: (number != turn_end, number))
     if ends:

@@ -14,7 +14,7 @@ from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 
 PROMPT = "{{ .Prompt }}"
-"""The template of a model that goes on with text."""
+"""The template of a model that continues text."""
 
 SPACES = " \t\n\r\v\f"
 ANY = ""
@@ -42,11 +42,11 @@ TRIM = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How turns are written, and the next one of the assistant is begun, as Ollama always asks.
+    """The form of turns, and the beginning of the assistant's next one, which Ollama always asks for.
 
     Attributes:
-        name: what it is known as.
-        turns: what stands before and behind the content of a role's turn, where `{role}` is the role and `{eos}` the
+        name: its name.
+        turns: the text before and behind the content of a role's turn, where `{role}` is the role and `{eos}` the
             token that ends a document. Roles that are not named are left out.
         opening: the beginning of the assistant's turn.
         trims: whether white space around contents is left out.
@@ -68,7 +68,7 @@ class Layout:
         return f"{TRIM if self.trims else ''}{{{{ range .Messages }}}}{body}{{{{ end }}}}{self.opening}"
 
     def render(self, messages: Sequence[Mapping[str, str]], eos: str) -> str:
-        """What the Go template gives."""
+        """The text that the Go template gives."""
         written = []
         for message in messages:
             before, after = self.turns.get(message["role"], self.turns.get(ANY, ("", "")))
@@ -117,16 +117,16 @@ def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequen
     Raises:
         ConversionError: the template leaves that token out, so that it would be put where it does not belong.
     """
-    opening = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.bos_ids)
+    bos = "".join(str(tokenizer.backend.id_to_token(number)) for number in tokenizer.bos_ids)
     found: list[tuple[Sequence[Mapping[str, str]], str]] = []
     for messages in CONVERSATIONS:
         try:
             text = template.render(messages, tokenizer=tokenizer, open_turn=True)
         except UserError:
             continue
-        if not text.startswith(opening):
+        if not text.startswith(bos):
             raise ConversionError(
-                f"Ollama puts {opening} before every text, and this model's chat template does not: export --to gguf"
+                f"Ollama puts {bos} before every text, and this model's chat template does not: export --to gguf"
             )
-        found.append((messages, text.removeprefix(opening)))
+        found.append((messages, text.removeprefix(bos)))
     return found

@@ -14,7 +14,7 @@ from gptsmith.base.files import read_json, sha256_of
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
 from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
-from gptsmith.convert.state_dict import Entry, entries, model_of
+from gptsmith.convert.state_dict import TensorMapping, model_of, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
@@ -45,11 +45,11 @@ class ModelFolder:
     family: Family
     shape: GPTConfig
     files: TensorFiles
-    table: list[Entry]
+    table: list[TensorMapping]
     tokenizer: Tokenizer
     template: ChatTemplate | None
     generation: Mapping[str, Any]
-    """What generation_config.json says."""
+    """The content of generation_config.json."""
 
     @classmethod
     def open(cls, folder: Path) -> ModelFolder:
@@ -69,15 +69,15 @@ class ModelFolder:
             raise ConversionError(
                 f"{folder / CONFIG} asks for {shape.num_layers:,} layers, and there are {len(files.shapes):,} weights"
             )
-        table = entries(family, shape)
+        table = tensor_mappings(family, shape)
         extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
-        match(files, {entry.theirs: entry.shape for entry in table}, family.prefix, extra)
+        match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
         _refuse_second_head(files, table, shape)
         generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
             raise ConversionError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} words and the embedding {shape.vocab_size:,} "
+                f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens and the embedding {shape.vocab_size:,} "
                 "rows: they do not belong together"
             )
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
@@ -106,8 +106,8 @@ class ModelFolder:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Our parameters, in the dtype that the files keep."""
-        for entry in self.table:
-            for name, part in entry.split(self.files.read(entry.theirs)):
+        for mapping in self.table:
+            for name, part in mapping.split(self.files.read(mapping.theirs)):
                 yield name, part.contiguous()
 
 
@@ -119,7 +119,8 @@ def _table(folder: Path, name: str) -> dict[str, Any]:
 
 
 def refuse_changed_files(folder: Path) -> None:
-    """Where we wrote the folder, its certificate knows each file: a changed one is damaged, or is another model.
+    """Checks a folder that we wrote by its certificate, which knows each file: a changed one is damaged, or another
+    model.
 
     Raises:
         ConversionError: a file is not the one that the certificate speaks of.
@@ -141,14 +142,14 @@ def refuse_changed_files(folder: Path) -> None:
             )
 
 
-def _refuse_second_head(files: TensorFiles, table: list[Entry], shape: GPTConfig) -> None:
+def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], shape: GPTConfig) -> None:
     """A file may repeat the head that is the embedding.
 
     Raises:
         ConversionError: it holds another one.
     """
     if shape.tie_embeddings and HEAD in files.shapes:
-        embedding = next(entry.theirs for entry in table if entry.ours == ("embedding.weight",))
+        embedding = next(mapping.theirs for mapping in table if mapping.ours == ("embedding.weight",))
         if not files.read(HEAD).equal(files.read(embedding)):
             raise ConversionError(
                 f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding"

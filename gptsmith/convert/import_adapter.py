@@ -12,8 +12,8 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import AdapterFolder
-from gptsmith.convert.backends.own import OwnReader
-from gptsmith.convert.backends.peft import peft_reader
+from gptsmith.convert.backends.own import OwnBackend
+from gptsmith.convert.backends.peft import peft_backend
 from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import Certificate, compare, require_passed
 from gptsmith.convert.families import family_for
@@ -38,11 +38,11 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
         ConversionError: the adapters are not of this base or of an unknown kind, or the new folder is in use.
     """
     named = base.run.folder
-    if base.config.linear.kind == "lora":
+    if base.config.linear.has_adapters:
         raise ConversionError(f"{named} has adapters already: merge them first (gptsmith merge {named})")
     family = family_for(base.config, preferred=base.run.lineage()[-1].request.get("model_type"))
     adapter.require_fit(base.model, family)
-    model = adapter.laid_over(base.model, family)
+    model = adapter.apply_adapter(base.model, family)
     tokenizer, template = _tokenizer(adapter.folder, base), template_in(adapter.folder) or base.template
     num_bytes = sum(parameter.nbytes for parameter in model.parameters())
     require_place(target, num_bytes)
@@ -70,7 +70,7 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
         target, settings, contents, tokenizer=tokenizer, template=template, generation=base.run.generation()
     ) as run:
         checkpoint = run.best(note)
-        own = OwnReader(load_model(checkpoint), run.tokenizer(), template, run.files(checkpoint))
+        own = OwnBackend(load_model(checkpoint), run.tokenizer(), template, run.files(checkpoint))
         certificate = _certificate(adapter, own, base, family.model_type)
         require_passed(certificate, f"the import of {adapter.folder}")
         certificate.save(run.folder)
@@ -83,14 +83,14 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
     """The tokenizer that came with the adapters, which also ends where the base's does; the base's where none came.
 
     Raises:
-        ConversionError: it has more words than the base has rows.
+        ConversionError: it has more tokens than the base has rows.
     """
     if not (folder / "tokenizer.json").exists():
         return base.tokenizer
     own = load_tokenizer(folder)
     if own.vocab_size > base.config.vocab_size:
         raise ConversionError(
-            f"{folder}: the tokenizer has {own.vocab_size:,} words and the base {base.config.vocab_size:,} rows: "
+            f"{folder}: the tokenizer has {own.vocab_size:,} tokens and the base {base.config.vocab_size:,} rows: "
             "they do not belong together"
         )
     ends = dict.fromkeys((*own.end_tokens, base.tokenizer.eos_token, *base.tokenizer.end_tokens))
@@ -98,7 +98,7 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
     return Tokenizer(own.backend, own.eos_token, own.bos_token, kept)
 
 
-def _certificate(adapter: AdapterFolder, own: OwnReader, base: Loaded, model_type: str) -> Certificate:
+def _certificate(adapter: AdapterFolder, own: OwnBackend, base: Loaded, model_type: str) -> Certificate:
     """The run beside what PEFT makes of the adapters, over the folder that the base came from; where there is none,
     over a copy in that form, which is gone afterwards."""
     files = sorted(path for path in adapter.folder.iterdir() if path.is_file())
@@ -108,6 +108,6 @@ def _certificate(adapter: AdapterFolder, own: OwnReader, base: Loaded, model_typ
             folder = Path(temporary)
             copy = Source("base", base.model, base.tokenizer, None, {}, model_type, "")
             HuggingFaceFormatSettings().write(copy, folder)
-        other = peft_reader(adapter.folder, folder)
+        other = peft_backend(adapter.folder, folder)
         title = f"Import of {adapter.folder.resolve().name}"
         return compare(title, ("the run", str(adapter.folder)), own, other, precision="float32", files=files)

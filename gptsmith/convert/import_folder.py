@@ -9,8 +9,8 @@ import torch
 
 from gptsmith.base.console import note
 from gptsmith.base.files import write_json
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.own import OwnBackend
+from gptsmith.convert.backends.transformers import transformers_backend
 from gptsmith.convert.certificate import Certificate, compare, require_passed
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
@@ -53,7 +53,7 @@ def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
     ) as run:
         weights.clear()
         checkpoint = run.best(note)
-        own = OwnReader(load_model(checkpoint), run.tokenizer(), found.template, run.files(checkpoint))
+        own = OwnBackend(load_model(checkpoint), run.tokenizer(), found.template, run.files(checkpoint))
         certificate = _certificate(found, own)
         require_passed(certificate, f"the import of {found.folder}")
         certificate.save(run.folder)
@@ -62,13 +62,7 @@ def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
     return figures
 
 
-def _certificate(found: ModelFolder, own: OwnReader) -> Certificate:
-    other: Reader | str
-    try:
-        from gptsmith.convert.backends.hub import TransformersReader
-
-        other = TransformersReader(found.folder)
-    except ImportError:
-        other = "Transformers is not installed here (pip install transformers)"
+def _certificate(found: ModelFolder, own: OwnBackend) -> Certificate:
+    other = transformers_backend(found.folder)
     title = f"Import of {found.folder.resolve().name}"
     return compare(title, ("the run", str(found.folder)), own, other, precision="float32", files=found.model_files)

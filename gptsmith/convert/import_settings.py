@@ -1,4 +1,4 @@
-"""What an imported run says of itself."""
+"""The settings of an imported run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gptsmith.model.config import GPTConfig
 
 
 class ImportRequest(Settings):
-    """Where a model came from."""
+    """The request of a person, before anything was made."""
 
     folder: str
     """The folder of the other program's."""
     model_type: str
     """Its family."""
     base: str | None = None
-    """The run that adapters were laid over; nothing where the folder held a whole model."""
+    """The run that adapters were applied to; None if the folder held a whole model."""
 
 
 class ImportSettings(Settings):

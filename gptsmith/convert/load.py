@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import ConversionError
+from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
@@ -25,7 +25,7 @@ class Loaded:
         model: the GPT, ready to generate.
         tokenizer: text to ids and back.
         config: the model's shape.
-        template: how conversations are laid out; nothing for a model that was not made for them.
+        template: the chat template; None if the model was not made for conversations.
     """
 
     def __init__(self, run: OpenedModel, model: GPT) -> None:
@@ -40,18 +40,16 @@ class Loaded:
     def require_words(self) -> None:
         """
         Raises:
-            ConversionError: the model says labels or scores, and writes no text.
+            UserError: the model says labels or scores, and writes no text.
         """
         if self.config.num_labels:
-            raise ConversionError(
-                f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict"
-            )
+            raise UserError(f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict")
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
         """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
 
         Raises:
-            ConversionError: a setting is not allowed.
+            UserError: a setting is not allowed.
         """
         asked = {key: value for key, value in given.items() if value is not None}
         return SamplingSettings.parse({**self.run.generation(), **asked}, "sampling")
@@ -69,7 +67,7 @@ class Loaded:
         """The text that the model writes after `prompt`. `sampling` is temperature, top_k and top_p.
 
         Raises:
-            ConversionError: the prompt is longer than the context, or a setting is not allowed.
+            UserError: the prompt is longer than the context, or a setting is not allowed.
         """
         settings = self.sampling(sampling)
         generation = generate(
@@ -88,11 +86,12 @@ class Loaded:
         """What the model answers to a conversation: `[{"role": "user", "content": "Hello"}]`.
 
         Raises:
-            ConversionError: the model was not made for conversations, or this one does not fit in its context.
+            UserError: the model was not made for conversations, or this one does not fit in its context.
         """
         if self.template is None:
-            raise ConversionError(
-                f"{self.run.folder} has only learnt to go on with text: tune it on conversations with gptsmith finetune"
+            raise UserError(
+                f"{self.run.folder} is a base model, which only continues text: tune it on conversations with gptsmith "
+                "finetune"
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
         settings = self.sampling(sampling)
@@ -107,7 +106,7 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "f
     one.
 
     Raises:
-        ConversionError: the folder is neither, or holds no weights that can be read.
+        UserError: the folder is neither, or holds no weights that can be read.
     """
     opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)

@@ -31,9 +31,9 @@ def model_card(loaded: Loaded, name: str) -> str:
         "position": shape.position.kind,
     }
     use = (
-        "It answers conversations laid out by its chat template."
+        "It answers conversations formatted with its chat template."
         if loaded.template is not None
-        else "It goes on with text: it was not taught to answer or to follow instructions."
+        else "It continues text: it was not taught to answer or to follow instructions."
     )
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- gptsmith\n---",
@@ -70,7 +70,7 @@ def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
 
 
 def _data(loaded: Loaded) -> dict[str, Any]:
-    """How much was read."""
+    """The counts of the data, by split."""
     try:
         data = loaded.run.data()
     except UserError:

@@ -1,4 +1,4 @@
-"""What a person names where a trained model is wanted: a run's folder, or a model folder of another program's."""
+"""Opening a trained model: a run's folder, or a model folder of another program's."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class OpenedModel(HasLineage):
 
     @abstractmethod
     def data(self) -> dict[str, Any]:
-        """What was read to train it.
+        """The summary of the data that it was trained on.
 
         Raises:
             ConversionError: it is not known.
@@ -80,11 +80,11 @@ class OpenedModel(HasLineage):
 
     @abstractmethod
     def train_state(self) -> TrainState:
-        """Where its training stood."""
+        """The state of its training."""
 
     @abstractmethod
     def environment(self) -> dict[str, Any]:
-        """What its numbers depend on besides the settings, as far as it is known."""
+        """Everything that its numbers depend on besides the settings, as far as it is known."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What both sides of a certificate are asked: fixed texts, prompts and conversations."""
+"""The probes of a certificate: fixed texts, prompts and conversations."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ SPELLINGS = (
     "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>",
     "<unk><pad><bos><eos>",
 )
-"""How special tokens are spelt: in a text they are text."""
+"""Spellings of special tokens: in a text they are text."""
 
 TEXTS = (*LANGUAGES, *CODE, *NUMBERS, *EMOJI, *WHITE_SPACE, *WORDS, *SPELLINGS)
 
 PROMPTS = (LANGUAGES[0], LANGUAGES[1], LANGUAGES[6], CODE[0], NUMBERS[0], WORDS[0])
-"""What logits are compared after, and what greedy texts go on from."""
+"""The prompts after which logits are compared, and that greedy texts continue."""
 
 CONVERSATIONS: tuple[tuple[dict[str, str], ...], ...] = (
     ({"role": "user", "content": "What does a smith forge?"},),

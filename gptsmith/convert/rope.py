@@ -23,7 +23,13 @@ UNKNOWN = ("mscale", "mscale_all_dim", "partial_rotary_factor")
 
 @dataclass(frozen=True)
 class RotaryPart:
-    """The base of the frequencies, and how they are scaled."""
+    """The base of the frequencies, and how they are scaled.
+
+    Attributes:
+        scalings: the kinds of scaling that the family knows.
+    """
+
+    scalings: tuple[str, ...] = tuple(NAMES)
 
     @property
     def keys(self) -> Sequence[str]:
@@ -40,10 +46,9 @@ class RotaryPart:
             raise ConversionError(f"rope_scaling: {odd[0]}={scaling[odd[0]]!r} is not known")
         if kind == "default":
             return {"position": position}
-        if kind not in NAMES:
-            raise ConversionError(
-                f"rope_scaling: rope_type={kind!r} is not known ({did_you_mean(str(kind), ['default', *NAMES])})"
-            )
+        if kind not in self.scalings:
+            known = did_you_mean(str(kind), ["default", *self.scalings])
+            raise ConversionError(f"rope_scaling: rope_type={kind!r} is not known ({known})")
         position["scaling"] = {
             "kind": kind,
             "factor": scaling.get("factor"),
@@ -59,7 +64,8 @@ class RotaryPart:
         if not isinstance(position, RotaryPositionSettings):
             return {}
         parameters: Table = {"rope_type": "default"}
-        if position.scaling is not None:
+        is_scaled = position.scaling is not None and position.scaling.kind in self.scalings
+        if position.scaling is not None and is_scaled:
             scaling = position.scaling.plain()
             parameters = {
                 "rope_type": position.scaling.kind,
@@ -71,6 +77,6 @@ class RotaryPart:
         # Programs older than rope_parameters read the other two.
         return {
             "rope_theta": position.base,
-            "rope_scaling": None if position.scaling is None else parameters,
+            "rope_scaling": parameters if is_scaled else None,
             "rope_parameters": {"rope_theta": position.base, **parameters},
         }

@@ -19,14 +19,14 @@ from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""What weights are kept in."""
+"""The dtypes of weights."""
 SHOWN = 5
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in a file."""
+    """The place of a tensor in a file."""
 
     file: Path
     dtype: torch.dtype
@@ -141,7 +141,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Where each tensor of a safetensors file lies, every offset checked against the file's size.
+    """The place of each tensor of a safetensors file, every offset checked against the file's size.
 
     Raises:
         ConversionError: the header is too long, is no JSON, or says what the file does not hold.

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptsmith.convert.families import Family, Weight
+from gptsmith.convert.families import Family, Transform, Weight
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.linear import maps_of
+from gptsmith.model.gpt import GPT, empty_model, meta_model
+from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorMapping:
     """One tensor of another program's, and our parameters that are in it.
 
     Attributes:
@@ -26,7 +26,8 @@ class Entry:
         shape: its shape in a safetensors file.
         ours: the names of our parameters, one below the other.
         rows: how many rows each has.
-        is_turned: whether it is (in, out) there.
+        transposed: whether it is (in, out) there.
+        transform: the difference of its values there; None if they are ours.
     """
 
     theirs: str
@@ -34,57 +35,65 @@ class Entry:
     shape: tuple[int, ...]
     ours: tuple[str, ...]
     rows: tuple[int, ...]
-    is_turned: bool
+    transposed: bool
+    transform: Transform | None = None
 
     def split(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Our parameters from their tensor."""
-        whole = tensor.T if self.is_turned else tensor
+        """Our parameters from the tensor of a safetensors file."""
+        whole = tensor.T if self.transposed else tensor
+        whole = whole if self.transform is None else self.transform.to_ours(whole)
         yield from zip(self.ours, torch.split(whole, list(self.rows)), strict=True)
 
-    def join(self, ours: Mapping[str, Tensor], *, turned: bool = True) -> Tensor:
-        """Their tensor from our parameters; (out, in) whatever they keep where `turned` is false."""
+    def join(self, ours: Mapping[str, Tensor]) -> Tensor:
+        """The tensor of a safetensors file from our parameters."""
+        whole = self.join_rows(ours)
+        whole = whole if self.transform is None else self.transform.to_theirs(whole)
+        return whole.T.contiguous() if self.transposed else whole
+
+    def join_rows(self, ours: Mapping[str, Tensor]) -> Tensor:
+        """Our parameters one below the other, as they are: (out, in) of a matrix."""
         whole = torch.cat([ours[name] for name in self.ours]) if len(self.ours) > 1 else ours[self.ours[0]]
-        return whole.T.contiguous() if self.is_turned and turned else whole.contiguous()
+        return whole.contiguous()
 
 
-def entries(family: Family, config: GPTConfig) -> list[Entry]:
+def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     """Every tensor of a plain model of this shape, in the order of our parameters.
 
     Raises:
         KeyError: the family's table has no name for a parameter.
     """
-    with torch.device("meta"):
-        model = GPT(config.model_copy(update={"linear": DenseLinearSettings()}))
+    model = meta_model(config.model_copy(update={"linear": DenseLinearSettings()}))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     rows = {part: weight for weight in family.weights for part in weight.parts}
-    found: dict[str, Entry] = {}
+    found: dict[str, TensorMapping] = {}
     for name in shapes:
         layer, place, kind = _place(name)
         weight = rows[place]
-        entry = _entry(weight, layer, kind, shapes)
-        found.setdefault(entry.theirs, entry)
+        mapping = _mapping(weight, layer, kind, shapes)
+        found.setdefault(mapping.theirs, mapping)
     return list(found.values())
 
 
 def plain_weights(model: GPT) -> dict[str, Tensor]:
-    """The parameters of the plain model that computes what `model` computes, whose maps may be rounded, by name."""
+    """The parameters, by name, of the plain model that computes what `model` computes, whose linear layers may be
+    quantized."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    for place, linear in maps_of(model).items():
+    for place, linear in linear_layers(model).items():
         if f"{place}.scale" in result:
             del result[f"{place}.scale"]
             result[f"{place}.weight"] = linear.matrix().detach()
     return result
 
 
-def model_of(config: GPTConfig, tensors: Callable[[str], Tensor], table: Sequence[Entry]) -> GPT:
+def model_of(config: GPTConfig, tensors: Callable[[str], Tensor], table: Sequence[TensorMapping]) -> GPT:
     """The model of a shape whose weights another program wrote, float32, in evaluation mode. What `tensors` gives
     becomes the parameters where it can, so that the weights are in memory once."""
     model = empty_model(config)
     parameters = dict(model.named_parameters())
-    for entry in table:
-        for name, part in entry.split(tensors(entry.theirs)):
+    for mapping in table:
+        for name, part in mapping.split(tensors(mapping.theirs)):
             # A view of a part would keep the whole tensor in memory.
-            own = part.clone() if len(entry.ours) > 1 else part
+            own = part.clone() if len(mapping.ours) > 1 else part
             parameters[name].data = own.float().contiguous()
     return model.eval()
 
@@ -96,10 +105,10 @@ def _place(name: str) -> tuple[str, str, str]:
     return (block[1], re.sub(r"^blocks\.\d+", "blocks.{layer}", place), kind) if block else ("", place, kind)
 
 
-def _entry(weight: Weight, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> Entry:
+def _mapping(weight: Weight, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> TensorMapping:
     ours = tuple(f"{part.format(layer=layer)}.{kind}" for part in weight.parts)
     rows = tuple(shapes[name][0] for name in ours)
     shape = (sum(rows), *shapes[ours[0]][1:])
-    is_turned = weight.is_turned and len(shape) == 2
+    transposed = weight.transposed and len(shape) == 2
     theirs, gguf = (f"{name.format(layer=layer)}.{kind}" for name in (weight.theirs, weight.gguf))
-    return Entry(theirs, gguf, shape[::-1] if is_turned else shape, ours, rows, is_turned)
+    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, weight.transform)

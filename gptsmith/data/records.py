@@ -37,7 +37,7 @@ NUM_FIELDS_SHOWN = 20
 
 
 def documents(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Chunk]:
-    """The records' texts in order, one document each; a record whose text is blank is left out.
+    """The records' texts in order, one document each; a record whose text is blank is skipped.
 
     Raises:
         DataError: no field holds text, or a record lacks the fields that do.
@@ -52,7 +52,7 @@ def documents(path: Path, records: Iterable[Record], text_field: str | None) -> 
 
 
 def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chunk]:
-    """The text of one record as one chunk, or nothing where it is blank.
+    """The text of one record as one chunk; none if it is blank.
 
     Raises:
         DataError: the record has none of the chosen fields, or there is something other than text in them.
@@ -79,10 +79,10 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
 def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: str | None) -> tuple[str, ...]:
     """The fields whose texts, joined by blank lines, make a record's document.
 
-    The one that was asked for; else those with a usual name; else the one with the most text in the samples.
+    The requested one; else those with a usual name; else the one with the most text in the samples.
 
     Raises:
-        DataError: the field asked for is not there, or no field holds text.
+        DataError: the requested field is not there, or no field holds text.
     """
     names = list(dict.fromkeys(chain.from_iterable(samples)))
     if text_field is not None:

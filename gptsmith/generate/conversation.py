@@ -1,4 +1,4 @@
-"""A conversation in the terminal, as it grows."""
+"""A conversation in the terminal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.text.chat_template import ChatTemplate, latest_turns, room_for_turns
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.context import fit_messages, fit_text, max_prompt_tokens
 from gptsmith.text.tokenizer import Tokenizer
 
 
 class Conversation:
-    """A conversation: with a template, of turns; without one, a text that a person and a model write.
+    """A conversation: with a template, of turns; without one, a text that a person and a model continue in turn.
 
     Attributes:
-        prompt: the text that the model was last given by the person.
-        last: the reply to it, until something else is said.
+        prompt: the last message of the person.
+        last: the latest reply, or None.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Conversation:
         self.set_system(system)
 
     def set_system(self, system: str | None) -> None:
-        """Starts afresh with this system prompt, or with none.
+        """Resets the conversation, with this system prompt or with none.
 
         Raises:
             UserError: the model was not made for conversations.
@@ -53,57 +54,57 @@ class Conversation:
         if system and self.template is None:
             raise UserError("a system prompt is for models that were tuned on conversations (gptsmith finetune)")
         self.beginning = [{"role": "system", "content": system}] if system else []
-        self.start_afresh()
+        self.reset()
 
-    def start_afresh(self) -> None:
-        """Forgets all that was said."""
+    def reset(self) -> None:
+        """Drops all turns but the system prompt."""
         self.messages = list(self.beginning)
         self.text = self.prompt = ""
         self.last: Generation | None = None
 
-    def say(self, words: str) -> Generation:
-        """The reply to what a person says. Of the turns, as many of the last ones are read as fit.
+    def send(self, message: str) -> Generation:
+        """The reply to a message. The latest turns are read, as many as fit in the context.
 
         Raises:
-            UserError: these words alone do not fit, or are no text.
+            UserError: the message alone does not fit, or is no text.
         """
-        room = room_for_turns(self.engine.context_length, self.max_tokens)
-        # Nothing is changed before the ids are there, so that words that cannot be said are not a part of it.
+        limit = max_prompt_tokens(self.engine.context_length, self.max_tokens)
+        # Nothing is changed before the ids are there, so that a message that is refused is not a part of it.
         if self.template is None:
-            text = self.text + words
-            ids = self.tokenizer.prompt_ids(text)[-room:]
+            text = self.text + message
+            ids = fit_text(self.tokenizer.prompt_ids(text), limit).token_ids
             self.prompt = self.text = text
         else:
-            messages = [*self.messages, {"role": "user", "content": words}]
-            ids = self._ids_that_fit(self.template, messages, room)
-            self.prompt, self.messages = words, messages
+            messages = [*self.messages, {"role": "user", "content": message}]
+            ids = self._fitted(self.template, messages, limit)
+            self.prompt, self.messages = message, messages
         self.last = Generation(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
         return self.last
 
-    def say_again(self) -> Generation:
-        """Another reply to what was last said.
+    def regenerate(self) -> Generation:
+        """Another reply to the last message.
 
         Raises:
-            UserError: nothing was said yet.
+            UserError: there is none yet.
         """
         if self.last is None:
             raise UserError("nothing was said yet that could be answered again")
-        words = self.prompt
+        message = self.prompt
         if self.template is None:
             self.text = self.text[: len(self.text) - len(self.last.text)]
-            return self.say("")
+            return self.send("")
         del self.messages[-2:]
-        return self.say(words)
+        return self.send(message)
 
-    def take_down(self, reply: Generation) -> None:
-        """Keeps what the model has said as a part of the conversation."""
+    def add_reply(self, reply: Generation) -> None:
+        """Appends a reply, as far as it was generated."""
         self.text += reply.text
         if self.template is not None:
             self.messages.append({"role": "assistant", "content": reply.text})
 
     def save(self, path: Path) -> None:
-        """Writes the conversation: as an example that can be tuned on where the name ends in .jsonl, else to be read.
+        """Writes the conversation: as an example for fine-tuning if the name ends in .jsonl, else as Markdown.
 
         Raises:
             UserError: the file is there already, or cannot be written.
@@ -122,11 +123,11 @@ class Conversation:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
-    def _ids_that_fit(self, template: ChatTemplate, messages: Sequence[dict[str, str]], room: int) -> list[int]:
-        def ids_of(turns: Sequence[dict[str, str]]) -> list[int]:
-            return template.prompt_ids(self.tokenizer, turns)
+    def _fitted(self, template: ChatTemplate, messages: Sequence[dict[str, str]], limit: int) -> list[int]:
+        def encode(some: Sequence[dict[str, str]]) -> list[int]:
+            return template.prompt_ids(self.tokenizer, some)
 
-        ids = ids_of(latest_turns(messages, lambda turns: len(ids_of(turns)) <= room))
-        if len(ids) > room:
+        ids = fit_messages(messages, encode, limit).token_ids
+        if len(ids) > limit:
             raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
         return ids

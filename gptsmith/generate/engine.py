@@ -27,8 +27,9 @@ from gptsmith.generate.request import (
     QueueFullError,
     Request,
     RequestHandle,
+    check_request,
 )
-from gptsmith.generate.sampler import sample_tokens
+from gptsmith.generate.sampler import sample_tokens, scheduled_logits
 from gptsmith.generate.scheduler import ScheduledTokens, Scheduler
 from gptsmith.generate.sequence import Deliver, SequenceState
 from gptsmith.generate.settings import EngineSettings
@@ -99,7 +100,7 @@ class Engine:
         cache = SlotKVCache(model.config, dtype=dtype, device=model.device)
         if thread is not None:
             cache.reserve(self.settings.max_num_seqs, self.context_length)
-        self._cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
+        self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
         self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length)
         self._thread = thread
         if thread is not None:
@@ -154,18 +155,7 @@ class Engine:
             ContextOverflowError: the prompt leaves no room to generate.
             UserError: the request is not sound.
         """
-        vocab_size = self.model.config.vocab_size
-        if not request.prompt_ids:
-            raise UserError("a prompt has at least one token")
-        if any(not 0 <= number < vocab_size for number in request.prompt_ids):
-            raise UserError(f"a prompt's tokens are numbers from 0 to {vocab_size - 1}")
-        if any(not text for text in request.stop):
-            raise UserError("a stop string is empty: give at least one character")
-        if odd := [number for number in request.logit_bias if not 0 <= number < vocab_size]:
-            raise UserError(f"logit_bias names token {odd[0]}, which this model does not have")
-        needed = len(request.prompt_ids) + (1 if request.max_tokens else 0)
-        if needed > self.context_length and not request.slide:
-            raise ContextOverflowError(len(request.prompt_ids), self.context_length)
+        check_request(request, self.model.config.vocab_size, self.context_length)
 
     def embed(self, ids: Sequence[int]) -> Future[list[float]]:
         """The mean of the last layer's states over tokens, which must fit in the context.
@@ -278,10 +268,10 @@ class Engine:
         self.on_pass()
         scheduled, num_single, prefill_cost = self._scheduler.next_pass(self._proposals())
         started = self._clock()
-        self._cache.plan([each.segment for each in scheduled], num_single)
+        self.kv_cache.plan([each.segment for each in scheduled], num_single)
         ids = [token for each in scheduled for token in each.token_ids]
-        hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self._cache)[0]  # (N, C)
-        self._accept(scheduled, self._logits(scheduled, hidden))
+        hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self.kv_cache)[0]  # (N, C)
+        self._accept(scheduled, scheduled_logits(self.model, scheduled, hidden))
         self._counts["num_steps"] += 1
         num_decoding = sum(each.is_decoding for each in scheduled)
         self._budget.observe(self._clock() - started, num_decoding, prefill_cost)
@@ -304,25 +294,6 @@ class Engine:
         self._counts["num_proposed_tokens"] += sum(map(len, found))
         return dict(zip(limits, found, strict=True))
 
-    def _logits(self, scheduled: Sequence[ScheduledTokens], hidden: Tensor) -> Tensor:
-        """The logits (M, V), float32, after the tokens that something is sampled or reported after, given the hidden
-        states (N, C) of all; sets the rows of each sequence."""
-        wanted: list[int] = []
-        start = 0
-        for each in scheduled:
-            count, num_rows = each.segment.count, 0
-            if each.is_decoding or each.sequence.request.prompt_logprobs:
-                num_rows = count
-            elif each.segment.end == len(each.sequence.ids):
-                num_rows = 1
-            each.rows = range(len(wanted), len(wanted) + num_rows)
-            start += count
-            wanted += range(start - num_rows, start)
-        if not wanted:
-            return hidden[:0].float()
-        logits: Tensor = self.model.head(hidden if len(wanted) == len(hidden) else hidden[wanted])
-        return logits.float()
-
     def _accept(self, scheduled: Sequence[ScheduledTokens], logits: Tensor) -> None:
         """Samples a token for each text, and one more after each proposal that was right."""
         pending: list[tuple[ScheduledTokens, int]] = []
@@ -344,7 +315,7 @@ class Engine:
             verified = []
             for (each, row), token in zip(pending, tokens, strict=True):
                 sequence, number = each.sequence, row - each.rows.start
-                if reason := self._append(sequence, token, logits[row]):
+                if reason := self._append(sequence, token, logits, row):
                     ended[sequence] = reason
                 elif number < len(each.proposed) and each.proposed[number] == token:
                     sequence.num_computed += 1
@@ -357,10 +328,10 @@ class Engine:
             else:
                 self._deliver(sequence, sequence.take_chunk())
 
-    def _append(self, sequence: SequenceState, token: int, logits: Tensor) -> FinishReason | None:
-        """Puts a token behind a text; returns why it ends there, or None."""
+    def _append(self, sequence: SequenceState, token: int, logits: Tensor, row: int) -> FinishReason | None:
+        """Puts a token behind a text, sampled from a row of logits; returns why it ends there, or None."""
         data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
-        reason = sequence.accept(token_logprob(token, logits, sequence.request.top_logprobs), data)
+        reason = sequence.accept(token_logprob(token, logits, row, sequence.request.top_logprobs), data)
         self._counts["num_tokens"] += token not in sequence.end_ids
         return reason
 

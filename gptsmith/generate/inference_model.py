@@ -8,8 +8,6 @@ from typing import TypeVar
 from torch import nn
 
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.int8_matmul import WholeLinear
-from gptsmith.model.transform import use_integer_products
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -18,13 +16,12 @@ def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
     """A copy of `model` in evaluation mode that shares its weights.
 
     Args:
-        int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too, and its head (dynamic
-            quantization). Those maps are packed anew, unless the model has been converted already.
+        int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear layers too, and its head (dynamic
+            quantization). Those layers are packed anew, unless the model has been converted already.
     """
     shared = shared_copy(model).eval()
-    is_quantized = model.config.linear.kind == "int8" and model.device.type == "cpu"
-    if int8_matmul and is_quantized and not isinstance(model.head, WholeLinear):
-        use_integer_products(shared)
+    if int8_matmul:
+        shared.config.linear.prepare_for_decoding(shared)
     return shared
 
 

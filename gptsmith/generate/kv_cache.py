@@ -13,7 +13,7 @@ from gptsmith.model.kv_cache import empty_layers
 from gptsmith.model.layout import Layout, Span, causal_mask
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Segment:
     """Tokens that one pass reads of one sequence: those at the positions from `start` on."""
 

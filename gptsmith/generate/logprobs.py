@@ -8,12 +8,12 @@ from gptsmith.generate.request import TokenLogprob, TopLogprob
 from gptsmith.generate.sequence import SequenceState
 
 
-def token_logprob(token: int, logits: Tensor, top_logprobs: int | None) -> TokenLogprob:
-    """A token with its log-probability under `logits` (V), and as many of the most probable ones; None requests no
-    log-probability at all."""
+def token_logprob(token: int, logits: Tensor, row: int, top_logprobs: int | None) -> TokenLogprob:
+    """A token with its log-probability under one row of `logits` (M, V), and as many of the most probable ones; None
+    requests no log-probability at all."""
     if top_logprobs is None:
         return TokenLogprob(token, None)
-    logs = logits.log_softmax(dim=-1)
+    logs = logits[row].log_softmax(dim=-1)
     top: list[TopLogprob] = []
     if top_logprobs:
         values, ids = logs.topk(min(top_logprobs, len(logs)))
@@ -30,6 +30,5 @@ def collect_prompt_logprobs(sequence: SequenceState, start: int, logits: Tensor)
     ids = sequence.ids
     if start == 0:
         sequence.prompt_logprobs.append(TokenLogprob(ids[0], None))
-    for position, row in enumerate(logits, start + 1):
-        if position < len(ids):
-            sequence.prompt_logprobs.append(token_logprob(ids[position], row, request.top_logprobs))
+    for row, token in enumerate(ids[start + 1 : start + 1 + len(logits)]):
+        sequence.prompt_logprobs.append(token_logprob(token, logits, row, request.top_logprobs))

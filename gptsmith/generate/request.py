@@ -85,7 +85,7 @@ class RequestHandle:
         self.is_cancelled = True
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TopLogprob:
     """A token and its log-probability: None for the first of a prompt, before which nothing stands, and where none was
     requested."""
@@ -94,7 +94,7 @@ class TopLogprob:
     logprob: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TokenLogprob(TopLogprob):
     """A token of a text.
 
@@ -105,7 +105,7 @@ class TokenLogprob(TopLogprob):
     top_logprobs: Sequence[TopLogprob] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class OutputChunk:
     """The part of a text that was generated since the last chunk.
 
@@ -125,6 +125,25 @@ class OutputChunk:
     finish_reason: FinishReason | None = None
     end_id: int | None = None
     error: str = ""
+
+
+def check_request(request: Request, vocab_size: int, context_length: int) -> None:
+    """
+    Raises:
+        ContextOverflowError: the prompt leaves no room to generate.
+        UserError: the request is not sound.
+    """
+    if not request.prompt_ids:
+        raise UserError("a prompt has at least one token")
+    if any(not 0 <= number < vocab_size for number in request.prompt_ids):
+        raise UserError(f"a prompt's tokens are numbers from 0 to {vocab_size - 1}")
+    if any(not text for text in request.stop):
+        raise UserError("a stop string is empty: give at least one character")
+    if odd := [number for number in request.logit_bias if not 0 <= number < vocab_size]:
+        raise UserError(f"logit_bias names token {odd[0]}, which this model does not have")
+    needed = len(request.prompt_ids) + (1 if request.max_tokens else 0)
+    if needed > context_length and not request.slide:
+        raise ContextOverflowError(len(request.prompt_ids), context_length)
 
 
 class QueueFullError(UserError):

@@ -1,4 +1,4 @@
-"""The next token of several sequences, each from its row of logits."""
+"""The logits of a pass, and the next token of several sequences, each from its row of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,29 @@ import torch
 from torch import Tensor
 
 from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform, uniform
+from gptsmith.generate.scheduler import ScheduledTokens
 from gptsmith.generate.sequence import SequenceState
+from gptsmith.model.gpt import GPT
+
+
+def scheduled_logits(model: GPT, scheduled: Sequence[ScheduledTokens], hidden: Tensor) -> Tensor:
+    """The logits (M, V), float32, after those tokens of a pass after which something is sampled or reported, given the
+    hidden states (N, C) of all; sets the rows of each sequence."""
+    wanted: list[int] = []
+    start = 0
+    for each in scheduled:
+        count, num_rows = each.segment.count, 0
+        if each.is_decoding or each.sequence.request.prompt_logprobs:
+            num_rows = count
+        elif each.segment.end == len(each.sequence.ids):
+            num_rows = 1
+        each.rows = range(len(wanted), len(wanted) + num_rows)
+        start += count
+        wanted += range(start - num_rows, start)
+    if not wanted:
+        return hidden[:0].float()
+    logits: Tensor = model.head(hidden if len(wanted) == len(hidden) else hidden[wanted])
+    return logits.float()
 
 
 def sample_tokens(logits: Tensor, rows: Sequence[tuple[SequenceState, int]], ignored_ids: frozenset[int]) -> list[int]:

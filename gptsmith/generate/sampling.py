@@ -13,23 +13,23 @@ from gptsmith.base.settings import Settings
 
 
 class SamplingSettings(Settings):
-    """How a token is drawn from the model's probabilities."""
+    """How a token is sampled from the model's logits."""
 
     temperature: float = Field(default=0.8, ge=0)
-    """Logits are divided by it: below 1 surer, above 1 wilder, 0 always the likeliest."""
+    """Logits are divided by it: 0 is greedy, below 1 is more deterministic, above 1 more random."""
     top_k: int | None = Field(default=None, gt=0)
-    """Draw from this many of the likeliest tokens only (Fan et al. 2018)."""
+    """Sample from this many of the most probable tokens only (Fan et al. 2018)."""
     top_p: float | None = Field(default=None, gt=0, le=1)
-    """Draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2020)."""
+    """Sample from the fewest most probable tokens that together have this probability (Holtzman et al. 2020)."""
     min_p: float | None = Field(default=None, ge=0, le=1)
-    """Draw from tokens only that are at least this share as probable as the likeliest (Nguyen et al. 2024)."""
+    """Sample only from tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024)."""
     repetition_penalty: float = Field(default=1.0, gt=0)
-    """Logits of tokens that were read or written are divided by it where they are positive, multiplied where negative
+    """Logits of tokens of the prompt and the text are divided by it if they are positive, multiplied if negative
     (Keskar et al. 2019, section 4.1)."""
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
-    """What the logit of a token loses for each time that it was written."""
+    """Subtracted from the logit of a token for each time that the text has it."""
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
-    """What the logit of a token loses if it was written."""
+    """Subtracted once from the logit of a token that the text has."""
 
     @property
     def has_penalties(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gptsmith.generate.kv_cache import Segment, SlotKVCache
 from gptsmith.generate.prefill_budget import PrefillBudget
@@ -15,8 +15,12 @@ CHUNK_MULTIPLE = 4
 """Prompts are read in chunks of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
 step reads one multiple, however slow it is."""
 
+MIN_SHARED_PREFIX = 16
+"""A sequence waits for another's prefill if that spares it at least so many tokens."""
+NO_TOKENS: list[int] = []
 
-@dataclass
+
+@dataclass(slots=True)
 class ScheduledTokens:
     """Tokens of one sequence that a pass reads.
 
@@ -28,7 +32,7 @@ class ScheduledTokens:
     sequence: SequenceState
     segment: Segment
     is_decoding: bool
-    proposed: list[int] = field(default_factory=list)
+    proposed: Sequence[int] = ()
     rows: range = range(0)
 
     @property
@@ -64,14 +68,19 @@ class Scheduler:
 
     def schedule(self) -> list[SequenceState]:
         """Gives free slots to waiting sequences; returns those that have got one."""
-        num_free = self.settings.max_num_seqs - len(self.running)
-        scheduled = [self.waiting.popleft() for _ in range(min(num_free, len(self.waiting)))]
-        if scheduled:
-            self._reserve(len(self.running) + len(scheduled), max(sequence.max_length for sequence in scheduled))
-        for sequence in scheduled:
+        started: list[SequenceState] = []
+        postponed: list[SequenceState] = []
+        while self.waiting and len(self.running) < self.settings.max_num_seqs:
+            sequence = self.waiting.popleft()
+            if self._shares_prefix_with_a_prefill(sequence):
+                postponed.append(sequence)
+                continue
+            self._reserve(len(self.running) + len(self.waiting) + 1, sequence.max_length)
             self._start(sequence)
+            started.append(sequence)
+        self.waiting.extendleft(reversed(postponed))
         self._close_gaps()
-        return scheduled
+        return started
 
     def release(self, sequence: SequenceState) -> None:
         """Takes a sequence out. Its slot keeps its tokens for prompts that begin alike."""
@@ -94,16 +103,15 @@ class Scheduler:
             the tokens; how many sequences come first with a single one, in the order of their slots; the cost of the
             chunks, as the prefill budget counts it.
         """
-        decoding = self.decoding
-        decoding.sort(key=lambda sequence: (bool(proposals.get(sequence)), sequence.slot))
         scheduled = []
-        for sequence in decoding:
-            proposed = proposals.get(sequence, [])
+        for sequence in self.decoding:
+            proposed = proposals.get(sequence, NO_TOKENS)
             segment = Segment(sequence.slot, sequence.num_computed, 1 + len(proposed))
             scheduled.append(ScheduledTokens(sequence, segment, True, proposed))
-        num_single = sum(not proposals.get(sequence) for sequence in decoding)
-        chunks, cost = self._prefill_chunks(len(decoding))
-        return [*scheduled, *chunks], num_single, cost
+        chunks, cost = self._prefill_chunks(len(scheduled))
+        scheduled += chunks
+        scheduled.sort(key=lambda each: (each.segment.count > 1, each.segment.slot))
+        return scheduled, sum(each.segment.count == 1 for each in scheduled), cost
 
     def _prefill_chunks(self, num_decoding: int) -> tuple[list[ScheduledTokens], float]:
         """The next chunks of prompts that the budget allows beside so many sequences, and their cost."""
@@ -122,6 +130,19 @@ class Scheduler:
                 room -= count
                 cost += self.budget.cost(start, count)
         return chunks, cost
+
+    def _shares_prefix_with_a_prefill(self, sequence: SequenceState) -> bool:
+        """Whether much of its prompt is just being read for another sequence: it waits for that, and gets a copy."""
+        if sequence.request.prompt_logprobs:
+            return False
+        others = [other for other in self.running if not other.is_decoding]
+        shared = max((_common(other.ids, sequence.ids) for other in others), default=0)
+        return shared - self._num_cached(sequence) >= MIN_SHARED_PREFIX if shared >= MIN_SHARED_PREFIX else False
+
+    def _num_cached(self, sequence: SequenceState) -> int:
+        """How many tokens of its prompt some slot holds."""
+        held = [*self._prefixes.values(), *(other.ids[: other.num_computed] for other in self.running)]
+        return max((_common(ids, sequence.ids) for ids in held), default=0)
 
     def _start(self, sequence: SequenceState) -> None:
         """Gives a sequence the free slot that holds the longest prefix of its prompt, or a copy of what another holds
@@ -144,8 +165,10 @@ class Scheduler:
         self.running.append(sequence)
 
     def _reserve(self, num_slots: int, num_tokens: int) -> None:
-        """Makes room in the cache: exactly as much as is needed at first, then at least twice as much as before."""
+        """Makes room in the cache for so many sequences, as far as they may run at once: exactly as much as is needed
+        at first, then at least twice as much as before."""
         cache = self.cache
+        num_slots = min(num_slots, self.settings.max_num_seqs)
         if num_slots > cache.num_slots:
             num_slots = min(max(num_slots, 2 * cache.num_slots), self.settings.max_num_seqs)
         if num_tokens > cache.capacity:

@@ -69,7 +69,8 @@ class SequenceState:
         self.ids.append(token)
         self.output_ids.append(token)
         self._tokens.append(logprob)
-        self._text += self._detokenizer.feed(data)
+        if data:
+            self._text += self._detokenizer.feed(data)
         if self._detokenizer.has_stopped or (self.grammar is not None and self.grammar.is_complete):
             return "stop"
         if len(self.output_ids) >= self.request.max_tokens:

@@ -21,7 +21,7 @@ class GPTConfig(Settings):
     """Everything that decides a model's shape. The defaults are Qwen3's shape."""
 
     vocab_size: int = Field(gt=0)
-    """Words in the vocabulary: rows of the embedding."""
+    """Tokens in the vocabulary: rows of the embedding."""
     context_length: int = Field(default=1024, gt=0)
     """The most tokens that the model sees at once."""
     embed_dim: int = Field(gt=0)
@@ -31,7 +31,7 @@ class GPTConfig(Settings):
     num_heads: int = Field(gt=0)
     """Query heads."""
     head_dim: int | None = Field(default=None, gt=0)
-    """Width of a head; embed_dim / num_heads where it is not given."""
+    """Width of a head; embed_dim / num_heads if None."""
     attention: AnyAttention = attention.KINDS.field("full", qk_norm=True)
     position: AnyPosition = position.KINDS.field("rotary")
     feedforward: AnyFeedForward = feedforward.KINDS.field("gated")
@@ -42,11 +42,11 @@ class GPTConfig(Settings):
     tie_embeddings: bool = False
     """Whether the head is the embedding itself."""
     num_labels: int | None = Field(default=None, gt=0)
-    """Outputs of a second head, on the last hidden state: a classifier's labels, or the one of a reward model."""
+    """Outputs of a second head, on the last hidden state: a classifier's labels, or the one score of a reward model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the embedding and of each half's output that is dropped in training."""
+    """Fraction of the embedding and of each half's output that is dropped in training."""
     init: Literal["zero_output", "gpt2"] = "zero_output"
-    """How the first weights are drawn: see `gptsmith.model.init`."""
+    """How the initial weights are drawn: see `gptsmith.model.init`."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -69,7 +69,7 @@ class GPTConfig(Settings):
 
     @property
     def dims(self) -> LayerDims:
-        """What the layers are built from."""
+        """The dimensions that the layers are built from."""
         return LayerDims(
             embed_dim=self.embed_dim,
             num_heads=self.num_heads,

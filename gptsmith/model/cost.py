@@ -1,15 +1,14 @@
-"""What a model costs: parameters, floating-point operations, bytes."""
+"""The cost of a model: parameters, floating-point operations, bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import meta_model
 
 
 @dataclass(frozen=True)
@@ -18,25 +17,24 @@ class Cost:
 
     num_parameters: int
     num_trained_parameters: int
-    """All but those that are fixed: rounded matrices, and all that adapters adapt."""
+    """All but the frozen ones: quantized matrices, and everything below adapters."""
     num_matrix_parameters: int
     """Parameters that are multiplied with every token: all but the embeddings, norms and biases; the head counts."""
     training_flops_per_token: int
-    """Forward and backward at full context: 6 a matrix parameter, 4 where it is fixed, and the attention's products."""
+    """Forward and backward at full context: 6 per matrix parameter, 4 if it is frozen, and the attention's products."""
     decoding_flops_per_token: int
     """One more token behind a full context."""
     weight_bytes: int
-    """Weights as float32, rounded ones as int8."""
+    """Weights as float32, quantized ones as int8."""
     cache_bytes_per_token: int
     """Keys and values of one token, as float32."""
     activation_bytes_per_token: int
-    """What the backward pass keeps for each token of a step, as float32: an estimate from the shapes."""
+    """Kept for the backward pass for each token of a step, as float32: an estimate from the shapes."""
 
 
 def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
-    with torch.device("meta"):
-        model = GPT(config)
+    model = meta_model(config)
     parameters = dict(model.named_parameters())
     matrices: list[Tensor] = [
         parameter
@@ -48,7 +46,7 @@ def cost(config: GPTConfig) -> Cost:
     num_multiplied = _count(matrices)
     num_trained = _count(matrix for matrix in matrices if matrix.requires_grad)
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
-    # Scores and their mix are 2 x 2 FLOPs a dimension and token looked at; causal training looks at half on average.
+    # Scores and weighted sums are 2 x 2 FLOPs per dimension and key; causal training sees half of the keys on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
     hidden_dim = config.feedforward.width(config.dims)
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim

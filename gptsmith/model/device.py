@@ -1,4 +1,4 @@
-"""Where a model runs, and in which numbers."""
+"""The device and the dtype that a model runs in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; for `auto` a GPU where there is one. On a processor, PyTorch gets no more threads than
+    """The device of that name; for `auto` a GPU if there is one. On a processor, PyTorch gets no more threads than
     the share of it that this process may use.
 
     Raises:

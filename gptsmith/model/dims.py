@@ -10,14 +10,14 @@ from gptsmith.model.norm import NormSettings
 
 @dataclass(frozen=True)
 class LayerDims:
-    """What a layer knows of the model that it is a part of: widths, and the kinds that it is built from.
+    """The widths of a model, and the kinds that its layers are built from.
 
     Attributes:
         embed_dim: C, the width of the residual stream.
         num_heads: H, query heads.
         head_dim: D, the width of a head.
         context_length: the most tokens that the model sees at once.
-        linear: builds linear maps.
+        linear: builds linear layers.
         norm: builds norms.
     """
 

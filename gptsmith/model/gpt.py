@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
@@ -28,6 +31,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
+        # Pre-norm (GPT-2 and later): the stream itself is never normalised. Post-norm (GPT-1): each sum is.
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), positions, cache))
             return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
@@ -40,22 +44,25 @@ class GPT(nn.Module):
 
     Attributes:
         config: its shape.
-        compute_dtype: the dtype of the residual stream and of all products; the weights' own where it is None.
+        compute_dtype: the dtype of the residual stream and of all products; the weights' own if None.
     """
 
     def __init__(self, config: GPTConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.compute_dtype: torch.dtype | None = None
+        # In: tokens and positions become vectors of the residual stream.
         self.embedding = nn.Embedding(config.vocab_size, config.embed_dim)
         self.position = config.position.build(config.dims)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.final_norm = config.norm.build(config.embed_dim) if config.norm_placement == "pre" else nn.Identity()
+        # Out: the head gives each token of the vocabulary a logit, with the embedding's own rows if they are tied.
         self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False, name="head")
         if config.tie_embeddings:
-            self.head.share(self.embedding.weight)
+            self.head.tie(self.embedding.weight)
         self.score_head = DenseLinear(config.embed_dim, config.num_labels) if config.num_labels else None
+        # Weights: which ones are trained, and their first values.
         config.linear.complete(self)
         initialize(self, config, seed)
 
@@ -65,7 +72,7 @@ class GPT(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """The head's rows (V, C), one a word."""
+        """The head's rows (V, C), one per token of the vocabulary."""
         return self.head.matrix()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
@@ -73,7 +80,7 @@ class GPT(nn.Module):
 
         Args:
             attention_mask: (B, S), 1 for a token and 0 for padding, on any side; S counts cached tokens too.
-            cache: what was read before; these tokens are added to it.
+            cache: the keys and values of earlier tokens; those of these tokens are added to it.
 
         Raises:
             UserError: there are more tokens than the context holds.
@@ -81,8 +88,8 @@ class GPT(nn.Module):
         return self.head(self.hidden(input_ids, attention_mask, cache))
 
     def scores(self, hidden: Tensor) -> Tensor:
-        """What the score head, which a classifier or a reward model has, makes of hidden states (..., C):
-        (..., num_labels) in float32 or finer."""
+        """Scores (..., num_labels), in float32 or finer, of hidden states (..., C): the output of the second head that
+        a classifier or a reward model has."""
         assert self.score_head is not None, "only a model with config.num_labels has scores"
         scores: Tensor = self.score_head(hidden)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -94,7 +101,7 @@ class GPT(nn.Module):
         cache: KVCache | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
-        """The last hidden states (B, T, C), normalised: what the head reads.
+        """The last hidden states (B, T, C), normalised: the head's input.
 
         Args:
             segments: (B, T), which of several sequences in its row a token belongs to, one after the other. Each is
@@ -127,11 +134,29 @@ class GPT(nn.Module):
         return normalised
 
 
+class _WithoutInit(TorchFunctionMode):
+    """Leaves parameters as they are made. PyTorch draws the first weights of an embedding even if there is no memory
+    for them, and imports its compiler for that, which takes a second."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
+
+
+def meta_model(config: GPTConfig) -> GPT:
+    """A model of this shape without memory for its weights, to look at names and shapes."""
+    with _WithoutInit(), torch.device("meta"):
+        return GPT(config)
+
+
 def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
     """A model of this shape on a device, whose weights are still to be filled in."""
-    with torch.device("meta"):
-        model = GPT(config)
+    model = meta_model(config)
     model.to_empty(device=device)
     if config.tie_embeddings:
-        model.head.share(model.embedding.weight)
+        model.head.tie(model.embedding.weight)
     return model

@@ -21,7 +21,7 @@ class RotaryScaling(Settings):
     them over wavelengths (Llama 3.1). yarn: the same with a ramp over dimensions, and sharper attention (Peng et al.
     2023)."""
     factor: float = Field(ge=1)
-    """What the slowest frequencies are divided by."""
+    """The slowest frequencies are divided by it."""
     original_context_length: int | None = Field(default=None, gt=0)
     """The context that the model was first trained with; linear has no use for it."""
     low_frequency_factor: float = Field(default=1.0, gt=0)
@@ -33,7 +33,7 @@ class RotaryScaling(Settings):
     slow_rotations: float = Field(default=1.0, gt=0)
     """yarn: dimensions that turn fewer times than this are divided."""
     attention_factor: float | None = Field(default=None, gt=0)
-    """yarn: sines and cosines are multiplied by it; 0.1 ln(factor) + 1 where it is not given."""
+    """yarn: sines and cosines are multiplied by it; 0.1 ln(factor) + 1 if None."""
 
     @model_validator(mode="after")
     def _knows_where_it_comes_from(self) -> Self:
@@ -60,7 +60,7 @@ class RotaryScaling(Settings):
 
     @property
     def magnitude(self) -> float:
-        """What sines and cosines are multiplied by."""
+        """The factor of sines and cosines."""
         if self.kind != "yarn":
             return 1.0
         return self.attention_factor or 0.1 * math.log(self.factor) + 1.0

@@ -30,7 +30,7 @@ class Checkpoint:
     step: int
 
     def problem(self) -> str | None:
-        """What is wrong with it, every byte compared with its manifest; None if it is whole."""
+        """The fault of it, every byte compared with its manifest; None if it is whole."""
         try:
             manifest = self._json(MANIFEST)
             if manifest["format_version"] > FORMAT_VERSION:
@@ -56,11 +56,11 @@ class Checkpoint:
         return dict(self._read(SETTINGS))
 
     def environment(self) -> dict[str, Any]:
-        """What its numbers depend on besides the settings."""
+        """Everything that its numbers depend on besides the settings."""
         return dict(self._read(ENVIRONMENT))
 
     def train_state(self) -> TrainState:
-        """Where training stood."""
+        """The state of training."""
         return TrainState(**self._read(TRAIN_STATE))
 
     @property

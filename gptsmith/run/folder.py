@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import tomli_w
 
-from gptsmith.base.errors import CheckpointError, UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
@@ -31,14 +31,14 @@ GENERATION = "generation_config.json"
 class Run(HasLineage):
     """A run folder. Nothing in it knows where it lies, so it can be moved and copied.
 
-    run.toml             what was asked for and what it came to
+    run.toml             the request and every setting that it led to
     run.schema.json      the settings that run.toml may hold, for editors
     tokenizer.json       the tokenizer, with tokenizer_config.json beside it
-    chat_template.jinja  how conversations are laid out, where the model is made for them
-    generation_config.json  how the model is usually drawn from, where that came with it
-    data.json            what was read, what was skipped and why
-    plan.json            what was said before the run, and what came
-    metrics.jsonl        every figure, sample and event as it came
+    chat_template.jinja  the chat template of a model for conversations
+    generation_config.json  the sampling defaults that came with a model
+    data.json            the data that was read and skipped
+    plan.json            the prediction before the run, and what it came to
+    metrics.jsonl        every figure, sample and event
     result.json          the figures at the end
     checkpoints/step-…/  weights, optimizer, counters and randomness, with a manifest of hashes
     """
@@ -85,7 +85,7 @@ class Run(HasLineage):
         """
         version, settings = _read_settings(self.folder / SETTINGS)
         result = None
-        with suppress(UserError):  # a result that cannot be read is for those who want it
+        with suppress(CheckpointError):  # a result that cannot be read is for those who want it
             result = self.result()
         return derived_from(version, settings, result or {})
 
@@ -105,7 +105,7 @@ class Run(HasLineage):
         return result_from(read_json(path)) if path.exists() else None
 
     def data(self) -> dict[str, Any]:
-        """What was read to train it: the content of data.json.
+        """The summary of the data that it was trained on: the content of data.json.
 
         Raises:
             CheckpointError: there is none, or it cannot be read.
@@ -113,7 +113,7 @@ class Run(HasLineage):
         return dict(read_json(self.folder / DATA))
 
     def generation(self) -> dict[str, Any]:
-        """How the model is usually drawn from; empty where nobody said."""
+        """The sampling defaults; empty if there are none."""
         path = self.folder / GENERATION
         return dict(read_json(path)) if path.exists() else {}
 
@@ -130,7 +130,7 @@ class Run(HasLineage):
         return [checkpoint.folder / WEIGHTS, self.folder / "tokenizer.json"]
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole, damaged newer ones set aside; nothing where there never was one.
+        """The newest checkpoint that is whole, damaged newer ones set aside; None if there never was one.
 
         Only for the process that trains the run.
 
@@ -142,8 +142,8 @@ class Run(HasLineage):
             if problem is None:
                 if not checkpoint.is_resumable:
                     raise CheckpointError(
-                        f"{self.folder} has weights without the optimizer's values, so its training cannot go on: "
-                        f"go on with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
+                        f"{self.folder} has weights without the optimizer's values, so its training cannot be resumed: "
+                        f"continue with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
                     )
                 return checkpoint
             warn(f"{checkpoint.folder.name} is set aside as {set_aside(checkpoint, 'bad').name}: {problem}")
@@ -152,7 +152,7 @@ class Run(HasLineage):
         return None
 
     def best(self, warn: Callable[[str], None]) -> Checkpoint:
-        """The whole checkpoint with the lowest validation loss; the newest where none was measured."""
+        """The whole checkpoint with the lowest validation loss; the newest if none was measured."""
 
         def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
@@ -203,7 +203,7 @@ def require_free(folder: Path) -> None:
         raise CheckpointError(
             f"{folder} exists already"
             + (
-                f": choose another --out, or go on with --resume {folder}"
+                f": choose another --out, or resume it with --resume {folder}"
                 if is_run
                 else " and is not a run: choose another --out"
             )

@@ -1,4 +1,4 @@
-"""How a run came to be: which verb made it, from what, and on which data. No torch."""
+"""The lineage of a run: which verbs made it, from what, and on which data. No torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class HasLineage(ABC):
         """The settings that it was made with: `made_by`, `request`, `model` and more."""
 
     def lineage(self) -> list[Origin]:
-        """How it came to be, the last step first, as far as it tells itself: of a run that began with another one's
+        """The steps that made it, the last one first, as far as it tells itself: of a run that began with another one's
         weights, the last step names that as its `base`."""
         return list(origins(self.settings()))
 

@@ -1,4 +1,4 @@
-"""What an older version wrote, under the names of today. No torch."""
+"""Documents of older versions, under the names of today. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from gptsmith.base.renamed import OBJECTIVES, SETTINGS, STATUSES, VALUES
 
 FORMAT_VERSION = 2
-"""What this version writes. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
+"""The format of this version. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
 
 
 def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keys: who may ask."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ApiKeys:
 
 
 def read_api_keys(path: str | Path) -> ApiKeys:
-    """The keys in a file, one a line; empty lines and those that begin with # are passed over.
+    """The keys in a file, one per line; empty lines and those that begin with # are skipped.
 
     Raises:
         ConfigurationError: it cannot be read, others can read it too, or it holds no sound key.

@@ -1,4 +1,4 @@
-"""What a client is told when something cannot be done: OpenAI's shape, which its clients turn into exceptions."""
+"""Errors in OpenAI's shape, which its clients turn into exceptions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ApiError(GptsmithError):
     Attributes:
         status: of HTTP.
         message: for people.
-        param: the field that is wrong, where it is one.
+        param: the field that is wrong; None if it is none.
         code: for programs.
         headers: what goes with it, such as Retry-After.
     """
@@ -51,7 +51,7 @@ class ApiError(GptsmithError):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """The error as OpenAI writes it."""
+        """The error in OpenAI's shape."""
         kind = TYPES.get(self.status, "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
@@ -85,7 +85,7 @@ def draining() -> ApiError:
 
 
 def api_error(error: Exception, param: str | None = None) -> ApiError:
-    """Any error as a client is told of it; of one that is our own fault, nothing but that it is."""
+    """Any error for a client; one that is our own fault says nothing but that it is."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ContextOverflowError):

@@ -25,7 +25,7 @@ CHARACTERS_LOOKED_AT = 20_000
 
 
 def first_prompts(run: OpenedModel) -> list[str]:
-    """Up to three beginnings from a run's own texts, from far apart: questions, or the first words of paragraphs."""
+    """Up to three prompts from a run's training texts, far apart: questions, or the first words of paragraphs."""
     training = run.training()
     if training is None:
         return []
@@ -37,7 +37,7 @@ def first_prompts(run: OpenedModel) -> list[str]:
 
 
 def _questions(sources: Iterable[str]) -> list[str]:
-    """What the first conversations of some files begin with."""
+    """The first questions of the conversations in some files."""
     found = []
     for path, record in islice(records(sources), RECORDS_LOOKED_AT):
         shape = shape_of(record.fields)
@@ -54,7 +54,7 @@ def _questions(sources: Iterable[str]) -> list[str]:
 
 
 def _beginnings(sources: Iterable[str]) -> list[str]:
-    """How the first paragraphs of some files begin; where there are enough files, one of each."""
+    """The beginnings of the first paragraphs of some files; one per file if there are enough files."""
     found = []
     for candidate in evenly(discover(sources).candidates, FILES_LOOKED_AT):
         try:
@@ -68,7 +68,7 @@ def _beginnings(sources: Iterable[str]) -> list[str]:
 
 
 def _first_words(paragraph: str) -> str:
-    """The first words of a paragraph; nothing where they are not mostly letters."""
+    """The first words of a paragraph; empty if they are not mostly letters."""
     words = " ".join(paragraph.split()[:PROMPT_WORDS])[:BEGINNING_CHARACTERS]
     num_letters = sum(character.isalpha() for character in words)
     return words if num_letters >= max(FEWEST_LETTERS, len(words) / 2) else ""

@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 
 
 def own_names(host: str, more: Iterable[str]) -> frozenset[str]:
-    """The names that a server may be asked for by. Any page can give a name of its own to an address of ours, so that
+    """The names that a server answers to. Any page can give a name of its own to an address of ours, so that
     a browser takes both for one place; a name that is not one of these is not answered."""
     names = {*LOOPBACK_NAMES, host.lower(), *(name.lower() for name in more)}
     if not is_loopback(host):

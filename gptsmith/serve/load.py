@@ -25,7 +25,7 @@ class LoadedRun:
     Attributes:
         kind: whether it was taught to answer.
         trained_on: the names of its sources.
-        made: when its weights were written, in seconds since 1970.
+        made: when its weights were saved, in seconds since 1970.
         prompts: a few beginnings from its own texts; fewer or none where they cannot be read.
         shared_bytes: how much of its weights another model in memory has too.
     """
@@ -44,7 +44,7 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     models of their own beside the model that they are for.
 
     Raises:
-        ConfigurationError: two have one name, or one cannot be loaded or writes no text.
+        ConfigurationError: two have one name, or one cannot be loaded or generates no text.
     """
     folders = _named(runs)
     served: list[LoadedRun] = []

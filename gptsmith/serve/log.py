@@ -1,4 +1,4 @@
-"""What a server says of itself: ids, counts and places in the code, never what people write."""
+"""The server's log: ids, counts and places in the code, never anybody's text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server counts and times, as Prometheus reads it. No person and no text is in it."""
+"""Metrics for Prometheus: counts and times, without anybody's text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 60
 
 
 class Metrics:
-    """The counters of one server."""
+    """The metrics of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,59 +26,63 @@ class Metrics:
         self.requests_in_progress = Gauge(
             "gptsmith_requests_in_progress", "Requests that are being answered.", registry=self.registry
         )
-        self._request_s = Histogram(
-            "gptsmith_request_seconds", "From a request to the end of its answer.", ["route"],
+        self._request_duration_s = Histogram(
+            "gptsmith_request_duration_seconds", "From a request to the end of its answer.", ["route"],
             buckets=LONG_S, registry=self.registry,
         )  # fmt: skip
-        self._first_token_s = Histogram(
-            "gptsmith_first_token_seconds", "From a request to the first token of a text, the queue included.",
+        self._time_to_first_token_s = Histogram(
+            "gptsmith_time_to_first_token_seconds", "From a request to the first token of a sequence.",
             ["model"], buckets=LONG_S, registry=self.registry,
         )  # fmt: skip
-        self._between_tokens_s = Histogram(
-            "gptsmith_between_tokens_seconds", "From one token of a text to the next.",
+        self._inter_token_latency_s = Histogram(
+            "gptsmith_inter_token_latency_seconds", "From one token of a sequence to the next.",
             ["model"], buckets=SHORT_S, registry=self.registry,
         )  # fmt: skip
 
     def watch(self, models: ServedModels) -> None:
-        """Tells the figures of the engines too, as they are whenever they are read."""
+        """Adds the metrics of the engines, as they are whenever they are read."""
         self.registry.register(EngineCollector(models))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
         self.requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        self._request_duration_s.labels(route).observe(seconds)
 
-    def first_token(self, model: str, seconds: float) -> None:
-        self._first_token_s.labels(model).observe(seconds)
+    def time_to_first_token(self, model: str, seconds: float) -> None:
+        self._time_to_first_token_s.labels(model).observe(seconds)
 
-    def between_tokens(self, model: str, seconds: float) -> None:
-        self._between_tokens_s.labels(model).observe(seconds)
+    def inter_token_latency(self, model: str, seconds: float) -> None:
+        self._inter_token_latency_s.labels(model).observe(seconds)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """All figures and their content type, in the form that is asked for."""
+        """All metrics and their content type, in the form that the Accept header names."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self.registry), content_type
 
 
 class EngineCollector(Collector):
-    """The figures of every engine."""
+    """The metrics of every engine."""
 
     def __init__(self, models: ServedModels) -> None:
         self.models = models
 
     def collect(self) -> Iterable[Metric]:
-        """One family a figure, one sample a model."""
+        """One family per metric, one sample per model."""
         gauges = {
-            "running": GaugeMetricFamily("gptsmith_running", "Texts that are being written.", labels=["model"]),
-            "waiting": GaugeMetricFamily("gptsmith_waiting", "Texts that wait.", labels=["model"]),
+            "running": GaugeMetricFamily(
+                "gptsmith_num_requests_running", "Sequences that are being generated.", labels=["model"]
+            ),
+            "waiting": GaugeMetricFamily("gptsmith_num_requests_waiting", "Sequences that wait.", labels=["model"]),
         }
         counters = {
             "num_prompt_tokens": CounterMetricFamily("gptsmith_prompt_tokens", "Tokens of prompts.", labels=["model"]),
             "num_cached_tokens": CounterMetricFamily(
-                "gptsmith_cached_tokens", "Those of them that were known already.", labels=["model"]
+                "gptsmith_prefix_cache_hit_tokens", "Tokens of prompts that were in the KV cache.", labels=["model"]
             ),
-            "num_tokens": CounterMetricFamily("gptsmith_tokens", "Tokens that were written.", labels=["model"]),
-            "num_steps": CounterMetricFamily("gptsmith_steps", "Steps of the engine.", labels=["model"]),
+            "num_tokens": CounterMetricFamily(
+                "gptsmith_generation_tokens", "Tokens that were generated.", labels=["model"]
+            ),
+            "num_steps": CounterMetricFamily("gptsmith_engine_steps", "Steps of the engine.", labels=["model"]),
         }
         for name, served in self.models.by_name.items():
             figures = served.engine.figures()

@@ -1,4 +1,4 @@
-"""What stands before every route: an id and a line in the log, headers, who may ask and by which name."""
+"""The middleware before every route: request id, log line, headers, keys, host names and origins."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class RequestMiddleware:
     def _check_names(self, headers: Headers) -> None:
         """
         Raises:
-            ApiError: the server is asked for by a name that is not its own, or by a page from elsewhere.
+            ApiError: the Host header is not a name of this server, or the page is of another origin.
         """
         host = headers.get("host", "")
         if not self.state.hosts.allows(host):

@@ -67,7 +67,7 @@ def document(routes: Sequence[Route], has_keys: bool, model_names: list[str]) ->
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    """What the document says of one route."""
+    """The operation of one route."""
     content: dict[str, Any] = {"application/json": {"schema": route.response_schema}}
     if route.streams:
         content["text/event-stream"] = {"schema": EVENT}

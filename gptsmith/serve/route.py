@@ -16,7 +16,7 @@ class Route:
     """An address and what it does.
 
     Attributes:
-        path: the address, as Starlette writes it.
+        path: the address, in Starlette's form.
         method: the HTTP method that it takes.
         handler: `handler(state, request)` if there is no request schema, else `handler(state, body, log_fields)`, where
             `body` is a checked object of the schema and `log_fields` are shown in the line of the log.
@@ -50,5 +50,5 @@ class Route:
         return self.path.replace(":path}", "}")
 
     def matches(self, path: str) -> bool:
-        """Whether a path that was asked for is this route's, in form."""
+        """Whether the path of a request has the form of this route's."""
         return path.startswith(self.prefix) if self.prefix else path == self.path

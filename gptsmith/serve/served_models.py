@@ -1,4 +1,4 @@
-"""The models that a server has: each with its engine, and with a bound on what is asked of it at once."""
+"""The models of a server: each with its engine, and with a bound on its requests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
 from gptsmith.serve.errors import ApiError, overloaded
@@ -27,10 +28,10 @@ NUM_READERS = 2
 
 
 class ServedModel:
-    """A model that can be asked.
+    """A model with its engine.
 
     Attributes:
-        num_reserved: texts that are asked for and not ended, those included whose prompt is still being read.
+        num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
         card: the model as the API lists it.
     """
 
@@ -68,7 +69,7 @@ class ServedModel:
         if self.loaded.template is None:
             raise ApiError(
                 400,
-                f"{self.name} is a base model, which goes on with text and was not tuned to conversations: "
+                f"{self.name} is a base model, which continues text and was not tuned on conversations: "
                 "use /v1/completions",
                 param="model",
                 code="not_a_chat_model",
@@ -76,7 +77,7 @@ class ServedModel:
         return self.loaded.template
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
-        """How tokens are drawn: as asked for, else as this model usually is."""
+        """How tokens are sampled: as requested, else as this model usually is."""
         return self.loaded.sampling(given)
 
     @contextmanager
@@ -90,7 +91,7 @@ class ServedModel:
         if count > room:
             raise ApiError(400, f"{count} texts at once are more than the {room} that there is room for", param="n")
         if self.num_reserved + count > room:
-            raise overloaded(f"{self.num_reserved} texts are asked for, and {room} may be: try again")
+            raise overloaded(f"{self.num_reserved} texts are requested already, and {room} may be: try again")
         self.num_reserved += count
         try:
             yield
@@ -129,7 +130,7 @@ class ServedModels:
     def __init__(self, runs: Sequence[LoadedRun], settings: ServeSettings, draft: Loaded | None = None) -> None:
         """
         Raises:
-            UserError: the draft's words are not those of the models.
+            UserError: the draft model's tokenizer is not that of the models.
         """
         if draft is not None:
             for run in runs:
@@ -139,6 +140,9 @@ class ServedModels:
                     )
         self._thread = EngineThread()
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
+        for run in runs:
+            # The server holds no weights but those that it computes with.
+            run.loaded.model = inference_model(run.loaded.model)
         self.by_name = {
             run.name: ServedModel(
                 run,
@@ -173,8 +177,8 @@ class ServedModels:
             )
         return self.by_name[name]
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """What a function gives on a thread that reads prompts."""
+    async def run_on_reader(self, work: Callable[[], T]) -> T:
+        """The result of a function that tokenizes prompts, on a thread for that."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def close(self) -> None:

@@ -48,8 +48,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 class GracefulServer(uvicorn.Server):
-    """Serves until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones go on to a deadline, and ends; a
-    second signal ends it at once."""
+    """A server that runs until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones continue up to a
+    deadline, and ends; a second signal ends it at once."""
 
     def __init__(self, state: State) -> None:
         self.state, settings = state, state.settings
@@ -83,7 +83,7 @@ class GracefulServer(uvicorn.Server):
     def drain(self) -> None:
         """Begins to end, from any thread."""
         self.state.is_draining = True
-        assert self._loop is not None, "asked for only once it runs"
+        assert self._loop is not None, "it can only be drained once it runs"
         self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
@@ -135,7 +135,7 @@ def _protocol(settings: ServeSettings) -> type[H11Protocol]:
                 self._stalled = None
 
         def _cut_if_silent(self) -> None:
-            """Cuts a connection whose request has not even told its headers."""
+            """Cuts a connection whose request has not even sent its headers."""
             if self.cycle is None:
                 self.transport.abort()
             elif self.cycle.response_complete and self.timeout_keep_alive_task is None:

@@ -1,4 +1,4 @@
-"""Answers that come piece by piece, and answers that nobody waits for any more."""
+"""Server-sent events, and answers that end when their client leaves."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gptsmith.serve.errors import ApiError, api_error
-from gptsmith.serve.log import log_failure
+from gptsmith.serve.errors import ApiError
 
 T = TypeVar("T")
 PING = b": ping\n\n"
-"""A comment, which every reader of events passes over."""
+"""A comment, which every client skips."""
 DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED_REQUEST = 499
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
-    """An event of a stream."""
+    """One event, in the form of the HTML standard."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
 
 
 class EventStream(Response):
-    """Server-sent events as they come. When the client leaves, they are not asked for any more; `close` is called at
-    the end, however it comes."""
+    """A stream of events, which handles its own failures. It ends when the client leaves; `close` is called at the end
+    in any case."""
 
     media_type = "text/event-stream"
 
@@ -50,24 +49,19 @@ class EventStream(Response):
             self.close()
 
     async def _write(self, send: Send) -> None:
-        try:
-            async for data in self.events:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        except Exception as error:
-            if not isinstance(error, ApiError):
-                log_failure(error)
-            await send({"type": "http.response.body", "body": event(api_error(error).body()), "more_body": True})
+        async for data in self.events:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def until_disconnected(work: Awaitable[T], receive: Receive) -> T:
-    """What `work` gives, as long as the client is there.
+    """The result of `work`, as long as the client is there.
 
     Raises:
         ApiError: the client has left; then `work` was cancelled.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
+    leaving = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -79,11 +73,11 @@ async def until_disconnected(work: Awaitable[T], receive: Receive) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """What `work` gives for a request whose body was read; see `until_gone`."""
+    """The result of `work` for a request whose body was read; see `until_disconnected`."""
     return await until_disconnected(work, request.receive)

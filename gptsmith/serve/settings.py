@@ -18,7 +18,7 @@ class ServeSettings(Settings):
     max_choices: int = Field(default=16, gt=0)
     """Sequences per request: its prompts times n, or times best_of."""
     max_inputs: int = Field(default=256, gt=0)
-    """Texts whose embeddings one request may ask for."""
+    """Texts whose embeddings one request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Tokens per sequence; bounded by the model's context alone if not given."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
@@ -40,9 +40,9 @@ class ServeSettings(Settings):
 
     @property
     def max_sequences(self) -> int:
-        """Texts that may be asked of each model at once."""
+        """Sequences that each model accepts at once."""
         return self.max_num_seqs + self.max_queue_size
 
     def engine(self) -> EngineSettings:
-        """What of it each engine keeps to."""
+        """The settings of each engine."""
         return EngineSettings(max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size)

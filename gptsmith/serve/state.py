@@ -9,12 +9,12 @@ from gptsmith.serve.hosts import AllowedHosts
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.serve.static import StaticFiles
+from gptsmith.serve.static import PageFiles
 
 
 @dataclass
 class State:
-    """What a server knows.
+    """The models, settings and counts of one server.
 
     Attributes:
         host: the address that it is bound to.
@@ -28,7 +28,7 @@ class State:
     settings: ServeSettings
     host: str = "127.0.0.1"
     keys: ApiKeys | None = None
-    page: StaticFiles = field(default_factory=StaticFiles)
+    page: PageFiles = field(default_factory=PageFiles)
     is_draining: bool = False
     num_active_requests: int = 0
     metrics: Metrics = field(init=False)

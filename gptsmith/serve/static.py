@@ -22,7 +22,7 @@ KINDS = {
 }
 
 
-class StaticFiles:
+class PageFiles:
     """The files of a folder that a browser may have, with the colours of all pages."""
 
     def __init__(self, folder: Path = FOLDER) -> None:

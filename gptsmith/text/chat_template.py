@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -199,23 +198,6 @@ def checked_messages(messages: Any) -> list[dict[str, str]]:
             raise DataError(f"turn {number} is the system's, which may only be the first")
         checked.append({"role": role, "content": content})
     return checked
-
-
-def room_for_turns(context_length: int, max_tokens: int) -> int:
-    """How many tokens a conversation may have, so that there is room for an answer: for as many tokens as it may have,
-    but never for more than half of the context."""
-    return max(context_length - max_tokens, context_length // 2, 1)
-
-
-def latest_turns(turns: Sequence[dict[str, str]], fits: Callable[[list[dict[str, str]]], bool]) -> list[dict[str, str]]:
-    """The system's turn and as many of the last turns as fit, from a person's turn on: at least those from the last
-    such turn, whether they fit or not."""
-    num_kept = 1 if turns and turns[0]["role"] == "system" else 0
-    beginning, later = list(turns[:num_kept]), list(turns[num_kept:])
-    starts = [0, *(number for number, turn in enumerate(later) if number and turn["role"] == "user")]
-    # Halves the range at each try: a long conversation is not formatted once for each of its turns.
-    best = bisect_left(starts[:-1], True, key=lambda start: fits([*beginning, *later[start:]]))
-    return [*beginning, *later[starts[best] :]]
 
 
 def _special(tokenizer: Tokenizer) -> re.Pattern[str]:

@@ -19,17 +19,17 @@ from gptsmith.data.shapes import TEXT
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
-from gptsmith.model.transform import begun_from
+from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import forgetting
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
-from gptsmith.train.samples import Encoder
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def prepare_job(
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
-    model = begun_from(base.model, config, seed=seed).to(device)
+    model = initialize_from(base.model, config, seed=seed).to(device)
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
     template = base.template or ChatTemplate()
     text = _text(table, request, base, seed) if shape == TEXT else None

@@ -42,7 +42,7 @@ def training_table(
 
 
 def _optimizer(objective: ObjectiveSettings, model: GPT) -> dict[str, Any]:
-    adapts = model.config.linear.kind == "lora"
+    adapts = model.config.linear.has_adapters
     rate = objective.usual_lora_learning_rate if adapts else objective.usual_learning_rate
     optimizer: dict[str, Any] = {"kind": "adamw", "learning_rate": rate, "weight_decay": 0.01}
     if not adapts:

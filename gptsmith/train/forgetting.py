@@ -1,4 +1,4 @@
-"""What a model forgets while it is tuned, measured on the validation text that its base was first trained beside."""
+"""How much a model forgets while it is fine-tuned, measured on the validation text of its base's pretraining."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.examples import ExampleObjective
-from gptsmith.train.samples import Encoder, Sample, padded
+from gptsmith.train.encoder import Encoder
+from gptsmith.train.samples import Sample, padded
 
 
 @dataclass(frozen=True)

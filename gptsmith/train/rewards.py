@@ -15,8 +15,9 @@ from gptsmith.evaluate.scorers import ScorerSettings
 from gptsmith.evaluate.scorers.pattern import PatternSettings
 from gptsmith.text.chat_template import Message
 from gptsmith.train.datasets.base import Reward
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.reward_model import RewardModelSettings, rewards
-from gptsmith.train.samples import Encoder, Sample
+from gptsmith.train.samples import Sample
 
 
 def reward_of(name: str) -> Reward:

@@ -1,4 +1,4 @@
-"""Examples to samples of token sequences, and samples to the rows of a batch."""
+"""Samples of token sequences to the rows of a batch."""
 
 from __future__ import annotations
 
@@ -9,53 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import UserError
 from gptsmith.data.windows import IGNORED
-from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
-from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
+from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Encodes the texts of an example as token ids that fit in a model's context."""
-
-    tokenizer: Tokenizer
-    template: ChatTemplate
-    context_length: int
-
-    def conversation(self, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
-        """A conversation, trained on the assistant's turns; with `only_last` on the last of them alone.
-
-        Raises:
-            UserError: it is longer than the context, so that its answer would be cut off.
-        """
-        encoded = self.template.encode(self.tokenizer, messages, only_last=only_last)
-        if len(encoded.ids) > self.context_length:
-            raise UserError(
-                f"{len(encoded.ids)} tokens do not fit in the context of {self.context_length}, "
-                "so that its answer would be cut off: shorten it, or skip such examples with --skip-bad"
-            )
-        return encoded
-
-    def delimited(self, texts: Sequence[str]) -> Encoded:
-        """Texts between special tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained
-        on the words of the texts. Where they are too long, the longest text loses its end."""
-        control, separator = self.tokenizer.special_tokens, self.tokenizer.eos_token_id
-        between, extract = control.get(TURN_START, separator), control.get(TURN_END, separator)
-        parts = [self.tokenizer.encode(text) for text in texts]
-        room = self.context_length - len(parts) - 1
-        while sum(map(len, parts)) > room:
-            longest = max(parts, key=len)
-            shorter = max(map(len, (part for part in parts if part is not longest)), default=0)
-            too_many = sum(map(len, parts)) - room
-            del longest[max(len(longest) - too_many, min(shorter, len(longest) - 1)) :]
-        ids, trained = [separator], [False]
-        for part in parts:
-            ids += [*part, between]
-            trained += [*[True] * len(part), False]
-        ids[-1] = extract
-        return Encoded(ids, trained)
 
 
 @dataclass

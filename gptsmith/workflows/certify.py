@@ -9,8 +9,8 @@ from typing import Any
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import write_atomically, write_json
 from gptsmith.base.verbs import verb
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
 from gptsmith.convert.load import load
 from gptsmith.workflows.requests import CertifyRequest
@@ -31,7 +31,7 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
     one, other, precision = request.one, request.other, request.precision
     if precision not in BOUNDS:
         raise UserError(f"no such precision: {precision} (allowed: {', '.join(BOUNDS)})")
-    here, there = _reader(one), _reader(other)
+    here, there = _backend(one), _backend(other)
     certificate = compare(f"{one} and {other}", (str(one), str(other)), here, there, precision=precision)
     if certificate.checks[0].status == "failed":
         raise UserError(f"{one} and {other} do not share a tokenizer: {certificate.checks[0].why}")
@@ -50,12 +50,12 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
     }
 
 
-def _reader(path: str | Path) -> Reader:
+def _backend(path: str | Path) -> Backend:
     if Path(path).suffix == ".gguf":
         try:
-            from gptsmith.convert.backends.llama_cpp import LlamaCppReader
+            from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
         except ImportError:
             raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
-        return LlamaCppReader(Path(path))
+        return LlamaCppBackend(Path(path))
     loaded = load(path, device="cpu")
-    return OwnReader(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)
+    return OwnBackend(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)

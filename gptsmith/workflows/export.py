@@ -11,13 +11,13 @@ from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import published_folder, require_room
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
-from gptsmith.model.transform import merged, without_adapters
+from gptsmith.model.transform import merge_lora, without_adapters
 from gptsmith.run.publish import beside
 from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.workflows.requests import ExportRequest
@@ -48,12 +48,12 @@ def export(request: ExportRequest) -> dict[str, Any]:
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")
-    own = OwnReader(source.model, source.tokenizer, source.template, loaded.run.model_files)
+    own = OwnBackend(source.model, source.tokenizer, source.template, loaded.run.model_files)
     with published_folder(target) as folder:
         form.write(source, folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         certificate = compare(
-            f"Export of {source.name} to {to}", (str(run), target.name), own, form.reader(folder),
+            f"Export of {source.name} to {to}", (str(run), target.name), own, form.backend(folder),
             precision=form.precision, files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")
@@ -73,16 +73,16 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
 
 def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) -> Source:
-    """What is written of a run. Adapters become part of its weights where the format does not take them."""
+    """The model of a run to be written. Adapters become part of its weights where the format does not take them."""
     model = loaded.model
-    has_adapters = model.config.linear.kind == "lora"
+    has_adapters = model.config.linear.has_adapters
     named = loaded.run.request().get("base")
     base = None
     if has_adapters and takes_adapters and named is not None:
         base = model_folder_of(named, without_adapters(model))
     if has_adapters and not takes_adapters:
         note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
-        model = merged(model)
+        model = merge_lora(model)
     model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(
         name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),

@@ -1,4 +1,4 @@
-"""What a model is and what it costs."""
+"""The shape and the cost of a model."""
 
 from __future__ import annotations
 

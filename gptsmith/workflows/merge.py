@@ -6,7 +6,7 @@ from typing import Any
 
 from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
-from gptsmith.model.transform import merged
+from gptsmith.model.transform import merge_lora
 from gptsmith.workflows.requests import MergeRequest
 
 
@@ -23,4 +23,6 @@ def merge(request: MergeRequest) -> dict[str, Any]:
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
-    return derive(request.run, request.out, "-merged", merged, made_by="merge", status="merged", device=request.device)
+    return derive(
+        request.run, request.out, "-merged", merge_lora, made_by="merge", status="merged", device=request.device
+    )

@@ -1,4 +1,4 @@
-"""What a tuned classifier predicts: labels with their probabilities."""
+"""The predictions of a tuned classifier: labels with their probabilities."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import records, unknown_shape
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS
-from gptsmith.train.samples import Encoder
 
 
 def predict(

@@ -9,17 +9,16 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from tokenizers import Tokenizer as Backend
+from tokenizers import Tokenizer
 
+from gptsmith.base.settings import merged
+from gptsmith.convert.families import Family, families
+from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
 from gptsmith.convert.probe_texts import TEXTS
+from gptsmith.model.config import GPTConfig
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
-from gptsmith.text.tokenizer import byte_letters
+from tests.convert.tokenizer_styles import byte_level, lowercase, sentence_piece, split_by
 
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message.role == 'tool' %}{{ raise_exception('no tools') }}"
     "{% endif %}<|start|>{{ message.role }}\n{{ message.content | trim }}<|end|>\n{% endfor %}"
@@ -27,90 +26,24 @@ CHAT_TEMPLATE = (
 )
 
 
-def byte_level(split: str, control: list[str], *, opening: str | None = None) -> Backend:
-    """Merges of bytes, as GPT-2, Llama 3 and Qwen have them."""
-    backend = Backend(models.BPE())
-    backend.pre_tokenizer = (
-        pre_tokenizers.ByteLevel(add_prefix_space=False)
-        if split == GPT2_SPLIT
-        else pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(split), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-    )
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=list(byte_letters().values()), show_progress=False)
-    backend.train_from_iterator(TEXTS * 3, trainer)
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    if opening is not None:
-        number = backend.token_to_id(opening)
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{opening} $A", special_tokens=[(opening, number)]
-        )
-    return backend
-
-
-def sentence_piece(*, metaspace: bool) -> Backend:
-    """Merges of characters with bytes to fall back on, as Llama 2 and Mistral have them; spaces by a pre-tokenizer (the
-    newer form) or by a normalizer."""
-    control = ["<unk>", "<s>", "</s>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=[*control, *(f"<0x{byte:02X}>" for byte in range(256))],
-        show_progress=False,
-    )
-    learnt = Backend(models.BPE(unk_token="<unk>"))
-    learnt.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    learnt.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    learnt.train_from_iterator([text for text in TEXTS[:24] for _ in range(3)], trainer)
-    state = json.loads(learnt.to_str())["model"]
-    merges = [tuple(pair) for pair in state["merges"]]
-    backend = Backend(models.BPE(state["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    if metaspace:
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
-    else:
-        backend.normalizer = learnt.normalizer
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return backend
-
-
-def small_letters() -> Backend:
-    """GPT-1's: small letters only, words end in </w>."""
-    backend = Backend(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.BPEDecoder(suffix="</w>")
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
-    )
-    backend.train_from_iterator(TEXTS, trainer)
-    return backend
-
-
 TURNS = ["<|start|>", "<|end|>"]
-TOKENIZERS: dict[str, Callable[[], tuple[Backend, dict[str, Any]]]] = {
-    "gpt2": lambda: (byte_level(GPT2_SPLIT, ["<|endoftext|>"]), {"eos_token": "<|endoftext|>"}),
-    "gpt1": lambda: (small_letters(), {"unk_token": "<unk>"}),
+TOKENIZERS: dict[str, Callable[[], tuple[Tokenizer, dict[str, Any]]]] = {
+    "gpt2": lambda: (byte_level(split_by(GPT2_SPLIT), ["<|endoftext|>"]), {"eos_token": "<|endoftext|>"}),
+    "gpt1": lambda: (lowercase(), {"unk_token": "<unk>"}),
     "qwen2": lambda: (
-        byte_level(QWEN2_SPLIT, ["<|endoftext|>", *TURNS]),
+        byte_level(split_by(QWEN2_SPLIT), ["<|endoftext|>", *TURNS]),
         {"eos_token": "<|end|>", "chat_template": CHAT_TEMPLATE},
     ),
     "llama3": lambda: (
-        byte_level(LLAMA3_SPLIT, ["<|begin|>", "<|done|>", *TURNS], opening="<|begin|>"),
+        byte_level(split_by(LLAMA3_SPLIT), ["<|begin|>", "<|done|>", *TURNS], bos="<|begin|>"),
         {"bos_token": "<|begin|>", "eos_token": "<|done|>", "chat_template": CHAT_TEMPLATE},
     ),
     "llama2": lambda: (
-        sentence_piece(metaspace=False),
+        sentence_piece(),
         {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
     ),
     "mistral": lambda: (
-        sentence_piece(metaspace=True),
+        sentence_piece("first"),
         {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
     ),
 }
@@ -148,9 +81,28 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "qwen2-yarn": ("qwen2", "qwen2", GROUPED | {"rope_parameters": YARN}),
     "qwen3": ("qwen3", "qwen2", GROUPED | {"head_dim": 32}),
+    "phi3": ("phi3", "llama2", GROUPED),
+    "phi3-window": (
+        "phi3", "llama2", SMALL | {"sliding_window": 9, "head_dim": 16, "tie_word_embeddings": True},
+    ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),
 }  # fmt: skip
-"""Every family, and every setting that changes what is computed."""
+"""Every setting of a family that changes what is computed."""
+
+
+def own_config(family: Family) -> dict[str, Any]:
+    """The config of a small shape of a family, as its own table writes it."""
+    small = {"vocab_size": 8, "context_length": 128, "embed_dim": 48, "num_layers": 2, "num_heads": 4, "head_dim": 12}
+    shape = merged(merged(small, family.fixed), {"feedforward": {"hidden_dim": 80}})
+    config = family.write(GPTConfig.parse(shape))
+    return {key: value for key, value in config.items() if key not in ("model_type", "architectures", "vocab_size")}
+
+
+def models() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """`MODELS`, and for each family that there is a model of the shape that its own table writes."""
+    return MODELS | {
+        f"any-{family.model_type}": (family.model_type, "qwen2", own_config(family)) for family in families()
+    }
 
 
 def randomize(model: Any) -> None:
@@ -162,7 +114,7 @@ def randomize(model: Any) -> None:
             parameter.copy_(drawn + 1 if "norm" in name and name.endswith("weight") else drawn)
 
 
-def write_tokenizer(style: str, folder: Path) -> Backend:
+def write_tokenizer(style: str, folder: Path) -> Tokenizer:
     """Writes tokenizer.json and tokenizer_config.json as Transformers does."""
     backend, config = TOKENIZERS[style]()
     template = config.get("chat_template")
@@ -177,10 +129,11 @@ def write_tokenizer(style: str, folder: Path) -> Backend:
 
 def write_model(name: str, folder: Path, **changes: Any) -> Any:
     """Writes a whole folder; returns the model as Transformers has it."""
-    model_type, style, config = MODELS[name]
+    model_type, style, config = models()[name]
     backend = write_tokenizer(style, folder)
     words = backend.get_vocab_size()
     made = transformers.AutoConfig.for_model(model_type, **{"vocab_size": words + 5, **config, **changes})
+    made.pad_token_id = None  # some families have one of their own, which a small vocabulary does not
     model = transformers.AutoModelForCausalLM.from_config(made)
     randomize(model)
     model.generation_config.eos_token_id = None

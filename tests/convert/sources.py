@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from tokenizers import Tokenizer as Backend
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from gptsmith.convert.formats import KINDS, FormatSettings, Source
 from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
@@ -21,11 +19,12 @@ from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.publish import published_run
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import CHATML, ChatTemplate
-from gptsmith.text.pretokenization import QWEN2_SPLIT
-from gptsmith.text.tokenizer import SPACE, Tokenizer, byte_letters
+from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
+from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
+from tests.convert.tokenizer_styles import DIGITS, byte_level, sentence_piece, split_by
 
 LLAMA3 = (
     "{{ bos_token }}{% for message in messages %}"
@@ -48,86 +47,35 @@ MISTRAL = (
 )
 
 
-def split_by(pattern: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-
-
-def byte_level(
-    split: pre_tokenizers.PreTokenizer, control: list[str], *, opening: str | None = None, composes: bool = False
+def byte_tokens(
+    split: PreTokenizer, special: list[str], bos: str | None = None, *, composes: bool = False
 ) -> Tokenizer:
-    """Merges of bytes; the separator is the first special token."""
-    backend = Backend(models.BPE())
-    backend.pre_tokenizer = split
-    if composes:
-        backend.normalizer = normalizers.NFC()
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=list(byte_letters().values()), show_progress=False)
-    backend.train_from_iterator(TEXTS * 3, trainer)
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    if opening is not None:
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{opening} $A", special_tokens=[(opening, backend.token_to_id(opening))]
-        )
-    return Tokenizer(backend, control[0], opening, control[1:2])
+    """Merges of bytes; the first special token ends documents, and the second turns."""
+    return Tokenizer(byte_level(split, special, bos=bos, composes=composes), special[0], bos, special[1:2])
 
 
-def sentence_piece(scheme: str | None = None) -> Tokenizer:
-    """Merges of characters with bytes to fall back on. As in Llama 2's file, every pair of words that makes a word is a
-    merge; spaces by a normalizer, or by Metaspace of a scheme."""
-    control = ["<unk>", "<s>", "</s>"]
-    learnt = Backend(models.BPE(unk_token="<unk>"))
-    learnt.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
-    learnt.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
-    trainer = trainers.BpeTrainer(
-        vocab_size=900, special_tokens=[*control, *(f"<0x{byte:02X}>" for byte in range(256))], show_progress=False
-    )
-    learnt.train_from_iterator([text for text in TEXTS[:24] for _ in range(3)], trainer)
-    vocab: dict[str, int] = json.loads(learnt.to_str())["model"]["vocab"]
-    pairs = [
-        (word[:at], word[at:])
-        for word in sorted(vocab, key=vocab.__getitem__)[259:]
-        for at in range(1, len(word))
-        if word[:at] in vocab and word[at:] in vocab
-    ]
-    backend = Backend(models.BPE(vocab, pairs, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    if scheme is not None:
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=False)
-    else:
-        backend.normalizer = learnt.normalizer
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return Tokenizer(backend, "</s>", "<s>")
+def llama_tokens(scheme: str | None = None) -> Tokenizer:
+    """As in Llama 2's own file."""
+    return Tokenizer(sentence_piece(scheme, every_merge=True), "</s>", "<s>")
 
 
 def texts() -> list[str]:
     return [*TEXTS]
 
 
-LLAMA3_CONTROL = ["<|end_of_text|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
+CHATML_SPECIAL = ["<|endoftext|>", "<|im_end|>", "<|im_start|>"]
+LLAMA3_SPECIAL = ["<|end_of_text|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "bpe": lambda: BPETokenizerSettings(vocab_size=400).train(texts, 1000),
     "bytes": lambda: BytesTokenizerSettings().train(texts, 1000),
     "characters": lambda: CharactersTokenizerSettings().train(texts, 1000),
-    "gpt2": lambda: byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), ["<|endoftext|>"]),
-    "qwen2": lambda: byte_level(split_by(QWEN2_SPLIT), ["<|endoftext|>", "<|im_end|>", "<|im_start|>"], composes=True),
-    "llama3": lambda: byte_level(split_by(LLAMA3_SPLIT), LLAMA3_CONTROL, opening="<|begin_of_text|>"),
-    "smollm": lambda: byte_level(
-        pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        ),
-        ["<|endoftext|>", "<|im_end|>", "<|im_start|>"],
-    ),
-    "llama2": sentence_piece,
-    "metaspace-never": lambda: sentence_piece("never"),
-    "metaspace-first": lambda: sentence_piece("first"),
+    "gpt2": lambda: byte_tokens(split_by(GPT2_SPLIT), CHATML_SPECIAL[:1]),
+    "qwen2": lambda: byte_tokens(split_by(QWEN2_SPLIT), CHATML_SPECIAL, composes=True),
+    "llama3": lambda: byte_tokens(split_by(LLAMA3_SPLIT), LLAMA3_SPECIAL, "<|begin_of_text|>"),
+    "smollm": lambda: byte_tokens(DIGITS, CHATML_SPECIAL),
+    "llama2": llama_tokens,
+    "metaspace-never": lambda: llama_tokens("never"),
+    "metaspace-first": lambda: llama_tokens("first"),
 }
 
 SMALL: dict[str, Any] = {
@@ -170,6 +118,7 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
     ),
     "llama-linear": ("smith", "smollm", "llama", None, PLAIN | rotary(1e4, {"kind": "linear", "factor": 2.0})),
     "mistral": ("smith", "llama2", "mistral", MISTRAL, PLAIN | rotary(1e4)),
+    "phi3": ("smith", "llama2", "phi3", ZEPHYR, PLAIN | rotary(1e4)),
     "qwen2": ("smith", "qwen2", "qwen2", CHATML, BIASED | {"tie_embeddings": True} | rotary(1e6)),
     "qwen2-yarn": ("smith", "qwen2", "qwen2", CHATML, BIASED | rotary(1e6, YARN)),
     "qwen3": ("smith", "qwen2", "qwen3", CHATML, SMALL | {"head_dim": 32} | rotary(1e6)),

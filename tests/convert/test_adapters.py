@@ -138,7 +138,7 @@ def brought_in(adapter: Path, base: Path) -> Any:
     model, family = opened(base)
     found = AdapterFolder.open(adapter)
     found.require_fit(model, family)
-    return found.laid_over(model, family)
+    return found.apply_adapter(model, family)
 
 
 def require_equal(one: torch.Tensor, other: torch.Tensor, *, apart_from: torch.Tensor, atol: float) -> None:
@@ -268,7 +268,7 @@ def test_an_adapter_of_another_base_is_refused(bases: Callable[[str], Path], tmp
     ):
         brought_in(adapter, narrow)
     with pytest.raises(
-        UserError, match=r"has no maps model.layers.0.mlp.down_proj.*family gpt2: .*attn.c_attn.*lm_head"
+        UserError, match=r"has no linear layers model.layers.0.mlp.down_proj.*family gpt2: .*attn.c_attn.*lm_head"
     ):
         brought_in(adapter, bases("gpt2"))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.certificate import (
     BOUNDS,
     Bound,
@@ -32,7 +32,7 @@ from gptsmith.convert.probe_texts import TEXTS
 EXACT = Bound(1e-9, 1e-9)
 
 
-class Fixed(Reader):
+class Fixed(Backend):
     """Bytes as tokens; logits that depend on the last token alone."""
 
     def __init__(self, **changes: Any) -> None:
@@ -126,7 +126,7 @@ def test_not_a_number_is_no_small_difference() -> None:
     assert logits_check([(logits, logits * float("nan"))], BOUNDS["q8_0"]).status == "failed"
 
 
-def greedily(one: Reader, other: Reader) -> Check:
+def greedily(one: Backend, other: Backend) -> Check:
     prompt = list(b"smith")
     text = Continued([*prompt, *one.greedy(prompt, 8)], len(prompt))
     return greedy_check([text], [(one.logits(text.ids), other.logits(text.ids))], BOUNDS["float32"])

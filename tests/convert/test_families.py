@@ -13,13 +13,13 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import families, family_for, resolved
 from gptsmith.convert.huggingface import ModelFolder
-from gptsmith.convert.state_dict import entries, model_of
+from gptsmith.convert.state_dict import model_of, tensor_mappings
 from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.model.rotary_scaling import RotaryScaling
-from tests.convert.folders import MODELS, write_model
+from tests.convert.folders import changed_config, models, write_model
 
 IDS = torch.randint(280, (2, 60), generator=torch.Generator().manual_seed(0))
 
@@ -30,7 +30,7 @@ def opened(name: str, folder: Path) -> tuple[Any, GPT]:
     return theirs, model_of(found.shape, found.files.read, found.table)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models())
 def test_logits_and_greedy_text_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     theirs, ours = opened(name, tmp_path)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_logits_and_greedy_text_are_those_of_transformers(name: str, tmp_path: P
     assert completion.ids == written
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models())
 def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path) -> None:
     theirs, ours = opened(name, tmp_path)
     theirs, ours = theirs.double(), ours.double()
@@ -80,7 +80,7 @@ def test_angles_far_from_the_beginning_are_the_same_bits() -> None:
     assert torch.equal(signed[:, 32:], sin[0, :, 32:])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models())
 def test_a_shape_goes_out_as_it_came_in(name: str, tmp_path: Path) -> None:
     write_model(name, tmp_path)
     found = ModelFolder.open(tmp_path)
@@ -127,9 +127,31 @@ def test_every_parameter_has_a_name_in_each_table() -> None:
         config = preset(family.preset.partition(" ")[0])
         if "qk_norm=false" in family.preset:
             config = preset("smith", attention={"qk_norm": False, "bias": family.model_type == "qwen2"})
-        names = [name for entry in entries(family, config) for name in entry.ours]
+        names = [name for mapping in tensor_mappings(family, config) for name in mapping.ours]
         with torch.device("meta"):
             assert sorted(names) == sorted(name for name, _ in GPT(config).named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rope_scaling": {"type": "longrope", "short_factor": [1.0] * 6, "long_factor": [2.0] * 6}}, "longrope"),
+        ({"rope_scaling": {"type": "su", "short_factor": [1.0] * 6, "long_factor": [2.0] * 6}}, "su"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "yarn"),  # which is longrope to Phi-3
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75}}, "partial_rotary_factor"),
+        ({"partial_rotary_factor": 0.75}, "partial_rotary_factor"),
+    ],
+)
+def test_phi3_with_other_rotary_positions_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    write_model("phi3", tmp_path)
+    changed_config(tmp_path, **({"rope_parameters": None} | changes))
+    with pytest.raises(UserError, match=f"{named}.*is not known"):
+        ModelFolder.open(tmp_path)
+
+
+def test_a_shape_with_scaled_frequencies_is_none_of_phi3s() -> None:
+    scaled = preset("smith", attention={"qk_norm": False}, position={"scaling": {"kind": "linear", "factor": 2.0}})
+    assert family_for(scaled, preferred="phi3").model_type == "llama"
 
 
 def test_scaling_needs_to_know_what_it_scales() -> None:

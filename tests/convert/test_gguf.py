@@ -18,7 +18,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE
-from gptsmith.convert.gguf_vocabulary import Type, words_of
+from gptsmith.convert.gguf_vocabulary import Type, vocabulary_of
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from tests.convert.sources import MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
@@ -62,11 +62,11 @@ def test_matrices_are_out_in_and_queries_keys_and_values_one_below_the_other(tmp
 
 
 def test_rows_of_queries_and_keys_are_neighbours_for_llama_and_halves_for_qwen(tmp_path: Path) -> None:
-    for name, is_turned in (("llama-biased", True), ("qwen2", False)):
+    for name, transposed in (("llama-biased", True), ("qwen2", False)):
         made = source(name)
         (tmp_path / name).mkdir()
         found, ours = tensors(written(made, tmp_path / name)), plain_weights(made.model)
-        order = [row for pair in range(8) for row in (pair, pair + 8)] if is_turned else list(range(16))
+        order = [row for pair in range(8) for row in (pair, pair + 8)] if transposed else list(range(16))
         for part, theirs, heads in (("query", "attn_q", 4), ("key", "attn_k", 2)):
             rows = [16 * head + row for head in range(heads) for row in order]
             for kind in ("weight", "bias"):
@@ -107,6 +107,11 @@ def test_the_shape_and_the_defaults_are_said(tmp_path: Path) -> None:
     assert value(reader, "general.sampling.temp") == pytest.approx(0.7)
 
 
+def test_a_name_does_not_change_the_tokens(tmp_path: Path) -> None:
+    """llama.cpp tokenizes otherwise if a name contains phi3."""
+    assert value(written(source("phi3"), tmp_path), "general.name") == "phi 3"
+
+
 def test_llama_3s_frequencies_are_a_tensor_of_what_they_are_divided_by(tmp_path: Path) -> None:
     factors = tensors(written(source("llama3"), tmp_path))["rope_freqs.weight"]
     assert factors.shape == (8,)
@@ -143,25 +148,30 @@ NAMES = {"bpe": "qwen2", "bytes": "qwen2", "gpt2": "gpt-2", "qwen2": "qwen2", "l
 @pytest.mark.parametrize("style", NAMES)
 def test_the_way_to_split_text_has_llama_cpps_name(style: str) -> None:
     tokenizer = TOKENIZERS[style]()
-    words = words_of(tokenizer, tokenizer.vocab_size)
-    assert (words.model, words.pre) == ("gpt2", NAMES[style])
-    assert words.merges  # llama.cpp reads no file without
-    assert words.composes == (style == "qwen2")
-    assert not words.adds_space
+    vocabulary = vocabulary_of(tokenizer, tokenizer.vocab_size)
+    assert (vocabulary.model, vocabulary.pre) == ("gpt2", NAMES[style])
+    assert vocabulary.merges  # llama.cpp reads no file without
+    assert vocabulary.composes == (style == "qwen2")
+    assert not vocabulary.adds_space
 
 
 def test_sentencepiece_has_scores_by_the_order_of_merges_and_bytes_of_their_own_type() -> None:
     tokenizer = TOKENIZERS["llama2"]()
-    words = words_of(tokenizer, tokenizer.vocab_size)
-    assert (words.model, words.adds_space, words.adds_opening, words.merges) == ("llama", True, True, [])
-    assert words_of(TOKENIZERS["metaspace-never"](), 2000).adds_space is False
-    kinds = dict(zip(words.tokens, words.types, strict=True))
+    vocabulary = vocabulary_of(tokenizer, tokenizer.vocab_size)
+    assert (vocabulary.model, vocabulary.adds_space, vocabulary.adds_bos, vocabulary.merges) == (
+        "llama",
+        True,
+        True,
+        [],
+    )
+    assert vocabulary_of(TOKENIZERS["metaspace-never"](), 2000).adds_space is False
+    kinds = dict(zip(vocabulary.tokens, vocabulary.types, strict=True))
     assert kinds["<unk>"] == Type.UNKNOWN
     assert kinds["<s>"] == kinds["</s>"] == Type.CONTROL
-    assert [words.tokens[n] for n, kind in enumerate(words.types) if kind == Type.BYTE] == [
+    assert [vocabulary.tokens[n] for n, kind in enumerate(vocabulary.types) if kind == Type.BYTE] == [
         f"<0x{byte:02X}>" for byte in range(256)
     ]
-    scores = dict(zip(words.tokens, words.scores, strict=True))
+    scores = dict(zip(vocabulary.tokens, vocabulary.scores, strict=True))
     merged = list(dict.fromkeys("".join(pair) for pair in tokenizer.state["model"]["merges"]))
     assert sorted(merged, key=scores.__getitem__, reverse=True) == merged
 

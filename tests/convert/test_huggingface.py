@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.backends import Rendered
-from gptsmith.convert.backends.hub import TransformersReader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.own import OwnBackend
+from gptsmith.convert.backends.transformers import TransformersBackend
+from gptsmith.convert.families import families
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.probe_texts import CONVERSATIONS, TEXTS
 from gptsmith.convert.safetensors_files import TensorFiles
@@ -107,8 +108,8 @@ def test_a_run_keeps_what_begins_and_ends_a_text(tmp_path: Path) -> None:
 def test_conversations_are_laid_out_as_transformers_does(tmp_path: Path) -> None:
     write_model("llama3", tmp_path)
     found = ModelFolder.open(tmp_path)
-    theirs = TransformersReader(tmp_path)
-    ours = OwnReader(model_of(found.shape, found.files.read, found.table), found.tokenizer, found.template)
+    theirs = TransformersBackend(tmp_path)
+    ours = OwnBackend(model_of(found.shape, found.files.read, found.table), found.tokenizer, found.template)
     for messages in CONVERSATIONS:
         for open_turn in (False, True):
             here = ours.conversation(messages, open_turn=open_turn)
@@ -207,7 +208,7 @@ WTE, CFC = "transformer.wte.weight", "transformer.h.1.mlp.c_fc.weight"
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an unknown family": (
         lambda f: changed_config(f, model_type="mamba"),
-        r"model_type='mamba' is not known \(known: gpt2, llama, mistral, openai-gpt, qwen2, qwen3\)",
+        rf"model_type='mamba' is not known \(known: {', '.join(family.model_type for family in families())}\)",
     ),
     "a setting that we do not have": (
         lambda f: changed_config(f, scale_attn_by_inverse_layer_idx=True),

@@ -30,19 +30,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that the reader of plain text is asked to read."""
-    asked: list[Path] = []
+    """The files that the reader of plain text reads."""
+    files: list[Path] = []
     read = TxtReader.read
 
     def recorded(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
-        asked.append(file.path)
+        files.append(file.path)
         return read(self, file, settings)
 
     monkeypatch.setattr(TxtReader, "read", recorded)
-    return asked
+    return files
 
 
-def test_exact_duplicates_are_dropped_and_counted(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_exact_duplicates_are_skipped_and_counted(write: Callable[..., Path], tmp_path: Path) -> None:
     root = write({"a.txt": "one", "b.txt": "two", "c/d.txt": "one", "e.md": "one", "empty.txt": ""})
     corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
     assert sorted(texts(corpus)) == ["one", "two"]

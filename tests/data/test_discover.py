@@ -1,4 +1,4 @@
-"""What files, folders and globs stand for."""
+"""Files, folders and globs to the files that are read."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_validation_files(prepared: Callable[..., PreparedData], write: Callable
 
 @dataclass
 class Spy:
-    """How often a kind of tokenizer was asked to train, and the characters that it saw."""
+    """The number of times that a kind of tokenizer was trained, and the characters that it saw."""
 
     num_trained: int = 0
     seen: str = ""

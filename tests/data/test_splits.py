@@ -1,4 +1,4 @@
-"""What trains and what validates."""
+"""Training and validation splits."""
 
 from __future__ import annotations
 

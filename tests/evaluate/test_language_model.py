@@ -156,13 +156,13 @@ class TestLongPrompts:
     def test_a_reply_takes_at_most_half_of_the_context(
         self, base: LanguageModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: dict[str, int] = {}
+        limits: dict[str, int] = {}
         real = module.generate_batch
 
         def spy(model: GPT, tokenizer: Tokenizer, prompts: list[list[int]], **options: Any) -> object:
-            asked.update(max_tokens=options["max_tokens"], longest=max(map(len, prompts)))
+            limits.update(max_tokens=options["max_tokens"], longest=max(map(len, prompts)))
             return real(model, tokenizer, prompts, **options)
 
         monkeypatch.setattr(module, "generate_batch", spy)
         base.reply([Prompt.from_text("The old smith forges. " * 40)], 1000)
-        assert asked == {"max_tokens": 32, "longest": 32}
+        assert limits == {"max_tokens": 32, "longest": 32}

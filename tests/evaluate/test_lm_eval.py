@@ -114,7 +114,7 @@ def ours(language_model: LanguageModel) -> LmEvalModel:
     return LmEvalModel(language_model, seed=0)
 
 
-def asked(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Instance]:
+def requests(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Instance]:
     return [Instance(kind, {}, each, number) for number, each in enumerate(arguments)]
 
 
@@ -125,7 +125,7 @@ def test_the_tokens_are_the_same(ours: LmEvalModel, theirs: HFLM) -> None:
 
 
 def test_log_likelihoods_are_those_of_transformers(ours: LmEvalModel, theirs: HFLM) -> None:
-    found, expected = (model.loglikelihood(asked("loglikelihood", PAIRS)) for model in (ours, theirs))
+    found, expected = (model.loglikelihood(requests("loglikelihood", PAIRS)) for model in (ours, theirs))
     assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-4)
     assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
 
@@ -141,7 +141,9 @@ def test_what_transformers_writes_greedily_is_greedy(ours: LmEvalModel, theirs: 
 
 def test_whole_texts_are_as_probable_as_in_transformers(ours: LmEvalModel, theirs: HFLM) -> None:
     texts = [(TEXT,), (TEXT * 5,), ("a",), ("",)]
-    found, expected = (model.loglikelihood_rolling(asked("loglikelihood_rolling", texts)) for model in (ours, theirs))
+    found, expected = (
+        model.loglikelihood_rolling(requests("loglikelihood_rolling", texts)) for model in (ours, theirs)
+    )
     assert found == pytest.approx(expected, abs=1e-4)
     assert found[-1] == 0
 
@@ -156,8 +158,8 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: LmEvalModel, theirs: HFLM) -> None:
     contexts = ["The old smith", "a", TEXT * 3, "The young smith sells"]
-    alone = [asked("generate_until", [(context, dict(way))]) for context in contexts]
-    together = asked("generate_until", [(context, dict(way)) for context in contexts])
+    alone = [requests("generate_until", [(context, dict(way))]) for context in contexts]
+    together = requests("generate_until", [(context, dict(way)) for context in contexts])
     expected = [theirs.generate_until(one)[0] for one in alone]
     assert ours.generate_until(together) == expected
     assert len(set(expected)) > 1
@@ -165,9 +167,8 @@ def test_what_is_written_is_what_transformers_writes(way: dict[str, Any], ours: 
 
 def test_a_stop_string_is_one_string(ours: LmEvalModel) -> None:
     def text(until: Any) -> str:
-        return ours.generate_until(asked("generate_until", [("The old smith", {"until": until, "max_gen_toks": 16})]))[
-            0
-        ]
+        (request,) = requests("generate_until", [("The old smith", {"until": until, "max_gen_toks": 16})])
+        return ours.generate_until([request])[0]
 
     whole = text(None)
     stop = whole[4:6]
@@ -179,17 +180,24 @@ def test_a_stop_string_is_one_string(ours: LmEvalModel) -> None:
 def test_nothing_is_computed_after_a_stop_string(ours: LmEvalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model, passes = ours.model.model, []
     hidden = model.hidden
-    monkeypatch.setattr(model, "hidden", lambda *arguments: passes.append(1) or hidden(*arguments))
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        passes.append(1)
+        return hidden(*arguments, **options)
+
+    monkeypatch.setattr(model, "hidden", counted)
     way = {"until": [], "max_gen_toks": 16}
-    (whole,) = ours.generate_until(asked("generate_until", [("The old smith", way)]))
-    assert len(passes) == 16
-    ours.generate_until(asked("generate_until", [("The old smith", way | {"until": [whole[2:4]]})]))
-    assert len(passes) < 16 + 8
+    (whole,) = ours.generate_until(requests("generate_until", [("The old smith", way)]))
+    # Speculative decoding may accept several tokens per pass.
+    num_passes = len(passes)
+    assert 0 < num_passes <= 16
+    ours.generate_until(requests("generate_until", [("The old smith", way | {"until": [whole[2:4]]})]))
+    assert len(passes) - num_passes < num_passes / 2
 
 
 def test_how_it_is_drawn_is_the_tasks_to_say(ours: LmEvalModel) -> None:
     def texts(**way: Any) -> list[str]:
-        return ours.generate_until(asked("generate_until", [("The old smith", {"max_gen_toks": 12, **way})] * 3))
+        return ours.generate_until(requests("generate_until", [("The old smith", {"max_gen_toks": 12, **way})] * 3))
 
     greedy = texts()
     assert len(set(greedy)) == 1
@@ -204,19 +212,19 @@ def test_how_it_is_drawn_is_the_tasks_to_say(ours: LmEvalModel) -> None:
 
 def test_a_way_of_drawing_that_there_is_not_is_refused(ours: LmEvalModel) -> None:
     with pytest.raises(UserError, match=r"generation_kwargs.*num_beams"):
-        ours.generate_until(asked("generate_until", [("The old smith", {"num_beams": 4})]))
+        ours.generate_until(requests("generate_until", [("The old smith", {"num_beams": 4})]))
     with pytest.raises(UserError, match="generation_kwargs: top_p"):
-        ours.generate_until(asked("generate_until", [("The old smith", {"temperature": 1.0, "top_p": 2.0})]))
+        ours.generate_until(requests("generate_until", [("The old smith", {"temperature": 1.0, "top_p": 2.0})]))
 
 
 def test_each_request_gets_its_own_way_and_place(ours: LmEvalModel) -> None:
     arguments = [(context, way) for context in ("The old", "a nail") for way in WAYS]
-    expected = [ours.generate_until(asked("generate_until", [each]))[0] for each in arguments]
-    assert ours.generate_until(asked("generate_until", arguments)) == expected
+    expected = [ours.generate_until(requests("generate_until", [each]))[0] for each in arguments]
+    assert ours.generate_until(requests("generate_until", arguments)) == expected
 
 
 def test_blanks_alone_are_no_context(ours: LmEvalModel) -> None:
-    blank, empty = ours.loglikelihood(asked("loglikelihood", [("  ", "nail"), ("", "  nail")]))
+    blank, empty = ours.loglikelihood(requests("loglikelihood", [("  ", "nail"), ("", "  nail")]))
     assert blank == pytest.approx(empty)
 
 
@@ -428,7 +436,7 @@ def test_progress_is_shown(
     assert lines[-1] == "scoring: 100%"
     model = LmEvalModel(language_model, seed=0)
     with quiet():
-        model.generate_until(asked("generate_until", [("The old smith", way) for way in WAYS[:2]]))
+        model.generate_until(requests("generate_until", [("The old smith", way) for way in WAYS[:2]]))
     assert capfd.readouterr().err.splitlines() == ["generating: 50%", "generating: 100%"]
 
 

@@ -21,10 +21,10 @@ def test_a_conversation_is_laid_out_turn_by_turn() -> None:
 
 
 def test_shots_come_before_as_text_and_as_turns() -> None:
-    asked = Prompt.from_messages([SYSTEM, user("c?")])
+    prompt_alone = Prompt.from_messages([SYSTEM, user("c?")])
     shots = [(Prompt.from_messages([SYSTEM, user("a?")]), "A"), (Prompt.from_text("b is "), "B")]
-    prompt = asked.with_shots(shots)
-    assert prompt.text == "Be brief.\nQuestion: a?\nAnswer: A\n\nb is B\n\n" + asked.text
+    prompt = prompt_alone.with_shots(shots)
+    assert prompt.text == "Be brief.\nQuestion: a?\nAnswer: A\n\nb is B\n\n" + prompt_alone.text
     assert [message["role"] for message in prompt.messages] == [
         "system",
         "user",
@@ -34,7 +34,7 @@ def test_shots_come_before_as_text_and_as_turns() -> None:
         "user",
     ]
     assert [message["content"] for message in prompt.messages] == ["Be brief.", "a?", "A", "b is ", "B", "c?"]
-    assert asked.with_shots([]) == asked
+    assert prompt_alone.with_shots([]) == prompt_alone
 
 
 def test_the_white_space_before_an_answer_is_that_of_the_text() -> None:

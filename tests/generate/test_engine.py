@@ -28,9 +28,9 @@ from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import prompt_lookup
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.int8_matmul import WholeLinear
+from gptsmith.model.linear.int8 import DynamicInt8Linear
 from gptsmith.model.presets import preset
-from gptsmith.model.transform import rounded
+from gptsmith.model.transform import quantize
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
@@ -476,9 +476,9 @@ def test_what_followed_before_is_looked_up() -> None:
 def test_int8_texts_are_those_of_each_request_alone() -> None:
     """In float64. The inputs of int8 products are quantized, so that a float32 whose last bit depends on the company,
     as attention's do, may become another integer, and the text another text."""
-    model = rounded(model_of().double())
+    model = quantize(model_of().double())
     engine = Engine(model, TOKENIZER, settings=EngineSettings(max_num_seqs=3, max_prefill_tokens=5))
-    assert isinstance(engine.model.head, WholeLinear)
+    assert isinstance(engine.model.head, DynamicInt8Linear)
     requests = some_requests(6, seed=3)
     found = together(engine, requests)
     twin = engine.model

@@ -12,9 +12,10 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert import gguf_vocabulary as gguf_words
-from gptsmith.convert.backends.llama_cpp import LlamaCppReader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
+from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import CERTIFICATE, compare
+from gptsmith.convert.families import GGUFArchitecture
 from gptsmith.convert.formats import gguf as gguf_format
 from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.probe_texts import TEXTS
@@ -29,9 +30,9 @@ def test_tokens_logits_greedy_text_and_conversations_are_the_same(name: str, pre
     made, settings = source(name), form("gguf", precision)
     settings.check(made)
     settings.write(made, tmp_path)
-    reader = settings.reader(tmp_path)
-    assert isinstance(reader, LlamaCppReader)
-    own = OwnReader(made.model, made.tokenizer, made.template)
+    reader = settings.backend(tmp_path)
+    assert isinstance(reader, LlamaCppBackend)
+    own = OwnBackend(made.model, made.tokenizer, made.template)
     certificate = compare(name, ("ours", "theirs"), own, reader, precision=precision)
     expected = dict.fromkeys(("tokens", "conversations", "logits", "greedy text"), "passed")
     if made.template is None:
@@ -57,7 +58,7 @@ def test_texts_of_all_languages_have_the_same_tokens(style: str, tmp_path: Path,
     name = "llama3" if style == "llama3" else "smith"
     made = source(name, tokenizer=style, num_layers=1)
     form("gguf").write(made, tmp_path)
-    reader = LlamaCppReader(tmp_path / FILE)
+    reader = LlamaCppBackend(tmp_path / FILE)
     for text in languages(shared_data):
         assert reader.token_ids(text) == made.tokenizer.encode(text), text[:60]
 
@@ -65,7 +66,7 @@ def test_texts_of_all_languages_have_the_same_tokens(style: str, tmp_path: Path,
 def test_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
     made = source("smith")
     form("gguf").write(made, tmp_path)
-    reader = LlamaCppReader(tmp_path / FILE)
+    reader = LlamaCppBackend(tmp_path / FILE)
     assert sorted(reader.special_tokens) == sorted(made.tokenizer.special_tokens)
     assert not made.tokenizer.special_ids & set(reader.token_ids("<|im_start|>user\n<|im_end|><|endoftext|>"))
 
@@ -89,7 +90,7 @@ def test_a_file_that_llama_cpp_does_not_read_is_an_error_with_its_reason(tmp_pat
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\0" * 64)
     with pytest.raises(UserError, match=r"llama.cpp does not read bad.gguf: .+"):
-        LlamaCppReader(bad)
+        LlamaCppBackend(bad)
 
 
 def test_a_run_of_rounded_weights_goes_out_as_it_computes(tmp_path: Path) -> None:
@@ -134,12 +135,12 @@ def only(ending: str, value: Any) -> Callable[[str, Any], Any]:
 
 FAULTS: dict[str, tuple[str, Change, str]] = {
     "rows of queries as we have them": (
-        "llama3", lambda p: p.setattr(gguf_format, "_turned", lambda _, tensor, *others: tensor), "logits",
+        "llama3", lambda p: p.setattr(gguf_format, "_interleaved", lambda _, tensor, *others: tensor), "logits",
     ),
     "rows turned where they should not be": (
         "qwen2",
-        lambda p: p.setitem(
-            gguf_format.ARCHITECTURES, "qwen2", gguf_format.Architecture("swiglu", is_interleaved=True)
+        lambda p: p.setattr(
+            gguf_format, "architecture_of", lambda _: GGUFArchitecture("qwen2", is_interleaved=True)
         ),
         "logits",
     ),

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptsmith.generate.kv_cache import Segment, SlotCache
+from gptsmith.generate.kv_cache import Segment, SlotKVCache
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
+from gptsmith.model.linear import fused_projections, linear_layers
 
 CONTEXT = 24
 VOCAB = 50
@@ -95,7 +96,8 @@ def check_slots(model: GPT) -> None:
     """Sequences of a continuous batch are each read as if alone: prompts in pieces, beside decoding, and neighbours
     that attend as one batch."""
     ids = some_ids(4)
-    cache = SlotCache(model.config, 5, CONTEXT, dtype=torch.float64, device=torch.device("cpu"))
+    cache = SlotKVCache(model.config, dtype=torch.float64, device=torch.device("cpu"))
+    cache.reserve(5, CONTEXT)
     passes = [
         ([Segment(0, 0, 8), Segment(1, 0, 6), Segment(2, 0, 3)], 0),
         ([Segment(0, 8, 1), Segment(1, 6, 1), Segment(2, 3, 4), Segment(3, 0, 5)], 2),
@@ -120,5 +122,32 @@ def check_gradients(model: GPT) -> None:
     assert [n for n, p in model.named_parameters() if p.requires_grad and n not in reached] == []
 
 
+def check_tokens_apart(model: GPT) -> None:
+    """A feed-forward half, and a norm, computes each token by itself, in the dtype of its input."""
+    x = torch.randn(2, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    for module in (model.blocks[0].feedforward, model.blocks[0].feedforward_norm):
+        with torch.no_grad():
+            alone = torch.stack([module(x[:, t : t + 1])[:, 0] for t in range(5)], dim=1)
+            close(module(x), alone)
+            assert module(x.bfloat16()).dtype == torch.bfloat16
+
+
+def check_linear(model: GPT) -> None:
+    """A linear layer multiplies with its `matrix`, in the dtype of its input; layers of one input may be fused."""
+    for layer in linear_layers(model).values():
+        bias = getattr(layer, "bias", None)
+        x = torch.randn(3, layer.matrix().shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        with torch.no_grad():
+            zero = layer(torch.zeros_like(x))
+            close(layer(x) - zero, x @ layer.matrix().T)
+            close(zero, torch.zeros_like(zero) if bias is None else bias.expand_as(zero))
+            for fused in fused_projections(x, layer, layer):
+                close(fused, layer(x))
+            assert layer(x.bfloat16()).dtype == torch.bfloat16
+
+
 ATTENTION_CHECKS = [check_causal, check_cached, check_padding, check_packing, check_slots, check_gradients]
 """What holds for every kind of attention, position and norm, in every combination."""
+
+MODEL_CHECKS = [*ATTENTION_CHECKS, check_tokens_apart, check_linear]
+"""What holds for a model of any kinds."""

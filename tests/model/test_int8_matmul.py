@@ -1,21 +1,25 @@
-"""Rounded inputs with rounded matrices: exact by every kernel, and no row knows of another."""
+"""Dynamic int8 products: exact by every kernel, and no row depends on another."""
 
 from __future__ import annotations
+
+import gc
+import weakref
 
 import pytest
 import torch
 from torch import Tensor
 
 from gptsmith.model.kernels.int8_matmul import (
-    LARGEST_BESIDE_ANOTHER,
+    INPUT_MAX_WITHOUT_VNNI,
+    Int8Matmul,
     PackedKernel,
     PlainKernel,
-    WholeProduct,
     best_kernel,
-    largest_input,
+    largest_exact_input,
 )
-from gptsmith.model.linear import products
-from gptsmith.model.linear.int8 import LARGEST, Int8Linear, round_by_row
+from gptsmith.model.kernels.int8_weights import INT8_MAX, quantize_per_row
+from gptsmith.model.linear import fused_projections
+from gptsmith.model.linear.int8 import DynamicInt8Linear, Int8Linear
 
 IN_DIM = 70
 packed = pytest.mark.skipif(
@@ -27,9 +31,9 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def rounded_map(out_dim: int, *, bias: bool = True, seed: int = 0) -> Int8Linear:
+def quantized_layer(out_dim: int, *, bias: bool = True, seed: int = 0) -> Int8Linear:
     linear = Int8Linear(IN_DIM, out_dim, bias)
-    linear.take(drawn(out_dim, IN_DIM, seed=seed))
+    linear.load_dense_weight(drawn(out_dim, IN_DIM, seed=seed))
     if linear.bias is not None:
         linear.bias.data.copy_(drawn(out_dim, seed=seed + 1))
     return linear
@@ -38,48 +42,69 @@ def rounded_map(out_dim: int, *, bias: bool = True, seed: int = 0) -> Int8Linear
 @packed
 @pytest.mark.parametrize("num_rows", [1, 2, 16, 100])
 def test_the_packed_kernel_is_its_plain_twin(num_rows: int) -> None:
-    weight, scale = round_by_row(drawn(45, IN_DIM))
+    weight, scale = quantize_per_row(drawn(45, IN_DIM))
     shares = drawn(num_rows, IN_DIM, seed=1).clamp(-1, 1)
     kernel = PackedKernel(weight, scale)
-    torch.testing.assert_close(kernel(shares), PlainKernel(weight, scale, kernel.largest)(shares), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        kernel(shares), PlainKernel(weight, scale, kernel.input_max)(shares), rtol=1e-6, atol=1e-6
+    )
     torch.testing.assert_close(kernel.matrix(), PlainKernel(weight, scale).matrix())
 
 
 @packed
 def test_the_largest_inputs_and_weights_are_summed_exactly() -> None:
-    weight = torch.full((3, 512), LARGEST, dtype=torch.int8)
+    weight = torch.full((3, 512), INT8_MAX, dtype=torch.int8)
     for sign in (1, -1):
         found = PackedKernel(weight, torch.ones(3))(sign * torch.ones(5, 512))
-        torch.testing.assert_close(found, torch.full((5, 3), float(sign * 512 * LARGEST)), rtol=1e-6, atol=0)
-    assert largest_input() in (LARGEST, LARGEST_BESIDE_ANOTHER)
+        torch.testing.assert_close(found, torch.full((5, 3), float(sign * 512 * INT8_MAX)), rtol=1e-6, atol=0)
+    assert largest_exact_input() in (INT8_MAX, INPUT_MAX_WITHOUT_VNNI)
 
 
-def test_a_product_is_that_of_the_rounded_input_and_matrix() -> None:
-    linear, x = rounded_map(40), drawn(2, 5, IN_DIM, seed=3) * 3
-    found = WholeProduct([linear])(x)
-    largest = largest_input() if best_kernel() is PackedKernel else LARGEST
+def test_a_product_is_that_of_the_quantized_input_and_matrix() -> None:
+    linear, x = quantized_layer(40), drawn(2, 5, IN_DIM, seed=3) * 3
+    found = DynamicInt8Linear(linear)(x)
+    largest = largest_exact_input() if best_kernel() is PackedKernel else INT8_MAX
     step = x.abs().amax(dim=-1, keepdim=True) / largest
     torch.testing.assert_close(found, (x / step).round() * step @ linear.matrix().T + linear.bias, rtol=1e-5, atol=1e-5)
-    assert torch.equal(WholeProduct([linear])(torch.zeros(1, IN_DIM))[0], linear.bias)
+    assert torch.equal(DynamicInt8Linear(linear)(torch.zeros(1, IN_DIM))[0], linear.bias)
 
 
 def test_no_row_depends_on_the_others() -> None:
-    product, x = WholeProduct([rounded_map(40)]), drawn(33, IN_DIM, seed=4)
+    layer, x = DynamicInt8Linear(quantized_layer(40)), drawn(33, IN_DIM, seed=4)
     x[7] *= 1000
-    assert torch.equal(product(x), torch.cat([product(row[None]) for row in x]))
+    assert torch.equal(layer(x), torch.cat([layer(row[None]) for row in x]))
 
 
-def test_maps_of_one_input_are_multiplied_together() -> None:
-    maps = [rounded_map(10), rounded_map(20, bias=False, seed=5), rounded_map(30, seed=6)]
-    shared, x = WholeProduct(maps).maps(), drawn(1, 4, IN_DIM, seed=7)
-    calls = []
-    kernel = shared[0].product.kernel
-    shared[0].product.kernel = lambda shares: calls.append(1) or kernel(shares)  # type: ignore
-    found = products(x, *shared)
+def test_layers_of_one_input_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [quantized_layer(10), quantized_layer(20, bias=False, seed=5), quantized_layer(30, seed=6)]
+    fused, x = [DynamicInt8Linear(layer) for layer in layers], drawn(1, 4, IN_DIM, seed=7)
+    for layer, dynamic in zip(layers, fused, strict=True):
+        assert torch.equal(dynamic.matrix(), layer.matrix())
+    fused_projections(x, *fused)
+    calls: list[int] = []
+    product = Int8Matmul.__call__
+
+    def counted(self: Int8Matmul, x: Tensor) -> Tensor:
+        calls.append(1)
+        return product(self, x)
+
+    monkeypatch.setattr(Int8Matmul, "__call__", counted)
+    found = fused_projections(x, *fused)
     assert len(calls) == 1
-    for linear, whole, y in zip(maps, shared, found, strict=True):
-        assert torch.equal(y, whole(x))
-        assert torch.equal(y, WholeProduct([linear])(x))
-        torch.testing.assert_close(kernel.matrix()[whole.columns], linear.matrix())
-    other = WholeProduct([maps[0]]).maps()[0]
-    assert [tuple(y.shape) for y in products(x, shared[1], other)] == [(1, 4, 20), (1, 4, 10)]
+    for layer, dynamic, y in zip(layers, fused, found, strict=True):
+        assert torch.equal(y, dynamic(x))
+        assert torch.equal(y, DynamicInt8Linear(layer)(x))
+        torch.testing.assert_close(dynamic.matrix(), layer.matrix())
+    other = DynamicInt8Linear(layers[0])
+    assert [tuple(y.shape) for y in fused_projections(x, fused[1], other)] == [(1, 4, 20), (1, 4, 10)]
+
+
+def test_fused_layers_keep_one_copy_of_their_matrices() -> None:
+    layers = [quantized_layer(10), quantized_layer(20)]
+    left = [weakref.ref(layer) for layer in layers]
+    fused = [DynamicInt8Linear(layer) for layer in layers]
+    del layers
+    fused_projections(drawn(1, IN_DIM), *fused)
+    gc.collect()
+    assert [ref() for ref in left] == [None, None]
+    assert not [name for layer in fused for name, _ in layer.named_parameters()]

@@ -76,7 +76,7 @@ def test_a_turn_is_a_rotation_of_pairs_and_its_gradient_the_turn_back() -> None:
     angles = torch.linspace(0, 3, 20, dtype=torch.float64).view(5, 4)
     cos, sin = torch.cat([angles.cos()] * 2, dim=-1), torch.cat([-angles.sin(), angles.sin()], dim=-1)
     pairs = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(torch.ones_like(angles), angles)
-    assert_same(rotary.turned(x, cos, sin), torch.cat([pairs.real, pairs.imag], dim=-1), inputs)
+    assert_same(rotary.apply_rotary(x, cos, sin), torch.cat([pairs.real, pairs.imag], dim=-1), inputs)
 
 
 def test_bfloat16_stays_near_float32() -> None:

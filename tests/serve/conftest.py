@@ -19,13 +19,14 @@ from openai import OpenAI
 
 import gptsmith
 from gptsmith.convert.load import load
+from gptsmith.generate.engine import Engine
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.load import load_served
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import GracefulServer, bound_socket
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.state import State
-from gptsmith.serve.static import StaticFiles
+from gptsmith.serve.static import PageFiles
 
 from ..workflows.conftest import SMALL, write_text
 
@@ -40,6 +41,23 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
+
+
+@contextmanager
+def slowed(engine: Engine, pass_s: float = 0.05) -> Iterator[None]:
+    """Makes each forward pass of an engine take long while the block runs, so that what is being generated does not end
+    before a test has looked at it."""
+    is_over = threading.Event()
+
+    def pause() -> None:
+        is_over.wait(pass_s)
+
+    engine.on_pass = pause
+    try:
+        yield
+    finally:
+        is_over.set()
+        engine.on_pass = lambda: None
 
 
 @dataclass
@@ -121,7 +139,7 @@ def serving(
     bounds = ServeSettings(**settings)
     guesser = None if draft is None else load(draft, device="cpu")
     models = ServedModels(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
-    state = State(models, bounds, keys=keys, page=StaticFiles() if page is None else StaticFiles(page))
+    state = State(models, bounds, keys=keys, page=PageFiles() if page is None else PageFiles(page))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         if send_bytes is not None:

@@ -96,7 +96,7 @@ def test_streams_that_are_left_free_their_places_and_memory(served: Served) -> N
     gc.collect()
     grown_bytes = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert served.gauge("gptsmith_running") == served.gauge("gptsmith_waiting") == 0
+    assert served.gauge("gptsmith_num_requests_running") == served.gauge("gptsmith_num_requests_waiting") == 0
     assert served.gauge("gptsmith_requests_in_progress") == 1  # the question itself
     assert grown_bytes < 400_000
     until(lambda: not served.running.server_state.tasks, "no task is left")
@@ -132,7 +132,7 @@ def test_the_process_is_no_larger_after_hundreds_of_streams_that_were_left(serve
     assert before is not None
     assert after is not None
     assert after - before < 20 * WEIGHT_BYTES
-    assert served.gauge("gptsmith_running") == served.gauge("gptsmith_waiting") == 0
+    assert served.gauge("gptsmith_num_requests_running") == served.gauge("gptsmith_num_requests_waiting") == 0
 
 
 def test_a_whole_answer_that_is_left_is_not_written_on(served: Served) -> None:
@@ -252,14 +252,14 @@ def test_an_engine_that_fails_is_told_and_goes_on(served: Served, monkeypatch: p
     assert served.client().chat.completions.create(**asked).choices
 
 
-def test_pieces_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
+def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
     from gptsmith.serve.openai.streaming import SequenceGroup
 
     async def make() -> SequenceGroup:
         return SequenceGroup(served.state.models.get("base"), served.state.metrics, {})
 
-    writing = asyncio.run(make())
-    writing._deliver(0, OutputChunk("late"))
+    group = asyncio.run(make())
+    group.deliver(0, OutputChunk("late"))
 
 
 def test_at_the_end_running_texts_are_finished_and_new_ones_refused(runs: Path) -> None:

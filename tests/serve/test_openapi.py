@@ -33,7 +33,7 @@ EXAMPLES = settings(
 @pytest.fixture(scope="module")
 def bounded(runs: Path) -> Iterator[Served]:
     """A server whose answers are short, whatever is asked."""
-    with serving([str(runs / "base"), str(runs / "chat")], timeout_s=0.5) as running:
+    with serving([str(runs / "chat"), str(runs / "base")], timeout_s=0.5) as running:
         yield running
 
 
@@ -83,7 +83,7 @@ def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     assert body["additionalProperties"] is False
     assert body["required"] == ["model", "messages"]
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
-    assert body["properties"]["model"]["enum"] == ["base", "chat"]
+    assert body["properties"]["model"]["enum"] == ["chat", "base"]
     assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
 
 

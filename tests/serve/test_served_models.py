@@ -17,7 +17,7 @@ from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import load_served, trained_on
-from gptsmith.serve.openai.chat import token_logprob
+from gptsmith.serve.openai.logprobs import chat_logprob
 
 from .conftest import Served, serving
 
@@ -55,7 +55,7 @@ def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) ->
     ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
     assert ends == ["<|endoftext|>", "<|im_end|>"]
     tokenizer = served.state.models.get("chat").tokenizer
-    assert ends == [token_logprob(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
+    assert ends == [chat_logprob(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
 
 
 def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> None:
@@ -152,11 +152,11 @@ def test_the_page_is_a_fixed_list_of_files(runs: Path, tmp_path: Path) -> None:
 
 def test_health_and_metrics(served: Served) -> None:
     assert served.ask("GET", "/health").json == {"status": "ok"}
-    before = served.gauge("gptsmith_tokens_total")
+    before = served.gauge("gptsmith_generation_tokens_total")
     served.client().completions.create(model="base", prompt="a", max_tokens=7, temperature=0)
-    assert served.gauge("gptsmith_tokens_total") == before + 7
+    assert served.gauge("gptsmith_generation_tokens_total") == before + 7
     text = served.ask("GET", "/metrics")
     assert text.headers["content-type"].startswith("text/plain")
     assert 'gptsmith_requests_total{route="/v1/completions",status="200"}' in text.data.decode()
-    assert served.gauge("gptsmith_first_token_seconds_count") >= 1
-    assert served.gauge("gptsmith_between_tokens_seconds_count") >= 1
+    assert served.gauge("gptsmith_time_to_first_token_seconds_count") >= 1
+    assert served.gauge("gptsmith_inter_token_latency_seconds_count") >= 1

@@ -23,8 +23,9 @@ from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS, ObjectiveSettings
-from gptsmith.train.samples import Encoder, Sample
+from gptsmith.train.samples import Sample
 from gptsmith.train.step import accumulate
 
 CONTEXT = 96

@@ -23,6 +23,7 @@ from gptsmith.model.presets import preset
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.distillation import DistillationBatch
 from gptsmith.train.datasets.rollouts import RolloutBatch
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS, mean_terms, objectives_for
 from gptsmith.train.objectives.classification import ClassificationSettings, with_word_dropout
 from gptsmith.train.objectives.distillation import DistillationSettings
@@ -32,7 +33,7 @@ from gptsmith.train.objectives.kto import KtoBatch, KtoSettings, with_other_comp
 from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
-from gptsmith.train.samples import Encoder, Sample, pack
+from gptsmith.train.samples import Sample, pack
 from gptsmith.train.step import accumulate
 from tests.train.contracts import (
     CHOICES,

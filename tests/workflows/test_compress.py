@@ -20,6 +20,7 @@ from gptsmith.base.files import write_json
 from gptsmith.compress import derive as derived
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
+from tests.dropped_kind import dropped_kind
 
 from .conftest import SMALL, write_text
 
@@ -139,9 +140,9 @@ def test_training_does_not_go_on_with_it(small: dict[str, Any], call: Callable, 
     for arguments in (["--resume", run], ["--resume", run, "--tokens", "5M"]):
         outcome = call("pretrain", *arguments)
         assert outcome.code == 2
-        assert f"its training cannot go on: go on with {small['made_from']}" in outcome.err
+        assert f"its training cannot be resumed: continue with {small['made_from']}" in outcome.err
     (run / "result.json").unlink()
-    assert "go on with the run that it was made from" in call("pretrain", "--resume", run).err
+    assert "continue with the run that it was made from" in call("pretrain", "--resume", run).err
     assert {name: data for name, data in bytes_of(run).items() if name != ".lock"} == {
         name: data for name, data in before.items() if name != "result.json"
     }
@@ -180,7 +181,7 @@ def test_what_cannot_be_compressed_is_refused(
         assert outcome.out == ""
     outcome = call("merge", small["run"], "--out", tmp_path / "out")
     assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
-    assert "no adapters to merge: its maps are int8" in outcome.err
+    assert "no adapters to merge: its linear layers are int8" in outcome.err
 
 
 def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable, tmp_path: Path) -> None:
@@ -257,3 +258,16 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     loaded = gptsmith.load(figures["run"], device="cpu")
     assert loaded.config.linear.kind == "dense"
     assert isinstance(loaded.reply([{"role": "user", "content": "say 3"}], max_tokens=2), str)
+
+
+def test_a_new_method_is_one_file(trained: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+    method = Path(__file__).parents[1] / "compress" / "new" / "zeros.py"
+    with dropped_kind("gptsmith.compress.methods", method):
+        made = call("compress", trained["run"], "--to", "zeros", "--out", "zeros", "--json")
+        assert made.code == 0, made.err
+    assert made.object["ratio"] == 1
+    assert 0 < made.object["largest_logit_difference"] < 1
+    assert Run.open(tmp_path / "zeros").lineage()[0].request["method"] == "zeros"
+    blocks = gptsmith.load(tmp_path / "zeros").model.blocks
+    assert not any(((p != 0) & (p.abs() < 1e-3)).any() for p in blocks.parameters())
+    assert "no such method kind" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err

@@ -25,9 +25,9 @@ from gptsmith.train.callbacks import log
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.datasets.rollouts import Group, RolloutDataset
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
-from gptsmith.train.samples import Encoder
 from tests.callbacks import stopped_after
 
 from .conftest import FLOAT32, SMALL, write_text
@@ -133,7 +133,9 @@ def test_sft_without_the_end_of_the_turn_in_the_loss_would_not_stop(
 def test_a_classifier_learns_and_predicts(
     base: Path, labelled_data: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
-    figures = gptsmith.finetune(base, [labelled_data], out=tmp_path / "run", epochs=15, settings=FAST)
+    figures = gptsmith.finetune(
+        base, [labelled_data], out=tmp_path / "run", epochs=15, settings=[*FAST, "train.batch_size=8"]
+    )
     assert figures["test_accuracy"] >= 0.9
     unlabelled = written(tmp_path / "new.jsonl", [{"text": "The old smith bends 7 of steel.", "id": 3}])
     done = call("predict", tmp_path / "run", unlabelled)
@@ -149,7 +151,7 @@ def test_a_classifier_learns_and_predicts(
 def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str) -> None:
     settings = [FLOAT32, "train.batch_size=8"]
     figures = gptsmith.finetune(
-        base, [pair_data], out=tmp_path / "run", objective=objective, epochs=8, settings=settings
+        base, [pair_data], out=tmp_path / "run", objective=objective, epochs=5, settings=settings
     )
     assert figures["num_test_examples"] == 16
     assert figures["test_accuracy"] >= 0.9
@@ -167,7 +169,8 @@ def test_unpaired_preferences_are_learnt_by_kto(base: Path, pair_data: Path, tmp
             for good in [number % 2 == 0]
         ],
     )
-    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", epochs=8, settings=[FLOAT32, "train.batch_size=8"])
+    settings = [FLOAT32, "train.batch_size=8", "train.optimizer.learning_rate=1e-3"]
+    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", epochs=8, settings=settings)
     assert figures["objective"] == "kto"
     assert figures["test_accuracy"] >= 0.9
     losses = [row["validation_loss"] for row in evaluations(tmp_path / "run")]

@@ -90,6 +90,15 @@ def test_every_verb_takes_the_folder_itself(
     assert "name a text" in without.err
 
 
+def test_opening_a_folder_imports_neither_transformers_nor_a_compiler(llama: Path) -> None:
+    code = (
+        f"import sys, gptsmith; gptsmith.load({str(llama)!r}, device='cpu'); "
+        "print([name for name in ('transformers', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_folder_says_of_itself_what_its_import_says(llama: Path, tmp_path: Path) -> None:
     folder, run = open_model(llama), open_model(gptsmith.import_model(llama, out=tmp_path / "run")["run"])
     assert folder.settings() == run.settings()
@@ -142,6 +151,25 @@ def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Pa
     assert config["model_type"] == "llama"
     assert config["rope_scaling"]["rope_type"] == "llama3"
     assert config["bos_token_id"] == json.loads((llama / "tokenizer.json").read_text())["added_tokens"][0]["id"]
+
+
+def test_adapters_over_a_model_folder_are_resumed_merged_and_exported(llama: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = tmp_path / "tuned"
+    gptsmith.finetune(llama, [tmp_path / "talk.jsonl"], out=run, lora=4, settings=["train.num_steps=4"])
+    (run / "result.json").unlink()
+    resumed = gptsmith.finetune(resume=run, settings=["train.num_steps=6"])
+    assert (resumed["status"], resumed["step"]) == ("finished", 6)
+    merged = gptsmith.merge(run, out=tmp_path / "merged")
+    assert merged["largest_logit_difference"] < 1e-4
+    steps = open_model(tmp_path / "merged").lineage()
+    assert [step.made_by for step in steps] == ["merge", "finetune"]
+    assert steps[-1].base == str(llama)
+    out = gptsmith.export(run, to="peft", out=tmp_path / "peft")
+    assert out["certificate"] == "passed"
+    config = json.loads((tmp_path / "peft/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(llama.resolve())
 
 
 def test_a_model_that_reads_very_much_at_once_is_tuned_in_rows_that_fit(tmp_path: Path) -> None:
@@ -249,12 +277,12 @@ def test_a_flipped_bit_in_what_we_wrote_is_found(trained: dict[str, Any], tmp_pa
 def test_an_export_that_is_not_the_same_model_is_removed(
     trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    join = names.Entry.join
+    join = names.TensorMapping.join
 
-    def wrong(self: names.Entry, ours: Any, *, turned: bool = True) -> torch.Tensor:
-        return join(self, ours, turned=turned) * (1.01 if self.theirs.endswith("o_proj.weight") else 1.0)
+    def wrong(self: names.TensorMapping, ours: Any) -> torch.Tensor:
+        return join(self, ours) * (1.01 if self.theirs.endswith("o_proj.weight") else 1.0)
 
-    monkeypatch.setattr(names.Entry, "join", wrong)
+    monkeypatch.setattr(names.TensorMapping, "join", wrong)
     with pytest.raises(UserError, match="not the same model, so it was not kept: logits: "):
         gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
     assert nothing_is_left(tmp_path)
@@ -263,12 +291,12 @@ def test_an_export_that_is_not_the_same_model_is_removed(
 def test_an_import_that_is_not_the_same_model_is_removed(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = names.Entry.split
+    split = names.TensorMapping.split
 
-    def wrong(self: names.Entry, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    def wrong(self: names.TensorMapping, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         yield from split(self, tensor.roll(1, 0) if self.theirs.endswith("k_proj.weight") else tensor)
 
-    monkeypatch.setattr(names.Entry, "split", wrong)
+    monkeypatch.setattr(names.TensorMapping, "split", wrong)
     with pytest.raises(UserError, match="not the same model"):
         gptsmith.import_model(llama, out=tmp_path / "run")
     assert nothing_is_left(tmp_path)

@@ -67,8 +67,8 @@ def write_questions(path: Path, seed: int) -> None:
 
 
 @contextmanager
-def watched_judging() -> Iterator[list[int]]:
-    """How many trials had ended whenever the test examples were looked at."""
+def watched_test_split() -> Iterator[list[int]]:
+    """How many trials had ended whenever the test split was scored."""
     looks: list[int] = []
     num_ended = 0
     judge, fit = ExampleDataset.test_figures, Trainer.fit
@@ -105,7 +105,7 @@ def searched(
 ) -> tuple[dict[str, Any], list[int], list[str]]:
     """A search around bad defaults, how many trials had ended at each look at the test data, and what was said."""
     said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch, watched_judging() as looks:
+    with pytest.MonkeyPatch.context() as patch, watched_test_split() as looks:
         refuse_pickles(patch)
         patch.setattr(SftSettings, "usual_learning_rate", 2e-4)
         patch.setattr("gptsmith.train.search.search.note", said.append)
@@ -169,14 +169,14 @@ def test_what_was_set_by_hand_stays(searched: Any) -> None:
         assert settings["request"]["epochs"] == 1
 
 
-def test_the_test_examples_are_looked_at_once_and_by_no_trial(searched: Any) -> None:
+def test_the_test_split_is_scored_once_and_by_no_trial(searched: Any) -> None:
     figures, looks, _ = searched
     assert looks == [8]
     assert figures["num_test_examples"] == 6
     assert all("test_loss" not in trial.figures for trial in trials_of(figures["run"]))
 
 
-def test_each_trial_is_told_and_those_that_were_given_up_are_marked(searched: Any) -> None:
+def test_each_trial_is_shown_and_pruned_ones_are_marked(searched: Any) -> None:
     figures, _, said = searched
     pruned = [trial for trial in trials_of(figures["run"]) if trial.figures["status"] == "pruned"]
     assert figures["trials"]["pruned"] == len(pruned) > 0
@@ -224,7 +224,7 @@ def unstopped(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return gptsmith.finetune(base, [data], out=out, trials=4, settings=SHORT)
 
 
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not(
+def test_a_stopped_search_resumes_as_if_it_had_not_stopped(
     base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path
 ) -> None:
     def ask_to_stop(trainer: Trainer) -> None:
@@ -264,7 +264,8 @@ def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[
     def meanwhile(_: Trainer) -> None:
         done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
         other.append(json.loads(done.stdout))
-        assert {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]} == {"trial", "the"}, "no step is told"
+        first_words = {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]}
+        assert first_words - {"trials:"} == {"trial", "the"}, "the progress of the search is shown, that of a trial not"
 
     with in_the_second_trial(meanwhile):
         figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
@@ -284,7 +285,7 @@ def test_who_comes_when_the_trials_are_done_makes_the_result(
     def die(*_: Any) -> None:
         raise RuntimeError("the machine is gone")
 
-    with monkeypatch.context() as patch, watched_judging() as looks:
+    with monkeypatch.context() as patch, watched_test_split() as looks:
         patch.setattr("gptsmith.train.search.search.load_weights", die)
         with pytest.raises(RuntimeError):
             gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
@@ -296,23 +297,23 @@ def test_who_comes_when_the_trials_are_done_makes_the_result(
     assert (figures["trials"]["count"], looks) == (2, [2])
 
 
-def test_a_trial_that_goes_astray_counts_and_is_given_up(base: Path, data: Path, tmp_path: Path) -> None:
-    def go_astray(trainer: Trainer) -> None:
+def test_a_trial_that_diverges_counts(base: Path, data: Path, tmp_path: Path) -> None:
+    def diverge(trainer: Trainer) -> None:
         with torch.no_grad():
             trainer.model.head_weight.fill_(float("nan"))
 
     hopeless = ["train.stability.max_skips=1", "train.stability.max_rollbacks=0"]
-    with in_the_second_trial(go_astray):
+    with in_the_second_trial(diverge):
         figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=[*SHORT, *hopeless])
     assert figures["trials"] == {"count": 2, "pruned": 0, "diverged": 1}
     assert figures["best_trial"] == 1
 
 
-def test_where_every_trial_goes_astray_there_is_no_result(base: Path, data: Path, tmp_path: Path) -> None:
-    def go_astray(*_: Any) -> None:
+def test_if_every_trial_diverges_there_is_no_result(base: Path, data: Path, tmp_path: Path) -> None:
+    def diverge(*_: Any) -> None:
         raise TrainingDivergedError("the loss is nan")
 
-    with more_callbacks(AtStart(go_astray)), pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
+    with more_callbacks(AtStart(diverge)), pytest.raises(UserError, match=r"all 2 trials of .* diverged"):
         gptsmith.finetune(base, [data], out=tmp_path / "run", trials=2, settings=SHORT)
     assert not (tmp_path / "run" / "result.json").exists()
 
@@ -363,7 +364,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused("nothing left to search: learning rate, batch size, epochs, dropout are all set", *search, 3, *all_set)
     refused(
         "nothing left to search", *search, 3, *all_set, "--lora", 4, "--set", "model.linear.rank=4"
-    )  # a rank that was only asked for with --lora is searched
+    )  # a rank that is only given by --lora is searched
     refused(
         "compares settings on validation data, and there is none", *search, 3, "--set", "examples.validation_fraction=0"
     )
@@ -386,7 +387,7 @@ def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: 
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_search_goes_on_only_with_its_own_settings(base: Path, data: Path, tmp_path: Path) -> None:
+def test_a_search_resumes_only_with_its_own_settings(base: Path, data: Path, tmp_path: Path) -> None:
     def ask_to_stop(trainer: Trainer) -> None:
         signal.raise_signal(signal.SIGTERM)
 
@@ -407,14 +408,14 @@ PLAN = SearchPlan(
 
 
 def write_result(trial: Trial, loss: float | None) -> None:
-    """What training leaves of a trial that came to that loss, or of one that was given up."""
+    """Writes what training leaves of a trial with that loss, or of a pruned one if it is None."""
     figures = {"status": "pruned"} if loss is None else {"status": "finished", "validation_loss": loss}
     (trial.folder / "run.toml").write_text("", encoding="utf-8")
     (trial.folder / "result.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
 def end_next(trials: Study, loss: float | None) -> int:
-    """Ends the next trial so; returns its number."""
+    """Ends the next trial with that loss; returns its number."""
     with trials.next_trial() as trial:
         assert trial is not None
         write_result(trial, loss)
@@ -422,7 +423,7 @@ def end_next(trials: Study, loss: float | None) -> int:
         return trial.number
 
 
-def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_some_have_ended(tmp_path: Path) -> None:
+def test_a_trial_is_pruned_if_it_is_worse_than_the_median_and_not_before_some_have_ended(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     for number in range(1, 7):
         with trials.next_trial() as trial:
@@ -439,7 +440,7 @@ def test_a_trial_is_given_up_where_it_is_worse_than_the_median_and_not_before_so
         assert not trials.should_prune(trial, 100, 100, 99.0), "it has ended"
 
 
-def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
+def test_the_trial_of_the_defaults_is_never_pruned(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     with trials.next_trial() as defaults:
         assert defaults is not None
@@ -455,7 +456,7 @@ def test_the_defaults_are_never_given_up(tmp_path: Path) -> None:
         assert not trials.should_prune(defaults, 50, 100, 99.0)
 
 
-def test_a_trial_that_died_has_its_number_and_values_given_out_first(tmp_path: Path) -> None:
+def test_a_trial_that_died_is_the_next_one_with_its_number_and_values(tmp_path: Path) -> None:
     trials = Study(tmp_path, PLAN)
     end_next(trials, 1.0)
     with trials.next_trial() as dead:
@@ -495,7 +496,7 @@ def test_a_line_of_the_journal_that_a_crash_tore_does_no_harm(tmp_path: Path) ->
     assert end_next(Study(tmp_path, PLAN), 1.0) == 3
 
 
-def test_what_is_proposed_depends_on_the_seed_and_what_has_ended_only(tmp_path: Path) -> None:
+def test_what_is_sampled_depends_on_the_seed_and_the_ended_trials_only(tmp_path: Path) -> None:
     def values(folder: Path, sittings: int) -> list[dict[str, float]]:
         folder.mkdir()
         found = []

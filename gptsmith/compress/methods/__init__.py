@@ -1,7 +1,7 @@
 """The kinds of compression.
 
-Contract: `settings.compress(model)` returns a new model whose config records how its maps are kept, so that a
-checkpoint of it rebuilds it. The given model stays as it is.
+Contract: `settings.compress(model)` returns a new model whose config records how its linear layers are stored, so that
+a checkpoint of it rebuilds it. The given model stays as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gptsmith.model.gpt import GPT
 
 
 class MethodSettings(Settings):
-    """What every kind of compression has."""
+    """The settings of every kind of compression."""
 
     kind: str
 

@@ -1,4 +1,4 @@
-"""Every matrix of the blocks rounded to 8 bits, row by row, to the nearest."""
+"""Every matrix of the blocks quantized to 8 bits, row by row, to the nearest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.transform import rounded
+from gptsmith.model.transform import quantize
 
 
 class Int8MethodSettings(MethodSettings):
@@ -15,4 +15,4 @@ class Int8MethodSettings(MethodSettings):
     kind: Literal["int8"] = "int8"
 
     def compress(self, model: GPT) -> GPT:
-        return rounded(model)
+        return quantize(model)

@@ -1,6 +1,6 @@
 """Programs that read a model: the two sides of a certificate are asked through them.
 
-Contract: a reader says which ids a text has, how it lays a conversation out, and the logits after ids.
+Contract: a backend gives the ids of a text, a formatted conversation, and the logits after ids.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Rendered:
     ids: list[int]
 
 
-class Reader(ABC):
+class Backend(ABC):
     """A model as some program reads it.
 
     Attributes:
         name: the program and its version.
-        files: what it read.
+        files: the files that it read.
         context_length: the most tokens that it reads at once.
         special_tokens: the spellings of its special tokens.
     """
@@ -42,18 +42,19 @@ class Reader(ABC):
 
     @abstractmethod
     def bos_ids(self) -> list[int]:
-        """What stands before every text."""
+        """The ids before every text."""
 
     @abstractmethod
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:
-        """A conversation; where it cannot be laid out, why, beginning with `refused` if the template refuses it."""
+        """A formatted conversation; if it cannot be formatted, the reason, beginning with `refused` if the template
+        refuses it."""
 
     @abstractmethod
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits (T, V), float32, after each of the ids."""
 
     def greedy(self, ids: Sequence[int], num_tokens: int) -> list[int]:
-        """The likeliest tokens that follow, whatever they are."""
+        """The most likely tokens that follow, special ones too."""
         written = list(ids)
         for _ in range(num_tokens):
             written.append(int(self.logits(written)[-1].argmax()))

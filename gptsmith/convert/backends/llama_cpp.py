@@ -14,7 +14,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.certificate import GREEDY_TOKENS, MAX_PROMPT_TOKENS
 from gptsmith.convert.gguf_vocabulary import COMPOSES
 
@@ -30,7 +30,7 @@ def _keep_errors(level: int, text: bytes, _: Any) -> None:
 CALLBACK: Any = llama_cpp.llama_log_callback(_keep_errors)
 
 
-class LlamaCppReader(Reader):
+class LlamaCppBackend(Backend):
     """`llama_cpp.Llama`, on the CPU. Importing this module asks for the library."""
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class LlamaCppReader(Reader):
         return self._ids(text) if text else []
 
     def bos_ids(self) -> list[int]:
-        plain, whole = (self.llama.tokenize(b"a", add_bos=opening) for opening in (False, True))
+        plain, whole = (self.llama.tokenize(b"a", add_bos=add_bos) for add_bos in (False, True))
         return list(whole[: len(whole) - len(plain)])
 
     def conversation(self, messages: Sequence[Mapping[str, str]], *, open_turn: bool) -> Rendered | str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
@@ -20,7 +20,7 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.version import __version__
 
 
-class OwnReader(Reader):
+class OwnBackend(Backend):
     """A model, a tokenizer and a template of ours."""
 
     def __init__(

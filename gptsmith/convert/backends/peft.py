@@ -1,4 +1,4 @@
-"""A model as PEFT reads it: an adapter's folder laid over the base as Transformers reads that."""
+"""A model as PEFT reads it: an adapter's folder applied to the base as Transformers reads that."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from gptsmith.convert.backends.hub import TransformersReader, quiet
+from gptsmith.convert.backends.transformers import TransformersBackend, quiet
 
 
-class PeftReader(TransformersReader):
+class PeftBackend(TransformersBackend):
     """`PeftModel` over `AutoModelForCausalLM`."""
 
     def __init__(self, folder: Path, base: Path) -> None:
@@ -33,11 +33,11 @@ class PeftReader(TransformersReader):
         self.files = sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def peft_reader(folder: Path, base: Path) -> PeftReader | str:
+def peft_backend(folder: Path, base: Path) -> PeftBackend | str:
     """PEFT with an adapter open over its base; or why it cannot be asked here."""
     try:
         import peft  # noqa: F401  # before a base is read in vain
 
-        return PeftReader(folder, base)
+        return PeftBackend(folder, base)
     except ImportError:
         return "PEFT and Transformers are not both installed here (pip install peft transformers)"

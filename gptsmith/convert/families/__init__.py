@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from gptsmith.base.errors import ConversionError, did_you_mean
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
@@ -29,10 +31,10 @@ class Part(Protocol):
         """Their names in a config.json."""
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        """What a config says, under our names."""
+        """The settings of a config, under our names."""
 
     def write(self, shape: GPTConfig) -> Table:
-        """What a shape says, under their names."""
+        """The settings of a shape, under their names."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Setting:
     theirs: str
     ours: str
     default: Any = REQUIRED
-    """What a config means that does not name it."""
+    """The value for a config that does not name it."""
     values: Mapping[Any, Any] | None = None
     """Their values and ours, where they differ. The first that fits is written."""
 
@@ -73,6 +75,38 @@ class Setting:
         return {self.theirs: value}
 
 
+class Transform(Protocol):
+    """The difference of a weight's values in a safetensors file, such as a norm that is kept as its distance from 1. A
+    GGUF file keeps ours."""
+
+    def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our values."""
+
+    def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their values."""
+
+
+@dataclass(frozen=True)
+class GGUFArchitecture:
+    """The code of llama.cpp for a family, and what it computes.
+
+    Attributes:
+        name: its name in a GGUF file.
+        activation: the activation that it knows.
+        epsilon: the key of the smallest variance of its norms.
+        is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
+        scalings: the ways to scale rotary frequencies that it knows.
+        output_bias: whether it knows a bias behind attention.
+    """
+
+    name: str
+    activation: str = "swiglu"
+    epsilon: str = "attention.layer_norm_rms_epsilon"
+    is_interleaved: bool = False
+    scalings: tuple[str, ...] = ("linear", "yarn")
+    output_bias: bool = True
+
+
 @dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
@@ -82,8 +116,10 @@ class Weight:
     """Several are one matrix there, one below the other."""
     theirs: str
     gguf: str
-    is_turned: bool = False
+    transposed: bool = False
     """Whether the matrix is (in, out) in a safetensors file, as GPT-1 and GPT-2 keep it."""
+    transform: Transform | None = None
+    """The difference of its values in a safetensors file; None if they are ours."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -92,24 +128,24 @@ class Weight:
 
 @dataclass(frozen=True)
 class Family:
-    """What there is to know of a family.
+    """A family of models.
 
     Attributes:
         model_type: its name in a config.json.
         architecture: its class in Transformers.
-        gguf: its name in llama.cpp; nothing where that does not know it.
+        gguf: llama.cpp's code for it; None if that does not know it.
         preset: the nearest of our presets.
-        fixed: what all its models have in common, under our names.
-        settings: what they differ in.
+        fixed: the settings that all its models share, under our names.
+        settings: the settings in which they differ.
         only: settings of theirs that would make it another model, with the one value that we know.
         weights: the names of its weights.
-        prefix: what stands before the names of all its weights but the head, and is left out in some files.
+        prefix: the prefix of the names of all its weights but the head, and is left out in some files.
         extra: weights in files that the model does not need, as regular expressions.
     """
 
     model_type: str
     architecture: str
-    gguf: str | None
+    gguf: GGUFArchitecture | None
     preset: str
     fixed: Mapping[str, Any]
     settings: Sequence[Part]
@@ -129,7 +165,7 @@ class Family:
                 raise ConversionError(f"{key}={config[key]!r} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
         for part in self.settings:
-            table = _laid_over(table, part.read(config))
+            table = _layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
 
     def write(self, shape: GPTConfig) -> Table:
@@ -139,8 +175,8 @@ class Family:
             config |= part.write(shape)
         return config
 
-    def misfits(self, shape: GPTConfig) -> list[str]:
-        """The settings of a shape that the family cannot say, such as `attention.kind`; none where it belongs to it."""
+    def unsupported(self, shape: GPTConfig) -> list[str]:
+        """The settings of a shape that the family does not have, such as `attention.kind`; empty if there are none."""
         if shape.num_labels is not None:
             return ["num_labels"]
         unsaid = [part.ours for part in self.settings if isinstance(part, Setting) and not part.can_write(shape)]
@@ -175,13 +211,13 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
     """
     candidates = list(families() if among is None else among)
     candidates.sort(key=lambda family: family.model_type != preferred)
-    misfits = {family.model_type: family.misfits(shape) for family in candidates}
+    unsupported = {family.model_type: family.unsupported(shape) for family in candidates}
     for family in candidates:
-        if not misfits[family.model_type]:
+        if not unsupported[family.model_type]:
             return family
-    nearest = min(candidates, key=lambda family: _weight_of(misfits[family.model_type]))
+    nearest = min(candidates, key=lambda family: _weight_of(unsupported[family.model_type]))
     own = resolved(shape)
-    odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(misfits[nearest.model_type])]
+    odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(unsupported[nearest.model_type])]
     raise ConversionError(
         f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is "
         f"the preset {nearest.preset} (family {nearest.model_type})"
@@ -218,7 +254,7 @@ def resolved(shape: GPTConfig) -> Table:
 
 
 def nested(path: str, value: Any) -> Table:
-    """`{"a": {"b": value}}` for `a.b`; nothing where the value is None."""
+    """`{"a": {"b": value}}` for `a.b`; empty if the value is None."""
     if value is None:
         return {}
     for key in reversed(path.split(".")):
@@ -227,17 +263,17 @@ def nested(path: str, value: Any) -> Table:
 
 
 def at_path(table: Mapping[str, Any], path: str) -> Any:
-    """The value at `a.b`; None where there is none."""
+    """The value at `a.b`; None if there is none."""
     value: Any = table
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
+def _layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
     """`below` with the values of `above`, group by group; another kind keeps the other settings of its group."""
     both = {
-        key: _laid_over(below[key], value)
+        key: _layered(below[key], value)
         if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
         else value
         for key, value in above.items()
@@ -258,8 +294,8 @@ def _heads(keys: Sequence[str]) -> list[str]:
     return [key for key in keys if key.endswith(".kind") or key.rpartition(".")[0] not in groups]
 
 
-def _weight_of(misfits: Sequence[str]) -> int:
-    return len(_heads(misfits))
+def _weight_of(unsupported: Sequence[str]) -> int:
+    return len(_heads(unsupported))
 
 
 def _readable(value: Any) -> str:

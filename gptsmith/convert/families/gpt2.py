@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Part, Setting, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Part, Setting, Weight
 
 QKV = ("blocks.{layer}.attention.query", "blocks.{layer}.attention.key", "blocks.{layer}.attention.value")
 
@@ -16,7 +16,7 @@ SHAPE: tuple[Part, ...] = (
     Setting("layer_norm_epsilon", "norm.epsilon", 1e-5),
     Setting("tie_word_embeddings", "tie_embeddings", True),
 )
-"""What GPT-1 and GPT-2 share."""
+"""The settings that GPT-1 and GPT-2 share."""
 
 FIXED = {
     "attention": {"kind": "full", "bias": True},
@@ -30,7 +30,7 @@ FIXED = {
 FAMILY = Family(
     model_type="gpt2",
     architecture="GPT2LMHeadModel",
-    gguf="gpt2",
+    gguf=GGUFArchitecture("gpt2", activation="gelu_tanh", epsilon="attention.layer_norm_epsilon"),
     preset="gpt2",
     fixed=FIXED,
     settings=(
@@ -54,22 +54,22 @@ FAMILY = Family(
         Weight("embedding", "transformer.wte", "token_embd"),
         Weight("position.embedding", "transformer.wpe", "position_embd"),
         Weight("blocks.{layer}.attention_norm", "transformer.h.{layer}.ln_1", "blk.{layer}.attn_norm"),
-        Weight(QKV, "transformer.h.{layer}.attn.c_attn", "blk.{layer}.attn_qkv", is_turned=True),
+        Weight(QKV, "transformer.h.{layer}.attn.c_attn", "blk.{layer}.attn_qkv", transposed=True),
         Weight(
             "blocks.{layer}.attention.output",
             "transformer.h.{layer}.attn.c_proj",
             "blk.{layer}.attn_output",
-            is_turned=True,
+            transposed=True,
         ),
         Weight("blocks.{layer}.feedforward_norm", "transformer.h.{layer}.ln_2", "blk.{layer}.ffn_norm"),
         Weight(
-            "blocks.{layer}.feedforward.input", "transformer.h.{layer}.mlp.c_fc", "blk.{layer}.ffn_up", is_turned=True
+            "blocks.{layer}.feedforward.input", "transformer.h.{layer}.mlp.c_fc", "blk.{layer}.ffn_up", transposed=True
         ),
         Weight(
             "blocks.{layer}.feedforward.output",
             "transformer.h.{layer}.mlp.c_proj",
             "blk.{layer}.ffn_down",
-            is_turned=True,
+            transposed=True,
         ),
         Weight("final_norm", "transformer.ln_f", "output_norm"),
         Weight("head", "lm_head", "output"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Part, Setting, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Part, Setting, Weight
 from gptsmith.convert.rope import RotaryPart
 
 ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
@@ -21,7 +21,7 @@ SHAPE: tuple[Part, ...] = (
     Setting("tie_word_embeddings", "tie_embeddings", False),
     RotaryPart(),
 )
-"""What Llama, Mistral and Qwen share."""
+"""The settings that Llama, Mistral and Qwen share."""
 
 WEIGHTS = (
     #      ours                                theirs                                          GGUF
@@ -48,10 +48,12 @@ FIXED = {
 
 EXTRA = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",)
 
+GGUF = GGUFArchitecture("llama", is_interleaved=True, scalings=("linear", "yarn", "llama3"))
+
 FAMILY = Family(
     model_type="llama",
     architecture="LlamaForCausalLM",
-    gguf="llama",
+    gguf=GGUF,
     preset="smith with attention.qk_norm=false",
     fixed=FIXED,
     settings=(

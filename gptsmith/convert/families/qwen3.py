@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Setting, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Weight
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.window import SomeLayers
 
@@ -14,7 +14,7 @@ NORMS = (
 FAMILY = Family(
     model_type="qwen3",
     architecture="Qwen3ForCausalLM",
-    gguf="qwen3",
+    gguf=GGUFArchitecture("qwen3", output_bias=False),
     preset="smith",
     fixed=FIXED | {"attention": {"kind": "full", "qk_norm": True}},
     settings=(

@@ -1,7 +1,7 @@
 """The kinds of format that a model is written in, for other programs.
 
 Contract: `settings.check(source)` raises where the format cannot hold the model, before anything is written;
-`settings.write(source, folder)` writes its files into an empty folder; `settings.reader(folder)` is the other program
+`settings.write(source, folder)` writes its files into an empty folder; `settings.backend(folder)` is the other program
 that reads what was written, or says why none does.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends import Backend
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -23,16 +23,16 @@ from gptsmith.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Source:
-    """What is written.
+    """A model to write.
 
     Attributes:
-        name: what the model is called.
-        model: it, with adapters only for a format that takes them; its maps may be rounded.
+        name: the name of the model.
+        model: it, with adapters only for a format that takes them; its linear layers may be quantized.
         generation: its sampling defaults: temperature, top_k, top_p.
         model_type: the family that it came from, where it came from another program.
-        card: what is known of it, as a page of Markdown.
+        card: its model card, in Markdown.
         target: where the folder will lie.
-        base: a folder in Hugging Face's form that holds what its adapters were laid over, where there is one.
+        base: a folder in Hugging Face's form that holds the base of its adapters; None if there is none.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Source:
 
 
 class FormatSettings(Settings):
-    """What every format has."""
+    """The settings of every format."""
 
     takes_adapters: ClassVar[bool] = False
     """Whether it is given a model's adapters; else they become part of the weights before."""
     kind: str
     precision: str
-    """What the weights are kept in."""
+    """The dtype of the weights."""
 
     @abstractmethod
     def check(self, source: Source) -> None:
@@ -68,7 +68,7 @@ class FormatSettings(Settings):
         """Writes the model into an empty folder."""
 
     @abstractmethod
-    def reader(self, folder: Path) -> Reader | str:
+    def backend(self, folder: Path) -> Backend | str:
         """The other program, with what was written open; or why none reads it here."""
 
 

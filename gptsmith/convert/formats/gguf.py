@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -14,43 +14,17 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, MissingExtraError
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.families import Family, Setting, at_path, families, family_for, resolved
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, at_path, families, family_for, resolved
 from gptsmith.convert.formats import FormatSettings, Source
-from gptsmith.convert.gguf_vocabulary import COMPOSES, Words, words_of
-from gptsmith.convert.state_dict import Entry, entries, plain_weights
+from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
+from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.position.rotary import RotaryPositionSettings
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """What llama.cpp's code for a family computes.
-
-    Attributes:
-        activation: the one that it knows.
-        epsilon: what its norms' smallest variance is called.
-        is_interleaved: whether it turns neighbours together, where we turn halves.
-        scalings: the ways to change rotary frequencies that it knows.
-        output_bias: whether it knows a bias behind attention.
-    """
-
-    activation: str
-    epsilon: str = "attention.layer_norm_rms_epsilon"
-    is_interleaved: bool = False
-    scalings: tuple[str, ...] = ("linear", "yarn")
-    output_bias: bool = True
-
-
-ARCHITECTURES = {
-    "gpt2": Architecture("gelu_tanh", epsilon="attention.layer_norm_epsilon"),
-    "llama": Architecture("swiglu", is_interleaved=True, scalings=("linear", "yarn", "llama3")),
-    "qwen2": Architecture("swiglu"),
-    "qwen3": Architecture("swiglu", output_bias=False),
-}
 
 YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
 """llama.cpp has keys for these, and its code for our families does not read them."""
@@ -84,18 +58,18 @@ class GGUFFormatSettings(FormatSettings):
         shape = source.model.config
         family = _family(source)
         _require_known(family, shape)
-        words_of(source.tokenizer, shape.vocab_size)
+        vocabulary_of(source.tokenizer, shape.vocab_size)
         if self.precision == "float16":
             _require_float16(source)
 
     def write(self, source: Source, folder: Path) -> None:
         gguf = _library()
         shape, family = source.model.config, _family(source)
-        writer = gguf.GGUFWriter(folder / FILE, family.gguf)
+        writer = gguf.GGUFWriter(folder / FILE, architecture_of(family).name)
         try:
             _add_description(writer, source, self.precision)
             _add_shape(writer, family, shape)
-            _add_words(writer, words_of(source.tokenizer, shape.vocab_size))
+            _add_vocabulary(writer, vocabulary_of(source.tokenizer, shape.vocab_size))
             if source.template is not None:
                 writer.add_chat_template(source.template.source)
             for name, tensor in _tensors(source, family):
@@ -107,12 +81,12 @@ class GGUFFormatSettings(FormatSettings):
         finally:
             writer.close()
 
-    def reader(self, folder: Path) -> Reader | str:
+    def backend(self, folder: Path) -> Backend | str:
         try:
-            from gptsmith.convert.backends.llama_cpp import LlamaCppReader
+            from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
         except ImportError:
             return "llama.cpp's library is not installed here (pip install 'gptsmith[interop]')"
-        return LlamaCppReader(folder / FILE)
+        return LlamaCppBackend(folder / FILE)
 
 
 def _library() -> ModuleType:
@@ -132,20 +106,26 @@ def _family(source: Source) -> Family:
     return family_for(source.model.config, preferred=source.model_type, among=known)
 
 
+def architecture_of(family: Family) -> GGUFArchitecture:
+    """llama.cpp's code for a family that it knows."""
+    assert family.gguf is not None, f"{family.model_type} is not among the families that llama.cpp knows"
+    return family.gguf
+
+
 def _require_known(family: Family, shape: GPTConfig) -> None:
     """
     Raises:
         ConversionError: Transformers' models of the family are more than llama.cpp's.
     """
-    architecture = ARCHITECTURES[family.gguf or ""]
+    architecture = architecture_of(family)
     plain = resolved(shape)
     odd = None
     if plain["attention"]["kind"] == "sliding_window":
         odd, but = "attention.kind=sliding_window", "sees the whole context in every layer"
     elif plain["feedforward"]["activation"] != architecture.activation:
         odd, but = f"feedforward.activation={plain['feedforward']['activation']}", f"knows {architecture.activation}"
-    elif (scaling := at_path(plain, "position.scaling.kind") or "linear") not in architecture.scalings:
-        odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings)}"
+    elif (scaling := at_path(plain, "position.scaling.kind")) not in (None, *architecture.scalings):
+        odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings) or 'no scaling'}"
     elif changed := [
         k for k, usual in YARN_ALWAYS.items() if at_path(plain, f"position.scaling.{k}") not in (None, usual)
     ]:
@@ -153,7 +133,7 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
     elif plain["attention"]["output_bias"] and not architecture.output_bias:
         odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
     if odd is not None:
-        raise ConversionError(f"llama.cpp knows no model with {odd}: its {family.gguf} {but}")
+        raise ConversionError(f"llama.cpp knows no model with {odd}: its {architecture.name} {but}")
 
 
 def _require_float16(source: Source) -> None:
@@ -170,7 +150,7 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     gguf = _library()
     kinds = gguf.LlamaFileType
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(source.name)
+    writer.add_name(_name(source))
     writer.add_file_type(
         {
             "float32": kinds.ALL_F32,
@@ -189,13 +169,21 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
             add(f"general.sampling.{theirs}", source.generation[ours])
 
 
+def _name(source: Source) -> str:
+    """The model's name. llama.cpp removes white space behind the special tokens of every model whose name contains
+    phi3 or phi-3: another tokenizer's name is written as `phi 3`."""
+    strips = any(token["special"] and token["rstrip"] for token in source.tokenizer.state["added_tokens"])
+    return source.name if strips else re.sub("phi-?3", "phi 3", source.name, flags=re.IGNORECASE)
+
+
 def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
-    name, position = family.gguf, shape.position
+    architecture, position = architecture_of(family), shape.position
+    name = architecture.name
     is_rotary = isinstance(position, RotaryPositionSettings)
     for setting in (*SIZES, *(HEAD_SIZES if is_rotary else ())):
         for key, value in setting.write(shape).items():
             writer.add_uint32(f"{name}.{key}", value)
-    writer.add_float32(f"{name}.{ARCHITECTURES[name or ''].epsilon}", shape.norm.epsilon)
+    writer.add_float32(f"{name}.{architecture.epsilon}", shape.norm.epsilon)
     if not isinstance(position, RotaryPositionSettings):
         return
     writer.add_float32(f"{name}.rope.freq_base", position.base)
@@ -211,26 +199,26 @@ def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
         writer.add_float32(f"{name}.rope.scaling.attn_factor", scaling.magnitude / usual)
 
 
-def _add_words(writer: Any, words: Words) -> None:
-    writer.add_tokenizer_model(words.model)
-    writer.add_tokenizer_pre(words.pre)
-    writer.add_token_list(words.tokens)
-    writer.add_token_types(words.types)
-    writer.add_token_merges(words.merges)
-    writer.add_token_scores(words.scores)
-    for name, number in words.ids.items():
+def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
+    writer.add_tokenizer_model(vocabulary.model)
+    writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges)
+    writer.add_token_scores(vocabulary.scores)
+    for name, number in vocabulary.ids.items():
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
-    writer.add_add_bos_token(words.adds_opening)
+    writer.add_add_bos_token(vocabulary.adds_bos)
     writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(words.adds_space)
-    writer.add_bool(COMPOSES, words.composes)
+    writer.add_add_space_prefix(vocabulary.adds_space)
+    writer.add_bool(COMPOSES, vocabulary.composes)
 
 
 def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
     """Each tensor of the file, float32, matrices as (out, in)."""
     shape, ours = source.model.config, plain_weights(source.model)
-    for entry in entries(family, shape):
-        yield entry.gguf, _turned(entry, entry.join(ours, turned=False).float(), family, shape)
+    for mapping in tensor_mappings(family, shape):
+        yield mapping.gguf, _interleaved(mapping, mapping.join_rows(ours).float(), family, shape)
     scaling = shape.position.scaling if isinstance(shape.position, RotaryPositionSettings) else None
     if scaling is not None and scaling.kind == "llama3":
         frequencies = 1.0 / shape.position.base ** (  # type: ignore[attr-defined]
@@ -239,10 +227,11 @@ def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
         yield "rope_freqs.weight", frequencies / scaling.scale(frequencies, shape.position.base)  # type: ignore[attr-defined]
 
 
-def _turned(entry: Entry, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
-    """With the rows of queries and keys as llama.cpp has them: the two of a head that turn together are neighbours."""
-    part = entry.gguf.split(".")[-2]
-    if not ARCHITECTURES[family.gguf or ""].is_interleaved or part not in ("attn_q", "attn_k"):
+def _interleaved(mapping: TensorMapping, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
+    """With the rows of queries and keys as llama.cpp has them: the two of a head that rotate together are
+    neighbours."""
+    part = mapping.gguf.split(".")[-2]
+    if not architecture_of(family).is_interleaved or part not in ("attn_q", "attn_k"):
         return tensor
     heads = shape.num_heads if part == "attn_q" else shape.num_kv_heads
     return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)

@@ -12,13 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gptsmith.base.files import write_atomically, write_json
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.backends.own import OwnReader
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.own import OwnBackend
+from gptsmith.convert.backends.transformers import transformers_backend
 from gptsmith.convert.families import family_for
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.huggingface import CONFIG, ModelFolder
 from gptsmith.convert.safetensors_files import INDEX, SINGLE
-from gptsmith.convert.state_dict import entries, model_of, plain_weights
+from gptsmith.convert.state_dict import plain_weights, tensor_mappings
 from gptsmith.run.folder import GENERATION
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -40,7 +41,7 @@ class HuggingFaceFormatSettings(FormatSettings):
         family = family_for(source.model.config, preferred=source.model_type)
         ours = plain_weights(source.model)
         dtype = DTYPES[self.precision]
-        tensors = {entry.theirs: entry.join(ours) for entry in entries(family, source.model.config)}
+        tensors = {mapping.theirs: mapping.join(ours) for mapping in tensor_mappings(family, source.model.config)}
         _save_shards(tensors, folder, dtype, self.shard_bytes)
         ids = _token_ids(source)
         config = family.write(source.model.config)
@@ -51,24 +52,21 @@ class HuggingFaceFormatSettings(FormatSettings):
             source.template.save(folder)
         write_atomically(folder / "README.md", source.card)
 
-    def reader(self, folder: Path) -> Reader:
-        try:
-            from gptsmith.convert.backends.hub import TransformersReader
-
-            return TransformersReader(folder)
-        except ImportError:
-            written = ModelFolder.open(folder)
-            model = model_of(written.shape, written.files.read, written.table)
-            files = sorted(path for path in folder.iterdir() if path.is_file())
-            return OwnReader(model, written.tokenizer, written.template, files)
+    def backend(self, folder: Path) -> Backend:
+        other = transformers_backend(folder)
+        if not isinstance(other, str):
+            return other
+        written = ModelFolder.open(folder)
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return OwnBackend(written.model(), written.tokenizer, written.template, files)
 
 
 def _token_ids(source: Source) -> dict[str, Any]:
     """The ids that begin and end a text."""
     ends = sorted(source.tokenizer.end_ids, key=lambda number: number != source.tokenizer.eos_token_id)
-    opening = source.tokenizer.bos_token
+    bos = source.tokenizer.bos_token
     return {
-        "bos_token_id": None if opening is None else source.tokenizer.backend.token_to_id(opening),
+        "bos_token_id": None if bos is None else source.tokenizer.backend.token_to_id(bos),
         "eos_token_id": ends if len(ends) > 1 else ends[0],
     }
 

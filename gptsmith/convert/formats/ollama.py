@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptsmith.base.files import write_atomically
-from gptsmith.convert.backends import Reader
+from gptsmith.convert.backends import Backend
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.go_template import go_template
@@ -21,7 +21,7 @@ class OllamaFormatSettings(FormatSettings):
 
     kind: Literal["ollama"] = "ollama"
     precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "q8_0"
-    """What Ollama is used for is running a model, and q8_0 runs fastest; float16 keeps more."""
+    """Ollama is for running a model, and q8_0 runs fastest; float16 keeps more."""
 
     def check(self, source: Source) -> None:
         self._gguf.check(source)
@@ -31,8 +31,8 @@ class OllamaFormatSettings(FormatSettings):
         self._gguf.write(source, folder)
         write_atomically(folder / MODELFILE, _modelfile(source))
 
-    def reader(self, folder: Path) -> Reader | str:
-        reader = self._gguf.reader(folder)
+    def backend(self, folder: Path) -> Backend | str:
+        reader = self._gguf.backend(folder)
         if isinstance(reader, str):
             return reader + NOT_RUN
         reader.name += NOT_RUN

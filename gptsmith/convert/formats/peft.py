@@ -15,19 +15,20 @@ from gptsmith.convert.adapters import (
     ADAPTER_WEIGHTS,
     BASE,
     BASE_SHA256,
+    AdapterFolder,
     adapter_config,
     adapter_tensors,
     fingerprint,
 )
-from gptsmith.convert.backends import Reader
-from gptsmith.convert.backends.peft import peft_reader
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.peft import peft_backend
 from gptsmith.convert.families import family_for
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.formats.huggingface import HuggingFaceFormatSettings
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.transform import without_adapters
 
-BASE_CARD = "# The base of adapters\n\nWhat the adapters in the folder above are laid over.\n"
+BASE_CARD = "# The base of adapters\n\nThe model that the adapters in the folder above are applied to.\n"
 
 
 class PeftFormatSettings(FormatSettings):
@@ -38,7 +39,7 @@ class PeftFormatSettings(FormatSettings):
     precision: Literal["float32"] = "float32"
 
     def check(self, source: Source) -> None:
-        if source.model.config.linear.kind != "lora":
+        if not source.model.config.linear.has_adapters:
             raise ConversionError(
                 f"{source.name} has no adapters, and peft holds nothing else: export the model with --to huggingface"
             )
@@ -67,9 +68,7 @@ class PeftFormatSettings(FormatSettings):
         card = source.card.replace("library_name: transformers", "library_name: peft", 1)
         write_atomically(folder / "README.md", card)
 
-    def reader(self, folder: Path) -> Reader | str:
-        from gptsmith.convert.adapters import AdapterFolder
-
+    def backend(self, folder: Path) -> Backend | str:
         base = AdapterFolder.open(folder).base
         assert base is not None, "the base was written, or lies where it was found"
-        return peft_reader(folder, base)
+        return peft_backend(folder, base)

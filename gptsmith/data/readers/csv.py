@@ -29,7 +29,7 @@ class CsvReader(Reader):
 
 
 def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The rows after the header, by the names in the header; blank lines are passed over.
+    """The rows after the header, by the names in the header; blank lines are skipped.
 
     Raises:
         DataError: a row cannot be read or has more cells than the header; the message has its line number.

@@ -29,7 +29,7 @@ class JsonlReader(Reader):
 
 
 def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The records of a file with one on each line; blank lines are passed over.
+    """The records of a file with one on each line; blank lines are skipped.
 
     Raises:
         DataError: a line is not a record; the message has its number.

@@ -2,7 +2,7 @@
 
 Contract: `forward(x, positions, cache)` maps (B, T, C) to (B, T, C); causal; the same with a cache as without. It is
 `project`, then `attend`, then `combine`: a kind overrides the one in which it differs, and `add_projections` if its
-linear maps are others. Its settings give the shape of what is cached.
+linear layers are others. Its settings give the shape of what is cached.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import KVCache, Span, causal_mask
-from gptsmith.model.linear import products
+from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
 
 
 class CacheShape(NamedTuple):
-    """What a layer caches for each token: (heads, width) of its keys and of its values."""
+    """The shape of what a layer caches for each token: (heads, width) of its keys and of its values."""
 
     keys: tuple[int, int]
     values: tuple[int, int]
@@ -34,14 +34,14 @@ class AttentionSettings(Settings):
 
     kind: str
     num_kv_heads: int | None = Field(default=None, gt=0)
-    """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads where
-    it is not given (multi-head); 1 is multi-query attention (Shazeer 2019)."""
+    """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads
+    if None (multi-head); 1 is multi-query attention (Shazeer 2019)."""
     qk_norm: bool = False
     """Whether queries and keys are normalised per head before they meet (Henry et al. 2020)."""
     bias: bool = False
     """Whether the projections have biases."""
     output_bias: bool | None = None
-    """Whether the output projection has one; as the others where it is not given (Qwen2's others have one)."""
+    """Whether the output projection has one; like the others if None (Qwen2's others have one)."""
 
     @abstractmethod
     def build(self, dims: LayerDims, layer: int) -> Attention:
@@ -67,7 +67,7 @@ class Attention(nn.Module):
         self.add_projections(settings, dims)
 
     def add_projections(self, settings: AttentionSettings, dims: LayerDims) -> None:
-        """Builds the linear maps and norms that `project` and `combine` use."""
+        """Builds the linear layers and norms that `project` and `combine` use."""
         linear = dims.linear
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         output_bias = settings.bias if settings.output_bias is None else settings.output_bias
@@ -96,7 +96,7 @@ class Attention(nn.Module):
     def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, T, D) and what is cached: keys (B, K, T, D) and values (B, K, T, D)."""
         B, T, _ = x.shape
-        queries, keys, values = products(x, self.query, self.key, self.value)
+        queries, keys, values = fused_projections(x, self.query, self.key, self.value)
         queries = queries.view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
         values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)

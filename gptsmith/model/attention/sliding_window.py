@@ -1,5 +1,5 @@
 """Sliding-window attention: in every second layer (GPT-3's locally banded attention, Brown et al. 2020, section 2.1;
-Child et al. 2019), in all of them (Jiang et al. 2023), or in those that are named."""
+Child et al. 2019), in all of them (Jiang et al. 2023), or in the ones listed."""
 
 from __future__ import annotations
 

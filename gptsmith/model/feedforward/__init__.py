@@ -1,7 +1,7 @@
 """The kinds of feed-forward half.
 
-Contract: `settings.build(dims)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its map
-back to the width is called `output`.
+Contract: `settings.build(dims)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its
+output projection is called `output`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gptsmith.model.dims import LayerDims
 
 
 class FeedForwardSettings(Settings):
-    """What every kind of feed-forward half has."""
+    """Settings of every kind of feed-forward half."""
 
     kind: str
     hidden_dim: int | None = Field(default=None, gt=0)
-    """The width between the two maps; chosen from the model's width where it is not given."""
+    """The width between the two layers; chosen from the model's width if None."""
     bias: bool = False
-    """Whether the maps have biases."""
+    """Whether the layers have biases."""
 
     @abstractmethod
     def build(self, dims: LayerDims) -> nn.Module:
@@ -32,7 +32,7 @@ class FeedForwardSettings(Settings):
 
     @abstractmethod
     def width(self, dims: LayerDims) -> int:
-        """The width between the two maps."""
+        """The width between the two layers."""
 
 
 KINDS = Kinds(__name__, FeedForwardSettings, default="mlp")

@@ -10,13 +10,13 @@ from torch.nn import functional
 
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
-from gptsmith.model.linear import products
+from gptsmith.model.linear import fused_projections
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu, "geglu": functional.gelu}
 
 
 class GatedSettings(FeedForwardSettings):
-    """(activation(x Wg) * x W1) W2, 8/3 as wide between the maps, so that it costs what an `mlp` costs."""
+    """(activation(x Wg) * x W1) W2, 8/3 as wide between the layers, so that it costs as much as an `mlp`."""
 
     kind: Literal["gated"] = "gated"
     activation: Literal["swiglu", "geglu"] = "swiglu"
@@ -25,7 +25,7 @@ class GatedSettings(FeedForwardSettings):
         return GatedFeedForward(self, dims)
 
     def width(self, dims: LayerDims) -> int:
-        # A multiple of 64, because other programs quantise rows in blocks of 32.
+        # A multiple of 64, because other programs quantize rows in blocks of 32.
         return self.hidden_dim or -(-8 * dims.embed_dim // (3 * 64)) * 64
 
 
@@ -41,5 +41,5 @@ class GatedFeedForward(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, inner = products(x, self.gate, self.input)
+        gate, inner = fused_projections(x, self.gate, self.input)
         return self.output(self.activation(gate) * inner)

@@ -1,4 +1,4 @@
-"""Two maps with an activation between them (Vaswani et al. 2017, section 3.3)."""
+"""Two linear layers with an activation between them (Vaswani et al. 2017, section 3.3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLPSettings(FeedForwardSettings):
-    """activation(x W1) W2, four times as wide between the maps."""
+    """activation(x W1) W2, four times as wide between the layers."""
 
     kind: Literal["mlp"] = "mlp"
     activation: Literal["gelu", "gelu_tanh", "relu", "relu2"] = "gelu_tanh"

@@ -46,6 +46,7 @@ def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     K, S = keys.shape[1], keys.shape[2]
     if 1 < T <= FEW_QUERIES and H == K:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    # A few queries at a time, those of one group as rows of one matrix: keys are neither repeated nor copied.
     mask = mask.view(-1, 1, 1, *mask.shape[-2:])  # (B or 1, 1, 1, T, S)
     mixed = queries.new_empty(B, K, H // K, T, values.shape[3])
     for start in range(0, T, QUERY_BLOCK):
@@ -66,6 +67,7 @@ class _CausalAttention(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         B, H, T, D = queries.shape
         K, V = keys.shape[1], values.shape[3]
+        # One matrix product per block of queries, over the keys up to its last query.
         flat_keys, flat_values = keys.reshape(B * K, T, D), values.reshape(B * K, T, V)
         mixed = queries.new_empty(B, T, K, H // K, V)
         keep = any(ctx.needs_input_grad) and B * H * T * T <= MAX_KEPT_PATTERN
@@ -93,10 +95,12 @@ class _CausalAttention(torch.autograd.Function):
             block = _query_block(queries, K, start, stop)
             upstream = _query_block(gradients[0], K, start, stop)
             pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K)
+            # With P = softmax(S), O = PV: dV = P' dO, dP = dO V', and dS = P (dP - sum dP P) by rows.
             value_gradient[:, :stop] += pattern.mT @ upstream
             of_pattern = upstream @ values[:, :stop].mT
             of_scores = torch._softmax_backward_data(of_pattern, pattern, -1, pattern.dtype)
             of_scores *= D**-0.5
+            # With S = QK' / sqrt D: dQ = dS K / sqrt D, dK = dS' Q / sqrt D.
             query_gradient[:, start:stop] = _unstacked(of_scores @ keys[:, :stop], B, stop - start)
             key_gradient[:, :stop] += of_scores.mT @ block
         return (

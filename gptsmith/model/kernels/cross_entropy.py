@@ -14,7 +14,7 @@ MAX_LOGITS = 1 << 26
 """How many gradients of logits stand in memory at once: 128 MB as bfloat16. Fewer would make the product that gives
 the weight's gradient a thin and slow one."""
 LOGITS_IN_CACHE = 1 << 21
-"""How many logits are made and turned into their gradients at a time."""
+"""How many logits are computed and replaced by their gradients at a time."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -25,21 +25,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        num_words = weight.shape[0]
+        vocab_size = weight.shape[0]
         same = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient: Tensor | None = None
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        block = min(max(1, MAX_LOGITS // num_words), len(hidden))
-        part = min(max(1, LOGITS_IN_CACHE // num_words), block)
-        gradients = hidden.new_empty(block, num_words)
-        scratch = hidden.new_empty(part, num_words)
+        block = min(max(1, MAX_LOGITS // vocab_size), len(hidden))
+        part = min(max(1, LOGITS_IN_CACHE // vocab_size), block)
+        gradients = hidden.new_empty(block, vocab_size)
+        scratch = hidden.new_empty(part, vocab_size)
+        # Blocks bound the memory; the parts of a block stay in the processor's cache between loss and gradient.
         for start in range(0, len(hidden), block):
             rows = hidden[start : start + block]
             for first in range(0, len(rows), part):
                 wanted = targets[start + first : min(start + first + part, start + block)]
                 logits = torch.mm(rows[first : first + part], same.T, out=scratch[: len(wanted)])
                 total += _to_gradient(logits, wanted, gradients[first : first + len(wanted)])
+            # With G the gradient of the block's logits: dH = G W and dW = G' H.
             gradient = gradients[: len(rows)]
             torch.mm(gradient, same, out=hidden_gradient[start : start + block])
             if ctx.needs_input_grad[1]:
@@ -63,7 +65,7 @@ def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     index = targets[:, None]
     largest = logits.amax(dim=1, keepdim=True)
     probability = torch.softmax(logits, dim=1, out=gradient)
-    # ln p(target) from the likeliest word's p, which is never too small for a logarithm.
+    # ln p(target) from the most likely token's p, which is never too small for a logarithm.
     gap = logits.gather(1, index).to(torch.float64) - largest
     log_likelihood = gap + probability.amax(dim=1, keepdim=True).to(torch.float64).log()
     at_target = gradient.gather(1, index)
@@ -79,7 +81,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         weight: (V, C).
         targets: (...).
     """
-    rows, wanted = _asked(hidden, targets)
+    rows, wanted = _with_target(hidden, targets)
     if not len(rows):
         return (hidden.sum() + weight.sum()) * 0.0  # in every parameter's graph, as any other batch is
     if torch.is_grad_enabled():
@@ -99,17 +101,17 @@ def token_log_likelihoods(hidden: Tensor, weight: Tensor, targets: Tensor) -> tu
         weight: (V, C).
         targets: (B, T).
     """
-    rows, wanted = _asked(hidden, targets)
+    rows, wanted = _with_target(hidden, targets)
     logits = (rows @ weight.to(rows.dtype).T).to(torch.promote_types(rows.dtype, torch.float32))
     owner = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[targets != IGNORED]
     return owner, -functional.cross_entropy(logits, wanted, reduction="none")
 
 
-def _asked(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The hidden states (N, C) and the targets (N) of positions where something is asked."""
+def _with_target(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The hidden states (N, C) and the targets (N) of positions that have a target."""
     rows, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    asked = wanted != IGNORED
-    return (rows, wanted) if bool(asked.all()) else (rows[asked], wanted[asked])
+    has_target = wanted != IGNORED
+    return (rows, wanted) if bool(has_target.all()) else (rows[has_target], wanted[has_target])
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -1,100 +1,70 @@
-"""Rounded inputs times rounded matrices: whole numbers with whole numbers, by the kernel that the processor is best at.
+"""Dynamic int8: quantized activations times quantized matrices, by the kernel that the processor is best at.
 
-Sums of whole numbers are exact, so no row of a product depends on which others are multiplied with it. For writing
-only: no gradient passes.
+Sums of integers are exact, so no row of a product depends on which others are multiplied with it. For inference only:
+no gradient passes.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from gptsmith.model.linear import LinearMap
-from gptsmith.model.linear.int8 import LARGEST, Int8Linear
+from gptsmith.model.kernels.int8_weights import INT8_MAX
 
-LARGEST_BESIDE_ANOTHER = 63
-"""The largest whole number of an input where two products are added in 16 bits: 2 x 63 x 127 fits, 2 x 127 x 127 moved
-to where bytes begin does not."""
-LEAST_INPUT = 1e-30
+INPUT_MAX_WITHOUT_VNNI = 63
+"""The largest integer of an input where two products are added in 16 bits: 2 x 63 x 127 fits, 2 x 127 x 127 moved to
+where bytes begin does not."""
+MIN_INPUT = 1e-30
 """An input with nothing larger is zero."""
 
 
-class WholeLinear(LinearMap):
-    """A rounded map that rounds its inputs too, each row by its own scale.
+class Int8Matmul:
+    """x W' + b in x's dtype for inputs (..., in), each row of which is quantized by its own scale.
 
-    Attributes:
-        product: what it multiplies with, together with other maps that read the same input.
-        columns: which of the product are its own.
+    Args:
+        weight: (out, in), int8.
+        scale: (out), what a row's integers are multiplied by.
+        bias: (out) or None.
     """
 
-    def __init__(self, product: WholeProduct, columns: slice) -> None:
-        super().__init__()
-        self.product, self.columns = product, columns
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.product(x)[..., self.columns]
-
-    def together(self, x: Tensor, others: Sequence[LinearMap]) -> list[Tensor]:
-        maps = [linear for linear in (self, *others) if isinstance(linear, WholeLinear)]
-        if any(linear.product is not self.product for linear in maps):
-            return super().together(x, others)
-        found = self.product(x)
-        return [found[..., linear.columns] for linear in maps]
-
-    def matrix(self) -> Tensor:
-        return self.product.kernel.matrix()[self.columns]
-
-
-class WholeProduct:
-    """x W' + b in x's dtype, for inputs (..., in) and the rows of one or several rounded maps (out, in)."""
-
-    def __init__(self, maps: Sequence[Int8Linear]) -> None:
-        self.kernel = best_kernel()(
-            torch.cat([linear.weight for linear in maps]), torch.cat([linear.scale for linear in maps]).float()
-        )
-        biases = [torch.zeros_like(linear.scale) if linear.bias is None else linear.bias for linear in maps]
-        self.bias = torch.cat(biases).float() if any(linear.bias is not None for linear in maps) else None
-        self._num_rows = [len(linear.weight) for linear in maps]
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        self.kernel = best_kernel()(weight, scale.float())
+        self.bias = None if bias is None else bias.float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1]).float()
-        largest = flat.abs().amax(dim=1, keepdim=True).clamp_min_(LEAST_INPUT)
+        flat = x.reshape(-1, x.shape[-1]).float()  # (..., in) -> (N, in)
+        largest = flat.abs().amax(dim=1, keepdim=True).clamp_min_(MIN_INPUT)  # (N, 1)
         y = self.kernel(flat / largest)
         y = y.mul_(largest) if self.bias is None else torch.addcmul(self.bias, y, largest)
         return y.to(x.dtype).view(*x.shape[:-1], -1)
 
-    def maps(self) -> list[WholeLinear]:
-        """Those that it was made of."""
-        ends = torch.tensor(self._num_rows).cumsum(0).tolist()
-        return [WholeLinear(self, slice(end - count, end)) for end, count in zip(ends, self._num_rows, strict=True)]
-
 
 class Kernel(ABC):
-    """A matrix of whole numbers (out, in) with a scale a row (out), ready to be multiplied with."""
+    """An int8 matrix (out, in) with a scale a row (out), ready to be multiplied with."""
 
     @abstractmethod
     def __call__(self, shares: Tensor) -> Tensor:
-        """Its products (N, out), float32, with inputs (N, in) from -1 to 1, rounded."""
+        """Its products (N, out), float32, with inputs (N, in) from -1 to 1, which are quantized."""
 
     @abstractmethod
     def matrix(self) -> Tensor:
-        """What its whole numbers stand for (out, in)."""
+        """The dequantized matrix (out, in)."""
 
 
 class PlainKernel(Kernel):
-    """By PyTorch's product of two matrices of whole numbers: the plain twin."""
+    """By PyTorch's product of two int8 matrices: the plain twin."""
 
-    def __init__(self, weight: Tensor, scale: Tensor, largest: int = LARGEST) -> None:
-        self.weight, self.scale, self.largest = weight, scale, largest
+    def __init__(self, weight: Tensor, scale: Tensor, input_max: int = INT8_MAX) -> None:
+        self.weight, self.scale, self.input_max = weight, scale, input_max
 
     def __call__(self, shares: Tensor) -> Tensor:
-        values = (shares * self.largest).round().to(torch.int8)
-        return torch._int_mm(values, self.weight.t()) * (self.scale / self.largest)
+        values = (shares * self.input_max).round().to(torch.int8)
+        return torch._int_mm(values, self.weight.t()) * (self.scale / self.input_max)
 
     def matrix(self) -> Tensor:
         return self.weight * self.scale[:, None]
@@ -103,8 +73,8 @@ class PlainKernel(Kernel):
 class PackedKernel(Kernel):
     """By fbgemm, which PyTorch brings for processors of the x86 family."""
 
-    def __init__(self, weight: Tensor, scale: Tensor, largest: int | None = None) -> None:
-        self.largest = largest or largest_input()
+    def __init__(self, weight: Tensor, scale: Tensor, input_max: int | None = None) -> None:
+        self.input_max = input_max or largest_exact_input()
         usual, torch.backends.quantized.engine = torch.backends.quantized.engine, "fbgemm"
         with warnings.catch_warnings():
             # PyTorch means to give up tensors of this sort, and packs no other yet.
@@ -115,9 +85,9 @@ class PackedKernel(Kernel):
         torch.backends.quantized.engine = usual
 
     def __call__(self, shares: Tensor) -> Tensor:
-        # It takes bytes from 0 on, so that what stands for zero is moved up.
+        # It takes bytes from 0 on, so the zero point is moved up.
         return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            shares, 1 / self.largest, self.largest + 1, self.packed
+            shares, 1 / self.input_max, self.input_max + 1, self.packed
         )
 
     def matrix(self) -> Tensor:
@@ -132,9 +102,9 @@ def best_kernel() -> Callable[[Tensor, Tensor], Kernel]:
 
 
 @cache
-def largest_input() -> int:
-    """The largest whole number of an input for which fbgemm is exact on this processor: without VNNI it adds two
-    products in 16 bits, and stops at their largest number."""
+def largest_exact_input() -> int:
+    """The largest integer of an input for which fbgemm is exact on this processor: without VNNI it adds two products in
+    16 bits, and saturates."""
     ones = torch.ones(1, 64)
-    found = PackedKernel((ones * LARGEST).to(torch.int8), torch.ones(1), LARGEST)(ones)
-    return LARGEST if round(float(found)) == 64 * LARGEST else LARGEST_BESIDE_ANOTHER
+    found = PackedKernel((ones * INT8_MAX).to(torch.int8), torch.ones(1), INT8_MAX)(ones)
+    return INT8_MAX if round(float(found)) == 64 * INT8_MAX else INPUT_MAX_WITHOUT_VNNI

@@ -33,6 +33,7 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, weight, inverse = ctx.saved_tensors
+        # The mean over the last dimension of dy w n, as a product with the vector w / C.
         product = gradients[0] * normed
         mean = (product @ (weight / weight.shape[0]))[..., None]
         of_x = (gradients[0] * weight).addcmul_(normed, mean, value=-1).mul_(inverse)

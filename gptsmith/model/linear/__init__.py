@@ -1,6 +1,6 @@
-"""The kinds of linear map.
+"""The kinds of linear layer.
 
-Contract: `settings.build(in_dim, out_dim, bias, name)` returns a `LinearMap`, which maps (..., in_dim) to
+Contract: `settings.build(in_dim, out_dim, bias, name)` returns a `LinearLayer`, which maps (..., in_dim) to
 (..., out_dim) in the dtype of its input. `name` says where in the model it stands, such as `attention.query`,
 `feedforward.output` or `head`, so that a kind can treat some otherwise than others.
 """
@@ -8,60 +8,77 @@ Contract: `settings.build(in_dim, out_dim, bias, name)` returns a `LinearMap`, w
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 
+DrawWeight = Callable[[str, Tensor], None]
+"""Fills the tensor of a parameter, such as `weight` or `bias`, with the initial values of a dense layer."""
 
-class LinearMap(nn.Module):
-    """What every kind builds."""
+
+class LinearLayer(nn.Module):
+    """A linear layer of any kind."""
 
     @abstractmethod
     def matrix(self) -> Tensor:
         """The matrix (out, in) that it multiplies with."""
 
-    def share(self, weight: Tensor) -> None:
+    def tie(self, weight: Tensor) -> None:
         """Multiplies with `weight` from now on: only for the head, whose rows may be the embedding's."""
         raise NotImplementedError
 
-    def take(self, weight: Tensor) -> None:
+    def load_dense_weight(self, weight: Tensor) -> None:
         """Multiplies with the values of `weight` (out, in) from now on, or with the nearest that it can hold."""
         raise NotImplementedError
 
-    def together(self, x: Tensor, others: Sequence[LinearMap]) -> list[Tensor]:
+    def initialize(self, draw: DrawWeight) -> None:
+        """Draws its initial weights, in place."""
+        for name, parameter in self.named_parameters(recurse=False):
+            draw(name, parameter)
+
+    def forward_fused(self, x: Tensor, others: Sequence[LinearLayer]) -> list[Tensor]:
         """Its product with x and those of others of its kind: one after the other, unless a kind knows better."""
-        return [linear(x) for linear in (self, *others)]
+        return [layer(x) for layer in (self, *others)]
 
 
-def products(x: Tensor, *maps: LinearMap) -> list[Tensor]:
-    """What each of several maps makes of one input."""
-    if all(type(linear) is type(maps[0]) for linear in maps):
-        return maps[0].together(x, maps[1:])
-    return [linear(x) for linear in maps]
+def fused_projections(x: Tensor, *layers: LinearLayer) -> list[Tensor]:
+    """The outputs of several layers for one input, as one product where their kind can do so."""
+    if all(type(layer) is type(layers[0]) for layer in layers):
+        return layers[0].forward_fused(x, layers[1:])
+    return [layer(x) for layer in layers]
 
 
-def maps_of(model: nn.Module) -> dict[str, LinearMap]:
-    """A model's linear maps by their place, such as `blocks.0.attention.query`; one that is part of another is not
+def linear_layers(model: nn.Module) -> dict[str, LinearLayer]:
+    """A model's linear layers by their place, such as `blocks.0.attention.query`; one that is part of another is not
     named."""
-    maps = {place: module for place, module in model.named_modules() if isinstance(module, LinearMap)}
-    return {place: module for place, module in maps.items() if place.rpartition(".")[0] not in maps}
+    layers = {place: module for place, module in model.named_modules() if isinstance(module, LinearLayer)}
+    return {place: module for place, module in layers.items() if place.rpartition(".")[0] not in layers}
 
 
 class LinearSettings(Settings):
-    """What every kind of linear map has."""
+    """Settings of every kind of linear layer."""
+
+    has_adapters: ClassVar[bool] = False
+    """Whether a small change of frozen layers is trained, which can be merged into them."""
 
     kind: str
 
     @abstractmethod
-    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearMap:
-        """A map of this kind."""
+    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
+        """A layer of this kind."""
 
     def complete(self, model: nn.Module) -> None:
-        """What is left to do once all maps of a model are built: nothing, for most kinds."""
+        """Finishes a model once all its layers are built. Most kinds leave nothing to do."""
+
+    def initialize_extras(self, model: nn.Module, seed: int) -> None:
+        """Draws, in place, the parameters that this kind adds to those of a dense model. Most kinds add none."""
+
+    def prepare_for_decoding(self, model: nn.Module) -> None:
+        """Makes a model faster where no gradient is needed, in place. Most kinds are as fast as they can be."""
 
 
 KINDS = Kinds(__name__, LinearSettings, default="dense")

@@ -1,4 +1,4 @@
-"""A matrix and, where asked for, a bias."""
+"""A matrix and, if wanted, a bias."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.linear import LinearMap, LinearSettings
+from gptsmith.model.linear import LinearLayer, LinearSettings
 
 WORTH_THREADS = 1 << 20
-"""Products of fewer multiplications are over before a second thread has begun."""
+"""Products of fewer multiplications finish before a second thread has started."""
 
 
 class DenseLinearSettings(LinearSettings):
@@ -23,8 +23,8 @@ class DenseLinearSettings(LinearSettings):
         return DenseLinear(in_dim, out_dim, bias=bias)
 
 
-class DenseLinear(nn.Linear, LinearMap):
-    """A linear map that computes in the dtype of its input, whatever its weights are kept in."""
+class DenseLinear(nn.Linear, LinearLayer):
+    """A linear layer that computes in the dtype of its input, whatever its weights are kept in."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
@@ -35,10 +35,10 @@ class DenseLinear(nn.Linear, LinearMap):
     def matrix(self) -> Tensor:
         return self.weight
 
-    def share(self, weight: Tensor) -> None:
+    def tie(self, weight: Tensor) -> None:
         self.weight = weight
 
-    def take(self, weight: Tensor) -> None:
+    def load_dense_weight(self, weight: Tensor) -> None:
         self.weight.copy_(weight)
 
 

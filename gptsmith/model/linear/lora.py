@@ -1,10 +1,10 @@
-"""A fixed map and a learnt change of low rank: W0 x + (alpha / r) B A x (Hu et al. 2021, equation 3)."""
+"""A frozen layer and a trained change of low rank: W0 x + (alpha / r) B A x (Hu et al. 2021, equation 3)."""
 
 from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,14 +13,15 @@ from torch.nn import functional
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
+from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
-from gptsmith.model.linear import LinearMap, LinearSettings, maps_of
+from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, linear_layers
 
 SCORE_HEAD = "score_head"
 
 
 class BaseKinds(Kinds[LinearSettings]):
-    """Every kind of linear map but LoRA itself."""
+    """Every kind of linear layer but LoRA itself."""
 
     def names(self) -> list[str]:
         return [name for name in super().names() if name != "lora"]
@@ -32,7 +33,9 @@ class BaseKinds(Kinds[LinearSettings]):
 
     def settings(self, name: str) -> type[LinearSettings]:
         if name == "lora":
-            raise ConfigurationError("what is adapted has no adapters itself: merge them first (gptsmith merge RUN)")
+            raise ConfigurationError(
+                "the base of adapters cannot have adapters itself: merge them first (gptsmith merge RUN)"
+            )
         return super().settings(name)
 
 
@@ -40,21 +43,23 @@ BASES = BaseKinds(linear.__name__, LinearSettings, default="dense")
 
 
 class LoraLinearSettings(LinearSettings):
-    """y = base(x) + (alpha / rank) B A x. Everything in the model but A and B is fixed."""
+    """y = base(x) + (alpha / rank) B A x. Everything in the model but A and B is frozen."""
+
+    has_adapters: ClassVar[bool] = True
 
     kind: Literal["lora"] = "lora"
     base: Annotated[LinearSettings, BASES] = BASES.field("dense")
-    """What is adapted."""
+    """The kind of the layers that are adapted."""
     rank: int = Field(default=8, gt=0)
     """Rows of A and columns of B."""
     alpha: float = Field(default=16.0, gt=0)
     """The change is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
+    """Fraction of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
     targets: list[str] = Field(default=["attention.*", "feedforward.*"], min_length=1)
-    """The maps that are adapted: names, such as attention.query, or patterns. The head only by its own name."""
+    """The layers that are adapted: names, such as attention.query, or patterns. The head only by its own name."""
 
-    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearMap:
+    def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
         base = self.base.build(in_dim, out_dim, bias, name)
         if not any(_matches(target, name) for target in self.targets):
             return base
@@ -63,31 +68,34 @@ class LoraLinearSettings(LinearSettings):
         )
 
     def complete(self, model: nn.Module) -> None:
-        """Fixes all of a model but its adapters.
+        """Freezes all of a model but its adapters.
 
         Raises:
-            ConfigurationError: a target names none of the model's maps.
+            ConfigurationError: a target names none of the model's linear layers.
         """
-        names = sorted({name for name in map(name_of, maps_of(model)) if name != SCORE_HEAD})
+        names = sorted({name for name in map(layer_name, linear_layers(model)) if name != SCORE_HEAD})
         for target in self.targets:
             if not any(_matches(target, name) for name in names):
                 raise ConfigurationError(
-                    f"linear.targets: {target} is no map of this model (allowed: {', '.join(names)}, "
+                    f"linear.targets: {target} is no linear layer of this model (allowed: {', '.join(names)}, "
                     "or patterns such as attention.*; the head only by its own name)"
                 )
         freeze_all_but_adapters(model)
 
+    def initialize_extras(self, model: nn.Module, seed: int) -> None:
+        initialize_adapters(model, seed)
 
-class LoraLinear(LinearMap):
-    """A fixed base and its adapter.
+
+class LoraLinear(LinearLayer):
+    """A frozen base and its adapter.
 
     Attributes:
-        base: the map that is adapted.
+        base: the layer that is adapted.
         lora_a: (rank, in).
         lora_b: (out, rank), zero at first, so that nothing changes before it is trained.
     """
 
-    def __init__(self, base: LinearMap, in_dim: int, out_dim: int, rank: int, factor: float, dropout: float) -> None:
+    def __init__(self, base: LinearLayer, in_dim: int, out_dim: int, rank: int, factor: float, dropout: float) -> None:
         super().__init__()
         self.base, self.factor = base, factor
         self.lora_a = nn.Parameter(torch.empty(rank, in_dim))
@@ -102,19 +110,35 @@ class LoraLinear(LinearMap):
     def matrix(self) -> Tensor:
         return self.base.matrix() + self.factor * (self.lora_b @ self.lora_a)
 
-    def share(self, weight: Tensor) -> None:
-        self.base.share(weight)
+    def tie(self, weight: Tensor) -> None:
+        self.base.tie(weight)
+
+    def initialize(self, draw: DrawWeight) -> None:
+        """Draws the base alone: the adapters of a model are drawn together, by `initialize_adapters`."""
+        self.base.initialize(draw)
+
+
+@torch.no_grad()
+def initialize_adapters(model: nn.Module, seed: int) -> None:
+    """Draws each adapter's A uniform with deviation 1 / sqrt(3 in) (He et al. 2015) and sets its B to zero, in place,
+    from a generator of its own: nothing else that is drawn depends on adapters."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, "lora"))
+    for module in model.modules():
+        if isinstance(module, LoraLinear):
+            a = module.lora_a
+            a.copy_((torch.rand(a.shape, generator=generator) * 2 - 1) * a.shape[1] ** -0.5)
+            module.lora_b.zero_()
 
 
 def freeze_all_but_adapters(model: nn.Module) -> None:
-    """Lets gradients reach A and B of each adapted map, and no other parameter but those of a score head: it is no part
-    of what is adapted, and knows nothing before it is trained."""
+    """Lets gradients reach A and B of each adapted layer, and no other parameter but those of a score head: it is no
+    part of what is adapted, and knows nothing before it is trained."""
     for place, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(isinstance(module, LoraLinear) or place == SCORE_HEAD)
 
 
-def name_of(place: str) -> str:
+def layer_name(place: str) -> str:
     """`attention.query` for `blocks.0.attention.query`."""
     return re.sub(r"^blocks\.\d+\.", "", place)
 

@@ -16,7 +16,7 @@ from gptsmith.base.settings import Settings
 
 
 class NormSettings(Settings):
-    """What every kind of norm has."""
+    """Settings of every kind of norm."""
 
     kind: str
     epsilon: float = Field(default=1e-5, gt=0)

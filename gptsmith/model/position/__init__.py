@@ -1,7 +1,7 @@
 """The kinds of position: how the model knows where a token stands.
 
 Contract: a module with three moments, each "do nothing" by default: `embed` adds to the token embeddings, `rotate`
-turns queries and keys, `bias` adds to the attention scores. Every attention works with every kind of position.
+rotates queries and keys, `bias` adds to the attention scores. Every attention works with every kind of position.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gptsmith.model.layout import Layout, Span
 
 
 class PositionSettings(Settings):
-    """What every kind of position has."""
+    """Settings of every kind of position."""
 
     kind: str
 
@@ -30,32 +30,32 @@ class PositionSettings(Settings):
 
 
 class Position(nn.Module):
-    """Knows nothing of positions: the base of the kinds that do."""
+    """No positions: the base of the kinds that have some."""
 
     def embed(self, x: Tensor, ids: Tensor) -> Tensor:
-        """Token embeddings (B, T, C) at positions `ids` (T) or (B, T), with what this kind adds to them."""
+        """Token embeddings (B, T, C) at positions `ids` (T) or (B, T), with this kind's own added."""
         return x
 
     def rotation(self, ids: Tensor) -> Any:
-        """What `rotate` needs to know of the positions, computed once a forward pass."""
+        """The argument of `rotate` for these positions, computed once per forward pass."""
         return None
 
     def rotate(self, x: Tensor, rotation: Any) -> Tensor:
-        """Queries or keys (B, H, T, D), turned by their positions."""
+        """Queries or keys (B, H, T, D), rotated by their positions."""
         return x
 
     def bias(self, query_ids: Tensor, key_ids: Tensor) -> Tensor | None:
-        """What is added to the scores: (H, T, S) or (B, H, T, S), or nothing."""
+        """The bias of the scores, (H, T, S) or (B, H, T, S), or None."""
         return None
 
 
 @dataclass(frozen=True)
 class Positions:
-    """Where the tokens of one forward pass stand, and what each span of them may attend to; every layer reads it.
+    """The positions of the tokens of one forward pass, and the keys that each span may attend to; every layer reads it.
 
     Attributes:
         kind: rotates queries and keys.
-        rotation: what it needs for the tokens of this pass.
+        rotation: its rotation for the tokens of this pass.
         spans: the tokens in order, in groups that attend together, each with the bias of its scores.
     """
 
@@ -70,7 +70,7 @@ class Positions:
         return cls(kind, kind.rotation(layout.ids), spans)
 
     def rotate(self, x: Tensor) -> Tensor:
-        """Queries or keys (B, H, T, D) of the tokens of this pass, turned by their positions."""
+        """Queries or keys (B, H, T, D) of the tokens of this pass, rotated by their positions."""
         return self.kind.rotate(x, self.rotation)
 
 

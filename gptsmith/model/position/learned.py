@@ -1,4 +1,4 @@
-"""A learned vector a position, as in GPT-1, GPT-2 and GPT-3."""
+"""A learned vector per position, as in GPT-1, GPT-2 and GPT-3."""
 
 from __future__ import annotations
 

@@ -9,26 +9,26 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.model.dims import LayerDims
-from gptsmith.model.kernels.rotary import turned
+from gptsmith.model.kernels.rotary import apply_rotary
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.rotary_scaling import RotaryScaling
 
 
 class RotaryPositionSettings(PositionSettings):
-    """Turns pairs of a head's dimensions by angles that grow with the position."""
+    """Rotates pairs of a head's dimensions by angles that grow with the position."""
 
     kind: Literal["rotary"] = "rotary"
     base: float = Field(default=100_000.0, gt=1)
-    """The slowest pair turns by about 1 / base a token."""
+    """The slowest pair rotates by about 1 / base per token."""
     scaling: RotaryScaling | None = None
-    """How the frequencies are changed for longer contexts; not at all where it is not given."""
+    """How the frequencies are changed for longer contexts; not at all if None."""
 
     def build(self, dims: LayerDims) -> RotaryPosition:
         return RotaryPosition(dims.head_dim, self.base, self.scaling)
 
 
 class RotaryPosition(Position):
-    """Turns queries and keys, so that their product depends on how far apart they stand."""
+    """Rotates queries and keys, so that their product depends on how far apart they stand."""
 
     def __init__(self, head_dim: int, base: float, scaling: RotaryScaling | None = None) -> None:
         super().__init__()
@@ -51,4 +51,4 @@ class RotaryPosition(Position):
 
     def rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         cos, sin = (part.to(x.dtype) for part in rotation)
-        return turned(x, cos, sin)
+        return apply_rotary(x, cos, sin)

@@ -30,14 +30,14 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
         raise refused("input", f"{len(inputs)} texts are more than the {state.settings.max_inputs} allowed at once")
     rows, num_tokens = [], 0
     with served.reserved(1):
-        prompts = await state.models.read(
+        prompts = await state.models.run_on_reader(
             lambda: [served.tokenizer.prompt_ids(one) if isinstance(one, str) else one for one in inputs]
         )
         for number, ids in enumerate(prompts):
             if max(ids) >= served.vocab_size:
                 raise refused("input", f"this model's tokens are numbers below {served.vocab_size}")
             try:
-                # One after the other, so that a long list does not keep texts from being written.
+                # One after the other, so that a long list does not delay generation.
                 vector = await asyncio.wrap_future(served.engine.embed(ids))
             except UserError as error:
                 raise api_error(error, "input") from None

@@ -1,12 +1,12 @@
-"""From a conversation as it is sent to the ids that a model answers."""
+"""Messages of a conversation, as clients send them and as chat templates take them, and the prompt made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.serve.errors import ApiError, api_error, refused, unsupported
+from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.openai.schemas.chat import (
     AssistantMessage,
     ChatMessage,
@@ -20,57 +20,66 @@ from gptsmith.serve.openai.schemas.common import RefusalPart
 from gptsmith.serve.openai.tools import render_call
 from gptsmith.serve.served_models import ServedModel
 from gptsmith.text.chat_template import checked_messages
+from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
+
+FlatMessage = dict[str, str]
+"""A role and a text."""
 
 
-def flatten_messages(messages: Sequence[ChatMessage], more: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Turns of a role and a text each, as templates take them. Calls become the text that the model wrote; what the
-    model is told first, `more` included, is one turn.
+def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str] = ()) -> list[FlatMessage]:
+    """Messages of a role and a text each, as templates take them. Tool calls become the text that the model generated;
+    all system messages and `instructions` become one system message.
 
     Raises:
-        ApiError: a turn is not allowed; it is named.
+        ApiError: a message is not allowed; it is named.
     """
-    told: list[str] = []
-    turns: list[dict[str, str]] = []
-    called: set[str] = set()
+    system: list[str] = []
+    flat: list[FlatMessage] = []
+    call_ids: set[str] = set()
     for number, message in enumerate(messages):
         place = f"messages.{number}"
         if isinstance(message, SystemMessage):
-            if turns:
-                raise refused(place, f"the {message.role}'s turn may only stand at the beginning")
-            told.append(_text(message.content, place, message.name))
+            if flat:
+                raise refused(place, f"the {message.role} message may only stand at the beginning")
+            system.append(_text(message.content, place, message.name))
         elif isinstance(message, UserMessage):
-            turns.append({"role": "user", "content": _text(message.content, place, message.name)})
+            flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
-            if message.audio is not None:
-                raise unsupported(f"{place}.audio", "models here read and write text only")
-            calls = [
-                render_call(call.function.name, call.function.arguments)
-                if call.type == "function"
-                else render_call(call.custom.name, call.custom.input, is_custom=True)
-                for call in message.tool_calls or []
-            ]
-            called |= {call.id for call in message.tool_calls or []}
-            if message.function_call is not None:
-                calls.append(render_call(message.function_call.name, message.function_call.arguments))
-            words = [] if message.content is None else [_text(message.content, place, message.name)]
-            if message.refusal:
-                words.append(message.refusal)
-            if not words and not calls:
-                raise refused(f"{place}.content", "the assistant's turn has neither words nor calls")
-            turns.append({"role": "assistant", "content": "\n".join([*filter(None, words), *calls])})
+            call_ids |= {call.id for call in message.tool_calls or []}
+            flat.append({"role": "assistant", "content": _assistant_text(message, place)})
         elif isinstance(message, ToolMessage):
-            if message.tool_call_id not in called:
+            if message.tool_call_id not in call_ids:
                 raise refused(f"{place}.tool_call_id", "no call before it has this id")
-            turns.append({"role": "tool", "content": _text(message.content, place)})
+            flat.append({"role": "tool", "content": _text(message.content, place)})
         else:
             assert isinstance(message, FunctionMessage)
-            turns.append({"role": "tool", "content": message.content or ""})
-    told += more
-    return [{"role": "system", "content": "\n\n".join(told)}, *turns] if told else turns
+            flat.append({"role": "tool", "content": message.content or ""})
+    system += instructions
+    return [{"role": "system", "content": "\n\n".join(system)}, *flat] if system else flat
+
+
+def _assistant_text(message: AssistantMessage, place: str) -> str:
+    """The text of a message of the assistant, its tool calls included."""
+    if message.audio is not None:
+        raise unsupported(f"{place}.audio", "models here read and write text only")
+    parts = [] if message.content is None else [_text(message.content, place, message.name)]
+    if message.refusal:
+        parts.append(message.refusal)
+    calls = [
+        render_call(call.function.name, call.function.arguments)
+        if call.type == "function"
+        else render_call(call.custom.name, call.custom.input, is_custom=True)
+        for call in message.tool_calls or []
+    ]
+    if message.function_call is not None:
+        calls.append(render_call(message.function_call.name, message.function_call.arguments))
+    if not parts and not calls:
+        raise refused(f"{place}.content", "the assistant's message has neither text nor calls")
+    return "\n".join([*filter(None, parts), *calls])
 
 
 def _text(content: Any, place: str, name: str | None = None) -> str:
-    """The text of a message; where its author has a name, that stands before it."""
+    """The text of a message, behind the name of its author if it has one."""
     parts = [content] if isinstance(content, str) else []
     for number, part in enumerate([] if isinstance(content, str) else content):
         if isinstance(part, MediaPart):
@@ -80,27 +89,42 @@ def _text(content: Any, place: str, name: str | None = None) -> str:
     return f"{name}: {text}" if name else text
 
 
-def prompt_token_ids(
+def chat_prompt(
     served: ServedModel,
-    turns: Sequence[dict[str, str]],
+    messages: Sequence[FlatMessage],
     variables: Mapping[str, Any] | None = None,
     *,
-    goes_on: bool = False,
-) -> list[int]:
-    """The ids that the model answers; with `goes_on`, those of the assistant's last turn as far as it has come.
+    continues_last: bool = False,
+    max_tokens: int | None = None,
+) -> FittedPrompt:
+    """The prompt of a conversation: with `continues_last`, up to the end of the assistant's last message. With
+    `max_tokens`, the oldest messages are omitted until there is room for so many tokens behind it.
+
     `variables` are for the template.
 
     Raises:
-        ApiError: the model was not made for conversations, or its template does not take this one.
+        ApiError: the model was not tuned on conversations, or its template does not take this one.
     """
-    template, tokenizer = served.template(), served.tokenizer
-    if goes_on and turns[-1]["role"] != "assistant":
+    if continues_last and messages[-1]["role"] != "assistant":
         raise refused("continue_final_message", "the last message is not the assistant's")
+    encode = _encoder(served, variables, continues_last)
     try:
-        checked = checked_messages(turns[:-1] if goes_on else turns)
-        ids = template.prompt_ids(tokenizer, checked, variables)
-        return [*ids, *tokenizer.encode_inside(turns[-1]["content"])] if goes_on else ids
-    except ApiError:
-        raise
+        if max_tokens is None:
+            return FittedPrompt(encode(messages))
+        return fit_messages(messages, encode, max_prompt_tokens(served.context_length, max_tokens))
     except UserError as error:
         raise api_error(error, "messages") from None
+
+
+def _encoder(
+    served: ServedModel, variables: Mapping[str, Any] | None, continues_last: bool
+) -> Callable[[Sequence[FlatMessage]], list[int]]:
+    """A function that gives the tokens of messages by the model's template."""
+    template, tokenizer = served.template(), served.tokenizer
+
+    def encode(messages: Sequence[FlatMessage]) -> list[int]:
+        checked = checked_messages(messages[:-1] if continues_last else messages)
+        token_ids = template.prompt_ids(tokenizer, checked, variables)
+        return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
+
+    return encode

@@ -66,7 +66,7 @@ def parse_body(data: bytes, kind: type[B]) -> B:
 
 
 def _field_error(error: ValidationError, given: Any, kind: type[Schema]) -> ApiError:
-    """What is wrong with a field. Of the alternatives of a field, that is told which went furthest."""
+    """The error for a field. Of the alternatives of a field, the one that matched furthest counts."""
     details = error.errors(include_url=False, include_context=False)
     first = max(details, key=lambda detail: (detail["loc"][:1] == details[0]["loc"][:1], len(detail["loc"])))
     param = _path(first["loc"], given, first["type"])

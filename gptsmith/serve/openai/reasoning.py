@@ -1,10 +1,10 @@
-"""The manner of an answer: how long it is to be, and how much thought goes before it."""
+"""Reasoning effort and verbosity: sentences in the system message, and variables of the chat template."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.common import Effort, Verbosity
 from gptsmith.text.chat_template import ChatTemplate
 
 VERBOSITY_INSTRUCTIONS = {"low": "Answer briefly.", "high": "Answer at length and in detail."}
@@ -16,21 +16,19 @@ EFFORT_INSTRUCTIONS = {
     "xhigh": "Think very carefully, step by step, and check your steps before you answer.",
     "max": "Think as carefully as you can, step by step, and check every step before you answer.",
 }
-"""A model answers at once where it is not told to think, so that `none` needs no words."""
+"""A model without an instruction to think answers at once, so that `none` needs no sentence."""
 
 
-def reasoning_instructions(body: ChatCompletionRequest, template: ChatTemplate) -> list[str]:
-    """What the model is told of it in words: of effort, what its template does not tell."""
-    told = []
-    if body.reasoning_effort in EFFORT_INSTRUCTIONS and "reasoning_effort" not in template.variables:
-        told.append(EFFORT_INSTRUCTIONS[body.reasoning_effort])
-    if body.verbosity in VERBOSITY_INSTRUCTIONS:
-        told.append(VERBOSITY_INSTRUCTIONS[body.verbosity])
-    return told
+def reasoning_instructions(effort: Effort | None, verbosity: Verbosity | None, template: ChatTemplate) -> list[str]:
+    """Sentences for the system message; for effort only if the template has no variable for it."""
+    instructions = []
+    if effort in EFFORT_INSTRUCTIONS and "reasoning_effort" not in template.variables:
+        instructions.append(EFFORT_INSTRUCTIONS[effort])
+    if verbosity in VERBOSITY_INSTRUCTIONS:
+        instructions.append(VERBOSITY_INSTRUCTIONS[verbosity])
+    return instructions
 
 
-def template_variables(body: ChatCompletionRequest) -> dict[str, Any]:
-    """What the template is told of it; nothing where it is left to the template."""
-    if body.reasoning_effort is None:
-        return {}
-    return {"reasoning_effort": body.reasoning_effort, "enable_thinking": body.reasoning_effort != "none"}
+def template_variables(effort: Effort | None) -> dict[str, Any]:
+    """Variables for the template; empty if no effort is requested."""
+    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}

@@ -1,16 +1,30 @@
-"""From the fields that completions and conversations share to what the engine is asked for."""
+"""From the fields of a request to a request of the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from gptsmith.generate.request import Constraint, Request, TokenLogprob, TopLogprob
-from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.schemas.common import SamplingFields
+from gptsmith.generate.request import Constraint, Request
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.serve.errors import refused, unsupported
+from gptsmith.serve.openai.schemas.common import GenerationFields, SamplingFields
 from gptsmith.serve.served_models import ServedModel
-from gptsmith.text.tokenizer import Tokenizer
 
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+SAMPLING_SETTINGS = SamplingSettings.model_fields.keys()
+NUM_SEEDS = 2**63
+
+
+def refuse_fields(body: GenerationFields, reasons: Mapping[str, str]) -> None:
+    """Refuses the first of some fields that is set, with its reason.
+
+    Raises:
+        ApiError: one is set.
+    """
+    for name, reason in reasons.items():
+        if getattr(body, name) not in (None, False, ""):
+            raise unsupported(name, reason)
 
 
 def check_sampling_fields(body: SamplingFields, served: ServedModel, num_sequences: int) -> None:
@@ -23,28 +37,33 @@ def check_sampling_fields(body: SamplingFields, served: ServedModel, num_sequenc
         raise refused("stream_options", "it is for streams: set stream to true")
     most = served.settings.max_choices
     if num_sequences > most:
-        raise refused("n", f"{num_sequences} texts are asked for and one request may have {most}: ask for fewer")
+        raise refused("n", f"{num_sequences} texts are requested and one request may have {most}: request fewer")
     for token in body.logit_bias or {}:
         if int(token) >= served.vocab_size:
             raise refused("logit_bias", f"token {token} is not one of the {served.vocab_size:,} of this model")
 
 
 def resolve_max_tokens(given: int | None, default: int, served: ServedModel, param: str) -> int:
-    """The most tokens that a text may have.
+    """The most tokens of an answer: those requested, else the default, within the server's bound.
 
     Raises:
-        ApiError: more are asked for than a text may have here.
+        ApiError: more are requested than the server allows; `param` names the field.
     """
     most = served.settings.max_tokens
     if most is None:
         return default if given is None else given
     if given is not None and given > most:
-        raise refused(param, f"{given} tokens are more than the {most} that a text may have here")
+        raise refused(param, f"{given} tokens are more than the {most} that this server allows")
     return min(default, most) if given is None else given
 
 
+def resolve_seed(given: int | None) -> int:
+    """The seed that was given, or a new one."""
+    return secrets.randbelow(NUM_SEEDS) if given is None else given % NUM_SEEDS
+
+
 def engine_request(
-    body: SamplingFields,
+    body: GenerationFields,
     served: ServedModel,
     prompt_ids: Sequence[int],
     *,
@@ -55,56 +74,30 @@ def engine_request(
     prompt_logprobs: bool = False,
     constraint: Constraint | None = None,
 ) -> Request:
-    """What the engine is asked for.
+    """A request of the engine, sampled as the body says, else as the model usually is.
 
     Raises:
         UserError: a setting of sampling is not allowed.
     """
+    sampling = {name: getattr(body, name) for name in SAMPLING_SETTINGS & type(body).model_fields.keys()}
     return Request(
         prompt_ids,
         max_tokens,
-        served.sampling({name: getattr(body, name) for name in SAMPLING}),
+        served.sampling(sampling),
         seed=seed,
         choice=choice,
-        stop=[body.stop] if isinstance(body.stop, str) else body.stop or (),
-        stop_ids=frozenset(body.stop_token_ids or ()),
-        ignore_end=bool(body.ignore_eos),
-        logit_bias={int(token): value for token, value in (body.logit_bias or {}).items()},
         top_logprobs=top_logprobs,
         prompt_logprobs=prompt_logprobs,
         constraint=constraint,
+        **(_stopping(body) if isinstance(body, SamplingFields) else {}),
     )
 
 
-def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    """The bytes of a token; of a special token, its spelling."""
-    return tokenizer.decode_bytes([token], keep_special=True)
-
-
-def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """A token as OpenAI's completions spell it: text, or `bytes:\\xe2\\x80` where it is a part of a character."""
-    data = token_bytes(tokenizer, token)
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
-
-
-class LogprobBuffer:
-    """Tokens that wait for the chunk that carries their text."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[TokenLogprob]] = {}
-
-    def with_text(self, number: int, tokens: Sequence[TokenLogprob], is_ready: bool) -> list[TokenLogprob]:
-        """The tokens that go with what is sent of a text now."""
-        waiting = [*self._waiting.pop(number, []), *tokens]
-        if is_ready:
-            return waiting
-        self._waiting[number] = waiting
-        return []
-
-
-def likeliest_first(told: TokenLogprob) -> Sequence[TopLogprob]:
-    """The alternatives, each once."""
-    return list({one.id: one for one in told.top_logprobs}.values())
+def _stopping(body: SamplingFields) -> dict[str, Any]:
+    """Where a text stops, and which tokens are more or less probable."""
+    return {
+        "stop": [body.stop] if isinstance(body.stop, str) else body.stop or (),
+        "stop_ids": frozenset(body.stop_token_ids or ()),
+        "ignore_end": bool(body.ignore_eos),
+        "logit_bias": {int(token): value for token, value in (body.logit_bias or {}).items()},
+    }

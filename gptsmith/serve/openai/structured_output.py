@@ -1,4 +1,4 @@
-"""What a text must be, from how it is asked for."""
+"""Constraints of the engine, from response formats and schemas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gptsmith.serve.openai.schemas.common import Grammar
 
 
 def response_format_constraint(response_format: Any) -> Constraint | None:
-    """What an answer must be; nothing where any text will do.
+    """The constraint of a response format; None if it allows any text.
 
     Raises:
         ApiError: the schema is missing or not JSON.
@@ -29,7 +29,7 @@ def response_format_constraint(response_format: Any) -> Constraint | None:
 
 
 def json_schema_constraint(schema: dict[str, Any], param: str) -> Constraint:
-    """What JSON of a schema must be.
+    """The constraint of a JSON schema.
 
     Raises:
         ApiError: the schema is not JSON; `param` names its field.
@@ -41,5 +41,5 @@ def json_schema_constraint(schema: dict[str, Any], param: str) -> Constraint:
 
 
 def grammar_constraint(grammar: Grammar) -> Constraint:
-    """What a text of a grammar must be."""
+    """The constraint of a grammar."""
     return Constraint("grammar" if grammar.syntax == "lark" else "regex", grammar.definition)

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.messages import flatten_messages, prompt_token_ids
-from gptsmith.serve.openai.request_mapping import token_text
+from gptsmith.serve.openai.logprobs import token_text
+from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from gptsmith.serve.state import State
 
@@ -26,15 +26,17 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
 
     def read() -> list[int]:
         if body.messages is not None:
-            return prompt_token_ids(served, flatten_messages(body.messages))
+            return chat_prompt(served, flatten_messages(body.messages)).token_ids
         text = body.prompt or ""
         return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)
 
     with served.reserved(1):
-        ids = await state.models.read(read)
+        ids = await state.models.run_on_reader(read)
     log_fields |= {"model": served.name, "prompt_tokens": len(ids)}
-    words = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
-    return JSONResponse({"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": words})
+    spelled = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
+    return JSONResponse(
+        {"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": spelled}
+    )
 
 
 async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:

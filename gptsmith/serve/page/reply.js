@@ -1,10 +1,9 @@
 /** One text being written into a conversation: what is sent, what comes, and how it ends. */
 
-import { fields, mostTokens } from "./sampling.js";
+import { fields } from "./sampling.js";
 import { ServerError, tokenize, write } from "./server.js";
 import { path } from "./tree.js";
 
-const TOKENS_PER_TURN = 16;
 const MAX_TRIES = 8;
 const COUNT_MS = 3000;
 
@@ -51,7 +50,8 @@ export class Reply {
   async take(body) {
     const { node, conversation, controller } = this;
     this.askedAt = performance.now();
-    for await (const { text, tokens, finish, usage } of write(conversation.mode === "chat", body, controller.signal)) {
+    for await (const { text, tokens, finish, usage, numOmitted } of write(conversation.mode === "chat", body, controller.signal)) {
+      if (numOmitted) node.figures.numForgotten = numOmitted;
       if (text) node.text += text;
       if (tokens?.length) {
         this.firstAt ??= performance.now();
@@ -108,10 +108,9 @@ export class Reply {
     const { model, conversation } = this;
     const { settings, mode } = conversation;
     const bias = settings.bias?.length && (await this.bias(settings.bias));
-    const sent = { model: model.name, ...fields(model, mode, settings), ...(bias && { logit_bias: bias }) };
-    if (mode === "text") return { ...sent, prompt: await this.prompt() };
-    const messages = await this.messages(goesOn);
-    return { ...sent, messages, ...(goesOn && { continue_final_message: true }) };
+    const sent = { model: model.name, truncation: "auto", ...fields(model, mode, settings), ...(bias && { logit_bias: bias }) };
+    if (mode === "text") return { ...sent, prompt: this.upTo(true).map(({ text }) => text).join("") };
+    return { ...sent, messages: this.turns(this.upTo(goesOn)), ...(goesOn && { continue_final_message: true }) };
   }
 
   /** The tokens of this model that are to be likelier or less likely. */
@@ -135,42 +134,7 @@ export class Reply {
     const end = whole.findIndex(({ id }) => id === this.node.id);
     return whole.slice(0, goesOn ? end + 1 : end);
   }
-
-  /** The text so far; where the context does not hold it, the tokens of its end. */
-  async prompt() {
-    const { model } = this;
-    const whole = this.upTo(true).map(({ text }) => text).join("");
-    const most = Math.min(mostTokens(model, "text", this.conversation.settings), model.context_length / 2);
-    const room = Math.floor(model.context_length - most);
-    if (byteLength(whole) < room) return whole;
-    const ids = await this.tokens({ prompt: whole });
-    if (ids.length <= room) return whole;
-    this.node.figures.numForgotten = ids.length - room;
-    return ids.slice(-room);
-  }
-
-  /** The turns to answer: as many of the last ones as leave a quarter of the context for the answer. */
-  async messages(goesOn) {
-    const { model, conversation } = this;
-    const nodes = this.upTo(goesOn);
-    const most = mostTokens(model, "chat", conversation.settings) ?? Infinity;
-    const room = model.context_length - Math.min(most, model.context_length / 4);
-    const from = (start) => this.turns(nodes.slice(start));
-    const size = from(0).reduce((sum, { content }) => sum + byteLength(content) + TOKENS_PER_TURN, 0);
-    if (size < room) return from(0);
-    const starts = nodes.flatMap(({ role }, number) => (role === "user" ? [number] : []));
-    let [low, high] = [0, starts.length - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((await this.tokens({ messages: from(starts[middle]) })).length <= room) high = middle;
-      else low = middle + 1;
-    }
-    if (starts[low]) this.node.figures.numForgotten = starts[low];
-    return from(starts[low] ?? 0);
-  }
 }
-
-const byteLength = (text) => new TextEncoder().encode(text).length;
 
 /** Resolves after some milliseconds, and rejects at once when the signal says so. */
 function pause(milliseconds, signal) {

@@ -39,7 +39,7 @@ export async function tokenize(body, signal) {
 }
 
 /**
- * Pieces of a text as it is written: {text, tokens, finish, usage}, each where there is one.
+ * Chunks of a text as it is generated: {text, tokens, finish, usage, numOmitted}, each if there is one.
  * `isChat` says whether `body` is for /v1/chat/completions or for /v1/completions.
  */
 export async function* write(isChat, body, signal) {
@@ -59,7 +59,8 @@ export async function* write(isChat, body, signal) {
       const choice = chunk.choices[0];
       if (choice) {
         const text = isChat ? choice.delta.content ?? "" : choice.text;
-        yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason };
+        const numOmitted = chunk.omitted_messages ?? chunk.omitted_tokens;
+        yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason, numOmitted };
       }
     }
   } catch (error) {

@@ -57,7 +57,7 @@ class Log(Callback):
                 gradient_norm=step.gradient_norm,
                 tokens_per_second=step.num_tokens / seconds,
                 seconds=state.seconds,
-                peak_share=self.throughput.mfu(trainer),
+                mfu=self.throughput.mfu(trainer),
             )
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:

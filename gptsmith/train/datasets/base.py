@@ -14,7 +14,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
-from gptsmith.train.samples import Encoder
+from gptsmith.train.encoder import Encoder
 
 Reward = Callable[[Sequence[Message], str, str], float]
 """The reward of a completion, given the conversation before it, the completion, and the reference answer."""

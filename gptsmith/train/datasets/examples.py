@@ -22,8 +22,9 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, mean_terms
-from gptsmith.train.samples import Encoder, Sample, pack
+from gptsmith.train.samples import Sample, pack
 
 TOKENS_PER_BATCH = 4096
 """Of an evaluation."""

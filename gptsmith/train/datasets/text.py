@@ -57,7 +57,7 @@ class TextDataset(Dataset):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         stream = self.data.validation
-        assert stream is not None, "asked for only where there is validation text"
+        assert stream is not None, "called only if there is validation text"
         bytes_of = self.data.tokenizer.num_bytes_per_token
         score = score_language(model, stream, bytes_of, max_tokens=max_tokens, observe=observe, processes=processes)
         figures = {

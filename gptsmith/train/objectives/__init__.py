@@ -29,7 +29,7 @@ from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
-from gptsmith.train.samples import Encoder
+from gptsmith.train.encoder import Encoder
 
 
 @dataclass(frozen=True)

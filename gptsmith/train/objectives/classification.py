@@ -25,8 +25,9 @@ from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import PreviewedExample
 from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import Term
-from gptsmith.train.samples import Encoder, Sample, padded
+from gptsmith.train.samples import Sample, padded
 
 EXAMPLES_AT_ONCE = 32
 """Of a prediction."""
@@ -63,7 +64,7 @@ class ClassificationSettings(ExampleObjective):
     auxiliary_weight: float = Field(default=0.5, ge=0)
     """The weight of the language model's loss."""
     pooling: Literal["last", "mean"] = "last"
-    """What the classification head reads: the last token's hidden state, or the mean of all of them."""
+    """The input of the classification head: the last token's hidden state, or the mean of all of them."""
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
 

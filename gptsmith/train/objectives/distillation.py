@@ -20,10 +20,10 @@ from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.distillation import DistillationBatch, DistillationDataset
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.objectives.sft import SftSettings
-from gptsmith.train.samples import Encoder
 
 
 class DistillationSettings(ObjectiveSettings):
@@ -72,10 +72,10 @@ class DistillationSettings(ObjectiveSettings):
         return dict.fromkeys((self.kind, "cross_entropy"), batch.num_tokens)
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
-        taught, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
+        with_teacher, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
         hidden = model.hidden(batch.input_ids, segments=batch.segments)
         with torch.no_grad():
-            teacher = _log_probabilities(taught.teacher_hidden, taught.teacher_head, self.temperature)
+            teacher = _log_probabilities(with_teacher.teacher_hidden, with_teacher.teacher_head, self.temperature)
         student = _log_probabilities(hidden[has_target], model.head_weight, self.temperature)
         divergence = functional.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
         nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)

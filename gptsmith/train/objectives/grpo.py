@@ -31,7 +31,7 @@ class GrpoSettings(RolloutObjective):
     clip_range: float = Field(default=0.2, gt=0, lt=1)
     """How far r counts on either side of 1."""
     reward: str = "number"
-    """What a completion is rewarded for: number (its last number is that of the reference answer), exact (it is the
+    """The reward of a completion: number (its last number is that of the reference answer), exact (it is the
     reference answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or
     FILE.py:FUNCTION, which gets the messages, the completion and the reference answer."""
 

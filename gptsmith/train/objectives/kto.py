@@ -23,8 +23,9 @@ from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import DatasetInputs, PreviewedExample
 from gptsmith.train.datasets.examples import ExampleDataset, ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import Term
-from gptsmith.train.samples import Encoder, Sample, padded
+from gptsmith.train.samples import Sample, padded
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import Term
-from gptsmith.train.samples import Encoder, Sample, padded
+from gptsmith.train.samples import Sample, padded
 
 
 @dataclass(frozen=True, kw_only=True)

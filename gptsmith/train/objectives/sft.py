@@ -10,9 +10,10 @@ from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.examples import ExampleObjective
+from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import Term
 from gptsmith.train.objectives.next_token import cross_entropy_sum
-from gptsmith.train.samples import Encoder, Sample, packed_batch
+from gptsmith.train.samples import Sample, packed_batch
 
 
 class SftSettings(ExampleObjective):

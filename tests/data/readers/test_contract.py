@@ -1,4 +1,4 @@
-"""What every kind of reader keeps, on a tiny file of each of its kinds."""
+"""The contract of every kind of reader, on a tiny file of each of its kinds."""
 
 import gzip
 import sys

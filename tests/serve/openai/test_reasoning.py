@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from gptsmith.serve.openai.chat import ChatCompletion
+from gptsmith.serve.openai.chat import ChatCompletionJob
 from gptsmith.serve.openai.reasoning import EFFORT_INSTRUCTIONS, VERBOSITY_INSTRUCTIONS
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.text.chat_template import CHATML, ChatTemplate
@@ -22,7 +22,7 @@ def prompt_of(served: Served, **fields: Any) -> str:
     """What the model is given."""
     model = served.state.models.get("chat")
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": QUESTION, **fields})
-    return model.tokenizer.decode(ChatCompletion(body, model).requests()[0].prompt_ids, keep_special=True)
+    return model.tokenizer.decode(ChatCompletionJob(body, model).requests()[0].prompt_ids, keep_special=True)
 
 
 def told(*sentences: str) -> str:

@@ -8,7 +8,6 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from gptsmith.serve.served_models import ServedModel
-from gptsmith.text.chat_template import latest_turns
 
 from ..conftest import Served
 
@@ -30,30 +29,6 @@ def exchanges(count: int) -> list[dict[str, str]]:
 
 def num_tokens(model: ServedModel, turns: list[dict[str, str]]) -> int:
     return len(model.template().prompt_ids(model.tokenizer, turns))
-
-
-@pytest.mark.parametrize("count", range(8))
-def test_as_many_of_the_last_turns_are_kept_as_fit(count: int) -> None:
-    last = {"role": "user", "content": "now?"}
-    turns = [SYSTEM, *exchanges(7), last]
-    assert latest_turns(turns, lambda some: len(some) <= 2 * count + 3) == [
-        SYSTEM,
-        *exchanges(7)[14 - 2 * count :],
-        last,
-    ]
-    assert latest_turns(turns[1:], lambda some: len(some) <= 2 * count + 2) == turns[15 - 2 * count :]
-
-
-def test_a_few_tries_are_enough() -> None:
-    tries = []
-    latest_turns([*exchanges(1000), {"role": "user", "content": "now?"}], lambda some: tries.append(some) is not None)
-    assert len(tries) < 12
-
-
-def test_what_follows_a_call_is_never_kept_without_it() -> None:
-    turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "tool", "assistant", "user")]
-    assert latest_turns(turns, lambda some: len(some) <= 3) == turns[4:]
-    assert latest_turns(turns[:4], lambda _: False) == turns[:4]
 
 
 def test_a_long_conversation_is_answered_where_it_may_be_shortened(served: Served, client: OpenAI) -> None:
@@ -90,3 +65,40 @@ def test_one_turn_that_is_too_long_stays_refused(client: OpenAI) -> None:
     with pytest.raises(BadRequestError) as caught:
         client.responses.create(model="chat", input="a nail " * 2000, truncation="auto")
     assert caught.value.code == "context_length_exceeded"
+
+
+def test_chat_completions_say_how_many_messages_were_omitted(served: Served, client: OpenAI) -> None:
+    model = served.state.models.get("chat")
+    messages: Any = [SYSTEM, *exchanges(40), {"role": "user", "content": "5: a nail?"}]
+    request: dict[str, Any] = {"model": "chat", "temperature": 0, "max_tokens": 20}
+    with pytest.raises(BadRequestError) as caught:
+        client.chat.completions.create(**request, messages=messages)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    truncation = {"truncation": "auto"}
+    answer = client.chat.completions.create(**request, messages=messages, extra_body=truncation)
+    num_omitted = answer.model_extra["omitted_messages"] if answer.model_extra else 0
+    assert 0 < num_omitted < 80
+    kept = [SYSTEM, *messages[1 + num_omitted :]]
+    assert answer.usage
+    assert answer.usage.prompt_tokens == num_tokens(model, kept) <= model.context_length - 20
+    assert num_tokens(model, [SYSTEM, *messages[num_omitted - 1 :]]) > model.context_length - 20
+    chunks = list(client.chat.completions.create(**request, messages=messages, stream=True, extra_body=truncation))
+    assert {(chunk.model_extra or {})["omitted_messages"] for chunk in chunks} == {num_omitted}
+    whole = client.chat.completions.create(**request, messages=kept, extra_body=truncation)  # type: ignore[arg-type]
+    assert (whole.model_extra or {})["omitted_messages"] == 0
+    assert whole.choices[0].message.content == answer.choices[0].message.content
+    assert "omitted_messages" not in (client.chat.completions.create(**request, messages=kept).model_extra or {})
+
+
+def test_completions_say_how_many_tokens_were_omitted(served: Served, client: OpenAI) -> None:
+    model = served.state.models.get("base")
+    token_ids = model.tokenizer.prompt_ids("The old smith sells a nail of iron. " * 60)
+    request: dict[str, Any] = {"model": "base", "temperature": 0, "max_tokens": 8}
+    with pytest.raises(BadRequestError):
+        client.completions.create(**request, prompt=token_ids)
+    answer = client.completions.create(**request, prompt=token_ids, extra_body={"truncation": "auto"})
+    room = model.context_length - 8
+    assert (answer.model_extra or {})["omitted_tokens"] == len(token_ids) - room
+    assert answer.usage
+    assert answer.usage.prompt_tokens == room
+    assert answer.choices[0].text == client.completions.create(**request, prompt=token_ids[-room:]).choices[0].text

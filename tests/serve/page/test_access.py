@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from ..conftest import slowed
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
@@ -114,10 +115,12 @@ def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
 def test_the_answer_is_read_out_at_its_end_and_not_before(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 300)
-    chat.say("5: a nail?")
-    chat.writing()
-    assert chat.page.locator("#spoken").text_content() == ""
-    assert chat.answers.last.get_attribute("aria-busy") == "true"
+    chat.set_number("Seed", 7)
+    with slowed(chat.served.state.models.get("chat").engine):
+        chat.say("5: a nail?")
+        chat.writing()
+        assert chat.page.locator("#spoken").text_content() == ""
+        assert chat.answers.last.get_attribute("aria-busy") == "true"
     chat.ended()
     node = next(one for one in chat.conversation()["nodes"].values() if one["role"] == "assistant")
     expect(chat.page.locator("#spoken")).to_have_text(node["text"], use_inner_text=False)

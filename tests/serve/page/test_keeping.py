@@ -115,6 +115,7 @@ def test_two_tabs_that_write_in_one_conversation_lose_nothing(open_page: OpenPag
     expect(second.locator(".message.user")).to_have_count(1)
     for number, page in enumerate((first, second), 2):
         chat.page = page
+        expect(chat.asked).to_have_count(number - 1)  # what the other tab has said has come
         chat.slow_down("/v1/chat/completions")
         chat.say(f"tab {number}")
         expect(chat.asked).to_have_count(number)

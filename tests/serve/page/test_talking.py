@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from ..conftest import Served, until
+from ..conftest import Served, slowed, until
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
@@ -39,7 +39,8 @@ def test_an_answer_streams_and_is_what_the_api_gives(open_page: OpenPage) -> Non
           if (words) window.seen(words.textContent.length);
         }).observe(document.querySelector("#thread"), { childList: true, subtree: true, characterData: true })"""
     )
-    chat.ask("5: a nail?")
+    with slowed(chat.served.state.models.get("chat").engine, pass_s=0.02):
+        chat.ask("5: a nail?")
     (body,) = chat.bodies()
     assert (body["seed"], body["max_tokens"]) == (7, 60)
     answer = chat.served.client().chat.completions.create(
@@ -64,7 +65,7 @@ def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page:
         stop()
         chat.ended()
         until(chat.served.is_idle, "the server has nothing to do any more")
-        assert chat.served.gauge("gptsmith_running") == 0
+        assert chat.served.gauge("gptsmith_num_requests_running") == 0
         expect(chat.page.locator(".below")).to_contain_text("Stopped.")
         assert chat.answer()
         chat.button("New conversation").first.click()
@@ -251,15 +252,16 @@ def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page
     chat.set_number("Longest text, in tokens", 4)
     for number in range(3):
         chat.ask(f"{number}: " + "the old smith sells a nail of iron and a plough of steel and " * 20)
-    expect(chat.answers.last).to_contain_text("were left out: the model reads 768 tokens at once")
-    sent = [one["content"][:2] for one in chat.bodies()[-1]["messages"] if one["role"] == "user"]
-    assert sent[-1] == "2:"
-    assert "0:" not in sent
+    expect(chat.answers.last).to_contain_text("The oldest 4 messages were left out: the model reads 768 tokens at once")
+    body = chat.bodies()[-1]
+    assert body["truncation"] == "auto"
+    assert [one["content"][:2] for one in body["messages"] if one["role"] == "user"] == ["0:", "1:", "2:"]
+    assert not any(one.url.endswith("/tokenize") for one in chat.requests)
     base = open_page(names=["base"])
     base.set_number("Longest text, in tokens", 4)
     base.ask("The old smith sells a nail of iron and a plough of steel. " * 90)
     expect(base.page.locator(".below")).to_contain_text("tokens were left out")
-    assert len(base.bodies()[-1]["prompt"]) == 764
+    expect(base.page.locator("#used")).to_contain_text("768 of 768 tokens")
 
 
 def test_a_conversation_goes_on_being_written_while_another_is_shown(open_page: OpenPage) -> None:

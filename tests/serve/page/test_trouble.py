@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,19 @@ from playwright.sync_api import expect
 
 from gptsmith.serve.auth import ApiKeys
 
-from ..conftest import serving, until
+from ..conftest import serving, slowed, until
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
 KEY = "a-key-of-enough-letters"
+
+
+def bias_a_token(chat: ChatPage) -> None:
+    """Sets a bias, whose tokens the page looks up before each answer."""
+    panel = chat.page.locator("#panel")
+    panel.get_by_label("Bias of tokens").fill("The=1")
+    panel.get_by_label("Bias of tokens").blur()
+    until(lambda: "bias" in chat.conversation()["settings"], "the bias is set")
 
 
 def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> None:
@@ -57,8 +64,9 @@ def test_an_answer_that_cannot_be_read_ends_what_is_being_written(open_page: Ope
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 5)
     chat.ask("5: a nail?")
+    bias_a_token(chat)
     chat.page.route("**/tokenize", lambda route: route.fulfill(body="<html>", content_type="text/html"))
-    chat.say("5: a nail? " * 100)
+    chat.say("5: a nail?")
     expect(chat.answers.last).to_contain_text("What the server answered cannot be read.")
     chat.ended()
 
@@ -67,8 +75,9 @@ def test_stop_ends_what_comes_before_the_writing_too(open_page: OpenPage) -> Non
     chat = open_page(names=["chat"])
     chat.set_number("Longest text, in tokens", 5)
     chat.ask("5: a nail?")
+    bias_a_token(chat)
     chat.slow_down("/tokenize")
-    chat.say("5: a nail? " * 100)
+    chat.say("5: a nail?")
     expect(chat.send).to_have_text("Stop")
     chat.send.click()
     chat.ended()
@@ -227,34 +236,29 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
         chat = ChatPage(browser, served)
         try:
             chat.set_number("Longest text, in tokens", 760)
-            chat.say("The old smith")
-            chat.writing()
-            served.running.should_exit = True
-            chat.ended()
+            with slowed(served.state.models.get("base").engine):
+                chat.say("The old smith")
+                chat.writing()
+                served.running.should_exit = True
+                chat.ended()
             expect(chat.page.locator(".below .notice")).to_be_visible()
             expect(chat.answers.locator(".words")).not_to_have_text("")
         finally:
             chat.close()
 
 
-def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage) -> None:
+def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = open_page(names=["chat"])
     engine = chat.served.state.models.by_name["chat"].engine
     chat.set_number("Longest text, in tokens", 5)
-    hidden = engine.model.hidden
-    failed = threading.Event()
 
-    def fail(*_: Any, **__: Any) -> None:
-        failed.set()
+    def fail() -> None:
         raise RuntimeError("no memory")
 
-    engine.model.hidden = fail  # type: ignore[assignment]
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "on_pass", fail)
         chat.say("5: a nail?")
-        expect(chat.answers).to_contain_text("The model failed while it wrote.")
-    finally:
-        engine.model.hidden = hidden  # type: ignore[method-assign]
-    assert failed.is_set()
+        expect(chat.answers).to_contain_text("The model failed while it generated.")
     chat.button("Try again").click()
     assert chat.answer()
     until(chat.served.is_idle, "nothing is left of it")

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gptsmith.serve.openai.schemas.common import (
     MAX_TOKEN_ID,
+    ConversationFields,
     Effort,
     Grammar,
     JsonObjectFormat,
-    Metadata,
     Name,
     NonEmptyText,
     RefusalPart,
@@ -19,12 +19,12 @@ from gptsmith.serve.openai.schemas.common import (
     Schema,
     TextFormat,
     TextPart,
-    TextResponseFormat,
+    Verbosity,
 )
 
 
 class MediaPart(BaseModel):
-    """A piece that is no text. It is known, so that it can be refused by its name."""
+    """A part that is no text; it is known so that it can be refused by its name."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     type: Literal["image_url", "input_audio", "file", "input_image", "input_file"]
@@ -36,7 +36,7 @@ AnswerPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
 
 class SystemMessage(Schema):
-    """What the model is told before the conversation."""
+    """Instructions before the conversation."""
 
     role: Literal["system", "developer"]
     content: TextContent
@@ -44,7 +44,7 @@ class SystemMessage(Schema):
 
 
 class UserMessage(Schema):
-    """What a person says."""
+    """A message of the user."""
 
     role: Literal["user"]
     content: str | Annotated[list[Part], Field(min_length=1)]
@@ -52,14 +52,14 @@ class UserMessage(Schema):
 
 
 class CalledFunction(Schema):
-    """A function and what it is given, as the model wrote it."""
+    """A function and its arguments, as the model generated them."""
 
     name: str
     arguments: str
 
 
 class FunctionCall(Schema):
-    """A call that the model made."""
+    """A call of a function by the model."""
 
     id: str
     type: Literal["function"]
@@ -67,14 +67,14 @@ class FunctionCall(Schema):
 
 
 class CalledCustom(Schema):
-    """A tool of free text and what it is given."""
+    """A custom tool and its input."""
 
     name: str
     input: str
 
 
 class CustomCall(Schema):
-    """A call of a tool of free text."""
+    """A call of a custom tool by the model."""
 
     id: str
     type: Literal["custom"]
@@ -85,7 +85,7 @@ Call = Annotated[FunctionCall | CustomCall, Field(discriminator="type")]
 
 
 class AssistantMessage(Schema):
-    """What the model said."""
+    """A message of the model."""
 
     role: Literal["assistant"]
     content: str | Annotated[list[AnswerPart], Field(min_length=1)] | None = None
@@ -97,7 +97,7 @@ class AssistantMessage(Schema):
 
 
 class ToolMessage(Schema):
-    """What a tool gave."""
+    """The output of a tool."""
 
     role: Literal["tool"]
     content: TextContent
@@ -105,7 +105,7 @@ class ToolMessage(Schema):
 
 
 class FunctionMessage(Schema):
-    """What a function gave, as it was written before there were tools."""
+    """The output of a function, in the form before there were tools."""
 
     role: Literal["function"]
     content: str | None
@@ -127,21 +127,21 @@ class FunctionDefinition(Schema):
 
 
 class FunctionTool(Schema):
-    """A function, as a tool."""
+    """A function as a tool."""
 
     type: Literal["function"]
     function: FunctionDefinition
 
 
 class GrammarFormat(Schema):
-    """A text of a grammar."""
+    """Text of a grammar."""
 
     type: Literal["grammar"]
     grammar: Grammar
 
 
 class CustomToolDefinition(Schema):
-    """A tool that is given a text."""
+    """A tool whose input is text."""
 
     name: Name
     description: str | None = None
@@ -149,7 +149,7 @@ class CustomToolDefinition(Schema):
 
 
 class CustomTool(Schema):
-    """A tool that is given a text, as a tool."""
+    """A custom tool as a tool."""
 
     type: Literal["custom"]
     custom: CustomToolDefinition
@@ -172,7 +172,7 @@ class FunctionChoice(Schema):
 
 
 class CustomChoice(Schema):
-    """The tool of free text that must be called."""
+    """The custom tool that must be called."""
 
     type: Literal["custom"]
     custom: ToolName
@@ -215,56 +215,46 @@ class JsonSchemaFormat(Schema):
 
 
 class RegexFormat(Schema):
-    """A text that a regular expression matches. Not of OpenAI's."""
+    """Text that a regular expression matches. Not of OpenAI's."""
 
     type: Literal["regex"]
     regex: NonEmptyText
 
 
 class LarkFormat(Schema):
-    """A text of a grammar in Lark's form. Not of OpenAI's."""
+    """Text of a grammar in Lark's form. Not of OpenAI's."""
 
     type: Literal["grammar"]
     grammar: NonEmptyText
 
 
 ResponseFormat = Annotated[
-    TextResponseFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
+    TextFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
 ]
 
 
 class PredictedContent(Schema):
-    """What the answer is expected to be like; it may make an answer faster, never different."""
+    """The expected answer, which may make the answer faster, never different."""
 
     type: Literal["content"]
     content: TextContent
 
 
-class ChatCompletionRequest(SamplingFields):
-    """POST /v1/chat/completions"""
+class ChatCompletionRequest(SamplingFields, ConversationFields):
+    """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | ToolName | None = None
     continue_final_message: bool | None = None
-    metadata: Metadata | None = None
-    store: bool | None = None
     modalities: list[Literal["text", "audio"]] | None = None
     audio: dict[str, Any] | None = None
     prediction: PredictedContent | None = None
     reasoning_effort: Effort | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Verbosity | None = None
     web_search_options: dict[str, Any] | None = None
-    moderation: dict[str, Any] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = None

@@ -5,7 +5,7 @@ None always means that a field was not given, as OpenAI's clients send it. An un
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
 
 
@@ -34,19 +35,28 @@ class Schema(BaseModel):
 
 
 class StreamOptions(Schema):
-    """What a stream tells besides the text."""
+    """What a stream contains besides the text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     """Whether chunks are padded, so that their length does not betray the text to whoever sees the encrypted line."""
 
 
-class SamplingFields(Schema):
-    """What completions and chat both have."""
+class GenerationFields(Schema):
+    """The fields of every endpoint that generates text."""
 
     model: str
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    """`auto` omits the beginning of a prompt that is too long for the context; else it is refused."""
+    stream: bool | None = None
+    user: str | None = None
+
+
+class SamplingFields(GenerationFields):
+    """The fields that completions and chat completions share."""
+
     top_k: Count | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -59,27 +69,40 @@ class SamplingFields(Schema):
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     ignore_eos: bool | None = None
     logit_bias: Annotated[dict[TokenKey, LogitBias], Field(max_length=1024)] | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
+
+
+class ConversationFields(GenerationFields):
+    """The fields that chat completions and responses share."""
+
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    moderation: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
 
 class TextPart(Schema):
-    """A piece of a message."""
+    """A part of a message."""
 
     type: Literal["text"]
     text: str
 
 
 class RefusalPart(Schema):
-    """A piece of the assistant's message that says that it will not answer."""
+    """A part of the assistant's message that declines to answer."""
 
     type: Literal["refusal"]
     refusal: str
 
 
 class Grammar(Schema):
-    """What the text for a tool must be."""
+    """A grammar for the input of a tool."""
 
     syntax: Literal["lark", "regex"]
     definition: NonEmptyText
@@ -87,12 +110,6 @@ class Grammar(Schema):
 
 class TextFormat(Schema):
     """Any text."""
-
-    type: Literal["text"]
-
-
-class TextResponseFormat(Schema):
-    """No rule."""
 
     type: Literal["text"]
 

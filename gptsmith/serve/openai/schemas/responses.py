@@ -6,24 +6,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gptsmith.serve.openai.schemas.chat import FunctionDefinition
 from gptsmith.serve.openai.schemas.common import (
     MAX_TOKEN_ID,
+    ConversationFields,
     Count,
     Effort,
     Grammar,
     JsonObjectFormat,
-    Metadata,
     Name,
     NonEmptyText,
     RefusalPart,
     Schema,
     TextFormat,
-    TextResponseFormat,
+    Verbosity,
 )
 
 
 class InputText(Schema):
-    """A piece of a message to the model, or of its own."""
+    """A part of a message."""
 
     type: Literal["input_text", "output_text", "text"]
     text: str
@@ -32,14 +33,14 @@ class InputText(Schema):
 
 
 class InputMedia(BaseModel):
-    """A piece that is no text. It is known, so that it can be refused by its name."""
+    """A part that is no text; it is known so that it can be refused by its name."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     type: Literal["input_image", "input_file", "input_audio"]
 
 
 class MessageItem(Schema):
-    """A turn."""
+    """A message."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
@@ -55,7 +56,7 @@ class MessageItem(Schema):
 
 
 class FunctionCallItem(Schema):
-    """A call that the model made."""
+    """A call of a function by the model."""
 
     type: Literal["function_call"]
     call_id: str
@@ -66,7 +67,7 @@ class FunctionCallItem(Schema):
 
 
 class FunctionCallOutputItem(Schema):
-    """What a function gave."""
+    """The output of a function."""
 
     type: Literal["function_call_output"]
     call_id: str
@@ -76,7 +77,7 @@ class FunctionCallOutputItem(Schema):
 
 
 class CustomToolCallItem(Schema):
-    """A call of a tool of free text."""
+    """A call of a custom tool by the model."""
 
     type: Literal["custom_tool_call"]
     call_id: str
@@ -87,7 +88,7 @@ class CustomToolCallItem(Schema):
 
 
 class CustomToolCallOutputItem(Schema):
-    """What a tool of free text gave."""
+    """The output of a custom tool."""
 
     type: Literal["custom_tool_call_output"]
     call_id: str
@@ -95,24 +96,20 @@ class CustomToolCallOutputItem(Schema):
     id: str | None = None
 
 
-class ResponsesFunctionTool(Schema):
+class ResponsesFunctionTool(FunctionDefinition):
     """A function that the model may call."""
 
     type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
 
 
 class ResponsesGrammarFormat(Grammar):
-    """A text of a grammar."""
+    """Text of a grammar."""
 
     type: Literal["grammar"]
 
 
 class ResponsesCustomTool(Schema):
-    """A tool that is given a text."""
+    """A tool whose input is text."""
 
     type: Literal["custom"]
     name: Name
@@ -121,7 +118,7 @@ class ResponsesCustomTool(Schema):
 
 
 class HostedTool(BaseModel):
-    """A tool that runs at OpenAI's. It is known, so that it can be refused by its name."""
+    """A tool that runs at OpenAI's; it is known so that it can be refused by its name."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     type: Literal[
@@ -148,16 +145,16 @@ class ResponsesJsonSchemaFormat(Schema):
 
 
 class TextConfig(Schema):
-    """What the text must be."""
+    """The form of the text."""
 
-    format: (
-        Annotated[TextResponseFormat | JsonObjectFormat | ResponsesJsonSchemaFormat, Field(discriminator="type")] | None
-    ) = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    format: Annotated[TextFormat | JsonObjectFormat | ResponsesJsonSchemaFormat, Field(discriminator="type")] | None = (
+        None
+    )
+    verbosity: Verbosity | None = None
 
 
 class Reasoning(Schema):
-    """How much thought goes before an answer."""
+    """How much reasoning precedes an answer."""
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -165,15 +162,14 @@ class Reasoning(Schema):
 
 
 class ResponseStreamOptions(Schema):
-    """What a stream of events tells besides the text."""
+    """What a stream contains besides the text."""
 
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(Schema):
-    """POST /v1/responses"""
+class ResponsesRequest(ConversationFields):
+    """The body of POST /v1/responses."""
 
-    model: str
     input: (
         NonEmptyText
         | Annotated[
@@ -185,9 +181,6 @@ class ResponsesRequest(Schema):
     )
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextConfig | None = None
     tools: (
         Annotated[
@@ -197,23 +190,11 @@ class ResponsesRequest(Schema):
         | None
     ) = None
     tool_choice: Literal["none", "auto", "required"] | ResponsesToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     include: list[str] | None = None
-    store: bool | None = None
     previous_response_id: str | None = None
     conversation: str | dict[str, Any] | None = None
     background: bool | None = None
     prompt: dict[str, Any] | None = None
     reasoning: Reasoning | None = None
-    truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: Count | None = None
-    moderation: dict[str, Any] | None = None
-    metadata: Metadata | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = None

@@ -13,7 +13,7 @@ from gptsmith.model.attention import Attention, AttentionSettings, CacheShape
 from gptsmith.model.attention.full import scaled_dot_product
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import Span
-from gptsmith.model.linear import products
+from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
 
 
@@ -48,14 +48,14 @@ class LatentAttention(Attention):
         self.output = linear(all_heads, dims.embed_dim, "output")
 
     def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
-        queries, position_queries, latents, position_keys = products(
+        queries, position_queries, latents, position_keys = fused_projections(
             x, self.query, self.position_query, self.latent, self.position_key
         )
         queries = torch.cat((self._heads(queries), positions.rotate(self._heads(position_queries))), -1)
         return queries, latents[:, None], positions.rotate(position_keys[:, None])  # (B, H, T, 2D), (B, 1, T, ...)
 
     def attend(self, queries: Tensor, latents: Tensor, position_keys: Tensor, span: Span) -> Tensor:
-        keys, values = (self._heads(x) for x in products(latents[:, 0], self.key, self.value))  # (B, H, S, D)
+        keys, values = (self._heads(x) for x in fused_projections(latents[:, 0], self.key, self.value))  # (B, H, S, D)
         keys = torch.cat((keys, position_keys.expand_as(keys)), dim=-1)  # (B, H, S, 2D)
         return scaled_dot_product(queries, keys, values, span)
 

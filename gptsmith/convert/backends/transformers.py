@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptsmith.convert.backends import Reader, Rendered
+from gptsmith.base.files import read_json
+from gptsmith.convert.backends import Backend, Rendered
 
 
-class TransformersReader(Reader):
+class TransformersBackend(Backend):
     """`AutoModelForCausalLM` and `AutoTokenizer`."""
 
     def __init__(self, folder: Path) -> None:
@@ -57,6 +58,18 @@ class TransformersReader(Reader):
     def logits(self, ids: Sequence[int]) -> Tensor:
         logits: Tensor = self.model(torch.tensor([list(ids)])).logits[0]
         return logits.float()
+
+
+def transformers_backend(folder: Path) -> TransformersBackend | str:
+    """Transformers with a model folder open; or why it cannot read it here."""
+    try:
+        import transformers
+    except ImportError:
+        return "Transformers is not installed here (pip install transformers)"
+    model_type = read_json(folder / "config.json")["model_type"]
+    if model_type not in transformers.CONFIG_MAPPING:
+        return f"Transformers {transformers.__version__} does not know the family {model_type}"
+    return TransformersBackend(folder)
 
 
 @contextmanager

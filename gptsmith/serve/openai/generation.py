@@ -1,0 +1,111 @@
+"""The walk of a prompt: a checked request becomes requests of the engine, and what they give becomes the answer.
+
+Completions, chat completions and responses differ in what a `GenerationJob` of theirs says; the walk is the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from starlette.responses import JSONResponse, Response
+
+from gptsmith.generate.request import OutputChunk, Request
+from gptsmith.serve.errors import ApiError, api_error
+from gptsmith.serve.log import log_failure
+from gptsmith.serve.openai.schemas.common import GenerationFields
+from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
+from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.server_sent_events import PING, EventStream, event
+from gptsmith.serve.state import State
+
+
+class ChunkEvents(ABC):
+    """The server-sent events of one answer, made from the chunks of its sequences."""
+
+    def opening(self) -> Iterator[bytes]:
+        """The events before the first chunk."""
+        yield from ()
+
+    @abstractmethod
+    def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
+        """The events of a chunk of the sequence of that number."""
+
+    @abstractmethod
+    def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
+        """The events after the last chunk."""
+
+    def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:
+        """The event that ends a stream that failed."""
+        return event(error.body())
+
+
+class GenerationJob(ABC):
+    """A request for text whose fields have been checked.
+
+    Attributes:
+        num_sequences: how many sequences are generated for it.
+        sequences_per_prompt: how many of them each prompt has.
+    """
+
+    prompt_field: ClassVar[str]
+    """The field that holds the prompt, for errors."""
+    num_sequences: int
+    sequences_per_prompt: int
+
+    def __init__(self, body: GenerationFields, served: ServedModel) -> None:
+        self.fields, self.served = body, served
+
+    @abstractmethod
+    def requests(self) -> list[Request]:
+        """One request of the engine for each sequence. It tokenizes the prompts, so that it may take long.
+
+        Raises:
+            ApiError: a prompt cannot be read.
+        """
+
+    @abstractmethod
+    def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
+        """The whole answer."""
+
+    @abstractmethod
+    def chunk_events(self) -> ChunkEvents:
+        """The answer as a stream."""
+
+
+async def generate_response(state: State, job: GenerationJob, log_fields: dict[str, Any]) -> Response:
+    """The answer to a request, whole or as a stream.
+
+    Raises:
+        ApiError: it cannot be given.
+    """
+    with ExitStack() as stack:
+        group = SequenceGroup(job.served, state.metrics, log_fields, job.sequences_per_prompt)
+        stack.callback(group.close)
+        group.reserve(job.num_sequences)
+        requests = await state.models.run_on_reader(job.requests)
+        await group.submit(state.models, requests, job.prompt_field)
+        if job.fields.stream:
+            events = _events(job.chunk_events(), group, state.settings.ping_s)
+            return EventStream(events, stack.pop_all().close)
+        return JSONResponse(job.response(await group.collect(), group.usage()))
+
+
+async def _events(events: ChunkEvents, group: SequenceGroup, ping_s: float) -> AsyncIterator[bytes]:
+    try:
+        for data in events.opening():
+            yield data
+        async for item in group.chunks(ping_s):
+            if item is None:
+                yield PING
+                continue
+            for data in events.chunk(*item):
+                yield data
+        for data in events.closing(group.usage()):
+            yield data
+    except Exception as error:
+        if not isinstance(error, ApiError):
+            log_failure(error)
+        yield events.failure(api_error(error), group.usage())
