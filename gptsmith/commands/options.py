@@ -30,7 +30,7 @@ NAMES = {"settings": "set", "hosts": "allow-host"}
 """The options that are not called as their field."""
 IN_PYTHON_ONLY = ("started", "reward")
 METAVARS = {
-    "out": "RUN", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
+    "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
     "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
     "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
