@@ -225,7 +225,7 @@ def test_a_terminal_is_talked_at(chat_run: str) -> None:
             os.write(typed, b"\x03")
             until(PROMPT, again=b"\x03")
             os.write(typed, b"/hell\x7fp\n")
-            until(b"/regenerate       another")
+            until(b"/regenerate       generate another")
             # More than a terminal takes for a line by itself.
             os.write(typed, b"word " * 1000 + b"\n")
             until(b"say less at once")

@@ -59,11 +59,12 @@ def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page:
     chat = open_page(names=["base"])
     chat.set_number("Longest text, in tokens", 760)
     for stop in (lambda: chat.send.click(), lambda: chat.page.keyboard.press("Escape")):
-        chat.say("The old smith ")
-        chat.writing()
-        expect(chat.send).to_have_text("Stop")
-        stop()
-        chat.ended()
+        with slowed(chat.served.state.models.get("base").engine):
+            chat.say("The old smith ")
+            chat.writing()
+            expect(chat.send).to_have_text("Stop")
+            stop()
+            chat.ended()
         until(chat.served.is_idle, "the server has nothing to do any more")
         assert chat.served.gauge("gptsmith_num_requests_running") == 0
         expect(chat.page.locator(".below")).to_contain_text("Stopped.")
