@@ -14,8 +14,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
-    """A copy of `model` in evaluation mode that shares its weights. A sharded model cannot be copied, because its modules
-    gather their weights together: it is taken itself, and stays in evaluation mode.
+    """A copy of `model` in evaluation mode that shares its weights. A sharded model cannot be copied, because its
+    modules gather their weights together: it is taken itself, and stays in evaluation mode.
 
     Args:
         int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear layers too, and its head (dynamic
