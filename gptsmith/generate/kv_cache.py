@@ -63,12 +63,12 @@ class SlotKVCache:
             num_single: so many sequences come first that are being decoded, one token each, in the order of their
                 slots.
         """
-        singles = segments[:num_single]
-        assert all(segment.count == 1 for segment in singles), "single tokens come first"
+        assert all(segment.count == 1 for segment in segments[:num_single]), "single tokens come first"
+        singles = segments[:num_single] if num_single > 1 else []  # one alone is stored faster as any other segment
         ids = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
         self._single_slots = torch.tensor([s.slot for s in singles], dtype=torch.long, device=self.device)
-        self._single_ids = ids[:num_single]
-        self._segments = segments[num_single:]
+        self._single_ids = ids[: len(singles)]
+        self._segments = segments[len(singles) :]
         self._batches = [*_batches(singles), *([segment] for segment in self._segments)]
         spans, at = [], 0
         for batch in self._batches:
