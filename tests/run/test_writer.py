@@ -103,7 +103,7 @@ def test_a_full_disk_is_survived_three_times(tmp_path: Path, monkeypatch: pytest
                 writer.save(step, 10, fill, None)
                 writer.wait()
             assert len(said) == 2
-            assert "training goes on" in said[0]
+            assert "training continues" in said[0]
         writer.save(4, 10, fill, None)
         writer.wait()
         assert [checkpoint.step for checkpoint in list_checkpoints(writer.checkpoints)] == [4, 1]
