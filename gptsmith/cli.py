@@ -92,13 +92,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each verb has its help: [bold]gptsmith pretrain --help[/bold]",
+    epilog="Help for one verb: [bold]gptsmith pretrain --help[/bold]",
 )
 
 
 @app.callback(invoke_without_command=True)
-def gptsmith(version: bool = typer.Option(False, "--version", help="Show the version and leave.")) -> None:
-    """Make, tune, serve, shrink and explain GPT models on hardware that you own."""
+def gptsmith(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+    """Train, fine-tune, evaluate, serve and compress GPT models on hardware that you own."""
     if version:
         from gptsmith.version import __version__
 

@@ -8,7 +8,7 @@ from gptsmith.commands.options import Json, command
 from gptsmith.workflows.requests import CertifyRequest
 
 DIFFERENT = 1
-"""The exit code where two models are not the same."""
+"""The exit code if two models are not the same."""
 
 
 @command(
@@ -21,7 +21,7 @@ DIFFERENT = 1
     ),
 )
 def certify(request: CertifyRequest, json: Json = False) -> None:
-    """Measure whether two models that share a tokenizer are the same. Exit code 1 if they are not."""
+    """Check, in numbers, whether two models with the same tokenizer are the same. Exit code 1 if they are not."""
     from gptsmith.base import console
     from gptsmith.workflows.certify import certify as run_certify
 

@@ -35,7 +35,7 @@ NAME = re.compile("/[a-z]+")
     ),
 )
 def chat(request: ChatRequest, json: Json = False) -> None:
-    """Talk to a model in the terminal. A base model continues the text that you begin."""
+    """Chat with a model in the terminal. A base model continues your text."""
     from rich.markup import escape
 
     from gptsmith.base import console

@@ -32,7 +32,7 @@ def evaluate(request: EvaluateRequest, json: Json = False) -> None:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Prints the figures as tables: single ones, those of lm-eval's tasks, scores, who was taken for whom, and the
+    """Prints the figures as tables: single ones, those of lm-eval's tasks, scores, the confusion matrix, and the
     comparison."""
     from gptsmith.base import console
 

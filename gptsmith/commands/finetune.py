@@ -22,9 +22,9 @@ Preview = Annotated[
     FinetuneRequest,
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
-        "What is trained": ("objective", "epochs", "lora", "trials"),
-        "The data": ("validation", "test", "skip_bad"),
-        "The run": ("out", "resume", "config", "settings"),
+        "Training": ("objective", "epochs", "lora", "trials"),
+        "Data": ("validation", "test", "skip_bad"),
+        "Run": ("out", "resume", "config", "settings"),
     },
     examples=(
         "gptsmith finetune runs/mine conversations.jsonl --epochs 2",
@@ -54,12 +54,12 @@ def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = Fa
 
 
 def show_examples(examples: list[dict[str, Any]]) -> None:
-    """Prints each example, what the model is trained to write in colour."""
+    """Prints each example, with the tokens that count in the loss in colour."""
     from rich.text import Text
 
     from gptsmith.base import console
 
-    console.note("[dim]what the model is trained to write is [/dim][black on green]green[/black on green]")
+    console.note("[dim]tokens that count in the loss are [/dim][black on green]green[/black on green]")
     for example in examples:
         label = f", label {example['label']}" if "label" in example else ""
         console.results.print(f"\n[bold]{example['place']}[/bold]{label}")

@@ -27,7 +27,7 @@ Json = Annotated[
 SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
 """The panel of the verbs that sample tokens."""
 NAMES = {"settings": "set", "hosts": "allow-host"}
-"""The options that are not called as their field."""
+"""Options whose name differs from their field's."""
 IN_PYTHON_ONLY = ("started", "reward")
 METAVARS = {
     "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
@@ -37,8 +37,8 @@ METAVARS = {
     "lm_eval_path": "FOLDER",
 }  # fmt: skip
 STOPPED = 128
-"""With the signal's number, the exit code after one: what was trained is saved, but not all that was requested is done.
-130 after Ctrl-C, 143 after SIGTERM."""
+"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 130 after
+Ctrl-C, 143 after SIGTERM."""
 
 
 def command(

@@ -10,15 +10,15 @@ from gptsmith.train.request import PlanRequest
     PlanRequest,
     arguments={"sources": "TEXT"},
     panels={
-        "How long": ("minutes", "hours"),
-        "The model": ("preset", "params", "tokenizer"),
-        "The text": ("validation",),
+        "Budget": ("minutes", "hours"),
+        "Model": ("preset", "params", "tokenizer"),
+        "Data": ("validation",),
         "Settings": ("config", "settings"),
     },
     examples=("gptsmith plan my_texts/ --minutes 10", "gptsmith plan my_texts/ --hours 2 --preset gpt2"),
 )
 def plan(request: PlanRequest, json: Json = False) -> None:
-    """Say what training for so many minutes would give, and train nothing."""
+    """Predict the result of training for a given time by a scaling law, without training."""
     from gptsmith.base import console
     from gptsmith.workflows.plan import plan as make_plan
 

@@ -13,7 +13,7 @@ from gptsmith.workflows.requests import PredictRequest
     examples=("gptsmith predict runs/mine-classification new.csv", "gptsmith predict runs/spam mail.jsonl > out.jsonl"),
 )
 def predict(request: PredictRequest) -> None:
-    """Label texts with a classifier: one JSON line for each record, with its probabilities."""
+    """Label texts with a classifier: one JSON line per record, with probabilities."""
     from gptsmith.base import console
     from gptsmith.workflows.predict import predict as run_predict
 

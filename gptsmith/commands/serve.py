@@ -24,7 +24,7 @@ from gptsmith.serve.request import ServeRequest
     ),
 )  # fmt: skip
 def serve(request: ServeRequest) -> None:
-    """Serve models: OpenAI's API and a chat page on one port, with continuous batching."""
+    """Serve models: OpenAI's API and a chat page on one port, with continuous batching and speculative decoding."""
     import logging
 
     from gptsmith.base import console

@@ -8,13 +8,13 @@ from gptsmith.data.readers import ReadSettings
 
 
 class DataSettings(ReadSettings):
-    """How files become a training split and a validation split."""
+    """How files are read, and split into training and validation."""
 
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """The fraction of the text's bytes in the validation split; 0 for none. Not used if validation files are given."""
 
     validation_max_bytes: int = Field(4_000_000, gt=0)
-    """The most text that is held back from a large corpus: more would not make the validation loss more precise."""
+    """The largest validation split of a large corpus, in bytes: more would hardly make the loss more precise."""
 
     @property
     def reading(self) -> ReadSettings:

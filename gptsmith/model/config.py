@@ -18,18 +18,18 @@ from gptsmith.model.position import AnyPosition
 
 
 class GPTConfig(Settings):
-    """Everything that decides a model's shape. The defaults are Qwen3's shape."""
+    """The shape of a model. The defaults are Qwen3's shape."""
 
     vocab_size: int = Field(gt=0)
     """Tokens in the vocabulary: rows of the embedding."""
     context_length: int = Field(default=1024, gt=0)
-    """The most tokens that the model sees at once."""
+    """Length of the context window, in tokens."""
     embed_dim: int = Field(gt=0)
     """Width of the residual stream."""
     num_layers: int = Field(gt=0)
-    """Blocks, each an attention and a feed-forward half."""
+    """Number of blocks, each with an attention and a feed-forward half."""
     num_heads: int = Field(gt=0)
-    """Query heads."""
+    """Number of query heads."""
     head_dim: int | None = Field(default=None, gt=0)
     """Width of a head; embed_dim / num_heads if None."""
     attention: AnyAttention = attention.KINDS.field("full", qk_norm=True)
@@ -38,15 +38,15 @@ class GPTConfig(Settings):
     norm: AnyNorm = norm.KINDS.field("rmsnorm")
     linear: AnyLinear = linear.KINDS.field("dense")
     norm_placement: Literal["pre", "post"] = "pre"
-    """Whether each half is normalised before it (GPT-2 and later) or after its sum with the stream (GPT-1)."""
+    """pre normalises the input of each half (GPT-2 and later), post its sum with the residual stream (GPT-1)."""
     tie_embeddings: bool = False
-    """Whether the head is the embedding itself."""
+    """Whether the head shares the embedding's weights."""
     num_labels: int | None = Field(default=None, gt=0)
     """Outputs of a second head, on the last hidden state: a classifier's labels, or the one score of a reward model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of the embedding and of each half's output that is dropped in training."""
     init: Literal["zero_output", "gpt2"] = "zero_output"
-    """How the initial weights are drawn: see `gptsmith.model.init`."""
+    """Weight initialization: see `gptsmith.model.init`."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

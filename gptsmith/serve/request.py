@@ -14,14 +14,14 @@ class ServeRequest(ServeSettings):
     runs: list[str] = Field(default=...)
     """Run folders, or NAME=RUN to serve one under another name."""
     host: str = "127.0.0.1"
-    """The address to listen on; others than this machine's own need --api-key-file."""
+    """Address to listen on; one that other machines can reach needs --api-key-file."""
     port: int = 8000
-    """The port; 0 takes a free one."""
+    """Port; 0 selects a free one."""
     api_key_file: PathText | None = None
-    """A file of accepted API keys, one per line, that only you can read."""
+    """File of accepted API keys, one per line, readable only by you."""
     share_prompts: bool = False
     """Show example prompts from the training text to clients on other machines too."""
     draft: PathText | None = None
-    """A smaller run with the same tokenizer as draft model for speculative decoding."""
+    """Draft model for speculative decoding: a smaller run with the same tokenizer."""
     device: str = "auto"
-    """The device: cpu, cuda or mps; auto takes a GPU if there is one."""
+    """Device: cpu, cuda or mps; auto uses a GPU if there is one."""

@@ -1,4 +1,4 @@
-"""The bounds within which people may use a server."""
+"""Limits of a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gptsmith.generate.settings import EngineSettings
 
 
 class ServeSettings(Settings):
-    """How a server answers, and whom."""
+    """Limits of a server, and the hosts and origins that may use it."""
 
     max_num_seqs: int = EngineSettings().max_num_seqs
     """Sequences that each model decodes at the same time; others wait."""
@@ -18,9 +18,9 @@ class ServeSettings(Settings):
     max_choices: int = Field(default=16, gt=0)
     """Sequences per request: its prompts times n, or times best_of."""
     max_inputs: int = Field(default=256, gt=0)
-    """Texts whose embeddings one request may have."""
+    """Texts that one embeddings request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
-    """Tokens per sequence; bounded by the model's context alone if not given."""
+    """Tokens per sequence. By default only the model's context limits them."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
     """The longest request body, in bytes."""
     timeout_s: float = Field(default=600.0, gt=0)
@@ -28,9 +28,9 @@ class ServeSettings(Settings):
     body_timeout_s: float = Field(default=30.0, gt=0)
     """The longest that a request may take to arrive."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
-    """The longest that a client may take in nothing of what waits for it; then its connection is cut."""
+    """The longest that a client may read nothing while data waits for it; then it is disconnected."""
     ping_s: float = Field(default=15.0, gt=0)
-    """A stream says that it lives after so long a silence."""
+    """A stream sends a keep-alive after this much silence, in seconds."""
     drain_s: float = Field(default=30.0, ge=0)
     """The time that running requests have after SIGTERM, in seconds."""
     cors: tuple[str, ...] = ()

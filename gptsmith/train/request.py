@@ -21,13 +21,13 @@ class TrainingRequest(Settings):
     """The verb whose runs have such a request, in run.toml."""
 
     sources: PathTexts = Field(default_factory=list)
-    """Files, folders and patterns to train on."""
+    """Files, folders and glob patterns to train on."""
     validation: PathTexts = Field(default_factory=list)
-    """Files to validate on, instead of a share of the sources."""
+    """Files to validate on. By default, a part of the sources is held out."""
     config: PathText | None = None
-    """A run.toml to take settings from."""
+    """A run.toml to read settings from."""
     settings: Sequence[str] = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6, above everything else."""
+    """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
 
@@ -44,15 +44,15 @@ class PlanRequest(TrainingRequest):
     """The arguments of `plan`."""
 
     preset: str = "smith"
-    """The preset that the model's shape starts from: smith, gpt1, gpt2, ..., gpt3-175b."""
+    """Preset for the shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
     minutes: float | None = Field(default=None, gt=0)
-    """The time that the whole command may take."""
+    """Time budget of the whole command, in minutes."""
     hours: SkipJsonSchema[float | None] = not_recorded(gt=0)
-    """The same in hours."""
+    """Time budget of the whole command, in hours."""
     params: Count | None = None
-    """Parameters that the model's blocks should have, such as 3M."""
+    """Number of parameters of the model's blocks, such as 3M."""
     tokenizer: PathText | None = None
-    """A kind of tokenizer (bpe, characters, bytes), or the path of one in Hugging Face's format."""
+    """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
 
     @model_validator(mode="before")
     @classmethod
@@ -96,15 +96,15 @@ class PretrainRequest(PlanRequest):
     made_by = "pretrain"
 
     tokens: Count | None = None
-    """Tokens to train on, such as 5M; with --resume, in all."""
+    """Tokens to train on, such as 5M; with --resume, counted from the start of the run."""
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
     encoding: SkipJsonSchema[str | None] = not_recorded()
-    """The encoding of text that is not UTF-8, such as latin-1."""
+    """Encoding of text that is not UTF-8, such as latin-1."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
-    """The run folder; runs/NAME, after the first source, if not given."""
+    """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
-    """Resume this run, for more tokens or to a lower loss if given."""
+    """The run to resume; --tokens and --target-loss can extend it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -138,28 +138,28 @@ class FinetuneRequest(TrainingRequest):
     base: PathText = ""
     """The run to start from."""
     sources: PathTexts = Field(default_factory=list)
-    """Files of conversations, labelled texts or preferences; or of plain text."""
+    """Files of conversations, labelled texts, preferences or plain text."""
     validation: PathTexts = Field(default_factory=list)
-    """Files to choose the best weights and settings by, instead of a share of the sources."""
+    """Files that select the best weights and settings. By default, a part of the sources is held out."""
     test: PathTexts = Field(default_factory=list)
-    """Files of the test split, scored once at the end, instead of a share of the sources."""
+    """Files of the test split, scored once at the end. By default, a part of the sources is held out."""
     objective: str | None = None
-    """The objective, such as sft, dpo or grpo; chosen by the data if not given."""
+    """Objective, such as sft, dpo or grpo. By default it follows from the data."""
     epochs: float | None = Field(default=None, gt=0)
-    """Times that every example is read."""
+    """Number of passes over the examples. The default depends on the objective."""
     lora: int | None = Field(default=None, gt=0)
     """Train LoRA adapters of this rank instead of all weights."""
     trials: int | None = Field(default=None, gt=0)
-    """Search for better hyperparameters in so many trials, judged by the validation data."""
+    """Search hyperparameters in this many trials; the validation loss selects the best."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
-    """The new run's folder; beside the base, with the objective's name after it, if not given."""
+    """The new run folder. By default RUN-OBJECTIVE, beside the base."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
-    """Resume this run."""
+    """The run to resume."""
     reward: SkipJsonSchema[Callable[..., float] | None] = not_recorded()
-    """For `grpo`: a function of the messages, the answer and the true answer, instead of the one that
-    `train.objective.reward` names. In Python only."""
+    """For `grpo`, in Python only: a reward function of the messages, the completion and the reference answer. Overrides
+    `train.objective.reward`."""
 
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:

@@ -32,6 +32,7 @@ class RunSettings(TrainingSettings):
     """The content of a pretraining run's run.toml."""
 
     made_by: Literal["pretrain"] = "pretrain"
+    """The verb that made the run."""
     request: PretrainRequest
     data: Annotated[DataSettings, FIXED] = DataSettings()
     tokenizer: Annotated[AnyTokenizer, FIXED] = tokenizers.KINDS.field("bpe")
@@ -41,18 +42,19 @@ class ExampleSettings(Settings):
     """How examples become a training, a validation and a test split."""
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """The fraction of the examples in the validation split, which chooses the best weights; not used if validation
+    """The fraction of the examples in the validation split, which selects the best weights; not used if validation
     files are given."""
     test_fraction: float = Field(default=0.1, ge=0, lt=1)
     """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False
-    """Leave out examples that cannot be learnt from, instead of stopping at the first."""
+    """Skip examples that cannot be trained on, instead of stopping at the first."""
 
 
 class FinetuneSettings(TrainingSettings):
     """The content of a fine-tuned run's run.toml."""
 
     made_by: Literal["finetune"] = "finetune"
+    """The verb that made the run."""
     request: FinetuneRequest
     data: Annotated[DataSettings, FIXED] = DataSettings()
     examples: Annotated[ExampleSettings, FIXED] = ExampleSettings()

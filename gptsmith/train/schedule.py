@@ -8,14 +8,14 @@ from gptsmith.base.settings import Settings
 
 
 class ScheduleSettings(Settings):
-    """Warm-up, constant, then linearly down."""
+    """Learning rate schedule: linear warm-up, constant, then linear decay."""
 
     warmup_steps: int = Field(default=20, ge=0)
-    """Steps over which the rate rises from near zero."""
+    """Steps over which the learning rate rises from near zero."""
     decay_fraction: float = Field(default=0.6, ge=0, le=1)
-    """Share of all steps, at the end, over which the rate falls."""
+    """Fraction of all steps, at the end, over which the learning rate falls."""
     min_lr_ratio: float = Field(default=0.05, ge=0, le=1)
-    """The rate of the last step, as a share of the full rate."""
+    """The learning rate of the last step, as a fraction of the peak."""
 
 
 def lr_multiplier(step: int, num_steps: int, settings: ScheduleSettings) -> float:

@@ -20,16 +20,16 @@ class TrainSettings(Settings):
     seed: Annotated[int, FIXED] = 1
     """Decides the initial weights, the order of the data and what dropout drops."""
     device: str = "auto"
-    """cpu, cuda or mps; auto takes a GPU if there is one."""
+    """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
     dtype: str = "auto"
-    """Numbers of the forward and backward pass: float32, bfloat16 or float64; auto takes bfloat16 if the hardware
+    """Dtype of the forward and backward pass: float32, bfloat16 or float64; auto uses bfloat16 if the hardware
     has it. Weights are kept in float32 (float64 for float64)."""
     num_steps: int = Field(gt=0)
     """Steps of the optimizer."""
     batch_size: Annotated[int, FIXED] = Field(gt=0)
     """Windows per step, each as long as the model's context."""
     micro_batch_size: int | None = Field(default=None, gt=0)
-    """Windows per forward pass; all of a step by default. Changes memory, not the result."""
+    """Windows per forward pass (gradient accumulation); by default all of a step. Changes memory, not the result."""
     objective: Annotated[AnyObjective, FIXED] = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
@@ -37,34 +37,34 @@ class TrainSettings(Settings):
     target_loss: float | None = Field(default=None, gt=0)
     """Stop once the whole validation set's loss, in nats per token, is at or below this."""
     patience_evaluations: int | None = Field(default=6, gt=0)
-    """Early stopping: stop after so many evaluations in a row that are worse than the best one."""
+    """Early stopping: stop after this many evaluations in a row that are worse than the best one."""
     evaluate_at_start: bool = False
-    """Whether the validation loss of the initial weights counts too: they are the result if none are better."""
+    """Whether to evaluate the initial weights too: they are the result if none are better."""
     evaluate_every_steps: int = Field(default=100, gt=0)
-    """How often the validation loss is measured."""
+    """Steps between two evaluations on the validation split."""
     evaluation_tokens: int = Field(default=32_768, gt=0)
-    """How many validation tokens are read for that; the end of the run reads all of them."""
+    """Validation tokens per evaluation; the one at the end of the run uses all of them."""
     sample_every_steps: int = Field(default=400, gt=0)
-    """How often a short text is sampled from the model."""
+    """Steps between two samples of text from the model."""
 
 
 class CheckpointSettings(Settings):
-    """When a run's state is saved."""
+    """When checkpoints are saved, and which are kept."""
 
     every_steps: int | None = Field(default=None, gt=0)
-    """Save every so many steps, in addition."""
+    """Also save a checkpoint every this many steps."""
     every_minutes: float = Field(default=10.0, gt=0)
     """The longest time between two checkpoints."""
     keep: int = Field(default=2, ge=2)
-    """How many of the newest are kept; the best one is kept besides."""
+    """Number of newest checkpoints to keep, besides the best one."""
     keep_every_steps: int | None = Field(default=None, gt=0)
-    """Keep the checkpoints of every so many steps for good."""
+    """Keep one checkpoint every this many steps permanently."""
 
 
 class TrackSettings(Settings):
-    """Where figures go besides the run folder: nowhere else by default."""
+    """Experiment trackers that also get the metrics; none by default."""
 
     tensorboard: bool = False
     """Whether event files for TensorBoard are written, to `tensorboard/` in the run."""
     wandb: str | None = None
-    """The Weights & Biases project that figures and settings are sent to, over the network."""
+    """The Weights & Biases project to send metrics and settings to, over the network."""

@@ -45,16 +45,16 @@ class TrainingDivergedError(UserError):
 
 
 class StabilitySettings(Settings):
-    """When a step is rejected, and what follows."""
+    """When a step is skipped, and when training rolls back or stops."""
 
     spike_deviations: float = Field(default=10.0, gt=0)
-    """A loss this many deviations above the median of the last ones is a spike."""
+    """A loss this many deviations above the median of recent ones is a spike."""
     window_steps: int = Field(default=50, gt=1)
-    """How many losses of accepted steps a spike is measured against; there is none before so many."""
+    """Number of recent losses that a spike is measured against; no spike is detected before that many."""
     max_skips: int = Field(default=3, ge=1)
-    """Steps rejected in a row before training rolls back to the last checkpoint."""
+    """Steps skipped in a row before training rolls back to the last checkpoint."""
     max_rollbacks: int = Field(default=3, ge=0)
-    """Roll-backs before training stops; a whole window of accepted steps clears the count."""
+    """Roll-backs before training stops; a whole window of accepted steps resets the count."""
 
 
 def judge(state: TrainState, loss: float, gradient_norm: float, settings: StabilitySettings) -> Judgement:

@@ -1,4 +1,4 @@
-"""Requests of the verbs that use, judge and convert models: options of the command line, and arguments in Python."""
+"""Requests of the verbs that use, evaluate and convert models: options of the command line, and arguments in Python."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ class OnADevice(Settings):
     """A request that computes."""
 
     device: str = "auto"
-    """The device: cpu, cuda or mps; auto takes a GPU if there is one."""
+    """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
 
 
 class OfARun(OnADevice):
     """A request that computes with a run."""
 
     run: PathText = Field(...)
-    """A run folder."""
+    """A run or Hugging Face model folder."""
 
 
 class SamplingOptions(OfARun):
     """How tokens are sampled; what is not given is the model's own."""
 
     temperature: float | None = None
-    """0 = greedy; below 1 more deterministic, above 1 more random. 0.8, or the model's own, if not given."""
+    """0 is greedy; below 1 is more deterministic, above 1 more random. Default: the model's own, or 0.8."""
     top_k: int | None = None
-    """Sample from this many of the most probable tokens only."""
+    """Sample from only this many of the most probable tokens."""
     top_p: float | None = None
     """Sample from the most probable tokens that together have this probability (nucleus sampling)."""
     min_p: float | None = None
     """Sample from tokens that are at least this fraction as probable as the most probable one."""
     repetition_penalty: float | None = None
-    """Above 1, tokens of the prompt and of the text so far become less probable."""
+    """Above 1, tokens that are already in the context become less probable."""
     seed: int = 0
-    """The same seed and prompt give the same text."""
+    """Random seed: the same seed and prompt give the same text."""
 
     def sampling(self) -> dict[str, Any]:
         """The settings of sampling, None if not given."""
@@ -54,15 +54,15 @@ class GenerateRequest(SamplingOptions):
     """The options of `generate`."""
 
     prompt: str | None = None
-    """The text to continue; - or a pipe reads it from standard input. Without one, a new document starts."""
+    """Text to continue; - or a pipe reads it from standard input. Without one, a new document starts."""
     prompts: PathText | None = None
-    """A .jsonl file with one `prompt` per line; one JSON line is written for each."""
+    """A .jsonl file with one `prompt` per line; writes one JSON line per prompt."""
     max_tokens: int = Field(default=200, gt=0)
-    """The most tokens to generate."""
+    """Maximum number of tokens to generate."""
     stop: Sequence[str] = Field(default_factory=list)
-    """End before this text. May be repeated."""
+    """Stop before this text. May be repeated."""
     slide: bool = False
-    """When the context is full, drop its oldest half and continue."""
+    """When the context is full, drop its oldest half and continue (sliding context)."""
 
     @model_validator(mode="after")
     def _has_one_source_of_prompts(self) -> Self:
@@ -77,7 +77,7 @@ class ChatRequest(SamplingOptions):
     system: str | None = None
     """The system prompt."""
     max_tokens: int = Field(default=120, gt=0)
-    """The most tokens per reply."""
+    """Maximum number of tokens per reply."""
 
 
 class PredictRequest(OfARun):
@@ -93,15 +93,15 @@ class EvaluateRequest(OfARun):
     """The arguments of `evaluate`."""
 
     texts: PathTexts = Field(default_factory=list)
-    """Text to measure perplexity on; the run's validation split if none is given. With --task, files of examples."""
+    """Texts to measure perplexity on; by default the run's validation split. With --task, files of examples."""
     task: str | None = None
-    """A kind of task: multiple_choice, classification, generated or arithmetic."""
+    """Task: multiple_choice, classification, generated or arithmetic."""
     shots: int | None = Field(default=None, ge=0)
     """Solved examples before each question (few-shot)."""
     limit: int | None = Field(default=None, gt=0)
-    """Evaluate only so many examples, sampled by the seed."""
+    """Evaluate at most this many examples, sampled by the seed."""
     against: PathText | None = None
-    """Another run to evaluate too: a paired test says whether the two differ."""
+    """Another run to compare with, by a paired test."""
     lm_eval: str | None = None
     """A task of EleutherAI's lm-eval, which brings its own data."""
     lm_eval_path: PathText | None = None
@@ -109,7 +109,7 @@ class EvaluateRequest(OfARun):
     settings: Sequence[str] = Field(default_factory=list)
     """A setting of the task, such as scorer=number. May be repeated."""
     seed: int = 0
-    """Decides which examples are sampled, and the bootstrap of intervals and tests."""
+    """Random seed for sampling examples, and for the bootstrap of intervals and tests."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -135,14 +135,14 @@ class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
     out: PathText | None = None
-    """The new run folder; RUN-KIND or RUN-merged if not given."""
+    """The new run folder. By default RUN-KIND, or RUN-merged."""
 
 
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
     to: str = Field(...)
-    """The kind of compression. int8: weights quantized to 8 bits per row, a quarter of the bytes."""
+    """Compression method. int8 quantizes the weights per row, to a quarter of their bytes."""
 
 
 class MergeRequest(DeriveRequest):
@@ -158,11 +158,11 @@ class ImportModelRequest(Settings):
     source: PathText = Field(...)
     """A Hugging Face model folder, a folder of PEFT adapters, or a model's name on the Hub."""
     out: PathText | None = None
-    """The new run folder; runs/NAME if not given."""
+    """The new run folder. By default runs/NAME."""
     base: PathText | None = None
-    """The base of adapters; the one that they name if not given."""
+    """The base model of the adapters. By default the one that they name."""
     revision: str | None = None
-    """The version of a model on the Hub."""
+    """Version of the model on the Hub."""
 
 
 class ExportRequest(Settings):
@@ -171,11 +171,11 @@ class ExportRequest(Settings):
     run: PathText = Field(...)
     """A run folder."""
     to: str = Field(...)
-    """The format: huggingface, gguf, ollama, or peft for adapters alone."""
+    """Format: huggingface, gguf, ollama, or peft for adapters only."""
     out: PathText | None = None
-    """The new folder; RUN-FORMAT if not given."""
+    """The new folder. By default RUN-FORMAT."""
     precision: str | None = None
-    """The precision of the weights: float32, float16, bfloat16 or q8_0."""
+    """Precision of the weights: float32, float16, bfloat16 or q8_0. The default depends on the format."""
     settings: Sequence[str] = Field(default_factory=list)
     """A setting of the format. May be repeated."""
 
@@ -184,13 +184,13 @@ class CertifyRequest(Settings):
     """The arguments of `certify`."""
 
     one: PathText = Field(...)
-    """A run, or a Hugging Face model folder."""
+    """A run or Hugging Face model folder."""
     other: PathText = Field(...)
-    """Another, or a GGUF file."""
+    """Another run or Hugging Face model folder, or a GGUF file."""
     precision: str = "float32"
-    """The precision within which they must agree: float32, float16, bfloat16 or q8_0."""
+    """Precision within which they must agree: float32, float16, bfloat16 or q8_0."""
     out: PathText | None = None
-    """The folder for certificate.json and certificate.html."""
+    """Folder to write certificate.json and certificate.html to."""
 
 
 class InfoRequest(Settings):
@@ -201,7 +201,7 @@ class InfoRequest(Settings):
     preset: str | None = None
     """A preset instead of a run, such as gpt2-xl."""
     settings: Sequence[str] = Field(default_factory=list)
-    """A change of the preset, such as model.num_layers=6. May be repeated."""
+    """A setting that changes the preset, such as model.num_layers=6. May be repeated."""
 
 
 class RunsRequest(Settings):
@@ -215,8 +215,8 @@ class WatchRequest(Settings):
     """The options of `watch`."""
 
     runs: PathTexts = Field(default_factory=list)
-    """Run folders; all of runs/ if none is given."""
+    """Run folders. By default all runs in runs/."""
     port: int = 0
-    """The port on 127.0.0.1; 0 takes a free one."""
+    """Port on 127.0.0.1; 0 selects a free one."""
     open: bool = False
     """Open the page in a browser."""

@@ -24,7 +24,7 @@ class ReadSettings(Settings):
     """The encoding of text files that are not UTF-8; a byte-order mark in the file wins."""
 
     text_field: str | None = None
-    """The field or column of records that holds the text; found by name or by length if it is not given."""
+    """The field or column of records that has the text; detected by name or by length if not given."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class AttentionSettings(Settings):
     """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads
     if None (multi-head); 1 is multi-query attention (Shazeer 2019)."""
     qk_norm: bool = False
-    """Whether queries and keys are normalised per head before they meet (Henry et al. 2020)."""
+    """Whether queries and keys are normalised per head before their product (Henry et al. 2020)."""
     bias: bool = False
     """Whether the projections have biases."""
     output_bias: bool | None = None

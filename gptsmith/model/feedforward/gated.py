@@ -20,6 +20,7 @@ class GatedSettings(FeedForwardSettings):
 
     kind: Literal["gated"] = "gated"
     activation: Literal["swiglu", "geglu"] = "swiglu"
+    """Activation of the gate: swiglu or geglu."""
 
     def build(self, dims: LayerDims) -> GatedFeedForward:
         return GatedFeedForward(self, dims)

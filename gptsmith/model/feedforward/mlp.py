@@ -31,6 +31,7 @@ class MLPSettings(FeedForwardSettings):
 
     kind: Literal["mlp"] = "mlp"
     activation: Literal["gelu", "gelu_tanh", "relu", "relu2"] = "gelu_tanh"
+    """Activation between the layers: gelu, gelu_tanh (GPT-2's approximation), relu or relu2 (its square)."""
 
     def build(self, dims: LayerDims) -> MLP:
         return MLP(self, dims)

@@ -51,13 +51,13 @@ class LoraLinearSettings(LinearSettings):
     base: Annotated[LinearSettings, BASES] = BASES.field("dense")
     """The kind of the layers that are adapted."""
     rank: int = Field(default=8, gt=0)
-    """Rows of A and columns of B."""
+    """Rank of the adapters: rows of A, columns of B."""
     alpha: float = Field(default=16.0, gt=0)
-    """The change is multiplied by alpha / rank."""
+    """Scale of the adapters: B A is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of A's input that is dropped in training; none for the head, whose loss is computed from its matrix."""
     targets: list[str] = Field(default=["attention.*", "feedforward.*"], min_length=1)
-    """The layers that are adapted: names, such as attention.query, or patterns. The head only by its own name."""
+    """The layers to adapt: names, such as attention.query, or patterns. The head matches only by its own name."""
 
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
         base = self.base.build(in_dim, out_dim, bias, name)

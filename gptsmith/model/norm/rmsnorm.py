@@ -16,6 +16,7 @@ class RMSNormSettings(NormSettings):
 
     kind: Literal["rmsnorm"] = "rmsnorm"
     epsilon: float = 1e-6
+    """Added to the mean square, so that a zero vector does not divide by zero."""
 
     def build(self, dim: int) -> RMSNorm:
         return RMSNorm(dim, self.epsilon)

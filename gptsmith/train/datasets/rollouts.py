@@ -50,14 +50,14 @@ class RolloutObjective(ObjectiveSettings):
     group_size: int = Field(default=8, ge=2)
     """Completions sampled per prompt."""
     max_resamples: int = Field(default=0, ge=0)
-    """How many other prompts are tried in place of one whose completions all have the same reward: nothing is learnt
-    from those (Yu et al. 2025, dynamic sampling)."""
+    """How many other prompts are tried in place of one whose completions all have the same reward, which gives no
+    gradient (dynamic sampling, Yu et al. 2025)."""
     max_tokens: int = Field(default=64, gt=0)
-    """The longest completion."""
+    """Maximum number of tokens per completion."""
     temperature: float = Field(default=1.0, gt=0)
     """The sampling temperature."""
     kl_coef: float = Field(default=0.02, ge=0)
-    """The weight of the KL divergence from the reference model; 0 spares the forward pass of that model."""
+    """The weight of the KL divergence from the reference model; 0 skips the forward pass of that model."""
 
     @property
     def uses_reference_model(self) -> bool:

@@ -56,17 +56,17 @@ class ClassificationSettings(ExampleObjective):
     validation_term: ClassVar[str] = "classification"
     predicts_labels: ClassVar[bool] = True
     chosen_by: Literal["loss", "accuracy"] = "loss"
-    """The validation loss, by which the best weights are chosen: -ln p(label), or 1 - accuracy."""
+    """The validation metric that selects the best weights: the loss -ln p(label), or 1 - accuracy."""
     labels: list[str] = Field(default_factory=list)
-    """The labels of the outputs, in order; found in the examples if not given."""
+    """The labels of the outputs, in order; collected from the examples if not given."""
     form: Literal["text", "entailment", "similarity", "choice"] = "text"
-    """How the examples are read; found in their fields if not given."""
+    """The form of the examples; detected from their fields if not given."""
     auxiliary_weight: float = Field(default=0.5, ge=0)
-    """The weight of the language model's loss."""
+    """The weight of the language modelling loss on the texts."""
     pooling: Literal["last", "mean"] = "last"
     """The input of the classification head: the last token's hidden state, or the mean of all of them."""
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the tokens that are hidden in training, so that no label hangs on a single word (Iyyer et al. 2015)."""
+    """Fraction of the tokens hidden in training, so that no label depends on a single word (Iyyer et al. 2015)."""
 
     @classmethod
     def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:

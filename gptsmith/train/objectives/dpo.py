@@ -27,7 +27,7 @@ class DpoSettings(PairObjective):
     loss_type: Literal["sigmoid", "ipo", "orpo"] = "sigmoid"
     """The loss."""
     beta: float = Field(default=0.1, gt=0)
-    """How strongly the model is held to the reference model (sigmoid, ipo), or the weight of the odds (orpo)."""
+    """How strongly the model is kept close to the reference model (sigmoid, ipo), or the weight of the odds (orpo)."""
 
     @property
     def uses_reference_model(self) -> bool:

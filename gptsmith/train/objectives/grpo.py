@@ -29,10 +29,10 @@ class GrpoSettings(RolloutObjective):
     usual_learning_rate: ClassVar[float] = 1e-5
     usual_lora_learning_rate: ClassVar[float] = 1e-5
     clip_range: float = Field(default=0.2, gt=0, lt=1)
-    """How far r counts on either side of 1."""
+    """The clipping range: r is clipped to 1 +- clip_range."""
     reward: str = "number"
     """The reward of a completion: number (its last number is that of the reference answer), exact (it is the
-    reference answer), contains (it holds it), pattern:REGEX (it matches), the folder of a reward model, or
+    reference answer), contains (it contains it), pattern:REGEX (it matches), the folder of a reward model, or
     FILE.py:FUNCTION, which gets the messages, the completion and the reference answer."""
 
     def dataset(self, inputs: DatasetInputs) -> RolloutDataset:

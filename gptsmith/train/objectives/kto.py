@@ -59,7 +59,7 @@ class KtoSettings(ExampleObjective):
     shapes: ClassVar[tuple[str, ...]] = ("unpaired_preference",)
     priority: ClassVar[int] = 1
     beta: float = Field(default=0.1, gt=0)
-    """How strongly the model is held to the reference model."""
+    """How strongly the model is kept close to the reference model."""
     desirable_weight: float = Field(default=1.0, ge=0)
     """The weight of desirable completions."""
     undesirable_weight: float = Field(default=1.0, ge=0)

@@ -18,16 +18,16 @@ class AdamWSettings(OptimizerSettings):
     kind: Literal["adamw"] = "adamw"
     state_bytes_per_parameter: ClassVar[int] = 8  # the means of gradients and of squared gradients, in float32
     learning_rate: float = Field(default=1e-3, gt=0)
-    """The full rate."""
+    """The peak learning rate."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the running mean of gradients."""
     beta2: float = Field(default=0.95, ge=0, lt=1)
     """Decay of the running mean of squared gradients."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Share of a weight, times the rate, that is taken off at each step."""
+    """Decoupled weight decay: each step subtracts this fraction of a weight, times the learning rate."""
     embedding_lr_multiplier: float = Field(default=1.0, gt=0)
-    """How many times the full rate the embedding has. Fine-tuning sets it to how many times larger its numbers are than
-    those of the blocks' matrices, so that both change by the same share of themselves."""
+    """The embedding's learning rate, as a multiple of the peak. Fine-tuning sets it to the ratio of its weights' size
+    to that of the blocks' matrices, so that both have the same relative change."""
 
     def build(self, model: nn.Module) -> Optimizer:
         named = trained_parameters(model)

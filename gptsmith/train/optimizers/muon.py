@@ -26,17 +26,17 @@ class MuonSettings(OptimizerSettings):
     kind: Literal["muon"] = "muon"
     state_bytes_per_parameter: ClassVar[int] = 4  # the momentum of the matrices, in float32
     learning_rate: float = Field(default=0.02, gt=0)
-    """The full rate of the blocks' matrices, for square ones; tall ones get more."""
+    """The peak learning rate of the blocks' matrices, for square ones; tall ones get more."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of the running gradient."""
+    """Decay of the running mean of gradients."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Share of a matrix, times the rate, that is taken off at each step."""
+    """Decoupled weight decay: each step subtracts this fraction of a matrix, times the learning rate."""
     embedding_learning_rate: float = Field(default=0.15, gt=0)
-    """AdamW's full rate for embeddings."""
+    """AdamW's peak learning rate for embeddings."""
     head_learning_rate: float = Field(default=0.005, gt=0)
-    """AdamW's full rate for a head of its own."""
+    """AdamW's peak learning rate for a head that is not tied to the embedding."""
     scalar_learning_rate: float = Field(default=0.01, gt=0)
-    """AdamW's full rate for norms, biases and other vectors."""
+    """AdamW's peak learning rate for norms, biases and other vectors."""
 
     def build(self, model: nn.Module) -> Optimizer:
         groups: dict[str, list[nn.Parameter]] = defaultdict(list)
