@@ -48,7 +48,7 @@ class Kinds(Generic[S]):
             ConfigurationError: no kind has that name.
         """
         if name not in self.names():
-            raise ConfigurationError(f"no such {self.noun} kind: {name} ({did_you_mean(name, self.names())})")
+            raise ConfigurationError(f"no such kind of {self.noun}: {name} ({did_you_mean(name, self.names())})")
         module = importlib.import_module(f"{self.package}.{name}")
         classes = [
             value
@@ -65,10 +65,12 @@ class Kinds(Generic[S]):
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, Mapping):
-            raise ConfigurationError(f"expected the name of a {self.noun} kind or a table with a kind, not {value!r}")
+            raise ConfigurationError(
+                f"expected the name of a kind of {self.noun} or a table with a kind, not {value!r}"
+            )
         name = value.get("kind", self.default)
         if not isinstance(name, str):
-            raise ConfigurationError(f"name a {self.noun} kind: {', '.join(self.names())}")
+            raise ConfigurationError(f"name a kind of {self.noun}: {', '.join(self.names())}")
         return self.settings(name).model_validate({**value, "kind": name})
 
     def field(self, name: str, **settings: Any) -> Any:

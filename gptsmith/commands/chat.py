@@ -95,7 +95,9 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         elif command == "/help":
             console.note(HELP)
         elif NAME.fullmatch(command):
-            raise UserError(f"there is no {command} ({did_you_mean(command, COMMANDS)}); a space before it says it")
+            raise UserError(
+                f"no such command: {command} ({did_you_mean(command, COMMANDS)}); a space before it sends it as text"
+            )
         elif line.strip() or loaded.template is None:
             show(talk.send(line))
 

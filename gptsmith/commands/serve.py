@@ -46,7 +46,9 @@ def serve(request: ServeRequest) -> None:
 
     host, device = request.host, request.device
     if request.api_key_file is None and not is_loopback(host):
-        raise UserError(f"--host {host} lets others in: give --api-key-file FILE, or leave --host out")
+        raise UserError(
+            f"--host {host} can be reached from other machines: give --api-key-file FILE, or leave --host out"
+        )
     keys = None if request.api_key_file is None else read_api_keys(str(request.api_key_file))
     with bound_socket(host, request.port) as listening:
         served = load_served(request.runs, device=device, with_prompts=request.share_prompts or is_loopback(host))

@@ -29,13 +29,13 @@ def fetch(name: str, revision: str | None = None) -> Path:
     target = private_folder(default_cache() / "hub") / name.replace("/", "--")
     note(f"fetching {name} from the Hub")
     try:
-        # Asked first, because fetching tries again and again where there is no network.
+        # Requested first, because fetching retries for long without a network.
         revision = HfApi().model_info(name, revision=revision, timeout=30).sha
         snapshot_download(name, revision=revision, local_dir=target, allow_patterns=list(PATTERNS))
     except Exception as error:  # the library's own errors and those of the network below it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConversionError(
-            f"{name} is no folder here, and the Hub did not give it ({type(error).__name__}: {reason}): check the name "
-            "and the network, or bring the folder here yourself"
+            f"{name} is no folder here, and could not be fetched from the Hub ({type(error).__name__}: {reason}): "
+            "check the name and the network, or bring the folder here yourself"
         ) from None
     return target

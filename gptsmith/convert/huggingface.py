@@ -78,7 +78,7 @@ class ModelFolder:
         if tokenizer.vocab_size > shape.vocab_size:
             raise ConversionError(
                 f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens and the embedding {shape.vocab_size:,} "
-                "rows: they do not belong together"
+                "rows: they do not match"
             )
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
 
@@ -123,7 +123,7 @@ def refuse_changed_files(folder: Path) -> None:
     model.
 
     Raises:
-        ConversionError: a file is not the one that the certificate speaks of.
+        ConversionError: a file does not match the certificate.
     """
     if not (folder / CERTIFICATE).is_file():
         return
@@ -137,7 +137,7 @@ def refuse_changed_files(folder: Path) -> None:
         path = inside(folder, str(name))
         if sha256_of(path) != digest:
             raise ConversionError(
-                f"{path} is not the file that {CERTIFICATE} speaks of: it is damaged, or was changed since "
+                f"{path} does not match {CERTIFICATE}: it is damaged, or was changed since "
                 f"(if you changed it, delete {CERTIFICATE})"
             )
 

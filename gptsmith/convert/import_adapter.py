@@ -91,7 +91,7 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
     if own.vocab_size > base.config.vocab_size:
         raise ConversionError(
             f"{folder}: the tokenizer has {own.vocab_size:,} tokens and the base {base.config.vocab_size:,} rows: "
-            "they do not belong together"
+            "they do not match"
         )
     ends = dict.fromkeys((*own.end_tokens, base.tokenizer.eos_token, *base.tokenizer.end_tokens))
     kept = [token for token in ends if token != own.eos_token and own.backend.token_to_id(token) is not None]

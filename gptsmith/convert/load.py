@@ -40,10 +40,12 @@ class Loaded:
     def require_words(self) -> None:
         """
         Raises:
-            UserError: the model says labels or scores, and writes no text.
+            UserError: the model predicts labels or rewards, and generates no text.
         """
         if self.config.num_labels:
-            raise UserError(f"{self.run.folder} says labels or scores and writes no text: use it with gptsmith predict")
+            raise UserError(
+                f"{self.run.folder} predicts labels or rewards and generates no text: use it with gptsmith predict"
+            )
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
         """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.

@@ -172,7 +172,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         end = stop
     if end != size - 8 - length:
         raise ConversionError(
-            f"{file} has {size:,} bytes and its header speaks of {end + 8 + length:,}: the file is cut short"
+            f"{file} has {size:,} bytes and its header declares {end + 8 + length:,}: the file is cut short"
         )
     return {name: StoredTensor(file, DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows}
 

@@ -105,4 +105,4 @@ def _inside(folder: Path, skipped: dict[str, str]) -> Iterator[Path]:
 
 
 def _allowed() -> str:
-    return f"read are {' '.join(sorted(readers_by_extension()))}"
+    return f"supported formats: {' '.join(sorted(readers_by_extension()))}"

@@ -61,7 +61,7 @@ def split_examples(
     for example in left:
         splits[split_of[_key(example)]].append(example)
     if not splits["train"]:
-        raise DataError(f"no examples are left to train on, of {len(examples)}: give more, or smaller shares")
+        raise DataError(f"no examples are left to train on, of {len(examples)}: give more, or set smaller fractions")
     return ExampleSplits(splits["train"], splits["validation"], splits["test"], len(examples) - len(left))
 
 

@@ -61,7 +61,7 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
     if not present:
         raise DataError(
             f"{path}, {record.place}: no field {' or '.join(chosen)} (fields here: {shown(record.fields)}); "
-            "give every record one, or name another with --text-field"
+            "give every record one, or name another with --set data.text_field=NAME"
         )
     parts = []
     for name in present:
@@ -69,7 +69,8 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
             parts.append(plain_text(record.fields[name]))
         except TypeError as error:
             raise DataError(
-                f"{path}, {record.place}: the field {name} holds {error}, not text; name another with --text-field"
+                f"{path}, {record.place}: the field {name} holds {error}, not text; "
+                "name another with --set data.text_field=NAME"
             ) from None
     text = "\n\n".join(part for part in parts if part)
     if text.strip():
@@ -87,7 +88,9 @@ def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: 
     names = list(dict.fromkeys(chain.from_iterable(samples)))
     if text_field is not None:
         if text_field not in names:
-            raise DataError(f"{path} has no field {text_field} (fields: {shown(names)}); name one with --text-field")
+            raise DataError(
+                f"{path} has no field {text_field} (fields: {shown(names)}); name one with --set data.text_field=NAME"
+            )
         return (text_field,)
 
     lengths = {name: sum(text_length(sample.get(name)) for sample in samples) for name in names}

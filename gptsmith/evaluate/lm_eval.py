@@ -163,7 +163,7 @@ def run_lm_eval(
         lm_eval, lm_eval_version, results (of each task: its metrics by lm-eval's names, and num_examples).
 
     Raises:
-        UserError: there is no such task or folder, or its data cannot be had.
+        UserError: there is no such task or folder, or its data is not available.
     """
     if folder is not None and not Path(folder).is_dir():
         raise UserError(f"--lm-eval-path {folder}: there is no such folder")

@@ -55,7 +55,7 @@ class Generation:
             self.num_tokens += len(chunk.tokens)
             self.seconds = time.perf_counter() - started
             if chunk.error:
-                raise UserError(f"the model could not go on: {chunk.error}")
+                raise UserError(f"generation failed: {chunk.error}")
             self.finish_reason = chunk.finish_reason or ""
             if chunk.text:
                 yield chunk.text
@@ -111,7 +111,7 @@ def generate_with(
     try:
         engine.check(request)
     except ContextOverflowError as error:
-        raise UserError(f"{error}, or go on with its end by --slide") from None
+        raise UserError(f"{error}, or continue from its end with --slide") from None
     return Generation(engine, request)
 
 

@@ -89,7 +89,7 @@ class Conversation:
             UserError: there is none yet.
         """
         if self.last is None:
-            raise UserError("nothing was said yet that could be answered again")
+            raise UserError("there is no message yet whose reply could be regenerated")
         message = self.prompt
         if self.template is None:
             self.text = self.text[: len(self.text) - len(self.last.text)]
@@ -129,5 +129,5 @@ class Conversation:
 
         ids = fit_messages(messages, encode, limit).token_ids
         if len(ids) > limit:
-            raise UserError(f"{len(ids)} tokens are more than the model's context has room for: say less at once")
+            raise UserError(f"{len(ids)} tokens do not fit in the model's context: send a shorter message")
         return ids

@@ -123,7 +123,8 @@ class Engine:
                 self.settings.max_queue_size + self.settings.max_num_seqs
             ):
                 raise QueueFullError(
-                    f"{self._counts['running']} texts are being written and {self._counts['waiting']} wait: try again"
+                    f"the queue is full ({self._counts['running']} sequences running, "
+                    f"{self._counts['waiting']} waiting): try again"
                 )
             self._incoming.append(sequence)
         if self._thread is not None:

@@ -134,9 +134,9 @@ def check_request(request: Request, vocab_size: int, context_length: int) -> Non
         UserError: the request is not sound.
     """
     if not request.prompt_ids:
-        raise UserError("a prompt has at least one token")
+        raise UserError("a prompt needs at least one token")
     if any(not 0 <= number < vocab_size for number in request.prompt_ids):
-        raise UserError(f"a prompt's tokens are numbers from 0 to {vocab_size - 1}")
+        raise UserError(f"token ids of a prompt must be from 0 to {vocab_size - 1}")
     if any(not text for text in request.stop):
         raise UserError("a stop string is empty: give at least one character")
     if odd := [number for number in request.logit_bias if not 0 <= number < vocab_size]:

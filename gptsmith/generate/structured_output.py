@@ -35,7 +35,7 @@ class GrammarCompiler:
         try:
             from llguidance import LLMatcher
         except ImportError:
-            raise MissingExtraError("a text that must match a schema or a grammar", "serve") from None
+            raise MissingExtraError("structured output", "serve") from None
         parts = [{**_form(part, name), "name": name} for name, part in constraint.parts.items()]
         matcher = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
         if matcher.is_error():

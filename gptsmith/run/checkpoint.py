@@ -65,7 +65,7 @@ class Checkpoint:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether training can be resumed from it: it holds the optimizer's values."""
+        """Whether training can be resumed from it: it has optimizer state."""
         return (self.folder / OPTIMIZER).exists()
 
     def _read(self, name: str) -> Any:
@@ -114,7 +114,7 @@ def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[st
         if problem is None:
             return checkpoint
         bad += 1
-        warn(f"{checkpoint.folder.name} is passed over: {problem}")
+        warn(f"{checkpoint.folder.name} is skipped: {problem}")
     raise CheckpointError(f"{where} has no checkpoint that can be read" + (f" ({bad} damaged)" if bad else ""))
 
 

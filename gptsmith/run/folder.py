@@ -142,7 +142,7 @@ class Run(HasLineage):
             if problem is None:
                 if not checkpoint.is_resumable:
                     raise CheckpointError(
-                        f"{self.folder} has weights without the optimizer's values, so its training cannot be resumed: "
+                        f"{self.folder} has weights but no optimizer state, so its training cannot be resumed: "
                         f"continue with {(self.result() or {}).get('made_from', 'the run that it was made from')}"
                     )
                 return checkpoint

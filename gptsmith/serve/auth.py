@@ -48,7 +48,7 @@ def read_api_keys(path: str | Path) -> ApiKeys:
         raise ConfigurationError(f"--api-key-file {path}: keys are of letters, digits and signs of ASCII") from None
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise ConfigurationError(f"--api-key-file {path} holds no key: write one a line")
+        raise ConfigurationError(f"--api-key-file {path} holds no key: write one per line")
     for number, key in enumerate(keys, 1):
         if len(key) < SHORTEST_KEY or " " in key:
             raise ConfigurationError(

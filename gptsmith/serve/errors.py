@@ -78,7 +78,7 @@ def draining() -> ApiError:
     """The error for a request to a server that is about to leave."""
     return ApiError(
         503,
-        "the server is shutting down and takes no new requests",
+        "the server is shutting down and accepts no new requests",
         code="shutting_down",
         headers={"Retry-After": str(RETRY_AFTER_S), "Connection": "close"},
     )
@@ -102,7 +102,7 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
             code={404: "not_found", 405: "method_not_allowed"}.get(error.status_code),
             headers=error.headers,
         )
-    return ApiError(500, "something went wrong in the server: its log says what", code="internal_error")
+    return ApiError(500, "internal error: see the log of the server", code="internal_error")
 
 
 async def error_response(_: Request, error: Exception) -> JSONResponse:

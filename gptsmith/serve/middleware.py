@@ -107,15 +107,13 @@ class RequestMiddleware:
         """
         host = headers.get("host", "")
         if not self.state.hosts.allows(host):
-            raise ApiError(
-                403, "this server is not called by that name: --allow-host NAME lets it be", code="host_not_allowed"
-            )
+            raise ApiError(403, "unknown host name: allow it with --allow-host NAME", code="host_not_allowed")
         origin = headers.get("origin")
         if origin is None or origin in self.state.settings.cors:
             return
         if urlsplit(origin).netloc != host:
             raise ApiError(
-                403, "pages from elsewhere may not ask here: --cors ORIGIN lets them", code="origin_not_allowed"
+                403, "cross-origin requests are refused: allow an origin with --cors ORIGIN", code="origin_not_allowed"
             )
 
     def _complete(self, headers: MutableHeaders, name: str, origin: str | None) -> None:

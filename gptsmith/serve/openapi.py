@@ -12,14 +12,14 @@ from gptsmith.version import __version__
 
 REFERENCE = "#/components/schemas/{model}"
 ERRORS = {
-    "400": "A field is wrong; it is named.",
-    "401": "A key is needed.",
-    "403": "The server is not called by this name, or this page may not ask.",
+    "400": "A field is invalid; the message names it.",
+    "401": "An API key is required.",
+    "403": "The host name or the origin is not allowed.",
     "404": "There is no such model.",
     "408": "The request did not arrive in time.",
     "413": "The body is too long.",
-    "429": "Too many ask: try again after Retry-After seconds.",
-    "500": "The server failed.",
+    "429": "Too many requests: try again after Retry-After seconds.",
+    "500": "Internal error.",
     "503": "The server is shutting down.",
 }
 EVENT = {

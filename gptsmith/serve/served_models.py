@@ -89,9 +89,11 @@ class ServedModel:
         """
         room = self.settings.max_sequences
         if count > room:
-            raise ApiError(400, f"{count} texts at once are more than the {room} that there is room for", param="n")
+            raise ApiError(
+                400, f"{count} sequences at once exceed the limit of {room} running and waiting ones", param="n"
+            )
         if self.num_reserved + count > room:
-            raise overloaded(f"{self.num_reserved} texts are requested already, and {room} may be: try again")
+            raise overloaded(f"{self.num_reserved} of at most {room} sequences are running or waiting: try again")
         self.num_reserved += count
         try:
             yield
@@ -136,7 +138,7 @@ class ServedModels:
             for run in runs:
                 if run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
                     raise UserError(
-                        f"--draft {draft.run.folder} has another tokenizer than {run.name}: a draft must have the same"
+                        f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
                     )
         self._thread = EngineThread()
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")

@@ -26,7 +26,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        ConfigurationError: the port cannot be had, or the host is not this machine's.
+        ConfigurationError: the port is not available, or the host is not this machine's.
     """
     if not 0 <= port <= 65535:
         raise ConfigurationError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
@@ -42,7 +42,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigurationError(
-            f"--port {port} on {host} cannot be had ({error.strerror}): choose another, or 0 for a free one"
+            f"--port {port} on {host} is not available ({error.strerror}): choose another, or 0 for a free one"
         ) from None
     return listening
 
@@ -95,7 +95,7 @@ class GracefulServer(uvicorn.Server):
         while self.state.num_active_requests and time.monotonic() < deadline:
             await asyncio.sleep(POLL_S)
         if self.state.num_active_requests:
-            LOGGER.warning("ending: %d requests are cut off", self.state.num_active_requests)
+            LOGGER.warning("shutting down: %d requests are cancelled", self.state.num_active_requests)
             for served in self.state.models.by_name.values():
                 served.engine.close()
         self.should_exit = True

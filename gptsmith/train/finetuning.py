@@ -111,7 +111,7 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
     """The settings of the objective, with the requested kind or the default one for data of this shape.
 
     Raises:
-        UserError: there is none of that name, or it does not learn from such data.
+        UserError: there is no such objective, or it cannot train on such data.
     """
     given = train_table.get("objective", {})
     table = {"kind": given} if isinstance(given, str) else dict(given)
@@ -122,7 +122,7 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
     if kind not in allowed:
         held = "plain text" if shape == TEXT else f"examples of the shape {shape}"
         raise UserError(
-            f"{', '.join(map(str, request.sources))} holds {held}, and the objective {kind} does not learn from that "
+            f"{', '.join(map(str, request.sources))} contains {held}, which the objective {kind} cannot train on "
             f"(allowed: {', '.join(allowed)})"
         )
     return {**table, "kind": kind}

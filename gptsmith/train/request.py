@@ -120,7 +120,7 @@ class PretrainRequest(PlanRequest):
                 raise ConfigurationError("name the text to train on: files, folders or patterns")
         elif self.recorded().keys() - {"tokens", "target_loss", "settings"} or self.out is not None:
             raise ConfigurationError(
-                "--resume takes the run's own text and settings: with it, give only --tokens, --target-loss and --set"
+                "--resume uses the run's own text and settings: with it, give only --tokens, --target-loss and --set"
             )
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
@@ -165,7 +165,7 @@ class FinetuneRequest(TrainingRequest):
     def _names_a_base_and_data(self) -> Self:
         if self.resume is not None:
             if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad:
-                raise ConfigurationError("--resume takes the run's own base, data and trials: with it, give only --set")
+                raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
             raise ConfigurationError(
                 "name a trained run and the data of the task: gptsmith finetune runs/mine answers.jsonl"

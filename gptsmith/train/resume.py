@@ -47,7 +47,7 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
     changed = changed_keys(checkpoint.settings(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise CheckpointError(
-            f"{run.folder} keeps the settings that it began with, and {', '.join(odd)} changed: put back what it was "
+            f"{run.folder} keeps its original settings, and {', '.join(odd)} changed: restore them "
             f"(only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
         )
 

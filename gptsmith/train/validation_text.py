@@ -30,7 +30,7 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
             seed=settings.train.seed,
         )
         if data.validation is None:
-            raise UserError(f"{trained.folder} held no text back for validation: name a text")
+            raise UserError(f"{trained.folder} has no validation split: name a text")
         if reader is own and data.fingerprint != trained.data()["fingerprint"]:
             raise UserError(f"the text of {trained.folder} has changed since it was trained on: name a text")
         held_back.append(data.validation)

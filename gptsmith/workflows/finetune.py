@@ -104,7 +104,7 @@ def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float
     if search_plan(run.folder) is None or run.result() is not None:
         return _resumed_trainer(run, request, held).fit(started)
     if request.settings:
-        raise UserError(f"the search of {run.folder} keeps the settings that it began with: leave out --set")
+        raise UserError(f"the search of {run.folder} keeps its original settings: leave out --set")
     from gptsmith.train.search.search import search
 
     return search(run, request.reward, started)
@@ -121,7 +121,7 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Tra
         raise UserError(f"{run.folder} was not fine-tuned: resume it with gptsmith pretrain --resume {run.folder}")
     before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
     if run.result() is not None:
-        raise UserError(f"{run.folder} has ended: tune it further with gptsmith finetune {run.folder} DATA")
+        raise UserError(f"{run.folder} is finished: fine-tune it further with gptsmith finetune {run.folder} DATA")
     table = with_assignments(before.plain(), request.settings)
     checkpoint = run.newest(note)
     if checkpoint is not None:

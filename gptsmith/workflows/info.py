@@ -37,7 +37,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
         figures = {"preset": preset}
     else:
         if request.settings:
-            raise UserError("--set changes a preset; a run is as it was made")
+            raise UserError("--set changes a preset, not a run: leave it out")
         opened = open_model(str(run))
         config = opened.config
         figures = {"run": str(run), "step": opened.step, **(opened.result() or {})}

@@ -27,13 +27,13 @@ def predict(
     `probabilities`.
 
     Raises:
-        UserError: the run is no classifier, or a record cannot be read.
+        UserError: the run is not a classifier, or a record cannot be read.
     """
     loaded = load(run, device=device)
     training = loaded.run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
     if objective is None or not objective.predicts_labels:
-        raise UserError(f"{run} is no classifier: make one with gptsmith finetune {run} LABELLED")
+        raise UserError(f"{run} is not a classifier: make one with gptsmith finetune {run} LABELLED")
     found = [(record.fields, _unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]
     if not found:
         allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)

@@ -66,14 +66,14 @@ def watch_server(runs: Sequence[str | Path] = (), *, folder: str | Path = "runs"
     read it. `port` 0 takes a free one.
 
     Raises:
-        UserError: there is no such run, or the port cannot be had.
+        UserError: there is no such run, or the port is not available.
     """
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535, or 0 for a free one")
     try:
         return WatchServer(runs, folder, port)
     except OSError as error:
-        raise UserError(f"--port {port} cannot be had ({error.strerror}): leave it out for a free one") from None
+        raise UserError(f"--port {port} is not available ({error.strerror}): leave it out for a free one") from None
 
 
 class WatchHandler(BaseHTTPRequestHandler):

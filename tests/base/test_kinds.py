@@ -61,10 +61,10 @@ def test_a_name_a_table_and_settings_mean_the_same(kinds: Kinds[Any]) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("rond", "no such shapes_of_a_test kind: rond .did you mean round"),
+        ("rond", "no such kind of shapes_of_a_test: rond .did you mean round"),
         ("zzz", "allowed: round, square"),
         (3, "expected the name of"),
-        ({"kind": 3}, "name a shapes_of_a_test kind: round, square"),
+        ({"kind": 3}, "name a kind of shapes_of_a_test: round, square"),
     ],
 )
 def test_what_is_no_kind_is_refused(kinds: Kinds[Any], value: Any, problem: str) -> None:

@@ -26,7 +26,7 @@ def test_every_method_makes_a_smaller_model_and_leaves_the_first_as_it_was(kind:
 
 
 def test_what_is_no_method_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no such method kind: int9 .*int8"):
+    with pytest.raises(UserError, match=r"no such kind of method: int9 .*int8"):
         KINDS.validate("int9")
 
 

@@ -225,7 +225,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a weight of whole numbers": (spoil_tensor(lambda t: t.update({CFC: t[CFC].long()})), "is I64"),
     "a weight that is not finite": (spoil_tensor(lambda t: t[WTE][3].fill_(float("nan"))), "not finite"),
     "a file cut short": (spoil_bytes(lambda data: data[:-7]), "cut short"),
-    "bytes behind the end": (spoil_bytes(lambda data: data + b"x"), "cut short|speaks of"),
+    "bytes behind the end": (spoil_bytes(lambda data: data + b"x"), "cut short|declares"),
     "an empty file": (spoil_bytes(lambda _: b""), "not a whole safetensors file"),
     "a header that is no JSON": (spoil_bytes(lambda data: data[:8] + b"?" + data[9:]), "in its header"),
     "a header bomb": (spoil_bytes(bomb), "more than the 10,000,000 allowed"),
@@ -247,7 +247,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a tokenizer that is no JSON": (lambda f: (f / "tokenizer.json").write_text("{"), "not a tokenizer"),
     "a tokenizer of another model": (
         lambda f: changed_config(f, vocab_size=300) or shrink(f),
-        "do not belong together",
+        "do not match",
     ),
 }
 

@@ -56,4 +56,4 @@ def test_a_new_format_is_one_file(run: Path, call: Call, tmp_path: Path) -> None
     assert out.object["files"] == [
         "chat_template.jinja", "shape.json", "tokenizer.json", "tokenizer_config.json", "weights.safetensors",
     ]  # fmt: skip
-    assert "no such format kind" in call("export", run, "--to", "state_dict_only", "--out", "other").err
+    assert "no such kind of format" in call("export", run, "--to", "state_dict_only", "--out", "other").err

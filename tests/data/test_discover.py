@@ -56,7 +56,7 @@ def test_an_extension_is_that_of_the_inner_file(write: Callable[..., Path]) -> N
 
 def test_nothing_to_read_lists_what_is_read(write: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"nothing to read; read are .*\.md.*\.txt"):
+    with pytest.raises(UserError, match=r"nothing to read; supported formats: .*\.md.*\.txt"):
         discover([tmp_path / "empty"])
     with pytest.raises(UserError, match="nothing to read"):
         discover([write({"a.png": "a"})])

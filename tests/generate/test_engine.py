@@ -333,7 +333,7 @@ def test_what_must_match_an_expression_or_a_grammar_does(engine: Engine) -> None
     ("request_", "message"),
     [
         (Request([], 1), "at least one token"),
-        (Request([10**6], 1), "numbers from 0"),
+        (Request([10**6], 1), "must be from 0"),
         (Request([1], 1, stop=[""]), "stop string is empty"),
         (Request([1], 1, logit_bias={10**6: 1.0}), "logit_bias names token 1000000"),
         (Request([1], 1, constraint=Constraint("json_schema", "{")), "json_schema is not sound"),

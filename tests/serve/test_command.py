@@ -74,7 +74,9 @@ def test_a_port_that_is_in_use_is_told(call: Callable[..., Outcome], runs: Path)
         port = other.getsockname()[1]
         outcome = call("serve", runs / "base", "--port", port)
     assert outcome.code == 2
-    assert re.fullmatch(rf"gptsmith: --port {port} on 127\.0\.0\.1 cannot be had .*or 0 for a free one\n", outcome.err)
+    assert re.fullmatch(
+        rf"gptsmith: --port {port} on 127\.0\.0\.1 is not available .*or 0 for a free one\n", outcome.err
+    )
 
 
 @pytest.mark.parametrize(

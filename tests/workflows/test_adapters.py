@@ -133,7 +133,7 @@ def test_a_changed_or_homeless_adapter_leaves_nothing(
     (adapter / ADAPTER_CONFIG).write_text(json.dumps({**table, "base_model_name_or_path": "someone/gpt2"}))
     outcome = call("import", adapter, "--out", tmp_path / "runs" / "x")
     assert outcome.code == 2
-    assert "is not the file that certificate.json speaks of" in outcome.err
+    assert "does not match certificate.json" in outcome.err
     (adapter / "certificate.json").unlink()
     outcome = call("import", adapter, "--out", tmp_path / "runs" / "x")
     assert outcome.code == 2

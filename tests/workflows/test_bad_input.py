@@ -154,7 +154,7 @@ def test_damaged_checkpoints(call: Callable, trained: dict[str, Any], tmp_path: 
     (best / "model.safetensors").write_bytes(b"")
     outcome = call("generate", damaged, "a", "--max-tokens", 2)
     assert outcome.code == 0
-    assert f"{best.name} is passed over" in outcome.err.replace("\n", " ")
+    assert f"{best.name} is skipped" in outcome.err.replace("\n", " ")
     for checkpoint in checkpoints:
         (checkpoint / "model.safetensors").write_bytes(b"")
     last = call("generate", damaged, "a")

@@ -172,7 +172,7 @@ def test_what_cannot_be_compressed_is_refused(
     for arguments, words in (
         ([small["run"], "--to", "int8"], "those of this model are int8 already"),
         ([with_adapters["run"], "--to", "int8"], "merge them first (gptsmith merge RUN)"),
-        ([small["run"], "--to", "int9"], "no such method kind: int9"),
+        ([small["run"], "--to", "int9"], "no such kind of method: int9"),
         (["missing", "--to", "int8"], "there is no such run"),
     ):
         outcome = call("compress", *arguments, "--out", tmp_path / "out")
@@ -270,4 +270,4 @@ def test_a_new_method_is_one_file(trained: dict[str, Any], call: Callable, tmp_p
     assert Run.open(tmp_path / "zeros").lineage()[0].request["method"] == "zeros"
     blocks = gptsmith.load(tmp_path / "zeros").model.blocks
     assert not any(((p != 0) & (p.abs() < 1e-3)).any() for p in blocks.parameters())
-    assert "no such method kind" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err
+    assert "no such kind of method" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err

@@ -65,7 +65,7 @@ def test_a_system_prompt_starts_afresh(
     chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     outcome = talked(call, monkeypatch, chat_run, "1?", "/system Be", "/regenerate", "/save talk.jsonl", "/help")
-    assert "nothing was said yet" in outcome.err
+    assert "there is no message yet" in outcome.err
     assert "/regenerate" in outcome.err
     saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
     assert saved == [{"role": "system", "content": "Be"}]
@@ -95,7 +95,7 @@ def test_what_cannot_be_said_changes_nothing(
     chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str
 ) -> None:
     outcome = talked(call, monkeypatch, chat_run, "1?", words, "/regenerate", "/save talk.jsonl")
-    assert "say less" in outcome.err or "no character" in outcome.err
+    assert "shorter message" in outcome.err or "no character" in outcome.err
     _, second = (json.loads(line) for line in outcome.out.splitlines())
     assert second["prompt"] == "1?"
     saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
@@ -154,7 +154,7 @@ def test_an_engine_that_fails_leaves_the_conversation_whole(
         Engine, "stream", lambda *_: iter([OutputChunk("half"), OutputChunk(finish_reason="error", error="odd")])
     )
     outcome = talked(call, monkeypatch, chat_run, "1?", "/save talk.jsonl")
-    assert "could not go on: odd" in outcome.err
+    assert "generation failed: odd" in outcome.err
     saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
     assert [turn["role"] for turn in saved] == ["user", "assistant"]
 
@@ -228,7 +228,7 @@ def test_a_terminal_is_talked_at(chat_run: str) -> None:
             until(b"/regenerate       generate another")
             # More than a terminal takes for a line by itself.
             os.write(typed, b"word " * 1000 + b"\n")
-            until(b"say less at once")
+            until(b"send a shorter message")
             until(PROMPT)
             os.write(typed, b"\x04")
             assert process.wait(60) == 0

@@ -200,7 +200,7 @@ def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monke
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (["--task", "multiple_choise"], ("no such task kind: multiple_choise", "did you mean multiple_choice?")),
+        (["--task", "multiple_choise"], ("no such kind of task: multiple_choise", "did you mean multiple_choice?")),
         (["--task", "multiple_choice"], ("needs files of examples", "question, choices")),
         (["--task", "generated", "--set", "scorer.kind=numbr", "data.jsonl"], ("did you mean number?",)),
         (["--task", "generated", "--set", "scorr=exact", "data.jsonl"], ("setting: scorr", "did you mean scorer?")),

@@ -524,7 +524,7 @@ def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Pat
 def test_a_run_that_has_ended_is_tuned_further_and_not_resumed(
     chatting: dict[str, Any], chat_data: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="has ended: tune it further"):
+    with pytest.raises(UserError, match="is finished: fine-tune it further"):
         gptsmith.finetune(resume=chatting["run"])
     further = gptsmith.finetune(chatting["run"], [chat_data], out=tmp_path / "further", settings=QUICK)
     assert further["general_bits_per_byte_before"] == pytest.approx(chatting["general_bits_per_byte"], rel=1e-5)

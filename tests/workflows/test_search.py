@@ -240,7 +240,7 @@ def test_a_stopped_search_resumes_as_if_it_had_not_stopped(
     assert again["test_loss"] == unstopped["test_loss"]
     anew = RunLog(tmp_path / "run" / "search" / "trial-0002" / "metrics.jsonl")
     assert [row["step"] for row in anew.events("start")] == [0]
-    with pytest.raises(UserError, match="has ended"):
+    with pytest.raises(UserError, match="is finished"):
         gptsmith.finetune(resume=tmp_path / "run")
 
 
@@ -265,7 +265,7 @@ def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[
         done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
         other.append(json.loads(done.stdout))
         first_words = {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]}
-        assert first_words - {"trials:"} == {"trial", "the"}, "the progress of the search is shown, that of a trial not"
+        assert first_words - {"trials:"} == {"trial", "other"}, "progress of the search only, not of a trial"
 
     with in_the_second_trial(meanwhile):
         figures = gptsmith.finetune(base, [data], out=tmp_path / "run", trials=4, settings=SHORT)
@@ -359,7 +359,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
     search = (base, data, "--out", "out", "--trials")
     refused("trials: Input should be greater than 0 (given: 0, from --trials)", *search, 0)
-    refused("--resume takes the run's own base, data and trials", "--resume", base, "--trials", 3)
+    refused("--resume uses the run's own base, data and trials", "--resume", base, "--trials", 3)
     all_set = [part for value in [*SHORT, f"{RATE}=1e-3", f"{DROPOUT}=0"] for part in ("--set", value)]
     refused("nothing left to search: learning rate, batch size, epochs, dropout are all set", *search, 3, *all_set)
     refused(

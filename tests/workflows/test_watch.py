@@ -133,7 +133,7 @@ def test_what_a_person_gets_wrong_is_one_line(call: Callable, tmp_path: Path) ->
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match="cannot be had"):
+        with pytest.raises(UserError, match="is not available"):
             watch_server(port=taken.getsockname()[1])
     for arguments, words in (
         (["missing"], "no such run"),

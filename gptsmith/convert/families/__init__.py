@@ -219,7 +219,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
     own = resolved(shape)
     odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(unsupported[nearest.model_type])]
     raise ConversionError(
-        f"none of the programs that this is for knows a model with {' and '.join(odd)}; the nearest that one does is "
+        f"no program that this format is for supports a model with {' and '.join(odd)}; the nearest that one does is "
         f"the preset {nearest.preset} (family {nearest.model_type})"
     )
 

@@ -133,7 +133,7 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
     elif plain["attention"]["output_bias"] and not architecture.output_bias:
         odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
     if odd is not None:
-        raise ConversionError(f"llama.cpp knows no model with {odd}: its {architecture.name} {but}")
+        raise ConversionError(f"llama.cpp supports no model with {odd}: its {architecture.name} {but}")
 
 
 def _require_float16(source: Source) -> None:

@@ -41,7 +41,7 @@ def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{file.path}, {place}: not JSON ({reason(error)}); write one record a line") from None
+            raise DataError(f"{file.path}, {place}: not JSON ({reason(error)}); write one record per line") from None
         yield Record(as_fields(file, place, value), place, start, end)
 
 
@@ -58,7 +58,7 @@ def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         if end > MAX_WHOLE_BYTES:
             raise DataError(
                 f"{file.path} has over {readable_bytes(MAX_WHOLE_BYTES)}, the most for a .json file: "
-                "write it as .jsonl, one record a line"
+                "write it as .jsonl, one record per line"
             )
     text = "".join(blocks)
     try:

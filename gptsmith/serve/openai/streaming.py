@@ -123,7 +123,9 @@ class SequenceGroup:
                 for handle in self.handles:
                     handle.cancel()
                 if not self._latest:
-                    raise overloaded("nothing was generated in time: try again when the server has less to do")
+                    raise overloaded(
+                        "the request timed out before its first token: try again when the server is less busy"
+                    )
             limits = [limit for limit in (None if is_late else left_s, ping_s) if limit is not None]
             try:
                 async with asyncio.timeout(min(limits, default=None)):
@@ -133,7 +135,7 @@ class SequenceGroup:
                     yield None
                 continue
             if chunk.finish_reason == "error":
-                raise ApiError(500, "the model failed while it generated", code="engine_error")
+                raise ApiError(500, "generation failed", code="engine_error")
             if chunk.finish_reason is not None:
                 num_ended += 1
             if chunk.finish_reason == "cancelled":

@@ -48,7 +48,7 @@ class App {
   /** Shows the page, and once the models are known the conversation that was shown last. */
   async start() {
     this.showFrame();
-    if (!this.store.isLasting) notice(el("p", {}, "This browser keeps nothing here, as in a private window: export what you want to keep."));
+    if (!this.store.isLasting) notice(el("p", {}, "This browser does not store conversations, as in a private window: export those that you want to keep."));
     await this.library.takeUnsaved();
     await this.list();
     await this.begin();
@@ -137,7 +137,7 @@ class App {
       !isEmpty && el("h1.unseen", {}, titleOf(conversation)),
       iconButton("menu", "Conversations", () => this.openSidebar(true), { id: "open-sidebar" }),
       chooser, el("span.space", {}), el("span", { id: "used" }),
-      el("button.toggle", { type: "button", id: "shade", "aria-pressed": String(this.thread.isShaded), title: "Show how sure the model was of each token", onclick: () => this.shade() },
+      el("button.toggle", { type: "button", id: "shade", "aria-pressed": String(this.thread.isShaded), title: "Show the probability of each token", onclick: () => this.shade() },
         icon("shades"), el("span", {}, "Probabilities")),
       iconButton("sliders", "Settings", () => this.openPanel(place("panel").hidden), { id: "open-panel", "aria-expanded": String(!place("panel").hidden) }));
     this.showUsed();
@@ -159,7 +159,7 @@ class App {
     const isChanged = Object.keys(settings).length > 0 || system !== "";
     const button = place("open-panel");
     button.classList.toggle("is-changed", isChanged);
-    button.title = isChanged ? "Settings: not all as usual" : "Settings";
+    button.title = isChanged ? "Settings (changed from the defaults)" : "Settings";
   }
 
   showSend() {
@@ -168,8 +168,8 @@ class App {
     const isText = conversation.mode === "text";
     const words = place("words");
     const isMute = !isText && model.kind === "base";
-    const label = reply ? "Stop" : isText ? "Go on" : "Send";
-    words.placeholder = isText ? (conversation.roots.length ? "More of the text, or nothing to let it go on" : "Begin a text, or let it begin") : `Ask ${model.name}`;
+    const label = reply ? "Stop" : isText ? "Continue" : "Send";
+    words.placeholder = isText ? (conversation.roots.length ? "Add text, or leave empty to continue" : "Begin a text, or leave empty") : `Ask ${model.name}`;
     words.ariaLabel = isText ? "Text" : "Message";
     const send = place("send");
     send.classList.toggle("is-stop", Boolean(reply));
@@ -181,10 +181,10 @@ class App {
 
   hint(isText, isMute) {
     const { conversation, model, reply } = this;
-    if (isMute) return "No model here answers conversations: begin a new one, which is a text.";
-    if (conversation.roots.length && conversation.model !== model.name) return `${conversation.model} is not served any more: ${model.name} goes on.`;
+    if (isMute) return "No model here supports chat: start a new text instead.";
+    if (conversation.roots.length && conversation.model !== model.name) return `${conversation.model} is no longer served: ${model.name} continues.`;
     if (COARSE.matches) return "";
-    return reply ? "Esc stops it" : `Enter ${isText ? "lets it go on" : "sends"}, Shift+Enter begins a line`;
+    return reply ? "Esc stops it" : `Enter ${isText ? "continues" : "sends"}, Shift+Enter starts a new line`;
   }
 
   showThread() {
@@ -443,9 +443,9 @@ class App {
       for (const one of conversations) await this.store.put(one);
       await this.list();
       if (conversations.length === 1) this.visit(conversations[0].id);
-      passing(conversations.length === 1 ? "One conversation came in." : `${conversations.length} conversations came in.`);
+      passing(conversations.length === 1 ? "Imported one conversation." : `Imported ${conversations.length} conversations.`);
     } catch (error) {
-      passing(`Nothing came in: ${error.message}`);
+      passing(`Import failed: ${error.message}`);
     }
   }
 
@@ -527,7 +527,7 @@ class App {
     const other = step(this.conversation, node.id, by);
     if (!other) return;
     this.showThread();
-    const [arrow, back] = by < 0 ? ["Version before", "Next version"] : ["Next version", "Version before"];
+    const [arrow, back] = by < 0 ? ["Previous version", "Next version"] : ["Next version", "Previous version"];
     this.thread.focus(other.id, arrow);
     if (document.activeElement === document.body) this.thread.focus(other.id, back);
     this.library.keep(this.conversation);
@@ -554,7 +554,7 @@ class App {
   // The server
 
   async askKey() {
-    const key = await askFor("The server's key", { kind: "password", button: "Use it", value: keyOfTab(), hint: "Whoever started the server has it. It is kept until this tab is closed." });
+    const key = await askFor("API key of the server", { kind: "password", button: "Use it", value: keyOfTab(), hint: "Get it from the person who runs the server. It is kept until this tab is closed." });
     if (key === null) return false;
     setKeyOfTab(key.trim());
     return true;
@@ -562,7 +562,7 @@ class App {
 
   /** Waits until a server that is gone is back. */
   async whenThere(words) {
-    const away = notice(icon("alert"), el("p", {}, words), el("p.soft", {}, "This goes away by itself once it is back."));
+    const away = notice(icon("alert"), el("p", {}, words), el("p.soft", {}, "This message disappears when it is back."));
     await this.untilThere();
     away();
   }

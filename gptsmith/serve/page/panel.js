@@ -23,11 +23,11 @@ export function showPanel(target, model, conversation, theme, on) {
       showPanel(target, model, conversation, theme, on);
       target.querySelector(".reset").focus();
     },
-  }, "All as usual");
+  }, "Reset to defaults");
   fill(target,
     el("div.row", {}, el("h2", {}, "Settings"), iconButton("close", "Close the settings", on.close)),
     mode === "chat" && systemPrompt(conversation, onChange),
-    el("h3", {}, "How it writes"),
+    el("h3", {}, "Generation"),
     NUMBERS.map((field) => slider(field, model, settings, set)),
     longest(model, mode, settings, set),
     seed(settings, set),
@@ -41,12 +41,12 @@ export function showPanel(target, model, conversation, theme, on) {
 }
 
 function systemPrompt(conversation, onChange) {
-  const box = el("textarea", { rows: 3, value: conversation.system, placeholder: "Nothing" });
+  const box = el("textarea", { rows: 3, value: conversation.system, placeholder: "None" });
   box.addEventListener("input", () => {
     conversation.system = box.value;
     onChange();
   });
-  return field("System prompt", "What the model is told before the conversation.", box);
+  return field("System prompt", "Instructions to the model before the conversation.", box);
 }
 
 function slider(spec, model, settings, set) {
@@ -55,7 +55,7 @@ function slider(spec, model, settings, set) {
   const shown = () => settings[name] ?? own;
   const range = el("input", { type: "range", min, max, step, value: shown(), "aria-label": label });
   const number = el("input.number", { type: "number", min, max, step, value: shown(), "aria-label": `${label}, as a number` });
-  const undo = iconButton("again", `${label}: ${own} as usual`, () => take(own));
+  const undo = iconButton("again", `${label}: reset to ${own}`, () => take(own));
   const take = (given) => {
     const value = Math.min(max, Math.max(min, Number(given)));
     if (Number.isNaN(value) || given === "") return;
@@ -78,11 +78,11 @@ function longest(model, mode, settings, set) {
   const box = el("input", { type: "number", min: 1, max: most, step: 1, value: settings.max_tokens ?? "", placeholder: usualWords });
   box.addEventListener("input", () => set("max_tokens", whole(box.value, 1, most)));
   box.addEventListener("blur", () => { box.value = settings.max_tokens ?? ""; });
-  return field("Longest text, in tokens", null, box);
+  return field("Maximum tokens", null, box);
 }
 
 function seed(settings, set) {
-  const box = el("input", { type: "number", min: 0, step: 1, value: settings.seed ?? "", placeholder: "another each time" });
+  const box = el("input", { type: "number", min: 0, step: 1, value: settings.seed ?? "", placeholder: "random" });
   box.addEventListener("input", () => set("seed", whole(box.value, 0, Number.MAX_SAFE_INTEGER)));
   box.addEventListener("blur", () => { box.value = settings.seed ?? ""; });
   return field("Seed", "The same seed and settings give the same text.", box);
@@ -94,7 +94,7 @@ function stops(settings, set) {
     const lines = box.value.split("\n").filter(Boolean).slice(0, MAX_STOPS);
     set("stop", lines.length ? lines : undefined);
   });
-  return field("Stop at", `Strings that end the text, one a line, up to ${MAX_STOPS}.`, box);
+  return field("Stop at", `Stop strings, one per line, up to ${MAX_STOPS}.`, box);
 }
 
 function bias(model, settings, set) {
@@ -110,7 +110,7 @@ function bias(model, settings, set) {
       fill(problem, error.message);
     }
   });
-  return field("Bias of tokens", "One a line: a token, =, and from -100 (never) to 100 (always), such as “ very=-5”.", box, problem);
+  return field("Logit bias", "One per line: a token, =, and from -100 (never) to 100 (always), such as “ very=-5”.", box, problem);
 }
 
 async function biased(model, line) {
@@ -121,14 +121,14 @@ async function biased(model, line) {
   }
   const words = line.slice(0, at);
   const ids = await tokenize({ model: model.name, prompt: words, add_special_tokens: false });
-  if (ids.length !== 1) throw new Error(`“${words}” is ${ids.length} tokens to this model: give one token a line.`);
+  if (ids.length !== 1) throw new Error(`“${words}” is ${ids.length} tokens to this model: give one token per line.`);
   return { words, value };
 }
 
 function format(settings, set) {
-  const kinds = [["", "Any text"], ["json_object", "A JSON object"], ["json_schema", "JSON of a schema"], ["regex", "A regular expression"]];
+  const kinds = [["", "Any text"], ["json_object", "A JSON object"], ["json_schema", "JSON that matches a schema"], ["regex", "A regular expression"]];
   const kind = settings.format?.type ?? "";
-  const source = el("textarea", { rows: 4, spellcheck: false, "aria-label": "The rule", hidden: !["json_schema", "regex"].includes(kind) });
+  const source = el("textarea", { rows: 4, spellcheck: false, "aria-label": "Schema or regular expression", hidden: !["json_schema", "regex"].includes(kind) });
   source.value = kind === "regex" ? settings.format.regex ?? "" : kind === "json_schema" ? JSON.stringify(settings.format.json_schema?.schema ?? {}, null, 2) : "";
   const problem = el("p.problem", { role: "alert" });
   const select = el("select", {}, kinds.map(([value, words]) => el("option", { value, selected: value === kind }, words)));
@@ -149,7 +149,7 @@ function format(settings, set) {
   };
   select.addEventListener("change", take);
   source.addEventListener("input", take);
-  return field("The answer must be", "Tokens that cannot go on with the rule are never drawn.", select, source, problem);
+  return field("Structured output", "Tokens that would violate the format are never sampled.", select, source, problem);
 }
 
 function field(label, help, box, ...more) {

@@ -3,18 +3,18 @@
 /** The settings that are numbers. `off` is the value that sets nothing, where the model's own is not known. */
 export const NUMBERS = [
   { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, off: 1,
-    help: "Below 1 surer, above 1 wilder; 0 always takes the likeliest token." },
+    help: "0 is greedy; below 1 is more deterministic, above 1 more random." },
   { name: "top_p", label: "Top-p", min: 0.01, max: 1, step: 0.01, off: 1,
-    help: "Only the likeliest tokens that together have this probability." },
-  { name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, off: 0, help: "Only this many of the likeliest tokens; 0 is all." },
+    help: "Sample from the most probable tokens that together have this probability." },
+  { name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, off: 0, help: "Sample from only this many of the most probable tokens; 0 is all." },
   { name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, off: 0,
-    help: "Only tokens at least this share as likely as the likeliest." },
+    help: "Sample from tokens at least this fraction as probable as the most probable one." },
   { name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.05, off: 1,
-    help: "Above 1, words that stand there already become unlikelier." },
+    help: "Above 1, tokens that are already in the context become less probable." },
   { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, off: 0,
-    help: "What a token loses for each time that it was written." },
+    help: "Subtracted from the logit of a token for each time that it was generated." },
   { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, off: 0,
-    help: "What a token loses once it was written." },
+    help: "Subtracted from the logit of a token that was generated before." },
 ];
 
 export const MAX_STOPS = 16;

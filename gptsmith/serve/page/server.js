@@ -65,16 +65,16 @@ export async function* write(isChat, body, signal) {
     }
   } catch (error) {
     if (signal.aborted || error instanceof ServerError) throw error;
-    throw new ServerError("broken", "The connection broke off. What had come until then is kept.");
+    throw new ServerError("broken", "The connection was interrupted. The text so far is kept.");
   }
-  if (!isWhole) throw new ServerError("broken", "The answer broke off. What had come until then is kept.");
+  if (!isWhole) throw new ServerError("broken", "The answer was interrupted. The text so far is kept.");
 }
 
 async function read(answer) {
   try {
     return await answer.json();
   } catch {
-    throw new ServerError("failed", "What the server answered cannot be read.");
+    throw new ServerError("failed", "The response of the server cannot be read.");
   }
 }
 
@@ -100,12 +100,12 @@ async function ask(path, body, signal) {
 
 function errorOf(status, told, retryAfterS) {
   const said = sentence(told.message ?? `the server answered ${status}`);
-  if (status === 401) return new ServerError("key", "This server wants a key.");
+  if (status === 401) return new ServerError("key", "This server requires an API key.");
   if (status === 429 || told.code === "queue_full") {
-    return new ServerError("busy", "The model is busy: others are being answered.", { retryAfterS: retryAfterS || 1 });
+    return new ServerError("busy", "The model is busy with other requests.", { retryAfterS: retryAfterS || 1 });
   }
-  if (status === 503) return new ServerError("gone", "The server is shutting down and takes nothing new.");
-  if (status === 413) return new ServerError("full", "This is more text than the server takes at once.");
+  if (status === 503) return new ServerError("gone", "The server is shutting down and accepts no new requests.");
+  if (status === 413) return new ServerError("full", "This text is longer than the server accepts.");
   if (told.code === "context_length_exceeded") return new ServerError("full", said);
   return new ServerError(status >= 500 ? "failed" : "refused", said, { param: told.param });
 }

@@ -104,7 +104,7 @@ export function alternatives(node, piece, ends, onChoose) {
     ));
   });
   return [
-    el("p.soft", {}, piece.count > 1 ? `One character, written in ${piece.count} pieces; the first of them:` : "Take another, and the text goes on from there."),
+    el("p.soft", {}, piece.count > 1 ? `One character, made of ${piece.count} tokens; the first of them:` : "Choose another, and the text continues from there."),
     el("ol.alternatives", {}, rows),
   ];
 }

@@ -25,7 +25,7 @@ export function showList(target, summaries, { shown, isFound, writing }, on) {
   const place = target.contains(document.activeElement) ? document.activeElement : null;
   const [id, kind] = [place?.closest("li")?.dataset.id, place?.classList[0]];
   if (!summaries.length) {
-    fill(target, el("p.soft", {}, isFound ? "None has these words." : "What you write is kept here."));
+    fill(target, el("p.soft", {}, isFound ? "No conversation matches." : "Your conversations are kept here."));
     return;
   }
   const groups = new Map();
@@ -38,7 +38,7 @@ export function showList(target, summaries, { shown, isFound, writing }, on) {
     el("ul", {}, ones.map((one) => el("li", { class: one.id === shown ? "is-shown" : "", data: { id: one.id } },
       el("button.conversation", { type: "button", "aria-current": one.id === shown ? "page" : null, onclick: () => on.show(one.id) },
         el("span.title", {}, one.title),
-        writing.has(one.id) && el("span.dot", { title: "is being written" })),
+        writing.has(one.id) && el("span.dot", { title: "generating" })),
       iconButton("more", `More for ${one.title}`, (event) => on.menu(one, event.currentTarget))))))));
   if (id) target.querySelector(`li[data-id="${CSS.escape(id)}"] .${kind}`)?.focus({ preventScroll: true });
 }

@@ -92,7 +92,7 @@ export class Thread {
     const isPlain = node.role === "user" || this.conversation.mode === "text";
     if (isWriting && !node.text) {
       view.markdown = null;
-      fill(view.words, el("span.waiting", {}, wait ? `The model is busy. Asking again in ${wait} s.` : el("span.dots", { "aria-label": "is being written" })));
+      fill(view.words, el("span.waiting", {}, wait ? `The model is busy. Retrying in ${wait} s.` : el("span.dots", { "aria-label": "generating" })));
     } else if (this.isShaded && node.tokens?.length) {
       const now = performance.now();
       if (isWriting && now - (view.shadedAt ?? 0) < SHADES_EVERY_MS) return;
@@ -125,7 +125,7 @@ export class Thread {
     const arrow = (name, label, by) =>
       iconButton(name, label, () => this.on.step(node, by), { disabled: Boolean(this.writing) || !ids[index + by], data: { action: label } });
     return el("span.branches", { role: "group", "aria-label": `Version ${index + 1} of ${ids.length}` },
-      arrow("left", "Version before", -1), el("span", { "aria-hidden": "true" }, `${index + 1} / ${ids.length}`), arrow("right", "Next version", 1));
+      arrow("left", "Previous version", -1), el("span", { "aria-hidden": "true" }, `${index + 1} / ${ids.length}`), arrow("right", "Next version", 1));
   }
 
   buttons(node) {
@@ -139,17 +139,17 @@ export class Thread {
       ["copy", "Copy", () => this.on.copy(node)],
       ["edit", "Edit", () => this.edit(node)],
     ];
-    if (isAnswer) entries.push(["again", "Write it again", () => this.on.again(node)]);
-    if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Go on", () => this.on.goOn(node)]);
+    if (isAnswer) entries.push(["again", "Regenerate", () => this.on.again(node)]);
+    if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Continue", () => this.on.goOn(node)]);
     return entries;
   }
 
   /** The button of a part in the middle of a text. */
   more(node) {
     const { ids, index } = siblings(this.conversation, node.id);
-    const button = iconButton("more", "Edit, write again or look at versions", () => {
+    const button = iconButton("more", "Edit, regenerate or see versions", () => {
       if (this.writing) return;
-      const steps = [[-1, "left", "Version before"], [1, "right", "Next version"]]
+      const steps = [[-1, "left", "Previous version"], [1, "right", "Next version"]]
         .filter(([by]) => ids[index + by])
         .map(([by, name, words]) => [icon(name), `${words} (${index + 1 + by} of ${ids.length})`, () => this.on.step(node, by)]);
       openMenu(button, "This part", [...this.entries(node).map(([name, words, action]) => [icon(name), words, action]), ...steps]);
@@ -163,13 +163,13 @@ export class Thread {
     const told = [];
     if (figures.numForgotten) {
       const what = this.conversation.mode === "text" ? `first ${figures.numForgotten.toLocaleString("en")} tokens` : `oldest ${figures.numForgotten} messages`;
-      told.push(el("p.soft", {}, `The ${what} were left out: the model reads ${this.model.context_length.toLocaleString("en")} tokens at once.`));
+      told.push(el("p.soft", {}, `The ${what} were omitted: the context of the model has ${this.model.context_length.toLocaleString("en")} tokens.`));
     }
     if (error) told.push(this.problem(node, error));
     else if (finish === "stopped") told.push(el("p.soft", {}, "Stopped."));
-    else if (finish && !node.text) told.push(el("p.soft", {}, "It ended at once, without a word."));
-    else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "It has as many tokens as were asked for."));
-    else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, "It broke off here."));
+    else if (finish && !node.text) told.push(el("p.soft", {}, "The answer is empty."));
+    else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "The maximum number of tokens is reached."));
+    else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, "The answer was interrupted here."));
     return told;
   }
 
@@ -178,7 +178,7 @@ export class Thread {
     const actions = {
       key: [act("Enter the key", () => this.on.key(node), ".primary")],
       full: [act("Edit the message", () => this.edit(this.conversation.nodes[node.parent] ?? node), ".primary"), act("New conversation", () => this.on.create())],
-    }[kind] ?? [act(node.text ? "Go on" : "Try again", () => this.on.goOn(node), ".primary")];
+    }[kind] ?? [act(node.text ? "Continue" : "Try again", () => this.on.goOn(node), ".primary")];
     return el("div.notice", { role: "alert" }, icon("alert"), el("p", {}, message), el("div.notice-buttons", {}, actions));
   }
 
@@ -228,6 +228,6 @@ function figuresOf(node, isShaded) {
   if (tokens > 1 && seconds > MEASURABLE_S) told.push(`${Number(((tokens - 1) / seconds).toPrecision(3))} tokens/s`);
   told.push(`first after ${readableSeconds(firstTokenS)}`);
   const known = isShaded ? surprise(node) : null;
-  if (known) told.push(`${known.bits.toFixed(2)} bits a token, as sure as ${readablePercent(2 ** -known.bits)} each`);
+  if (known) told.push(`${known.bits.toFixed(2)} bits per token (mean probability ${readablePercent(2 ** -known.bits)})`);
   return told.join(" · ");
 }

@@ -5,11 +5,11 @@ import { el, icon, readableCount } from "./element.js";
 /** What a model is, in a line. */
 export function nature({ kind }) {
   return kind === "chat"
-    ? "It was taught to answer: ask it something."
-    : "It goes on with text: give it a beginning. It was not taught to answer questions.";
+    ? "A chat model: ask it something."
+    : "A base model: it continues your text, and was not trained to answer questions.";
 }
 
-const MODES = [["chat", "Answers"], ["text", "Goes on with text"]];
+const MODES = [["chat", "Answers"], ["text", "Continues text"]];
 
 /**
  * The screen of a conversation in which nothing was said. `onTry(words)` is called with a prompt that a person takes,
@@ -19,13 +19,13 @@ export function welcome(model, mode, onTry, onMode) {
   const made = new Date(model.made);
   const facts = [
     ["size", `${readableCount(model.num_parameters)} parameters`],
-    ["reads", `${model.context_length.toLocaleString("en")} tokens at once`],
+    ["context", `${model.context_length.toLocaleString("en")} tokens`],
     ["trained on", model.trained_on],
-    ["made", made.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })],
+    ["created", made.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })],
   ];
-  const suited = mode === "text" && model.kind === "chat" ? "As text: it goes on from what you write, without a conversation around it." : nature(model);
+  const suited = mode === "text" && model.kind === "chat" ? "Text mode: it continues your text, without the chat template." : nature(model);
   const prompts = model.prompts.length ? el("div.tries", {},
-    el("h2", {}, mode === "text" ? "Let it go on from" : "Try"),
+    el("h2", {}, mode === "text" ? "Let it continue" : "Try"),
     el("ul", {}, model.prompts.map((words) => el("li", {},
       el("button.try", { type: "button", onclick: () => onTry(words) }, el("span", {}, words), icon("go")))))) : null;
   const modes = model.kind === "chat" && el("div.modes", { role: "group", "aria-label": "What it does" },

@@ -52,7 +52,7 @@ class Replan(Callback):
         if trainer.processes.is_first:
             trainer.run.write_settings(table)
         trainer.run.log.append("replanned", step=trainer.state.step, **self.plan["replanned"])
-        note(f"[dim]at this pace {num_steps:,} steps fit into the time, not {planned:,}: planned anew[/dim]")
+        note(f"[dim]at this throughput {num_steps:,} steps fit into the time, not {planned:,}: planned again[/dim]")
 
     def _num_steps_in_time(self, trainer: Trainer) -> int | None:
         """The number of steps that fit into the time at the pace so far; None if it is too early to tell."""

@@ -87,7 +87,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
                 figures = _train(run, plan, study, trial, bar, reward)
                 if figures["status"] == "stopped":
                     note(
-                        f"stopped in trial {trial.number}, which will be trained anew. "
+                        f"stopped in trial {trial.number}, which will start over. "
                         f"Continue with: gptsmith finetune --resume {run.folder}"
                     )
                     return {**_unfinished(run, plan), "status": "stopped", "signal": figures["signal"]}
@@ -97,7 +97,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
                 report(run.folder)
     if study.is_over() and (result := _result(run, plan, reward, started)) is not None:
         return result
-    note("the last trials are those of other processes: the last of these makes the result")
+    note("other processes run the last trials: the one that finishes last writes the result")
     return {**_unfinished(run, plan), "status": "shared_search"}
 
 

@@ -31,11 +31,11 @@ def test_axe_finds_nothing_wrong_in_any_state(open_page: OpenPage, scheme: str, 
     chat = open_page(names=["chat", "base"], color_scheme=scheme, **size)
     expect(chat.page.locator(".welcome")).to_be_visible()
     assert violations(chat) == []
-    chat.set_number("Longest text, in tokens", 30)
+    chat.set_number("Maximum tokens", 30)
     assert violations(chat) == []
     chat.button("Close the settings").click()
     chat.ask("5: a nail?")
-    chat.button("Write it again").click()
+    chat.button("Regenerate").click()
     chat.ended()
     assert violations(chat) == []
     chat.page.locator("#shade").click()
@@ -54,12 +54,12 @@ def test_axe_finds_nothing_wrong_in_any_state(open_page: OpenPage, scheme: str, 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong_in_a_text(open_page: OpenPage, scheme: str) -> None:
     chat = open_page(names=["base"], color_scheme=scheme)
-    chat.set_number("Longest text, in tokens", 20)
+    chat.set_number("Maximum tokens", 20)
     chat.ask("The old smith")
     chat.send.click()
     chat.ended()
     assert violations(chat) == []
-    chat.button("Edit, write again or look at versions", chat.asked).click()
+    chat.button("Edit, regenerate or see versions", chat.asked).click()
     assert violations(chat) == []
 
 
@@ -84,7 +84,7 @@ def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     keys = chat.page.keyboard
     tab_to(chat, "Settings", back=True)
     keys.press("Enter")
-    tab_to(chat, "Longest text, in tokens")
+    tab_to(chat, "Maximum tokens")
     keys.type("12")
     tab_to(chat, "Close the settings", back=True)
     keys.press("Enter")
@@ -94,11 +94,11 @@ def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     keys.type("5: a nail?")
     keys.press("Enter")
     chat.answer()
-    tab_to(chat, "Write it again", back=True)
+    tab_to(chat, "Regenerate", back=True)
     keys.press("Enter")
     chat.answer()
     expect(chat.page.locator(".branches")).to_have_text("2 / 2")
-    tab_to(chat, "Version before", back=True)
+    tab_to(chat, "Previous version", back=True)
     keys.press("Enter")
     expect(chat.page.locator(".branches")).to_have_text("1 / 2")
     expect(chat.button("Next version")).to_be_focused()
@@ -114,7 +114,7 @@ def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
 
 def test_the_answer_is_read_out_at_its_end_and_not_before(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 300)
+    chat.set_number("Maximum tokens", 300)
     chat.set_number("Seed", 7)
     with slowed(chat.served.state.models.get("chat").engine):
         chat.say("5: a nail?")
@@ -135,7 +135,7 @@ def test_a_phone_has_everything_and_nothing_is_wider_than_it(open_page: OpenPage
         return bool(chat.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
 
     assert fits()
-    chat.set_number("Longest text, in tokens", 40)
+    chat.set_number("Maximum tokens", 40)
     assert fits()
     chat.page.locator("#veil").click(position={"x": 5, "y": 300})
     expect(chat.page.locator("#panel")).to_be_hidden()
@@ -169,7 +169,7 @@ def test_colours_follow_the_system_or_the_person(open_page: OpenPage) -> None:
 
 def test_nothing_is_asked_for_elsewhere_and_no_policy_is_broken(open_page: OpenPage, tmp_path: Path) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 20)
+    chat.set_number("Maximum tokens", 20)
     chat.ask("![picture](https://elsewhere.example/x.png) <img src=https://elsewhere.example/y.png>")
     chat.button("Probabilities").click()
     chat.page.locator(".token").first.click()

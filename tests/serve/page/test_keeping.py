@@ -16,7 +16,7 @@ OpenPage = Callable[..., ChatPage]
 def talked(open_page: OpenPage, *questions: str) -> ChatPage:
     """A page with a conversation for each question."""
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     for number, question in enumerate(questions):
         if number:
             chat.button("New conversation").first.click()
@@ -33,7 +33,7 @@ def test_conversations_are_listed_found_renamed_and_come_back(open_page: OpenPag
     search.fill("sword")
     expect(titles).to_have_text(["6: a SWORD?"])
     search.fill("nothing such")
-    expect(chat.page.locator("#sidebar-list")).to_contain_text("None has these words.")
+    expect(chat.page.locator("#sidebar-list")).to_contain_text("No conversation matches.")
     search.fill("")
     chat.page.locator("#sidebar-list li", has_text="nail").hover()
     chat.button("More for 5: a nail?").click()
@@ -92,7 +92,7 @@ def test_conversations_go_out_as_json_and_markdown_and_come_in_again(open_page: 
     expect(other.answers.locator(".words")).to_have_text(answer)
     file.write_text('{"format": "something else"}', encoding="utf-8")
     other.page.locator("#sidebar-foot input").set_input_files(file)
-    expect(other.page.get_by_text("Nothing came in:")).to_be_visible()
+    expect(other.page.get_by_text("Import failed:")).to_be_visible()
     expect(other.page.locator(".conversation")).to_have_count(2)
 
 
@@ -148,13 +148,13 @@ def test_a_tab_that_looks_on_is_left_in_peace(open_page: OpenPage) -> None:
 
 def test_a_deleted_conversation_stays_deleted(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 700)
+    chat.set_number("Maximum tokens", 700)
     chat.say("The old smith")
     chat.writing()
     chat.button("More for The old smith").click()
     chat.button("Delete").click()
     expect(chat.page.locator(".welcome")).to_be_visible()
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("Another smith")
     chat.set_number("Seed", 1)
     chat.button("More for Another smith").click()
@@ -227,7 +227,7 @@ def test_settings_of_a_file_that_this_page_could_not_have_made_are_left_out(
     told = {"format": "gptsmith-conversations", "version": 1, "conversations": [conversation]}
     file.write_text(json.dumps(told), encoding="utf-8")
     chat.page.locator("#sidebar-foot input").set_input_files(file)
-    expect(chat.page.get_by_text("One conversation came in.")).to_be_visible()
+    expect(chat.page.get_by_text("Imported one conversation.")).to_be_visible()
     expect(chat.page.get_by_label("Seed")).to_have_value("4")
     assert [one["settings"] for one in chat.conversations() if one["id"] != conversation["id"]] == [{"seed": 4}]
 

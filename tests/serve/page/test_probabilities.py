@@ -16,7 +16,7 @@ SHADES = (0.9, 0.6, 0.3, 0.1, 0.02, 0)
 def shaded(open_page: OpenPage, name: str = "base") -> ChatPage:
     """A page that shows a text of 40 tokens with its probabilities."""
     chat = open_page(names=[name])
-    chat.set_number("Longest text, in tokens", 40)
+    chat.set_number("Maximum tokens", 40)
     chat.set_number("Seed", 5)
     chat.ask("The old smith")
     chat.button("Probabilities").click()
@@ -34,7 +34,7 @@ def test_tokens_are_shaded_by_their_probability_and_nothing_of_the_text_is_lost(
     wanted = [next(n for n, least in enumerate(SHADES) if math.exp(one["logprob"]) >= least) for one in whole]
     assert found == [f"token shade-{shade}" for shade in wanted]
     bits = -sum(one["logprob"] for one in whole) / len(whole) / math.log(2)
-    expect(chat.page.locator(".figures")).to_contain_text(f"{bits:.2f} bits a token")
+    expect(chat.page.locator(".figures")).to_contain_text(f"{bits:.2f} bits per token")
 
 
 def test_a_click_shows_ten_alternatives_and_taking_one_branches_from_there(open_page: OpenPage) -> None:
@@ -64,7 +64,7 @@ def test_a_click_shows_ten_alternatives_and_taking_one_branches_from_there(open_
     assert len(again) > len(prefix)
     assert chat.bodies()[-1]["prompt"] == f"The old smith{prefix}"
     assert chat.page.locator(".token").nth(6).text_content() == other
-    chat.button("Version before").click()
+    chat.button("Previous version").click()
     expect(chat.answers.locator(".words")).to_have_text(text, use_inner_text=False)
 
 

@@ -18,9 +18,9 @@ def test_the_first_screen_says_what_the_model_is_and_gives_three_prompts_of_its_
     chat = open_page(names=["chat"])
     welcome = chat.page.locator(".welcome")
     expect(welcome.get_by_role("heading", name="chat")).to_be_visible()
-    expect(welcome).to_contain_text("It was taught to answer")
+    expect(welcome).to_contain_text("A chat model")
     expect(welcome).to_contain_text("smiths, tuned on talk.jsonl")
-    expect(welcome).to_contain_text("768 tokens at once")
+    expect(welcome).to_contain_text("768 tokens")
     expect(chat.page.locator(".try")).to_have_count(3)
     chat.page.locator(".try").first.click()
     expect(chat.asked.locator(".words")).to_have_text(chat.bodies()[0]["messages"][0]["content"])
@@ -30,7 +30,7 @@ def test_the_first_screen_says_what_the_model_is_and_gives_three_prompts_of_its_
 def test_an_answer_streams_and_is_what_the_api_gives(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.set_number("Seed", 7)
-    chat.set_number("Longest text, in tokens", 60)
+    chat.set_number("Maximum tokens", 60)
     shown: list[int] = []
     chat.page.expose_function("seen", lambda length: shown.append(length))
     chat.page.evaluate(
@@ -57,7 +57,7 @@ def test_an_answer_streams_and_is_what_the_api_gives(open_page: OpenPage) -> Non
 
 def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 760)
+    chat.set_number("Maximum tokens", 760)
     for stop in (lambda: chat.send.click(), lambda: chat.page.keyboard.press("Escape")):
         with slowed(chat.served.state.models.get("base").engine):
             chat.say("The old smith ")
@@ -74,13 +74,13 @@ def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page:
 
 def test_writing_again_makes_versions_with_arrows_between_them(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 20)
+    chat.set_number("Maximum tokens", 20)
     texts = [chat.ask("5: a nail?")]
     for _ in range(2):
-        chat.button("Write it again").click()
+        chat.button("Regenerate").click()
         texts.append(chat.answer())
     expect(chat.page.locator(".branches")).to_have_text("3 / 3")
-    before = chat.button("Version before")
+    before = chat.button("Previous version")
     for number in (1, 0):
         before.click()
         expect(chat.answers.locator(".words")).to_have_text(texts[number])
@@ -93,7 +93,7 @@ def test_writing_again_makes_versions_with_arrows_between_them(open_page: OpenPa
 
 def test_an_edited_question_branches_and_the_first_stays(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 20)
+    chat.set_number("Maximum tokens", 20)
     first = chat.ask("5: a nail?")
     chat.ask("And a sword?")
     chat.button("Edit", chat.asked.first).click()
@@ -104,21 +104,21 @@ def test_an_edited_question_branches_and_the_first_stays(open_page: OpenPage) ->
     chat.ended()
     expect(chat.asked.locator(".words")).to_have_text(["6: a plough?"])
     assert chat.bodies()[-1]["messages"] == [{"role": "user", "content": "6: a plough?"}]
-    chat.button("Version before").click()
+    chat.button("Previous version").click()
     expect(chat.asked.locator(".words")).to_have_text(["5: a nail?", "And a sword?"])
     expect(chat.answers.first.locator(".words")).to_have_text(first)
 
 
 def test_an_edited_answer_branches_and_the_model_goes_on_from_it(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 12)
+    chat.set_number("Maximum tokens", 12)
     chat.ask("5: a nail?")
     chat.button("Edit", chat.answers).click()
     chat.page.get_by_role("textbox", name="The message").fill("The smith for")
     chat.button("Keep").click()
     expect(chat.answers.locator(".words")).to_have_text("The smith for")
     expect(chat.page.locator(".branches")).to_have_text("2 / 2")
-    chat.button("Go on", chat.answers).click()
+    chat.button("Continue", chat.answers).click()
     chat.ended()
     body = chat.bodies()[-1]
     assert body["continue_final_message"] is True
@@ -129,7 +129,7 @@ def test_an_edited_answer_branches_and_the_model_goes_on_from_it(open_page: Open
 
 def test_an_edit_can_be_left(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     chat.button("Edit", chat.asked).click()
     box = chat.page.get_by_role("textbox", name="The message")
@@ -142,7 +142,7 @@ def test_an_edit_can_be_left(open_page: OpenPage) -> None:
 
 def test_a_system_prompt_goes_before_the_conversation(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.page.get_by_label("System prompt").fill("Be brief.")
     chat.ask("5: a nail?")
     assert chat.bodies()[0]["messages"][0] == {"role": "system", "content": "Be brief."}
@@ -164,13 +164,13 @@ def test_every_setting_is_sent_as_the_api_names_it(open_page: OpenPage) -> None:
     for label, (_, value) in wanted.items():
         chat.set_number(f"{label}, as a number", value)
     chat.set_number("Seed", 3)
-    chat.set_number("Longest text, in tokens", 6)
+    chat.set_number("Maximum tokens", 6)
     panel = chat.page.locator("#panel")
     panel.get_by_label("Stop at").fill("one\ntwo words")
-    panel.get_by_label("Bias of tokens").fill("e=-100\nThe=2.5")
-    panel.get_by_label("Bias of tokens").blur()
-    panel.get_by_label("The answer must be").select_option("regex")
-    panel.get_by_label("The rule").fill("[a-z ]{3,20}")
+    panel.get_by_label("Logit bias").fill("e=-100\nThe=2.5")
+    panel.get_by_label("Logit bias").blur()
+    panel.get_by_label("Structured output").select_option("regex")
+    panel.get_by_label("Schema or regular expression").fill("[a-z ]{3,20}")
     until(lambda: any(one.url.endswith("/tokenize") for one in chat.requests), "the biased tokens are looked up")
     expect(panel.locator(".problem").first).to_be_empty()
     chat.page.wait_for_load_state("networkidle")
@@ -181,8 +181,8 @@ def test_every_setting_is_sent_as_the_api_names_it(open_page: OpenPage) -> None:
     assert sorted(body["logit_bias"].values()) == [-100, 2.5]
     assert body["response_format"] == {"type": "regex", "regex": "[a-z ]{3,20}"}
     assert "e" not in chat.answer()
-    chat.button("All as usual").click()
-    chat.set_number("Longest text, in tokens", 6)
+    chat.button("Reset to defaults").click()
+    chat.set_number("Maximum tokens", 6)
     chat.ask("6: a nail?")
     assert not {*dict(wanted.values()), "stop", "logit_bias", "response_format", "seed"} & chat.bodies()[-1].keys()
 
@@ -194,28 +194,28 @@ def test_settings_that_cannot_be_are_said_or_kept_in_their_range(open_page: Open
     expect(chat.page.get_by_label("Temperature, as a number")).to_have_value("2")
     panel = chat.page.locator("#panel")
     for written, said in (("word", "token=number"), ("the old smith sells a nail=1", "tokens to this model")):
-        panel.get_by_label("Bias of tokens").fill(written)
-        panel.get_by_label("Bias of tokens").blur()
+        panel.get_by_label("Logit bias").fill(written)
+        panel.get_by_label("Logit bias").blur()
         expect(panel.get_by_text(said)).to_be_visible()
-    panel.get_by_label("The answer must be").select_option("json_schema")
-    panel.get_by_label("The rule").fill("{")
+    panel.get_by_label("Structured output").select_option("json_schema")
+    panel.get_by_label("Schema or regular expression").fill("{")
     expect(panel.get_by_text("This is not JSON yet.")).to_be_visible()
 
 
 def test_a_base_model_goes_on_with_text_part_by_part(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    expect(chat.page.locator(".welcome")).to_contain_text("It goes on with text")
-    chat.set_number("Longest text, in tokens", 12)
+    expect(chat.page.locator(".welcome")).to_contain_text("A base model")
+    chat.set_number("Maximum tokens", 12)
     first = chat.ask("The old smith")
     chat.send.click()
     expect(chat.answers).to_have_count(2)
     second = chat.answer()
     assert [body["prompt"] for body in chat.bodies()] == ["The old smith", f"The old smith{first}"]
     expect(chat.page.locator(".document")).to_contain_text(f"The old smith{first}{second}", use_inner_text=False)
-    chat.button("Write it again").click()
+    chat.button("Regenerate").click()
     chat.ended()
     expect(chat.page.locator(".branches")).to_have_text("2 / 2")
-    more = "Edit, write again or look at versions"
+    more = "Edit, regenerate or see versions"
     chat.button(more, chat.asked).click()
     chat.button("Edit", chat.page.get_by_role("dialog")).click()
     chat.page.get_by_role("textbox", name="The message").fill("The young smith")
@@ -229,8 +229,8 @@ def test_a_base_model_goes_on_with_text_part_by_part(open_page: OpenPage) -> Non
 
 def test_a_chat_model_goes_on_with_text_where_that_is_chosen(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.button("Goes on with text").click()
-    chat.set_number("Longest text, in tokens", 8)
+    chat.button("Continues text").click()
+    chat.set_number("Maximum tokens", 8)
     chat.ask("The old smith")
     (body,) = chat.bodies()
     assert body["prompt"] == "The old smith"
@@ -239,7 +239,7 @@ def test_a_chat_model_goes_on_with_text_where_that_is_chosen(open_page: OpenPage
 def test_the_model_can_be_chosen_and_a_conversation_keeps_its_own(open_page: OpenPage, runs: Path) -> None:
     chat = open_page(names=["chat", "base", "adapted"])
     chat.page.get_by_label("Model", exact=True).select_option("adapted")
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     assert chat.bodies()[0]["model"] == "adapted"
     expect(chat.page.locator(".message.assistant .author")).to_have_text("adapted")
@@ -250,24 +250,24 @@ def test_the_model_can_be_chosen_and_a_conversation_keeps_its_own(open_page: Ope
 
 def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 4)
+    chat.set_number("Maximum tokens", 4)
     for number in range(3):
         chat.ask(f"{number}: " + "the old smith sells a nail of iron and a plough of steel and " * 20)
-    expect(chat.answers.last).to_contain_text("The oldest 4 messages were left out: the model reads 768 tokens at once")
+    expect(chat.answers.last).to_contain_text("The oldest 4 messages were omitted: the context of the model has 768")
     body = chat.bodies()[-1]
     assert body["truncation"] == "auto"
     assert [one["content"][:2] for one in body["messages"] if one["role"] == "user"] == ["0:", "1:", "2:"]
     assert not any(one.url.endswith("/tokenize") for one in chat.requests)
     base = open_page(names=["base"])
-    base.set_number("Longest text, in tokens", 4)
+    base.set_number("Maximum tokens", 4)
     base.ask("The old smith sells a nail of iron and a plough of steel. " * 90)
-    expect(base.page.locator(".below")).to_contain_text("tokens were left out")
+    expect(base.page.locator(".below")).to_contain_text("tokens were omitted")
     expect(base.page.locator("#used")).to_contain_text("768 of 768 tokens")
 
 
 def test_a_conversation_goes_on_being_written_while_another_is_shown(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 300)
+    chat.set_number("Maximum tokens", 300)
     chat.say("The old smith")
     chat.writing()
     chat.button("New conversation").first.click()
@@ -294,7 +294,7 @@ def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_t
     chat = open_page(names=["chat"])
     chat.say("   ")
     assert chat.send.is_disabled()
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     chat.button("Edit", chat.asked).click()
     chat.page.get_by_role("textbox", name="The message").fill(" ")
@@ -302,7 +302,7 @@ def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_t
     expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
     assert len(chat.bodies()) == 1
     text = open_page(names=["base"])
-    text.set_number("Longest text, in tokens", 5)
+    text.set_number("Maximum tokens", 5)
     text.send.click()
     expect(text.answers).to_have_count(1)
     text.ended()
@@ -311,7 +311,7 @@ def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_t
 
 def test_half_a_character_is_sent_as_a_sign_of_it(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.page.evaluate(
         """() => {
           const words = document.querySelector("#words");
@@ -327,7 +327,7 @@ def test_half_a_character_is_sent_as_a_sign_of_it(open_page: OpenPage) -> None:
 
 def test_what_is_open_over_the_page_does_not_act_on_what_is_written_after(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 20)
+    chat.set_number("Maximum tokens", 20)
     chat.ask("The old smith")
     chat.button("Probabilities").click()
     chat.page.locator(".token").first.click()
@@ -339,7 +339,7 @@ def test_what_is_open_over_the_page_does_not_act_on_what_is_written_after(open_p
 
 def test_escape_is_for_what_is_open_and_then_for_the_text(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 8)
+    chat.set_number("Maximum tokens", 8)
     chat.ask("The old smith")
     chat.slow_down("/v1/completions")
     chat.send.click()
@@ -360,7 +360,7 @@ def test_escape_is_for_what_is_open_and_then_for_the_text(open_page: OpenPage) -
 
 def test_a_double_click_sends_and_does_not_stop(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.words.fill("5: a nail?")
     chat.send.dblclick()
     assert chat.answer()
@@ -369,10 +369,10 @@ def test_a_double_click_sends_and_does_not_stop(open_page: OpenPage) -> None:
 
 def test_a_bias_is_of_words_whatever_model_reads_them(open_page: OpenPage) -> None:
     chat = open_page(names=["chat", "adapted"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     panel = chat.page.locator("#panel")
-    panel.get_by_label("Bias of tokens").fill("The=-100")
-    panel.get_by_label("Bias of tokens").blur()
+    panel.get_by_label("Logit bias").fill("The=-100")
+    panel.get_by_label("Logit bias").blur()
     until(lambda: any(one.url.endswith("/tokenize") for one in chat.requests), "the token is looked up")
     chat.page.wait_for_load_state("networkidle")
     chat.ask("5: a nail?")
@@ -385,15 +385,15 @@ def test_a_bias_is_of_words_whatever_model_reads_them(open_page: OpenPage) -> No
 
 def test_the_context_is_counted_after_stop_too_and_going_on_adds_up(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 10)
+    chat.set_number("Maximum tokens", 10)
     chat.set_number("Seed", 7)
     chat.ask("5: a nail?")
-    chat.button("Go on").click()
+    chat.button("Continue").click()
     chat.ended()
     node = next(one for one in chat.conversation()["nodes"].values() if one["role"] == "assistant")
     assert node["figures"]["tokens"] == len(node["tokens"])
     text = open_page(names=["base"])
-    text.set_number("Longest text, in tokens", 700)
+    text.set_number("Maximum tokens", 700)
     text.say("The old smith")
     text.writing()
     text.send.click()
@@ -414,7 +414,7 @@ def test_a_new_conversation_begins_with_the_numbers_of_the_last_and_says_so(open
     chat = open_page(names=["chat"])
     expect(chat.page.locator("#open-panel")).not_to_have_class("icon-button is-changed")
     chat.set_number("Temperature, as a number", 0.3)
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.set_number("Seed", 7)
     expect(chat.page.locator("#open-panel")).to_have_class("icon-button is-changed")
     chat.ask("5: a nail?")
@@ -426,7 +426,7 @@ def test_a_new_conversation_begins_with_the_numbers_of_the_last_and_says_so(open
 
 def test_a_draft_outlives_a_reload(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 4)
+    chat.set_number("Maximum tokens", 4)
     chat.ask("5: a nail?")
     chat.words.fill("half a sent")
     chat.page.reload()
@@ -436,12 +436,12 @@ def test_a_draft_outlives_a_reload(open_page: OpenPage) -> None:
 
 def test_a_reload_in_the_middle_keeps_what_had_come(open_page: OpenPage, served: Served) -> None:
     chat = open_page(names=["base"])
-    chat.set_number("Longest text, in tokens", 760)
+    chat.set_number("Maximum tokens", 760)
     chat.say("The old smith")
     chat.writing()
     chat.page.wait_for_timeout(300)
     shown = chat.answers.locator(".words").text_content()
     chat.page.reload()
     expect(chat.answers.locator(".words")).to_contain_text(shown[:20], use_inner_text=False)
-    expect(chat.page.locator(".below")).to_contain_text("broke off")
+    expect(chat.page.locator(".below")).to_contain_text("was interrupted")
     until(chat.served.is_idle, "a page that was left needs nothing any more")

@@ -22,14 +22,14 @@ KEY = "a-key-of-enough-letters"
 def bias_a_token(chat: ChatPage) -> None:
     """Sets a bias, whose tokens the page looks up before each answer."""
     panel = chat.page.locator("#panel")
-    panel.get_by_label("Bias of tokens").fill("The=1")
-    panel.get_by_label("Bias of tokens").blur()
+    panel.get_by_label("Logit bias").fill("The=1")
+    panel.get_by_label("Logit bias").blur()
     until(lambda: "bias" in chat.conversation()["settings"], "the bias is set")
 
 
 def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.context.set_offline(True)
     chat.say("5: a nail?")
     expect(chat.answers).to_contain_text("The server does not answer. Is gptsmith serve still running?")
@@ -43,7 +43,7 @@ def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> N
 
 def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     chat.page.route("**/v1/models", lambda route: route.abort())
     chat.page.route("**/health", lambda route: route.abort())
@@ -62,18 +62,18 @@ def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: 
 
 def test_an_answer_that_cannot_be_read_ends_what_is_being_written(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     bias_a_token(chat)
     chat.page.route("**/tokenize", lambda route: route.fulfill(body="<html>", content_type="text/html"))
     chat.say("5: a nail?")
-    expect(chat.answers.last).to_contain_text("What the server answered cannot be read.")
+    expect(chat.answers.last).to_contain_text("The response of the server cannot be read.")
     chat.ended()
 
 
 def test_stop_ends_what_comes_before_the_writing_too(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
     bias_a_token(chat)
     chat.slow_down("/tokenize")
@@ -102,7 +102,7 @@ def test_junk_that_the_browser_keeps_is_passed_over(open_page: OpenPage, name: s
     chat.page.evaluate("([name, text]) => localStorage.setItem(`gptsmith-${name}`, text)", [name, text])
     chat.page.reload()
     expect(chat.page.locator(".welcome")).to_be_visible()
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     assert chat.ask("5: a nail?")
     (body,) = chat.bodies()
     assert not {"stop", "temperature", "logit_bias", "response_format"} & body.keys()
@@ -117,13 +117,13 @@ def test_a_browser_that_keeps_not_even_small_things_is_enough(open_page: OpenPag
     )
     chat.page.reload()
     expect(chat.page.locator(".welcome")).to_be_visible()
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     assert chat.ask("5: a nail?")
 
 
 def test_a_model_that_is_not_served_any_more_is_said_and_another_goes_on(open_page: OpenPage) -> None:
     chat = open_page(names=["chat", "base", "adapted"])
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.page.get_by_label("Model", exact=True).select_option("adapted")
     chat.ask("5: a nail?")
     cards = chat.served.ask("GET", "/v1/models").json
@@ -134,11 +134,11 @@ def test_a_model_that_is_not_served_any_more_is_said_and_another_goes_on(open_pa
         chat.page.reload()
 
     without("adapted")
-    expect(chat.page.locator("#hint")).to_contain_text("adapted is not served any more: chat goes on.")
+    expect(chat.page.locator("#hint")).to_contain_text("adapted is no longer served: chat continues.")
     chat.ask("6: a sword?")
     assert chat.bodies()[-1]["model"] == "chat"
     without("adapted", "chat")
-    expect(chat.page.locator("#hint")).to_contain_text("No model here answers conversations")
+    expect(chat.page.locator("#hint")).to_contain_text("No model here supports chat")
     chat.words.fill("7?")
     assert chat.send.is_disabled()
 
@@ -150,11 +150,11 @@ def test_a_stream_that_breaks_off_keeps_its_beginning_and_goes_on(open_page: Ope
     chat.page.route(
         "**/v1/chat/completions", lambda route: route.fulfill(body=broken, content_type="text/event-stream"), times=1
     )
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.say("5: a nail?")
-    expect(chat.answers).to_contain_text("The answer broke off. What had come until then is kept.")
+    expect(chat.answers).to_contain_text("The answer was interrupted. The text so far is kept.")
     expect(chat.answers.locator(".words")).to_have_text("The smith")
-    chat.button("Go on", chat.answers.locator(".notice")).click()
+    chat.button("Continue", chat.answers.locator(".notice")).click()
     assert chat.answer().startswith("The smith")
     assert chat.bodies()[-1]["continue_final_message"] is True
 
@@ -167,14 +167,14 @@ def test_a_busy_model_is_asked_again_by_itself(open_page: OpenPage) -> None:
         lambda route: route.fulfill(status=429, json=busy, headers={"Retry-After": "1"}),
         times=2,
     )
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.say("5: a nail?")
-    expect(chat.answers).to_contain_text("The model is busy. Asking again in")
+    expect(chat.answers).to_contain_text("The model is busy. Retrying in")
     assert chat.answer()
     assert len(chat.bodies()) == 3
     chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, json=busy))
     chat.say("6: a sword?")
-    expect(chat.answers.last).to_contain_text("The model is busy. Asking again in")
+    expect(chat.answers.last).to_contain_text("The model is busy. Retrying in")
     chat.send.click()
     chat.ended()
     expect(chat.answers.last).to_contain_text("Stopped")
@@ -186,10 +186,10 @@ def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any)
         try:
             first, second = others
             for chat in others:
-                chat.set_number("Longest text, in tokens", 700)
+                chat.set_number("Maximum tokens", 700)
             first.say("The old smith")
             first.writing()
-            second.set_number("Longest text, in tokens", 5)
+            second.set_number("Maximum tokens", 5)
             second.say("The young smith")
             expect(second.answers).to_contain_text("The model is busy")
             first.send.click()
@@ -206,7 +206,7 @@ def test_a_message_that_is_too_long_says_both_lengths_and_can_be_edited(open_pag
     expect(notice).to_contain_text("tokens and the model's context holds 768")
     chat.button("Edit the message").click()
     chat.page.get_by_role("textbox", name="The message").fill("5: a nail?")
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
     chat.button("Send", chat.asked).click()
     assert chat.answer()
 
@@ -222,7 +222,7 @@ def test_a_key_is_asked_for_and_sent_from_then_on(runs: Path, browser: Any) -> N
             box.fill(KEY)
             box.press("Enter")
             expect(chat.page.locator(".welcome")).to_be_visible()
-            chat.set_number("Longest text, in tokens", 5)
+            chat.set_number("Maximum tokens", 5)
             assert chat.ask("5: a nail?")
             assert chat.page.evaluate("() => JSON.stringify(localStorage)").find(KEY) == -1
             chat.page.reload()
@@ -235,7 +235,7 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
     with serving([str(runs / "base")], drain_s=0.0) as served:
         chat = ChatPage(browser, served)
         try:
-            chat.set_number("Longest text, in tokens", 760)
+            chat.set_number("Maximum tokens", 760)
             with slowed(served.state.models.get("base").engine):
                 chat.say("The old smith")
                 chat.writing()
@@ -250,7 +250,7 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
 def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = open_page(names=["chat"])
     engine = chat.served.state.models.by_name["chat"].engine
-    chat.set_number("Longest text, in tokens", 5)
+    chat.set_number("Maximum tokens", 5)
 
     def fail() -> None:
         raise RuntimeError("no memory")
@@ -258,7 +258,7 @@ def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage, mo
     with monkeypatch.context() as patch:
         patch.setattr(engine, "on_pass", fail)
         chat.say("5: a nail?")
-        expect(chat.answers).to_contain_text("The model failed while it generated.")
+        expect(chat.answers).to_contain_text("Generation failed.")
     chat.button("Try again").click()
     assert chat.answer()
     until(chat.served.is_idle, "nothing is left of it")
@@ -268,6 +268,6 @@ def test_a_browser_that_keeps_nothing_says_so(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.context.add_init_script("Object.defineProperty(window, 'indexedDB', { value: undefined })")
     chat.page.reload()
-    expect(chat.page.locator("#notices")).to_contain_text("This browser keeps nothing here")
-    chat.set_number("Longest text, in tokens", 5)
+    expect(chat.page.locator("#notices")).to_contain_text("This browser does not store conversations")
+    chat.set_number("Maximum tokens", 5)
     assert chat.ask("5: a nail?")
