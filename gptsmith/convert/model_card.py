@@ -24,7 +24,7 @@ def model_card(loaded: Loaded, name: str) -> str:
         "parameters": cost(shape).num_parameters,
         "layers": shape.num_layers,
         "width": shape.embed_dim,
-        "heads": f"{shape.num_heads}, of keys and values {shape.num_kv_heads}",
+        "heads": f"{shape.num_heads} ({shape.num_kv_heads} key-value heads)",
         "context": f"{shape.context_length:,} tokens",
         "vocabulary": shape.vocab_size,
         "attention": shape.attention.kind,
@@ -33,7 +33,7 @@ def model_card(loaded: Loaded, name: str) -> str:
     use = (
         "It answers conversations formatted with its chat template."
         if loaded.template is not None
-        else "It continues text: it was not taught to answer or to follow instructions."
+        else "It continues text: it was not trained to answer or to follow instructions."
     )
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- gptsmith\n---",
@@ -42,8 +42,8 @@ def model_card(loaded: Loaded, name: str) -> str:
         f"## Shape\n\n{_table(figures)}",
         f"## Training\n\n{_training(loaded, result)}",
         f"## Scores\n\n{_scores(result)}",
-        "## Intended use\n\nFor whoever made it, for the purpose that it was made for. It says what resembles its "
-        "training text, true or not; nobody has tested it for anything else. It may recite passages of that text: do "
+        "## Intended use\n\nFor its makers, and the purpose that they trained it for. Its output resembles its "
+        "training text, true or not, and it was not tested for anything else. It may recite passages of that text: do "
         "not publish a model of private text.",
         f"## Environment\n\n{_table(_environment(loaded))}",
     ]
@@ -54,10 +54,10 @@ def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:
     training = loaded.run.training()
     if training is None:
         family = loaded.run.lineage()[-1].request["model_type"]
-        return f"Not here: it was imported from a model of the family {family}."
+        return f"Not recorded: it was imported from a model of the family {family}."
     train = training.settings["train"]
     sources = ", ".join(f"`{source}`" for source in training.sources)
-    verb = "Trained on" if training.base is None else f"Tuned from `{training.base}` on"
+    verb = "Trained on" if training.base is None else f"Fine-tuned from `{training.base}` on"
     rows = {
         "objective": train["objective"]["kind"],
         "optimizer": train["optimizer"]["kind"],

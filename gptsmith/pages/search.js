@@ -116,7 +116,7 @@ function importanceFigure(settings) {
   return make(
     "figure",
     { class: "importance" },
-    make("figcaption", {}, make("h3", {}, "What mattered")),
+    make("figcaption", {}, make("h3", {}, "Importance of settings")),
     make(
       "ul",
       {},
@@ -127,8 +127,8 @@ function importanceFigure(settings) {
     make(
       "p",
       { class: "soft" },
-      "The share of the differences between the trials that a setting alone explains: adjusted R² of a parabola of the setting, ",
-      "for the ranks of the validation losses. Where few trials were made it is rough.",
+      "The share of the variation between trials that a setting alone explains: adjusted R² of a parabola of the setting, ",
+      "fitted to the ranks of the validation losses. With few trials it is a rough estimate.",
     ),
   );
 }

@@ -49,7 +49,7 @@ def report(run: str | Path) -> Path:
         section("Data", _data(_json_of(folder / "data.json")), name="data"),
         section("Settings", element("pre", _cut(_text(folder / "run.toml"))), name="settings"),
         section("Environment", _environment(events), name="environment"),
-        section("Run it again", element("pre", _command(folder)), name="again"),
+        section("Reproduce", element("pre", _command(folder)), name="again"),
     ]
     data = {"name": folder.resolve().name, "plan": plan_of(folder), "search": searched, **shown}
     write_atomically(path, page(f"{folder.resolve().name}: report", content, scripts=SCRIPTS, data=data))
@@ -144,7 +144,7 @@ def _environment(events: list[Any]) -> Html:
         row["environment"] for row in events if isinstance(row, dict) and isinstance(row.get("environment"), dict)
     ]
     if not tables:
-        return element("p", "The log does not say.", class_="soft")
+        return element("p", "Not recorded in the log.", class_="soft")
     return element(
         "div",
         table([(key.replace("_", " "), _cut(readable(value))) for key, value in tables[-1].items()]),

@@ -84,7 +84,7 @@ def test_json_is_one_object_and_all_else_is_on_standard_error(call: Callable, te
     done = call("pretrain", text, "--json", *small)
     assert set(done.object) == PRETRAIN_KEYS
     assert done.object["run"] == str(Path("runs") / "smiths")
-    assert "tokens to train" in done.err
+    assert "training tokens" in done.err
     again = call("pretrain", text, "--json", *small)
     assert again.object["run"] == str(Path("runs") / "smiths-2"), "a run is never written over"
     generated = call("generate", done.object["run"], "A", "--json", "--max-tokens", 4).object
@@ -229,7 +229,7 @@ def test_files_read_and_skipped_is_shown_and_kept(text: Path, tmp_path: Path, ca
     (own / "picture.txt").write_bytes(b"\x00" * 100)
     small = [argument for setting in [*SMALL, "train.num_steps=2"] for argument in ("--set", setting)]
     done = call("pretrain", own, "--out", "run", *small)
-    assert "1 removed by exact deduplication, 1 files skipped" in done.err
+    assert "1 removed by exact deduplication, 1 file skipped" in done.err
     assert "picture.txt: " in done.err
     kept = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
     assert [Path(path).name for path in kept["skipped"]] == ["picture.txt"]

@@ -26,9 +26,10 @@ class Log(Callback):
         settings, config, dataset = trainer.settings.train, trainer.settings.model, trainer.dataset
         tokens_per_step = settings.batch_size * dataset.tokens_per_sample
         epochs = settings.num_steps * settings.batch_size / max(dataset.num_samples, 1)
+        layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
         note(
             f"[bold]{trainer.run.folder}[/bold]: {trainer.num_parameters / 1e6:.2f}M parameters "
-            f"({config.num_layers} layers, width {config.embed_dim}, context {config.context_length}, "
+            f"({layers}, width {config.embed_dim}, context {config.context_length}, "
             f"vocabulary {config.vocab_size:,}) on {trainer.device}, {trainer.environment['dtype']}"
         )
         for line in dataset.description():

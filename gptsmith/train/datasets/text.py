@@ -84,13 +84,20 @@ class TextDataset(Dataset):
         data, summary = self.data, self.data.summary
         duplicates, skipped = summary["num_duplicates"], summary["skipped"]
         lines = [
-            f"read: {summary['num_files']:,} files, {summary['num_documents']:,} documents"
+            f"data: {_counted(summary['num_files'], 'file')}, {_counted(summary['num_documents'], 'document')}"
             + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
-            + (f", {len(skipped):,} files skipped:" if skipped else "")
+            + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
         lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]
         if len(skipped) > SKIPPED_SHOWN:
             lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {DATA}")
-        held_back = f"{len(data.validation):,} to validate" if data.validation is not None else "none to validate"
-        lines.append(f"text: {len(data.train):,} tokens to train ({readable_bytes(data.train.num_bytes)}), {held_back}")
+        held_out = (
+            f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
+        )
+        lines.append(f"{len(data.train):,} training tokens ({readable_bytes(data.train.num_bytes)}), {held_out}")
         return lines
+
+
+def _counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 file, 2 files."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
