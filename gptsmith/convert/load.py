@@ -48,13 +48,13 @@ class Loaded:
             )
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
-        """How tokens are drawn: as was asked for, else as the model usually is; what is None was not asked for.
+        """The sampling settings: those given, else the model's own defaults; None means not given.
 
         Raises:
             UserError: a setting is not allowed.
         """
-        asked = {key: value for key, value in given.items() if value is not None}
-        return SamplingSettings.parse({**self.run.generation(), **asked}, "sampling")
+        chosen = {key: value for key, value in given.items() if value is not None}
+        return SamplingSettings.parse({**self.run.generation(), **chosen}, "sampling")
 
     def generate(
         self,

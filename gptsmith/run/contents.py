@@ -116,8 +116,8 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
                     f"and its config asks for {tuple(parameter.shape)}"
                 )
             if tensors[name].is_floating_point() != parameter.is_floating_point():
-                given, asked = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
-                raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {asked}")
+                given, expected = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
+                raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {expected}")
             parameter.copy_(shard_like(tensors[name], parameter))
 
 

@@ -1,4 +1,4 @@
-"""Programs that read a model: the two sides of a certificate are asked through them.
+"""Programs that read a model: the two sides of a certificate are compared through them.
 
 Contract: a backend gives the ids of a text, a formatted conversation, and the logits after ids.
 """

@@ -34,7 +34,7 @@ class PeftBackend(TransformersBackend):
 
 
 def peft_backend(folder: Path, base: Path) -> PeftBackend | str:
-    """PEFT with an adapter open over its base; or why it cannot be asked here."""
+    """PEFT with an adapter open over its base; or why it cannot be read here."""
     try:
         import peft  # noqa: F401  # before a base is read in vain
 
