@@ -1,1 +1,1 @@
-"""One file a verb: reads its arguments, calls its workflow, shows the result."""
+"""One file per verb: its options, one call, the output."""

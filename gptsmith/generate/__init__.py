@@ -1,1 +1,1 @@
-"""Writing text with a model."""
+"""Generation: one engine for everything that generates text."""

@@ -1,1 +1,1 @@
-"""One file a verb: each wires the rooms together. Python callers and the commands call these."""
+"""One file per verb, for the command line and for Python alike."""
