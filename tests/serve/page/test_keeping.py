@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from ..conftest import slowed
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
@@ -149,11 +150,12 @@ def test_a_tab_that_looks_on_is_left_in_peace(open_page: OpenPage) -> None:
 def test_a_deleted_conversation_stays_deleted(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 700)
-    chat.say("The old smith")
-    chat.writing()
-    chat.button("More for The old smith").click()
-    chat.button("Delete").click()
-    expect(chat.page.locator(".welcome")).to_be_visible()
+    with slowed(chat.served.state.models.get("base").engine):
+        chat.say("The old smith")
+        chat.writing()
+        chat.button("More for The old smith").click()
+        chat.button("Delete").click()
+        expect(chat.page.locator(".welcome")).to_be_visible()
     chat.set_number("Maximum tokens", 5)
     chat.ask("Another smith")
     chat.set_number("Seed", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,11 +269,12 @@ def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page
 def test_a_conversation_goes_on_being_written_while_another_is_shown(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 300)
-    chat.say("The old smith")
-    chat.writing()
-    chat.button("New conversation").first.click()
-    expect(chat.page.locator(".welcome")).to_be_visible()
-    expect(chat.page.locator(".dot")).to_have_count(1)
+    with slowed(chat.served.state.models.get("base").engine):
+        chat.say("The old smith")
+        chat.writing()
+        chat.button("New conversation").first.click()
+        expect(chat.page.locator(".welcome")).to_be_visible()
+        expect(chat.page.locator(".dot")).to_have_count(1)
     expect(chat.page.locator(".dot")).to_have_count(0)
     chat.page.locator(".conversation").click()
     node = next(one for one in chat.conversation()["nodes"].values() if one["role"] == "assistant")
@@ -394,10 +396,11 @@ def test_the_context_is_counted_after_stop_too_and_going_on_adds_up(open_page: O
     assert node["figures"]["tokens"] == len(node["tokens"])
     text = open_page(names=["base"])
     text.set_number("Maximum tokens", 700)
-    text.say("The old smith")
-    text.writing()
-    text.send.click()
-    text.ended()
+    with slowed(text.served.state.models.get("base").engine):
+        text.say("The old smith")
+        text.writing()
+        text.send.click()
+        text.ended()
     expect(text.page.locator("#used")).to_contain_text("of 768 tokens")
 
 
@@ -437,11 +440,12 @@ def test_a_draft_outlives_a_reload(open_page: OpenPage) -> None:
 def test_a_reload_in_the_middle_keeps_what_had_come(open_page: OpenPage, served: Served) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 760)
-    chat.say("The old smith")
-    chat.writing()
-    chat.page.wait_for_timeout(300)
-    shown = chat.answers.locator(".words").text_content()
-    chat.page.reload()
+    with slowed(chat.served.state.models.get("base").engine):
+        chat.say("The old smith")
+        chat.writing()
+        expect(chat.answers.locator(".words")).to_have_text(re.compile(".{20}", re.DOTALL), use_inner_text=False)
+        shown = chat.answers.locator(".words").text_content()
+        chat.page.reload()
     expect(chat.answers.locator(".words")).to_contain_text(shown[:20], use_inner_text=False)
     expect(chat.page.locator(".below")).to_contain_text("was interrupted")
     until(chat.served.is_idle, "a page that was left needs nothing any more")

@@ -187,12 +187,13 @@ def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any)
             first, second = others
             for chat in others:
                 chat.set_number("Maximum tokens", 700)
-            first.say("The old smith")
-            first.writing()
-            second.set_number("Maximum tokens", 5)
-            second.say("The young smith")
-            expect(second.answers).to_contain_text("The model is busy")
-            first.send.click()
+            with slowed(served.state.models.get("base").engine):
+                first.say("The old smith")
+                first.writing()
+                second.set_number("Maximum tokens", 5)
+                second.say("The young smith")
+                expect(second.answers).to_contain_text("The model is busy")
+                first.send.click()
             assert second.answer()
         finally:
             for chat in others:
