@@ -95,17 +95,21 @@ STYLES: dict[str, str] = {
 {%- macro quoted(text) -%}"{{ text }}{{ caller() if caller else '' }}"{%- endmacro -%}
 {%- for tool in tools or [] -%}
     {{ tool.function.name }}({{ render_type(tool.function.parameters) }})
-    {%- if tool.function.description is not none %} // {{ tool.function.description|replace('\n', ' ')|trim }}{% endif %}
+    {%- if tool.function.description is not none %}
+        {{- ' // ' + tool.function.description|replace('\n', ' ')|trim }}{% endif %}
 {%- endfor -%}
 {{ quoted(messages[0].role) }}{% call quoted('x') %}y{% endcall %}""",
     "filters": (
-        "{{ messages|map(attribute='role')|join(', ') }}{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
+        "{{ messages|map(attribute='role')|join(', ') }}"
+        "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
         "{{ messages|rejectattr('role', 'equalto', 'user')|map(attribute='content')|first }}"
         "{{ ['b', 'a']|sort|join('-') }}{{ 'ab cd'|title }}{{ 'ABC'|lower|capitalize }}{{ '  x '|trim }}"
-        "{{ [1, 2, 3]|sum }}{{ [3, 1]|max }}{{ {'b': 1, 'a': 2}|items|list }}{{ 'a\nb'|indent(2) }}{{ 3.14159|round(2) }}"
+        "{{ [1, 2, 3]|sum }}{{ [3, 1]|max }}{{ {'b': 1, 'a': 2}|items|list }}{{ 'a\nb'|indent(2) }}"
+        "{{ 3.14159|round(2) }}"
         "{{ '%s-%03d'|format('a', 7) }}{{ '<b>'|e }}{{ [[1, 2], [3]]|map('length')|list }}{{ 'x'|center(5) }}"
         "{{ [1, 2, 3, 4]|batch(3, 0)|list }}{{ [1, 1, 2]|unique|list }}{{ 'abc'|reverse }}{{ 'a b c'|wordcount }}"
-        "{{ 'abcdef'|truncate(3, True, '') }}{{ 'x&y'|urlencode }}{{ 5|default('z') }}{{ none|string }}{{ '7'|int + 1 }}"
+        "{{ 'abcdef'|truncate(3, True, '') }}{{ 'x&y'|urlencode }}{{ 5|default('z') }}{{ none|string }}"
+        "{{ '7'|int + 1 }}"
         "{{ '<b>'|safe }}{{ [{'g': 1, 'v': 2}]|groupby('g') }}{{ [1, 2, 3]|last }}{{ (1, 2)|list }}{{ -3|abs }}"
     ),
     "methods": (
@@ -117,12 +121,14 @@ STYLES: dict[str, str] = {
     ),
     "operators": (
         "{{ 7 // 2 }}{{ 7 % 4 }}{{ 2 ** 5 }}{{ 'ab' * 3 }}{{ [1] + [2] }}{{ 'a' ~ 1 ~ none }}{{ 1 if false }}"
-        "{{ 'b' in 'abc' }}{{ 1 < 2 <= 2 }}{{ not true }}{{ '%s' % 'q' }}{{ 3 / 2 }}{{ {'a': [1, {'b': 2}]} }}{{ (1, 'x') }}"
+        "{{ 'b' in 'abc' }}{{ 1 < 2 <= 2 }}{{ not true }}{{ '%s' % 'q' }}{{ 3 / 2 }}{{ {'a': [1, {'b': 2}]} }}"
+        "{{ (1, 'x') }}"
     ),
     "blocks": (
         "{% set text %}one {{ messages[0].role }}{% endset %}{{ text * 2 }}{% filter upper %}loud{% endfilter %}"
         "{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{% raw %}{{ raw }}{% endraw %}{# note #}"
-        "{% set comma = joiner(', ') %}{{ comma() }}a{{ comma() }}b{% set c = cycler('x', 'y') %}{{ c.next() }}{{ c.next() }}"
+        "{% set comma = joiner(', ') %}{{ comma() }}a{{ comma() }}b{% set c = cycler('x', 'y') %}{{ c.next() }}"
+        "{{ c.next() }}"
         "{% for x in [1, 2] recursive %}{{ x }}{{ loop([]) }}{% else %}none{% endfor %}"
         "{% for x in range(3) if x != 1 %}{{ loop.length }}{{ x }}{{ loop.cycle('p', 'q') }}{% endfor %}"
     ),

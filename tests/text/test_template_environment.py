@@ -71,7 +71,7 @@ def test_a_template_renders_what_transformers_renders(name: str, folder: Path) -
 def test_a_template_refuses_what_it_refuses_in_transformers(name: str, folder: Path) -> None:
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
-    with pytest.raises(Exception, match="."):
+    with pytest.raises(Exception, match=r"."):
         theirs.apply_chat_template(chat_template=REFUSED[name], tokenize=False, **given(False))
     with pytest.raises(UserError, match="does not take this conversation"):
         render(REFUSED[name], load_tokenizer(folder), False)
