@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 
@@ -19,7 +20,7 @@ class GenerationTag(Extension):
 
     tags = {"generation"}  # noqa: RUF012
 
-    def parse(self, parser: Parser) -> nodes.CallBlock:
+    def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.CallBlock(self.call_method("_content"), [], [], body).set_lineno(line)
@@ -31,7 +32,7 @@ class GenerationTag(Extension):
 class TemplateNamespace(Namespace):
     """Jinja's namespace without names that begin with an underscore."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Jinja's, so that self= is a name
+    def __init__(*args: Any, **kwargs: Any) -> None:  # as Jinja's, so that self= is a name
         self, given = args[0], dict(*args[1:], **kwargs)
         for name in given:
             _refuse_private(name)
