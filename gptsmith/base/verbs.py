@@ -63,7 +63,7 @@ def verb(request: Callable[P, S], *positional: str) -> Callable[[Callable[[S], R
         ]
         signature = inspect.Signature(parameters, return_annotation=inspect.signature(run).return_annotation)
         call.__signature__ = signature  # type: ignore[attr-defined]
-        del call.__wrapped__  # type: ignore[attr-defined] # the function of a request, which nobody is to call
+        del call.__wrapped__  # the function of a request, which nobody is to call
         call.__doc__ = _with_arguments(run.__doc__ or "", cls, positional)
         return cast(Verb[P, Result], call)
 
