@@ -100,11 +100,11 @@ def test_segments_stand_alone_in_every_kind_of_model(kind: str, position: str) -
 
 def test_packing_loses_nothing_and_fits(encoder: Encoder) -> None:
     objective = SftSettings()
-    samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(60)]
+    samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(600)]
     rows = pack(samples, CONTEXT)
     assert sorted(map(id, (sample for row in rows for sample in row))) == sorted(map(id, samples))
     assert max(sum(sample.num_tokens for sample in row) for row in rows) <= CONTEXT
-    assert len(rows) <= math.ceil(1.25 * sum(sample.num_tokens for sample in samples) / CONTEXT)
+    assert len(rows) <= math.ceil(1.1 * sum(sample.num_tokens for sample in samples) / CONTEXT)
 
 
 def test_a_conversation_that_does_not_fit_is_an_error(encoder: Encoder) -> None:

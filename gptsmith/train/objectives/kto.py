@@ -24,7 +24,7 @@ from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import DatasetInputs, PreviewedExample
 from gptsmith.train.datasets.examples import ExampleDataset, ExampleObjective
 from gptsmith.train.encoder import Encoder
-from gptsmith.train.objectives import Term
+from gptsmith.train.objectives import PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE, Term
 from gptsmith.train.samples import Sample, padded
 
 
@@ -58,6 +58,8 @@ class KtoSettings(ExampleObjective):
     kind: Literal["kto"] = "kto"
     shapes: ClassVar[tuple[str, ...]] = ("unpaired_preference",)
     priority: ClassVar[int] = 1
+    usual_learning_rate: ClassVar[float] = PREFERENCE_LEARNING_RATE
+    usual_lora_learning_rate: ClassVar[float] = PREFERENCE_LORA_LEARNING_RATE
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is kept close to the reference model."""
     desirable_weight: float = Field(default=1.0, ge=0)
