@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import MissingExtraError
 from gptsmith.generate.request import Constraint, InvalidConstraintError
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -30,12 +29,9 @@ class GrammarCompiler:
 
         Raises:
             InvalidConstraintError: the constraint, or a part of it, is not sound.
-            MissingExtraError: llguidance is not installed.
         """
-        try:
-            from llguidance import LLMatcher
-        except ImportError:
-            raise MissingExtraError("structured output", "serve") from None
+        from llguidance import LLMatcher
+
         parts = [{**_form(part, name), "name": name} for name, part in constraint.parts.items()]
         matcher = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
         if matcher.is_error():

@@ -8,6 +8,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
@@ -36,7 +37,7 @@ def predict(
     training = loaded.run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
     if training is None or objective is None or not objective.predicts_labels:
-        raise UserError(f"{run} is not a classifier: make one with gptsmith finetune {run} LABELLED")
+        raise UserError(f"{run} is not a classifier: make one with {shell_command('finetune', run, 'LABELLED')}")
     rows = [(named, *_unlabelled(named)) for named in named_records(files, _reading(loaded, training.settings))]
     if not rows:
         allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)

@@ -538,7 +538,10 @@ def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path, call: Callable
 
 
 def test_columns_that_were_taken_are_said(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
-    rows = [f"The old smith forges nail number {number} of iron and of steel.,{'iron' if number % 2 else 'steel'}" for number in range(120)]
+    rows = [
+        f"The old smith forges nail number {number} of iron and of steel.,{'iron' if number % 2 else 'steel'}"
+        for number in range(120)
+    ]
     (tmp_path / "metal.csv").write_text("\n".join(["Sentence,Verdict", *rows]), encoding="utf-8")
     refused(
         call("finetune", base, "metal.csv", "--out", "out"), "Verdict looks like their label", "label_field=Verdict"

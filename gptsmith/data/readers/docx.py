@@ -20,7 +20,7 @@ class DocxReader(Reader):
             import docx
             from docx.opc.exceptions import OpcError
         except ImportError:
-            raise MissingExtraError(f"{file.path}: reading .docx files", "readers") from None
+            raise MissingExtraError(f"{file.path}: reading .docx files", "python-docx") from None
 
         with seekable(file.open()) as stream:
             size = size_of(stream)
