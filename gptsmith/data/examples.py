@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.data.discover import discover
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
@@ -165,7 +165,7 @@ def example_of(named: NamedRecord, shape: str) -> Example:
 
 def unknown_shape(fields: Mapping[str, Any], wanted: str | None = None) -> str:
     """The error for a person whose record is of no known shape, or not of the wanted one."""
-    shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
+    shown = json_text(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     shapes = [shape for shape in example_shapes() if wanted in (None, shape.kind)]
     known = "; or ".join(f"{shape.kind} ({shape.record_fields})" for shape in shapes)
