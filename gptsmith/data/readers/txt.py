@@ -31,7 +31,8 @@ class TxtReader(Reader):
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         export = _export(file, settings)
-        assert export is not None, "called only if the file has records"
+        if export is None:
+            return super().records(file, settings)
         blocks = []
         for text, _, end in read_text_blocks(file, settings):
             blocks.append(text)
