@@ -103,7 +103,7 @@ def prepare_job(
         if (evaluation := forgetting(base, model)) is not None:
             dataset.final_evaluations.append(evaluation)
     converses = base.template is not None or is_conversation
-    data = _data_figures(splits) if text is None else {"fingerprint": text.fingerprint, **text.summary}
+    data = _data_figures(splits) if text is None else text.summary
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import read_json
 from gptsmith.base.settings import Settings, changed_keys, fixed_settings
+from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
 from gptsmith.train.request import TrainingRequest
@@ -52,13 +53,18 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
         )
 
 
-def require_same_data(run: Run, fingerprint: str) -> None:
+def require_same_data(run: Run, summary: Mapping[str, Any]) -> None:
     """Checks that a run's data is what it was trained on.
+
+    Args:
+        summary: the content that data.json would have now.
 
     Raises:
         CheckpointError: it has changed.
     """
-    if (run.folder / DATA).exists() and fingerprint != read_json(run.folder / DATA)["fingerprint"]:
-        raise CheckpointError(
-            f"the data of {run.folder} has changed since it was trained on: bring the old data back, or start a new run"
-        )
+    if not (run.folder / DATA).exists() or is_same_data(recorded := run.data(), summary):
+        return
+    raise CheckpointError(
+        f"the data of {run.folder} has changed since it was trained on{differences(recorded, summary)}: bring the old "
+        "data back, or start a new run"
+    )

@@ -159,7 +159,7 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
 
 def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
-    write_json(run.folder / DATA, {"fingerprint": data.fingerprint, **data.summary})
+    write_json(run.folder / DATA, data.summary)
 
 
 def _data_of(run: Run, settings: RunSettings) -> PreparedData:
@@ -169,5 +169,5 @@ def _data_of(run: Run, settings: RunSettings) -> PreparedData:
         UserError: its text has changed.
     """
     data = prepared(settings)
-    require_same_data(run, data.fingerprint)
+    require_same_data(run, data.summary)
     return data

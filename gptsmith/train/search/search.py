@@ -10,10 +10,11 @@ from typing import Any
 
 from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import no_room_is_a_user_error, published_folder, read_json, write_atomically, write_json
+from gptsmith.base.files import no_room_is_a_user_error, published_folder, write_atomically, write_json
+from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
-from gptsmith.run.folder import DATA, RESULT, Run, require_free
+from gptsmith.run.folder import RESULT, Run, require_free
 from gptsmith.run.writer import only_writer
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.base import Reward
@@ -110,9 +111,10 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
     began = time.monotonic()
     with hushed():
         job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False)
-        if job.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
+        if not is_same_data(recorded := run.data(), job.data):
             raise UserError(
-                f"the data of {run.folder} has changed since its search began: bring the old data back, or start anew"
+                f"the data of {run.folder} has changed since its search began{differences(recorded, job.data)}: bring "
+                "the old data back, or start anew"
             )
         trained = Run(trial.folder)
         trained.write_settings(job.settings.plain())
