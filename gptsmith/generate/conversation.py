@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
+from gptsmith.base.hints import shell_command
 from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
@@ -52,7 +53,10 @@ class Conversation:
             UserError: the model was not made for conversations.
         """
         if system and self.template is None:
-            raise UserError("a system prompt is for models that were tuned on conversations (gptsmith finetune)")
+            raise UserError(
+                "a system prompt is for models that were tuned on conversations: "
+                f"{shell_command('finetune', 'RUN', 'CONVERSATIONS.jsonl')}"
+            )
         self.beginning = [{"role": "system", "content": system}] if system else []
         self.reset()
 

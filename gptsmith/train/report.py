@@ -10,6 +10,7 @@ from typing import Any
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, readable_bytes, write_atomically
+from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, page, section, table
@@ -64,7 +65,7 @@ def run_folder(run: str | Path) -> Path:
     """
     folder = Path(run)
     if not folder.is_dir():
-        raise UserError(f"{run}: there is no such run (gptsmith runs lists them)")
+        raise UserError(f"{run}: there is no such run ({shell_command('runs')} lists them)")
     if not (folder / "run.toml").is_file():
         raise UserError(f"{run} is not a run folder: it holds no run.toml")
     return folder

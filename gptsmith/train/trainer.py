@@ -13,6 +13,7 @@ import torch
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.memory import keep_freed_memory
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.runlog import RunLog
@@ -275,7 +276,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """The command that resumes the run."""
-        return f"gptsmith {self.settings.made_by} --resume {self.run.folder}"
+        return shell_command(self.settings.made_by, "--resume", self.run.folder)
 
 
 def randomness_name(rank: int) -> str:

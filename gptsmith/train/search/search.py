@@ -11,6 +11,7 @@ from typing import Any
 from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import no_room_is_a_user_error, published_folder, write_atomically, write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
@@ -89,7 +90,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
                 if figures["status"] == "stopped":
                     note(
                         f"stopped in trial {trial.number}, which will start over. "
-                        f"Continue with: gptsmith finetune --resume {run.folder}"
+                        f"Continue with: {shell_command('finetune', '--resume', run.folder)}"
                     )
                     return {**_unfinished(run, plan), "status": "stopped", "signal": figures["signal"]}
                 ended = ended_trials(run.folder, plan)
