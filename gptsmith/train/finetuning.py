@@ -21,6 +21,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
+from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
@@ -55,18 +56,24 @@ class FinetuningJob:
 
 
 def prepare_job(
-    table: dict[str, Any], reward: Reward | None = None, *, final_evaluations: bool = True
+    table: dict[str, Any],
+    reward: Reward | None = None,
+    *,
+    final_evaluations: bool = True,
+    paths: RunPaths | None = None,
 ) -> FinetuningJob:
     """Reads the base and the data, and chooses the settings that `table` leaves open.
 
     Args:
         reward: the reward of completions, instead of the one that `train.objective.reward` names.
+        paths: the paths of a run that has begun with this table, which are found again.
         final_evaluations: whether the test split and the base's own text are evaluated at the end.
 
     Raises:
         UserError: the base, an example or a setting cannot be used.
     """
-    request = FinetuneRequest.parse(table["request"], "request")
+    locate = str if paths is None else paths.located
+    request = FinetuneRequest.parse(table["request"], "request").located(locate)
     choices = ExampleSettings.parse(table.get("examples", {}), "examples")
     train_table = table.get("train", {})
     seed = train_table.get("seed", 1)
@@ -94,6 +101,7 @@ def prepare_job(
             choices.skip_bad,
             _cache_key(base, template, splits, choices, model),
             reward,
+            locate,
         )
     )
     train = training_table(train_table, request.epochs, objective, model, dataset)

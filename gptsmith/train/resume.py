@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
     run, cls = Run.open(folder), type(request)
-    return run.made_by == cls.made_by and cls.parse(run.request()).recorded() == request.recorded()
+    if run.made_by != cls.made_by or (began := cls.parse(run.request())).recorded() != request.recorded():
+        return False
+    with suppress(CheckpointError):  # a text that is gone is for the one who reads it
+        # The same words in another folder may name other files.
+        return began.located(run.paths.located).located(_real_path) == request.located(_real_path)
+    return True
+
+
+def _real_path(path: str | Path) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:

@@ -168,6 +168,6 @@ def _data_of(run: Run, settings: RunSettings) -> PreparedData:
     Raises:
         UserError: its text has changed.
     """
-    data = prepared(settings)
+    data = prepared(settings, run)
     require_same_data(run, data.summary)
     return data

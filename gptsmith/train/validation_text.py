@@ -24,10 +24,10 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     held_back = []
     for reader in (own, tokenizer or own):
         data = prepare(
-            request.sources,
+            trained.paths.all_located(request.sources),
             settings=settings.data,
             tokenizer=reader,
-            validation=request.validation,
+            validation=trained.paths.all_located(request.validation),
             seed=settings.train.seed,
         )
         if data.validation is None:
@@ -51,4 +51,4 @@ def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:
         raise UserError(f"{named} was trained elsewhere, on text that is not known here: name a text")
     if training.base is None:
         return run, RunSettings.parse(training.settings, str(run.folder / SETTINGS))
-    return pretraining_of(open_model(training.base))
+    return pretraining_of(open_model(run.paths.located(training.base)))

@@ -36,7 +36,7 @@ class GrpoSettings(RolloutObjective):
     FILE.py:FUNCTION, which gets the messages, the completion and the reference answer."""
 
     def dataset(self, inputs: DatasetInputs) -> RolloutDataset:
-        return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward))
+        return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward, inputs.locate))
 
     def advantages(self, rewards: Tensor) -> Tensor:
         return advantages(rewards)

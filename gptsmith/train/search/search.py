@@ -111,7 +111,7 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
     """
     began = time.monotonic()
     with hushed():
-        job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False)
+        job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False, paths=run.paths)
         if not is_same_data(recorded := run.data(), job.data):
             raise UserError(
                 f"the data of {run.folder} has changed since its search began{differences(recorded, job.data)}: bring "
@@ -196,7 +196,7 @@ def _result_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, start
             f"all {plan.num_trials} trials of {run.folder} diverged: set a lower train.optimizer.learning_rate, or "
             "look at the data"
         )
-    job = prepare_job({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward)
+    job = prepare_job({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward, paths=run.paths)
     if not run.checkpoints.exists():
         (best.folder / CHECKPOINTS).replace(run.checkpoints)
     run.write_settings(job.settings.plain())
