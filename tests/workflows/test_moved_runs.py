@@ -1,10 +1,10 @@
-"""Every verb that needs a run's text finds it from another folder, and when run and text have gone elsewhere together."""
+"""Every verb that needs a run's text finds it from another folder, and where run and text were moved together."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,14 +48,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["from elsewhere", "moved together"])
-def project(request: pytest.FixtureRequest, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(
+    request: pytest.FixtureRequest, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     if request.param == "from elsewhere":
-        return made
+        yield made
+        return
     copy = shutil.copytree(made, tmp_path / "gone" / "elsewhere")
     hidden = made.rename(made.with_name("hidden"))
-    request.addfinalizer(lambda: hidden.rename(made))
-    return copy
+    yield copy
+    hidden.rename(made)
 
 
 def unfinished(run: Path) -> Path:
