@@ -39,6 +39,10 @@ class Encoded:
     trained: list[bool]
 
 
+class ChangedTurnError(DataError):
+    """A template shows a turn of the assistant in another way when more turns follow."""
+
+
 class ChatTemplate:
     """A Jinja template that formats a conversation, in a sandbox.
 
@@ -111,6 +115,7 @@ class ChatTemplate:
         `only_last`, on its last turn alone.
 
         Raises:
+            ChangedTurnError: the template shows a turn in another way when more turns follow.
             DataError: the assistant has no turn in it, or the template does not show where its turns are.
         """
         masked, hidden = _masked(messages, tokenizer)
@@ -125,12 +130,12 @@ class ChatTemplate:
             trained.extend([is_trained] * len(new))
 
         for turn, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or (only_last and turn < len(messages) - 1):
                 continue
             before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True)
             after = self.render(masked[: turn + 1], tokenizer=tokenizer)
             if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
-                raise DataError(
+                raise ChangedTurnError(
                     f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
                     "which tokens are the assistant's: tune on conversations of one answer, or with another template"
                 )
@@ -139,7 +144,7 @@ class ChatTemplate:
             if not ends:
                 raise DataError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
-            add(written[: ends[-1]], turn == len(messages) - 1 or not only_last)
+            add(written[: ends[-1]], True)
             done = len(before) + ends[-1]
         if not any(trained):
             raise DataError("the conversation has no turn of the assistant to learn from")

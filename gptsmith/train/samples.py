@@ -24,6 +24,10 @@ class Sample:
     label: int = 0
     reference: tuple[float, ...] = ()
     """The log-likelihood of each sequence under the reference model, if the objective compares with it."""
+    num_omitted: int = 0
+    """The oldest turns of the conversation that were left out, because the context has no room for them."""
+    part: int = 0
+    """The number of the sample, if its example makes several."""
 
     @property
     def num_tokens(self) -> int:
