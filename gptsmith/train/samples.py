@@ -72,7 +72,7 @@ def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
 ROW_TOKENS = 2048
 """Rows are no longer than this unless one sample is: a step's memory grows with them, and some models could read a
 hundred thousand tokens at once."""
-LEAST_ROWS = 64
+LEAST_ROWS = 16
 """Few samples are packed into no fewer rows than this, so that an epoch of them still has steps."""
 
 

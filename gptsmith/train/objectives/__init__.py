@@ -59,7 +59,7 @@ class ObjectiveSettings(Settings):
     """How often fine-tuning reads the data if nobody sets it."""
     usual_learning_rate: ClassVar[float] = 5e-4
     """That of fine-tuning all weights of a model of `RATE_WIDTH`, if nobody sets it; wider models have a lower one."""
-    usual_lora_learning_rate: ClassVar[float] = 1e-3
+    usual_lora_learning_rate: ClassVar[float] = 5e-4
     """That of fine-tuning adapters of such a model, if nobody sets it."""
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
