@@ -47,6 +47,10 @@ class AttentionSettings(Settings):
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
 
+    def remarks(self, context_length: int) -> list[str]:
+        """Sentences for a person who chooses this kind for such a context; most kinds need none."""
+        return []
+
     def cache_shape(self, dims: LayerDims) -> CacheShape:
         """The shape of a token's keys and values in a cache."""
         heads = self.num_kv_heads or dims.num_heads
