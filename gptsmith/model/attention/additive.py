@@ -6,14 +6,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from gptsmith.model.attention import Attention, AttentionSettings, repeat_kv, score_bias
 from gptsmith.model.dims import LayerDims
+from gptsmith.model.kernels.additive import additive_attention
 from gptsmith.model.layout import Span
-
-MAX_ELEMENTS = 1 << 24
-"""How many values of tanh(Wq + Uk) stand in memory at once: they are (B, H, T, S, D)."""
 
 
 class AdditiveAttentionSettings(AttentionSettings):
@@ -33,20 +30,10 @@ class AdditiveAttention(Attention):
         self.score = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
-        T = queries.shape[2]
-        keys, values = (repeat_kv(shared, self.num_heads) for shared in (keys, values))
-        bias = score_bias(queries, keys, span).expand(queries.shape[0], self.num_heads, T, keys.shape[2])
-        rows = max(1, MAX_ELEMENTS // keys.numel())
-        blocks = [
-            checkpoint(
-                self._attend_block, queries[:, :, start : start + rows], keys, values,
-                bias[:, :, start : start + rows], use_reentrant=False,
-            )
-            for start in range(0, T, rows)
-        ]  # fmt: skip
-        return torch.cat(blocks, dim=2)
-
-    def _attend_block(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        hidden = torch.tanh(queries[:, :, :, None] + keys[:, :, None])  # (B, H, T, S, D)
-        scores = torch.einsum("bhtsd,hd->bhts", hidden, self.score.to(hidden.dtype)) + bias
-        return scores.softmax(dim=-1) @ values
+        B, H, T, D = queries.shape
+        keys, values = (repeat_kv(shared, H).flatten(0, 1) for shared in (keys, values))  # (B H, S, D)
+        bias = None
+        if span.mask is not None or span.bias is not None:
+            bias = score_bias(queries, keys.unflatten(0, (B, H)), span).expand(B, H, T, keys.shape[1]).flatten(0, 1)
+        score = self.score.expand(B, H, D).flatten(0, 1)
+        return additive_attention(queries.flatten(0, 1), keys, values, score, bias).unflatten(0, (B, H))
