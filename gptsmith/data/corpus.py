@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_f
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.reading import read_documents
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
 
@@ -45,6 +46,9 @@ class FileRecord:
     num_duplicates: int = 0
     skipped: str | None = None
     """Why the file was skipped; None if it was read."""
+
+    remarks: tuple[str, ...] = ()
+    """What of the file is not in its documents, though it was read."""
 
     missing_extra: bool = False
     """Whether it would be read if an optional library were installed."""
@@ -111,6 +115,7 @@ class Corpus:
             "num_bytes": self.num_bytes,
             "num_duplicates": sum(file.num_duplicates for file in read),
             "skipped": {**self.unopened, **skipped},
+            "remarks": {file.path: list(file.remarks) for file in read if file.remarks},
             "files": {file.path: file.sha256 for file in read},
         }
 
@@ -186,7 +191,7 @@ def _is_whole(folder: Path, candidates: Sequence[Candidate], settings: ReadSetti
 
 def _lacks_extra(candidate: Candidate, settings: ReadSettings) -> bool:
     try:
-        next(candidate.reader.read(candidate.file, settings), None)
+        next(read_documents(candidate.reader, candidate.file, settings), None)
     except MissingExtraError:
         return True
     except (UserError, OSError):
@@ -284,13 +289,18 @@ class _Build:
             missing_extra = isinstance(error, MissingExtraError)
             return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason, missing_extra=missing_extra)
         self.deduplication.commit()
-        return FileRecord(record.path, record.sha256, record.num_bytes, self.num_documents - began[1], num_duplicates)
+        return replace(
+            record,
+            num_documents=self.num_documents - began[1],
+            num_duplicates=num_duplicates,
+            remarks=tuple(candidate.file.remarks),
+        )
 
     def _add_documents(self, number: int, candidate: Candidate) -> int:
         """Write a file's documents. Returns the number of duplicates that were skipped."""
         num_duplicates = 0
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        for chunk in candidate.reader.read(candidate.file, self.settings):
+        for chunk in read_documents(candidate.reader, candidate.file, self.settings):
             # JSON can spell half a surrogate pair, which is no character.
             data = chunk.text.encode("utf-8", "replace")
             digest.update(data)

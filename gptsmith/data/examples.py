@@ -11,6 +11,7 @@ from typing import Any
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings, Record
+from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
 
@@ -85,5 +86,5 @@ def records(sources: Iterable[str | Path]) -> Iterator[tuple[Path, Record]]:
     """The records of files, with the file of each. Files of formats without records have none."""
     for candidate in discover(sources).candidates:
         if candidate.reader.holds_records:
-            for record in candidate.reader.records(candidate.file, ReadSettings()):
+            for record in read_records(candidate.reader, candidate.file, ReadSettings()):
                 yield candidate.file.path, record

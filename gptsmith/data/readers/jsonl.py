@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -16,10 +17,16 @@ from gptsmith.data.records import documents
 MAX_WHOLE_BYTES = 256_000_000
 
 
+JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
+
+
 class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
     holds_records: ClassVar[bool] = True
+
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".json" if JSON.match(head) else None
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, self.records(file, settings), settings.text_field)

@@ -21,6 +21,9 @@ class ParquetReader(Reader):
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
     holds_records: ClassVar[bool] = True
 
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".parquet" if head.startswith(b"PAR1") else None
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file) as table:
             with damage_is_a_user_error(file.path):

@@ -21,6 +21,9 @@ class PdfReader(Reader):
     kind: Literal["pdf"] = "pdf"
     extensions: ClassVar[tuple[str, ...]] = (".pdf",)
 
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".pdf" if head.startswith(b"%PDF-") else None
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         try:
             from pypdfium2 import PdfDocument, PdfiumError

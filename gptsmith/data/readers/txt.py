@@ -13,7 +13,7 @@ class TxtReader(Reader):
     """Text as it stands in the file, line endings included."""
 
     kind: Literal["txt"] = "txt"
-    extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".tex", ".org")
+    extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".org")
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         return as_one_document(read_text_blocks(file, settings))
