@@ -33,6 +33,9 @@ NOT_OF_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined",
 # Bytes of ASCII stand for other characters after an escape sequence, so that their files look like UTF-8.
 SHIFTED = ("hz", "iso2022")
 
+# Shorter texts in UTF-16 may be UTF-8 too, by chance.
+ENOUGH_BYTES = 64
+
 COUNTED_REPLACE = "gptsmith-counted-replace"
 
 
@@ -187,9 +190,7 @@ _replaced = _Replaced()
 codecs.register_error(COUNTED_REPLACE, _replaced.replace)
 
 
-def _detected(
-    file: SourceFile, head: bytes, settings: ReadSettings, declared: str | None
-) -> tuple[str, int]:
+def _detected(file: SourceFile, head: bytes, settings: ReadSettings, declared: str | None) -> tuple[str, int]:
     """The encoding of a file that begins with `head`, and the length of its byte-order mark."""
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
@@ -201,7 +202,9 @@ def _detected(
         encodings = [encoding for encoding in encodings if encoding.startswith(("utf-16", "utf-32"))]
         if not encodings:
             raise DataError(f"{file.path}: {_why_binary(head)}")
-    elif named is not None and named.startswith(SHIFTED):
+    elif named is not None and named.startswith(
+        SHIFTED if len(head) >= ENOUGH_BYTES else (*SHIFTED, "utf-16", "utf-32")
+    ):
         encodings = list(dict.fromkeys([named, *encodings]))
     if len(encodings) > 1:
         encodings = [encoding for encoding in encodings if _is_all(file, encoding)] or encodings[-1:]

@@ -76,7 +76,8 @@ def discover(sources: Iterable[str | Path]) -> Found:
             found.candidates.append(recognized(SourceFile(path, extension)))
         else:
             advice = BY_EXTENSION.get(extension)
-            found.skipped[str(path)] = f"{extension}: {advice}" if advice else f"unknown extension {extension or '(none)'}"
+            unknown = f"unknown extension {extension or '(none)'}"
+            found.skipped[str(path)] = f"{unknown} ({advice})" if advice else unknown
     if not found.candidates:
         given = ", ".join(map(str, paths)) or "no source"
         raise DataError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")

@@ -52,19 +52,19 @@ class Counters:
         return f"{text} " if text.strip() else ""
 
 
-def written(number: int, format: str) -> str:
-    """A number in a format: `iv` for 4 in lowerRoman.
+def written(number: int, style: str) -> str:
+    """A number in a style: `iv` for 4 in lowerRoman.
 
     Numbers that are not written so, such as 0 or a million, are decimal.
     """
-    if format.endswith("Letter") and 0 < number <= 780:
+    if style.endswith("Letter") and 0 < number <= 780:
         # After z comes aa, then bb.
         text = chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1)
-    elif format.endswith("Roman") and 0 < number < 4000:
+    elif style.endswith("Roman") and 0 < number < 4000:
         text, left = "", number
         for value, letters in ROMAN:
             text += letters * (left // value)
             left %= value
     else:
         return str(number)
-    return text.upper() if format.startswith("upper") else text
+    return text.upper() if style.startswith("upper") else text

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.data.files import MAX_EXPANSION, open_decompressed
+from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 
 class ReadSettings(Settings):
@@ -78,11 +78,20 @@ class SourceFile:
         return open_decompressed(self.path, self.max_expansion)
 
 
+def size_of_file(file: SourceFile) -> int:
+    """The number of bytes in a file, decompressed."""
+    with seekable(file.open()) as stream:
+        return size_of(stream)
+
+
 class Reader(Settings):
     """A reader of a family of formats."""
 
     kind: str
     extensions: ClassVar[tuple[str, ...]]
+    libraries: ClassVar[Mapping[str, str]] = {}
+    """The modules of other packages that it imports, each with the name of its package."""
+
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
 

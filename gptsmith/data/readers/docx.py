@@ -53,17 +53,17 @@ def flow_of(events: Iterator[Event], numbering: Numbering) -> Iterator[str]:
     flow = Flow()
     unread = in_text = 0
     properties: list[dict[str, str]] = []  # of the open paragraphs
-    for type, name, attributes in events:
-        if name in UNREAD and type != "text":
-            unread += 1 if type == "start" else -1
+    for what, name, attributes in events:
+        if name in UNREAD and what != "text":
+            unread += 1 if what == "start" else -1
         elif unread:
             continue
-        elif type == "text":
+        elif what == "text":
             if in_text:
                 flow.add(name)
         elif name == "t":
-            in_text += 1 if type == "start" else -1
-        elif type == "start":
+            in_text += 1 if what == "start" else -1
+        elif what == "start":
             if name == "p":
                 flow.begin_paragraph()
                 properties.append({})
@@ -111,9 +111,9 @@ class Numbering:
         templates: dict[str, dict[int, Level]] = {}
         levels: dict[int, Level] = {}
         level, list_id = Level(), ""
-        for type, name, attributes in events:
+        for what, name, attributes in events:
             value = attributes.get("val", "")
-            if type != "start" or len(self.lists) > MAX_LISTS:
+            if what != "start" or len(self.lists) > MAX_LISTS:
                 continue
             if name == "abstractNum":
                 levels = templates[attributes.get("abstractNumId", "")] = {}
@@ -132,8 +132,8 @@ class Numbering:
 
     def _read_styles(self, events: Iterator[Event]) -> None:
         style, depth = "", "0"
-        for type, name, attributes in events:
-            if type != "start":
+        for what, name, attributes in events:
+            if what != "start":
                 continue
             if name == "style":
                 style, depth = attributes.get("styleId", ""), "0"

@@ -64,8 +64,8 @@ def spine(package: Package) -> list[str]:
     folder = posixpath.dirname(root)
     parts: dict[str, str] = {}
     order: list[str] = []
-    for type, name, attributes in package.events(root):
-        if type != "start":
+    for what, name, attributes in package.events(root):
+        if what != "start":
             continue
         if name == "item" and attributes.get("media-type") in CHAPTER_TYPES:
             parts[attributes.get("id", "")] = part_name(folder, attributes.get("href", ""))

@@ -6,7 +6,6 @@ import codecs
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from html.parser import HTMLParser
 from itertools import chain
 from typing import ClassVar, Literal
@@ -14,9 +13,8 @@ from typing import ClassVar, Literal
 from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.decoding import BYTE_ORDER_MARKS, read_text_blocks, text_encoding
-from gptsmith.data.files import size_of
 from gptsmith.data.flow import as_document
-from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile, size_of_file
 
 # The main text is found in a tree that takes about eighty times the page's size of memory; larger pages are read in a
 # stream, menus included.
@@ -58,14 +56,15 @@ class HtmlReader(Reader):
                     f"over {readable_bytes(MAX_TREE_BYTES)}: read with its menus, because the main text of so large "
                     "a page is not looked for"
                 )
-                yield from all_text(chain(blocks, (text for text, _, _ in pages)), file)
+                text = chain(blocks, (text for text, _, _ in pages))
+                yield from as_document(shown_lines(text), size_of_file(file))
                 return
         page = "".join(blocks)
         text = main_text(file, page)
         if text:
             yield Chunk(text, 0, end)
         else:
-            yield from all_text([page], file)
+            yield from as_document(shown_lines([page]), end)
 
 
 def declared_encoding(head: bytes) -> str | None:
@@ -93,7 +92,9 @@ def decoded(chunks: Iterable[bytes], declared: str | None = None) -> Iterator[st
     decoder = None
     for chunk in chunks:
         if decoder is None:
-            marked = next(((name, len(mark)) for mark, name in BYTE_ORDER_MARKS.items() if chunk.startswith(mark)), None)
+            marked = next(
+                ((name, len(mark)) for mark, name in BYTE_ORDER_MARKS.items() if chunk.startswith(mark)), None
+            )
             said = known_encoding(declared) if declared else declared_encoding(chunk[:DECLARATION_BYTES])
             encoding, skipped = marked or (said or "utf-8", 0)
             decoder = codecs.getincrementaldecoder(encoding)("replace")
@@ -117,13 +118,6 @@ def main_text(file: SourceFile, page: str) -> str:
     for name in ("trafilatura", "htmldate"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return (trafilatura.extract(page, include_comments=False) or "").strip()
-
-
-def all_text(page: Iterable[str], file: SourceFile) -> Iterator[Chunk]:
-    """All the words that a page shows, with a line for each block, as one document."""
-    with closing(file.open()) as stream:
-        num_bytes = size_of(stream) if stream.seekable() else file.path.stat().st_size
-    return as_document(shown_lines(page), num_bytes)
 
 
 def shown_lines(page: Iterable[str]) -> Iterator[str]:

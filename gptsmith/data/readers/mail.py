@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import ClassVar, Literal
 
 from gptsmith.base.files import readable_bytes
@@ -64,7 +64,8 @@ def messages(file: SourceFile) -> Iterator[tuple[bytes, int, int]]:
                 kept += len(line)
             elif kept <= MAX_MESSAGE_BYTES:
                 file.remarks.append(
-                    f"the message from byte {start:,} is read up to {readable_bytes(MAX_MESSAGE_BYTES)}, the most for one"
+                    f"the message from byte {start:,} is read up to {readable_bytes(MAX_MESSAGE_BYTES)}, the most for "
+                    "one message"
                 )
                 kept = MAX_MESSAGE_BYTES + 1
             position += len(line)
@@ -89,7 +90,7 @@ def header(message: EmailMessage, name: str) -> str:
 
 def bodies(message: EmailMessage) -> Iterator[str]:
     """The texts of a message that are not attachments; of alternatives, the plain one."""
-    parts = [message]
+    parts: list[MIMEPart] = [message]
     num_parts = 0
     while parts and num_parts < MAX_PARTS:
         part = parts.pop(0)
@@ -110,7 +111,7 @@ def bodies(message: EmailMessage) -> Iterator[str]:
             yield "".join(decoded([raw_bytes(part)], part.get_content_charset())).strip()
 
 
-def raw_bytes(part: EmailMessage) -> bytes:
+def raw_bytes(part: MIMEPart) -> bytes:
     """The bytes of a part, out of base64 or quoted-printable."""
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""

@@ -57,15 +57,15 @@ def flow_of(package: Package) -> Iterator[str]:
     lists = Lists(package)
     unread = 0
     for event in package.events(CONTENT):
-        type, name, attributes = event
-        if name in UNREAD and type != "text":
-            unread += 1 if type == "start" else -1
+        what, name, attributes = event
+        if name in UNREAD and what != "text":
+            unread += 1 if what == "start" else -1
         elif unread:
             continue
-        elif type == "text":
+        elif what == "text":
             # Line ends and runs of spaces in the file are a space; others are elements.
             flow.add(without_runs(name))
-        elif type == "start":
+        elif what == "start":
             begin(flow, name, attributes)
             lists.begin(name, attributes)
         elif name in PARAGRAPHS:
@@ -113,9 +113,9 @@ class Lists:
             style = attributes.get("style-name") or (self.open[-1][1] if self.open else "")
             if self.open and style == self.open[-1][1]:
                 counters = self.open[-1][0]
-            elif attributes.get("continue-numbering") == "true" and style in self.counters:
-                counters = self.counters[style]
-            elif "continue-list" in attributes and style in self.counters:
+            elif style in self.counters and (
+                attributes.get("continue-numbering") == "true" or "continue-list" in attributes
+            ):
                 counters = self.counters[style]
             else:
                 counters = self.counters[style] = Counters(self.styles.get(style, {}))
@@ -140,8 +140,8 @@ class Lists:
 
     def _read_styles(self, events: Iterator[Event]) -> None:
         levels: dict[int, Level] = {}
-        for type, name, attributes in events:
-            if type != "start":
+        for what, name, attributes in events:
+            if what != "start":
                 continue
             if name == "body":
                 return
@@ -160,8 +160,8 @@ def number_level(depth: int, attributes: Mapping[str, str]) -> Level:
     numbers = ".".join(f"%{level}" for level in range(max(1, depth - shown + 1), depth + 1))
     template = attributes.get("num-prefix", "") + numbers + attributes.get("num-suffix", "")
     start = attributes.get("start-value", "1")
-    format = FORMATS.get(attributes.get("num-format", ""), "decimal")
-    return Level(format, template, repeated(start))
+    style = FORMATS.get(attributes.get("num-format", ""), "decimal")
+    return Level(style, template, repeated(start))
 
 
 def repeated(number: str) -> int:

@@ -34,7 +34,7 @@ def slides(package: Package) -> Iterator[str]:
         for event in package.events(main)
         if event.type == "start" and event.name == "sldId"
     ]
-    for slide in (relations[id] for id in ids if id in relations):
+    for slide in (relations[one] for one in ids if one in relations):
         yield from flow_of(package.events(slide))
         for part in package.relations(slide).values():
             if "notesSlide" in part:
@@ -46,17 +46,17 @@ def flow_of(events: Iterator[Event]) -> Iterator[str]:
     flow = Flow()
     in_text = fallback = False
     placeholder = ""
-    for type, name, attributes in events:
-        if name == "Fallback" and type != "text":
-            fallback = type == "start"
+    for what, name, attributes in events:
+        if name == "Fallback" and what != "text":
+            fallback = what == "start"
         elif fallback:
             continue
-        elif type == "text":
+        elif what == "text":
             if in_text and placeholder not in PLACEHOLDERS:
                 flow.add(name)
         elif name == "t":
-            in_text = type == "start"
-        elif type == "start":
+            in_text = what == "start"
+        elif what == "start":
             if name == "sp":
                 placeholder = ""
             elif name == "ph":

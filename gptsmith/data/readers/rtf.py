@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.files import size_of
 from gptsmith.data.flow import Flow, as_document
-from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile, size_of_file
 
 BLOCK_BYTES = 1 << 16
 
@@ -27,12 +26,13 @@ TOKEN = re.compile(
 LONGEST_TOKEN_BYTES = 64
 
 # Groups whose words are not the text's.
-UNREAD = frozenset("""
-annotation atnauthor atnid atnref atntime bkmkend bkmkstart colortbl comment company creatim doccomm datafield
-fldinst filetbl fonttbl footer footerf footerl footerr ftncn ftnsep ftnsepc generator header headerf headerl headerr
-info keywords listtable listoverridetable objdata object operator pict private rsidtbl sp stylesheet template
-themedata title subject author tc xe latentstyles mmathPr
-""".split())
+UNREAD_GROUPS = """
+annotation atnauthor atnid atnref atntime bkmkend bkmkstart colortbl comment company creatim doccomm datafield fldinst
+filetbl fonttbl footer footerf footerl footerr ftncn ftnsep ftnsepc generator header headerf headerl headerr info
+keywords listtable listoverridetable objdata object operator pict private rsidtbl sp stylesheet template themedata
+title subject author tc xe latentstyles mmathPr
+"""
+UNREAD = frozenset(UNREAD_GROUPS.split())
 READ_THOUGH_STARRED = frozenset({"footnote", "shpinst", "shptxt"})
 SIGNS = {
     "line": "\n", "tab": "\t", "emdash": "\u2014", "endash": "\u2013",
@@ -59,8 +59,7 @@ class RtfReader(Reader):
         with file.open() as stream:
             if not stream.read(5).startswith(b"{\\rtf"):
                 raise DataError(f"{file.path} is not an .rtf file: open it in a word processor and save it as .rtf")
-            num_bytes = size_of(stream) if stream.seekable() else file.path.stat().st_size
-        yield from as_document(Text(file).pieces(), num_bytes)
+        yield from as_document(Text(file).pieces(), size_of_file(file))
 
 
 @dataclass(frozen=True)

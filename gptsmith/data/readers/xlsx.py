@@ -59,7 +59,7 @@ def sheets(package: Package) -> list[str]:
     main = package.main_part("workbook.xml")
     relations = package.relations(main)
     ids = [event.attributes.get("id", "") for event in starts(package.events(main), "sheet")]
-    return [relations[id] for id in ids if id in relations]
+    return [relations[one] for one in ids if one in relations]
 
 
 def starts(events: Iterator[Event], name: str) -> Iterator[Event]:
@@ -81,15 +81,15 @@ def texts_of(events: Iterator[Event], item: str) -> Iterator[str]:
     """The text of each element of a name, without the phonetic reading of Japanese."""
     pieces: list[str] = []
     in_text = phonetic = False
-    for type, name, _ in events:
-        if type == "text":
+    for what, name, _ in events:
+        if what == "text":
             if in_text and not phonetic:
                 pieces.append(name)
         elif name == "t":
-            in_text = type == "start"
+            in_text = what == "start"
         elif name == "rPh":
-            phonetic = type == "start"
-        elif name == item and type == "end":
+            phonetic = what == "start"
+        elif name == item and what == "end":
             yield "".join(pieces)
             pieces = []
 
@@ -103,16 +103,16 @@ def date_styles(package: Package) -> frozenset[str]:
         if not part.endswith("styles.xml"):
             continue
         in_cells = False
-        for type, name, attributes in package.events(part):
+        for what, name, attributes in package.events(part):
             if name == "cellXfs":
-                in_cells = type == "start"
-            elif type == "start" and name == "numFmt":
+                in_cells = what == "start"
+            elif what == "start" and name == "numFmt":
                 code = FORMAT_WORDS.sub("", attributes.get("formatCode", "")).lower()
                 if any(letter in code for letter in "ydhs"):
                     dates.add(attributes.get("numFmtId", ""))
-            elif type == "start" and name == "xf" and in_cells:
+            elif what == "start" and name == "xf" and in_cells:
                 formats.append(attributes.get("numFmtId", ""))
-    return frozenset(str(index) for index, format in enumerate(formats) if format in dates)
+    return frozenset(str(index) for index, code in enumerate(formats) if code in dates)
 
 
 def rows(events: Iterator[Event], strings: list[str], date_styles: frozenset[str]) -> Iterator[list[str]]:
@@ -120,21 +120,21 @@ def rows(events: Iterator[Event], strings: list[str], date_styles: frozenset[str
     row: list[str] = []
     column, type_of_cell, style, pieces = 0, "", "", list[str]()
     reading = phonetic = False
-    for type, name, attributes in events:
-        if type == "text":
+    for what, name, attributes in events:
+        if what == "text":
             if reading and not phonetic:
                 pieces.append(name)
         elif name in ("v", "t"):
-            reading = type == "start"
+            reading = what == "start"
         elif name == "rPh":
-            phonetic = type == "start"
-        elif name == "c" and type == "start":
+            phonetic = what == "start"
+        elif name == "c" and what == "start":
             column = column_of(attributes.get("r", ""), len(row))
             type_of_cell, style, pieces = attributes.get("t", "n"), attributes.get("s", ""), []
         elif name == "c":
             row += [""] * (column - len(row))
             row.append(cell_text("".join(pieces), type_of_cell, strings, style in date_styles))
-        elif name == "row" and type == "end":
+        elif name == "row" and what == "end":
             yield row
             row = []
 
