@@ -16,7 +16,6 @@ import inspect
 import json
 import re
 import shutil
-import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydoc_data import topics
 
 import gptsmith
 from gptsmith.base.console import meter, note, results, show_figures
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded
 from gptsmith.evaluate.statistics import wilson_interval
 
@@ -131,15 +131,9 @@ def main() -> None:
     for question in QUESTIONS:
         results.print(f"\n[bold]> {question}[/bold]")
         results.print(answer_to(model, question), markup=False)
-    command = "gptsmith" if sys.platform == "win32" else ".venv/bin/gptsmith"
-    results.print(
-        "\n[bold]try next[/bold]\n"
-        f"  {command} chat {CHAT}\n"
-        f"  {command} serve {CHAT}\n"
-        f'  {command} generate {RUN} "import os"\n'
-        f"  {command} info {RUN}\n"
-        f"  {command} pretrain YOUR_FOLDER"
-    )
+    results.print("\n[bold]try next[/bold]")
+    for words in NEXT:
+        results.print(f"  {shell_command(*words)}", markup=False, highlight=False, soft_wrap=True)
 
 
 FIGURES = ("num_parameters", "num_tokens", "validation_loss", "bits_per_byte", "tokens_per_second", "seconds")
@@ -161,6 +155,13 @@ PHRASINGS = {
 }
 QUESTIONS = ("What does str.split do?", "What is the purpose of math.sqrt?", "Describe shutil.move in one sentence.")
 LONGEST_ANSWER = 110
+NEXT = (
+    ("chat", CHAT),
+    ("serve", CHAT),
+    ("generate", RUN, "import os"),
+    ("info", RUN),
+    ("pretrain", "YOUR_FOLDER", "--minutes", 10),
+)
 EPOCHS = 9
 TUNING = ["train.optimizer.learning_rate=2e-3"]
 

@@ -6,7 +6,7 @@ GptsmithError
 │   ├── DataError              a text, a record or an example cannot be read or used
 │   ├── CheckpointError        a run or one of its checkpoints is missing, damaged or of a newer version
 │   ├── ConversionError        a model of another program cannot be imported, or a run cannot be exported
-│   ├── MissingExtraError      an optional library is needed: the line names the extra to install
+│   ├── MissingExtraError      a library is needed that is not installed: the line says how to install it
 │   ├── ContextOverflowError   a prompt does not fit into the model's context (`gptsmith.generate.request`)
 │   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
 │   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
@@ -19,6 +19,7 @@ Every `UserError` is a `ValueError` too. Errors with a module in brackets are de
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -50,10 +51,15 @@ class ConversionError(UserError):
 
 
 class MissingExtraError(UserError):
-    """A library that only some users need is not installed."""
+    """A library is not installed: one that only some users need (an extra), or one that was left out or removed.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional library: pip install 'gptsmith[{extra}]'")
+    Args:
+        what: the thing that needs it, as the start of a sentence.
+        requirement: what to install, as pip reads it: `gptsmith[search]`, `pypdfium2`.
+    """
+
+    def __init__(self, what: str, requirement: str) -> None:
+        super().__init__(f"{what} needs a library that is not installed: pip install {shlex.quote(requirement)}")
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
@@ -62,3 +68,9 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     nearest = [RENAMED[given]] if RENAMED.get(given) in allowed else get_close_matches(given, allowed, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(allowed)}"
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """The text of another library's error, in one line of at most `limit` characters; the type of one without text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gptsmith.commands.options import Json, command, finish
+from gptsmith.commands.options import Json, command, finish, show_next
 from gptsmith.train.request import FinetuneRequest
 
 Preview = Annotated[
@@ -34,6 +34,7 @@ Preview = Annotated[
 def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = False) -> None:
     """Fine-tune a trained model: SFT, classification, preferences (DPO), reward models, GRPO, distillation."""
     from gptsmith.base import console
+    from gptsmith.base.hints import shell_command
 
     if preview:
         from gptsmith.workflows.finetune import requested_table
@@ -49,8 +50,8 @@ def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = Fa
     finish(figures, json)
     if figures["status"] == "shared_search":
         return
-    next_command = KINDS.settings(figures["objective"]).next_command.format(run=figures["run"])
-    console.note(f"\nnext: [bold]{next_command}[/bold]")
+    verb, *arguments = KINDS.settings(figures["objective"]).next_command
+    show_next(shell_command(verb, figures["run"], *arguments))
 
 
 def show_examples(examples: list[dict[str, Any]]) -> None:

@@ -152,6 +152,15 @@ def _help(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
+def show_next(command: str) -> None:
+    """Shows a command that uses what a verb has made."""
+    from rich.markup import escape
+
+    from gptsmith.base import console
+
+    console.note(f"\nnext: [bold]{escape(command)}[/bold]")
+
+
 def finish(figures: Mapping[str, Any], json: bool) -> None:
     """Shows the figures of a training verb, and leaves with the signal's exit code if one stopped it.
 

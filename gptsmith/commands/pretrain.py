@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.commands.options import Json, command, finish
+from gptsmith.commands.options import Json, command, finish, show_next
 from gptsmith.train.request import PretrainRequest
 
 
@@ -19,9 +19,9 @@ from gptsmith.train.request import PretrainRequest
 )
 def pretrain(request: PretrainRequest, json: Json = False) -> None:
     """Train a GPT from scratch on your own text."""
-    from gptsmith.base import console
+    from gptsmith.base.hints import shell_command
     from gptsmith.workflows.pretrain import pretrain as run_pretrain
 
     figures = run_pretrain(request)
     finish(figures, json)
-    console.note(f'\nnext: [bold]gptsmith generate {figures["run"]} "your prompt"[/bold]')
+    show_next(shell_command("generate", figures["run"], "your prompt"))

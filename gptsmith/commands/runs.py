@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptsmith.base.hints import shell_command
 from gptsmith.commands.options import Json, command
 from gptsmith.workflows.requests import RunsRequest
 
@@ -25,7 +26,7 @@ def runs(request: RunsRequest, json: Json = False) -> None:
         console.show_json({"runs": rows})
         return
     if not rows:
-        console.note(f"no runs in {request.folder} yet: gptsmith pretrain TEXT makes one")
+        console.note(f"no runs in {request.folder} yet: {shell_command('pretrain', 'TEXT')} makes one")
         return
     columns = ("run", "status", *FIGURES)
     table = Table(*(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))

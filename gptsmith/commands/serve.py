@@ -28,14 +28,7 @@ def serve(request: ServeRequest) -> None:
     import logging
 
     from gptsmith.base import console
-    from gptsmith.base.errors import MissingExtraError, UserError
-
-    try:
-        import prometheus_client  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("gptsmith serve", "serve") from None
+    from gptsmith.base.errors import UserError
     from gptsmith.convert.load import load
     from gptsmith.serve.auth import read_api_keys
     from gptsmith.serve.hosts import is_loopback

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import ConversionError, MissingExtraError
+from gptsmith.base.errors import ConversionError
 from gptsmith.data.cache import default_cache, private_folder
 
 PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
@@ -16,17 +16,14 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
     Raises:
         ConversionError: there is no such folder or model, or no network.
-        MissingExtraError: the library that fetches is not installed.
     """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ConversionError(
             f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)"
         )
-    try:
-        from huggingface_hub import HfApi, snapshot_download
-    except ImportError:
-        raise MissingExtraError(f"{name} is no folder here, and fetching it from the Hub", "hub") from None
-    target = private_folder(default_cache() / "hub") / name.replace("/", "--")
+    from huggingface_hub import HfApi, snapshot_download
+
+    target = private_folder(default_cache() / "huggingface_hub") / name.replace("/", "--")
     note(f"fetching {name} from the Hub")
     try:
         # Requested first, because fetching retries for long without a network.

@@ -11,6 +11,7 @@ import torch
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import AdapterFolder
 from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.backends.peft import peft_backend
@@ -39,7 +40,7 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
     """
     named = base.run.folder
     if base.config.linear.has_adapters:
-        raise ConversionError(f"{named} has adapters already: merge them first (gptsmith merge {named})")
+        raise ConversionError(f"{named} has adapters already: merge them first ({shell_command('merge', named)})")
     family = family_for(base.config, preferred=base.run.lineage()[-1].request.get("model_type"))
     adapter.require_fit(base.model, family)
     model = adapter.apply_adapter(base.model, family)
@@ -95,7 +96,7 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
         )
     ends = dict.fromkeys((*own.end_tokens, base.tokenizer.eos_token, *base.tokenizer.end_tokens))
     kept = [token for token in ends if token != own.eos_token and own.backend.token_to_id(token) is not None]
-    return Tokenizer(own.backend, own.eos_token, own.bos_token, kept)
+    return own.ending_with(kept)
 
 
 def _certificate(adapter: AdapterFolder, own: OwnBackend, base: Loaded, model_type: str) -> Certificate:

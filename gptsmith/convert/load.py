@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
@@ -44,7 +45,8 @@ class Loaded:
         """
         if self.config.num_labels:
             raise UserError(
-                f"{self.run.folder} predicts labels or rewards and generates no text: use it with gptsmith predict"
+                f"{self.run.folder} predicts labels or rewards and generates no text: use it with "
+                f"{shell_command('predict', self.run.folder, 'FILE')}"
             )
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
@@ -92,8 +94,8 @@ class Loaded:
         """
         if self.template is None:
             raise UserError(
-                f"{self.run.folder} is a base model, which only continues text: tune it on conversations with gptsmith "
-                "finetune"
+                f"{self.run.folder} is a base model, which only continues text: tune it on conversations with "
+                f"{shell_command('finetune', self.run.folder, 'CONVERSATIONS.jsonl')}"
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
         settings = self.sampling(sampling)

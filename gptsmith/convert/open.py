@@ -12,6 +12,7 @@ import torch
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
@@ -214,6 +215,6 @@ def open_model(path: str | Path) -> OpenedModel:
         return OpenedFolder(folder)
     if is_adapter_folder(folder):
         raise ConversionError(
-            f"{path} holds adapters, which need their base: make a run of both with gptsmith import {path}"
+            f"{path} holds adapters, which need their base: make a run of both with {shell_command('import', path)}"
         )
     return OpenedRun.open(folder)

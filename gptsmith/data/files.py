@@ -179,4 +179,4 @@ def require_zstandard(path: Path) -> None:
     try:
         import zstandard  # noqa: F401
     except ImportError:
-        raise MissingExtraError(f"{path}: reading .zst files", "readers") from None
+        raise MissingExtraError(f"{path}: reading .zst files", "zstandard") from None

@@ -232,7 +232,7 @@ class Engine:
                 self._advance()
             except BaseException as error:
                 # One failure must not end the texts that wait, nor what comes after them.
-                self._finish_running(f"{type(error).__name__}: {error}")
+                self._finish_running(error)
                 if self._thread is None or not isinstance(error, Exception):
                     raise
 
@@ -302,7 +302,11 @@ class Engine:
             sequence, rows = each.sequence, each.rows
             sequence.num_computed = each.segment.end - len(each.proposed)
             if not each.is_decoding:
-                collect_prompt_logprobs(sequence, each.segment.start, logits[rows.start : rows.stop])
+                try:
+                    collect_prompt_logprobs(sequence, each.segment.start, logits[rows.start : rows.stop])
+                except Exception as error:
+                    self._fail(sequence, error)
+                    continue
             if sequence.num_computed < len(sequence.ids):
                 continue
             if sequence.request.max_tokens == 0:
@@ -311,42 +315,58 @@ class Engine:
             pending.append((each, rows.start if each.is_decoding else rows.stop - 1))
         unfinished = [each.sequence for each, _ in pending]
         ended: dict[SequenceState, FinishReason] = {}
+        failed: dict[SequenceState, Exception] = {}
         while pending:
             tokens = sample_tokens(logits, [(each.sequence, row) for each, row in pending], self._end_ids)
             verified = []
             for (each, row), token in zip(pending, tokens, strict=True):
                 sequence, number = each.sequence, row - each.rows.start
-                if reason := self._append(sequence, token, logits, row):
-                    ended[sequence] = reason
+                result = token if isinstance(token, Exception) else self._append(sequence, token, logits, row)
+                if isinstance(result, Exception):
+                    failed[sequence] = result
+                elif result is not None:
+                    ended[sequence] = result
                 elif number < len(each.proposed) and each.proposed[number] == token:
                     sequence.num_computed += 1
                     self._counts["num_accepted_tokens"] += 1
                     verified.append((each, row + 1))
             pending = verified
         for sequence in unfinished:
-            if sequence in ended:
+            if sequence in failed:
+                self._fail(sequence, failed[sequence])
+            elif sequence in ended:
                 self._finish(sequence, ended[sequence])
             else:
                 self._deliver(sequence, sequence.take_chunk())
 
-    def _append(self, sequence: SequenceState, token: int, logits: Tensor, row: int) -> FinishReason | None:
-        """Puts a token behind a text, sampled from a row of logits; returns why it ends there, or None."""
-        data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
-        reason = sequence.accept(token_logprob(token, logits, row, sequence.request.top_logprobs), data)
+    def _append(self, sequence: SequenceState, token: int, logits: Tensor, row: int) -> FinishReason | Exception | None:
+        """Puts a token behind a text, sampled from a row of logits; returns why it ends there, its own error that it
+        must end with, or None."""
+        try:
+            data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
+            reason = sequence.accept(token_logprob(token, logits, row, sequence.request.top_logprobs), data)
+        except Exception as error:
+            return error
         self._counts["num_tokens"] += token not in sequence.end_ids
         return reason
 
-    def _finish(self, sequence: SequenceState, reason: FinishReason, error: str = "") -> None:
+    def _finish(self, sequence: SequenceState, reason: FinishReason, failure: BaseException | None = None) -> None:
         """Takes a text out, and delivers its last chunk."""
         self._scheduler.release(sequence)
         self._count()
-        self._deliver(sequence, sequence.take_chunk(reason, error))
+        self._deliver(sequence, sequence.take_chunk(reason, failure))
 
-    def _finish_running(self, error: str) -> None:
+    def _fail(self, sequence: SequenceState, error: Exception) -> None:
+        """Ends one text for an error of its own: the others of its step go on."""
+        slot = sequence.slot
+        self._finish(sequence, "error", error)
+        self._scheduler.forget(slot)
+
+    def _finish_running(self, error: BaseException) -> None:
         """Ends the texts of a pass that failed; what the cache holds of them may be wrong."""
         for sequence in list(self._scheduler.running):
             self._finish(sequence, "error", error)
-        self._scheduler.clear_prefixes()
+        self._scheduler.forget_all()
 
     def _finish_all(self, reason: FinishReason) -> None:
         for sequence in [*self._scheduler.running, *self._scheduler.waiting]:

@@ -109,6 +109,11 @@ class SlotKVCache:
         for layer in (*self.keys, *self.values):
             layer[[first, second], :, :num_tokens] = layer[[second, first], :, :num_tokens]
 
+    def clear(self, slot: int) -> None:
+        """Empties a slot."""
+        for layer in (*self.keys, *self.values):
+            layer[slot] = 0
+
     def _store(self, whole: Tensor, new: Tensor) -> None:
         """Keeps one layer's keys or values of this pass (K, N, D)."""
         at = len(self._single_ids)

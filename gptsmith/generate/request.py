@@ -116,7 +116,7 @@ class OutputChunk:
         prompt: the prompt's tokens, once, if they were requested.
         finish_reason: why the text ended; None but in its last chunk.
         end_id: the end token that ended it, if one did.
-        error: the failure, if that is the reason.
+        failure: the error, if that is the reason.
     """
 
     text: str = ""
@@ -124,7 +124,12 @@ class OutputChunk:
     prompt: Sequence[TokenLogprob] = ()
     finish_reason: FinishReason | None = None
     end_id: int | None = None
-    error: str = ""
+    failure: BaseException | None = None
+
+    @property
+    def error(self) -> str:
+        """The failure in words; empty if there was none."""
+        return "" if self.failure is None else f"{type(self.failure).__name__}: {self.failure}"
 
 
 def check_request(request: Request, vocab_size: int, context_length: int) -> None:

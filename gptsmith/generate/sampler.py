@@ -33,24 +33,45 @@ def scheduled_logits(model: GPT, scheduled: Sequence[ScheduledTokens], hidden: T
     return logits.float()
 
 
-def sample_tokens(logits: Tensor, rows: Sequence[tuple[SequenceState, int]], ignored_ids: frozenset[int]) -> list[int]:
-    """A token for each sequence.
+Rows = Sequence[tuple[SequenceState, int]]
+
+
+def sample_tokens(logits: Tensor, rows: Rows, ignored_ids: frozenset[int]) -> list[int | Exception]:
+    """A token for each sequence, or the error of a sequence for which none can be sampled.
 
     Args:
         logits: (M, V).
         rows: sequences, each with its row of the logits. Those of equal settings are sampled together.
         ignored_ids: tokens that a sequence with `ignore_end` never has.
     """
-    tokens = [0] * len(rows)
+    tokens: list[int | Exception] = [0] * len(rows)
     groups: dict[SamplingSettings, list[int]] = {}
     for number, (sequence, _) in enumerate(rows):
         groups.setdefault(sequence.request.sampling, []).append(number)
     for sampling, numbers in groups.items():
         own = [rows[number] for number in numbers]
-        processed = _processed(logits, own, ignored_ids)
-        uniforms = [_uniform(sequence) for sequence, _ in own] if sampling.temperature else ()
-        for number, token in zip(numbers, sample_from_uniform(processed, sampling, uniforms).tolist(), strict=True):
+        for number, token in zip(numbers, _sample_isolated(logits, own, sampling, ignored_ids), strict=True):
             tokens[number] = token
+    return tokens
+
+
+def _sample_isolated(
+    logits: Tensor, rows: Rows, sampling: SamplingSettings, ignored_ids: frozenset[int]
+) -> Sequence[int | Exception]:
+    """`_sample` of several sequences; if that fails, of each alone, so that the error stays with its own."""
+    try:
+        return _sample(logits, rows, sampling, ignored_ids)
+    except Exception as error:
+        if len(rows) == 1:
+            return [error]
+    return [token for row in rows for token in _sample_isolated(logits, [row], sampling, ignored_ids)]
+
+
+def _sample(logits: Tensor, rows: Rows, sampling: SamplingSettings, ignored_ids: frozenset[int]) -> list[int]:
+    """A token for each of several sequences of equal settings."""
+    processed = _processed(logits, rows, ignored_ids)
+    uniforms = () if sampling.is_greedy else [_uniform(sequence) for sequence, _ in rows]
+    tokens: list[int] = sample_from_uniform(processed, sampling, uniforms).tolist()
     return tokens
 
 
@@ -59,7 +80,7 @@ def _uniform(sequence: SequenceState) -> float:
     return uniform(request.seed, request.choice, len(sequence.output_ids))
 
 
-def _processed(logits: Tensor, rows: Sequence[tuple[SequenceState, int]], ignored_ids: frozenset[int]) -> Tensor:
+def _processed(logits: Tensor, rows: Rows, ignored_ids: frozenset[int]) -> Tensor:
     """The rows of logits that sequences are sampled from, changed as they request."""
     numbers = [row for _, row in rows]
     chosen = logits if numbers == list(range(len(logits))) else logits[numbers]

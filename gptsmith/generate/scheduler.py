@@ -92,9 +92,16 @@ class Scheduler:
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
-    def clear_prefixes(self) -> None:
-        """Forgets what the free slots hold."""
-        self._prefixes.clear()
+    def forget(self, slot: int) -> None:
+        """Empties a free slot. A NaN in it would reach whoever gets it next: masked keys count 0 times, and 0 times NaN
+        is NaN."""
+        self._prefixes.pop(slot, None)
+        self.cache.clear(slot)
+
+    def forget_all(self) -> None:
+        """Empties all slots; none may be in use."""
+        for slot in range(self.cache.num_slots):
+            self.forget(slot)
 
     def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], int, float]:
         """The tokens of the next pass: one of each sequence that is decoded, with its proposals, and chunks of prompts.

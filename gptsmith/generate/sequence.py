@@ -81,13 +81,15 @@ class SequenceState:
             self._slide()
         return None
 
-    def take_chunk(self, finish_reason: FinishReason | None = None, error: str = "") -> OutputChunk:
+    def take_chunk(
+        self, finish_reason: FinishReason | None = None, failure: BaseException | None = None
+    ) -> OutputChunk:
         """The output since the last chunk. The last one has a reason."""
         if finish_reason in ("stop", "length", "context"):
             self._text += self._detokenizer.feed(b"", final=True)
             if self._detokenizer.has_stopped:
                 finish_reason = "stop"
-        chunk = OutputChunk(self._text, self._tokens, self.prompt_logprobs, finish_reason, self._end_id, error)
+        chunk = OutputChunk(self._text, self._tokens, self.prompt_logprobs, finish_reason, self._end_id, failure)
         self._text, self._tokens, self.prompt_logprobs = "", [], []
         return chunk
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from gptsmith.base.errors import ConfigurationError, UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.model.linear import linear_layers
@@ -26,7 +27,7 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
     """
     base = model.config.linear
     if base.has_adapters:
-        raise ConfigurationError("this model has adapters already: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError(f"this model has adapters already: merge them first ({shell_command('merge', 'RUN')})")
     if "base" in settings.model_fields_set and settings.base != base:
         raise ConfigurationError(
             f"linear.base={settings.base.kind}, and the linear layers of this model are {base.kind}: leave it out"
@@ -95,7 +96,7 @@ def quantize(model: GPT) -> GPT:
     """
     kind = model.config.linear.kind
     if model.config.linear.has_adapters:
-        raise ConfigurationError("this model has adapters: merge them first (gptsmith merge RUN)")
+        raise ConfigurationError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
     if kind != "dense":
         raise ConfigurationError(f"only dense weights can be quantized, and those of this model are {kind} already")
     made = _copy(model, linear=Int8LinearSettings())

@@ -11,6 +11,7 @@ import tomli_w
 
 from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import read_json, write_atomically, write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
 from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good, list_checkpoints, set_aside
@@ -57,7 +58,7 @@ class Run(HasLineage):
         """
         run = cls(Path(folder))
         if not run.folder.is_dir():
-            raise CheckpointError(f"{folder}: there is no such run (gptsmith runs lists them)")
+            raise CheckpointError(f"{folder}: there is no such run ({shell_command('runs')} lists them)")
         if not (run.folder / SETTINGS).is_file():
             raise CheckpointError(f"{folder} is not a run folder: it holds no {SETTINGS}")
         run.settings()

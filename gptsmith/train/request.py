@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
@@ -80,7 +81,7 @@ class PlanRequest(TrainingRequest):
         if not self.sources:
             raise ConfigurationError("name the text to plan for: files, folders or patterns")
         if self.minutes is None:
-            raise ConfigurationError("say how long: gptsmith plan TEXT --minutes 10")
+            raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         if self.tokenizer is None:
@@ -168,7 +169,8 @@ class FinetuneRequest(TrainingRequest):
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
             raise ConfigurationError(
-                "name a trained run and the data of the task: gptsmith finetune runs/mine answers.jsonl"
+                "name a trained run and the data of the task: "
+                f"{shell_command('finetune', 'runs/mine', 'answers.jsonl')}"
             )
         return self
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import load
 from gptsmith.evaluate import scorers
 from gptsmith.evaluate.scorers import ScorerSettings
@@ -72,7 +73,8 @@ def model_reward(run: str | Path) -> Reward:
     loaded = load(run)
     if loaded.config.num_labels != 1 or loaded.template is None:
         raise UserError(
-            f"{run} is not a reward model: make one with gptsmith finetune RUN PAIRS --objective reward_model"
+            f"{run} is not a reward model: make one with "
+            f"{shell_command('finetune', 'RUN', 'PAIRS', '--objective', 'reward_model')}"
         )
     encoder = Encoder(loaded.tokenizer, loaded.template, loaded.config.context_length)
     objective = RewardModelSettings()

@@ -55,7 +55,7 @@ def _backend(path: str | Path) -> Backend:
         try:
             from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
         except ImportError:
-            raise MissingExtraError(f"{path}: reading GGUF", "interop") from None
+            raise MissingExtraError(f"{path}: reading GGUF", "gptsmith[interop]") from None
         return LlamaCppBackend(Path(path))
     loaded = load(path, device="cpu")
     return OwnBackend(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)

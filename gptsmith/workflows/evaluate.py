@@ -132,7 +132,7 @@ def _in_lm_eval(request: EvaluateRequest, lm_eval: str) -> dict[str, Any]:
     try:
         from gptsmith.evaluate.lm_eval import run_lm_eval
     except ImportError:
-        raise MissingExtraError("--lm-eval", "eval") from None
+        raise MissingExtraError("--lm-eval", "gptsmith[eval]") from None
     loaded = load(request.run, device=request.device)
     found = run_lm_eval(
         _language_model(loaded), lm_eval,

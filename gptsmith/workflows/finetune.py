@@ -10,6 +10,7 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.layers import layered
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
@@ -118,10 +119,14 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Tra
     """
     held.enter_context(only_writer(run.folder))
     if run.made_by != "finetune":
-        raise UserError(f"{run.folder} was not fine-tuned: resume it with gptsmith pretrain --resume {run.folder}")
+        raise UserError(
+            f"{run.folder} was not fine-tuned: resume it with {shell_command('pretrain', '--resume', run.folder)}"
+        )
     before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
     if run.result() is not None:
-        raise UserError(f"{run.folder} is finished: fine-tune it further with gptsmith finetune {run.folder} DATA")
+        raise UserError(
+            f"{run.folder} is finished: fine-tune it further with {shell_command('finetune', run.folder, 'DATA')}"
+        )
     table = with_assignments(before.plain(), request.settings)
     checkpoint = run.newest(note)
     if checkpoint is not None:

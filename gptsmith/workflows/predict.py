@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import load
 from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import records, unknown_shape
@@ -33,7 +34,7 @@ def predict(
     training = loaded.run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
     if objective is None or not objective.predicts_labels:
-        raise UserError(f"{run} is not a classifier: make one with gptsmith finetune {run} LABELLED")
+        raise UserError(f"{run} is not a classifier: make one with {shell_command('finetune', run, 'LABELLED')}")
     found = [(record.fields, _unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]
     if not found:
         allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, json_in_html, page, section
@@ -162,7 +163,9 @@ def watch_page(folder: Path) -> str:
         "tr", *(element("th", name, scope="col", class_="number" if i > 1 else "") for i, name in enumerate(COLUMNS))
     )
     runs = element("table", element("thead", head), Html("<tbody></tbody>"), class_="wide")
-    none = element("p", f"No runs in {folder} yet: gptsmith pretrain TEXT makes one.", id="none", class_="notice")
+    none = element(
+        "p", f"No runs in {folder} yet: {shell_command('pretrain', 'TEXT')} makes one.", id="none", class_="notice"
+    )
     content = [
         element("header", element("h1", "Runs"), element("p", "connecting", id="state", class_="soft", role="status")),
         element("section", element("div", runs, class_="scroll"), none, id="runs", aria_label="runs"),
@@ -171,4 +174,4 @@ def watch_page(folder: Path) -> str:
         section("Samples, as they improve", name="samples"),
         section("Events", name="events"),
     ]
-    return page("gptsmith watch", content, scripts=SCRIPTS, may_fetch=True)
+    return page("Runs: gptsmith", content, scripts=SCRIPTS, may_fetch=True)

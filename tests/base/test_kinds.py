@@ -103,8 +103,9 @@ def test_a_wrong_word_gets_the_nearest_or_all() -> None:
     assert did_you_mean("zzz", {"b", "a"}) == "allowed: a, b"
 
 
-def test_a_missing_library_names_its_extra() -> None:
-    assert "pip install 'gptsmith[readers]'" in str(MissingExtraError("PDF", "readers"))
+def test_a_missing_library_says_how_to_install_it() -> None:
+    assert "pip install 'gptsmith[search]'" in str(MissingExtraError("--trials", "gptsmith[search]"))
+    assert "pip install pypdfium2" in str(MissingExtraError("PDF", "pypdfium2"))
 
 
 def test_toml_that_cannot_be_read_is_named(tmp_path: Path) -> None:

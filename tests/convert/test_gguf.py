@@ -276,13 +276,3 @@ def test_without_llama_cpp_an_export_says_that_nothing_was_compared(tmp_path: Pa
     assert "pip install 'gptsmith[interop]'" in certificate["checks"][0]["why"]
     with pytest.raises(MissingExtraError, match=r"gptsmith\[interop\]"):
         gptsmith.certify(run, tmp_path / "run-gguf" / FILE)
-
-
-def test_without_the_library_that_writes_an_export_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = write_run(source("smith"), tmp_path / "run")
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingExtraError, match=r"gptsmith\[gguf\]"):
-        gptsmith.export(run, to="gguf")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]

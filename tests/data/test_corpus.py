@@ -198,7 +198,7 @@ def test_a_library_that_comes_later_has_its_files_read(
     root = write({"good.md": "good", "rare.txt": "rare"})
 
     def missing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
-        raise MissingExtraError(f"{file.path}: reading it", "readers")
+        raise MissingExtraError(f"{file.path}: reading it", "rare")
         yield
 
     with monkeypatch.context() as patch:
@@ -206,7 +206,7 @@ def test_a_library_that_comes_later_has_its_files_read(
         for _ in range(2):
             corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
             assert texts(corpus) == ["good"]
-            assert "gptsmith[readers]" in corpus.summary["skipped"][str(root / "rare.txt")]
+            assert "pip install rare" in corpus.summary["skipped"][str(root / "rare.txt")]
     assert sorted(texts(read_corpus([root], SETTINGS, tmp_path / "cache"))) == ["good", "rare"]
 
 

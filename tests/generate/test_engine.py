@@ -19,14 +19,16 @@ from scipy.stats import chisquare
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
+from gptsmith.generate import logprobs, sampler
 from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.request import Constraint, ContextOverflowError, OutputChunk, QueueFullError, Request
-from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
+from gptsmith.generate.sampling import NoDistributionError, SamplingSettings, apply_penalties, sample_from_uniform
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import prompt_lookup
+from gptsmith.generate.structured_output import Grammar
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear.int8 import DynamicInt8Linear
 from gptsmith.model.presets import preset
@@ -412,6 +414,60 @@ def test_a_failure_ends_the_texts_of_its_step_and_the_engine_goes_on(engine: Eng
     assert (pieces[-1].finish_reason, pieces[-1].error) == ("error", "ZeroDivisionError: division by zero")
     engine.on_pass = lambda: None
     assert tokens_of(list(engine.stream(Request([2], 8)))) == plain(Request([2], 8))
+
+
+NAN_AFTER = 200
+"""The token after which the model of a test has no logits."""
+
+
+class InjectedError(Exception):
+    """An error that no library raises."""
+
+
+@pytest.mark.parametrize("fault", ["nan", "sampling", "grammar", "logprobs", "text"])
+def test_an_error_of_one_text_stays_with_it(engine: Engine, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    others = [
+        Request([2, number], 8, SamplingSettings(temperature=1), seed=number, ignore_end=True) for number in range(3)
+    ]
+    culprit = replace(others[0], prompt_ids=[NAN_AFTER], seed=9)
+
+    def fail(*_: Any) -> None:
+        raise InjectedError
+
+    if fault == "nan":
+        hidden = engine.model.hidden
+
+        def poisoned(ids: torch.Tensor, **more: Any) -> torch.Tensor:
+            return hidden(ids, **more).masked_fill((ids == NAN_AFTER)[..., None], torch.nan)
+
+        monkeypatch.setattr(engine.model, "hidden", poisoned)
+    elif fault == "sampling":
+        culprit = replace(culprit, logit_bias={5: 1.0})
+        penalise = sampler.process_logits
+        monkeypatch.setattr(
+            sampler, "process_logits", lambda *given: fail() if given[1].request.logit_bias else penalise(*given)
+        )
+    elif fault == "grammar":
+        culprit = replace(culprit, constraint=Constraint("regex", "a+"), ignore_end=False)
+        monkeypatch.setattr(Grammar, "accept", fail)
+    elif fault == "logprobs":
+        culprit = replace(culprit, prompt_ids=[NAN_AFTER, 1], prompt_logprobs=True)
+        monkeypatch.setattr(logprobs, "token_logprob", fail)
+    else:
+        culprit = replace(culprit, stop=["\n\n"])
+        feed = Detokenizer.feed
+        monkeypatch.setattr(
+            Detokenizer, "feed", lambda self, *given, **more: fail() if self.stop else feed(self, *given, **more)
+        )
+    expected = [plain(request) for request in others]
+    *found, failed = together(engine, [*others, culprit])
+    assert [tokens_of(pieces) for pieces in found] == expected
+    assert failed[-1].finish_reason == "error"
+    assert isinstance(failed[-1].failure, NoDistributionError if fault == "nan" else InjectedError)
+    monkeypatch.undo()
+    again = [replace(request, prompt_ids=[*request.prompt_ids, 3]) for request in others]
+    assert [tokens_of(pieces) for pieces in together(engine, again)] == [plain(request) for request in again]
+    assert not any(layer.isnan().any() for layer in (*engine.kv_cache.keys, *engine.kv_cache.values))
 
 
 def test_engines_share_a_thread() -> None:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform
+from gptsmith.generate.sampling import (
+    LARGEST,
+    SMALLEST,
+    NoDistributionError,
+    SamplingSettings,
+    apply_penalties,
+    sample_from_uniform,
+)
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -56,3 +66,45 @@ def test_min_p_leaves_what_is_probable_enough() -> None:
     settings = SamplingSettings(temperature=1.0, min_p=0.4)
     drawn = {int(sample_from_uniform(logits, settings, [number / 100])[0]) for number in range(100)}
     assert drawn == {0, 1}
+
+
+FINITE = st.floats(-LARGEST, LARGEST, width=32)
+SHARE = st.floats(0, 1)
+SETTINGS = st.builds(
+    SamplingSettings,
+    temperature=st.floats(0, LARGEST),
+    top_k=st.integers(1, 9) | st.none(),
+    top_p=st.floats(0, 1, exclude_min=True) | st.none(),
+    min_p=SHARE | st.none(),
+    repetition_penalty=st.floats(SMALLEST, LARGEST),
+    frequency_penalty=st.floats(-2, 2),
+    presence_penalty=st.floats(-2, 2),
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.lists(FINITE, min_size=4, max_size=4), SETTINGS, st.floats(0, 1, exclude_max=True))
+def test_whatever_is_allowed_samples_a_token(logits: list[float], sampling: SamplingSettings, number: float) -> None:
+    penalised = apply_penalties(torch.tensor(logits), sampling, prompt_ids=[0, 1], output_ids=[1, 2, 2])
+    (token,) = sample_from_uniform(penalised[None], sampling, [number]).tolist()
+    assert 0 <= token < 4
+
+
+@pytest.mark.parametrize("more", [{"temperature": 1e-300}, {"top_p": 1e-46}, {"top_p": 5e-324}, {"temperature": 1e-38}])
+def test_the_smallest_numbers_leave_the_most_probable_token(more: dict[str, float]) -> None:
+    sampling = SamplingSettings(**{"temperature": 1.0, **more})
+    assert sample_from_uniform(LOGITS[None], sampling, [0.999]).tolist() == [0]
+
+
+@pytest.mark.parametrize("more", [{"repetition_penalty": 1e-42}, {"repetition_penalty": 1e39}, {"temperature": 1e39}])
+def test_numbers_that_float32_cannot_hold_are_refused(more: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        SamplingSettings(**more)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("logits", [[0.0, torch.nan], [-torch.inf, -torch.inf]])
+def test_from_nothing_no_token_is_sampled(logits: list[float], temperature: float) -> None:
+    rows = torch.tensor([[1.0, 2.0], logits])
+    with pytest.raises(NoDistributionError):
+        sample_from_uniform(rows, SamplingSettings(temperature=temperature), [0.5, 0.5])

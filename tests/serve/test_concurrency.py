@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import socket
 import threading
 import time
@@ -250,6 +251,40 @@ def test_an_engine_that_fails_is_told_and_goes_on(served: Served, monkeypatch: p
         events = list(served.client().responses.create(model="chat", input="a", stream=True))
         assert events[-1].type == "response.failed"
     assert served.client().chat.completions.create(**asked).choices
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [({"temperature": 1e-300}, 200), ({"top_p": 1e-46}, 200), ({"repetition_penalty": 1e-42}, 400)],
+)
+def test_numbers_too_small_for_float32_end_nobodys_text(served: Served, more: dict[str, float], status: int) -> None:
+    stream = begin_stream(served, {**LONG, "max_tokens": 40})
+    answer = served.ask("POST", "/v1/completions", {"model": "base", "prompt": "a", "max_tokens": 4, **more})
+    assert answer.status == status
+    if status == 400:
+        assert answer.error["param"] == "repetition_penalty"
+    assert read_to_the_end(stream)
+
+
+def test_the_log_says_why_a_text_failed_and_not_what_it_says(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("secretword")
+
+    monkeypatch.setattr("gptsmith.generate.sampler.process_logits", fail)
+    body = {"model": "base", "prompt": "a", "max_tokens": 4, "logit_bias": {"1": 1}}
+    with caplog.at_level(logging.ERROR, "gptsmith.serve"):
+        assert served.ask("POST", "/v1/completions", body).status == 500
+    assert "KeyError at" in caplog.text
+    assert "secretword" not in caplog.text
+
+
+def test_small_answers_are_sent_at_once(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port)):
+        until(lambda: bool(served.running.server_state.connections), "the connection was accepted")
+        accepted = [each.transport.get_extra_info("socket") for each in served.running.server_state.connections]
+        assert all(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in accepted)
 
 
 def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:

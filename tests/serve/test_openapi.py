@@ -21,7 +21,7 @@ from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from .conftest import Served, serving
 
 EXAMPLES = settings(
-    max_examples=15,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     database=None,

@@ -151,10 +151,12 @@ def test_an_engine_that_fails_leaves_the_conversation_whole(
     chat_run: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
-        Engine, "stream", lambda *_: iter([OutputChunk("half"), OutputChunk(finish_reason="error", error="odd")])
+        Engine,
+        "stream",
+        lambda *_: iter([OutputChunk("half"), OutputChunk(finish_reason="error", failure=ValueError("odd"))]),
     )
     outcome = talked(call, monkeypatch, chat_run, "1?", "/save talk.jsonl")
-    assert "generation failed: odd" in outcome.err
+    assert "generation failed: ValueError: odd" in outcome.err
     saved = json.loads((tmp_path / "talk.jsonl").read_text())["messages"]
     assert [turn["role"] for turn in saved] == ["user", "assistant"]
 

@@ -371,7 +371,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("search", "study"):
         monkeypatch.delitem(sys.modules, f"gptsmith.train.search.{name}")
-    refused("--trials needs an optional library: pip install 'gptsmith[search]'", *search, 3)
+    refused("--trials needs a library that is not installed: pip install 'gptsmith[search]'", *search, 3)
 
 
 def test_who_begins_the_same_search_at_the_same_time_joins_it(base: Path, data: Path, tmp_path: Path) -> None:

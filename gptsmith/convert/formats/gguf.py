@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError, MissingExtraError
+from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.families import Family, GGUFArchitecture, Setting, at_path, families, family_for, resolved
 from gptsmith.convert.formats import FormatSettings, Source
@@ -54,7 +53,6 @@ class GGUFFormatSettings(FormatSettings):
     """float16 is what llama.cpp's own converter has always written and what its quantiser begins with."""
 
     def check(self, source: Source) -> None:
-        _library()
         shape = source.model.config
         family = _family(source)
         _require_known(family, shape)
@@ -63,7 +61,8 @@ class GGUFFormatSettings(FormatSettings):
             _require_float16(source)
 
     def write(self, source: Source, folder: Path) -> None:
-        gguf = _library()
+        import gguf
+
         shape, family = source.model.config, _family(source)
         writer = gguf.GGUFWriter(folder / FILE, architecture_of(family).name)
         try:
@@ -87,18 +86,6 @@ class GGUFFormatSettings(FormatSettings):
         except ImportError:
             return "llama.cpp's library is not installed here (pip install 'gptsmith[interop]')"
         return LlamaCppBackend(folder / FILE)
-
-
-def _library() -> ModuleType:
-    """
-    Raises:
-        MissingExtraError: the library is not installed.
-    """
-    try:
-        import gguf
-    except ImportError:
-        raise MissingExtraError("writing GGUF", "gguf") from None
-    return gguf
 
 
 def _family(source: Source) -> Family:
@@ -147,7 +134,8 @@ def _require_float16(source: Source) -> None:
 
 
 def _add_description(writer: Any, source: Source, precision: str) -> None:
-    gguf = _library()
+    import gguf
+
     kinds = gguf.LlamaFileType
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(_name(source))
@@ -239,7 +227,8 @@ def _interleaved(mapping: TensorMapping, tensor: Tensor, family: Family, shape: 
 
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
     """A tensor as it is kept: vectors and positions in float32, rows that are no whole blocks in float16."""
-    gguf = _library()
+    import gguf
+
     kinds = gguf.GGMLQuantizationType
     kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
     if data.ndim == 1 or name == "position_embd.weight":

@@ -113,7 +113,7 @@ def main_text(file: SourceFile, page: str) -> str:
     try:
         import trafilatura
     except ImportError:
-        raise MissingExtraError(f"{file.path}: reading web pages", "readers") from None
+        raise MissingExtraError(f"{file.path}: reading web pages", "trafilatura") from None
     # It logs pages in which it finds nothing, which are ordinary here.
     for name in ("trafilatura", "htmldate"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

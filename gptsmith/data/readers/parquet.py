@@ -50,7 +50,7 @@ def opened(file: SourceFile) -> Iterator[Any]:
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise MissingExtraError(f"{file.path}: reading .parquet files", "readers") from None
+        raise MissingExtraError(f"{file.path}: reading .parquet files", "pyarrow") from None
     with seekable(file.open()) as stream:
         with damage_is_a_user_error(file.path):
             table = ParquetFile(stream)

@@ -38,7 +38,7 @@ class PdfReader(Reader):
         try:
             from pypdfium2 import PdfDocument, PdfiumError
         except ImportError:
-            raise MissingExtraError(f"{file.path}: reading .pdf files", "readers") from None
+            raise MissingExtraError(f"{file.path}: reading .pdf files", "pypdfium2") from None
 
         with seekable(file.open()) as stream:
             size = size_of(stream)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
@@ -34,7 +35,7 @@ class BaseKinds(Kinds[LinearSettings]):
     def settings(self, name: str) -> type[LinearSettings]:
         if name == "lora":
             raise ConfigurationError(
-                "the base of adapters cannot have adapters itself: merge them first (gptsmith merge RUN)"
+                f"the base of adapters cannot have adapters itself: merge them first ({shell_command('merge', 'RUN')})"
             )
         return super().settings(name)
 

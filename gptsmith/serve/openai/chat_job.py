@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gptsmith.generate.request import Request
 from gptsmith.serve.openai.generation import GenerationJob
 from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
-from gptsmith.serve.openai.reasoning import reasoning_instructions, template_variables
+from gptsmith.serve.openai.reasoning import reads_thoughts, reasoning_instructions, template_variables
 from gptsmith.serve.openai.request_mapping import engine_request
 from gptsmith.serve.openai.schemas.chat import ChatMessage, ResponseFormat
 from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbosity
@@ -66,7 +66,7 @@ class ChatJob(GenerationJob):
     def requests(self) -> list[Request]:
         prompt = chat_prompt(
             self.served,
-            flatten_messages(self.messages, self.instructions),
+            flatten_messages(self.messages, self.instructions, with_thoughts=reads_thoughts(self.served.template())),
             self.variables,
             continues_last=self.continues_last,
             max_tokens=self.max_tokens if self.truncates else None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.serve.errors import api_error, refused, unsupported
+from gptsmith.serve.openai.reasoning import render_thoughts
 from gptsmith.serve.openai.schemas.chat import (
     AssistantMessage,
     ChatMessage,
@@ -26,9 +27,11 @@ FlatMessage = dict[str, str]
 """A role and a text."""
 
 
-def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str] = ()) -> list[FlatMessage]:
-    """Messages of a role and a text each, as templates take them. Tool calls become the text that the model generated;
-    all system messages and `instructions` become one system message.
+def flatten_messages(
+    messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_thoughts: bool = False
+) -> list[FlatMessage]:
+    """Messages of a role and a text each, as templates take them. Tool calls, and thoughts if the template reads them,
+    become the text that the model generated; all system messages and `instructions` become one system message.
 
     Raises:
         ApiError: a message is not allowed; it is named.
@@ -46,7 +49,7 @@ def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str
             flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
             call_ids |= {call.id for call in message.tool_calls or []}
-            flat.append({"role": "assistant", "content": _assistant_text(message, place)})
+            flat.append({"role": "assistant", "content": _assistant_text(message, place, with_thoughts)})
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in call_ids:
                 raise refused(f"{place}.tool_call_id", "no call before it has this id")
@@ -58,24 +61,24 @@ def flatten_messages(messages: Sequence[ChatMessage], instructions: Sequence[str
     return [{"role": "system", "content": "\n\n".join(system)}, *flat] if system else flat
 
 
-def _assistant_text(message: AssistantMessage, place: str) -> str:
+def _assistant_text(message: AssistantMessage, place: str, with_thoughts: bool) -> str:
     """The text of a message of the assistant, its tool calls included."""
     if message.audio is not None:
         raise unsupported(f"{place}.audio", "models here read and write text only")
     parts = [] if message.content is None else [_text(message.content, place, message.name)]
     if message.refusal:
         parts.append(message.refusal)
-    calls = [
+    parts += [
         render_call(call.function.name, call.function.arguments)
         if call.type == "function"
         else render_call(call.custom.name, call.custom.input, is_custom=True)
         for call in message.tool_calls or []
     ]
     if message.function_call is not None:
-        calls.append(render_call(message.function_call.name, message.function_call.arguments))
-    if not parts and not calls:
-        raise refused(f"{place}.content", "the assistant's message has neither text nor calls")
-    return "\n".join([*filter(None, parts), *calls])
+        parts.append(render_call(message.function_call.name, message.function_call.arguments))
+    text = "\n".join(filter(None, parts))
+    thoughts = message.reasoning_content or message.reasoning
+    return render_thoughts(thoughts) + text if thoughts and with_thoughts else text
 
 
 def _text(content: Any, place: str, name: str | None = None) -> str:

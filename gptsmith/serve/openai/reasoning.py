@@ -7,6 +7,8 @@ from typing import Any
 from gptsmith.serve.openai.schemas.common import Effort, Verbosity
 from gptsmith.text.chat_template import ChatTemplate
 
+THOUGHTS_OPEN, THOUGHTS_CLOSE = "<think>", "</think>"
+"""The form in which Qwen's, DeepSeek's and most other models write thoughts."""
 VERBOSITY_INSTRUCTIONS = {"low": "Answer briefly.", "high": "Answer at length and in detail."}
 EFFORT_INSTRUCTIONS = {
     "minimal": "Think for a moment before you answer.",
@@ -32,3 +34,13 @@ def reasoning_instructions(effort: Effort | None, verbosity: Verbosity | None, t
 def template_variables(effort: Effort | None) -> dict[str, Any]:
     """Variables for the template; empty if no effort is requested."""
     return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+
+
+def reads_thoughts(template: ChatTemplate) -> bool:
+    """Whether a template knows thoughts of earlier turns: it keeps some of them, or leaves them out."""
+    return THOUGHTS_CLOSE in template.source
+
+
+def render_thoughts(thoughts: str) -> str:
+    """Thoughts as a model generates them before its answer."""
+    return f"{THOUGHTS_OPEN}\n{thoughts}\n{THOUGHTS_CLOSE}\n\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gptsmith.serve.errors import unsupported
+from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.openai.schemas.chat import (
     AssistantMessage,
     CalledCustom,
@@ -34,8 +34,11 @@ from gptsmith.serve.openai.schemas.responses import (
     CustomToolCallItem,
     FunctionCallItem,
     HostedTool,
+    InputContent,
     InputMedia,
+    ItemReference,
     MessageItem,
+    ReasoningItem,
     ResponsesCustomTool,
     ResponsesFunctionTool,
     ResponsesGrammarFormat,
@@ -44,6 +47,7 @@ from gptsmith.serve.openai.schemas.responses import (
     ResponsesToolChoice,
 )
 
+NO_ITEMS = "nothing is stored here: send the item itself (clients that ask for it: store: false)"
 NO_HOSTED = "{} runs on OpenAI's own machines: describe a function that does the same, and answer its calls yourself"
 
 
@@ -58,23 +62,48 @@ def chat_messages(body: ResponsesRequest) -> list[ChatMessage]:
         messages.append(SystemMessage(role="system", content=body.instructions))
     if isinstance(body.input, str):
         return [*messages, UserMessage(role="user", content=body.input)]
+    call_ids: set[str] = set()
     for number, item in enumerate(body.input):
+        place = f"input.{number}"
         if isinstance(item, MessageItem):
-            messages.append(_message(item, f"input.{number}"))
-        elif isinstance(item, FunctionCallItem):
-            function = CalledFunction(name=item.name, arguments=item.arguments)
-            call = FunctionCall(id=item.call_id, type="function", function=function)
-            messages.append(AssistantMessage(role="assistant", tool_calls=[call]))
-        elif isinstance(item, CustomToolCallItem):
-            custom = CustomCall(id=item.call_id, type="custom", custom=CalledCustom(name=item.name, input=item.input))
-            messages.append(AssistantMessage(role="assistant", tool_calls=[custom]))
+            _append(messages, _message(item, place))
+        elif isinstance(item, ReasoningItem):
+            messages.append(AssistantMessage(role="assistant", reasoning_content=_thoughts(item)))
+        elif isinstance(item, FunctionCallItem | CustomToolCallItem):
+            call_ids.add(item.call_id)
+            _append(messages, AssistantMessage(role="assistant", tool_calls=[_call(item)]))
+        elif isinstance(item, ItemReference):
+            raise unsupported(place, NO_ITEMS)
         else:
-            messages.append(ToolMessage(role="tool", tool_call_id=item.call_id, content=item.output))
+            if item.call_id not in call_ids:
+                raise refused(f"{place}.call_id", "no call before it has this id")
+            output = _text(item.output, f"{place}.output")
+            messages.append(ToolMessage(role="tool", tool_call_id=item.call_id, content=output))
     return messages
 
 
+def _append(messages: list[ChatMessage], message: ChatMessage) -> None:
+    """Appends a message; thoughts, a text and calls of the assistant that follow each other are one message."""
+    last = messages[-1] if messages else None
+    if isinstance(last, AssistantMessage) and isinstance(message, AssistantMessage):
+        if message.tool_calls:
+            messages[-1] = last.model_copy(update={"tool_calls": [*(last.tool_calls or ()), *message.tool_calls]})
+            return
+        if last.content is None and not last.tool_calls:
+            messages[-1] = last.model_copy(update={"content": message.content})
+            return
+    messages.append(message)
+
+
+def _call(item: FunctionCallItem | CustomToolCallItem) -> FunctionCall | CustomCall:
+    if isinstance(item, CustomToolCallItem):
+        return CustomCall(id=item.call_id, type="custom", custom=CalledCustom(name=item.name, input=item.input))
+    function = CalledFunction(name=item.name, arguments=item.arguments)
+    return FunctionCall(id=item.call_id, type="function", function=function)
+
+
 def _message(item: MessageItem, place: str) -> ChatMessage:
-    text = _text(item, place)
+    text = _text(item.content, f"{place}.content")
     if item.role == "user":
         return UserMessage(role="user", content=text)
     if item.role == "assistant":
@@ -82,15 +111,19 @@ def _message(item: MessageItem, place: str) -> ChatMessage:
     return SystemMessage(role=item.role, content=text)
 
 
-def _text(item: MessageItem, place: str) -> str:
-    if isinstance(item.content, str):
-        return item.content
+def _text(content: InputContent, place: str) -> str:
+    if isinstance(content, str):
+        return content
     texts = []
-    for number, part in enumerate(item.content):
+    for number, part in enumerate(content):
         if isinstance(part, InputMedia):
-            raise unsupported(f"{place}.content.{number}", f"{part.type} is no text, and models here read text only")
+            raise unsupported(f"{place}.{number}", f"{part.type} is no text, and models here read text only")
         texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
     return "".join(texts)
+
+
+def _thoughts(item: ReasoningItem) -> str:
+    return "".join(part.text for part in item.content or item.summary or ())
 
 
 def chat_tools(tools: Sequence[ResponsesFunctionTool | ResponsesCustomTool | HostedTool]) -> list[Tool]:

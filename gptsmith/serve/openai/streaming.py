@@ -13,6 +13,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
+from gptsmith.serve.log import log_failure
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.tools import FORMAT_PART
 from gptsmith.serve.served_models import ServedModel, ServedModels
@@ -134,7 +135,8 @@ class SequenceGroup:
                 if ping_s is not None:
                     yield None
                 continue
-            if chunk.finish_reason == "error":
+            if chunk.failure is not None:
+                log_failure(chunk.failure)
                 raise ApiError(500, "generation failed", code="engine_error")
             if chunk.finish_reason is not None:
                 num_ended += 1

@@ -50,7 +50,7 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise MissingExtraError("track.tensorboard", "tensorboard") from None
+            raise MissingExtraError("track.tensorboard", "gptsmith[tensorboard]") from None
         writer = SummaryWriter(str(run / "tensorboard"))
 
         def to_tensorboard(event: str, figures: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
         try:
             import wandb
         except ImportError:
-            raise MissingExtraError("track.wandb", "wandb") from None
+            raise MissingExtraError("track.wandb", "gptsmith[wandb]") from None
         sent = wandb.init(project=settings.wandb, name=run.name, dir=str(run), config=run_settings, resume="allow")
 
         def to_wandb(event: str, figures: dict[str, Any]) -> None:

@@ -55,8 +55,8 @@ class ObjectiveSettings(Settings):
     """That of fine-tuning all weights, if nobody sets it."""
     usual_lora_learning_rate: ClassVar[float] = 3e-3
     """That of fine-tuning adapters, if nobody sets it."""
-    next_command: ClassVar[str] = "gptsmith chat {run}"
-    """A command that uses the tuned model."""
+    next_command: ClassVar[tuple[str, ...]] = ("chat",)
+    """A verb that uses the tuned model, and its arguments behind the run."""
     predicts_labels: ClassVar[bool] = False
     """Whether the tuned model predicts the labels of texts (`predict`)."""
 

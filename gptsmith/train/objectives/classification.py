@@ -52,7 +52,7 @@ class ClassificationSettings(ExampleObjective):
     shapes: ClassVar[tuple[str, ...]] = ("labelled",)
     priority: ClassVar[int] = 1
     usual_epochs: ClassVar[float] = 3.0
-    next_command: ClassVar[str] = "gptsmith predict {run} FILE"
+    next_command: ClassVar[tuple[str, ...]] = ("predict", "FILE")
     validation_term: ClassVar[str] = "classification"
     predicts_labels: ClassVar[bool] = True
     chosen_by: Literal["loss", "accuracy"] = "loss"

@@ -38,7 +38,7 @@ class RewardModelSettings(ExampleObjective):
 
     kind: Literal["reward_model"] = "reward_model"
     shapes: ClassVar[tuple[str, ...]] = ("preference",)
-    next_command: ClassVar[str] = "gptsmith info {run}"
+    next_command: ClassVar[tuple[str, ...]] = ("info",)
 
     @property
     def num_labels(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import no_room_is_a_user_error, published_folder, read_json, write_atomically, write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
 from gptsmith.run.folder import DATA, RESULT, Run, require_free
@@ -88,7 +89,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
                 if figures["status"] == "stopped":
                     note(
                         f"stopped in trial {trial.number}, which will start over. "
-                        f"Continue with: gptsmith finetune --resume {run.folder}"
+                        f"Continue with: {shell_command('finetune', '--resume', run.folder)}"
                     )
                     return {**_unfinished(run, plan), "status": "stopped", "signal": figures["signal"]}
                 ended = ended_trials(run.folder, plan)

@@ -25,7 +25,7 @@ try:
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     from optuna.trial import FrozenTrial, TrialState
 except ImportError:
-    raise MissingExtraError("--trials", "search") from None
+    raise MissingExtraError("--trials", "gptsmith[search]") from None
 
 JOURNAL = "study.jsonl"
 NUMBER = "number"

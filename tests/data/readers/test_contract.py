@@ -102,7 +102,11 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "pdf": writer(TINY_PDF),
 }
 PLAIN = writer(WORDS + "\n")
-LIBRARIES = {"html": "trafilatura", "parquet": "pyarrow.parquet", "pdf": "pypdfium2"}
+LIBRARIES = {
+    "html": ("trafilatura", "trafilatura"),
+    "parquet": ("pyarrow.parquet", "pyarrow"),
+    "pdf": ("pypdfium2", "pypdfium2"),
+}
 
 EXTENSIONS = [(kind, extension) for kind in KINDS.names() for extension in KINDS.settings(kind).extensions]
 each_extension = pytest.mark.parametrize(("kind", "extension"), EXTENSIONS)
@@ -166,11 +170,12 @@ def test_damaged_compression_is_a_user_error(kind: str, extension: str, tmp_path
 
 
 @pytest.mark.parametrize("kind", sorted(LIBRARIES))
-def test_missing_library_names_the_extra(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / f"tiny.{kind}"
     WRITERS[kind](path)
-    monkeypatch.setitem(sys.modules, LIBRARIES[kind], None)
-    with pytest.raises(MissingExtraError, match=r"gptsmith\[readers\]") as caught:
+    module, package = LIBRARIES[kind]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=f"pip install {package}$") as caught:
         read(kind, path)
     assert str(path) in str(caught.value)
 

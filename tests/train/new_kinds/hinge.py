@@ -17,7 +17,7 @@ class HingeSettings(PairObjective):
 
     kind: Literal["hinge"] = "hinge"
     usual_epochs: ClassVar[float] = 2.0
-    next_command: ClassVar[str] = "gptsmith generate {run}"
+    next_command: ClassVar[tuple[str, ...]] = ("generate",)
     margin: float = Field(default=1.0, gt=0)
     """By how many nats the chosen completion should be likelier."""
 

@@ -30,25 +30,33 @@ class MediaPart(BaseModel):
     type: Literal["image_url", "input_audio", "file", "input_image", "input_file"]
 
 
-TextContent = str | Annotated[list[TextPart], Field(min_length=1)]
+TextContent = str | list[TextPart]
 Part = Annotated[TextPart | MediaPart, Field(discriminator="type")]
 AnswerPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
 
-class SystemMessage(Schema):
+class MessageFields(Schema):
+    """The fields that every message may have. All but the name are notes of clients, which no model reads."""
+
+    name: str | None = None
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+    timestamp: Any = None
+    cache_control: Any = None
+
+
+class SystemMessage(MessageFields):
     """Instructions before the conversation."""
 
     role: Literal["system", "developer"]
     content: TextContent
-    name: str | None = None
 
 
-class UserMessage(Schema):
+class UserMessage(MessageFields):
     """A message of the user."""
 
     role: Literal["user"]
-    content: str | Annotated[list[Part], Field(min_length=1)]
-    name: str | None = None
+    content: str | list[Part]
 
 
 class CalledFunction(Schema):
@@ -56,12 +64,21 @@ class CalledFunction(Schema):
 
     name: str
     arguments: str
+    parsed_arguments: Any = None
+    """The arguments again, as OpenAI's client read them."""
 
 
-class FunctionCall(Schema):
-    """A call of a function by the model."""
+class CallFields(Schema):
+    """The fields that every call may have."""
 
     id: str
+    index: int | None = None
+    """The place among the calls, which a stream says."""
+
+
+class FunctionCall(CallFields):
+    """A call of a function by the model."""
+
     type: Literal["function"]
     function: CalledFunction
 
@@ -73,10 +90,9 @@ class CalledCustom(Schema):
     input: str
 
 
-class CustomCall(Schema):
+class CustomCall(CallFields):
     """A call of a custom tool by the model."""
 
-    id: str
     type: Literal["custom"]
     custom: CalledCustom
 
@@ -84,19 +100,26 @@ class CustomCall(Schema):
 Call = Annotated[FunctionCall | CustomCall, Field(discriminator="type")]
 
 
-class AssistantMessage(Schema):
-    """A message of the model."""
+class AssistantMessage(MessageFields):
+    """A message of the model: all that an answer may hold, and that OpenAI's client makes of it."""
 
     role: Literal["assistant"]
-    content: str | Annotated[list[AnswerPart], Field(min_length=1)] | None = None
-    name: str | None = None
+    content: str | list[AnswerPart] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """Another name of `reasoning_content`, in vLLM's answers."""
     refusal: str | None = None
     tool_calls: list[Call] | None = None
     function_call: CalledFunction | None = None
     audio: dict[str, Any] | None = None
+    annotations: list[Any] | None = None
+    parsed: Any = None
+    """The content again, as OpenAI's client read it."""
+    provider_specific_fields: dict[str, Any] | None = None
+    """LiteLLM's notes."""
 
 
-class ToolMessage(Schema):
+class ToolMessage(MessageFields):
     """The output of a tool."""
 
     role: Literal["tool"]
@@ -104,12 +127,11 @@ class ToolMessage(Schema):
     tool_call_id: str
 
 
-class FunctionMessage(Schema):
+class FunctionMessage(MessageFields):
     """The output of a function, in the form before there were tools."""
 
     role: Literal["function"]
     content: str | None
-    name: str
 
 
 ChatMessage = Annotated[

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gptsmith.generate.sampling import SMALLEST
+
 MAX_STOPS = 16
 MAX_TOKEN_ID = 2**31 - 1
 MAX_SEED = 2**63
@@ -59,7 +61,7 @@ class SamplingFields(GenerationFields):
 
     top_k: Count | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=SMALLEST, le=10)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)] | None = None

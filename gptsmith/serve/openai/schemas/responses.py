@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from gptsmith.serve.openai.schemas.chat import FunctionDefinition
 from gptsmith.serve.openai.schemas.common import (
@@ -30,6 +30,8 @@ class InputText(Schema):
     text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+    parsed: Any = None
+    """The text again, as OpenAI's client read it."""
 
 
 class InputMedia(BaseModel):
@@ -39,61 +41,110 @@ class InputMedia(BaseModel):
     type: Literal["input_image", "input_file", "input_audio"]
 
 
-class MessageItem(Schema):
+InputContent = str | list[Annotated[InputText | InputMedia | RefusalPart, Field(discriminator="type")]]
+
+
+class ItemFields(Schema):
+    """The fields that every item may have, and no model reads."""
+
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    caller: dict[str, Any] | None = None
+    async_: Annotated[bool | None, Field(validation_alias=AliasChoices("async", "async_"))] = None
+    created_by: str | None = None
+
+
+class MessageItem(ItemFields):
     """A message."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: (
-        str
-        | Annotated[
-            list[Annotated[InputText | InputMedia | RefusalPart, Field(discriminator="type")]], Field(min_length=1)
-        ]
-    )
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    content: InputContent
     phase: str | None = None
 
 
-class FunctionCallItem(Schema):
+class ReasoningText(Schema):
+    """A part of a model's thoughts."""
+
+    type: Literal["reasoning_text", "summary_text"]
+    text: str
+
+
+class ReasoningItem(ItemFields):
+    """The thoughts of the model before an answer."""
+
+    type: Literal["reasoning"]
+    summary: list[ReasoningText] | None = None
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+
+
+class ItemReference(Schema):
+    """An item that is stored elsewhere; it is known so that it can be refused by its name."""
+
+    type: Literal["item_reference"] | None = None
+    id: str
+
+
+class FunctionCallItem(ItemFields):
     """A call of a function by the model."""
 
     type: Literal["function_call"]
     call_id: str
     name: str
     arguments: str
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    parsed_arguments: Any = None
+    """The arguments again, as OpenAI's client read them."""
+    namespace: str | None = None
 
 
-class FunctionCallOutputItem(Schema):
+class FunctionCallOutputItem(ItemFields):
     """The output of a function."""
 
     type: Literal["function_call_output"]
     call_id: str
-    output: str
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    output: InputContent
+    name: str | None = None
+    namespace: str | None = None
 
 
-class CustomToolCallItem(Schema):
+class CustomToolCallItem(ItemFields):
     """A call of a custom tool by the model."""
 
     type: Literal["custom_tool_call"]
     call_id: str
     name: str
     input: str
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    namespace: str | None = None
 
 
-class CustomToolCallOutputItem(Schema):
+class CustomToolCallOutputItem(ItemFields):
     """The output of a custom tool."""
 
     type: Literal["custom_tool_call_output"]
     call_id: str
-    output: str
-    id: str | None = None
+    output: InputContent
+
+
+def item_type(item: Any) -> str:
+    """The type of an item of the input; of one that does not say it, by its fields."""
+    given = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+    if given is not None:
+        return str(given)
+    has_role = "role" in item if isinstance(item, dict) else hasattr(item, "role")
+    return "message" if has_role else "item_reference"
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
+    | Annotated[CustomToolCallItem, Tag("custom_tool_call")]
+    | Annotated[CustomToolCallOutputItem, Tag("custom_tool_call_output")]
+    | Annotated[ItemReference, Tag("item_reference")],
+    Discriminator(item_type),
+]
 
 
 class ResponsesFunctionTool(FunctionDefinition):
@@ -170,15 +221,7 @@ class ResponseStreamOptions(Schema):
 class ResponsesRequest(ConversationFields):
     """The body of POST /v1/responses."""
 
-    input: (
-        NonEmptyText
-        | Annotated[
-            list[
-                MessageItem | FunctionCallItem | FunctionCallOutputItem | CustomToolCallItem | CustomToolCallOutputItem
-            ],
-            Field(min_length=1),
-        ]
-    )
+    input: NonEmptyText | Annotated[list[InputItem], Field(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
     text: TextConfig | None = None
