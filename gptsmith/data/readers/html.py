@@ -56,8 +56,8 @@ class HtmlReader(Reader):
                     f"over {readable_bytes(MAX_TREE_BYTES)}: read with its menus, because the main text of so large "
                     "a page is not looked for"
                 )
-                text = chain(blocks, (text for text, _, _ in pages))
-                yield from as_document(shown_lines(text), size_of_file(file))
+                rest = (block for block, _, _ in pages)
+                yield from as_document(shown_lines(chain(blocks, rest)), size_of_file(file))
                 return
         page = "".join(blocks)
         text = main_text(file, page)
