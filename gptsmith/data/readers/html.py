@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
 from itertools import chain
 from typing import ClassVar, Literal
@@ -39,6 +39,7 @@ INLINE_TAGS = frozenset({
 class HtmlReader(Reader):
     kind: Literal["html"] = "html"
     extensions: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
+    libraries: ClassVar[Mapping[str, str]] = {"trafilatura": "trafilatura"}
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         return ".html" if PAGE.match(head) else None
