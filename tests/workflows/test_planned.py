@@ -292,3 +292,13 @@ def test_a_window_that_covers_the_context_is_said(call: Callable, text: Path) ->
     short = call("plan", text, "--minutes", "9e4", "--preset", "gpt3-125m", "--set", "model.context_length=256")
     assert "the same as one with full attention" in short.err
     assert "the same as" not in call("plan", text, "--minutes", "9e4", "--preset", "gpt3-125m").err
+
+
+def test_a_plan_says_that_a_kind_is_slow(call: Callable, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_budget, "slow_attention_s", lambda kind, *_: 2e-9 if kind.is_slow else 0.0)
+    fast = call("plan", text, "--minutes", "2", "--json").object
+    answer = call("plan", text, "--minutes", "2", "--set", "model.attention=additive", "--json")
+    assert "model.attention.kind=additive is several times slower than full attention" in answer.err
+    slow = answer.object
+    assert slow["times_slower_than_full_attention"] > 1.5
+    assert "times_slower_than_full_attention" not in fast

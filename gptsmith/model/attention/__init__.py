@@ -8,7 +8,7 @@ linear layers are others. Its settings give the shape of what is cached.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -31,6 +31,9 @@ class CacheShape(NamedTuple):
 
 class AttentionSettings(Settings):
     """Settings of every kind of attention."""
+
+    is_slow: ClassVar[bool] = False
+    """Whether it takes so much longer than a product of queries and keys that a plan must measure it."""
 
     kind: str
     num_kv_heads: int | None = Field(default=None, gt=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,15 @@ from gptsmith.model.layout import Span
 class AdditiveAttentionSettings(AttentionSettings):
     """Scores come from a small network of query and key instead of from their product."""
 
+    is_slow: ClassVar[bool] = True
+
     kind: Literal["additive"] = "additive"
+
+    def remarks(self, context_length: int) -> list[str]:
+        return [
+            "model.attention.kind=additive is several times slower than full attention, and the more so the longer "
+            f"the context (here {context_length:,} tokens): it computes a tanh per dimension of each pair of tokens"
+        ]
 
     def build(self, dims: LayerDims, layer: int) -> AdditiveAttention:
         return AdditiveAttention(self, dims, layer)
@@ -31,9 +39,10 @@ class AdditiveAttention(Attention):
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         B, H, T, D = queries.shape
-        keys, values = (repeat_kv(shared, H).flatten(0, 1) for shared in (keys, values))  # (B H, S, D)
+        keys, values = (repeat_kv(shared, H) for shared in (keys, values))  # (B, H, S, D)
         bias = None
         if span.mask is not None or span.bias is not None:
-            bias = score_bias(queries, keys.unflatten(0, (B, H)), span).expand(B, H, T, keys.shape[1]).flatten(0, 1)
+            bias = score_bias(queries, keys, span).expand(B, H, T, keys.shape[2]).flatten(0, 1)
         score = self.score.expand(B, H, D).flatten(0, 1)
-        return additive_attention(queries.flatten(0, 1), keys, values, score, bias).unflatten(0, (B, H))
+        attended = additive_attention(queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), score, bias)
+        return attended.view(B, H, T, D)
