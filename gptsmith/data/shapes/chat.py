@@ -85,7 +85,7 @@ def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _history(pairs: Any) -> list[dict[str, Any]]:
     """The turns before a question, as pairs of a question and its answer."""
-    listed = pairs if isinstance(pairs, list | tuple) else [None]
+    listed: list[Any] = list(pairs) if isinstance(pairs, list | tuple) else [None]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in listed):
         raise DataError("the history is no list of pairs of a question and its answer")
     return [
