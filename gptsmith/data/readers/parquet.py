@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,11 @@ BATCH_ROWS = 256
 class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    libraries: ClassVar[Mapping[str, str]] = {"pyarrow.parquet": "pyarrow"}
     holds_records: ClassVar[bool] = True
+
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".parquet" if head.startswith(b"PAR1") else None
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file) as table:
