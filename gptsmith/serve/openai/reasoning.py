@@ -44,3 +44,8 @@ def reads_thoughts(template: ChatTemplate) -> bool:
 def render_thoughts(thoughts: str) -> str:
     """Thoughts as a model generates them before its answer."""
     return f"{THOUGHTS_OPEN}\n{thoughts}\n{THOUGHTS_CLOSE}\n\n"
+
+
+def opens_thoughts(text: str) -> bool:
+    """Whether a text ends in thoughts that are not closed."""
+    return text.rfind(THOUGHTS_OPEN) > text.rfind(THOUGHTS_CLOSE)
