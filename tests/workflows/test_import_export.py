@@ -144,7 +144,8 @@ def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Pa
     rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
     (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tuned = gptsmith.finetune(llama, [tmp_path / "talk.jsonl"], out=tmp_path / "tuned", settings=["train.num_steps=4"])
-    assert "general_bits_per_byte" not in tuned
+    assert tuned["general_text"] == "general questions"
+    assert 0 < tuned["general_bits_per_byte_before"] != tuned["general_bits_per_byte"]
     out = gptsmith.export(tuned["run"], to="huggingface", out=tmp_path / "out")
     assert out["certificate"] == "passed"
     config = json.loads((tmp_path / "out/config.json").read_text())
@@ -441,9 +442,6 @@ def test_without_a_network_the_hub_is_an_error_for_people(tmp_path: Path, monkey
     with pytest.raises(
         UserError, match=r"could not be fetched from the Hub .*Network is unreachable.*bring the folder here"
     ):
-        gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(gptsmith.GptsmithError, match=r"gptsmith\[hub\]"):
         gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
     assert nothing_is_left(tmp_path)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint
 from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.generation_schema import arguments_schema
@@ -84,7 +85,7 @@ class CallFrame:
             return next((text[:-count] for count in counts if text.endswith(self.after[:count])), text)
         try:
             _, end = json.JSONDecoder().raw_decode(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
         return text[:end] if self.after.startswith(text[end:]) else text
 
@@ -117,7 +118,7 @@ class Toolset:
     def introduction(self) -> str:
         """The description of the tools for the system message."""
         tools = (tool.model_dump(exclude_none=True) for tool in self.by_name.values())
-        return INTRODUCTION.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+        return INTRODUCTION.format(tools="\n".join(json_text(tool, ensure_ascii=False) for tool in tools))
 
     def constraint(self, response_format: Any) -> Constraint:
         """The constraint of an answer: calls; if none is required, words before them, or a text of the response format.
@@ -137,19 +138,19 @@ class Toolset:
         for name, tool in self.by_name.items():
             frame = CallFrame(name, isinstance(tool, CustomTool))
             given = named(f"tool-{name}", _input_constraint(tool), "ANY_INPUT")
-            calls.append(f"({json.dumps(frame.before.removeprefix(BEGIN))} {given} {json.dumps(frame.after)})")
+            calls.append(f"({json_text(frame.before.removeprefix(BEGIN))} {given} {json_text(frame.after)})")
         form = None if self.is_required else response_format_constraint(response_format)
-        answer, begin = [], json.dumps(BEGIN)
+        answer, begin = [], json_text(BEGIN)
         if form is not None:
             answer = [named(FORMAT_PART, form, "")]
         elif not self.is_required:
             answer, begin = ["WORDS"], "words_before"
-        more = f' ("\\n" {json.dumps(BEGIN)} call){{0,{MAX_CALLS - 1}}}'
+        more = f' ("\\n" {json_text(BEGIN)} call){{0,{MAX_CALLS - 1}}}'
         lines = [
             f"start: {' | '.join([*answer, 'calls'])}",
             f"calls: {begin} call{more if self.is_parallel else ''}",
             f"call: {' | '.join(calls)}",
-            f"words_before[lazy]: WORDS {json.dumps(BEGIN)}",
+            f"words_before[lazy]: WORDS {json_text(BEGIN)}",
             f"WORDS: {ANY_WORDS}",
             f"ANY_INPUT: {ANY_INPUT}",
         ]

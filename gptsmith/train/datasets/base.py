@@ -16,8 +16,9 @@ from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
 from gptsmith.train.encoder import Encoder
 
-Reward = Callable[[Sequence[Message], str, str], float]
-"""The reward of a completion, given the conversation before it, the completion, and the reference answer."""
+Reward = Callable[[Sequence[Message], str, str], float | None]
+"""The reward of a completion, given the conversation before it, the completion, and the reference answer. None or NaN
+leaves the completion out of its group."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ class PreviewedExample:
     label: str | None = None
 
 
+@dataclass(frozen=True)
+class KnownText:
+    """A text that a model knew before training, to measure how much of it is forgotten."""
+
+    name: str
+    bits_per_byte: Callable[[GPT], float]
+    """How well a model predicts the text."""
+    before: float
+    """The bits per byte of the model before training."""
+
+    def figures(self, model: GPT) -> dict[str, Any]:
+        """The name of the text, and its bits per byte before training and now."""
+        return {
+            "general_text": self.name,
+            "general_bits_per_byte_before": self.before,
+            "general_bits_per_byte": self.bits_per_byte(model),
+        }
+
+
 class Dataset(ABC):
     """Samples in a fixed order, and a validation split.
 
@@ -73,6 +93,7 @@ class Dataset(ABC):
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
         final_evaluations: what else is measured of the trained model, each once, at the end.
+        known_text: a text that the model knew before training; None if forgetting is not measured.
     """
 
     num_samples: int
@@ -81,6 +102,7 @@ class Dataset(ABC):
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
+        self.known_text: KnownText | None = None
 
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
@@ -96,6 +118,10 @@ class Dataset(ABC):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
+
+    def step_figures(self) -> dict[str, float]:
+        """Figures of the samples that were read since this was last called, for the log; empty if there are none."""
+        return {}
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
         """How well a model does on the test split; empty if there is none."""
