@@ -67,6 +67,7 @@ def test_what_is_sent_is_answered_as_the_document_says(
 ) -> None:
     document = schemathesis.openapi.from_dict(bounded.ask("GET", "/openapi.json").json)
     operation = document[path][method]
+
     @EXAMPLES
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
