@@ -15,6 +15,7 @@ from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import LogprobBuffer, chat_logprob
+from gptsmith.serve.openai.reasoning import template_variables
 from gptsmith.serve.openai.request_mapping import (
     check_sampling_fields,
     refuse_fields,
@@ -22,6 +23,7 @@ from gptsmith.serve.openai.request_mapping import (
     resolve_seed,
 )
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.other_servers import ChatReasoning
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import ToolCall, resolve_tools
 from gptsmith.serve.served_models import ServedModel
@@ -63,7 +65,7 @@ class ChatCompletionJob(ChatJob):
             raise unsupported("modalities", TEXT_ONLY)
         num_sequences = body.n or 1
         check_sampling_fields(body, served, num_sequences)
-        if body.top_logprobs is not None and not body.logprobs:
+        if body.top_logprobs and not body.logprobs:
             raise refused("top_logprobs", "it needs logprobs: set it to true")
         if body.max_tokens is not None and body.max_completion_tokens is not None:
             raise refused("max_completion_tokens", "it is the newer name of max_tokens: give one of them")
@@ -72,15 +74,19 @@ class ChatCompletionJob(ChatJob):
         toolset = resolve_tools(body)
         if body.continue_final_message and toolset is not None:
             raise refused("continue_final_message", "it does not go together with tools")
+        reasoning = body.reasoning or ChatReasoning()
+        effort = body.reasoning_effort or reasoning.effort
+        wants_thoughts = reasoning.enabled if body.wants_thoughts is None else body.wants_thoughts
         super().__init__(
             body, served, body.messages,
             max_tokens=max_tokens, num_sequences=num_sequences, seed=resolve_seed(body.seed), toolset=toolset,
-            response_format=body.response_format, effort=body.reasoning_effort, verbosity=body.verbosity,
+            response_format=body.response_format, effort=effort, verbosity=body.verbosity,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            variables=template_variables(effort, wants_thoughts, body.chat_template_kwargs),
             continues_last=bool(body.continue_final_message), truncates=body.truncation == "auto",
         )  # fmt: skip
         self.body = body
-        self.id, self.created = new_id("chatcmpl"), int(time.time())
+        self.id, self.created = new_id("chatcmpl-"), int(time.time())
 
     def head(self, kind: str) -> dict[str, Any]:
         """The fields that every part of the answer has."""
@@ -125,7 +131,7 @@ class ChatCompletionJob(ChatJob):
                 else {"type": "function", "function": {"name": call.name, "arguments": call.text}}
             )
             place = {} if first is None else {"index": first + number}
-            fields.append({**place, "id": new_id("call"), **content})
+            fields.append({**place, "id": new_id("call_"), **content})
         return {"tool_calls": fields}
 
     def finish_reason(self, reason: str, has_calls: bool) -> str:

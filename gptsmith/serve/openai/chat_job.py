@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gptsmith.generate.request import Request
 from gptsmith.serve.openai.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.openai.generation import GenerationJob
 from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
-from gptsmith.serve.openai.reasoning import opens_thoughts, reads_thoughts, reasoning_instructions, template_variables
+from gptsmith.serve.openai.reasoning import opens_thoughts, reads_thoughts, reasoning_instructions
 from gptsmith.serve.openai.request_mapping import engine_request
 from gptsmith.serve.openai.schemas.chat import ChatMessage, ResponseFormat
 from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbosity
@@ -45,6 +46,7 @@ class ChatJob(GenerationJob):
         toolset: Toolset | None,
         response_format: ResponseFormat | None,
         effort: Effort | None,
+        variables: Mapping[str, Any],
         verbosity: Verbosity | None,
         top_logprobs: int | None,
         truncates: bool,
@@ -69,7 +71,7 @@ class ChatJob(GenerationJob):
         self.instructions = reasoning_instructions(effort, verbosity, template)
         if toolset is not None:
             self.instructions.append(toolset.introduction())
-        self.variables = template_variables(effort)
+        self.variables = variables
         self.num_omitted_messages = 0
 
     def requests(self) -> list[Request]:

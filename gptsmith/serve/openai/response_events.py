@@ -111,7 +111,7 @@ class ResponseEvents(ChunkEvents):
         place = {"item_id": call["id"], "output_index": len(self.items)}
         field = "input" if part.is_custom else "arguments"
         kind = "response.custom_tool_call_input" if part.is_custom else "response.function_call_arguments"
-        name = {} if part.is_custom else {"name": part.name}
+        name = {} if part.is_custom else {"name": call["name"]}
         begun = {**call, field: "", "status": "in_progress"}
         yield self._event("response.output_item.added", output_index=len(self.items), item=begun)
         yield self._event(f"{kind}.delta", **place, delta=part.text)

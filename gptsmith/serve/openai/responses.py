@@ -15,9 +15,16 @@ from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import chat_logprob
+from gptsmith.serve.openai.reasoning import template_variables
 from gptsmith.serve.openai.request_mapping import refuse_fields, resolve_max_tokens, resolve_seed
 from gptsmith.serve.openai.response_events import ResponseEvents, end_status
-from gptsmith.serve.openai.response_input import chat_messages, chat_response_format, chat_tool_choice, chat_tools
+from gptsmith.serve.openai.response_input import (
+    chat_messages,
+    chat_response_format,
+    chat_tool_choice,
+    chat_tools,
+    split_name,
+)
 from gptsmith.serve.openai.schemas.responses import Reasoning, ResponsesRequest, TextConfig
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import make_toolset
@@ -25,6 +32,8 @@ from gptsmith.serve.served_models import ServedModel
 from gptsmith.serve.state import State
 
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
+INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
+"""Thoughts come as they are, so that nothing needs to be encrypted."""
 SEND_ALL = "nothing is stored here: send the whole conversation as input"
 UNSUPPORTED = {
     "store": NO_STORE,
@@ -49,6 +58,7 @@ class ResponseJob(ChatJob):
     """A request for a response."""
 
     prompt_field = "input"
+    format_field = "text.format"
 
     def __init__(self, body: ResponsesRequest, served: ServedModel) -> None:
         """
@@ -57,9 +67,7 @@ class ResponseJob(ChatJob):
         """
         refuse_fields(body, UNSUPPORTED)
         self.text, self.reasoning = body.text or TextConfig(), body.reasoning or Reasoning()
-        if self.reasoning.summary or self.reasoning.generate_summary:
-            raise unsupported("reasoning.summary", "a model's reasoning is in its answer as it is: leave it out")
-        if others := [name for name in body.include or [] if name != INCLUDE_LOGPROBS]:
+        if others := [name for name in body.include or [] if name not in (INCLUDE_LOGPROBS, INCLUDE_ENCRYPTED)]:
             raise unsupported("include", f"{others[0]} is not there; {INCLUDE_LOGPROBS} is")
         tools = chat_tools(body.tools or [])
         self.body, self.has_logprobs = body, INCLUDE_LOGPROBS in (body.include or []) or bool(body.top_logprobs)
@@ -74,11 +82,14 @@ class ResponseJob(ChatJob):
                 tools, chat_tool_choice(body.tool_choice), body.parallel_tool_calls if tools else None
             ),
             response_format=chat_response_format(self.text.format),
+            variables=template_variables(
+                self.reasoning.effort, body.wants_thoughts, body.chat_template_kwargs
+            ),
             effort=self.reasoning.effort, verbosity=self.text.verbosity,
             top_logprobs=(body.top_logprobs or 0) if self.has_logprobs else None,
             truncates=body.truncation == "auto",
         )  # fmt: skip
-        self.id, self.created = new_id("resp"), int(time.time())
+        self.id, self.created = new_id("resp_"), int(time.time())
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
@@ -102,14 +113,14 @@ class ResponseJob(ChatJob):
         """A part of the answer as an item; `tokens` are for a message."""
         if isinstance(part, Thoughts):
             content = [thoughts_part(part.text)]
-            return {"type": "reasoning", "id": new_id("rs"), "summary": [], "content": content, "status": status}
+            return {"type": "reasoning", "id": new_id("rs_"), "summary": [], "content": content, "status": status}
         if isinstance(part, Words):
             content = [self.text_part(part.text, tokens)]
-            return {"type": "message", "id": new_id("msg"), "status": status, "role": "assistant", "content": content}
-        named = {"call_id": new_id("call"), "name": part.name, "status": status}
+            return {"type": "message", "id": new_id("msg_"), "status": status, "role": "assistant", "content": content}
+        named = {"call_id": new_id("call_"), **split_name(part.name, self.body.tools or []), "status": status}
         if part.is_custom:
-            return {"type": "custom_tool_call", "id": new_id("ctc"), **named, "input": part.text}
-        return {"type": "function_call", "id": new_id("fc"), **named, "arguments": part.text}
+            return {"type": "custom_tool_call", "id": new_id("ctc_"), **named, "input": part.text}
+        return {"type": "function_call", "id": new_id("fc_"), **named, "arguments": part.text}
 
     def response_object(
         self, items: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None

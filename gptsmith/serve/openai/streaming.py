@@ -71,11 +71,12 @@ class SequenceGroup:
         """
         self._reservation.enter_context(self.served.reserved(count))
 
-    async def submit(self, models: ServedModels, requests: Sequence[Request], param: str) -> None:
+    async def submit(self, models: ServedModels, requests: Sequence[Request], param: str, format_param: str) -> None:
         """Begins all sequences, or none of them.
 
         Raises:
-            ApiError: the engine refuses one; `param` names the field with the prompt.
+            ApiError: the engine refuses one; `param` names the field with the prompt, `format_param` that with the
+                form of the text.
         """
 
         def submit_all() -> None:
@@ -89,7 +90,7 @@ class SequenceGroup:
         try:
             await models.run_on_reader(submit_all)
         except InvalidConstraintError as error:
-            place = "response_format" if error.part in ("", FORMAT_PART) else "tools"
+            place = format_param if error.part in ("", FORMAT_PART) else "tools"
             hint = NOT_STRICT if any(sign in str(error) for sign in NOT_ENFORCED) else ""
             raise refused(place, f"{error}{hint}") from error
         except UserError as error:

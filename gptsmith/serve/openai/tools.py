@@ -196,8 +196,6 @@ def make_toolset(tools: Sequence[Tool], choice: ToolChoice | None, is_parallel: 
     """
     if choice is not None and choice not in ("none", "auto") and not tools:
         raise refused("tool_choice", "it needs tools")
-    if is_parallel is not None and not tools:
-        raise refused("parallel_tool_calls", "it needs tools")
     if not tools:
         return None
     toolset = Toolset(tools, choice, is_parallel is not False)
