@@ -127,8 +127,10 @@ def main() -> None:
 
 
 def _run_verb() -> None:
+    from gptsmith.base.console import outlive_readers
     from gptsmith.base.errors import GptsmithError
 
+    outlive_readers()
     try:
         app(prog_name="gptsmith")
     except GptsmithError as error:
@@ -137,6 +139,10 @@ def _run_verb() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"gptsmith: {named}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("gptsmith: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import platformdirs
 
 from gptsmith.base.errors import DataError, UserError
-from gptsmith.base.files import no_room_is_a_user_error, sync_file, sync_folder
+from gptsmith.base.files import sync_file, sync_folder, writing
 
 MANIFEST = "manifest.json"
 
@@ -58,7 +58,7 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
         DataError: the disk has no room.
     """
     private_folder(target.parent)
-    with no_room_is_a_user_error(target.parent), _locked(target.parent / f".{target.name}.lock"):
+    with writing(target), _locked(target.parent / f".{target.name}.lock"):
         if target.exists() and is_whole(target):
             yield None
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import OLD, TEMPORARY, sweep
+from gptsmith.base.leftovers import OLD, TEMPORARY, sweep
 from gptsmith.run import writer as writer_module
 from gptsmith.run.checkpoint import Retention, list_checkpoints, publish_checkpoint, set_aside
 from gptsmith.run.writer import CheckpointWriter, only_writer
