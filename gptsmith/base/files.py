@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import OLD, TEMPORARY, locked, remove, sweep, temporary_folder, temporary_path
 
 
@@ -68,7 +69,7 @@ def _written(temporary: Path, path: Path, data: bytes, mode: int) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically, indented, so that a person can read it."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(path, json_text(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

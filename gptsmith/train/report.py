@@ -87,12 +87,12 @@ def run_folder(run: str | Path) -> Path:
 
 
 def plan_of(folder: Path) -> dict[str, Any] | None:
-    """`predicted` and `actual` of a run's plan.json; None if there is none or it cannot be read."""
+    """`predicted`, `replanned` and `actual` of a run's plan.json; None if there is none or it cannot be read."""
     try:
         plan = Run(folder).plan()
     except UserError:
         return None
-    return {key: plan.get(key) for key in ("predicted", "actual")} if plan else None
+    return {key: plan.get(key) for key in ("predicted", "replanned", "actual")} if plan else None
 
 
 def _heading(folder: Path, result: Mapping[str, Any]) -> Html:
@@ -131,6 +131,10 @@ def _data(data: Mapping[str, Any]) -> Html:
         "div",
         element("div", table([("read", _counts(data)), *rows]), class_="scroll"),
         _list("files that were read", names),
+        _list(
+            "fields of records that are their text",
+            [f"{name}: {', '.join(fields)}" for name, fields in (data.get("text_fields") or {}).items()],
+        ),
         _list("files that were skipped", [f"{name}: {why}" for name, why in skipped.items()]),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
+from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
@@ -145,6 +147,16 @@ def test_a_classifier_learns_and_predicts(
     labelled = call("predict", tmp_path / "run", written(tmp_path / "old.jsonl", [{"text": "x", "label": "iron"}]))
     assert labelled.object["label"] == "iron"
     assert "predicted" in labelled.object
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text('{"Text": "The old smith."}\n{"Text": null}\n{"Text": \n{"Text": "x"}\n', encoding="utf-8")
+    done = call("predict", tmp_path / "run", mixed)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, [row["label"] is None for row in rows]) == (0, [False, True, True, False])
+    assert [row.get("error", "").partition(": ")[0] for row in rows[1:3]] == [f"{mixed}, line 2", f"{mixed}, line 3"]
+    assert "2 of 4 records could not be labelled" in done.err
+    nothing = call("predict", tmp_path / "run", written(tmp_path / "none.jsonl", [{"text": " "}]))
+    assert nothing.code == 2
+    assert "none of the 1 records can be labelled" in nothing.err
 
 
 @pytest.mark.parametrize("objective", ["dpo", "reward_model", "simpo"])
@@ -247,7 +259,7 @@ def test_grpo_makes_completions_of_higher_reward_likelier(
 def test_grpo_resamples_prompts_that_teach_nothing(chatting: dict[str, Any], chat_data: Path) -> None:
     tuned = gptsmith.load(chatting["run"])
     encoder = Encoder(tuned.tokenizer, tuned.template or ChatTemplate(), tuned.config.context_length)
-    examples = read_examples([str(chat_data)], "chat")
+    examples = read_examples([str(chat_data)], "chat").examples
     asked: list[str] = []
 
     def likes_one_half(messages: Any, answer: str, _: str) -> float:
@@ -342,6 +354,43 @@ def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_da
         gptsmith.finetune(
             chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=fails, settings=GRPO
         )
+
+
+@pytest.mark.parametrize(
+    ("reward", "problem"),
+    [
+        (lambda *_: float("nan"), r"none of \d+ completions got a reward: .*chat\.jsonl, line \d+"),
+        (lambda *_: None, r"none of \d+ completions got a reward: .*chat\.jsonl, line \d+"),
+        (lambda *_: float("inf"), r"returns inf on .*chat\.jsonl, line \d+; the completion was .*: return a finite"),
+    ],
+)
+def test_a_reward_that_is_never_a_number_is_an_error(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path, reward: Callable[..., Any], problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        gptsmith.finetune(
+            chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=reward, settings=GRPO
+        )
+
+
+def test_completions_without_a_reward_are_left_out_and_counted(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "LOG_EVERY_STEPS", 1)
+
+    def sometimes(messages: Any, answer: str, _: str) -> float | None:
+        seed = derived_seed(0, answer, messages[-1]["content"])
+        return None if seed % 3 == 0 else float("nan") if seed % 3 == 1 else float(len(answer) % 2)
+
+    run = tmp_path / "run"
+    settings = [*GRPO, "train.num_steps=3"]
+    figures = gptsmith.finetune(
+        chatting["run"], [chat_data], out=run, objective="grpo", reward=sometimes, settings=settings
+    )
+    steps = RunLog(run / "metrics.jsonl").events("step")
+    assert figures["step"] == len(steps) == 3
+    assert all(math.isfinite(step["train_loss"]) for step in steps)
+    assert all(0 < step["unrewarded_fraction"] < 1 and 0 <= step["idle_group_fraction"] <= 1 for step in steps)
 
 
 def test_where_nothing_better_comes_the_base_is_the_result(
@@ -502,10 +551,47 @@ def test_several_processes_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path) -> None:
-    data = written(tmp_path / "data.jsonl", [*questions(20), {"question": "x" * 400, "answer": "y"}])
-    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", skip_bad=True, settings=QUICK)
-    assert figures["status"] == "finished"
+def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    data = written(
+        tmp_path / "data.jsonl",
+        [
+            *questions(20),
+            {"question": "x" * 400, "answer": "y"},
+            {"question": "x", "answer": None},
+            {"question": "x", "answer": " "},
+            {"question": "x", "answer": "  "},
+            {"text": "of another shape"},
+        ],
+    )
+    data.write_text(data.read_text(encoding="utf-8") + '{"question": "cut', encoding="utf-8")
+    done = call("finetune", base, data, "--out", "run", "--skip-bad", *(f"--set={each}" for each in QUICK))
+    assert done.code == 0, done.err
+    assert "6 bad examples are skipped:" in done.err
+    skipped = json.loads(Path("run/data.json").read_text(encoding="utf-8"))["skipped_examples"]
+    assert skipped["the assistant's last turn is empty: there is nothing to learn"] == {
+        "count": 2,
+        "places": [f"{data}, line 23", f"{data}, line 24"],
+    }
+    assert sorted(each["count"] for each in skipped.values()) == [1, 1, 1, 1, 2]
+    refused(call("finetune", base, data, "--out", "other"), f"{data}, line 22", "the answer is None")
+
+
+def test_columns_that_were_taken_are_said(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    rows = [
+        f"The old smith forges nail number {number} of iron and of steel.,{'iron' if number % 2 else 'steel'}"
+        for number in range(120)
+    ]
+    (tmp_path / "metal.csv").write_text("\n".join(["Sentence,Verdict", *rows]), encoding="utf-8")
+    refused(
+        call("finetune", base, "metal.csv", "--out", "out"), "Verdict looks like their label", "label_field=Verdict"
+    )
+    named = ["--set=examples.label_field=Verdict", *(f"--set={each}" for each in QUICK)]
+    done = call("finetune", base, "metal.csv", "--out", "out", *named)
+    assert (done.code, "the text is the field Sentence, the label is the field Verdict" in done.err) == (0, True)
+    data = json.loads(Path("out/data.json").read_text(encoding="utf-8"))
+    assert data["fields"] == {"metal.csv": {"text": "Sentence", "label": "Verdict"}}
+    done = call("finetune", base, "metal.csv", "--out", "alone", "--objective", "next_token", "--epochs", "1")
+    assert (done.code, "text: the field Sentence of metal.csv" in done.err) == (0, True)
 
 
 def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Path) -> None:

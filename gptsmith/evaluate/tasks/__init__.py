@@ -6,7 +6,6 @@ predictions; `aggregate(examples, predictions)` are their metrics, each with the
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.data.examples import records
+from gptsmith.data.fields import plain_fields
+from gptsmith.data.records import require_readable
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt
@@ -106,7 +108,10 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
     Raises:
         DataError: a file cannot be read, or there are no records.
     """
-    found = [(f"{path}, {record.place}", dict(record.fields)) for path, record in records(sources)]
+    found = []
+    for path, record in records(sources):
+        require_readable(path, record)
+        found.append((f"{path}, {record.place}", plain_fields(record.fields)))
     if not found:
         raise DataError(
             f"{', '.join(map(str, sources))}: no records in it (allowed: .jsonl, .json, .csv, .tsv, .parquet)"
@@ -116,7 +121,7 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
 
 def malformed_record(place: str, fields: Mapping[str, Any], wanted: str) -> UserError:
     """The error for a record that lacks the fields of its task; it shows the record."""
-    shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
+    shown = json_text(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     return UserError(f"{place} is {shown}: expected {wanted}")
 

@@ -10,14 +10,16 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.prepare import PreparedData
+from gptsmith.data.skipped import Skipped
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
 from gptsmith.train.encoder import Encoder
 
-Reward = Callable[[Sequence[Message], str, str], float]
-"""The reward of a completion, given the conversation before it, the completion, and the reference answer."""
+Reward = Callable[[Sequence[Message], str, str], float | None]
+"""The reward of a completion, given the conversation before it, the completion, and the reference answer. None or NaN
+leaves the completion out of its group."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Dataset(ABC):
         num_samples: samples in an epoch.
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
+        skipped: examples that cannot be learnt from.
         final_evaluations: what else is measured of the trained model, each once, at the end.
         known_text: a text that the model knew before training; None if forgetting is not measured.
     """
@@ -103,6 +106,7 @@ class Dataset(ABC):
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
+        self.skipped = Skipped()
         self.known_text: KnownText | None = None
 
     @abstractmethod
@@ -119,6 +123,10 @@ class Dataset(ABC):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
+
+    def step_figures(self) -> dict[str, float]:
+        """Figures of the samples that were read since this was last called, for the log; empty if there are none."""
+        return {}
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
         """How well a model does on the test split; empty if there is none."""
