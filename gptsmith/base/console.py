@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -55,7 +56,7 @@ class OutlivingStream:
 def outlive_readers() -> None:
     """Continues from now on where nobody reads standard error any more."""
     if sys.stderr is None:  # closed before this process began: what is opened next must not take its place
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
     if not isinstance(sys.stderr, OutlivingStream):
         sys.stderr = cast(TextIO, OutlivingStream(sys.stderr))
 
