@@ -56,7 +56,7 @@ class OutlivingStream:
 def outlive_readers() -> None:
     """Continues from now on where nobody reads standard error any more."""
     if sys.stderr is None:  # closed before this process began: what is opened next must not take its place
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if not isinstance(sys.stderr, OutlivingStream):
         sys.stderr = cast(TextIO, OutlivingStream(sys.stderr))
 
