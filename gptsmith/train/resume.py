@@ -24,7 +24,8 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
         return False
     with suppress(CheckpointError):  # a text that is gone is for the one who reads it
         # The same words in another folder may name other files.
-        return began.located(run.paths.located).located(_real_path) == request.located(_real_path)
+        there, here = began.located(run.paths.located).located(_real_path), request.located(_real_path)
+        return there.recorded() == here.recorded()
     return True
 
 
