@@ -49,7 +49,7 @@ def test_training_learns_and_leaves_a_whole_run(trained: dict[str, Any]) -> None
     evaluations = Run.open(run).log.events("evaluation")
     assert evaluations[-1]["validation_loss"] < evaluations[0]["validation_loss"] - 0.2
     names = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "metrics.jsonl"}
-    assert names | {"result.json", "report.html", "checkpoints"} == {
+    assert names | {"paths.json", "result.json", "report.html", "checkpoints"} == {
         path.name for path in run.iterdir() if path.name != ".lock"
     }
     assert (run / "run.toml").read_text(encoding="utf-8").startswith("#:schema ./run.schema.json\n")
