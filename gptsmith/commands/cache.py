@@ -25,7 +25,8 @@ def cache(request: CacheRequest, json: Json = False) -> None:
     if json:
         console.show_json(figures)
         return
-    table = Table("kind", "size", "unused for", "made from", "path", box=None, padding=(0, 2, 0, 0))
+    table = Table("kind", "size", "unused for", "made from", box=None, padding=(0, 2, 0, 0))
+    table.add_column("path", overflow="fold")
     for row in figures["artefacts"]:
         days = f"{row['days_unused']:.0f} days"
         table.add_row(
