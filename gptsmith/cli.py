@@ -17,13 +17,13 @@ PANELS = {
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("info", "runs", "watch"),
+    "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
-WITHOUT_ARGUMENTS = ("runs", "watch")
+WITHOUT_ARGUMENTS = ("runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
 INTERRUPTED = 130
 USAGE_ERROR: Any = typer.BadParameter.__base__

@@ -14,7 +14,7 @@ from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import PlaceTakenError, published_folder
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
-from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.data.cache import default_cache, key_of, mark_used, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, write_shards
@@ -85,6 +85,7 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenize
     target = private_folder(cache / "tokenizers") / key_of(split.fingerprint, settings.plain(), made_by)
     if target.exists():
         try:
+            mark_used(target)
             return load_tokenizer(target)
         except (ValueError, KeyError, OSError):
             shutil.rmtree(target, ignore_errors=True)
