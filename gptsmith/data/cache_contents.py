@@ -82,7 +82,8 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
-    return path.name.replace("--", "/") if kind == "models" else ""
+    names = (path.name, *(child.name for child in path.iterdir())) if kind == "models" and path.is_dir() else ()
+    return ", ".join(name.replace("--", "/") for name in names if "--" in name)
 
 
 def _left(cache: Path, others: tuple[Path, ...]) -> Iterator[Artefact]:

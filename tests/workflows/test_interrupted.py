@@ -92,10 +92,9 @@ def forked(call, dies):
 def num_left():
     return sum(name.startswith(TEMPORARY) for _, folders, files in os.walk(".") for name in folders + files)
 
-base, tuned, folder, data = sys.argv[1:]
+base, folder, data = sys.argv[1:]
 verbs = {
     "compress": lambda: gptsmith.compress(base, to="int8", out="compressed"),
-    "merge": lambda: gptsmith.merge(tuned, out="merged"),
     "export": lambda: gptsmith.export(base, to="huggingface", out="exported"),
     "gguf": lambda: gptsmith.export(base, to="gguf", out="gguf"),
     "import": lambda: gptsmith.import_model(folder, out="imported"),
@@ -114,13 +113,10 @@ def test_a_verb_that_is_killed_works_when_it_is_called_again_and_clears_what_was
     pairs = [{"prompt": f"Nail {n}?", "completion": "Yes."} for n in range(40)]
     data = tmp_path / "chat.jsonl"
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
-    tuned = gptsmith.finetune(
-        trained["run"], [data], out=tmp_path / "lora", lora=2, settings=["train.num_steps=1"], skip_bad=True
-    )
     folder = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "model")["folder"]
     (tmp_path / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, trained["run"], tuned["run"], folder, str(data)],
+        [sys.executable, "-c", KILLED, trained["run"], folder, str(data)],
         cwd=tmp_path / "work", capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
