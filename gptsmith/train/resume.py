@@ -56,7 +56,9 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
         CheckpointError: one of them changed; the message names it and lists all.
     """
     fixed = fixed_settings(type(settings))
-    changed = changed_keys(checkpoint.settings(), settings.plain())
+    # Settings that the version of the checkpoint did not have stood at their defaults.
+    then = type(settings).parse(checkpoint.settings(), str(checkpoint.folder))
+    changed = changed_keys(then.plain(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise CheckpointError(
             f"{run.folder} keeps its original settings, and {', '.join(odd)} changed: restore them "
