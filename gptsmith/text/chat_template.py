@@ -18,6 +18,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 
 TEMPLATE = "chat_template.jinja"
+MAX_TEMPLATE = 1_000_000
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
     "{% for message in messages %}"
@@ -81,9 +82,11 @@ class ChatTemplate:
             "messages": [_with_reasoning(message) for message in messages],
             "add_generation_prompt": open_turn,
         }
+        from gptsmith.text.template_environment import render
+
         compiled = self._compiled
         try:
-            return str(compiled.render(given))
+            return render(compiled, given)
         except Exception as error:  # a template can raise whatever Python does
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
@@ -155,7 +158,10 @@ class ChatTemplate:
         """
         from jinja2.meta import find_undeclared_variables
 
-        return frozenset(find_undeclared_variables(self._compiled.environment.parse(self.source)))
+        try:
+            return frozenset(find_undeclared_variables(self._compiled.environment.parse(self.source)))
+        except RecursionError:
+            raise DataError("the chat template is not sound Jinja: it is nested too deeply") from None
 
     @cached_property
     def _compiled(self) -> Any:
@@ -163,6 +169,8 @@ class ChatTemplate:
 
         from gptsmith.text.template_environment import template_environment
 
+        if len(self.source) > MAX_TEMPLATE:
+            raise DataError(f"the chat template is longer than {MAX_TEMPLATE:,} characters")
         try:
             return template_environment().from_string(self.source)
         except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
