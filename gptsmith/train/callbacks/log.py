@@ -59,6 +59,7 @@ class Log(Callback):
                 tokens_per_second=step.num_tokens / seconds,
                 seconds=state.seconds,
                 mfu=self.throughput.mfu(trainer),
+                **trainer.dataset.step_figures(),
             )
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:
