@@ -16,8 +16,9 @@ from tokenizers import Tokenizer as Backend
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
-from gptsmith.text.fast_encoding import Encoder, encode_batch, fast_encoder
+from gptsmith.text.fast_encoding import Encoder, backend_ids, encode_batch, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
+from gptsmith.text.tokenizer_limits import components
 
 EOS_TOKEN = "<|endoftext|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -117,7 +118,7 @@ class Tokenizer:
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of text that each token stands for; none for special tokens."""
-        kinds = {part["type"] for part in _components(self.state["decoder"])}
+        kinds = {part["type"] for part in components(self.state["decoder"])}
         result = [b""] * self.vocab_size
         letters = {letter: byte for byte, letter in byte_letters().items()}
         for token, number in self.backend.get_vocab(with_added_tokens=True).items():
@@ -155,7 +156,7 @@ class Tokenizer:
     def _space(self) -> str | None:
         """The spelling of a space inside tokens: U+2581 as SentencePiece writes it, or GPT-1's end of a word; None if
         tokens are spelt otherwise."""
-        for part in _components(self.state["decoder"]):
+        for part in components(self.state["decoder"]):
             if part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE}):
                 return SPACE
             if part["type"] == "BPEDecoder":
@@ -168,7 +169,7 @@ class Tokenizer:
         puts none."""
         state = json.loads(self.backend.to_str())
         changed = False
-        for part in _components(state["pre_tokenizer"]):
+        for part in components(state["pre_tokenizer"]):
             if part["type"] == "Metaspace" and part.get("prepend_scheme") == "first":
                 part["prepend_scheme"], changed = "never", True
         if not changed:
@@ -193,7 +194,7 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return list(self._inner_backend.encode(text, add_special_tokens=False).ids)
+        return backend_ids(self._inner_backend, text)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Thread-safe.
@@ -202,7 +203,7 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return list(self.backend.encode(text, add_special_tokens=False).ids)
+        return backend_ids(self.backend, text)
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes: what is UTF-8 as text, the rest byte by byte.
@@ -261,13 +262,3 @@ class Tokenizer:
         }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_atomically(folder / "tokenizer_config.json", json_text(config, indent=2) + "\n")
-
-
-def _components(component: dict | None) -> list[dict]:
-    """The parts of a decoder or a pre-tokenizer that may be a sequence of others."""
-    if component is None:
-        return []
-    if component["type"] == "Sequence":
-        parts = component.get("decoders") or component.get("pretokenizers") or component.get("normalizers") or []
-        return [inner for part in parts for inner in _components(part)]
-    return [component]
