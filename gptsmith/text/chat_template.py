@@ -237,12 +237,14 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
 def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
     """The ids of rendered text: special tokens as themselves, all else as text. `begins` says whether nothing stands
     before it."""
+    if begins and not hidden and (whole := tokenizer.encode_spelt(text)) is not None:
+        return whole
     ids: list[int] = []
     start, encode = 0, tokenizer.encode if begins else tokenizer.encode_inside
-    for match in _special(tokenizer).finditer(text):
-        ids += _text_ids(text[start : match.start()], hidden, encode)
-        ids.append(tokenizer.special_tokens[match[0]])
-        start, encode = match.end(), tokenizer.encode_inside
+    for begin, end, number in tokenizer.special_matches(text):
+        ids += _text_ids(text[start:begin], hidden, encode)
+        ids.append(number)
+        start, encode = end, tokenizer.encode_inside
     return ids + _text_ids(text[start:], hidden, encode)
 
 

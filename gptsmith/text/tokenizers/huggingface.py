@@ -52,7 +52,11 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
 
 def _read(file: Path) -> Backend:
     try:
-        require_bounded_components(read_json(file))
+        state = read_json(file)
+    except UserError as error:
+        raise ConfigurationError(f"{file} is not a tokenizer that can be read: {error}") from None
+    try:
+        require_bounded_components(state)
         backend = Backend.from_file(str(file))
     except UserError as error:
         raise ConfigurationError(f"{file} cannot be used: {error}") from None
