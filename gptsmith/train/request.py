@@ -14,6 +14,9 @@ from gptsmith.base.hints import shell_command
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
+READ_PATHS = frozenset({"base", "sources", "validation", "test"})
+"""The fields of a request that name what is read whenever its run is trained."""
+
 
 class TrainingRequest(Settings):
     """The arguments of every verb that trains or plans training."""
@@ -35,6 +38,18 @@ class TrainingRequest(Settings):
     def recorded(self) -> dict[str, Any]:
         """The request as run.toml keeps it, without what has its default."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def located(self, locate: Callable[[str | Path], str]) -> Self:
+        """The same request with each of the paths that are read as `locate` gives it.
+
+        Raises:
+            CheckpointError: one is not there.
+        """
+        found: dict[str, Any] = {}
+        for name in READ_PATHS & type(self).model_fields.keys():
+            value = getattr(self, name)
+            found[name] = locate(value) if isinstance(value, str | Path) else [locate(path) for path in value]
+        return self.model_copy(update=found)
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         """The settings that options stand for, by the name of the option."""
@@ -152,6 +167,8 @@ class FinetuneRequest(TrainingRequest):
     """Train LoRA adapters of this rank instead of all weights."""
     trials: int | None = Field(default=None, gt=0)
     """Search hyperparameters in this many trials; the validation loss selects the best."""
+    me: SkipJsonSchema[str | None] = not_recorded()
+    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
@@ -165,7 +182,7 @@ class FinetuneRequest(TrainingRequest):
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:
         if self.resume is not None:
-            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad:
+            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad or self.me:
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
             raise ConfigurationError(
@@ -175,4 +192,9 @@ class FinetuneRequest(TrainingRequest):
         return self
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
-        return {"--skip-bad": {"examples": {"skip_bad": True}}} if self.skip_bad else {}
+        options: dict[str, dict[str, Any]] = {}
+        if self.me is not None:
+            options["--me"] = {"examples": {"me": self.me}}
+        if self.skip_bad:
+            options["--skip-bad"] = {"examples": {"skip_bad": True}}
+        return options

@@ -74,6 +74,8 @@ class Reader(Settings):
 
     kind: str
     extensions: ClassVar[tuple[str, ...]]
+    libraries: ClassVar[Mapping[str, str]] = {}
+    """The modules of other packages that it imports, each with the name of its package."""
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
 
@@ -81,8 +83,12 @@ class Reader(Settings):
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         """The documents of a file."""
 
+    def has_records(self, file: SourceFile, settings: ReadSettings) -> bool:
+        """Whether a file holds records; most formats always do, or never."""
+        return self.holds_records
+
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-        """The records of a file, with all of their fields; for readers with `holds_records`."""
+        """The records of a file that has some, with all of their fields."""
         raise NotImplementedError(f"{self.kind} files hold no records")
 
 
