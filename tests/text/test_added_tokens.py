@@ -82,3 +82,19 @@ def test_peoples_words_stay_words_beside_such_tokens(style: str, tmp_path: Path)
     template = ChatTemplate("{{ messages[0].content }} <turn> x")
     ids = template.rendered_ids(ours, [{"role": "user", "content": "a <turn>"}], open_turn=False)
     assert ids.count(ours.special_tokens["<turn>"]) == 1
+
+
+@pytest.mark.parametrize("text", ["nail", "a\nb", "日本", "", "a  b "])
+@pytest.mark.parametrize("style", ["bytes", "sentence piece", "metaspace first"])
+def test_a_text_comes_back_as_it_was_encoded(style: str, text: str, tmp_path: Path) -> None:
+    ours = load_tokenizer(folder_of(style, "none", tmp_path))
+    assert ours.decode(ours.encode(text)) == text
+    assert ours.decode([*ours.bos_ids, *ours.encode(text)]) == text
+    if style == "sentence piece":  # the others write no second space
+        assert ours.decode(ours.encode(" " + text)) == " " + text if text else True
+
+
+def test_a_piece_inside_a_text_keeps_its_space(tmp_path: Path) -> None:
+    ours = load_tokenizer(folder_of("sentence piece", "none", tmp_path))
+    ids = ours.encode("the smith")
+    assert "".join(ours.decode([number], begins=False) for number in ids) == " the smith"

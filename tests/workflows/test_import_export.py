@@ -140,6 +140,33 @@ def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it
     assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.special_tokens["<|begin|>"]
 
 
+@pytest.mark.parametrize("samples", [True, False])
+def test_a_copy_of_a_copy_pads_and_draws_as_its_source(samples: bool, llama: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(llama, source)
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    named = {"pad_token": "<|end|>", "unk_token": {"content": "<|begin|>"}, "padding_side": "left"}
+    extra = {"additional_special_tokens": ["<|end|>"]}
+    (source / "special_tokens_map.json").write_text(json.dumps({k: v for k, v in named.items() if k != "padding_side"}))
+    (source / "tokenizer_config.json").write_text(json.dumps({**config, **extra, "padding_side": "left"}))
+    sampling = {"do_sample": True, "temperature": 0.5} if samples else {}
+    (source / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": 1, **sampling}))
+    folder = source
+    for number in range(2):
+        gptsmith.import_model(folder, out=tmp_path / f"run{number}")
+        folder = Path(
+            gptsmith.export(tmp_path / f"run{number}", to="huggingface", out=tmp_path / f"copy{number}")["folder"]
+        )
+        one, other = (transformers.AutoTokenizer.from_pretrained(place) for place in (source, folder))
+        assert other.special_tokens_map == one.special_tokens_map
+        assert set(other.all_special_tokens) == set(one.all_special_tokens)
+        assert (other.padding_side, other.pad_token_id) == ("left", one.pad_token_id)
+        assert other(["a", "b c d"], padding=True)["input_ids"] == one(["a", "b c d"], padding=True)["input_ids"]
+        drawn = transformers.GenerationConfig.from_pretrained(folder)
+        assert (bool(drawn.do_sample), drawn.pad_token_id) == (samples, one.pad_token_id)
+        assert not samples or drawn.temperature == 0.5
+
+
 def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
     (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -45,7 +45,7 @@ def completion_logprobs(
         offsets.append(offset)
         top = {token_text(tokenizer, one.id): one.logprob for one in token.top_logprobs}
         tops.append(None if token.logprob is None else {**top, text: token.logprob})
-        offset += len(tokenizer.decode([token.id]))
+        offset += len(tokenizer.decode([token.id], begins=False))
     return {"tokens": spelled, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}, offset
 
 
