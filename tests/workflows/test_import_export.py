@@ -84,7 +84,7 @@ def test_every_verb_takes_the_folder_itself(
     assert (info["step"], info["num_parameters"]) == (0, imported["num_parameters"])
     assert call("evaluate", llama, text / "part0.txt", "--json").object["bits_per_byte"] > 0
     rounded = call("compress", llama, "--to", "int8", "--out", "small", "--json")
-    assert rounded.object["compared_on"] == "random tokens"
+    assert rounded.object["compared_on"] == "general text"
     without = call("evaluate", llama)
     assert without.code == 2
     assert "name a text" in without.err
@@ -336,6 +336,7 @@ def test_without_transformers_the_copy_is_read_by_this_program_and_the_certifica
     monkeypatch.setitem(sys.modules, "transformers", None)
     figures = gptsmith.import_model(llama, out=tmp_path / "run")
     assert figures["certificate"] == "not run"
+    assert "Transformers is not installed here" in figures["certificate_reason"]
     out = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
     assert out["certificate"] == "passed"
     sides = json.loads((tmp_path / "out/certificate.json").read_text())["sides"]
