@@ -30,7 +30,15 @@ ALWAYS = {
     "seconds",
 }  # fmt: skip
 WITH_TEXT = {"bits_per_byte_before", "bits_per_byte", "validation_loss"}
-FILES = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "result.json"}
+FILES = {
+    "paths.json",
+    "run.toml",
+    "run.schema.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "data.json",
+    "result.json",
+}
 
 
 @pytest.fixture(scope="module")
