@@ -2,8 +2,8 @@
 
 python bench/real_model.py MODEL DATA            MODEL: a Hugging Face folder, such as SmolLM2-135M-Instruct
 
-DATA has train.jsonl, val.jsonl and test.jsonl with `prompt`, `chosen` and `rejected`, and facts.jsonl with `question` and
-`answer`. DPO is trained on the pairs, SFT on the chosen completions, each with all weights and with LoRA.
+DATA has train.jsonl, val.jsonl and test.jsonl with `prompt`, `chosen` and `rejected`, and facts.jsonl with `question`
+and `answer`. DPO is trained on the pairs, SFT on the chosen completions, each with all weights and with LoRA.
 
 --only dpo-lora  one of dpo, dpo-lora, sft, sft-lora
 --out FOLDER     keeps the runs
@@ -38,6 +38,10 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def answers(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"prompt": row["prompt"], "response": row["chosen"]} for row in pairs]
+
+
 def num_known(model: str | Path, facts: list[dict[str, Any]]) -> int:
     """The questions to which a greedy reply contains the answer."""
     loaded = gptsmith.load(model)
@@ -64,10 +68,7 @@ def main() -> None:
             objective, rank = WAYS[name]
             files = [arguments.data / f"{split}.jsonl" for split in ("train", "val", "test")]
             if objective == "sft":
-                rows = [
-                    [{"prompt": row["prompt"], "response": row["chosen"]} for row in records(file)] for file in files
-                ]
-                files = [written(out / f"sft-{file.name}", some) for file, some in zip(files, rows, strict=True)]
+                files = [written(out / f"sft-{file.name}", answers(records(file))) for file in files]
             train, validation, test = files
             figures = gptsmith.finetune(
                 arguments.model, [train], validation=[validation], test=[test], objective=objective, lora=rank,

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, cast
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.model.gpt import GPT
-from gptsmith.text.chat_template import ChangedTurnError
+from gptsmith.text.chat_template import TRAIN, ChangedTurnError
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.examples import ExampleObjective
 from gptsmith.train.encoder import Encoder, FittedConversation
@@ -31,7 +31,8 @@ class SftSettings(ExampleObjective):
         try:
             return [_sample(example, encoder.conversation(messages))]
         except ChangedTurnError:  # each answer as the template shows it while it is the last
-            ends = [number for number, message in enumerate(messages, 1) if message["role"] == "assistant"]
+            answers = [turn for turn in enumerate(messages, 1) if turn[1]["role"] == "assistant"]
+            ends = [number for number, message in answers if message.get(TRAIN) is not False]
             turns = [encoder.conversation(messages[:end], only_last=True) for end in ends]
             return [_sample(example, turn, part) for part, turn in enumerate(turns)]
 
