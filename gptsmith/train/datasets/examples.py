@@ -244,7 +244,8 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
-        lines += [escape(line) for line in [*self.skipped.lines(), *renamed_fields(self.splits.fields)]]
+        said = [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
+        lines += [escape(line) for line in said]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
