@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -249,8 +250,13 @@ class ExampleDataset(Dataset):
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
-        samples = (self.objective.sample(example, self.encoder) for example in self.splits.train[:num_examples])
-        return [self.objective.preview(sample) for sample in samples]
+        previewed: list[PreviewedExample] = []
+        for example in self.splits.train:
+            if len(previewed) == num_examples:
+                break
+            with suppress(UserError):  # a bad example, which is skipped: otherwise there would be no dataset
+                previewed.append(self.objective.preview(self.objective.sample(example, self.encoder)))
+        return previewed
 
 
 def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
