@@ -36,7 +36,8 @@ def sync_file(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    # A file's name that is not UTF-8 has halves of surrogate pairs, which JSON spells as `\\udcdf`.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with no_room_is_a_user_error(path.parent):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:

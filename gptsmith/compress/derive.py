@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import meter, note
@@ -153,7 +152,7 @@ def _text_to_compare_on(run: OpenedModel) -> tuple[TokenStream | None, bool]:
     try:
         return validation_text(run)
     except UserError as error:
-        note(f"[dim]random tokens are compared, because there is no validation text: {escape(str(error))}[/dim]")
+        note(f"random tokens are compared, because there is no validation text: {error}", "dim")
         return None, False
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import note
@@ -46,7 +45,7 @@ class SaveCheckpoints(Callback):
 
         def warn(message: str) -> None:
             trainer.run.log.append("warning", step=trainer.state.step, message=message)
-            note(f"[yellow]{escape(message)}[/yellow]")
+            note(message, "yellow")
 
         self.warn = warn
         self.writer = CheckpointWriter(
