@@ -21,10 +21,10 @@ class Detokenizer:
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """The text that more bytes bring. What may be the beginning of a character or of a stop string is held back
-        until it is known, or until the final bytes."""
+        until it is known, or until the final bytes; there, the beginning of a character is dropped."""
         if self.has_stopped:
             return ""
-        self._held += self._decoder.decode(data, final=final)
+        self._held += self._decoder.decode(data)
         found = [at for at in (self._held.find(stop) for stop in self.stop) if at >= 0]
         if found:
             self.has_stopped = True
