@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from rich.markup import escape
 
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
@@ -245,8 +244,7 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
-        said = [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
-        lines += [escape(line) for line in said]
+        lines += [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
