@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from rich.markup import escape
 
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
@@ -270,14 +270,17 @@ class ExampleDataset(Dataset):
                 f"{_counted(self.num_shortened, 'conversation')} longer than the context of "
                 f"{self.encoder.context_length} tokens: {_counted(self.num_omitted, 'oldest turn')} left out"
             )
-        lines += [escape(line) for line in [*self.skipped.lines(), *renamed_fields(self.splits.fields)]]
+        lines += [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
-        examples = self.splits.train[:num_examples]
-        return [
-            self.objective.preview(sample) for each in examples for sample in self.objective.samples(each, self.encoder)
-        ]
+        previewed: list[PreviewedExample] = []
+        for example in self.splits.train:
+            if len(previewed) >= num_examples:
+                break
+            with suppress(UserError):  # a bad example, which is skipped: otherwise there would be no dataset
+                previewed += map(self.objective.preview, self.objective.samples(example, self.encoder))
+        return previewed[:num_examples]
 
 
 def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
