@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ PANELS = {
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("info", "runs", "watch"),
+    "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
-WITHOUT_ARGUMENTS = ("runs", "watch")
+WITHOUT_ARGUMENTS = ("runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
 INTERRUPTED = 130
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -108,6 +109,9 @@ def gptsmith(version: bool = typer.Option(False, "--version", help="Show the ver
 
 def main() -> None:
     """Runs one verb. What a person got wrong becomes one line on standard error, and exit code 2."""
+    # Names of files need not be UTF-8, and are shown nevertheless; standard error does so by itself.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if os.environ.get("WORLD_SIZE", "1") == "1":
         _run_verb()
         return
@@ -127,8 +131,10 @@ def main() -> None:
 
 
 def _run_verb() -> None:
+    from gptsmith.base.console import outlive_readers
     from gptsmith.base.errors import GptsmithError
 
+    outlive_readers()
     try:
         app(prog_name="gptsmith")
     except GptsmithError as error:
@@ -137,6 +143,10 @@ def _run_verb() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"gptsmith: {named}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("gptsmith: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

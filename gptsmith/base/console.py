@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gptsmith.base.json_text import json_text
 
-results = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
+# What is shown is mostly names and words of people: brackets and colons in them are no markup.
+results = Console(highlight=False, markup=False, emoji=False)
+notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 PLAIN_LINE_EVERY_S = 10.0
 _IS_HUSHED = ContextVar("is_hushed", default=False)
+
+
+class OutlivingStream:
+    """Standard error that nobody needs to read: where its reader has left, its terminal is closed or its disk is full,
+    it goes to nowhere, because no work may end for want of somebody who watches it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._go_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._go_nowhere()
+
+    def _go_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_readers() -> None:
+    """Continues from now on where nobody reads standard error any more."""
+    if sys.stderr is None:  # closed before this process began: what is opened next must not take its place
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if not isinstance(sys.stderr, OutlivingStream):
+        sys.stderr = cast(TextIO, OutlivingStream(sys.stderr))
 
 
 def be_silent() -> None:
@@ -37,10 +79,15 @@ def hushed() -> Iterator[None]:
         _IS_HUSHED.reset(token)
 
 
-def note(message: str) -> None:
-    """Says something on standard error. Markup such as [bold] is understood."""
+def note(message: str | Text, style: str = "") -> None:
+    """Says something on standard error. A string is shown as it stands; `styled` makes text with several styles."""
     if not _IS_HUSHED.get():
-        notes.print(message, soft_wrap=True)
+        notes.print(Text(message, style) if isinstance(message, str) else message, soft_wrap=True)
+
+
+def styled(template: str, *values: object) -> Text:
+    """Text from a template with markup such as [bold], with each value as it stands in the place of a {}."""
+    return Text.from_markup(template.format(*(escape(str(value)) for value in values)), emoji=False)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
@@ -53,7 +100,7 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     """Writes a two-column table to standard output, numbers grouped by thousands."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in figures.items():
-        table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", readable(value))
+        table.add_row(Text(name.replace("_", " "), "dim"), readable(value))
     results.print(table)
 
 
@@ -102,10 +149,10 @@ def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
         return
     counted = [MofNCompleteColumn()] if count else []
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         *counted,
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     ]
     with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as progress:
         yield Meter(title, total, progress)

@@ -37,8 +37,8 @@ METAVARS = {
     "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
 STOPPED = 128
-"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 130 after
-Ctrl-C, 143 after SIGTERM."""
+"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 129 after
+SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def command(
@@ -154,11 +154,9 @@ def _help(field: FieldInfo) -> str:
 
 def show_next(command: str) -> None:
     """Shows a command that uses what a verb has made."""
-    from rich.markup import escape
-
     from gptsmith.base import console
 
-    console.note(f"\nnext: [bold]{escape(command)}[/bold]")
+    console.note(console.styled("\nnext: [bold]{}[/bold]", command))
 
 
 def finish(figures: Mapping[str, Any], json: bool) -> None:

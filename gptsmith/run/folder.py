@@ -10,11 +10,18 @@ from typing import Any, Self
 import tomli_w
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import read_json, write_atomically, write_json
+from gptsmith.base.files import read_json, require_writable, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
-from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good, list_checkpoints, set_aside
+from gptsmith.run.checkpoint import (
+    CHECKPOINTS,
+    WEIGHTS,
+    Checkpoint,
+    first_good,
+    list_checkpoints,
+    set_aside,
+)
 from gptsmith.run.lineage import HasLineage
 from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
 from gptsmith.text.chat_template import ChatTemplate
@@ -27,6 +34,8 @@ DATA = "data.json"
 PLAN = "plan.json"
 RESULT = "result.json"
 GENERATION = "generation_config.json"
+LOCK = ".lock"
+"""The file that a run's only writer locks."""
 
 
 class Run(HasLineage):
@@ -42,6 +51,7 @@ class Run(HasLineage):
     plan.json            the prediction before the run, and what it came to
     metrics.jsonl        every figure, sample and event
     result.json          the figures at the end
+    checkpoints/frozen.safetensors  weights below adapters, once for all checkpoints
     checkpoints/step-…/  weights, optimizer, counters and randomness, with a manifest of hashes
     """
 
@@ -69,11 +79,15 @@ class Run(HasLineage):
     def create(cls, folder: Path, settings: Settings | dict[str, Any], schema: type[Settings]) -> Run:
         """A new run with these settings, and the JSON Schema of `schema` for editors.
 
+        Its folder is for its owner alone, because it holds texts of people; what is in it has the modes of the umask.
+
         Raises:
             CheckpointError: the folder exists and is not empty.
+            UserError: it cannot be written.
         """
         require_free(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = cls(folder)
         run.paths.record()
         write_json(folder / SCHEMA, schema_of(schema))
@@ -130,7 +144,8 @@ class Run(HasLineage):
 
     def files(self, checkpoint: Checkpoint) -> list[Path]:
         """The files that its model is made of at a checkpoint: weights and tokenizer."""
-        return [checkpoint.folder / WEIGHTS, self.folder / "tokenizer.json"]
+        frozen = checkpoint.frozen_file()
+        return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen]), self.folder / "tokenizer.json"]
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, damaged newer ones set aside; None if there never was one.
@@ -200,8 +215,10 @@ def require_free(folder: Path) -> None:
 
     Raises:
         CheckpointError: the folder exists and is not empty.
+        UserError: it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    require_writable(folder)
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
         is_run = (folder / SETTINGS).is_file()
         raise CheckpointError(
             f"{folder} exists already"

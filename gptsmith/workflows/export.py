@@ -8,7 +8,7 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError
-from gptsmith.base.files import published_folder, require_room
+from gptsmith.base.files import published_folder, require_room, require_writable
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.backends.own import OwnBackend
@@ -44,6 +44,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     target = Path(request.out) if request.out is not None else beside(run, f"-{to}")
     if target.exists():
         raise ConversionError(f"{target} exists already: choose another --out")
+    require_writable(target)
     name = target.name if request.out is not None else Path(run).resolve().name
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
@@ -81,7 +82,7 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     if has_adapters and takes_adapters and named is not None:
         base = model_folder_of(loaded.run.paths.located(named), without_adapters(model))
     if has_adapters and not takes_adapters:
-        note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
+        note("the adapters become part of the weights (--to peft writes them alone)", "dim")
         model = merge_lora(model)
     model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(

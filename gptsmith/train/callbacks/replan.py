@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.markup import escape
-
 from gptsmith.base.console import note
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.train.callbacks.evaluate import Evaluate
@@ -110,6 +108,8 @@ class Replan(Callback):
             return None
         if elapsed - self.replanned_s < min(SPACING * budget, left_s / 4):
             return None
+        if in_time > planned and left_s < SPACING * budget:  # too little to be worth a word
+            return None
         return [in_time, self._why(trainer, step_s, in_time > planned), left_s, step_s]
 
     def _why(self, trainer: Trainer, step_s: float, is_early: bool) -> str:
@@ -148,7 +148,7 @@ class Replan(Callback):
         trainer.run.log.append("replanned", **record)
         is_loss = record["num_tokens"] < record["num_tokens_before"]
         color = "yellow" if is_loss else "dim"
-        note(f"[{color}]{escape(replan_in_words(record))}[/{color}]")
+        note(replan_in_words(record), color)
 
     def _follow(self, trainer: Trainer) -> None:
         """Gives the trainer the steps and the decay that hold at its step."""

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from pydantic import Field
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
@@ -190,7 +189,7 @@ class RolloutDataset(Dataset):
         return [each.ids if each.end_id is None else [*each.ids, each.end_id] for each in completions]
 
     def _text(self, ids: list[int]) -> str:
-        return self.encoder.tokenizer.decode(ids)
+        return self.encoder.tokenizer.decode(ids, begins=False)
 
     def _rewards(self, examples: Sequence[ChatExample], completions: Sequence[list[int]]) -> list[float]:
         """The reward of each completion, to the example at its place; NaN for completions that get none.
@@ -286,7 +285,7 @@ class RolloutDataset(Dataset):
         splits, size = self.splits, self.objective.group_size
         held_back = f"{len(splits.validation):,} to validate, {len(splits.test):,} to test"
         prompts = f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"
-        return [prompts, *(escape(line) for line in self.skipped.lines())]
+        return [prompts, *splits.notes, *self.skipped.lines()]
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         examples = cast(list[ChatExample], self.splits.train[:num_examples])
