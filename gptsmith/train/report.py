@@ -127,10 +127,10 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
 
 def _outlook(folder: Path, result: Mapping[str, Any]) -> list[Html]:
     """What to expect of a model that was trained from scratch."""
-    sizes = [result.get("num_parameters"), result.get("num_tokens")]
-    if not all(isinstance(size, int) for size in sizes) or Run(folder).made_by != "pretrain":
+    num_parameters, num_tokens = result.get("num_parameters"), result.get("num_tokens")
+    if not isinstance(num_parameters, int) or not isinstance(num_tokens, int) or Run(folder).made_by != "pretrain":
         return []
-    return [element("p", f"A model of this size and text {outlook(*sizes)}. {LEAD}", class_="soft")]
+    return [element("p", f"A model of this size and text {outlook(num_parameters, num_tokens)}. {LEAD}", class_="soft")]
 
 
 def _data(data: Mapping[str, Any]) -> Html:
