@@ -23,7 +23,7 @@ Preview = Annotated[
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
         "Training": ("objective", "epochs", "lora", "trials"),
-        "Data": ("validation", "test", "me", "skip_bad"),
+        "Data": ("validation", "test", "me", "skip_bad", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(
