@@ -78,7 +78,7 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     (folder / "photo.xyz").write_bytes(b"\0\1\2")
     figures = call("plan", folder, "--minutes", "2", "--json").object
     assert figures["num_files"] == 3
-    assert [Path(path).name for path in figures["skipped"]] == ["old.txt", "photo.xyz"]
+    assert {Path(path).name for path in figures["skipped"]} == {"old.txt", "photo.xyz"}
     said = call("plan", folder, "--minutes", "2")
     lines = [line for line in said.err.splitlines() if "skipped" in line]
     assert "old.txt skipped" in lines[0]  # an option mends it
