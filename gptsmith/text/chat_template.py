@@ -28,6 +28,15 @@ CHATML = (
 )
 """The template of the models that we tune: the ChatML that Qwen's family reads."""
 
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ message.role | capitalize + ':\n' + message.content }}"
+    "{{ (eos_token if message.role == 'assistant' else '') + '\n\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
+"""The template of models whose tokenizer has no tokens for turns, such as GPT-2's: words, and the EOS token."""
+
 TRAIN = "train"
 """The field of the assistant's turn that is False where training is not to learn it."""
 
@@ -262,14 +271,7 @@ def _text_ids(text: str, hidden: Mapping[str, str], encode: Callable[[str], list
     return encode(text) if text else []
 
 
-def require_turns(tokenizer: Tokenizer) -> None:
-    """Checks that our own template can be used with a tokenizer.
-
-    Raises:
-        DataError: it has no tokens for turns.
-    """
-    if TURN_END not in tokenizer.special_tokens:
-        raise DataError(
-            f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
-            "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"
-        )
+def default_template(tokenizer: Tokenizer) -> ChatTemplate:
+    """The template of a model that has none: ChatML where the tokenizer has its tokens, else a plain one whose answers
+    end in the tokenizer's own EOS token."""
+    return ChatTemplate(CHATML if TURN_END in tokenizer.special_tokens else PLAIN)
