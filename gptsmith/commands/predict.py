@@ -18,7 +18,13 @@ def predict(request: PredictRequest) -> None:
     from gptsmith.workflows.predict import predict as run_predict
 
     num_rows = num_bad = 0
-    rows = run_predict(request.run, request.files, device=request.device, **request.reading_settings())
+    rows = run_predict(
+        request.run,
+        request.files,
+        device=request.device,
+        encoding=request.encoding,
+        encoding_errors=request.encoding_errors,
+    )
     for row in rows:
         num_rows, num_bad = num_rows + 1, num_bad + ("probabilities" not in row)
         console.show_json(row)
