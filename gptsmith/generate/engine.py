@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.futures import without_stop_iteration
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import SlotKVCache
@@ -176,7 +177,7 @@ class Engine:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(work())
+                future.set_result(without_stop_iteration(work)())
             except BaseException as error:
                 future.set_exception(error)
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.generate.request import ContextOverflowError, QueueFullError
+from gptsmith.text.tokenizer import TooManyTokensError
 
 TYPES = {
     400: "invalid_request_error",
@@ -88,7 +89,7 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
     """Any error for a client; one that is our own fault says nothing but that it is."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ContextOverflowError):
+    if isinstance(error, ContextOverflowError | TooManyTokensError):
         return ApiError(400, str(error), param=param, code="context_length_exceeded")
     if isinstance(error, QueueFullError):
         return overloaded(str(error))

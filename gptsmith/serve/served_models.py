@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
@@ -180,8 +181,8 @@ class ServedModels:
         return self.by_name[name]
 
     async def run_on_reader(self, work: Callable[[], T]) -> T:
-        """The result of a function that tokenizes prompts, on a thread for that."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        """The result of a function that reads what was sent, on a thread for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, without_stop_iteration(work))
 
     def close(self) -> None:
         """Ends every text and all threads."""

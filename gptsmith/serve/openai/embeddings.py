@@ -31,7 +31,10 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     rows, num_tokens = [], 0
     with served.reserved(1):
         prompts = await state.models.run_on_reader(
-            lambda: [served.tokenizer.prompt_ids(one) if isinstance(one, str) else one for one in inputs]
+            lambda: [
+                served.tokenizer.prompt_ids(one, served.context_length) if isinstance(one, str) else one
+                for one in inputs
+            ]
         )
         for number, ids in enumerate(prompts):
             if max(ids) >= served.vocab_size:

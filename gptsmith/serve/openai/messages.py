@@ -127,7 +127,7 @@ def _encoder(
 
     def encode(messages: Sequence[FlatMessage]) -> list[int]:
         checked = checked_messages(messages[:-1] if continues_last else messages)
-        token_ids = template.prompt_ids(tokenizer, checked, variables)
+        token_ids = template.prompt_ids(tokenizer, checked, variables, max_tokens=served.context_length)
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
 
     return encode
