@@ -68,3 +68,9 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     nearest = [RENAMED[given]] if RENAMED.get(given) in allowed else get_close_matches(given, allowed, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(allowed)}"
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """The text of another library's error, in one line of at most `limit` characters; the type of one without text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -10,7 +10,7 @@ from gptsmith.workflows.requests import MergeRequest
     MergeRequest,
     arguments={"run": "RUN"},
     panels={"Run": ("out",), "Machine": ("device",)},
-    examples=("gptsmith merge runs/mine-sft", "gptsmith merge runs/mine-sft --out runs/merged --json"),
+    examples=("gptsmith merge runs/mine-lora", "gptsmith merge runs/mine-lora --out runs/merged --json"),
 )
 def merge(request: MergeRequest, json: Json = False) -> None:
     """Merge LoRA adapters into the weights of a new run, and measure the difference."""

@@ -22,9 +22,12 @@ from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.tokenizers.huggingface import SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG
 
 CONFIG = "config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", TEMPLATE, GENERATION)
+TOKENIZER_FILES = (
+    "tokenizer.json", TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "vocab.json", "merges.txt", TEMPLATE, GENERATION,
+)  # fmt: skip
 HEAD = "lm_head.weight"
 
 
@@ -171,16 +174,14 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
     numbers = ends if isinstance(ends, list) else [ends]
     tokens = [tokenizer.backend.id_to_token(number) for number in numbers if isinstance(number, int)]
-    return Tokenizer(
-        tokenizer.backend, tokenizer.eos_token, tokenizer.bos_token, [token for token in tokens if token is not None]
-    )
+    return tokenizer.ending_with([token for token in tokens if token is not None])
 
 
 def template_in(folder: Path) -> ChatTemplate | None:
     """The chat template, in a file of its own or in the tokenizer's config."""
     if (template := ChatTemplate.load(folder)) is not None:
         return template
-    path = folder / "tokenizer_config.json"
+    path = folder / TOKENIZER_CONFIG
     found: Any = read_json(path).get("chat_template") if path.exists() else None
     if isinstance(found, list):
         named = {row.get("name"): row.get("template") for row in found if isinstance(row, Mapping)}

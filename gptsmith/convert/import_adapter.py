@@ -96,7 +96,7 @@ def _tokenizer(folder: Path, base: Loaded) -> Tokenizer:
         )
     ends = dict.fromkeys((*own.end_tokens, base.tokenizer.eos_token, *base.tokenizer.end_tokens))
     kept = [token for token in ends if token != own.eos_token and own.backend.token_to_id(token) is not None]
-    return Tokenizer(own.backend, own.eos_token, own.bos_token, kept)
+    return own.ending_with(kept)
 
 
 def _certificate(adapter: AdapterFolder, own: OwnBackend, base: Loaded, model_type: str) -> Certificate:

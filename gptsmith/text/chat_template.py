@@ -6,8 +6,6 @@ rendered; what the template itself wrote is split at the real ones; then the tex
 
 from __future__ import annotations
 
-import datetime
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import DataError
+from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 
@@ -75,20 +73,19 @@ class ChatTemplate:
         Raises:
             DataError: the template refuses the conversation, or is not sound.
         """
-        from jinja2 import TemplateError
-
+        given = {
+            "tools": None,
+            "documents": None,
+            **tokenizer.named_tokens,
+            **(variables or {}),
+            "messages": [_with_reasoning(message) for message in messages],
+            "add_generation_prompt": open_turn,
+        }
+        compiled = self._compiled
         try:
-            return self._compiled.render(
-                variables or {},
-                messages=[dict(message) for message in messages],
-                add_generation_prompt=open_turn,
-                bos_token=tokenizer.bos_token or "",
-                eos_token=tokenizer.eos_token,
-                tools=None,
-                documents=None,
-            )
-        except (TemplateError, TypeError) as error:
-            raise DataError(f"the chat template does not take this conversation: {error}") from None
+            return str(compiled.render(given))
+        except Exception as error:  # a template can raise whatever Python does
+            raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
     def prompt_ids(
         self,
@@ -173,21 +170,13 @@ class ChatTemplate:
     @cached_property
     def _compiled(self) -> Any:
         from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        def raise_exception(message: str) -> None:
-            raise TemplateError(message)
+        from gptsmith.text.template_environment import template_environment
 
-        sandbox = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        sandbox.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-        sandbox.globals["raise_exception"] = raise_exception
-        sandbox.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
         try:
-            return sandbox.from_string(self.source)
-        except TemplateError as error:
-            raise DataError(f"the chat template is not sound Jinja: {error}") from None
+            return template_environment().from_string(self.source)
+        except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise DataError(f"the chat template is not sound Jinja: {one_line(error)}") from None
 
 
 def checked_messages(messages: Any) -> list[dict[str, str]]:
@@ -208,6 +197,15 @@ def checked_messages(messages: Any) -> list[dict[str, str]]:
             raise DataError(f"turn {number} is the system's, which may only be the first")
         checked.append({"role": role, "content": content})
     return checked
+
+
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""The names of an answer's thoughts: Transformers fills in the others of the first two, which templates read."""
+
+
+def _with_reasoning(message: Message) -> dict[str, Any]:
+    thoughts = next((message[name] for name in REASONING if message.get(name) is not None), None)
+    return dict(message) if thoughts is None else {"thinking": thoughts, **message, "reasoning_content": thoughts}
 
 
 def _special(tokenizer: Tokenizer) -> re.Pattern[str]:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
@@ -54,21 +55,40 @@ class Tokenizer:
         eos_token_id: its id.
         bos_token: the token that begins a document; None if it has none of its own.
         end_tokens: tokens that end generation, besides the EOS token and the end of a turn.
+        extra: further entries of tokenizer_config.json that a copy keeps: other named tokens, such as `pad_token`, and
+            the padding side.
         vocab_size: number of tokens, special ones included.
     """
 
     def __init__(
-        self, backend: Backend, eos_token: str = EOS_TOKEN, bos_token: str | None = None, end_tokens: Sequence[str] = ()
+        self,
+        backend: Backend,
+        eos_token: str = EOS_TOKEN,
+        bos_token: str | None = None,
+        end_tokens: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         # Text that spells a special token stays text.
         backend.encode_special_tokens = True
         self.backend = backend
         self.eos_token, self.bos_token, self.end_tokens = eos_token, bos_token, tuple(end_tokens)
+        self.extra = dict(extra or {})
         found = backend.token_to_id(eos_token)
         if found is None:
             raise DataError(f"this tokenizer has no token {eos_token} to end a document with")
         self.eos_token_id: int = found
         self.vocab_size: int = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    def ending_with(self, end_tokens: Sequence[str]) -> Tokenizer:
+        """The same tokenizer with other end tokens."""
+        return Tokenizer(self.backend, self.eos_token, self.bos_token, end_tokens, self.extra)
+
+    @cached_property
+    def named_tokens(self) -> dict[str, str]:
+        """The special tokens that have a name, by it: `eos_token`, `bos_token`, `pad_token`, ..., as chat templates and
+        Transformers call them."""
+        named = {"eos_token": self.eos_token, **({"bos_token": self.bos_token} if self.bos_token else {})}
+        return named | {name: token for name, token in self.extra.items() if name.endswith("_token")}
 
     @cached_property
     def state(self) -> dict:
@@ -280,8 +300,8 @@ class Tokenizer:
         config = {
             # Without it AutoTokenizer may put another family's way of splitting in.
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": self.eos_token,
-            **({"bos_token": self.bos_token} if self.bos_token else {}),
+            **self.extra,
+            **self.named_tokens,
             **({"end_tokens": list(self.end_tokens)} if self.end_tokens else {}),
             "clean_up_tokenization_spaces": False,
             "model_max_length": model_max_length,

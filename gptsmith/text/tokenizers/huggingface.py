@@ -14,6 +14,8 @@ from gptsmith.base.files import read_json
 from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
 
+TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP = "tokenizer_config.json", "special_tokens_map.json"
+EXTRA_SPECIAL_TOKENS = "extra_special_tokens"
 WORD_END, UNKNOWN = "</w>", "<unk>"
 USUAL_EOS_TOKENS = (EOS_TOKEN, "</s>", "<eos>", "<|end_of_text|>", "[SEP]", UNKNOWN)
 """GPT-1's has none, and only the token for what it cannot spell is no text."""
@@ -40,7 +42,10 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
             )
         config = _config(folder)
         ends = [token for token in config.get("end_tokens", []) if backend.token_to_id(str(token)) is not None]
-        return Tokenizer(backend, _eos_token(backend, folder, config), _token(config, "bos_token"), ends)
+        eos_token, bos_token = _eos_token(backend, folder, config), _token(config, "bos_token")
+        extra = _extra(backend, config)
+        _mark_special(backend, [eos_token, *([bos_token] if bos_token else []), *_tokens_of(extra)])
+        return Tokenizer(backend, eos_token, bos_token, ends, extra)
 
 
 def _read(file: Path) -> Backend:
@@ -82,18 +87,57 @@ def _gpt1(vocab: dict[str, int], pairs: list[Any]) -> Backend:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    config = read_json(path) if path.is_file() else {}
-    if not isinstance(config, dict):
-        raise ConfigurationError(f"{path} is not a table of settings")
-    return config
+    """The content of tokenizer_config.json, and below it that of special_tokens_map.json, which older folders have."""
+    found: dict[str, Any] = {}
+    for name in (SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG):
+        path = folder / name
+        config = read_json(path) if path.is_file() else {}
+        if not isinstance(config, dict):
+            raise ConfigurationError(f"{path} is not a table of settings")
+        found |= {key: value for key, value in config.items() if value not in (None, "")}
+    return found
+
+
+def _extra(backend: Backend, config: dict[str, Any]) -> dict[str, Any]:
+    """The entries that a copy keeps: the named tokens that the vocabulary has, and the padding side."""
+    names = {key: _token(config, key) for key in config if isinstance(key, str) and key.endswith("_token")}
+    others = config.get("extra_special_tokens", config.get("additional_special_tokens"))
+    if isinstance(others, dict):
+        names |= {name: _token(others, name) for name in others if isinstance(name, str) and name.endswith("_token")}
+    extra: dict[str, Any] = {
+        name: token
+        for name, token in names.items()
+        if name not in ("eos_token", "bos_token") and token and backend.token_to_id(token) is not None
+    }
+    if isinstance(others, list):
+        spelt = [token["content"] if isinstance(token, dict) else token for token in others]
+        known = [token for token in spelt if isinstance(token, str) and backend.token_to_id(token) is not None]
+        extra |= {EXTRA_SPECIAL_TOKENS: known} if known else {}
+    if config.get("padding_side") in ("left", "right"):
+        extra["padding_side"] = config["padding_side"]
+    return extra
+
+
+def _tokens_of(extra: dict[str, Any]) -> list[str]:
+    named = [token for name, token in extra.items() if name.endswith("_token")]
+    return [*named, *extra.get(EXTRA_SPECIAL_TOKENS, ())]
+
+
+def _mark_special(backend: Backend, tokens: Iterable[str]) -> None:
+    """Makes named tokens special that the tokenizer has as ordinary ones: no text is encoded to them."""
+    special = {added.content for added in backend.get_added_tokens_decoder().values() if added.special}
+    plain = [
+        token for token in dict.fromkeys(tokens) if token not in special and backend.token_to_id(token) is not None
+    ]
+    if plain:
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in plain])
 
 
 def _token(config: dict[str, Any], key: str) -> str | None:
     """A token that a tokenizer's config names, as itself or with how it is matched."""
     named = config.get(key)
     named = named.get("content") if isinstance(named, dict) else named
-    return str(named) if named else None
+    return named if isinstance(named, str) and named else None
 
 
 def _eos_token(backend: Backend, folder: Path, config: dict[str, Any]) -> str:

@@ -1,0 +1,198 @@
+"""Every command that the documentation and the help show runs, in a folder whose name has a space.
+
+Only what takes time is made smaller: models, budgets, and servers, which would run for ever. The lessons have their own
+test (tests/docs/test_learn.py).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import shutil
+import sys
+import webbrowser
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+import typer
+from pyarrow import parquet
+
+import gptsmith
+from gptsmith import cli
+from gptsmith.base import machine
+from gptsmith.serve import server
+from gptsmith.workflows import import_model, watch
+
+from .workflows.conftest import SMALL as SHORT_CONTEXT
+from .workflows.conftest import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+ELSEWHERE = ("--lm-eval",)
+"""tests/evaluate/test_lm_eval.py runs it: its own tasks download their data."""
+BASES = ("mine", "small", "large", "big", "other", "full", "books", "SmolLM2-135M", "residual_query")
+CHATS = ("my_texts-sft", "mine-sft", "my_chat", "chat")
+CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
+ADAPTERS = ("tuned", "mine-lora")
+SMALL = [*SHORT_CONTEXT, "model.context_length=256", "model.num_heads=2"]
+TUNING = ["train.num_steps=2", "train.dtype=float32"]
+MAKES = {
+    "gptsmith compress runs/my_texts --to int8": "runs/my_texts-int8",
+    "gptsmith import models/SmolLM2-135M": "runs/SmolLM2-135M",
+}
+BUDGETS = ("--minutes", "--hours", "--tokens", "--params", "--epochs")
+
+
+def shown_commands() -> list[str]:
+    """The commands of the pages and of the help of each verb, each once."""
+    lines = [
+        line.removeprefix("$ ")
+        for page in PAGES
+        for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for line in block.splitlines()
+    ]
+    group = typer.main.get_command(cli.app)
+    for verb in cli.VERBS:
+        lines += (group.get_command(None, verb).epilog or "").splitlines()
+    lines = [re.sub(r"\[/?\w+\]", "", line).split("  #")[0].strip() for line in lines]
+    return sorted({line for line in lines if line.startswith("gptsmith ")})
+
+
+COMMANDS = shown_commands()
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_data(folder: Path) -> None:
+    """A file for every name that a shown command reads."""
+    write_text(folder / "my_texts")
+    text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
+    for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "more").mkdir()
+    write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
+    answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]
+    write_rows(folder / "answers.jsonl", answers)
+    write_rows(folder / "conversations.jsonl", answers)
+    pairs = [{"prompt": f"Say {n}", "chosen": f"{n}", "rejected": "no"} for n in range(12)]
+    write_rows(folder / "pairs.jsonl", pairs)
+    thumbs = [{"prompt": f"Say {n}", "completion": f"{n}", "label": n % 2 == 0} for n in range(12)]
+    write_rows(folder / "thumbs.jsonl", thumbs)
+    sums = [{"question": f"{n} + 1 =", "answer": str(n + 1)} for n in range(12)]
+    write_rows(folder / "sums.jsonl", sums)
+    write_rows(folder / "gsm8k_test.jsonl", sums[:3])
+    choices = [{"question": f"{n}?", "choices": ["yes", "no"], "answer": 0} for n in range(8)]
+    write_rows(folder / "questions.jsonl", choices)
+    labelled = "text,label\n" + "".join(f"smith {n} is {n % 2},{n % 2}\n" for n in range(20))
+    (folder / "reviews.csv").write_text(labelled, encoding="utf-8")
+    (folder / "new.csv").write_text("text\na nail\na sword\n", encoding="utf-8")
+    write_rows(folder / "new.jsonl", [{"text": "a nail"}])
+    write_rows(folder / "mail.jsonl", [{"text": "a nail"}])
+    write_rows(folder / "prompts.jsonl", [{"prompt": "The old"}])
+    (folder / "keys.txt").write_text("sk-0123456789abcdef0123456789abcdef\n", encoding="utf-8")
+    (folder / "keys.txt").chmod(0o600)
+    parquet.write_table(pyarrow.table({"text": ["a nail"]}), folder / "more.parquet")
+    for name in ("elsewhere", "experiments", "exported", "my_tasks"):
+        (folder / name).mkdir()
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the data, runs and models that the commands name are there, small."""
+    folder = tmp_path_factory.mktemp("work") / "a workshop"
+    folder.mkdir()
+    write_data(folder)
+    runs = folder / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        gptsmith.pretrain(["my_texts"], out="runs/my_texts", settings=[*SMALL, "train.num_steps=2"])
+        gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / CHATS[0], settings=TUNING)
+        gptsmith.finetune("runs/my_texts", ["reviews.csv"], out=runs / CLASSIFIERS[0], settings=TUNING)
+        gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / ADAPTERS[0], lora=2, settings=TUNING)
+        gptsmith.compress("runs/my_texts", to="int8", out="runs/my_texts-int8")
+        gptsmith.export("runs/my_texts", to="huggingface", out="models/SmolLM2-135M")
+        gptsmith.export(runs / CHATS[0], to="huggingface", out="models/SmolLM2-135M-Instruct")
+        gptsmith.export("runs/my_texts", to="gguf", out="gguf")
+        gptsmith.export(runs / ADAPTERS[0], to="peft", out="adapters")
+    for names in (("my_texts", *BASES), CHATS, CLASSIFIERS, ADAPTERS):
+        for name in names[1:]:
+            shutil.copytree(runs / names[0], runs / name)
+    for file in (folder / "exported" / "model.gguf", folder / "mine.gguf"):
+        shutil.copy(folder / "gguf" / "model.gguf", file)
+    for copy in ("models/theirs", "exports/mine-huggingface"):
+        shutil.copytree(folder / "models" / "SmolLM2-135M", folder / copy)
+    return folder
+
+
+def smaller(line: str) -> list[str]:
+    """The words of a command with smaller budgets. Everything else is as shown."""
+    words = shlex.split(line.split(" > ")[0])
+    if "--trials" in words:
+        words[words.index("--trials") + 1] = "2"
+    if words[1] not in ("pretrain", "finetune") or "--preview" in words:
+        return words
+    for option in BUDGETS:
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    if "--resume" in words:
+        return [*words, "--tokens", "12k"]
+    if words[1] == "finetune":
+        settings = TUNING
+    else:
+        words += ["--tokens", "1k"]
+        settings = [setting for setting in SMALL if not (setting.startswith("tokenizer") and "--tokenizer" in words)]
+    return [*words, *(word for setting in settings for word in ("--set", setting))]
+
+
+def target(line: str) -> Path | None:
+    """What a command makes, if the workshop has it already, for other commands."""
+    words = shlex.split(line)
+    path = Path(words[words.index("--out") + 1]) if "--out" in words else Path(MAKES.get(line, "-"))
+    return path if path.is_dir() else None
+
+
+@pytest.fixture
+def _in_the_workshop(workshop: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folder that a command runs in; what it makes is not there before, and is removed again."""
+    monkeypatch.chdir(workshop)
+    made = target(line)
+    aside = made.rename(f"{made} aside").absolute() if made else None
+    before = set(workshop.rglob("*"))
+    yield
+    for path in sorted(set(workshop.rglob("*")) - before, reverse=True):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if aside:
+        aside.rename(str(aside).removesuffix(" aside"))
+
+
+@pytest.fixture
+def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command would wait for, or reach over the network, is there at once."""
+    monkeypatch.setattr(machine, "process_seconds", lambda: 0.0)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
+    monkeypatch.setattr(import_model, "fetch", lambda name, revision=None: Path("models/SmolLM2-135M"))
+    bind = server.bound_socket
+    monkeypatch.setattr(server, "bound_socket", lambda host, port: bind(host, 0))
+    monkeypatch.setattr(server.GracefulServer, "run", lambda self, sockets: None)
+    watch_server = watch.watch_server
+    monkeypatch.setattr(watch, "watch_server", lambda runs, port: watch_server(runs, port=0))
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", lambda self: None)
+    monkeypatch.setattr(webbrowser, "open", lambda address: True)
+
+
+@pytest.mark.usefixtures("_at_a_distance", "_in_the_workshop")
+@pytest.mark.parametrize("line", [line for line in COMMANDS if not any(part in line for part in ELSEWHERE)])
+def test_a_shown_command_runs(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", smaller(line))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert not left.value.code
