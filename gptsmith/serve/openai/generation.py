@@ -20,6 +20,7 @@ from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
 from gptsmith.serve.served_models import ServedModel
 from gptsmith.serve.server_sent_events import PING, EventStream, event
 from gptsmith.serve.state import State
+from gptsmith.text.tokenizer import TooManyTokensError
 
 
 class ChunkEvents(ABC):
@@ -85,7 +86,10 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         group = SequenceGroup(job.served, state.metrics, log_fields, job.sequences_per_prompt)
         stack.callback(group.close)
         group.reserve(job.num_sequences)
-        requests = await state.models.run_on_reader(job.requests)
+        try:
+            requests = await state.models.run_on_reader(job.requests)
+        except TooManyTokensError as error:
+            raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field)
         if job.fields.stream:
             events = _events(job.chunk_events(), group, state.settings.ping_s)
