@@ -26,7 +26,7 @@ from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.finetuning_defaults import training_table
-from gptsmith.train.forgetting import forgetting
+from gptsmith.train.forgetting import known_text
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
@@ -98,10 +98,14 @@ def prepare_job(
     )
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    if settings.train.max_forgetting is not None and not dataset.num_validation_tokens:
+        raise UserError("train.max_forgetting selects among weights that are evaluated: give examples to validate on")
+    if final_evaluations or settings.train.max_forgetting is not None:
+        dataset.known_text = known_text(base, model)
     if final_evaluations:
         dataset.final_evaluations.append(dataset.test_figures)
-        if (evaluation := forgetting(base, model)) is not None:
-            dataset.final_evaluations.append(evaluation)
+        if dataset.known_text is not None:
+            dataset.final_evaluations.append(dataset.known_text.figures)
     converses = base.template is not None or is_conversation
     data = _data_figures(splits) if text is None else {"fingerprint": text.fingerprint, **text.summary}
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)

@@ -1,31 +1,89 @@
-"""How much a model forgets while it is fine-tuned, measured on the validation text of its base's pretraining."""
+"""How much a model forgets while it is fine-tuned, measured on what its base knew."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
-from typing import Any
+from importlib.resources import as_file, files
+
+import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import Loaded
+from gptsmith.data.prepare import prepare
+from gptsmith.data.settings import DataSettings
+from gptsmith.data.shards import TokenStream
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.model.gpt import GPT
+from gptsmith.train.batch import sequence_log_likelihoods
+from gptsmith.train.datasets.base import KnownText
+from gptsmith.train.encoder import Encoder
+from gptsmith.train.samples import padded
 from gptsmith.train.validation_text import validation_text
 
 FORGETTING_TOKENS = 65_536
-"""How much of that text is read."""
+"""How much of a text is read."""
+OWN, TEXT, QUESTIONS = "the base's own text", "general text", "general questions"
+RESOURCES = files("gptsmith.train")
+TEXT_FILE = RESOURCES.joinpath("general_text.txt")
+"""Some pages of plain English: prose, dialogue, instructions, facts, a letter, a little code."""
+QUESTIONS_FILE = RESOURCES.joinpath("general_questions.jsonl")
+"""Short questions of all sorts, each with an answer."""
 
 
-def forgetting(base: Loaded, model: GPT) -> Callable[[GPT], dict[str, Any]] | None:
-    """An evaluation of the tuned model: the bits per byte of the base's own validation text, by the model before
-    training and by the tuned one. None if that text is no longer there."""
+def known_text(base: Loaded, model: GPT) -> KnownText:
+    """The text on which forgetting is measured, and the model's bits per byte of it before training.
+
+    That is the validation text of the base's pretraining. Where it is not known, as for a model that somebody else has
+    trained, it is a text of this package: the answers to general questions for a model that was made for conversations,
+    else pages of prose. A chat model can lose its answers while its prose stays as it was.
+    """
+    name, bits_per_byte = _measure(base)
+    return KnownText(name, bits_per_byte, bits_per_byte(model.eval()))
+
+
+def _measure(base: Loaded) -> tuple[str, Callable[[GPT], float]]:
     try:
-        stream, _ = validation_text(base.run)
+        return OWN, _bits_per_byte_of(base, validation_text(base.run)[0])
     except UserError:
-        return None
+        pass
+    try:
+        if base.template is not None:
+            return QUESTIONS, _bits_per_byte_of_answers(
+                Encoder(base.tokenizer, base.template, base.config.context_length)
+            )
+    except UserError:  # its template or its context takes no such conversation
+        pass
+    return TEXT, _bits_per_byte_of(base, general_text(base))
+
+
+def general_text(base: Loaded) -> TokenStream:
+    """The general text of this package, in the tokens of a model."""
+    with as_file(TEXT_FILE) as path:
+        return prepare([path], settings=DataSettings(validation_fraction=0.0), tokenizer=base.tokenizer, seed=0).train
+
+
+def _bits_per_byte_of(base: Loaded, stream: TokenStream) -> Callable[[GPT], float]:
     bytes_of = base.tokenizer.num_bytes_per_token
+    return lambda model: score_language(model, stream, bytes_of, max_tokens=FORGETTING_TOKENS).bits_per_byte
 
-    def bits_per_byte(evaluated: GPT) -> float:
-        return score_language(evaluated, stream, bytes_of, max_tokens=FORGETTING_TOKENS).bits_per_byte
 
-    before = bits_per_byte(model.eval())
-    return lambda tuned: {"general_bits_per_byte_before": before, "general_bits_per_byte": bits_per_byte(tuned)}
+def _bits_per_byte_of_answers(encoder: Encoder) -> Callable[[GPT], float]:
+    """
+    Raises:
+        UserError: the chat template does not take the questions, or the context does not hold them.
+    """
+    examples = [json.loads(line) for line in QUESTIONS_FILE.read_text(encoding="utf-8").splitlines()]
+    turns = [list(zip(("user", "assistant"), (row["question"], row["answer"]), strict=True)) for row in examples]
+    encoded = [encoder.conversation([{"role": role, "content": text} for role, text in pair]) for pair in turns]
+    input_ids, targets = padded(encoded)
+    num_bytes = sum(len(row["answer"].encode()) for row in examples)
+
+    @torch.inference_mode()
+    def bits_per_byte(model: GPT) -> float:
+        device = model.device
+        nats = -float(sequence_log_likelihoods(model, input_ids.to(device), targets.to(device)).sum())
+        return nats / math.log(2) / num_bytes
+
+    return bits_per_byte

@@ -57,6 +57,21 @@ def report(run: str | Path) -> Path:
     return path
 
 
+LITTLE, SOME, MUCH = 1.02, 1.1, 1.3
+"""From how many times the bits per byte of a known text on something is forgotten, and how much in words."""
+
+
+def forgetting_in_a_line(figures: Mapping[str, Any]) -> str:
+    """`general text: 1.77 -> 3.36 bits per byte: much was forgotten`; empty if that was not measured."""
+    before, after = figures.get("general_bits_per_byte_before"), figures.get("general_bits_per_byte")
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return ""
+    degrees = {MUCH: "much", SOME: "some", LITTLE: "little"}
+    word = next((word for times, word in degrees.items() if not after < before * times), "nothing")
+    name = figures.get("general_text", "general text")
+    return f"{name}: {before:.2f} -> {after:.2f} bits per byte: {word} was forgotten"
+
+
 def run_folder(run: str | Path) -> Path:
     """The folder of a run, without the libraries that loading its model takes.
 
@@ -100,6 +115,7 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
         "test reward": _number(known.get("test_reward"), ".3f"),
         "parameters": _large(known.get("num_parameters")),
         "tokens": _large(known.get("num_tokens")),
+        "forgotten": forgetting_in_a_line(known),
         "time": _time(known.get("seconds")),
         "tokens per second": _number(known.get("tokens_per_second"), ",.0f"),
     }

@@ -71,6 +71,8 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
     early = layered([preset, stand_ins, *given]).parse(RunSettings)
+    if early.train.max_forgetting is not None:
+        raise ConfigurationError("train.max_forgetting is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)

@@ -34,12 +34,18 @@ class TrainSettings(Settings):
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
     stability: StabilitySettings = StabilitySettings()
+    max_gradient_norm: float | None = Field(default=None, gt=0)
+    """Gradient clipping: a larger Euclidean norm of all gradients together is scaled down to this one. None clips
+    nothing."""
     target_loss: float | None = Field(default=None, gt=0)
     """Stop once the whole validation set's loss, in nats per token, is at or below this."""
     patience_evaluations: int | None = Field(default=6, gt=0)
     """Early stopping: stop after this many evaluations in a row that are worse than the best one."""
     evaluate_at_start: bool = False
     """Whether to evaluate the initial weights too: they are the result if none are better."""
+    max_forgetting: float | None = Field(default=None, ge=0)
+    """Weights are the best only if the bits per byte of a text that the base knew have risen by at most this fraction:
+    0.05 is 5 %. For fine-tuning; by default what is forgotten is measured, and does not decide."""
     evaluate_every_steps: int = Field(default=100, gt=0)
     """Steps between two evaluations on the validation split."""
     evaluation_tokens: int = Field(default=32_768, gt=0)

@@ -23,7 +23,7 @@ class StepResult:
 
     Attributes:
         loss: over the whole batch, in nats per item, before the move.
-        gradient_norm: the Euclidean norm of all gradients.
+        gradient_norm: the Euclidean norm of all gradients, before clipping.
         num_tokens: tokens of the whole batch, over all processes.
         judgement: whether the step was accepted, and if not, what is wrong with it.
         lr_multiplier: the share of the full learning rates.
@@ -56,10 +56,14 @@ def train_step(
     lr_multiplier: float,
     processes: Processes = SINGLE_PROCESS,
     judge: Callable[[float, float], Judgement] = lambda loss, norm: ACCEPTED,
+    max_gradient_norm: float | None = None,
 ) -> StepResult:
     """Moves the weights along the gradient over all `batches` of all processes, if `judge` accepts loss and norm.
 
-    The gradients of a rejected step stay, for whoever looks for the fault.
+    The gradients of a rejected step stay as they are, for whoever looks for the fault.
+
+    Args:
+        max_gradient_norm: gradients of a larger norm are scaled down to it (Pascanu et al. 2013); None clips nothing.
 
     Raises:
         StepOutOfMemoryError: memory ran out; no gradient is left.
@@ -68,8 +72,17 @@ def train_step(
     norm = gradient_norm(model)
     judgement = judge(loss, norm)
     if judgement == ACCEPTED:
+        if max_gradient_norm is not None and norm > max_gradient_norm:
+            scale_gradients(model, max_gradient_norm / norm)
         optimizer.step(lr_multiplier)
     return StepResult(loss, norm, num_tokens, judgement, lr_multiplier)
+
+
+def scale_gradients(model: GPT, factor: float) -> None:
+    """Multiplies every gradient by a number."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
 
 
 def backward(

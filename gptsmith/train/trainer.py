@@ -209,7 +209,14 @@ class Trainer:
             batches = self.read_batches()
             try:
                 step = train_step(
-                    self.model, settings.objective, self.optimizer, batches, multiplier, self.processes, judged
+                    self.model,
+                    settings.objective,
+                    self.optimizer,
+                    batches,
+                    multiplier,
+                    self.processes,
+                    judged,
+                    settings.max_gradient_norm,
                 )
                 return step, batches
             except StepOutOfMemoryError as error:

@@ -19,7 +19,7 @@ from gptsmith.train.datasets.base import Dataset, DatasetInputs
 from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
-from gptsmith.train.step import accumulate, train_step
+from gptsmith.train.step import accumulate, backward, train_step
 
 SHAPE = {"num_layers": 1, "embed_dim": 32, "vocab_size": 20, "num_heads": 2, "head_dim": 16, "context_length": 8}
 
@@ -128,6 +128,28 @@ def test_a_step_moves_every_parameter_and_clears_its_gradient(kind: str) -> None
     train_step(model, NextTokenSettings(), optimizer, [Batch(ids[:, :-1], ids[:, 1:])], 1.0)
     assert [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])] == []
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("limit", [None, 1e9, 0.25])
+def test_gradients_are_clipped_to_a_norm_and_the_norm_before_is_recorded(limit: float | None) -> None:
+    ids = torch.arange(18).view(2, 9)
+    batches = [Batch(ids[:, :-1], ids[:, 1:])]
+    model = small()
+    backward(model, NextTokenSettings(), batches)
+    whole = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    norm = torch.stack([gradient.norm() for gradient in whole.values()]).norm().item()
+    model.zero_grad()
+    share = 1.0 if limit in (None, 1e9) else limit / norm
+    seen: dict[str, torch.Tensor] = {}
+
+    class Look:
+        def step(self, lr_multiplier: float) -> None:
+            seen.update({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+
+    step = train_step(model, NextTokenSettings(), Look(), batches, 1.0, max_gradient_norm=limit)
+    assert step.gradient_norm == pytest.approx(norm)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(seen[name], gradient * share)
 
 
 @pytest.mark.parametrize("kind", optimizers.KINDS.names())

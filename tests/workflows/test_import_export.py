@@ -144,7 +144,8 @@ def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Pa
     rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
     (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tuned = gptsmith.finetune(llama, [tmp_path / "talk.jsonl"], out=tmp_path / "tuned", settings=["train.num_steps=4"])
-    assert "general_bits_per_byte" not in tuned
+    assert tuned["general_text"] == "general questions"
+    assert 0 < tuned["general_bits_per_byte_before"] != tuned["general_bits_per_byte"]
     out = gptsmith.export(tuned["run"], to="huggingface", out=tmp_path / "out")
     assert out["certificate"] == "passed"
     config = json.loads((tmp_path / "out/config.json").read_text())

@@ -14,6 +14,8 @@ from gptsmith.train.settings import TrainSettings
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
+GENERAL = "general_bits_per_byte"
+
 
 class Evaluate(Callback):
     """Measures the validation loss.
@@ -61,6 +63,7 @@ class Evaluate(Callback):
         loss = score.validation_loss
         state.validation_loss, state.validation_step = loss, state.step
         is_best = state.best_validation_loss is None or loss < state.best_validation_loss
+        is_best = is_best and self._is_known_enough(trainer, score)
         if is_best:
             state.best_validation_loss, state.best_step = loss, state.step
         for callback in trainer.callbacks:
@@ -70,6 +73,8 @@ class Evaluate(Callback):
     def _measure(self, trainer: Trainer, max_tokens: int | None) -> Score:
         started = time.monotonic()
         score = trainer.dataset.score(trainer.model, max_tokens=max_tokens, processes=trainer.processes)
+        if trainer.settings.train.max_forgetting is not None and (known := trainer.dataset.known_text) is not None:
+            score.figures[GENERAL] = known.bits_per_byte(trainer.model)
         self.seconds += time.monotonic() - started
         self.num_tokens += score.num_tokens
         if score.is_whole:
@@ -78,6 +83,13 @@ class Evaluate(Callback):
         trainer.run.log.append("evaluation", step=trainer.state.step, num_tokens=score.num_tokens, **score.figures)
         note(f"step {trainer.state.step:,}: {_in_a_line(score)}")
         return score
+
+    def _is_known_enough(self, trainer: Trainer, score: Score) -> bool:
+        """Whether no more than `max_forgetting` of what the model knew is forgotten."""
+        known, limit = trainer.dataset.known_text, trainer.settings.train.max_forgetting
+        if known is None or limit is None:
+            return True
+        return score.figures[GENERAL] <= known.before * (1 + limit)
 
     def seconds_for(self, num_tokens: int) -> float:
         """The time that an evaluation on so many tokens takes at the pace so far; 0 if there was none."""
@@ -117,6 +129,8 @@ def _in_a_line(score: Score) -> str:
     for name, value in score.figures.items():
         if name == "bits_per_byte":
             parts.append(f"{value:.3f} bits per byte")
+        elif name == GENERAL:
+            parts.append(f"general text {value:.3f} bits per byte")
         elif name not in ("validation_loss", "perplexity"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
     return ", ".join(parts)

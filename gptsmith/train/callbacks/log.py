@@ -9,7 +9,7 @@ from gptsmith.base.files import write_json
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
 from gptsmith.train.planning.time_budget import predicted_in_a_line
-from gptsmith.train.report import report
+from gptsmith.train.report import forgetting_in_a_line, report
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
@@ -65,5 +65,7 @@ class Log(Callback):
         if trainer.status != "stopped" and trainer.processes.is_first:
             write_json(trainer.run.folder / RESULT, figures)
         trainer.run.log.append("end", **figures)
+        if line := forgetting_in_a_line(figures):
+            note(line)
         if trainer.processes.is_first:
             report(trainer.run.folder)

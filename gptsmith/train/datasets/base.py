@@ -65,6 +65,25 @@ class PreviewedExample:
     label: str | None = None
 
 
+@dataclass(frozen=True)
+class KnownText:
+    """A text that a model knew before training, to measure how much of it is forgotten."""
+
+    name: str
+    bits_per_byte: Callable[[GPT], float]
+    """How well a model predicts the text."""
+    before: float
+    """The bits per byte of the model before training."""
+
+    def figures(self, model: GPT) -> dict[str, Any]:
+        """The name of the text, and its bits per byte before training and now."""
+        return {
+            "general_text": self.name,
+            "general_bits_per_byte_before": self.before,
+            "general_bits_per_byte": self.bits_per_byte(model),
+        }
+
+
 class Dataset(ABC):
     """Samples in a fixed order, and a validation split.
 
@@ -73,6 +92,7 @@ class Dataset(ABC):
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
         final_evaluations: what else is measured of the trained model, each once, at the end.
+        known_text: a text that the model knew before training; None if forgetting is not measured.
     """
 
     num_samples: int
@@ -81,6 +101,7 @@ class Dataset(ABC):
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
+        self.known_text: KnownText | None = None
 
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:

@@ -1,0 +1,47 @@
+"""The guard on what a tuned model forgets: measured for every base, said in words, and a limit on the best weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gptsmith.model.gpt import GPT
+from gptsmith.train.datasets.base import KnownText
+from gptsmith.train.report import forgetting_in_a_line
+from tests.train.fakes import World
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [(1.77, 3.36, "much was"), (1.0, 1.15, "some was"), (1.0, 1.05, "little was"), (1.0, 0.9, "nothing was")],
+)
+def test_forgetting_is_said_in_words(before: float, after: float, words: str) -> None:
+    figures = {
+        "general_text": "general text",
+        "general_bits_per_byte_before": before,
+        "general_bits_per_byte": after,
+    }
+    expected = f"general text: {before:.2f} -> {after:.2f} bits per byte: {words} forgotten"
+    assert forgetting_in_a_line(figures) == expected
+
+
+def test_a_model_that_is_ruined_has_forgotten_much() -> None:
+    figures = {"general_bits_per_byte_before": 1.0, "general_bits_per_byte": float("nan")}
+    assert forgetting_in_a_line(figures).endswith("much was forgotten")
+
+
+def test_forgetting_that_was_not_measured_is_not_spoken_of() -> None:
+    assert forgetting_in_a_line({"general_bits_per_byte": None}) == ""
+
+
+@pytest.mark.parametrize(("limit", "best_step"), [(None, 3), (0.5, 2), (0.1, 1)])
+def test_the_best_weights_keep_to_the_limit_of_forgetting(tmp_path: Path, limit: float | None, best_step: int) -> None:
+    known = iter([1.05, 1.4, 1.9])
+
+    def bits_per_byte(_: GPT) -> float:
+        return next(known)
+
+    world = World(tmp_path, losses=[3.0, 2.0, 1.0], known_text=KnownText("general text", bits_per_byte, before=1.0))
+    world.run(num_steps=3, evaluate_every_steps=1, max_forgetting=limit)
+    assert world.state.best_step == best_step
