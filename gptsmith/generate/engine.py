@@ -96,10 +96,11 @@ class Engine:
         self._lock, self._stepping, self._is_closed = threading.Lock(), threading.Lock(), False
         self._counts = dict.fromkeys(EngineFigures.__dataclass_fields__, 0)
 
-        # A thread serves whoever comes: it must not stop for more memory. A caller pays for what it needs.
+        # A thread serves whoever comes: it must not stop to move to a larger place. On a CPU memory is taken up
+        # only as it is written; elsewhere, and for a caller, the cache grows.
         dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
         cache = SlotKVCache(model.config, dtype=dtype, device=model.device)
-        if thread is not None:
+        if thread is not None and self.model.device.type == "cpu":
             cache.reserve(self.settings.max_num_seqs, self.context_length)
         self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
         self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length)
@@ -260,6 +261,9 @@ class Engine:
         for sequence in scheduler.schedule():
             self._counts["num_cached_tokens"] += sequence.num_computed
             self._counts["num_prompt_tokens"] += len(sequence.request.prompt_ids)
+        while scheduler.unplaced:
+            sequence, error = scheduler.unplaced.pop()
+            self._finish(sequence, "error", error)
         self._count()
 
     def _count(self) -> None:
