@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LLAMA_CPP := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
 WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gptsmith/wheels
 
-.PHONY: demo test interop torture wheel check bench format clean
+.PHONY: demo test interop torture wheel docs check bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -27,6 +27,10 @@ torture: $(VENV)/.installed-dev
 wheel: $(VENV)/.installed-dev
 	PYTHON=$(PYTHON) .ci/wheel
 
+# The documentation as a site, in site/.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,7 +48,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gptsmith needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from gptsmith.base.json_text import json_text
 
 results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
@@ -45,7 +46,7 @@ def note(message: str) -> None:
 def show_json(figures: Mapping[str, Any]) -> None:
     """Writes one JSON object to standard output: what `--json` promises."""
     if not results.quiet:
-        sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(figures, ensure_ascii=False) + "\n")
 
 
 def show_figures(title: str, figures: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.json_text import json_text
+
 
 class RunLog:
     """Appends events to a `.jsonl` file. Each event has an `event` name; the rest is its figures."""
@@ -19,7 +21,7 @@ class RunLog:
 
     def append(self, event: str, **figures: Any) -> None:
         """Adds one line and hands it to the system at once, so that a crash loses nothing that was shown."""
-        line = json.dumps({"event": event, **figures}, ensure_ascii=False).encode("utf-8") + b"\n"
+        line = json_text({"event": event, **figures}, ensure_ascii=False).encode("utf-8") + b"\n"
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

@@ -54,6 +54,7 @@ def verb(request: Callable[P, S], *positional: str) -> Callable[[Callable[[S], R
             inspect.Parameter(
                 name,
                 inspect.Parameter.POSITIONAL_OR_KEYWORD if name in positional else inspect.Parameter.KEYWORD_ONLY,
+                annotation=field.annotation,
                 default=inspect.Parameter.empty
                 if field.is_required()
                 else field.get_default(call_default_factory=True),
@@ -62,6 +63,7 @@ def verb(request: Callable[P, S], *positional: str) -> Callable[[Callable[[S], R
         ]
         signature = inspect.Signature(parameters, return_annotation=inspect.signature(run).return_annotation)
         call.__signature__ = signature  # type: ignore[attr-defined]
+        del call.__wrapped__  # the function of a request, which nobody is to call
         call.__doc__ = _with_arguments(run.__doc__ or "", cls, positional)
         return cast(Verb[P, Result], call)
 

@@ -15,6 +15,7 @@ import platformdirs
 
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import no_room_is_a_user_error, sync_file, sync_folder
+from gptsmith.base.json_text import json_text
 
 MANIFEST = "manifest.json"
 
@@ -27,7 +28,7 @@ def default_cache() -> Path:
 
 def key_of(*parts: Any) -> str:
     """A name of 32 hexadecimal digits that is a pure function of these JSON values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_text(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def private_folder(folder: Path) -> Path:
@@ -116,6 +117,6 @@ class Journal:
 
     def append(self, *entries: dict[str, Any]) -> None:
         with self.path.open("ab") as file:
-            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            file.write(b"".join(json_text(entry).encode() + b"\n" for entry in entries))
             file.flush()
             os.fsync(file.fileno())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.shapes import Example
 
@@ -74,5 +74,5 @@ def fingerprint(examples: Iterable[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
         fields = {key: value for key, value in vars(example).items() if key != "place"}
-        digest.update(json.dumps(fields, default=dict, sort_keys=True).encode() + b"\n")
+        digest.update(json_text(fields, default=dict, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()

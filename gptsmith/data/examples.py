@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.records import TEXT_FIELDS
@@ -73,7 +73,7 @@ def read_examples(sources: Iterable[str | Path], shape: str) -> list[Example]:
 
 def unknown_shape(place: str, fields: Mapping[str, Any], wanted: str | None = None) -> str:
     """The error for a person whose record is of no known shape, or not of the wanted one."""
-    shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
+    shown = json_text(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     shapes = [shape for shape in example_shapes() if wanted in (None, shape.kind)]
     known = "; or ".join(f"{shape.kind} ({shape.record_fields})" for shape in shapes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.hints import shell_command
+from gptsmith.base.json_text import json_text
 from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
@@ -117,7 +117,7 @@ class Conversation:
             raise UserError(f"{path} exists already: choose another name")
         if path.suffix == ".jsonl":
             row = {"messages": self.messages} if self.template is not None else {"text": self.text}
-            content = json.dumps(row, ensure_ascii=False) + "\n"
+            content = json_text(row, ensure_ascii=False) + "\n"
         elif self.template is None:
             content = self.text + "\n"
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint, InvalidConstraintError
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -33,10 +34,10 @@ class GrammarCompiler:
         from llguidance import LLMatcher
 
         parts = [{**_form(part, name), "name": name} for name, part in constraint.parts.items()]
-        matcher = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(constraint), *parts]}))
+        matcher = LLMatcher(self._llguidance_tokenizer, json_text({"grammars": [_form(constraint), *parts]}))
         if matcher.is_error():
             for name, part in constraint.parts.items():
-                alone = LLMatcher(self._llguidance_tokenizer, json.dumps({"grammars": [_form(part)]}))
+                alone = LLMatcher(self._llguidance_tokenizer, json_text({"grammars": [_form(part)]}))
                 if alone.is_error():
                     raise InvalidConstraintError(part, alone.get_error(), name)
             raise InvalidConstraintError(constraint, matcher.get_error())
@@ -65,7 +66,7 @@ def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
             listed = LLMatcher.grammar_from_regex(constraint.source)
         else:
             schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
-            listed = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_STYLE)
+            listed = LLMatcher.grammar_from_json_schema(json_text(schema), defaults=JSON_STYLE)
     except (ValueError, TypeError) as error:
         raise InvalidConstraintError(constraint, str(error), name) from None
     form: dict[str, Any] = json.loads(listed)["grammars"][0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
-import math
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
+
+from gptsmith.base.json_text import json_text
 
 PALETTE = "palette.css"
 ICON = (
@@ -96,17 +96,9 @@ def page(
 
 
 def json_in_html(value: Any) -> str:
-    """JSON that can stand in a script element and that a browser reads: numbers that are not finite become words."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    """JSON that can stand in a script element and that a browser reads: numbers that are not finite are null."""
+    text = json_text(value, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _file(name: str) -> str:

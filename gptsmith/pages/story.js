@@ -8,7 +8,9 @@ const PLANNED = {
 /** The predicted figures of a run beside the actual ones, for the runs that have a plan. */
 function showPlan(root, runs) {
   const rows = [];
+  const replans = runs.flatMap(({ name, plan }) => (plan?.replanned ?? []).map((record) => [name, record]));
   for (const { name, plan } of runs) {
+    const newest = plan?.replanned?.at(-1) ?? {};
     for (const [key, [label, format]] of Object.entries(PLANNED)) {
       const [predicted, actual] = [plan?.predicted?.[key], plan?.actual?.[key]];
       if (typeof predicted !== "number" && typeof actual !== "number") continue;
@@ -22,13 +24,37 @@ function showPlan(root, runs) {
         ...(runs.length > 1 ? [name] : []),
         label,
         (typeof predicted === "number" ? format(predicted) : "") + (span ? ` (${format(low)} to ${format(high)})` : ""),
+        ...(replans.length ? [typeof newest[key] === "number" ? format(newest[key]) : ""] : []),
         typeof actual === "number" ? format(actual) : "not yet",
         change === null ? "" : `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change)} %${within}`,
       ]);
     }
   }
-  const columns = [...(runs.length > 1 ? ["run"] : []), "figure", "predicted", "actual", "difference"];
-  fill(root, rows.length ? grid(columns, rows) : null);
+  const named = runs.length > 1 ? ["run"] : [];
+  const again = replans.length ? ["planned again"] : [];
+  const columns = [...named, "figure", "predicted", ...again, "actual", "difference"];
+  const tables = [grid(columns, rows)];
+  if (replans.length) {
+    const whys = replans.map(([name, record]) => [...(runs.length > 1 ? [name] : []), ...replanCells(record)]);
+    tables.push(grid([...named, "at step", "planned again because", "tokens", "bits per byte", "minutes left"], whys));
+  }
+  fill(root, rows.length ? make("div", {}, ...tables) : null);
+}
+
+/** A record of a run's plan that was made again: at which step, why, and what became of its figures. */
+function replanCells(record) {
+  const change = (key) => {
+    const [before, after] = [record[`${key}_before`], record[key]];
+    return typeof before === "number" && typeof after === "number" ? `${readable(before)} → ${readable(after)}` : "";
+  };
+  const left = record.minutes_left;
+  return [
+    readable(record.step),
+    record.why ?? "",
+    change("num_tokens"),
+    change("bits_per_byte"),
+    typeof left === "number" ? readable(left) : "",
+  ];
 }
 
 /** What the models wrote: oldest first in a report, newest first while it grows. */

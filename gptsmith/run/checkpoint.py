@@ -12,6 +12,7 @@ from typing import Any
 
 from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import published_folder, remove_folder, sha256_of
+from gptsmith.base.json_text import json_text
 from gptsmith.run.train_state import TrainState
 from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION
 
@@ -90,7 +91,7 @@ def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
         }
         manifest = {"format_version": FORMAT_VERSION, "step": step, "files": files}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(json_text(manifest, indent=2) + "\n", encoding="utf-8")
     return Checkpoint(target, step)
 
 

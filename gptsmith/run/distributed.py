@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from gptsmith.base import console
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.run.sharding import is_sharded
@@ -77,7 +78,7 @@ class Processes:
         """The first process's value (any JSON value), on all processes."""
         if self.world_size == 1:
             return value
-        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        content = torch.frombuffer(bytearray(json_text(value).encode()), dtype=torch.uint8)
         length = torch.tensor(len(content))
         dist.broadcast(length, 0)
         if not self.is_first:

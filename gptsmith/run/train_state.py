@@ -18,6 +18,8 @@ class TrainState:
     """Tokens trained on."""
     seconds: float = 0.0
     """Time spent training, over all resumes of the run."""
+    elapsed_seconds: float = 0.0
+    """Time from the start of the verb, over all resumes, with everything that is not training."""
     train_loss: float | None = None
     """Loss of the last step, in nats per token."""
     validation_loss: float | None = None

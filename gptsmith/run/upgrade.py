@@ -46,7 +46,11 @@ def model_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
 def plan_from(table: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a plan.json of any version, under the names of today."""
     names = {"said": "predicted", "came": "actual"}
-    return {names.get(name, name): value for name, value in table.items()}
+    renamed = {names.get(name, name): value for name, value in table.items()}
+    once = renamed.get("replanned")
+    if isinstance(once, Mapping):  # until a run could be planned again more than once
+        renamed["replanned"] = [{"step": once.get("at_step"), **{k: v for k, v in once.items() if k != "at_step"}}]
+    return renamed
 
 
 def result_from(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gptsmith.base.json_text import json_text
 from gptsmith.serve.errors import ApiError
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One event, in the form of the HTML standard."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = json_text(data, ensure_ascii=False, separators=(",", ":"))
     return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
 
 

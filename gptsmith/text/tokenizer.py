@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
+from gptsmith.base.json_text import json_text
 from gptsmith.text.fast_encoding import Encoder, encode_batch, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
 
@@ -99,7 +100,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of the backend's JSON form, with keys in order."""
-        return hashlib.sha256(json.dumps(self.state, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json_text(self.state, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
@@ -207,7 +208,7 @@ class Tokenizer:
                 part["prepend_scheme"], changed = "never", True
         if not changed:
             return self.backend
-        inner = Backend.from_str(json.dumps(state))
+        inner = Backend.from_str(json_text(state))
         inner.encode_special_tokens = True
         return inner
 
@@ -307,7 +308,7 @@ class Tokenizer:
             "model_max_length": model_max_length,
         }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
-        write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+        write_atomically(folder / "tokenizer_config.json", json_text(config, indent=2) + "\n")
 
 
 def _encoded(backend: Backend, text: str) -> list[int]:

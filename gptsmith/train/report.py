@@ -87,12 +87,12 @@ def run_folder(run: str | Path) -> Path:
 
 
 def plan_of(folder: Path) -> dict[str, Any] | None:
-    """`predicted` and `actual` of a run's plan.json; None if there is none or it cannot be read."""
+    """`predicted`, `replanned` and `actual` of a run's plan.json; None if there is none or it cannot be read."""
     try:
         plan = Run(folder).plan()
     except UserError:
         return None
-    return {key: plan.get(key) for key in ("predicted", "actual")} if plan else None
+    return {key: plan.get(key) for key in ("predicted", "replanned", "actual")} if plan else None
 
 
 def _heading(folder: Path, result: Mapping[str, Any]) -> Html:

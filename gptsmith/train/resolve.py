@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import read_settings
-from gptsmith.train.planning.plan import TOKENS_PER_STEP, Plan, plan_tokens
+from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.request import PlanRequest, TrainingRequest
 from gptsmith.train.run_settings import RunSettings
@@ -35,12 +35,29 @@ class Resolved:
         origins: where each value came from, by its path: `the preset smith`, `the plan`, a file, an option, `--set`.
         predicted: what the plan predicts; empty without a time to keep to.
         data: the text that was read.
+        corpus: its properties that the plan depends on; None without a time to keep to.
     """
 
     settings: RunSettings
     origins: dict[str, str]
     predicted: dict[str, Any]
     data: PreparedData
+    corpus: Corpus | None = None
+
+    def plan(self) -> dict[str, Any]:
+        """The content of plan.json of a run that begins."""
+        train, minutes = self.settings.train, self.settings.request.minutes
+        assert minutes is not None, "only a run of so many minutes has a plan"
+        assert self.corpus is not None
+        return {
+            "predicted": {
+                **self.predicted,
+                "num_steps": train.num_steps,
+                "decay_fraction": train.schedule.decay_fraction,
+            },
+            "budget_seconds": minutes * 60,
+            "corpus": asdict(self.corpus),
+        }
 
 
 def given_layers(request: TrainingRequest) -> list[Layer]:
@@ -81,13 +98,15 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     below = [preset, *_shape_layers(request, table.get("model", {}), data)]
     model = layered([*below, *given]).values["model"]
     predicted: dict[str, Any] = {}
+    corpus: Corpus | None = None
     if request.minutes is None:
         plan = _token_plan(request, table.get("train", {}), len(data.train), model["context_length"])
     else:
+        corpus = corpus_of(data)
         plan, predicted = plan_minutes(
             request.minutes,
             time.monotonic() - started,
-            corpus_of(data),
+            corpus,
             len(data.validation) if data.validation is not None else 0,
             model,
             shape_is_given=request.preset != DEFAULT or not SHAPE.isdisjoint(table.get("model", {})),
@@ -100,7 +119,7 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
         below.append(Layer("the plan", {"model": plan.model}))
     below.append(_training_layer(plan, layered([*below, *given]).values, processes, timed=request.minutes is not None))
     resolved = layered([*below, *given])
-    return Resolved(resolved.parse(RunSettings), resolved.origins, predicted, data)
+    return Resolved(resolved.parse(RunSettings), resolved.origins, predicted, data, corpus)
 
 
 def prepared(settings: RunSettings) -> PreparedData:

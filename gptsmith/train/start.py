@@ -19,6 +19,7 @@ from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import only_writer
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.text import TextDataset
+from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import prepared, resolve_settings
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -90,7 +91,7 @@ def fresh(request: PretrainRequest, folder: Path, processes: Processes) -> Start
     run = Run.create(folder, resolved.settings, RunSettings)
     _keep_data(run, resolved.data)
     if resolved.predicted:
-        write_json(run.folder / PLAN, {"predicted": resolved.predicted})
+        write_json(run.folder / PLAN, resolved.plan())
     return Start(run, resolved.settings, resolved.data)
 
 
@@ -129,6 +130,7 @@ def resumed(
             raise UserError(
                 f"{run.folder} is finished after {done.num_tokens:,} tokens: resume it with --tokens of more than that"
             )
+    RecordedPlan(run).record_change(0 if checkpoint is None else checkpoint.step, settings)
     run.write_settings(settings.plain())
     return Start(run, settings, data, checkpoint)
 

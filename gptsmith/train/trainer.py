@@ -83,7 +83,8 @@ class Trainer:
 
     Attributes:
         status: why training ended: `finished`, `target_reached`, `early_stopped` or `stopped`; None until it has.
-        started: the `time.monotonic()` from which the run's seconds count.
+        started: the `time.monotonic()` from which the seconds of this start count.
+        seconds_before: the seconds that the run had taken when it was resumed.
     """
 
     def __init__(
@@ -119,11 +120,17 @@ class Trainer:
         self.state = TrainState()
         self.status: str | None = None
         self.started = time.monotonic()
+        self.seconds_before = 0.0
 
     @property
     def num_steps(self) -> int:
         """Steps of the whole run, as planned now."""
         return self.settings.train.num_steps
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has taken until now, over all resumes, with everything that is not training."""
+        return self.seconds_before + time.monotonic() - self.started
 
     def fit(self, started: float) -> dict[str, Any]:
         """Trains to the end, and returns the figures of the result.
@@ -258,6 +265,7 @@ class Trainer:
         """Continues from a checkpoint; names what has changed in the environment since, because bits depend on it."""
         self.restore(checkpoint)
         self.state = checkpoint.train_state()
+        self.seconds_before = max(self.state.elapsed_seconds, self.state.seconds)
         if changed := differences(checkpoint.environment(), self.environment):
             note(f"resuming is correct, but not bit for bit equal to an uninterrupted run: {'; '.join(changed)}")
 

@@ -340,6 +340,12 @@ def test_grpo_advantages_are_of_the_group() -> None:
     assert found[2, 3] == pytest.approx(3**0.5)
 
 
+def test_grpo_leaves_what_has_no_reward_out_of_its_group() -> None:
+    nan = math.nan
+    found = advantages(torch.tensor([[1.0, nan, 0.0, nan], [nan, nan, nan, nan], [nan, 2.0, nan, 2.0]]))
+    assert found.tolist() == [[1.0, 0.0, -1.0, 0.0], [0.0] * 4, [0.0] * 4]
+
+
 def test_grpo_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder) -> None:
     """If the model has not moved since it sampled, the gradient is that of -A ln p (Williams 1992)."""
     model, plain = tiny(), tiny()

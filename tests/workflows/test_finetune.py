@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
+from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
@@ -342,6 +344,43 @@ def test_a_reward_that_fails_names_the_example(chatting: dict[str, Any], chat_da
         gptsmith.finetune(
             chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=fails, settings=GRPO
         )
+
+
+@pytest.mark.parametrize(
+    ("reward", "problem"),
+    [
+        (lambda *_: float("nan"), r"none of \d+ completions got a reward: .*chat\.jsonl, line \d+"),
+        (lambda *_: None, r"none of \d+ completions got a reward: .*chat\.jsonl, line \d+"),
+        (lambda *_: float("inf"), r"returns inf on .*chat\.jsonl, line \d+; the completion was .*: return a finite"),
+    ],
+)
+def test_a_reward_that_is_never_a_number_is_an_error(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path, reward: Callable[..., Any], problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        gptsmith.finetune(
+            chatting["run"], [chat_data], out=tmp_path / "run", objective="grpo", reward=reward, settings=GRPO
+        )
+
+
+def test_completions_without_a_reward_are_left_out_and_counted(
+    chatting: dict[str, Any], chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "LOG_EVERY_STEPS", 1)
+
+    def sometimes(messages: Any, answer: str, _: str) -> float | None:
+        seed = derived_seed(0, answer, messages[-1]["content"])
+        return None if seed % 3 == 0 else float("nan") if seed % 3 == 1 else float(len(answer) % 2)
+
+    run = tmp_path / "run"
+    settings = [*GRPO, "train.num_steps=3"]
+    figures = gptsmith.finetune(
+        chatting["run"], [chat_data], out=run, objective="grpo", reward=sometimes, settings=settings
+    )
+    steps = RunLog(run / "metrics.jsonl").events("step")
+    assert figures["step"] == len(steps) == 3
+    assert all(math.isfinite(step["train_loss"]) for step in steps)
+    assert all(0 < step["unrewarded_fraction"] < 1 and 0 <= step["idle_group_fraction"] <= 1 for step in steps)
 
 
 def test_where_nothing_better_comes_the_base_is_the_result(

@@ -1,9 +1,8 @@
-"""Runs of so many minutes: what was said, what came, and the one correction in between."""
+"""Runs of so many minutes: what was said, what came, and the corrections in between."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +13,15 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
+from gptsmith.run.upgrade import plan_from
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
+from gptsmith.train.datasets.base import Score
+from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
-from tests.callbacks import stopped_after
+from tests.callbacks import After, stopped_after
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
@@ -29,6 +31,7 @@ SHAPE = [
     "model.num_layers=1",
     "model.context_length=32",
     "tokenizer.kind=bytes",
+    "data.validation_fraction=0.01",
 ]
 
 
@@ -51,7 +54,7 @@ def test_a_plan_is_predicted_recorded_and_compared_with_the_actual_run(
     assert plan["predicted"]["seconds"] == pytest.approx(4.8, rel=0.01)
     assert plan["actual"]["seconds"] == figures["seconds"]
     assert plan["actual"]["bits_per_byte"] == figures["bits_per_byte"]
-    assert plan["replanned"]["num_steps"] == figures["step"]
+    assert plan["replanned"][-1]["num_steps"] == figures["step"]
     assert "bits_per_byte" not in plan["predicted"]  # the shape is not one that the law knows
     said = capsys.readouterr().err
     assert "planned: 0.1 minutes in all" in said
@@ -91,8 +94,12 @@ def test_the_least_that_works_works(call: Callable, text: Path, tmp_path: Path) 
     assert gptsmith.plan([text], minutes=minutes * 1.5, settings=SHAPE)["num_steps"] >= 40
 
 
+SCORE = TextDataset.score
+TOKENS_PER_STEP = 64
+
+
 class Clock(Callback):
-    """A clock that a step moves by so many seconds."""
+    """A clock that a step moves by so many seconds, and an evaluation by a third of that for as many tokens."""
 
     def __init__(self, step_seconds: float) -> None:
         self.now, self.step_seconds = 1000.0, step_seconds
@@ -103,44 +110,167 @@ class Clock(Callback):
     def before_step(self, trainer: Trainer) -> None:
         self.now += self.step_seconds
 
+    def timed(self, score: Callable[..., Score]) -> Callable[..., Score]:
+        """An evaluation that takes time by this clock."""
+
+        def scored(*arguments: Any, **named: Any) -> Score:
+            result = score(*arguments, **named)
+            self.now += result.num_tokens / TOKENS_PER_STEP * self.step_seconds / 3
+            return result
+
+        return scored
+
 
 TIMED = (trainer, evaluate, replan, resolve)
 """The modules whose clock decides what a run of so many minutes does."""
 
 
-def replanned(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_seconds: float, stop_at: int = 10**9
-) -> tuple[dict[str, Any], Clock]:
-    """A run of two minutes whose steps take so many seconds each, by a clock of its own."""
-    clock = Clock(step_seconds)
+def timed_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, stop_at: int = 10**9, **arguments: Any
+) -> dict[str, Any]:
+    """The figures of a start of a run by a clock of its own."""
     monkeypatch.setattr(time_budget, "measured_speed", lambda *_: SLOW)
     for module in TIMED:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
-    settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50"]
+    monkeypatch.setattr(TextDataset, "score", clock.timed(SCORE))
     with more_callbacks(clock), stopped_after(stop_at):
-        figures = gptsmith.pretrain([text], out=tmp_path / "run", minutes=2, settings=settings, started=clock.now)
-    return figures, clock
+        return gptsmith.pretrain(**arguments, started=clock.now)
+
+
+def new_run(
+    text: Path, run: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, *more: str, stop_at: int = 10**9
+) -> dict[str, Any]:
+    """A run of two minutes whose steps take so many seconds each."""
+    settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50", *more]
+    return timed_run(run, monkeypatch, clock, stop_at, sources=[text], out=run, minutes=2, settings=settings)
+
+
+def log_of(run: Path) -> RunLog:
+    return RunLog(run / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("step_seconds", [0.6, 1.2, 2.4])
 def test_the_last_step_comes_in_time_whatever_the_pace(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_seconds: float
 ) -> None:
-    figures, clock = replanned(text, tmp_path, monkeypatch, step_seconds)
-    assert clock.now - 1000 == pytest.approx(120, rel=0.04)
-    assert figures["step"] == pytest.approx(119 / step_seconds, rel=0.04)
-    (event,) = RunLog(tmp_path / "run" / "metrics.jsonl").events("replanned")
-    shares = RunLog(tmp_path / "run" / "metrics.jsonl").events("step")
+    run, clock = tmp_path / "run", Clock(step_seconds)
+    figures = new_run(text, run, monkeypatch, clock)
+    assert 120 * 0.95 <= clock.now - 1000 <= 120
+    assert figures["step"] == pytest.approx(119 / step_seconds, rel=0.08)
+    event, *_ = log_of(run).events("replanned")
+    shares = log_of(run).events("step")
     assert all(row["lr_multiplier"] == 1 for row in shares if 20 < row["step"] <= event["step"])
     assert shares[-1]["lr_multiplier"] < 0.4
+    assert [one["step"] for one in plan_of(run)["replanned"]] == [
+        one["step"] for one in log_of(run).events("replanned")
+    ]
 
 
-def test_a_resumed_run_follows_the_recorded_plan(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures, _ = replanned(text, tmp_path, monkeypatch, 1.2, stop_at=60)
-    planned = plan_of(tmp_path / "run")["replanned"]["num_steps"]
-    assert (figures["status"], figures["step"]) == ("stopped", 60)
+def test_a_resumed_run_at_the_same_pace_follows_the_recorded_plan_bit_for_bit(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = new_run(text, tmp_path / "whole", monkeypatch, Clock(1.2))
+    clock = Clock(1.2)
+    new_run(text, tmp_path / "run", monkeypatch, clock, stop_at=60)
+    clock.now += 5000  # nobody trained it
+    figures = timed_run(tmp_path / "run", monkeypatch, clock, resume=tmp_path / "run")
+    assert (figures["status"], figures["step"]) == ("finished", whole["step"])
+    assert figures["validation_loss"] == whole["validation_loss"]
+    assert figures["train_loss"] == whole["train_loss"]
+    assert plan_of(tmp_path / "run")["replanned"] == plan_of(tmp_path / "whole")["replanned"]
+
+
+@pytest.mark.parametrize("stop_at", [20, 50, 80])
+def test_a_run_resumed_on_a_slower_machine_keeps_to_the_time_that_is_left(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stop_at: int
+) -> None:
+    run, clock = tmp_path / "run", Clock(1.15)
+    new_run(text, run, monkeypatch, clock, stop_at=stop_at)
+    spent = clock.now - 1000
+    clock.step_seconds *= 3
+    before = clock.now = clock.now + 5000
+    capsys.readouterr()
+    figures = timed_run(run, monkeypatch, clock, resume=run)
+    assert figures["status"] == "finished"
+    assert 120 * 0.94 <= spent + clock.now - before <= 120
+    said = capsys.readouterr().err
+    assert f"{spent / 60:.1f} of the 2.0 minutes are spent, {2 - spent / 60:.1f} are left" in said
+    assert "3.0 times slower" in said or stop_at == 20  # whose pace was not yet known when it was stopped
+    assert "of the training is lost" in said
+    assert "(planned again " in said
+    *_, last = plan_of(run)["replanned"]
+    assert last["num_steps"] == figures["step"]
+    assert last["num_tokens"] < last["num_tokens_before"]
+    rates = [row["lr_multiplier"] for row in log_of(run).events("step") if row["step"] > 38]
+    assert rates == sorted(rates, reverse=True)
+    assert plan_of(run)["actual"]["seconds"] == pytest.approx(spent + clock.now - before)
+
+
+def test_a_pace_that_changes_again_and_again_is_planned_again_each_time(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, clock = tmp_path / "run", Clock(1.0)
+    pace = After(55, lambda _: setattr(clock, "step_seconds", 3.0), once=True)
+    back = After(65, lambda _: setattr(clock, "step_seconds", 0.5), once=True)
+    with more_callbacks(pace, back):
+        new_run(text, run, monkeypatch, clock)
+    assert clock.now - 1000 == pytest.approx(118, rel=0.05)
+    replans = plan_of(run)["replanned"]
+    assert len(replans) >= 3
+    assert {"slower", "faster"} <= {word for one in replans for word in one["why"].split()}
+
+
+def test_a_run_whose_time_is_spent_ends_with_the_weights_that_it_has(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, clock = tmp_path / "run", Clock(1.2)
+    late = After(60, lambda _: setattr(clock, "now", clock.now + 60), once=True)
+    with more_callbacks(late):
+        new_run(text, run, monkeypatch, clock, stop_at=60)
+    figures = timed_run(run, monkeypatch, clock, resume=run)
+    assert (figures["status"], figures["step"]) == ("finished", 60)
+    said = capsys.readouterr().err
+    assert "the 2 minutes are spent" in said
+    assert f"--resume {run} --tokens" in said
+    more = timed_run(run, monkeypatch, clock, resume=run, tokens=64 * 70)
+    assert (more["status"], more["step"]) == ("finished", 70)
+    assert plan_of(run)["replanned"][-1]["why"] == "given by a person"
+
+
+def test_a_number_of_tokens_that_a_person_gives_takes_the_place_of_the_time(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, clock = tmp_path / "run", Clock(1.2)
+    new_run(text, run, monkeypatch, clock, stop_at=60)
+    clock.step_seconds = 30.0
+    figures = timed_run(run, monkeypatch, clock, resume=run, tokens=64 * 75)
+    assert (figures["status"], figures["step"]) == ("finished", 75)
+
+
+def test_the_expected_loss_is_said_anew_when_tokens_are_cut(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, clock = tmp_path / "run", Clock(0.0)
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: FAST)
+    settings = [one for one in SHAPE if not one.startswith(("model.embed_dim", "model.num_layers"))]
+    pretrain = {"sources": [text], "out": run, "minutes": 0.4, "settings": settings, "params": 10}
     for module in TIMED:
-        monkeypatch.setattr(module, "time", time)
-    done = gptsmith.pretrain(resume=tmp_path / "run")
-    assert (done["status"], done["step"]) == ("finished", planned)
-    assert len(RunLog(tmp_path / "run" / "metrics.jsonl").events("replanned")) == 1
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+    clock.step_seconds = 1.2
+    with more_callbacks(clock):
+        figures = gptsmith.pretrain(**pretrain, started=clock.now)
+    assert clock.now - 1000 <= 24
+    plan = plan_of(run)
+    record = plan["replanned"][-1]
+    assert record["num_tokens"] == pytest.approx(figures["num_tokens"], rel=1e-3)
+    assert record["bits_per_byte"] > record["bits_per_byte_before"]
+    said = capsys.readouterr().err
+    expected = f"{record['bits_per_byte']:.2f} bits per byte ({record['bits_per_byte_low']:.2f}"
+    assert f"expected now: {expected}" in said
+    assert "% of the training is lost" in said
+    assert "planned again because" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_plan_that_was_made_again_once_by_an_older_version_is_read(tmp_path: Path) -> None:
+    older = {"said": {"seconds": 60.0}, "replanned": {"at_step": 5, "num_steps_before": 10, "num_steps": 8}}
+    assert plan_from(older)["replanned"] == [{"step": 5, "num_steps_before": 10, "num_steps": 8}]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from gptsmith.base.files import write_atomically
+from gptsmith.base.json_text import json_text
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
@@ -47,6 +47,6 @@ class OllamaFormatSettings(FormatSettings):
 def _modelfile(source: Source) -> str:
     tokenizer = source.tokenizer
     lines = [f"FROM ./{FILE}", f'TEMPLATE """{go_template(source.template, tokenizer)}"""']
-    lines += [f"PARAMETER stop {json.dumps(tokenizer.backend.id_to_token(n))}" for n in sorted(tokenizer.end_ids)]
+    lines += [f"PARAMETER stop {json_text(tokenizer.backend.id_to_token(n))}" for n in sorted(tokenizer.end_ids)]
     lines += [f"PARAMETER {name} {value}" for name, value in source.generation.items() if value is not None]
     return "\n".join([*lines, f"PARAMETER num_ctx {source.model.config.context_length}", ""])

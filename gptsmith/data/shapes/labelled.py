@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import text_of
 
@@ -32,7 +32,7 @@ class LabelledExample(Example):
     """None if it is to be predicted."""
 
     def question(self) -> str:
-        return json.dumps(self.texts)
+        return json_text(self.texts)
 
     def without_label(self) -> LabelledExample:
         """The same example, its label to be predicted."""

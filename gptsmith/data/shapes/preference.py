@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import completion_of, prompt_messages
 from gptsmith.text.chat_template import Message
@@ -22,7 +22,7 @@ class PreferenceExample(Example):
     rejected: str
 
     def question(self) -> str:
-        return json.dumps([dict(message) for message in self.messages])
+        return json_text([dict(message) for message in self.messages])
 
 
 class PreferenceShape(ExampleShape):

@@ -6,7 +6,6 @@ predictions; `aggregate(examples, predictions)` are their metrics, each with the
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
@@ -116,7 +116,7 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
 
 def malformed_record(place: str, fields: Mapping[str, Any], wanted: str) -> UserError:
     """The error for a record that lacks the fields of its task; it shows the record."""
-    shown = json.dumps(dict(fields), ensure_ascii=False, default=str)
+    shown = json_text(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     return UserError(f"{place} is {shown}: expected {wanted}")
 

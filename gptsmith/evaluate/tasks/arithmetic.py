@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.base.files import write_atomically
+from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
@@ -96,7 +96,7 @@ def sums(split: str, *, count: int, seed: int) -> list[tuple[str, str]]:
 def write_sums(path: Path, split: str, *, count: int, seed: int) -> None:
     """Writes sums as a .jsonl file of `question` and `answer`, which a model can be tuned on."""
     lines = [
-        json.dumps({"question": question, "answer": answer}) for question, answer in sums(split, count=count, seed=seed)
+        json_text({"question": question, "answer": answer}) for question, answer in sums(split, count=count, seed=seed)
     ]
     write_atomically(path, "\n".join(lines) + "\n")
 

@@ -6,12 +6,12 @@ text, so that any template takes them; the grammar makes sure that arguments are
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint
 from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.schemas.chat import (
@@ -89,7 +89,7 @@ class Toolset:
     def introduction(self) -> str:
         """The description of the tools for the system message."""
         tools = (tool.model_dump(exclude_none=True) for tool in self.by_name.values())
-        return INTRODUCTION.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+        return INTRODUCTION.format(tools="\n".join(json_text(tool, ensure_ascii=False) for tool in tools))
 
     def constraint(self, response_format: Any) -> Constraint:
         """The constraint of an answer: calls, or, if none is required, a text of the response format.
@@ -109,7 +109,7 @@ class Toolset:
         for name, tool in self.by_name.items():
             before, after = _frame(name, isinstance(tool, CustomTool))
             given = named(f"tool-{name}", _input_constraint(tool), "ANY_INPUT")
-            calls.append(f"({json.dumps(before)} {given} {json.dumps(after)})")
+            calls.append(f"({json_text(before)} {given} {json_text(after)})")
         answer = (
             [] if self.is_required else [named(FORMAT_PART, response_format_constraint(response_format), "ANY_ANSWER")]
         )

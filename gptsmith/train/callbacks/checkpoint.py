@@ -79,6 +79,7 @@ class SaveCheckpoints(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Copies everything that changes, and has the copy written while training continues."""
+        trainer.state.elapsed_seconds = trainer.elapsed_s
         generators = trainer.processes.all_gather(torch.get_rng_state())
         if trainer.processes.is_first or is_sharded(trainer.model):
             contents = CheckpointContents(

@@ -91,9 +91,9 @@ class Evaluate(Callback):
             return True
         return score.figures[GENERAL] <= known.before * (1 + limit)
 
-    def seconds_for(self, num_tokens: int) -> float:
-        """The time that an evaluation on so many tokens takes at the pace so far; 0 if there was none."""
-        return self.seconds / self.num_tokens * num_tokens if self.num_tokens else 0.0
+    def seconds_for(self, num_tokens: int, expected_s_per_token: float) -> float:
+        """The time that an evaluation on so many tokens takes at the pace so far, or as expected if there was none."""
+        return (self.seconds / self.num_tokens if self.num_tokens else expected_s_per_token) * num_tokens
 
     def result(self, trainer: Trainer) -> dict[str, Any]:
         """The figures of the best weights, which are loaded for it, on the whole validation set."""

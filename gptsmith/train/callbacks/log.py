@@ -8,7 +8,7 @@ from gptsmith.base.console import note
 from gptsmith.base.files import write_json
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
-from gptsmith.train.planning.time_budget import predicted_in_a_line
+from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.report import forgetting_in_a_line, report
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
@@ -35,8 +35,8 @@ class Log(Callback):
         for line in dataset.description():
             note(line)
         note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")
-        if (plan := trainer.run.plan()) and "predicted" in plan:
-            note(predicted_in_a_line(plan["predicted"]))
+        if (plan := RecordedPlan(trainer.run)).predicted:
+            note(plan.in_a_line(trainer.seconds_before))
         if trainer.state.step:
             note(f"resumed from step {trainer.state.step:,}")
         trainer.run.log.append(
@@ -59,6 +59,7 @@ class Log(Callback):
                 tokens_per_second=step.num_tokens / seconds,
                 seconds=state.seconds,
                 mfu=self.throughput.mfu(trainer),
+                **trainer.dataset.step_figures(),
             )
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:

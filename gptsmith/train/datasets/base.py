@@ -16,8 +16,9 @@ from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
 from gptsmith.train.encoder import Encoder
 
-Reward = Callable[[Sequence[Message], str, str], float]
-"""The reward of a completion, given the conversation before it, the completion, and the reference answer."""
+Reward = Callable[[Sequence[Message], str, str], float | None]
+"""The reward of a completion, given the conversation before it, the completion, and the reference answer. None or NaN
+leaves the completion out of its group."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ class Dataset(ABC):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
+
+    def step_figures(self) -> dict[str, float]:
+        """Figures of the samples that were read since this was last called, for the log; empty if there are none."""
+        return {}
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
         """How well a model does on the test split; empty if there is none."""

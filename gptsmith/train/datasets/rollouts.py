@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -65,8 +67,8 @@ class RolloutObjective(ObjectiveSettings):
 
     @abstractmethod
     def advantages(self, rewards: Tensor) -> Tensor:
-        """How much better than its group each completion is, from rewards (prompts, group_size): 0 if nothing is learnt
-        from it."""
+        """How much better than its group each completion is, from rewards (prompts, group_size), which are NaN for
+        completions that have none: 0 if nothing is learnt from it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class RolloutDataset(Dataset):
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
         self.reward = reward
         self.reference = copy.deepcopy(inputs.model).eval().requires_grad_(False)
+        self.seen: Counter[str] = Counter()
+        """Groups and completions since the last figures, and how many of them taught nothing."""
+        self.has_rewarded = False
         self.num_samples = len(self.splits.train)
         self.tokens_per_sample = objective.group_size * objective.max_tokens
         self.num_validation_tokens = len(self.splits.validation) * objective.max_tokens
@@ -110,7 +115,20 @@ class RolloutDataset(Dataset):
             others = self._sampled(model, [samples[place] + attempt * self.num_samples for place in idle])
             for place, other in zip(idle, others, strict=True):
                 groups[place] = other
+        self.seen["groups"] += len(groups)
+        self.seen["idle_groups"] += sum(not any(group.advantages) for group in groups)
         return groups
+
+    def step_figures(self) -> dict[str, float]:
+        """The shares of groups that taught nothing, because their completions have the same reward, and of completions
+        that got no reward."""
+        seen, self.seen = self.seen, Counter()
+        if not seen["groups"]:
+            return {}
+        return {
+            "idle_group_fraction": seen["idle_groups"] / seen["groups"],
+            "unrewarded_fraction": seen["unrewarded"] / seen["completions"],
+        }
 
     def _sampled(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions of each sample's prompt, with their advantages."""
@@ -121,9 +139,9 @@ class RolloutDataset(Dataset):
         completions = self._completions(
             model, [prompt for prompt in prompts for _ in range(count)], seeds, self.objective.temperature
         )
-        rewards = [
-            self._reward(examples[number // count], text) for number, text in enumerate(map(self._text, completions))
-        ]
+        rewards = self._rewards([example for example in examples for _ in range(count)], completions)
+        self.seen["completions"] += len(rewards)
+        self.seen["unrewarded"] += sum(map(math.isnan, rewards))
         advantages = self.objective.advantages(torch.tensor(rewards, dtype=torch.float64).view(-1, count)).tolist()
         return [
             Group(prompt, completions[number * count : (number + 1) * count], advantages[number])
@@ -172,19 +190,42 @@ class RolloutDataset(Dataset):
     def _text(self, ids: list[int]) -> str:
         return self.encoder.tokenizer.decode(ids)
 
-    def _reward(self, example: ChatExample, completion: str) -> float:
-        """The reward of a completion.
+    def _rewards(self, examples: Sequence[ChatExample], completions: Sequence[list[int]]) -> list[float]:
+        """The reward of each completion, to the example at its place; NaN for completions that get none.
 
         Raises:
-            UserError: the reward function fails on it; the message names the example.
+            UserError: the reward function fails on one, or has never given a reward; the message names the example.
+        """
+        texts = [self._text(ids) for ids in completions]
+        rewards = [self._reward(example, text) for example, text in zip(examples, texts, strict=True)]
+        self.has_rewarded = self.has_rewarded or not all(map(math.isnan, rewards))
+        if rewards and not self.has_rewarded:
+            raise UserError(
+                f"none of {len(rewards)} completions got a reward: the reward function returns None or NaN for all of "
+                f"them, such as {texts[0]!r} to {examples[0].place}"
+            )
+        return rewards
+
+    def _reward(self, example: ChatExample, completion: str) -> float:
+        """The reward of a completion; NaN if it gets none.
+
+        Raises:
+            UserError: the reward function fails on it, or returns no finite number; the message names the example.
         """
         try:
-            return float(self.reward(example.messages[:-1], completion, example.messages[-1]["content"]))
+            reward = self.reward(example.messages[:-1], completion, example.messages[-1]["content"])
+            number = math.nan if reward is None else float(reward)
         except Exception as error:
             raise UserError(
                 f"the reward function fails on {example.place} ({type(error).__name__}: {error}); "
                 f"the completion was {completion!r}"
             ) from None
+        if math.isinf(number):
+            raise UserError(
+                f"the reward function returns {number} on {example.place}; the completion was {completion!r}: return "
+                "a finite number, or None to leave the completion out of its group"
+            )
+        return number
 
     def _example(self, sample: int) -> ChatExample:
         epoch, place = divmod(sample, self.num_samples)
@@ -227,8 +268,8 @@ class RolloutDataset(Dataset):
     def _mean_reward(self, model: GPT, examples: Sequence[ChatExample]) -> float:
         prompts = [self.prompt(example) for example in examples]
         completions = self._completions(model, prompts, [0] * len(prompts), temperature=0.0)
-        rewards = [self._reward(example, self._text(ids)) for example, ids in zip(examples, completions, strict=True)]
-        return sum(rewards) / max(len(rewards), 1)
+        known = [reward for reward in self._rewards(examples, completions) if not math.isnan(reward)]
+        return sum(known) / len(known) if known else math.nan
 
     def sample(self, model: GPT, seed: int) -> str:
         question = cast(ChatExample, (self.splits.validation or self.splits.train)[0]).messages[:-1]

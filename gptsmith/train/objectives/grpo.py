@@ -33,7 +33,8 @@ class GrpoSettings(RolloutObjective):
     reward: str = "number"
     """The reward of a completion: number (its last number is that of the reference answer), exact (it is the
     reference answer), contains (it contains it), pattern:REGEX (it matches), the folder of a reward model, or
-    FILE.py:FUNCTION, which gets the messages, the completion and the reference answer."""
+    FILE.py:FUNCTION, which gets the messages, the completion and the reference answer, and returns a number, or None
+    to leave the completion out of its group."""
 
     def dataset(self, inputs: DatasetInputs) -> RolloutDataset:
         return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward))
@@ -64,7 +65,8 @@ class GrpoSettings(RolloutObjective):
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """The advantage of each completion in its group, from rewards (prompts, group_size): 0 if all are equal."""
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    deviation = rewards.std(dim=1, keepdim=True, correction=0)
-    return torch.where(deviation > 0, centred / deviation.clamp(min=1e-6), 0.0)
+    """The advantage of each completion in its group, from rewards (prompts, group_size): 0 if all are equal. One whose
+    reward is NaN counts for nothing, and its advantage is 0."""
+    centred = rewards - rewards.nanmean(dim=1, keepdim=True)
+    deviation = centred.square().nanmean(dim=1, keepdim=True).sqrt()
+    return torch.where(deviation > 0, centred / deviation.clamp(min=1e-6), 0.0).nan_to_num(nan=0.0)

@@ -111,15 +111,21 @@ def plan_minutes(
         )
         predicted["peak_memory_bytes"] = max(peak, training)
     if not shape_is_given:
-        embedded = figures.num_parameters - 2 * config.vocab_size * config.embed_dim
-        predicted["bits_per_byte"] = expectation(plan.num_tokens, embedded, corpus)
+        predicted["bits_per_byte"] = expectation(plan.num_tokens, without_embeddings(config), corpus)
         predicted["bits_per_byte_low"], predicted["bits_per_byte_high"] = interval(predicted["bits_per_byte"])
     return plan, predicted
 
 
+def without_embeddings(config: GPTConfig) -> int:
+    """The parameters of a model's blocks, as losses are predicted from them."""
+    return cost(config).num_parameters - 2 * config.vocab_size * config.embed_dim
+
+
 def predicted_in_a_line(predicted: dict[str, Any]) -> str:
-    """The predicted figures of a plan, for people."""
-    parts = [f"{predicted['seconds'] / 60:.1f} minutes in all", f"{predicted['epochs']:.1f} epochs"]
+    """The predicted figures of a plan for people, with the time in all unless that is None."""
+    seconds = predicted["seconds"]
+    parts = [f"{seconds / 60:.1f} minutes in all"] if seconds is not None else []
+    parts.append(f"{predicted['epochs']:.1f} epochs")
     if "peak_memory_bytes" in predicted:
         parts.append(f"{readable_bytes(predicted['peak_memory_bytes'])} of memory")
     if "bits_per_byte" in predicted:
