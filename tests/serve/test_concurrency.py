@@ -219,11 +219,11 @@ def test_a_long_prompt_of_one_person_does_not_delay_the_short_one_of_another(
     tokenizer = served.state.models.get("base").tokenizer
     read, gate, has_begun = tokenizer.prompt_ids, threading.Event(), threading.Event()
 
-    def slow(text: str) -> list[int]:
+    def slow(text: str, *more: Any) -> list[int]:
         if text == "long":
             has_begun.set()
             assert gate.wait(60)
-        return read(text)
+        return read(text, *more)
 
     monkeypatch.setattr(tokenizer, "prompt_ids", slow)
     long = begin_stream(served, {**LONG, "prompt": "long", "max_tokens": 2})
