@@ -25,7 +25,7 @@ from gptsmith.data.readers import ReadSettings
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TEXT_FILE, TABLE_FILE, JOURNAL_FILE = "documents.bin", "documents.table", "journal.jsonl"
 # Work between two journal entries that a crash may cost; an entry per file would make many small files slow.
 COMMIT_BYTES = 32_000_000
@@ -48,6 +48,9 @@ class FileRecord:
 
     missing_extra: bool = False
     """Whether it would be read if an optional library were installed."""
+
+    text_fields: tuple[str, ...] = ()
+    """The fields of its records that hold the text; none if it holds no records."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Corpus:
             "num_duplicates": sum(file.num_duplicates for file in read),
             "skipped": {**self.unopened, **skipped},
             "files": {file.path: file.sha256 for file in read},
+            "text_fields": {file.path: list(file.text_fields) for file in read if file.text_fields},
         }
 
 
@@ -268,7 +272,7 @@ class _Build:
         path = candidate.file.path
         began = self.text.tell(), self.num_documents
         try:
-            num_duplicates = self._add_documents(number, candidate)
+            num_duplicates, text_fields = self._add_documents(number, candidate)
             if path.stat().st_size != record.num_bytes:
                 raise DataError(f"{path}: it changed while it was read; wait until it is complete")
         except (UserError, OSError) as error:
@@ -284,13 +288,21 @@ class _Build:
             missing_extra = isinstance(error, MissingExtraError)
             return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason, missing_extra=missing_extra)
         self.deduplication.commit()
-        return FileRecord(record.path, record.sha256, record.num_bytes, self.num_documents - began[1], num_duplicates)
+        return FileRecord(
+            record.path,
+            record.sha256,
+            record.num_bytes,
+            self.num_documents - began[1],
+            num_duplicates,
+            text_fields=text_fields,
+        )
 
-    def _add_documents(self, number: int, candidate: Candidate) -> int:
-        """Write a file's documents. Returns the number of duplicates that were skipped."""
-        num_duplicates = 0
+    def _add_documents(self, number: int, candidate: Candidate) -> tuple[int, tuple[str, ...]]:
+        """Write a file's documents. Returns the number of duplicates that were skipped, and the fields of text."""
+        num_duplicates, fields = 0, dict[str, None]()
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
         for chunk in candidate.reader.read(candidate.file, self.settings):
+            fields.update(dict.fromkeys(chunk.fields))
             # JSON can spell half a surrogate pair, which is no character.
             data = chunk.text.encode("utf-8", "replace")
             digest.update(data)
@@ -307,4 +319,4 @@ class _Build:
                 num_duplicates += end > begin
                 self._truncate(begin, self.num_documents)
             begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        return num_duplicates
+        return num_duplicates, tuple(fields)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.shapes import Example
+from gptsmith.data.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class ExampleSplits:
     test: list[Example]
     num_dropped: int = 0
     """Examples of the training file that are skipped because a validation or test file has the same question."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """Records of which no example could be made."""
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The fields of each file that have other names than usual, by their usual names."""
 
     @property
     def fingerprint(self) -> str:

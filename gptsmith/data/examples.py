@@ -3,19 +3,69 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.discover import discover
+from gptsmith.data.fields import plain_fields
+from gptsmith.data.labels import FieldNames, field_names, text_name
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
+from gptsmith.data.skipped import Skipped
 
 MAX_SHOWN_CHARACTERS = 200
+NUM_SAMPLES = 200
+"""The first records of a file decide which of its fields are the text and the label."""
 TEXT_NAMES = frozenset(name for names in TEXT_FIELDS if len(names) == 1 for name in names)
+
+
+@dataclass(frozen=True)
+class ExampleReading:
+    """How the records of files become examples."""
+
+    settings: ReadSettings = field(default_factory=ReadSettings)
+    label_field: str | None = None
+    """The field of the label; found by its name if not given."""
+    has_labels: bool = True
+    """Whether the records are to have labels; those of texts to be labelled need none."""
+    usual_text: str | None = None
+    """A name of the text beside the usual ones: that in the files that a classifier was trained on."""
+
+    def names(self, path: Path, samples: Sequence[Mapping[str, Any]]) -> FieldNames:
+        """The fields of a file that have other names than usual, by its first records.
+
+        Raises:
+            DataError: a requested field is not there, or it is not clear which fields are text and label.
+        """
+        requested = self.settings.text_field, self.label_field
+        if not samples:
+            return FieldNames()
+        if not self.has_labels:
+            return text_name(path, samples, self.settings.text_field, self.usual_text)
+        if requested == (None, None) and shape_of(plain_fields(samples[0])) not in (None, TEXT):
+            return FieldNames()
+        return field_names(path, samples, *requested)
+
+
+@dataclass(frozen=True)
+class NamedRecord:
+    """A record with the usual names of its fields."""
+
+    path: Path
+    place: str
+    """`answers.jsonl, line 7`."""
+    fields: Mapping[str, Any]
+    original: Mapping[str, Any]
+    """The fields as the file names them."""
+    names: FieldNames
+    problem: str | None = None
+    """Why it cannot be read; None if it can."""
 
 
 def example_shapes() -> list[ExampleShape]:
@@ -29,61 +79,119 @@ def _shapes(names: tuple[str, ...]) -> list[ExampleShape]:
 
 
 def shape_of(fields: Mapping[str, Any]) -> str | None:
-    """The name of a record's shape, `text` if it only has a text; None if it is neither."""
+    """The name of a record's shape, `text` if it only has a text; None if it is neither. Fields have their usual
+    names."""
     for shape in example_shapes():
         if shape.matches(fields):
             return shape.kind
-    return TEXT if any(name.casefold() in TEXT_NAMES for name in fields) else None
+    return TEXT if any(name in TEXT_NAMES for name in fields) else None
 
 
-def read_shape(sources: Iterable[str | Path]) -> str:
+def read_shape(sources: Iterable[str | Path], reading: ExampleReading | None = None) -> str:
     """The shape of the first record in some files; `text` if they hold no records.
 
     Raises:
-        DataError: the record is of no known shape; the message shows it.
+        DataError: the record is of no known shape, or it is not clear which fields are text and label; the message
+            shows them.
     """
-    for path, record in records(sources):
-        shape = shape_of(record.fields)
+    reading = reading or ExampleReading()
+    for named in named_records(sources, reading):
+        if named.problem is not None:
+            continue
+        shape = shape_of(named.fields)
+        if shape is None and reading.settings.text_field is not None:
+            return TEXT
         if shape is None:
-            raise DataError(unknown_shape(f"{path}, {record.place}", record.fields))
+            raise DataError(f"{named.place}: {unknown_shape(named.fields)}")
         return shape
     return TEXT
 
 
-def read_examples(sources: Iterable[str | Path], shape: str) -> list[Example]:
+@dataclass(frozen=True)
+class ReadExamples:
+    """The examples of some files."""
+
+    examples: list[Example]
+    fields: dict[str, dict[str, str]]
+    """The fields of each file that have other names than usual, by their usual names: `{"label": "Stars"}`."""
+    skipped: Skipped
+
+
+def read_examples(
+    sources: Iterable[str | Path], shape: str, reading: ExampleReading | None = None, *, skip_bad: bool = False
+) -> ReadExamples:
     """All examples of one shape, in order.
 
+    Args:
+        skip_bad: whether records of which no example can be made are skipped, instead of stopping at the first.
+
     Raises:
-        DataError: a file cannot be read, or a record is not of the shape; the message shows it and what is known.
+        DataError: a file cannot be read, a record is not of the shape (the message shows it and what is known), or no
+            example is left.
     """
-    example = KINDS.validate(shape).example
-    found = []
-    for path, record in records(sources):
-        place = f"{path}, {record.place}"
+    examples: list[Example] = []
+    fields: dict[str, dict[str, str]] = {}
+    skipped = Skipped()
+    for named in named_records(sources, reading or ExampleReading()):
         try:
-            found.append(example(record.fields, place))
-        except UserError as error:
-            raise DataError(f"{place}: {error}") from None
-        except (KeyError, TypeError, AttributeError, StopIteration):
-            raise DataError(unknown_shape(place, record.fields, shape)) from None
-    if not found:
-        raise DataError(f"{', '.join(map(str, sources))}: no examples in it")
-    return found
+            examples.append(example_of(named, shape))
+        except DataError as error:
+            if not skip_bad:
+                raise DataError(f"{named.place}: {error}") from None
+            skipped.add(named.place, str(error))
+        else:
+            if named.names.own and str(named.path) not in fields:
+                fields[str(named.path)] = dict(named.names.own)
+    if not examples:
+        raise DataError(f"{', '.join(map(str, sources))}: no examples in it" + "".join(skipped.lines()[1:2]))
+    return ReadExamples(examples, fields, skipped)
 
 
-def unknown_shape(place: str, fields: Mapping[str, Any], wanted: str | None = None) -> str:
+def example_of(named: NamedRecord, shape: str) -> Example:
+    """The example that a record holds.
+
+    Raises:
+        DataError: none can be made of it; the message says why, without its place.
+    """
+    if named.problem is not None:
+        raise DataError(named.problem)
+    try:
+        return KINDS.validate(shape).example(named.fields, named.place)
+    except UserError as error:
+        raise DataError(str(error)) from None
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        raise DataError(unknown_shape(named.fields, shape)) from None
+
+
+def unknown_shape(fields: Mapping[str, Any], wanted: str | None = None) -> str:
     """The error for a person whose record is of no known shape, or not of the wanted one."""
     shown = json_text(dict(fields), ensure_ascii=False, default=str)
     shown = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
     shapes = [shape for shape in example_shapes() if wanted in (None, shape.kind)]
     known = "; or ".join(f"{shape.kind} ({shape.record_fields})" for shape in shapes)
     more = f"; or plain text ({TEXT})" if wanted is None else ""
-    return f"{place} is {shown}: expected fields of {known}{more}"
+    return f"expected fields of {known}{more}: {shown}"
 
 
-def records(sources: Iterable[str | Path]) -> Iterator[tuple[Path, Record]]:
-    """The records of files, with the file of each. Files of formats without records have none."""
+def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Iterator[NamedRecord]:
+    """The records of files, with the usual names of their fields, which the first records of each file decide.
+
+    Raises:
+        DataError: a file cannot be read, or it is not clear which of its fields are text and label.
+    """
+    for path, of_file in groupby(records(sources, reading.settings), key=lambda item: item[0]):
+        found = (record for _, record in of_file)
+        first = list(islice(found, NUM_SAMPLES))
+        names = reading.names(path, [record.fields for record in first if record.problem is None])
+        for record in chain(first, found):
+            place = f"{path}, {record.place}"
+            yield NamedRecord(path, place, names.usual(record.fields), record.fields, names, record.problem)
+
+
+def records(sources: Iterable[str | Path], settings: ReadSettings | None = None) -> Iterator[tuple[Path, Record]]:
+    """The records of files, with the file of each, also those that cannot be read. Files of formats without records
+    have none."""
     for candidate in discover(sources).candidates:
         if candidate.reader.holds_records:
-            for record in candidate.reader.records(candidate.file, ReadSettings()):
+            for record in candidate.reader.records(candidate.file, settings or ReadSettings()):
                 yield candidate.file.path, record

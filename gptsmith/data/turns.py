@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.records import without_lone_surrogates
+from gptsmith.data.records import brief, without_lone_surrogates
 from gptsmith.text.chat_template import checked_messages
 
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "bing": "assistant", "chatgpt": "assistant"}
@@ -19,7 +19,7 @@ def text_of(value: Any, name: str) -> str:
         DataError: it is neither text nor a number.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"the {name} is {value!r}, not a text")
+        raise DataError(f"the {name} is {brief(value)}, not a text")
     return without_lone_surrogates(str(value))
 
 

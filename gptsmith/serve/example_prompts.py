@@ -10,6 +10,7 @@ from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.discover import discover
 from gptsmith.data.examples import records, shape_of
+from gptsmith.data.fields import plain_fields
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.pages.figures import evenly
@@ -40,11 +41,12 @@ def _questions(sources: Iterable[str]) -> list[str]:
     """The first questions of the conversations in some files."""
     found = []
     for path, record in islice(records(sources), RECORDS_LOOKED_AT):
-        shape = shape_of(record.fields)
+        fields = plain_fields(record.fields)
+        shape = shape_of(fields)
         if shape not in SHAPES.names():
             continue
         try:
-            example = SHAPES.validate(shape).example(record.fields, str(path))
+            example = SHAPES.validate(shape).example(fields, str(path))
         except (UserError, KeyError, TypeError, AttributeError, StopIteration):
             continue
         request = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
@@ -11,11 +11,12 @@ from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
 from gptsmith.data.example_splits import ExampleSplits, split_examples
-from gptsmith.data.examples import read_examples, read_shape
+from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.data.shapes import TEXT
+from gptsmith.data.skipped import Skipped
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
@@ -71,12 +72,13 @@ def prepare_job(
     train_table = table.get("train", {})
     seed = train_table.get("seed", 1)
     base = load(request.base, device="cpu")
-    shape = read_shape(request.sources)
+    reading = ExampleReading(DataSettings.parse(table.get("data", {}), "data").reading, choices.label_field)
+    shape = TEXT if _is_for_text(request, train_table) else read_shape(request.sources, reading)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     if is_conversation and base.template is None:
         require_turns(base.tokenizer)
-    splits = _splits(request, choices, shape, seed)
+    splits = _splits(request, choices, shape, seed, reading)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
@@ -107,8 +109,15 @@ def prepare_job(
         if dataset.known_text is not None:
             dataset.final_evaluations.append(dataset.known_text.figures)
     converses = base.template is not None or is_conversation
-    data = _data_figures(splits) if text is None else {"fingerprint": text.fingerprint, **text.summary}
+    data = _data_figures(splits, dataset.skipped) if text is None else {"fingerprint": text.fingerprint, **text.summary}
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
+
+
+def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:
+    """Whether an objective is requested that learns from nothing but plain text."""
+    given = train_table.get("objective", {})
+    kind = request.objective or (given if isinstance(given, str) else given.get("kind"))
+    return kind in KINDS.names() and KINDS.settings(kind).shapes == (TEXT,)
 
 
 def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shape: str) -> dict[str, Any]:
@@ -132,18 +141,32 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
     return {**table, "kind": kind}
 
 
-def _splits(request: FinetuneRequest, choices: ExampleSettings, shape: str, seed: int) -> ExampleSplits:
+def _splits(
+    request: FinetuneRequest, choices: ExampleSettings, shape: str, seed: int, reading: ExampleReading
+) -> ExampleSplits:
     """The examples in splits; none if the data is plain text."""
     if shape == TEXT:
         return ExampleSplits([], [], [])
-    given = [read_examples(files, shape) if files else None for files in (request.validation, request.test)]
-    return split_examples(
-        read_examples(request.sources, shape),
-        validation=given[0],
-        test=given[1],
+    skip_bad = choices.skip_bad
+    read = read_examples(request.sources, shape, reading, skip_bad=skip_bad)
+    held_out = [
+        read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
+        for files in (request.validation, request.test)
+    ]
+    validation, test = (None if each is None else each.examples for each in held_out)
+    splits = split_examples(
+        read.examples,
+        validation=validation,
+        test=test,
         validation_fraction=choices.validation_fraction,
         test_fraction=choices.test_fraction,
         seed=seed,
+    )
+    every = [each for each in (read, *held_out) if each is not None]
+    return replace(
+        splits,
+        skipped=sum((each.skipped for each in every), Skipped()),
+        fields={path: names for each in every for path, names in each.fields.items()},
     )
 
 
@@ -188,10 +211,12 @@ def _cache_key(
     return key_of(*reference, *data)
 
 
-def _data_figures(splits: ExampleSplits) -> dict[str, Any]:
+def _data_figures(splits: ExampleSplits, skipped: Skipped) -> dict[str, Any]:
     counts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "fingerprint": splits.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
+        "skipped_examples": skipped.plain(),
+        "fields": {path: dict(names) for path, names in splits.fields.items()},
     }

@@ -131,6 +131,10 @@ def _data(data: Mapping[str, Any]) -> Html:
         "div",
         element("div", table([("read", _counts(data)), *rows]), class_="scroll"),
         _list("files that were read", names),
+        _list(
+            "fields of records that are their text",
+            [f"{name}: {', '.join(fields)}" for name, fields in (data.get("text_fields") or {}).items()],
+        ),
         _list("files that were skipped", [f"{name}: {why}" for name, why in skipped.items()]),
     )
 

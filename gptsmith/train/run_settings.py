@@ -48,6 +48,8 @@ class ExampleSettings(Settings):
     """The fraction in the test split, which is read once, at the end; not used if test files are given."""
     skip_bad: bool = False
     """Skip examples that cannot be trained on, instead of stopping at the first."""
+    label_field: str | None = None
+    """The field or column of the label; detected by its name if not given."""
 
 
 class FinetuneSettings(TrainingSettings):

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json
 from gptsmith.base.hints import shell_command
-from gptsmith.convert.load import load
+from gptsmith.convert.load import Loaded, load
 from gptsmith.data.discover import readers_by_extension
-from gptsmith.data.examples import records, unknown_shape
+from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
+from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
+from gptsmith.run.folder import DATA
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS
@@ -25,35 +28,51 @@ def predict(
     observe: Callable[[int], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """The fields of each record of some files, with `label` (`predicted` if there is a label already) and
-    `probabilities`.
+    `probabilities`. A record that cannot be labelled has the label None, and its place and the reason as `error`.
 
     Raises:
-        UserError: the run is not a classifier, or a record cannot be read.
+        UserError: the run is not a classifier, or no record can be labelled.
     """
     loaded = load(run, device=device)
     training = loaded.run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
-    if objective is None or not objective.predicts_labels:
+    if training is None or objective is None or not objective.predicts_labels:
         raise UserError(f"{run} is not a classifier: make one with {shell_command('finetune', run, 'LABELLED')}")
-    found = [(record.fields, _unlabelled(record.fields, f"{path}, {record.place}")) for path, record in records(files)]
-    if not found:
+    rows = [(named, *_unlabelled(named)) for named in named_records(files, _reading(loaded, training.settings))]
+    if not rows:
         allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)
         raise UserError(f"{', '.join(map(str, files))}: no records in it (allowed: {allowed})")
+    examples = [example for _, example, _ in rows if example is not None]
+    if not examples:
+        raise UserError(f"none of the {len(rows):,} records can be labelled; the first: {rows[0][2]}")
     encoder = Encoder(loaded.tokenizer, loaded.template or ChatTemplate(), loaded.config.context_length)
-    predictions = objective.predict(loaded.model, encoder, [example for _, example in found])
-    for number, ((fields, _), probabilities) in enumerate(zip(found, predictions, strict=True), 1):
-        name = "predicted" if "label" in fields else "label"
-        yield {**fields, name: max(probabilities, key=probabilities.__getitem__), "probabilities": probabilities}
+    predictions = objective.predict(loaded.model, encoder, examples)
+    for number, (named, example, problem) in enumerate(rows, 1):
+        name = "predicted" if "label" in named.fields else "label"
+        if example is None:
+            yield {**named.original, name: None, "error": problem}
+        else:
+            probabilities = next(predictions)
+            label = max(probabilities, key=probabilities.__getitem__)
+            yield {**named.original, name: label, "probabilities": probabilities}
         observe(number)
 
 
-def _unlabelled(fields: Mapping[str, Any], place: str) -> LabelledExample:
-    """The example of a record, which may lack its label.
+def _reading(loaded: Loaded, settings: Mapping[str, Any]) -> ExampleReading:
+    """How the records are read: as those that the classifier was trained on."""
+    reading = DataSettings.parse(settings.get("data", {}), "data").reading
+    trained_on = read_json(loaded.run.folder / DATA).get("fields", {}) if loaded.run is not None else {}
+    texts = {names["text"] for names in trained_on.values() if "text" in names}
+    return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)
 
-    Raises:
-        UserError: it has none of the fields of a labelled example.
-    """
+
+def _unlabelled(named: NamedRecord) -> tuple[LabelledExample | None, str | None]:
+    """The example of a record, which may lack its label; or why there is none, with its place."""
+    if named.problem is not None:
+        return None, f"{named.place}: {named.problem}"
     try:
-        return LabelledShape().unlabelled_example(fields, place)
-    except (KeyError, TypeError, StopIteration):
-        raise UserError(unknown_shape(place, fields, "labelled")) from None
+        return LabelledShape().unlabelled_example(named.fields, named.place), None
+    except UserError as error:
+        return None, f"{named.place}: {error}"
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        return None, f"{named.place}: {unknown_shape(named.fields, 'labelled')}"

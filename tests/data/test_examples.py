@@ -42,7 +42,7 @@ def written(folder: Path, *records: Any, name: str = "data.jsonl") -> Path:
 def test_every_shape_of_a_conversation_is_known(tmp_path: Path, record: dict[str, Any]) -> None:
     path = written(tmp_path, record)
     assert read_shape([path]) == "chat"
-    (example,) = read_examples([path], "chat")
+    (example,) = read_examples([path], "chat").examples
     assert isinstance(example, ChatExample)
     assert [dict(message) for message in example.messages] == ASKED
     assert example.place == f"{path}, line 1"
@@ -50,7 +50,7 @@ def test_every_shape_of_a_conversation_is_known(tmp_path: Path, record: dict[str
 
 def test_the_input_and_the_system_of_an_instruction_are_kept(tmp_path: Path) -> None:
     path = written(tmp_path, {"instruction": "Add.", "input": "1 2", "output": "3", "system": "Be exact."})
-    (example,) = read_examples([path], "chat")
+    (example,) = read_examples([path], "chat").examples
     assert isinstance(example, ChatExample)
     assert [message["content"] for message in example.messages] == ["Be exact.", "Add.\n\n1 2", "3"]
 
@@ -70,7 +70,7 @@ def test_every_shape_of_a_labelled_example_is_known(
 ) -> None:
     path = written(tmp_path, record)
     assert read_shape([path]) == "labelled"
-    (example,) = read_examples([path], "labelled")
+    (example,) = read_examples([path], "labelled").examples
     assert isinstance(example, LabelledExample)
     assert (example.form, example.texts, example.label) == (form, texts, str(record["label"]))
 
@@ -87,7 +87,7 @@ def test_every_shape_of_a_labelled_example_is_known(
 def test_every_shape_of_a_preference_is_known(tmp_path: Path, record: dict[str, Any]) -> None:
     path = written(tmp_path, record)
     assert read_shape([path]) == "preference"
-    (example,) = read_examples([path], "preference")
+    (example,) = read_examples([path], "preference").examples
     assert isinstance(example, PreferenceExample)
     assert (dict(example.messages[0]), example.chosen, example.rejected) == (ASKED[0], "A", "B")
 
@@ -100,7 +100,7 @@ def test_every_shape_of_an_unpaired_preference_is_known(tmp_path: Path, label: A
     ):
         path = written(tmp_path, record)
         assert read_shape([path]) == "unpaired_preference"
-        (example,) = read_examples([path], "unpaired_preference")
+        (example,) = read_examples([path], "unpaired_preference").examples
         assert isinstance(example, UnpairedPreferenceExample)
         assert (dict(example.messages[0]), example.completion) == (ASKED[0], "A")
         assert example.is_desirable is is_desirable
@@ -112,7 +112,7 @@ def test_a_conversation_with_another_label_is_a_conversation(tmp_path: Path) -> 
 
 def test_tables_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("label,text\npos,fine\nneg,bad\n", encoding="utf-8")
-    found = read_examples([tmp_path / "data.csv"], "labelled")
+    found = read_examples([tmp_path / "data.csv"], "labelled").examples
     assert [(example.place, example.texts, example.label) for example in found] == [  # type: ignore[attr-defined]
         (f"{tmp_path / 'data.csv'}, line 2", ("fine",), "pos"),
         (f"{tmp_path / 'data.csv'}, line 3", ("bad",), "neg"),
@@ -120,7 +120,7 @@ def test_tables_are_read_too(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"question": ["Q"], "answer": ["A"], "n": [1]}), tmp_path / "data.parquet")
-    (example,) = read_examples([tmp_path / "data.parquet"], "chat")
+    (example,) = read_examples([tmp_path / "data.parquet"], "chat").examples
     assert example.place.endswith("row 1")
 
 
@@ -128,14 +128,16 @@ def test_plain_text_has_no_shape(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("Once.", encoding="utf-8")
     assert read_shape([tmp_path / "book.txt"]) == "text"
     assert read_shape([written(tmp_path, {"text": "no label"})]) == "text"
-    with pytest.raises(UserError, match=r'line 1 is \{"answer": "A"\}: expected fields of preference \(.*plain text'):
+    with pytest.raises(
+        UserError, match=r'line 1: expected fields of preference \(.*plain text \(text\): \{"answer": "A"\}'
+    ):
         read_shape([written(tmp_path, {"answer": "A"})])
 
 
 @pytest.mark.parametrize(
     ("shape", "record", "problem"),
     [
-        ("chat", {"text": "x"}, r'line 2 is \{"text": "x"\}: expected fields of chat'),
+        ("chat", {"text": "x"}, r'line 2: expected fields of chat .*: \{"text": "x"\}'),
         ("chat", {"messages": [ASKED[0]]}, "no turn of the assistant"),
         ("chat", {"messages": [*ASKED, ASKED[0]]}, "ends with the user's turn"),
         ("chat", {"prompt": "Q", "response": "  "}, "empty: there is nothing to learn"),

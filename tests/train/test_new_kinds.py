@@ -46,7 +46,7 @@ def test_a_new_objective_keeps_the_contract(check: Callable[[Case], None]) -> No
 
 def test_a_new_reader_gives_records_and_documents(pairs: Path) -> None:
     assert read_shape([pairs]) == "preference"
-    examples = read_examples([pairs], "preference")
+    examples = read_examples([pairs], "preference").examples
     assert len(examples) == 60
     assert examples[0].place == f"{pairs}, byte 0"
     reader = readers.KINDS.validate("paragraphs")

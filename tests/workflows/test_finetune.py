@@ -147,6 +147,16 @@ def test_a_classifier_learns_and_predicts(
     labelled = call("predict", tmp_path / "run", written(tmp_path / "old.jsonl", [{"text": "x", "label": "iron"}]))
     assert labelled.object["label"] == "iron"
     assert "predicted" in labelled.object
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text('{"Text": "The old smith."}\n{"Text": null}\n{"Text": \n{"Text": "x"}\n', encoding="utf-8")
+    done = call("predict", tmp_path / "run", mixed)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, [row["label"] is None for row in rows]) == (0, [False, True, True, False])
+    assert [row.get("error", "").partition(": ")[0] for row in rows[1:3]] == [f"{mixed}, line 2", f"{mixed}, line 3"]
+    assert "2 of 4 records could not be labelled" in done.err
+    nothing = call("predict", tmp_path / "run", written(tmp_path / "none.jsonl", [{"text": " "}]))
+    assert nothing.code == 2
+    assert "none of the 1 records can be labelled" in nothing.err
 
 
 @pytest.mark.parametrize("objective", ["dpo", "reward_model", "simpo"])
@@ -249,7 +259,7 @@ def test_grpo_makes_completions_of_higher_reward_likelier(
 def test_grpo_resamples_prompts_that_teach_nothing(chatting: dict[str, Any], chat_data: Path) -> None:
     tuned = gptsmith.load(chatting["run"])
     encoder = Encoder(tuned.tokenizer, tuned.template or ChatTemplate(), tuned.config.context_length)
-    examples = read_examples([str(chat_data)], "chat")
+    examples = read_examples([str(chat_data)], "chat").examples
     asked: list[str] = []
 
     def likes_one_half(messages: Any, answer: str, _: str) -> float:
@@ -541,10 +551,47 @@ def test_several_processes_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path) -> None:
-    data = written(tmp_path / "data.jsonl", [*questions(20), {"question": "x" * 400, "answer": "y"}])
-    figures = gptsmith.finetune(base, [data], out=tmp_path / "run", skip_bad=True, settings=QUICK)
-    assert figures["status"] == "finished"
+def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    data = written(
+        tmp_path / "data.jsonl",
+        [
+            *questions(20),
+            {"question": "x" * 400, "answer": "y"},
+            {"question": "x", "answer": None},
+            {"question": "x", "answer": " "},
+            {"question": "x", "answer": "  "},
+            {"text": "of another shape"},
+        ],
+    )
+    data.write_text(data.read_text(encoding="utf-8") + '{"question": "cut', encoding="utf-8")
+    done = call("finetune", base, data, "--out", "run", "--skip-bad", *(f"--set={each}" for each in QUICK))
+    assert done.code == 0, done.err
+    assert "6 bad examples are skipped:" in done.err
+    skipped = json.loads(Path("run/data.json").read_text(encoding="utf-8"))["skipped_examples"]
+    assert skipped["the assistant's last turn is empty: there is nothing to learn"] == {
+        "count": 2,
+        "places": [f"{data}, line 23", f"{data}, line 24"],
+    }
+    assert sorted(each["count"] for each in skipped.values()) == [1, 1, 1, 1, 2]
+    refused(call("finetune", base, data, "--out", "other"), f"{data}, line 22", "the answer is None")
+
+
+def test_columns_that_were_taken_are_said(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    rows = [
+        f"The old smith forges nail number {number} of iron and of steel.,{'iron' if number % 2 else 'steel'}"
+        for number in range(120)
+    ]
+    (tmp_path / "metal.csv").write_text("\n".join(["Sentence,Verdict", *rows]), encoding="utf-8")
+    refused(
+        call("finetune", base, "metal.csv", "--out", "out"), "Verdict looks like their label", "label_field=Verdict"
+    )
+    named = ["--set=examples.label_field=Verdict", *(f"--set={each}" for each in QUICK)]
+    done = call("finetune", base, "metal.csv", "--out", "out", *named)
+    assert (done.code, "the text is the field Sentence, the label is the field Verdict" in done.err) == (0, True)
+    data = json.loads(Path("out/data.json").read_text(encoding="utf-8"))
+    assert data["fields"] == {"metal.csv": {"text": "Sentence", "label": "Verdict"}}
+    done = call("finetune", base, "metal.csv", "--out", "alone", "--objective", "next_token", "--epochs", "1")
+    assert (done.code, "text: the field Sentence of metal.csv" in done.err) == (0, True)
 
 
 def test_data_that_changed_is_noticed(base: Path, chat_data: Path, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ class Chunk:
     last: bool = True
     """Whether the document ends here."""
 
+    fields: tuple[str, ...] = ()
+    """The fields of a record that the text was read from; none if the file holds no records."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -48,6 +51,8 @@ class Record:
 
     start: int
     end: int
+    problem: str | None = None
+    """Why it cannot be read, such as a line that is not JSON; None if it can. The records after it can be read."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import ClassVar, Literal
@@ -14,6 +15,7 @@ from gptsmith.data.records import documents
 
 # In order of preference: where the decimal sign is a comma, spreadsheets write semicolons.
 DELIMITERS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 class CsvReader(Reader):
@@ -31,8 +33,10 @@ class CsvReader(Reader):
 def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
     """The rows after the header, by the names in the header; blank lines are skipped.
 
+    A row that has more cells than the header has a problem.
+
     Raises:
-        DataError: a row cannot be read or has more cells than the header; the message has its line number.
+        DataError: a row cannot be read; the message has its line number.
     """
     # The limit belongs to the process, and the library's own is too small for documents.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
@@ -45,12 +49,18 @@ def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
             yield line + "\n"
 
     text = lines()
-    first = next(text, "")
-    delimiter = "\t" if file.extension == ".tsv" else max(DELIMITERS, key=first.count)
+    first, line_number = next(text, ""), 1
+    # Spreadsheets name the delimiter in a line of its own before the header.
+    declared = SEPARATOR_LINE.fullmatch(first)
+    if declared:
+        first, line_number = next(text, ""), 2
+    delimiter = declared[1] if declared else "\t" if file.extension == ".tsv" else max(DELIMITERS, key=first.count)
+    lines_before = line_number - 1
 
-    rows = csv.reader(chain([first], text), delimiter=delimiter, strict=True)
+    # Where the header has spaces after its delimiters, the rows have too, and quotes may follow them.
+    padded = f"{delimiter} " in first
+    rows = csv.reader(chain([first], text), delimiter=delimiter, strict=True, skipinitialspace=padded)
     header: list[str] = []
-    line_number = 1
     while True:
         try:
             row = next(rows, None)
@@ -65,10 +75,8 @@ def row_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         if not header:
             header = [name.strip() for name in row]
         elif len(row) > len(header):
-            raise DataError(
-                f"{file.path}, {place}: {len(row)} cells under a header of {len(header)}; "
-                f"put cells that hold {delimiter!r} in quotes"
-            )
+            problem = f"{len(row)} cells under a header of {len(header)}; put cells that hold {delimiter!r} in quotes"
+            yield Record({}, place, start, end, problem)
         elif row:
             yield Record(dict(zip(header, row, strict=False)), place, start, end)
-        start, line_number = end, rows.line_num + 1
+        start, line_number = end, lines_before + rows.line_num + 1

@@ -1,19 +1,22 @@
-"""Records as JSON: one a line, or a whole file that is a list of records. Each record is a document."""
+"""Records as JSON: one a line, several lines each, or a whole file that is a list or a table of records."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
+from gptsmith.base.json_reader import MAX_BYTES, parse_json, parse_json_sequence
 from gptsmith.data.decoding import read_lines, read_text_blocks
+from gptsmith.data.json_records import as_fields, items_of
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import documents
 
-# A JSON text is parsed as a whole, in several times its size of memory.
-MAX_WHOLE_BYTES = 256_000_000
+NUM_LINES_TRIED = 20
+"""The first lines say whether there is a record on each."""
+ONE_A_LINE = "write one record per line"
 
 
 class JsonlReader(Reader):
@@ -25,28 +28,53 @@ class JsonlReader(Reader):
         yield from documents(file.path, self.records(file, settings), settings.text_field)
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-        return (whole_records if file.extension == ".json" else line_records)(file, settings)
+        return (line_records if _is_lines(file, settings) else whole_records)(file, settings)
+
+
+def _is_lines(file: SourceFile, settings: ReadSettings) -> bool:
+    """Whether the file has a record on each line: the first one is, or it is damaged and one of the next is."""
+    try:
+        lines = [line.strip() for line, _, _ in islice(read_lines(file, settings), NUM_LINES_TRIED) if line.strip()]
+    except DataError:  # a line that is too long, or bytes that are no text, which the reading itself will say
+        return file.extension != ".json"
+    if not lines:
+        return False
+    if _is_record(lines[0]):
+        return file.extension != ".json" or len(lines) > 1
+    is_open = lines[0].startswith("[") or lines[0].endswith(("{", "[", ","))
+    return not is_open and any(map(_is_record, lines[1:]))
+
+
+def _is_record(line: str) -> bool:
+    try:
+        as_fields(_parsed(line))
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(line: str) -> Any:
+    """The value on a line, which a comma may end, as in a list."""
+    return parse_json(line.strip().removesuffix(","), nan_is_null=True)
 
 
 def line_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The records of a file with one on each line; blank lines are skipped.
-
-    Raises:
-        DataError: a line is not a record; the message has its number.
-    """
+    """The records of a file with one on each line; blank lines are skipped. A line that is none has a problem."""
     for number, (line, start, end) in enumerate(read_lines(file, settings), 1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{file.path}, {place}: not JSON ({reason(error)}); write one record per line") from None
-        yield Record(as_fields(file, place, value), place, start, end)
+            yield Record(as_fields(_parsed(line)), place, start, end)
+        except DataError as error:
+            yield Record({}, place, start, end, str(error))
+        except ValueError as error:
+            yield Record({}, place, start, end, f"not JSON ({error}); {ONE_A_LINE}")
 
 
 def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-    """The records of a file that is a list of records, or one. Each is read from all the bytes of the file.
+    """The records of a file that is a list or a table of records, or one record after another. Each is read from all
+    the bytes of the file.
 
     Raises:
         DataError: the file is too large to be read at once, is not JSON or holds something else than records.
@@ -55,38 +83,20 @@ def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
     for block, block_start, end in read_text_blocks(file, settings, max_line=None):
         start = block_start if start is None else start
         blocks.append(block)
-        if end > MAX_WHOLE_BYTES:
+        if end > MAX_BYTES:
             raise DataError(
-                f"{file.path} has over {readable_bytes(MAX_WHOLE_BYTES)}, the most for a .json file: "
+                f"{file.path} has over {readable_bytes(MAX_BYTES)}, the most for a .json file: "
                 "write it as .jsonl, one record per line"
             )
     text = "".join(blocks)
     try:
-        value = json.loads(text) if text.strip() else []
-    except (ValueError, RecursionError) as error:
-        # Many a file of lines is called .json.
-        if reason(error).startswith("Extra data"):
-            yield from line_records(file, settings)
-            return
-        raise DataError(f"{file.path} is not JSON: {reason(error)}") from None
-    for number, item in enumerate(value if isinstance(value, list) else [value], 1):
+        values = [value for value, _ in parse_json_sequence(text, nan_is_null=True)]
+    except ValueError as error:
+        raise DataError(f"{file.path} is not JSON: {error}") from None
+    items = items_of(values[0]) if len(values) == 1 else values
+    for number, item in enumerate(items, 1):
         place = f"record {number}"
-        yield Record(as_fields(file, place, item), place, start or 0, end)
-
-
-def as_fields(file: SourceFile, place: str, value: Any) -> dict[str, Any]:
-    """The fields of a record; a bare string is a record of its own text.
-
-    Raises:
-        DataError: it is neither.
-    """
-    if isinstance(value, str):
-        return {"text": value}
-    if not isinstance(value, dict):
-        raise DataError(f'{file.path}, {place}: not a record; write an object with a text, such as {{"text": "..."}}')
-    return value
-
-
-def reason(error: Exception) -> str:
-    """Why JSON was refused, for a person."""
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        try:
+            yield Record(as_fields(item), place, start or 0, end)
+        except DataError as error:
+            yield Record({}, place, start or 0, end, str(error))

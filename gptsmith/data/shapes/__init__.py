@@ -1,8 +1,8 @@
 """The shapes of examples: each file makes examples of the records that have certain fields.
 
-Contract: `matches(fields)` says whether a record has the shape, by the names of its fields (fields in other columns are
-left alone); `example(fields, place)` makes an example of it, and raises a `UserError` that says why one cannot be made.
-An objective names the shapes that it learns from.
+Contract: `matches(fields)` says whether a record has the shape, by the names of its fields, which are in lower case and
+without padding (fields in other columns are left alone); `example(fields, place)` makes an example of it, and raises a
+`UserError` that says why one cannot be made. An objective names the shapes that it learns from.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.data.examples import records
+from gptsmith.data.fields import plain_fields
+from gptsmith.data.records import require_readable
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt
@@ -106,7 +108,10 @@ def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]
     Raises:
         DataError: a file cannot be read, or there are no records.
     """
-    found = [(f"{path}, {record.place}", dict(record.fields)) for path, record in records(sources)]
+    found = []
+    for path, record in records(sources):
+        require_readable(path, record)
+        found.append((f"{path}, {record.place}", plain_fields(record.fields)))
     if not found:
         raise DataError(
             f"{', '.join(map(str, sources))}: no records in it (allowed: .jsonl, .json, .csv, .tsv, .parquet)"

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
-from gptsmith.base.errors import DataError, UserError, did_you_mean
-from gptsmith.data.examples import shape_of
-from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape, labels_of
+from gptsmith.base.errors import DataError, did_you_mean
+from gptsmith.data.examples import ExampleReading, NamedRecord, example_of, named_records, shape_of
+from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.evaluate.statistics import confusion_matrix, macro_f1, mean
-from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record
 
 TITLES = {"text": ("Text",), "entailment": ("Premise", "Hypothesis"), "similarity": ("First", "Second")}
 
@@ -32,7 +32,8 @@ class ClassificationSettings(TaskSettings):
     """The name of a label for the prompt, if the label itself says little: `label_names.0=negative`."""
 
     def read(self, sources: Sequence[str | Path]) -> list[Example]:
-        labelled = [_labelled(place, fields, self.fields) for place, fields in records_of(sources)]
+        named = named_records(sources, ExampleReading())
+        labelled = [_labelled(record, self.fields) for record in named]
         labels = labels_of(labelled)
         if unknown := [label for label in self.label_names if label not in labels]:
             raise DataError(f"label_names.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
@@ -69,12 +70,10 @@ class ClassificationSettings(TaskSettings):
         return TaskResult(metrics, {"labels": list(labels), "confusion_matrix": counts.tolist()})
 
 
-def _labelled(place: str, fields: Mapping[str, Any], wanted: str) -> LabelledExample:
-    if shape_of(fields) != "labelled":
-        raise malformed_record(place, fields, wanted)
+def _labelled(record: NamedRecord, wanted: str) -> LabelledExample:
+    if record.problem is None and shape_of(record.fields) != "labelled":
+        raise malformed_record(record.place, record.original, wanted)
     try:
-        return LabelledShape().example(fields, place)
-    except UserError as error:
-        raise DataError(f"{place}: {error}") from None
-    except (KeyError, TypeError, StopIteration):
-        raise malformed_record(place, fields, wanted) from None
+        return cast(LabelledExample, example_of(record, "labelled"))
+    except DataError as error:
+        raise DataError(f"{record.place}: {error}") from None

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from rich.markup import escape
 
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
@@ -17,6 +18,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.shapes import Example
+from gptsmith.data.skipped import Skipped
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
@@ -89,7 +91,7 @@ class Encoding:
 
     def __init__(self, objective: ExampleObjective, encoder: Encoder, skip_bad: bool) -> None:
         self.objective, self.encoder, self.skip_bad = objective, encoder, skip_bad
-        self.num_skipped = 0
+        self.skipped = Skipped()
 
     def rows(self, examples: Iterable[Example]) -> Rows:
         """The rows of some examples.
@@ -109,7 +111,7 @@ class Encoding:
             except UserError as error:
                 if not self.skip_bad:
                     raise UserError(f"{example.place}: {error}") from None
-                self.num_skipped += 1
+                self.skipped.add(example.place, str(error))
 
 
 class ExampleDataset(Dataset):
@@ -126,7 +128,7 @@ class ExampleDataset(Dataset):
         self.train, self.validation, self.test = (
             encoding.rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
         )
-        self.num_skipped = encoding.num_skipped
+        self.skipped = self.splits.skipped + encoding.skipped
         if not self.train.rows:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.num_samples = len(self.train.rows)
@@ -242,13 +244,24 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
-        if self.num_skipped:
-            lines.append(f"{self.num_skipped:,} bad examples are skipped")
+        lines += [escape(line) for line in [*self.skipped.lines(), *renamed_fields(self.splits.fields)]]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         samples = (self.objective.sample(example, self.encoder) for example in self.splits.train[:num_examples])
         return [self.objective.preview(sample) for sample in samples]
+
+
+def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Lines that say which fields of the records in some files are the text and the label."""
+    files: dict[str, list[str]] = {}
+    for path, names in fields.items():
+        said = ", ".join(f"the {usual} is the field {own}" for usual, own in names.items())
+        files.setdefault(said, []).append(path)
+    return [
+        f"  {said} ({paths[0]}{f' and {len(paths) - 1:,} more' if len(paths) > 1 else ''})"
+        for said, paths in files.items()
+    ]
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from pydantic import Field
+from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
@@ -87,6 +88,7 @@ class RolloutDataset(Dataset):
     def __init__(self, objective: RolloutObjective, inputs: DatasetInputs, reward: Reward) -> None:
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
+        self.skipped = self.splits.skipped
         self.reward = reward
         self.reference = copy.deepcopy(inputs.model).eval().requires_grad_(False)
         self.seen: Counter[str] = Counter()
@@ -283,7 +285,8 @@ class RolloutDataset(Dataset):
     def description(self) -> list[str]:
         splits, size = self.splits, self.objective.group_size
         held_back = f"{len(splits.validation):,} to validate, {len(splits.test):,} to test"
-        return [f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"]
+        prompts = f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"
+        return [prompts, *(escape(line) for line in self.skipped.lines())]
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         examples = cast(list[ChatExample], self.splits.train[:num_examples])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
@@ -91,11 +91,24 @@ class TextDataset(Dataset):
         lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]
         if len(skipped) > SKIPPED_SHOWN:
             lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {DATA}")
+        lines += [escape(line) for line in fields_said(summary.get("text_fields", {}))]
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
         )
         lines.append(f"{len(data.train):,} training tokens ({readable_bytes(data.train.num_bytes)}), {held_out}")
         return lines
+
+
+def fields_said(text_fields: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines that say which fields of the records in some files are their text."""
+    files: dict[str, list[str]] = {}
+    for path, names in text_fields.items():
+        files.setdefault(", ".join(names), []).append(path)
+    return [
+        f"  text: the field {names} of {paths[0]}"
+        + (f" and {_counted(len(paths) - 1, 'more file')}" if len(paths) > 1 else "")
+        for names, paths in files.items()
+    ][:SKIPPED_SHOWN]
 
 
 def _counted(count: int, noun: str) -> str:

@@ -112,7 +112,7 @@ class TestJsonl:
             read(tmp_path / "a.jsonl", lines({"text": "a"}) + "\n" + line + "\n")
 
     def test_records_without_text_list_the_fields(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"no field of text \(fields: n, m\)"):
+        with pytest.raises(UserError, match=r"no field that looks like text \(fields: n \(numbers\), m \(lists\)\)"):
             read(tmp_path / "a.jsonl", lines({"n": 1, "m": [2]}))
 
     @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ class TestJsonl:
             read(tmp_path / "a.json", '[{"text": "a"},')
 
     def test_whole_file_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gptsmith.data.readers.jsonl.MAX_WHOLE_BYTES", 10)
+        monkeypatch.setattr("gptsmith.data.readers.jsonl.MAX_BYTES", 10)
         with pytest.raises(UserError, match=r"over 10 bytes.*\.jsonl"):
             read(tmp_path / "a.json", '[{"text": "a"}]')
 
@@ -229,7 +229,7 @@ class TestParquet:
             read(path, text_field="body")
 
     def test_columns_without_text_are_listed(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"no field of text \(fields: id, score\)"):
+        with pytest.raises(UserError, match=r"no field that looks like text \(fields: id, score\)"):
             read(self.write(tmp_path / "a.parquet", {"id": [1, 2], "score": [0.5, 0.7]}))
 
     def test_field_asked_for_that_is_not_text(self, tmp_path: Path) -> None:
