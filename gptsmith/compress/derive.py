@@ -102,6 +102,7 @@ def derive(
         target, settings, contents, step=source.step, tokenizer=source.tokenizer(), template=source.template(),
         generation=source.generation(), data=data if data.exists() else None,
     ) as made:  # fmt: skip
+        made.paths.record(source.paths)
         figures["seconds"] = time.monotonic() - started
         write_json(made.folder / RESULT, figures)
     return figures

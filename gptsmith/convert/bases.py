@@ -16,8 +16,9 @@ def model_folder_of(path: str | Path, model: GPT) -> Path | None:
     """The Hugging Face folder that a path is, or that the run there was imported from, if it still holds the weights of
     `model`; else None."""
     try:
-        named = open_model(path).lineage()[-1].request.get("folder")
-        folder = None if named is None else Path(named)
+        opened = open_model(path)
+        named = opened.lineage()[-1].request.get("folder")
+        folder = None if named is None else Path(opened.paths.located(named))
         if folder is None or not is_model_folder(folder):
             return None
         held = fingerprint(dict(ModelFolder.open(folder).weights()))

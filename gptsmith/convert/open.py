@@ -29,13 +29,7 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class OpenedModel(HasLineage):
-    """A trained model in a folder, whoever wrote the folder. Its weights are read when they are asked for.
-
-    Attributes:
-        folder: the folder.
-    """
-
-    folder: Path
+    """A trained model in a folder, whoever wrote the folder. Its weights are read when they are asked for."""
 
     @property
     @abstractmethod

@@ -16,12 +16,13 @@ import numpy as np
 
 from gptsmith.base.console import Meter
 from gptsmith.base.console import meter as console_meter
-from gptsmith.base.errors import DataError, MissingExtraError, UserError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.reading_versions import reading_versions
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
 
@@ -46,9 +47,6 @@ class FileRecord:
     skipped: str | None = None
     """Why the file was skipped; None if it was read."""
 
-    missing_extra: bool = False
-    """Whether it would be read if an optional library were installed."""
-
     text_fields: tuple[str, ...] = ()
     """The fields of its records that hold the text; none if it holds no records."""
 
@@ -58,7 +56,9 @@ class Corpus:
     """The documents of some sources, on disk; texts are read on demand."""
 
     folder: Path
-    key: str
+    fingerprint: str
+    """The SHA-256 of its text and its table: the same for the same documents from the same places of files."""
+
     files: list[FileRecord]
     unopened: dict[str, str] = field(default_factory=dict)
     """Files that were skipped without opening them, each with its reason."""
@@ -136,20 +136,20 @@ def read_corpus(
         FORMAT_VERSION,
         reading.plain(),
         [(record.sha256, item.file.extension, item.reader.kind) for item, record in hashed],
+        reading_versions(item for item, _ in hashed),
     )
     target = private_folder(cache / "corpora") / key
-    candidates = [candidate for candidate, _ in hashed]
-    with built_once(target, lambda folder: _is_whole(folder, candidates, reading)) as working:
+    with built_once(target, _is_whole) as working:
         if working is not None:
             _Build(working, hashed, reading).run(meter)
+    manifest = read_json(target / MANIFEST)
     records = [
-        FileRecord(**{**stored, "path": now.path})
-        for stored, (_, now) in zip(read_json(target / MANIFEST)["files"], hashed, strict=True)
+        FileRecord(**{**stored, "path": now.path}) for stored, (_, now) in zip(manifest["files"], hashed, strict=True)
     ]
-    for candidate, record in zip(candidates, records, strict=True):
+    for (candidate, _), record in zip(hashed, records, strict=True):
         if candidate.named and record.skipped is not None:
             raise DataError(f"{record.path}: {record.skipped}")
-    corpus = Corpus(target, key, records, found.skipped)
+    corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped)
     if not corpus.num_bytes:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
         raise DataError(
@@ -175,27 +175,13 @@ def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileReco
     return sorted(hashed, key=lambda item: (item[1].sha256, item[0].file.extension, item[1].path))
 
 
-def _is_whole(folder: Path, candidates: Sequence[Candidate], settings: ReadSettings) -> bool:
-    """Whether a corpus is as its manifest says, and no library has come that would read more of its files."""
+def _is_whole(folder: Path) -> bool:
+    """Whether a corpus is as its manifest says."""
     try:
         manifest = read_json(folder / MANIFEST)
-        sizes = {name: (folder / name).stat().st_size for name in manifest["sizes"]}
-    except (UserError, OSError, KeyError):
+        return bool(manifest["sizes"] == {name: (folder / name).stat().st_size for name in manifest["sizes"]})
+    except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False
-    missing = [
-        candidate for candidate, record in zip(candidates, manifest["files"], strict=True) if record["missing_extra"]
-    ]
-    return sizes == manifest["sizes"] and all(_lacks_extra(candidate, settings) for candidate in missing)
-
-
-def _lacks_extra(candidate: Candidate, settings: ReadSettings) -> bool:
-    try:
-        next(candidate.reader.read(candidate.file, settings), None)
-    except MissingExtraError:
-        return True
-    except (UserError, OSError):
-        pass
-    return False
 
 
 class _Build:
@@ -285,8 +271,7 @@ class _Build:
             self._truncate(*began)
             self.deduplication.roll_back()
             reason = str(error).removeprefix(str(path)).lstrip(": ")
-            missing_extra = isinstance(error, MissingExtraError)
-            return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason, missing_extra=missing_extra)
+            return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason)
         self.deduplication.commit()
         return FileRecord(
             record.path,

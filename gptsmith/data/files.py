@@ -15,6 +15,8 @@ from typing import BinaryIO, cast
 from gptsmith.base.errors import DataError, MissingExtraError
 
 COMPRESSIONS = (".gz", ".zst")
+LIBRARIES = {".zst": {"zstandard": "zstandard"}}
+"""The libraries that unpack a compression, as in `Reader.libraries`."""
 
 # A few bytes of either format can stand for many: small chunks bound what one step unpacks.
 COMPRESSED_CHUNK_BYTES = 1 << 13

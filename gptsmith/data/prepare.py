@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gptsmith.text
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import published_folder
+from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, write_shards
-from gptsmith.data.splits import Split, Splits, split_corpus
+from gptsmith.data.splits import Split, split_corpus
+from gptsmith.data.summary import summary
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
@@ -59,10 +62,10 @@ def prepare(
     corpus = read_corpus(sources, settings, cache, meter)
     validation_corpus = read_corpus(validation, settings, cache, meter) if validation else None
     splits = split_corpus(corpus, settings, seed, validation_corpus)
-    split_key = _split_key(splits, settings, seed, validation_corpus)
     if isinstance(tokenizer, TokenizerSettings):
-        tokenizer = _trained(tokenizer, splits.train, cache, split_key)
-    key = key_of(shards.FORMAT_VERSION, shards.SHARD_TOKENS, split_key, tokenizer.fingerprint)
+        tokenizer = _trained(tokenizer, splits.train, cache)
+    held_back = None if splits.validation is None else splits.validation.fingerprint
+    key = key_of(shards.FORMAT_VERSION, shards.SHARD_TOKENS, splits.train.fingerprint, held_back, tokenizer.fingerprint)
     train, held_out = write_shards(private_folder(cache / "tokens") / key, splits, tokenizer, meter)
     return PreparedData(
         train=train,
@@ -70,26 +73,15 @@ def prepare(
         tokenizer=tokenizer,
         corpus=corpus,
         validation_corpus=None if splits.validation is None else splits.validation.corpus,
-        summary=_summary(corpus, validation_corpus, splits, train, held_out, key),
+        summary=summary(corpus, validation_corpus, splits, train, held_out, key),
         fingerprint=key,
     )
 
 
-def _split_key(splits: Splits, settings: DataSettings, seed: int, validation: Corpus | None) -> str:
-    """The same for the same splits; settings that did not decide them do not count."""
-    held_out = [settings.validation_fraction, settings.validation_max_bytes]
-    decided_by = {
-        "none": [],
-        "files": [validation.key if validation else None],
-        "position": held_out,
-        "document": [*held_out, seed],
-    }
-    return key_of(splits.train.corpus.key, splits.by, decided_by[splits.by])
-
-
-def _trained(settings: TokenizerSettings, split: Split, cache: Path, split_key: str) -> Tokenizer:
+def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenizer:
     """The tokenizer that the settings make of the training split, from the cache if it is there and sound."""
-    target = private_folder(cache / "tokenizers") / key_of(split_key, settings.plain())
+    made_by = [source_sha256(gptsmith.text), library_version("tokenizers", "tokenizers")]
+    target = private_folder(cache / "tokenizers") / key_of(split.fingerprint, settings.plain(), made_by)
     if target.exists():
         try:
             return load_tokenizer(target)
@@ -112,36 +104,3 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path, split_key: 
             if not target.exists():  # it does where another process was faster
                 raise
     return tokenizer
-
-
-def _summary(
-    corpus: Corpus,
-    validation_corpus: Corpus | None,
-    splits: Splits,
-    train: TokenStream,
-    validation: TokenStream | None,
-    key: str,
-) -> dict[str, Any]:
-    summary = {
-        **corpus.summary,
-        "corpus": corpus.key,
-        "fingerprint": key,
-        "split_by": splits.by,
-        "train": _figures(train),
-    }
-    if validation is not None:
-        summary["validation"] = _figures(validation)
-    if validation_corpus is not None:
-        summary["validation_sources"] = {
-            **validation_corpus.summary,
-            "num_duplicates_of_training": splits.num_duplicates,
-        }
-    return summary
-
-
-def _figures(stream: TokenStream) -> dict[str, int]:
-    return {
-        "num_tokens": len(stream),
-        "num_documents": len(stream.document_ends),
-        "num_bytes": stream.num_bytes,
-    }

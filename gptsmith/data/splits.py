@@ -59,6 +59,14 @@ class Split:
     def num_bytes(self) -> int:
         return int((self.stops - self.starts).sum())
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same bytes of the same documents."""
+        digest = hashlib.sha256(self.corpus.fingerprint.encode())
+        for column in (self.documents, self.starts, self.stops):
+            digest.update(column.astype("<i8").tobytes())
+        return digest.hexdigest()
+
     def chunks(self, number: int = 0, start: int | None = None) -> Iterator[SplitChunk]:
         """The text from byte `start` of the split's document `number` on, in chunks of at most 4 MB.
 

@@ -30,13 +30,14 @@ GENERATION = "generation_config.json"
 
 
 class Run(HasLineage):
-    """A run folder. Nothing in it knows where it lies, so it can be moved and copied.
+    """A run folder. It can be moved and copied: what it names is found again (see `gptsmith.run.paths`).
 
     run.toml             the request and every setting that it led to
     run.schema.json      the settings that run.toml may hold, for editors
     tokenizer.json       the tokenizer, with tokenizer_config.json beside it
     chat_template.jinja  the chat template of a model for conversations
     generation_config.json  the sampling defaults that came with a model
+    paths.json           where it was made, to find the files that it names
     data.json            the data that was read and skipped
     plan.json            the prediction before the run, and what it came to
     metrics.jsonl        every figure, sample and event
@@ -74,6 +75,7 @@ class Run(HasLineage):
         require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
+        run.paths.record()
         write_json(folder / SCHEMA, schema_of(schema))
         run.write_settings(settings.plain() if isinstance(settings, Settings) else settings)
         return run

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from gptsmith.run.paths import RunPaths
 
 SOURCE = "source"
 """The key in the settings of a derived run that holds the settings of the run that it was derived from."""
@@ -46,7 +49,18 @@ class Origin:
 
 
 class HasLineage(ABC):
-    """A trained model that says what made it and from what."""
+    """A trained model that says what made it and from what.
+
+    Attributes:
+        folder: the folder that it is in.
+    """
+
+    folder: Path
+
+    @property
+    def paths(self) -> RunPaths:
+        """The places of the files that it names."""
+        return RunPaths(self.folder)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def first_prompts(run: OpenedModel) -> list[str]:
     if training is None:
         return []
     try:
-        found = _beginnings(training.sources) if training.base is None else _questions(training.sources)
+        sources = run.paths.all_located(training.sources)
+        found = _beginnings(sources) if training.base is None else _questions(sources)
     except (GptsmithError, OSError):  # the texts are not there any more
         return []
     return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)

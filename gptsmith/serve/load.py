@@ -115,7 +115,7 @@ def trained_on(run: OpenedModel) -> str:
     if training.base is None:
         return names
     try:
-        return f"{trained_on(open_model(training.base))}, tuned on {names}"
+        return f"{trained_on(open_model(run.paths.located(training.base)))}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 

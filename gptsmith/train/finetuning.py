@@ -22,6 +22,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
+from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, require_turns
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
@@ -56,18 +57,24 @@ class FinetuningJob:
 
 
 def prepare_job(
-    table: dict[str, Any], reward: Reward | None = None, *, final_evaluations: bool = True
+    table: dict[str, Any],
+    reward: Reward | None = None,
+    *,
+    final_evaluations: bool = True,
+    paths: RunPaths | None = None,
 ) -> FinetuningJob:
     """Reads the base and the data, and chooses the settings that `table` leaves open.
 
     Args:
         reward: the reward of completions, instead of the one that `train.objective.reward` names.
+        paths: the paths of a run that has begun with this table, which are found again.
         final_evaluations: whether the test split and the base's own text are evaluated at the end.
 
     Raises:
         UserError: the base, an example or a setting cannot be used.
     """
-    request = FinetuneRequest.parse(table["request"], "request")
+    locate = str if paths is None else paths.located
+    request = FinetuneRequest.parse(table["request"], "request").located(locate)
     choices = ExampleSettings.parse(table.get("examples", {}), "examples")
     train_table = table.get("train", {})
     seed = train_table.get("seed", 1)
@@ -96,6 +103,7 @@ def prepare_job(
             choices.skip_bad,
             _cache_key(base, template, splits, choices, model),
             reward,
+            locate,
         )
     )
     train = training_table(train_table, request.epochs, objective, model, dataset)
@@ -109,7 +117,7 @@ def prepare_job(
         if dataset.known_text is not None:
             dataset.final_evaluations.append(dataset.known_text.figures)
     converses = base.template is not None or is_conversation
-    data = _data_figures(splits, dataset.skipped) if text is None else {"fingerprint": text.fingerprint, **text.summary}
+    data = _data_figures(splits, dataset.skipped) if text is None else text.summary
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
 
 

@@ -14,6 +14,9 @@ from gptsmith.base.hints import shell_command
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
+READ_PATHS = frozenset({"base", "sources", "validation", "test"})
+"""The fields of a request that name what is read whenever its run is trained."""
+
 
 class TrainingRequest(Settings):
     """The arguments of every verb that trains or plans training."""
@@ -35,6 +38,18 @@ class TrainingRequest(Settings):
     def recorded(self) -> dict[str, Any]:
         """The request as run.toml keeps it, without what has its default."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def located(self, locate: Callable[[str | Path], str]) -> Self:
+        """The same request with each of the paths that are read as `locate` gives it.
+
+        Raises:
+            CheckpointError: one is not there.
+        """
+        found: dict[str, Any] = {}
+        for name in READ_PATHS & type(self).model_fields.keys():
+            value = getattr(self, name)
+            found[name] = locate(value) if isinstance(value, str | Path) else [locate(path) for path in value]
+        return self.model_copy(update=found)
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         """The settings that options stand for, by the name of the option."""

@@ -14,7 +14,7 @@ from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
-from gptsmith.run.folder import read_settings
+from gptsmith.run.folder import Run, read_settings
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.request import PlanRequest, TrainingRequest
@@ -122,13 +122,18 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     return Resolved(resolved.parse(RunSettings), resolved.origins, predicted, data, corpus)
 
 
-def prepared(settings: RunSettings) -> PreparedData:
-    """The text that a run is trained on, as token streams."""
+def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
+    """The text that a run is trained on, as token streams.
+
+    Args:
+        run: the run that has begun with it: its paths are found again, and its tokenizer is not trained anew.
+    """
+    request = settings.request
     return prepare(
-        settings.request.sources,
+        request.sources if run is None else run.paths.all_located(request.sources),
         settings=settings.data,
-        tokenizer=settings.tokenizer,
-        validation=settings.request.validation,
+        tokenizer=settings.tokenizer if run is None else run.tokenizer(),
+        validation=request.validation if run is None else run.paths.all_located(request.validation),
         seed=settings.train.seed,
     )
 

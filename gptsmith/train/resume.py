@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import read_json
 from gptsmith.base.settings import Settings, changed_keys, fixed_settings
+from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
 from gptsmith.train.request import TrainingRequest
@@ -18,7 +20,16 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
     if not (folder / SETTINGS).is_file() or (folder / RESULT).exists():
         return False
     run, cls = Run.open(folder), type(request)
-    return run.made_by == cls.made_by and cls.parse(run.request()).recorded() == request.recorded()
+    if run.made_by != cls.made_by or (began := cls.parse(run.request())).recorded() != request.recorded():
+        return False
+    with suppress(CheckpointError):  # a text that is gone is for the one who reads it
+        # The same words in another folder may name other files.
+        return began.located(run.paths.located).located(_real_path) == request.located(_real_path)
+    return True
+
+
+def _real_path(path: str | Path) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:
@@ -52,13 +63,18 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
         )
 
 
-def require_same_data(run: Run, fingerprint: str) -> None:
+def require_same_data(run: Run, summary: Mapping[str, Any]) -> None:
     """Checks that a run's data is what it was trained on.
+
+    Args:
+        summary: the content that data.json would have now.
 
     Raises:
         CheckpointError: it has changed.
     """
-    if (run.folder / DATA).exists() and fingerprint != read_json(run.folder / DATA)["fingerprint"]:
-        raise CheckpointError(
-            f"the data of {run.folder} has changed since it was trained on: bring the old data back, or start a new run"
-        )
+    if not (run.folder / DATA).exists() or is_same_data(recorded := run.data(), summary):
+        return
+    raise CheckpointError(
+        f"the data of {run.folder} has changed since it was trained on{differences(recorded, summary)}: bring the old "
+        "data back, or start a new run"
+    )

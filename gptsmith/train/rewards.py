@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import CheckpointError, UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import load
 from gptsmith.evaluate import scorers
@@ -21,8 +22,11 @@ from gptsmith.train.objectives.reward_model import RewardModelSettings, rewards
 from gptsmith.train.samples import Sample
 
 
-def reward_of(name: str) -> Reward:
+def reward_of(name: str, locate: Callable[[str], str] = str) -> Reward:
     """The reward that `train.objective.reward` names.
+
+    Args:
+        locate: gives the path of a file or folder as it can be opened now.
 
     Raises:
         UserError: it names none.
@@ -34,9 +38,10 @@ def reward_of(name: str) -> Reward:
         return _scored(scorers.KINDS.validate(name))
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
-        return _function_in(Path(file), function)
-    if Path(name).is_dir():
-        return model_reward(name)
+        return _function_in(Path(locate(file)), function)
+    with suppress(CheckpointError):
+        if Path(folder := locate(name)).is_dir():
+            return model_reward(folder)
     raise UserError(
         f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder "
         "of a reward model, FILE.py:FUNCTION)"

@@ -161,7 +161,7 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
 
 def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
-    write_json(run.folder / DATA, {"fingerprint": data.fingerprint, **data.summary})
+    write_json(run.folder / DATA, data.summary)
 
 
 def _data_of(run: Run, settings: RunSettings) -> PreparedData:
@@ -170,6 +170,6 @@ def _data_of(run: Run, settings: RunSettings) -> PreparedData:
     Raises:
         UserError: its text has changed.
     """
-    data = prepared(settings)
-    require_same_data(run, data.fingerprint)
+    data = prepared(settings, run)
+    require_same_data(run, data.summary)
     return data

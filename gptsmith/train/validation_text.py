@@ -6,6 +6,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import prepare
 from gptsmith.data.shards import TokenStream
+from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.folder import SETTINGS
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.run_settings import RunSettings
@@ -23,16 +24,17 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     held_back = []
     for reader in (own, tokenizer or own):
         data = prepare(
-            request.sources,
+            trained.paths.all_located(request.sources),
             settings=settings.data,
             tokenizer=reader,
-            validation=request.validation,
+            validation=trained.paths.all_located(request.validation),
             seed=settings.train.seed,
         )
         if data.validation is None:
             raise UserError(f"{trained.folder} has no validation split: name a text")
-        if reader is own and data.fingerprint != trained.data()["fingerprint"]:
-            raise UserError(f"the text of {trained.folder} has changed since it was trained on: name a text")
+        if reader is own and not is_same_data(recorded := trained.data(), data.summary):
+            changes = differences(recorded, data.summary)
+            raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}: name a text")
         held_back.append(data.validation)
     return held_back[-1], trained.folder == run.folder
 
@@ -49,4 +51,4 @@ def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:
         raise UserError(f"{named} was trained elsewhere, on text that is not known here: name a text")
     if training.base is None:
         return run, RunSettings.parse(training.settings, str(run.folder / SETTINGS))
-    return pretraining_of(open_model(training.base))
+    return pretraining_of(open_model(run.paths.located(training.base)))

@@ -131,8 +131,8 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Tra
     checkpoint = run.newest(note)
     if checkpoint is not None:
         require_fixed_settings(run, FinetuneSettings.parse(table, str(run.folder / SETTINGS)), checkpoint)
-    job = prepare_job(table, request.reward)
-    require_same_data(run, job.data["fingerprint"])
+    job = prepare_job(table, request.reward, paths=run.paths)
+    require_same_data(run, job.data)
     run.write_settings(job.settings.plain())
     trainer = _trainer(run, job)
     if checkpoint is not None:

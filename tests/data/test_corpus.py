@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +16,7 @@ from gptsmith.base.files import sha256_of
 from gptsmith.data import corpus as corpus_module
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
+from gptsmith.data.readers.csv import CsvReader
 from gptsmith.data.readers.txt import TxtReader
 from gptsmith.data.settings import DataSettings
 
@@ -89,11 +92,11 @@ def test_it_is_found_again_by_content_wherever_the_files_are(
     (root / "b.txt").rename(moved / "a.txt")
     again = read_corpus([moved], SETTINGS, tmp_path / "cache")
     assert len(reads) == 2
-    assert again.key == first.key
+    assert again.folder == first.folder
     assert {again.text(n): again.source(n)[0].name for n in range(2)} == {"one": "z.txt", "two": "a.txt"}
     (moved / "a.txt").write_text("three", encoding="utf-8")
-    assert read_corpus([moved], SETTINGS, tmp_path / "cache").key != first.key
-    assert read_corpus([moved], ReadSettings(encoding="latin-1"), tmp_path / "cache").key != first.key
+    assert read_corpus([moved], SETTINGS, tmp_path / "cache").fingerprint != first.fingerprint
+    assert read_corpus([moved], ReadSettings(encoding="latin-1"), tmp_path / "cache").folder != first.folder
 
 
 def test_the_split_settings_do_not_read_again(write: Callable[..., Path], tmp_path: Path, reads: list[Path]) -> None:
@@ -192,22 +195,29 @@ def test_a_file_that_may_not_be_read(
         read_corpus([root / "closed.txt"], SETTINGS, tmp_path / "cache")
 
 
-def test_a_library_that_comes_later_has_its_files_read(
+def test_a_library_that_comes_later_has_its_files_read_beside_what_was_read_before(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = write({"good.md": "good", "rare.txt": "rare"})
+    root, cache = write({"good.md": "good", "table.csv": "text\nrare\n"}), tmp_path / "cache"
+    monkeypatch.setattr(CsvReader, "libraries", {"rare_library": "rare-library"})
+    read = CsvReader.read
 
-    def missing(self: TxtReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
-        raise MissingExtraError(f"{file.path}: reading it", "rare")
-        yield
+    def with_library(self: CsvReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
+        if "rare_library" not in sys.modules:
+            raise MissingExtraError(f"{file.path}: reading it", "rare")
+        yield from read(self, file, settings)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(TxtReader, "read", missing)
-        for _ in range(2):
-            corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
-            assert texts(corpus) == ["good"]
-            assert "pip install rare" in corpus.summary["skipped"][str(root / "rare.txt")]
-    assert sorted(texts(read_corpus([root], SETTINGS, tmp_path / "cache"))) == ["good", "rare"]
+    monkeypatch.setattr(CsvReader, "read", with_library)
+    for _ in range(2):
+        corpus = read_corpus([root], SETTINGS, cache)
+        assert texts(corpus) == ["good"]
+        assert "pip install rare" in corpus.summary["skipped"][str(root / "table.csv")]
+    monkeypatch.setitem(sys.modules, "rare_library", ModuleType("rare_library"))
+    now = read_corpus([root], SETTINGS, cache)
+    assert sorted(texts(now)) == ["good", "rare"]
+    assert not now.summary["skipped"]
+    assert texts(corpus) == ["good"]  # who began without the library is not disturbed
+    assert now.folder != corpus.folder
 
 
 def test_no_text_at_all_is_an_error(write: Callable[..., Path], tmp_path: Path) -> None:

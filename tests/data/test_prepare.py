@@ -65,7 +65,7 @@ def test_validation_files(prepared: Callable[..., PreparedData], write: Callable
     assert data.summary["validation_sources"]["num_duplicates_of_training"] == 1
     assert tokenizer.decode(data.validation.slice(0, len(data.validation))) == "something new " * 20
     assert data.validation_corpus is not None
-    assert data.validation_corpus.key != data.corpus.key
+    assert data.validation_corpus.fingerprint != data.corpus.fingerprint
     assert data.fingerprint != prepared().fingerprint
 
 

@@ -74,6 +74,8 @@ class Reader(Settings):
 
     kind: str
     extensions: ClassVar[tuple[str, ...]]
+    libraries: ClassVar[Mapping[str, str]] = {}
+    """The modules of other packages that it imports, each with the name of its package."""
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 from zipfile import BadZipFile
 
@@ -14,6 +14,7 @@ from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 class DocxReader(Reader):
     kind: Literal["docx"] = "docx"
     extensions: ClassVar[tuple[str, ...]] = (".docx",)
+    libraries: ClassVar[Mapping[str, str]] = {"docx": "python-docx"}
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from typing import ClassVar, Literal
 
@@ -31,6 +31,7 @@ INLINE_TAGS = frozenset({
 class HtmlReader(Reader):
     kind: Literal["html"] = "html"
     extensions: ClassVar[tuple[str, ...]] = (".html", ".htm")
+    libraries: ClassVar[Mapping[str, str]] = {"trafilatura": "trafilatura"}
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         if settings.encoding is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ BATCH_ROWS = 256
 class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    libraries: ClassVar[Mapping[str, str]] = {"pyarrow.parquet": "pyarrow"}
     holds_records: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:

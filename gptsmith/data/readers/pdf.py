@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +20,7 @@ LINE_BREAK_HYPHEN = re.compile("[\x02\ufffe]\n?")
 class PdfReader(Reader):
     kind: Literal["pdf"] = "pdf"
     extensions: ClassVar[tuple[str, ...]] = (".pdf",)
+    libraries: ClassVar[Mapping[str, str]] = {"pypdfium2": "pypdfium2"}
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         try:

@@ -40,6 +40,8 @@ class DatasetInputs:
     """The same for the same model, data and dtype: what the reference model says is cached under it."""
     reward: Reward | None = None
     """The reward of completions, instead of the one that the objective names."""
+    locate: Callable[[str], str] = str
+    """A path that the objective names, as it can be opened now."""
 
 
 @dataclass(frozen=True)

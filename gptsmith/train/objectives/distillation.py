@@ -46,15 +46,17 @@ class DistillationSettings(ObjectiveSettings):
 
     def dataset(self, inputs: DatasetInputs) -> DistillationDataset:
         source = NextTokenSettings() if inputs.text is not None else SftSettings()
-        return DistillationDataset(source.dataset(inputs), self._teacher(inputs.encoder, inputs.model))
+        return DistillationDataset(
+            source.dataset(inputs), self._teacher(inputs.locate(self.teacher), inputs.encoder, inputs.model)
+        )
 
-    def _teacher(self, encoder: Encoder, student: GPT) -> GPT:
+    def _teacher(self, folder: str, encoder: Encoder, student: GPT) -> GPT:
         """The teacher.
 
         Raises:
             ConfigurationError: it does not read what the student reads.
         """
-        teacher = load(self.teacher, device="cpu")
+        teacher = load(folder, device="cpu")
         if teacher.tokenizer.fingerprint != encoder.tokenizer.fingerprint:
             raise ConfigurationError(
                 f"{self.teacher} has another tokenizer than the student: distil between runs that share one "

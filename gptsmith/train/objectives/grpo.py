@@ -37,7 +37,7 @@ class GrpoSettings(RolloutObjective):
     to leave the completion out of its group."""
 
     def dataset(self, inputs: DatasetInputs) -> RolloutDataset:
-        return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward))
+        return RolloutDataset(self, inputs, inputs.reward or reward_of(self.reward, inputs.locate))
 
     def advantages(self, rewards: Tensor) -> Tensor:
         return advantages(rewards)

@@ -24,6 +24,7 @@ from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers.muon import MuonSettings
 from gptsmith.train.step import train_step
+from gptsmith.version import __version__
 
 FORMAT_VERSION = 1
 PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
@@ -59,7 +60,8 @@ def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None 
     """The speed of this machine, from the cache if this hardware was measured before."""
     folder = private_folder(cache or default_cache())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-    path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), torch.__version__)}.json"
+    made_by = [torch.__version__, __version__, torch.get_num_threads()]
+    path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), *made_by)}.json"
     try:
         return Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
     except (UserError, KeyError, TypeError, ValueError):

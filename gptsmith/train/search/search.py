@@ -10,11 +10,12 @@ from typing import Any
 
 from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import no_room_is_a_user_error, published_folder, read_json, write_atomically, write_json
+from gptsmith.base.files import no_room_is_a_user_error, published_folder, write_atomically, write_json
 from gptsmith.base.hints import shell_command
+from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.run.contents import load_weights
-from gptsmith.run.folder import DATA, RESULT, Run, require_free
+from gptsmith.run.folder import RESULT, Run, require_free
 from gptsmith.run.writer import only_writer
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.base import Reward
@@ -110,10 +111,11 @@ def _train(run: Run, plan: SearchPlan, study: Study, trial: Trial, bar: Meter, r
     """
     began = time.monotonic()
     with hushed():
-        job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False)
-        if job.data["fingerprint"] != read_json(run.folder / DATA)["fingerprint"]:
+        job = prepare_job(plan.table_of(trial.values), reward, final_evaluations=False, paths=run.paths)
+        if not is_same_data(recorded := run.data(), job.data):
             raise UserError(
-                f"the data of {run.folder} has changed since its search began: bring the old data back, or start anew"
+                f"the data of {run.folder} has changed since its search began{differences(recorded, job.data)}: bring "
+                "the old data back, or start anew"
             )
         trained = Run(trial.folder)
         trained.write_settings(job.settings.plain())
@@ -194,7 +196,7 @@ def _result_of_the_best(run: Run, plan: SearchPlan, reward: Reward | None, start
             f"all {plan.num_trials} trials of {run.folder} diverged: set a lower train.optimizer.learning_rate, or "
             "look at the data"
         )
-    job = prepare_job({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward)
+    job = prepare_job({**Run(best.folder).settings(), "request": run.settings()["request"]}, reward, paths=run.paths)
     if not run.checkpoints.exists():
         (best.folder / CHECKPOINTS).replace(run.checkpoints)
     run.write_settings(job.settings.plain())
