@@ -167,6 +167,8 @@ class FinetuneRequest(TrainingRequest):
     """Train LoRA adapters of this rank instead of all weights."""
     trials: int | None = Field(default=None, gt=0)
     """Search hyperparameters in this many trials; the validation loss selects the best."""
+    me: SkipJsonSchema[str | None] = not_recorded()
+    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
@@ -180,7 +182,7 @@ class FinetuneRequest(TrainingRequest):
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:
         if self.resume is not None:
-            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad:
+            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad or self.me:
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
             raise ConfigurationError(
@@ -190,4 +192,9 @@ class FinetuneRequest(TrainingRequest):
         return self
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
-        return {"--skip-bad": {"examples": {"skip_bad": True}}} if self.skip_bad else {}
+        options: dict[str, dict[str, Any]] = {}
+        if self.me is not None:
+            options["--me"] = {"examples": {"me": self.me}}
+        if self.skip_bad:
+            options["--skip-bad"] = {"examples": {"skip_bad": True}}
+        return options

@@ -83,8 +83,12 @@ class Reader(Settings):
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         """The documents of a file."""
 
+    def has_records(self, file: SourceFile, settings: ReadSettings) -> bool:
+        """Whether a file holds records; most formats always do, or never."""
+        return self.holds_records
+
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
-        """The records of a file, with all of their fields; for readers with `holds_records`."""
+        """The records of a file that has some, with all of their fields."""
         raise NotImplementedError(f"{self.kind} files hold no records")
 
 
