@@ -70,9 +70,9 @@ def unsupported(param: str, message: str) -> ApiError:
     return refused(param, message, "unsupported_parameter")
 
 
-def overloaded(message: str) -> ApiError:
+def overloaded(message: str, retry_after_s: int = RETRY_AFTER_S) -> ApiError:
     """The error for a request that may be made again soon."""
-    return ApiError(429, message, code="queue_full", headers={"Retry-After": str(RETRY_AFTER_S)})
+    return ApiError(429, message, code="queue_full", headers={"Retry-After": str(retry_after_s)})
 
 
 def draining() -> ApiError:

@@ -53,9 +53,10 @@ async def metrics(state: State, request: Request) -> Response:
     return Response(data, headers={"Content-Type": content_type})
 
 
-async def openapi(state: State, _: Request) -> Response:
-    """The OpenAPI document of this table."""
-    return JSONResponse(document(ROUTES, state.keys is not None, list(state.models.by_name)))
+async def openapi(state: State, request: Request) -> Response:
+    """The OpenAPI document of this table; the names of the models are for those with a key."""
+    is_known = state.keys is None or state.keys.accepts(request.headers.get("authorization", ""))
+    return JSONResponse(document(ROUTES, state.keys is not None, list(state.models.by_name) if is_known else []))
 
 
 ROUTES = (

@@ -60,8 +60,7 @@ async def read_body(
 async def _bytes(request: Request, most: int) -> bytes:
     too_long = ApiError(413, f"the body has more than the {most:,} bytes allowed", code="request_too_large")
     length = request.headers.get("content-length", "")
-    # The server's own reader has refused lengths that are no numbers.
-    if length and int(length) > most:
+    if length.isdecimal() and int(length) > most:
         raise too_long
     data = bytearray()
     async for chunk in request.stream():
