@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+
+from served import asked, memory_mb, server
 
 BODY_BYTES = 1_900_000
 CHAT, RESPONSES, COMPLETIONS = "/v1/chat/completions", "/v1/responses", "/v1/completions"
@@ -150,45 +148,6 @@ class Watcher:
                 self.gap_s = max(self.gap_s, now - last)
             last, self.num_tokens = now, self.num_tokens + 1
         connection.close()
-
-
-@contextmanager
-def server(run: str, *options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A server on a free port, and its process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gptsmith", "serve", run, "--port", str(port), *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    threading.Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()
-    try:
-        while True:
-            try:
-                if asked(port, "GET", "/health")[0] == 200:
-                    break
-            except OSError:
-                assert process.poll() is None, "the server does not start"
-                time.sleep(0.1)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def asked(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    """The status and the body of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    try:
-        connection.request(method, path, body)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def memory_mb(process: subprocess.Popen[str], field: str = "VmRSS") -> float:
-    """The memory of a process now (VmRSS), or at most so far (VmHWM)."""
-    with Path(f"/proc/{process.pid}/status").open(encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field)) / 1024
 
 
 def main(run: str, *kinds: str) -> None:
