@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.futures import without_stop_iteration
+from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import SlotKVCache
@@ -161,14 +162,34 @@ class Engine:
         check_request(request, self.model.config.vocab_size, self.context_length)
 
     def embed(self, ids: Sequence[int]) -> Future[list[float]]:
-        """The mean of the last layer's states over tokens, which must fit in the context.
+        """The mean of the last layer's states over tokens, which must fit in the context. They are read in chunks, one
+        per step, so that a long text does not stop the others.
 
         Raises:
             ContextOverflowError: they do not.
         """
         if len(ids) > self.context_length:
             raise ContextOverflowError(len(ids), self.context_length)
-        return self.call(lambda: self._embedding(ids))
+        future: Future[list[float]] = Future()
+        chunks = embedding_chunks(self.model, ids, self._scheduler.chunk_size)
+
+        def advance() -> None:
+            try:
+                next(chunks)
+            except StopIteration as end:
+                future.set_result(end.value)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                if self._thread is not None and not future.cancelled():
+                    self.call(advance)
+
+        if self._thread is None:
+            while not future.done():
+                advance()
+        else:
+            self.call(advance)
+        return future
 
     def call(self, work: Callable[[], T]) -> Future[T]:
         """The result of a function that runs between two steps: on the engine's thread, or at once without one."""
@@ -382,9 +403,3 @@ class Engine:
             sequence.deliver(chunk)
         except Exception:  # a receiver that fails is no reason to stop the others
             sequence.handle.cancel()
-
-    @torch.inference_mode()
-    def _embedding(self, ids: Sequence[int]) -> list[float]:
-        hidden = self.model.hidden(torch.tensor([list(ids)], device=self.model.device))
-        mean: list[float] = hidden[0].float().mean(dim=0).tolist()
-        return mean

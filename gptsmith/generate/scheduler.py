@@ -109,6 +109,11 @@ class Scheduler:
         for slot in range(self.cache.num_slots):
             self.forget(slot)
 
+    def chunk_size(self, start: int) -> int:
+        """How many tokens from a position on may be read beside a step of now."""
+        fitting = self.budget.num_tokens(start, self.budget.allowance(len(self.decoding)))
+        return int(max(CHUNK_MULTIPLE, min(fitting, self.settings.max_prefill_tokens)))
+
     def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], int, float]:
         """The tokens of the next pass: one of each sequence that is decoded, with its proposals, and chunks of prompts.
 

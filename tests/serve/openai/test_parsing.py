@@ -112,5 +112,5 @@ def test_a_stop_iteration_anywhere_is_an_answer(served: Served, monkeypatch: pyt
     monkeypatch.setattr(model.tokenizer, "prompt_ids", stop)
     assert served.ask("POST", "/v1/completions", {"model": "chat", "prompt": "a"}).status == 500
     monkeypatch.undo()
-    monkeypatch.setattr(model.engine, "_embedding", stop)
+    monkeypatch.setattr(model.engine.model, "hidden", stop)
     assert served.ask("POST", "/v1/embeddings", {"model": "chat", "input": "a"}).status == 500
