@@ -23,7 +23,7 @@ Preview = Annotated[
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
         "Training": ("objective", "epochs", "lora", "trials"),
-        "Data": ("validation", "test", "skip_bad"),
+        "Data": ("validation", "test", "me", "skip_bad"),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(

@@ -34,7 +34,7 @@ METAVARS = {
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
     "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
     "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
-    "lm_eval_path": "FOLDER",
+    "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
 STOPPED = 128
 """Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 130 after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
@@ -11,10 +12,12 @@ from typing import Any
 
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
+from gptsmith.data.chats import require_messages_of, with_roles
 from gptsmith.data.discover import discover
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
 from gptsmith.data.readers import ReadSettings, Record
+from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
 from gptsmith.data.skipped import Skipped
@@ -32,6 +35,8 @@ class ExampleReading:
     settings: ReadSettings = field(default_factory=ReadSettings)
     label_field: str | None = None
     """The field of the label; found by its name if not given."""
+    me: str | None = None
+    """The person in a chat of people whom the model is to answer as."""
     has_labels: bool = True
     """Whether the records are to have labels; those of texts to be labelled need none."""
     usual_text: str | None = None
@@ -177,21 +182,30 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
     """The records of files, with the usual names of their fields, which the first records of each file decide.
 
     Raises:
-        DataError: a file cannot be read, or it is not clear which of its fields are text and label.
+        DataError: a file cannot be read, or it is not clear which of its fields are text and label, or who in a chat
+            of people is the assistant.
     """
+    names_of_people: Counter[str] = Counter()
+    num_records = 0
     for path, of_file in groupby(records(sources, reading.settings), key=lambda item: item[0]):
-        found = (record for _, record in of_file)
+        found = with_roles(path, (record for _, record in of_file), reading.me, names_of_people)
         first = list(islice(found, NUM_SAMPLES))
         names = reading.names(path, [record.fields for record in first if record.problem is None])
         for record in chain(first, found):
             place = f"{path}, {record.place}"
+            num_records += 1
             yield NamedRecord(path, place, names.usual(record.fields), record.fields, names, record.problem)
+    if reading.me is not None:
+        require_messages_of(reading.me, names_of_people)
+        if names_of_people and not num_records:
+            raise DataError(f"no message of {reading.me} answers anybody in {', '.join(map(str, sources))}")
 
 
 def records(sources: Iterable[str | Path], settings: ReadSettings | None = None) -> Iterator[tuple[Path, Record]]:
     """The records of files, with the file of each, also those that cannot be read. Files of formats without records
     have none."""
     for candidate in discover(sources).candidates:
-        if candidate.reader.holds_records:
-            for record in candidate.reader.records(candidate.file, settings or ReadSettings()):
+        how = settings or ReadSettings()
+        if candidate.reader.has_records(candidate.file, how):
+            for record in read_records(candidate.reader, candidate.file, how):
                 yield candidate.file.path, record

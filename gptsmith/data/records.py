@@ -24,6 +24,7 @@ TEXT_FIELDS: tuple[tuple[str, ...], ...] = (
     ("messages",),
     ("conversations",),
     ("conversation",),
+    ("chat",),
     ("instruction", "input", "output"),
     ("instruction", "context", "response"),
     ("prompt", "response"),
@@ -169,6 +170,8 @@ def plain_text(value: Any) -> str:
     if isinstance(value, str):
         return without_lone_surrogates(value)
     if isinstance(value, Mapping):
+        if value.keys() == {"name", "content"}:
+            return f"{value['name']}: {plain_text(value['content'])}"
         # A part without words, such as an image or the call of a tool, adds nothing.
         return next((plain_text(value[name]) for name in MESSAGE_FIELDS if name in value), "")
     if isinstance(value, Sequence) and not isinstance(value, bytes):

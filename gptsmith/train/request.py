@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -116,7 +116,9 @@ class PretrainRequest(PlanRequest):
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
     encoding: SkipJsonSchema[str | None] = not_recorded()
-    """Encoding of text that is not UTF-8, such as latin-1."""
+    """Encoding of the files that are not UTF-8, such as latin-1."""
+    encoding_errors: SkipJsonSchema[Literal["strict", "replace"] | None] = not_recorded()
+    """Bytes that are not in their file's encoding: strict refuses the file, replace reads them as U+FFFD."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
@@ -125,9 +127,12 @@ class PretrainRequest(PlanRequest):
     @model_validator(mode="before")
     @classmethod
     def _encoding_is_a_setting(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("encoding") is not None:
-            setting = f'data.encoding="{data["encoding"]}"'
-            return {**data, "encoding": None, "settings": [setting, *data.get("settings", ())]}
+        if not isinstance(data, Mapping):
+            return data
+        for name in ("encoding", "encoding_errors"):
+            if data.get(name) is not None:
+                setting = f'data.{name}="{data[name]}"'
+                data = {**data, name: None, "settings": [setting, *data.get("settings", ())]}
         return data
 
     def _require_a_text(self) -> None:
@@ -167,6 +172,8 @@ class FinetuneRequest(TrainingRequest):
     """Train LoRA adapters of this rank instead of all weights."""
     trials: int | None = Field(default=None, gt=0)
     """Search hyperparameters in this many trials; the validation loss selects the best."""
+    me: SkipJsonSchema[str | None] = not_recorded()
+    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
@@ -180,7 +187,7 @@ class FinetuneRequest(TrainingRequest):
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:
         if self.resume is not None:
-            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad:
+            if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad or self.me:
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
         elif not self.base or not self.sources:
             raise ConfigurationError(
@@ -190,4 +197,9 @@ class FinetuneRequest(TrainingRequest):
         return self
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
-        return {"--skip-bad": {"examples": {"skip_bad": True}}} if self.skip_bad else {}
+        options: dict[str, dict[str, Any]] = {}
+        if self.me is not None:
+            options["--me"] = {"examples": {"me": self.me}}
+        if self.skip_bad:
+            options["--skip-bad"] = {"examples": {"skip_bad": True}}
+        return options

@@ -50,6 +50,8 @@ class ExampleSettings(Settings):
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     label_field: str | None = None
     """The field or column of the label; detected by its name if not given."""
+    me: str | None = None
+    """The person in an exported chat whom the model is to answer as."""
 
 
 class FinetuneSettings(TrainingSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -9,7 +10,9 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.json_reader import MAX_BYTES, parse_json, parse_json_sequence
+from gptsmith.data.chats import export_records
 from gptsmith.data.decoding import read_lines, read_text_blocks
+from gptsmith.data.exports import export_of
 from gptsmith.data.json_records import as_fields, items_of
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, Record, SourceFile
 from gptsmith.data.records import documents
@@ -19,10 +22,16 @@ NUM_LINES_TRIED = 20
 ONE_A_LINE = "write one record per line"
 
 
+JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
+
+
 class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
     holds_records: ClassVar[bool] = True
+
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".json" if JSON.match(head) else None
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, self.records(file, settings), settings.text_field)
@@ -93,6 +102,10 @@ def whole_records(file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
         values = [value for value, _ in parse_json_sequence(text, nan_is_null=True)]
     except ValueError as error:
         raise DataError(f"{file.path} is not JSON: {error}") from None
+    export = export_of(values[0]) if len(values) == 1 else None
+    if export is not None:
+        yield from export_records(file.path, export, values[0], start or 0, end)
+        return
     items = items_of(values[0]) if len(values) == 1 else values
     for number, item in enumerate(items, 1):
         place = f"record {number}"
