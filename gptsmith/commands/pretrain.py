@@ -12,7 +12,7 @@ from gptsmith.train.request import PretrainRequest
     panels={
         "Budget": ("minutes", "hours", "tokens", "target_loss"),
         "Model": ("preset", "params", "tokenizer"),
-        "Data": ("validation", "encoding"),
+        "Data": ("validation", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=("gptsmith pretrain my_texts/ --minutes 10", "gptsmith pretrain --resume runs/my_texts --tokens 20M"),

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_f
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.reading import read_documents
 from gptsmith.data.reading_versions import reading_versions
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
@@ -46,6 +47,9 @@ class FileRecord:
     num_duplicates: int = 0
     skipped: str | None = None
     """Why the file was skipped; None if it was read."""
+
+    remarks: tuple[str, ...] = ()
+    """What of the file is not in its documents, though it was read."""
 
     text_fields: tuple[str, ...] = ()
     """The fields of its records that hold the text; none if it holds no records."""
@@ -114,6 +118,7 @@ class Corpus:
             "num_bytes": self.num_bytes,
             "num_duplicates": sum(file.num_duplicates for file in read),
             "skipped": {**self.unopened, **skipped},
+            "remarks": {file.path: list(file.remarks) for file in read if file.remarks},
             "files": {file.path: file.sha256 for file in read},
             "text_fields": {file.path: list(file.text_fields) for file in read if file.text_fields},
         }
@@ -273,12 +278,11 @@ class _Build:
             reason = str(error).removeprefix(str(path)).lstrip(": ")
             return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason)
         self.deduplication.commit()
-        return FileRecord(
-            record.path,
-            record.sha256,
-            record.num_bytes,
-            self.num_documents - began[1],
-            num_duplicates,
+        return replace(
+            record,
+            num_documents=self.num_documents - began[1],
+            num_duplicates=num_duplicates,
+            remarks=tuple(candidate.file.remarks),
             text_fields=text_fields,
         )
 
@@ -286,7 +290,7 @@ class _Build:
         """Write a file's documents. Returns the number of duplicates that were skipped, and the fields of text."""
         num_duplicates, fields = 0, dict[str, None]()
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        for chunk in candidate.reader.read(candidate.file, self.settings):
+        for chunk in read_documents(candidate.reader, candidate.file, self.settings):
             fields.update(dict.fromkeys(chunk.fields))
             # JSON can spell half a surrogate pair, which is no character.
             data = chunk.text.encode("utf-8", "replace")

@@ -6,12 +6,16 @@ import functools
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.files import extension_of
+from gptsmith.data.files import extension_of, seekable
+from gptsmith.data.packages import names_in
 from gptsmith.data.readers import KINDS, Reader, SourceFile
+from gptsmith.data.signatures import BY_EXTENSION, kind_of_binary
+
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,12 @@ def _by_extension(kinds: tuple[str, ...]) -> dict[str, Reader]:
 
 
 def discover(sources: Iterable[str | Path]) -> Found:
-    """The files that the sources stand for; a folder is searched to its depths, without what is hidden.
+    """The files that the sources stand for; a folder is searched to its depths, without what is hidden. Links to
+    folders are followed, each folder once.
 
     Raises:
-        DataError: a source does not exist, or there is nothing to read.
+        DataError: a source does not exist, a file that was named is of no kind that is read, or there is nothing to
+            read.
     """
     found = Found()
     seen: set[Path] = set()
@@ -59,21 +65,44 @@ def discover(sources: Iterable[str | Path]) -> Found:
             continue
         seen.add(real)
         extension = extension_of(path)
-        reader = readers_by_extension().get(extension)
         if not path.is_file():
             reason = "not a regular file" if path.exists() else "a link to nothing"
             if named:
                 raise DataError(f"{path}: {reason}; allowed are files, folders and globs: write it to a file first")
             found.skipped[str(path)] = reason
-        elif reader is None and not named:
-            found.skipped[str(path)] = f"unknown extension {extension or '(none)'}"
-        else:
-            reader = reader or readers_by_extension()[".txt"]
+        elif reader := readers_by_extension().get(extension):
             found.candidates.append(Candidate(SourceFile(path, extension), reader, named))
+        elif named:
+            found.candidates.append(recognized(SourceFile(path, extension)))
+        else:
+            advice = BY_EXTENSION.get(extension)
+            unknown = f"unknown extension {extension or '(none)'}"
+            found.skipped[str(path)] = f"{unknown} ({advice})" if advice else unknown
     if not found.candidates:
         given = ", ".join(map(str, paths)) or "no source"
         raise DataError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
     return found
+
+
+def recognized(file: SourceFile) -> Candidate:
+    """A file that a person named, of an unknown extension, with the reader that its content is for: plain text where
+    nothing speaks against it.
+
+    Raises:
+        DataError: it is of a kind that no reader knows.
+    """
+    with file.open() as stream:
+        head = stream.read(HEAD_BYTES)
+    members = frozenset[str]()
+    if head.startswith(b"PK"):
+        with seekable(file.open()) as stream:
+            members = names_in(stream)
+    for reader in dict.fromkeys(readers_by_extension().values()):
+        if extension := reader.recognizes(head, members):
+            return Candidate(replace(file, extension=extension), reader, named=True)
+    if words := kind_of_binary(head):
+        raise DataError(f"{file.path}: {words}")
+    return Candidate(file, readers_by_extension()[".txt"], named=True)
 
 
 def _files(sources: list[Path], skipped: dict[str, str]) -> Iterator[tuple[Path, bool]]:
@@ -99,7 +128,15 @@ def _inside(folder: Path, skipped: dict[str, str]) -> Iterator[Path]:
     def skip(error: OSError) -> None:
         skipped[str(error.filename)] = f"cannot be read: {error.strerror}"
 
-    for where, folders, files in os.walk(folder, onerror=skip):
+    seen: set[tuple[int, int]] = set()
+    for where, folders, files in os.walk(folder, onerror=skip, followlinks=True):
+        identity = os.stat(where)  # noqa: PTH116
+        if (identity.st_dev, identity.st_ino) in seen:
+            # A link that leads up would never end.
+            folders.clear()
+            skipped[where] = "a link to a folder that is read already"
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(where) / name for name in sorted(files) if not name.startswith("."))
 

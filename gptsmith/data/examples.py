@@ -17,6 +17,7 @@ from gptsmith.data.discover import discover
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
 from gptsmith.data.readers import ReadSettings, Record
+from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
 from gptsmith.data.skipped import Skipped
@@ -206,5 +207,5 @@ def records(sources: Iterable[str | Path], settings: ReadSettings | None = None)
     for candidate in discover(sources).candidates:
         how = settings or ReadSettings()
         if candidate.reader.has_records(candidate.file, how):
-            for record in candidate.reader.records(candidate.file, how):
+            for record in read_records(candidate.reader, candidate.file, how):
                 yield candidate.file.path, record

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from gptsmith.base.errors import DataError, MissingExtraError
+from gptsmith.base.files import readable_bytes
 
 COMPRESSIONS = (".gz", ".zst")
 LIBRARIES = {".zst": {"zstandard": "zstandard"}}
@@ -26,6 +27,32 @@ LARGEST_ZSTD_WINDOW_BYTES = 1 << 31
 
 SPOOLED_IN_MEMORY_BYTES = 1 << 26
 
+# Text shrinks to a tenth, logs to a hundredth of their size; up to the free size, any ratio is harmless.
+MAX_EXPANSION = 200
+FREE_EXPANSION_BYTES = 100_000_000
+
+
+class Expansion:
+    """Counts the bytes that a file of `num_bytes` unpacks to, and refuses those of a file made to fill the disk."""
+
+    def __init__(self, path: Path, num_bytes: int, max_expansion: int) -> None:
+        self.path, self.num_bytes, self.max_expansion = path, num_bytes, max_expansion
+        self.unpacked = 0
+
+    def add(self, num_bytes: int) -> None:
+        """Count some bytes more.
+
+        Raises:
+            DataError: they are too many.
+        """
+        self.unpacked += num_bytes
+        if self.unpacked > max(FREE_EXPANSION_BYTES, self.max_expansion * self.num_bytes):
+            raise DataError(
+                f"{self.path} expands to over {readable_bytes(self.unpacked)}, more than {self.max_expansion} times "
+                f"its {readable_bytes(self.num_bytes)}: leave it out, or raise the bound with "
+                "--set data.max_expansion=NUMBER"
+            )
+
 
 def extension_of(path: Path) -> str:
     """The extension that says what is in a file: `.jsonl` for `News.JSONL.gz`, empty if there is none."""
@@ -33,11 +60,12 @@ def extension_of(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def open_decompressed(path: Path) -> BinaryIO:
+def open_decompressed(path: Path, max_expansion: int = MAX_EXPANSION) -> BinaryIO:
     """The bytes of a file, decompressed if its name ends in `.gz` or `.zst`. A plain file can be sought in.
 
     Raises:
-        DataError: the file cannot be opened; while reading, that its compressed stream is damaged or cut off.
+        DataError: the file cannot be opened; while reading, that its compressed stream is damaged, cut off or expands
+            to more than `max_expansion` times the size of the file.
         MissingExtraError: a `.zst` file without the library that reads it.
     """
     compression = path.suffix.lower()
@@ -50,7 +78,8 @@ def open_decompressed(path: Path) -> BinaryIO:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if unpack is None:
         return file
-    return cast(BinaryIO, io.BufferedReader(Decompressed(path, file, unpack(file))))
+    expansion = Expansion(path, path.stat().st_size, max_expansion)
+    return cast(BinaryIO, io.BufferedReader(Decompressed(expansion, file, unpack(file))))
 
 
 @contextmanager
@@ -76,8 +105,8 @@ def size_of(stream: BinaryIO) -> int:
 class Decompressed(io.RawIOBase):
     """The bytes that `chunks` unpacks from `file`. A damaged stream is a `UserError`."""
 
-    def __init__(self, path: Path, file: BinaryIO, chunks: Iterator[bytes]) -> None:
-        self.path, self.file, self.chunks = path, file, chunks
+    def __init__(self, expansion: Expansion, file: BinaryIO, chunks: Iterator[bytes]) -> None:
+        self.expansion, self.path, self.file, self.chunks = expansion, expansion.path, file, chunks
         self.chunk = memoryview(b"")
 
     def readable(self) -> bool:
@@ -87,6 +116,7 @@ class Decompressed(io.RawIOBase):
         while not self.chunk:
             try:
                 self.chunk = memoryview(next(self.chunks))
+                self.expansion.add(len(self.chunk))
             except StopIteration:
                 return 0
             except EOFError:

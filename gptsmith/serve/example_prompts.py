@@ -12,6 +12,7 @@ from gptsmith.data.discover import discover
 from gptsmith.data.examples import records, shape_of
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.reading import read_documents
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.pages.figures import evenly
 
@@ -61,7 +62,7 @@ def _beginnings(sources: Iterable[str]) -> list[str]:
     found = []
     for candidate in evenly(discover(sources).candidates, FILES_LOOKED_AT):
         try:
-            chunk = next(iter(candidate.reader.read(candidate.file, ReadSettings())), None)
+            chunk = next(read_documents(candidate.reader, candidate.file, ReadSettings()), None)
         except (GptsmithError, OSError):
             continue
         paragraphs = [] if chunk is None else re.split(r"\n\s*\n", chunk.text[:CHARACTERS_LOOKED_AT])

@@ -39,11 +39,11 @@ class ServeSettings(Settings):
     drain_s: float = Field(default=30.0, ge=0)
     """The time that running requests have after SIGTERM, in seconds."""
     keep_alive_s: float = Field(default=5.0, gt=0)
-    """The time that an idle connection is kept for the next request, in seconds; more than a proxy keeps it."""
+    """The time that an idle connection is kept, in seconds."""
     cors: tuple[str, ...] = ()
-    """Origins, such as https://example.org, whose pages may send requests (CORS); * for any."""
+    """Origins whose pages may send requests (CORS), or *."""
     hosts: tuple[str, ...] = ()
-    """Host names that requests and this server's page may use, besides its addresses and this machine's names."""
+    """Host names of this server, as a proxy's, besides its own."""
 
     @field_validator("cors")
     @classmethod

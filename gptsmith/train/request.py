@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -116,7 +116,9 @@ class PretrainRequest(PlanRequest):
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
     encoding: SkipJsonSchema[str | None] = not_recorded()
-    """Encoding of text that is not UTF-8, such as latin-1."""
+    """Encoding of the files that are not UTF-8, such as latin-1."""
+    encoding_errors: SkipJsonSchema[Literal["strict", "replace"] | None] = not_recorded()
+    """Bytes that are not in their file's encoding: strict refuses the file, replace reads them as U+FFFD."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
@@ -125,9 +127,12 @@ class PretrainRequest(PlanRequest):
     @model_validator(mode="before")
     @classmethod
     def _encoding_is_a_setting(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("encoding") is not None:
-            setting = f'data.encoding="{data["encoding"]}"'
-            return {**data, "encoding": None, "settings": [setting, *data.get("settings", ())]}
+        if not isinstance(data, Mapping):
+            return data
+        for name in ("encoding", "encoding_errors"):
+            if data.get(name) is not None:
+                setting = f'data.{name}="{data[name]}"'
+                data = {**data, name: None, "settings": [setting, *data.get("settings", ())]}
         return data
 
     def _require_a_text(self) -> None:

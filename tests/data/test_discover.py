@@ -17,9 +17,9 @@ def names(sources: list[str | Path], root: Path) -> list[str]:
 
 
 def test_a_folder_is_searched_to_its_depths_in_order(write: Callable[..., Path]) -> None:
-    root = write({"b.txt": "b", "a.md": "a", "c/d.PY": "d", ".git/x.txt": "x", ".hidden.txt": "h", "e.png": "e"})
+    root = write({"b.txt": "b", "a.md": "a", "c/d.PY": "d", ".git/x.txt": "x", ".hidden.txt": "h", "e.xyz": "e"})
     assert names([root], root) == ["a.md", "b.txt", "c/d.PY"]
-    assert discover([root]).skipped == {str(root / "e.png"): "unknown extension .png"}
+    assert discover([root]).skipped == {str(root / "e.xyz"): "unknown extension .xyz"}
 
 
 def test_globs(write: Callable[..., Path]) -> None:
@@ -45,6 +45,7 @@ def test_a_named_file_of_any_extension_is_text(write: Callable[..., Path]) -> No
     (item,) = discover([root / "notes.xyz"]).candidates
     assert item.reader.kind == "txt"
     assert item.named
+    assert names([root / "LICENSE"], root) == ["LICENSE"]
     assert names([root / "a[1].txt"], root) == ["a[1].txt"]
 
 
@@ -75,3 +76,69 @@ def test_what_is_no_file_is_skipped(write: Callable[..., Path]) -> None:
     }
     with pytest.raises(UserError, match="not a regular file"):
         discover([root / "pipe.txt"])
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b'{"cells": [{"cell_type": "code", "source": ["1"]}], "nbformat": 4}', "ipynb"),
+        (b"From: a@b.c\nTo: d@e.f\nSubject: s\n\nwords\n", "mail"),
+        (b"From a@b.c Fri Nov 27 23:39:19 2026\nSubject: s\n\nwords\n", "mail"),
+        (b"{\\rtf1 words}", "rtf"),
+        (b"<!DOCTYPE html><p>words", "html"),
+        (b'<?xml version="1.0"?><html><p>words</p></html>', "html"),
+        (b'{"text": "words"}\n', "jsonl"),
+        (b"%PDF-1.4", "pdf"),
+        (b"\xef\xbb\xbfWEBVTT\n", "srt"),
+        (b"% a comment\n\\documentclass{article}\n", "tex"),
+        (b"From here on, the words are plain: text.\n", "txt"),
+        (b"<3 is what they wrote", "txt"),
+    ],
+)
+def test_a_named_file_of_no_known_extension_is_what_it_holds(
+    content: bytes, kind: str, write: Callable[..., Path]
+) -> None:
+    (item,) = discover([write({"named": content}) / "named"]).candidates
+    assert item.reader.kind == kind
+    assert item.file.extension in item.reader.extensions or kind == "txt"
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "an image: recognise its text"),
+        (b"PK\x03\x04 cut", "an archive: unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file"),
+        (b'<?xml version="1.0"?><mediawiki>', "XML of a kind that no reader knows"),
+        (b"<svg xmlns=''>", "XML of a kind that no reader knows"),
+        (b"SQLite format 3\0", "a database: export"),
+        (b"\x7fELF", "a program"),
+        (b"GGUF\x03", "numbers or weights"),
+        (b"ID3\x04", "sound or video"),
+    ],
+)
+def test_a_named_file_that_no_reader_knows_is_refused_with_what_to_do(
+    content: bytes, advice: str, write: Callable[..., Path]
+) -> None:
+    path = write({"named": content}) / "named"
+    with pytest.raises(UserError, match=f"{path}: {advice}"):
+        discover([path])
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="the system has no links")
+def test_links_to_folders_are_read_once_and_loops_end(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write({"a.txt": "a", "deep/b.txt": "b"})
+    elsewhere = write({"c.txt": "c"}, folder="elsewhere")
+    (root / "big").symlink_to(elsewhere)
+    (root / "twice").symlink_to(elsewhere)
+    (root / "deep" / "up").symlink_to(root)
+    found = discover([root])
+    assert [item.file.path.relative_to(root).as_posix() for item in found.candidates] == [
+        "a.txt",
+        "big/c.txt",
+        "deep/b.txt",
+    ]
+    assert found.skipped == {
+        str(root / "deep" / "up"): "a link to a folder that is read already",
+        str(root / "twice"): "a link to a folder that is read already",
+    }

@@ -2,26 +2,36 @@
 
 Contract: `reader.read(file, settings)` yields the file's documents as chunks, in order; a long document comes as
 several chunks of a few MB, so that no file needs to fit in memory. A reader of a format with records also yields
-those: `reader.records(file)`. A `UserError` says why a file cannot be read.
+those: `reader.records(file)`. A `UserError` says why a file cannot be read; `file.remarks` takes a line about what of
+it is not. Other rooms read through `gptsmith.data.reading`, which bounds what a file unpacks to.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
+
+from pydantic import Field
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 
 class ReadSettings(Settings):
     """How source files are read."""
 
     encoding: str | None = None
-    """The encoding of text files that are not UTF-8; a byte-order mark in the file wins."""
+    """The encoding of the text files that are not UTF-8 and declare none, by a byte-order mark or as web pages do."""
+
+    encoding_errors: Literal["strict", "replace"] = "strict"
+    """Whether a file with bytes that are not in its encoding is refused (strict) or read with U+FFFD for them."""
+
+    max_expansion: int = Field(MAX_EXPANSION, ge=1)
+    """How many times its own size a file may unpack to, beyond 100 MB: more is refused as made to fill the disk."""
 
     text_field: str | None = None
     """The field or column of records that has the text; detected by name or by length if not given."""
@@ -63,10 +73,20 @@ class SourceFile:
     extension: str
     """In lower case with its dot, without the ending of a compression: `.jsonl` for `news.JSONL.gz`."""
 
-    def open(self) -> BinaryIO:
-        from gptsmith.data.files import open_decompressed
+    max_expansion: int = MAX_EXPANSION
+    """How many times its own size the file may unpack to."""
 
-        return open_decompressed(self.path)
+    remarks: list[str] = field(default_factory=list, compare=False, repr=False)
+    """Lines for a person about text of the file that is not read, which its reader adds while it reads."""
+
+    def open(self) -> BinaryIO:
+        return open_decompressed(self.path, self.max_expansion)
+
+
+def size_of_file(file: SourceFile) -> int:
+    """The number of bytes in a file, decompressed."""
+    with seekable(file.open()) as stream:
+        return size_of(stream)
 
 
 class Reader(Settings):
@@ -76,8 +96,14 @@ class Reader(Settings):
     extensions: ClassVar[tuple[str, ...]]
     libraries: ClassVar[Mapping[str, str]] = {}
     """The modules of other packages that it imports, each with the name of its package."""
+
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
+
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        """The extension that a file with none or an unknown one should have if it is of this kind, else None: known by
+        its first 4 kB, or by the names in it if it is a zip archive."""
+        return None
 
     @abstractmethod
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:

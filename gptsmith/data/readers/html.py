@@ -5,21 +5,29 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
+from itertools import chain
 from typing import ClassVar, Literal
 
 from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.base.files import readable_bytes
-from gptsmith.data.decoding import read_text_blocks
-from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
+from gptsmith.data.decoding import BYTE_ORDER_MARKS, read_text_blocks, text_encoding
+from gptsmith.data.flow import as_document
+from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile, size_of_file
 
-# A page is parsed as a whole, in many times its size of memory.
-MAX_PAGE_BYTES = 64_000_000
+# The main text is found in a tree that takes about eighty times the page's size of memory; larger pages are read in a
+# stream, menus included.
+MAX_TREE_BYTES = 8_000_000
+
+# An unfinished tag is held in memory, and looked at again with each piece that is read.
+MAX_TAG_CHARACTERS = 1_000_000
 
 # Browsers look for the declared encoding this far.
 DECLARATION_BYTES = 1024
 DECLARATION = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+
+PAGE = re.compile(rb"\xef?\xbb?\xbf?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 
 UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
 INLINE_TAGS = frozenset({
@@ -30,41 +38,71 @@ INLINE_TAGS = frozenset({
 
 class HtmlReader(Reader):
     kind: Literal["html"] = "html"
-    extensions: ClassVar[tuple[str, ...]] = (".html", ".htm")
+    extensions: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
     libraries: ClassVar[Mapping[str, str]] = {"trafilatura": "trafilatura"}
 
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".html" if PAGE.match(head) else None
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
-        if settings.encoding is None:
-            settings = settings.model_copy(update={"encoding": declared_encoding(file)})
-        blocks, start, end = [], None, 0
-        for block, block_start, end in read_text_blocks(file, settings, max_line=None):
-            start = block_start if start is None else start
+        with file.open() as stream:
+            declared = declared_encoding(stream.read(DECLARATION_BYTES))
+        blocks: list[str] = []
+        end = 0
+        pages = read_text_blocks(file, settings, max_line=None, declared=declared)
+        for block, _, end in pages:
             blocks.append(block)
-            if end > MAX_PAGE_BYTES:
-                raise DataError(
-                    f"{file.path} has over {readable_bytes(MAX_PAGE_BYTES)}, the most for a web page: "
-                    "split it up, or leave it out"
+            if end > MAX_TREE_BYTES:
+                file.remarks.append(
+                    f"over {readable_bytes(MAX_TREE_BYTES)}: read with its menus, because the main text of so large "
+                    "a page is not looked for"
                 )
+                rest = (block for block, _, _ in pages)
+                yield from as_document(shown_lines(chain(blocks, rest)), size_of_file(file))
+                return
         page = "".join(blocks)
-        text = main_text(file, page) or all_text(page)
+        text = main_text(file, page)
         if text:
-            yield Chunk(text, start or 0, end)
+            yield Chunk(text, 0, end)
+        else:
+            yield from as_document(shown_lines([page]), end)
 
 
-def declared_encoding(file: SourceFile) -> str | None:
-    """The encoding that a page says it is in, if Python has it."""
-    with file.open() as stream:
-        found = DECLARATION.search(stream.read(DECLARATION_BYTES))
-    if not found:
-        return None
+def declared_encoding(head: bytes) -> str | None:
+    """The encoding that a page says it is in, if it is one of text that Python has."""
+    found = DECLARATION.search(head)
+    name = known_encoding(found[1].decode("ascii", "replace")) if found else None
+    # As browsers do: a readable declaration is not in UTF-16.
+    return None if name and name.startswith(("utf-16", "utf-32")) else name
+
+
+def known_encoding(name: str) -> str | None:
+    """Python's name of an encoding of text, None if it has none. As in browsers, Latin-1 means its Windows superset."""
     try:
-        name = codecs.lookup(found[1].decode("ascii")).name
-    except (LookupError, UnicodeDecodeError):
+        known = text_encoding(name)
+    except DataError:
         return None
-    # As browsers do: a readable declaration is not in UTF-16, and Latin-1 means its Windows superset.
-    if name.startswith(("utf-16", "utf-32")):
-        return None
-    return "cp1252" if name in ("iso8859-1", "ascii") else name
+    return "cp1252" if known in ("iso8859-1", "ascii") else known
+
+
+def decoded(chunks: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
+    """The text of a page inside another file, such as a chapter or a mail; bytes that are no text become U+FFFD.
+
+    `declared` is the encoding that the other file says it is in; one that does not exist counts as not said.
+    """
+    decoder = None
+    for chunk in chunks:
+        if decoder is None:
+            marked = next(
+                ((name, len(mark)) for mark, name in BYTE_ORDER_MARKS.items() if chunk.startswith(mark)), None
+            )
+            said = known_encoding(declared) if declared else declared_encoding(chunk[:DECLARATION_BYTES])
+            encoding, skipped = marked or (said or "utf-8", 0)
+            decoder = codecs.getincrementaldecoder(encoding)("replace")
+            chunk = chunk[skipped:]
+        yield decoder.decode(chunk)
+    if decoder is not None:
+        yield decoder.decode(b"", final=True)
 
 
 def main_text(file: SourceFile, page: str) -> str:
@@ -83,13 +121,14 @@ def main_text(file: SourceFile, page: str) -> str:
     return (trafilatura.extract(page, include_comments=False) or "").strip()
 
 
-def all_text(page: str) -> str:
-    """All the words that a page shows, with a line for each block."""
+def shown_lines(page: Iterable[str]) -> Iterator[str]:
+    """The words that a page shows, a line for each block."""
     shown = ShownText()
-    shown.feed(page)
+    for text in page:
+        shown.feed(text)
+        yield from shown.take_lines()
     shown.close()
-    lines = (" ".join(line.split()) for line in "".join(shown.pieces).split("\0"))
-    return "\n".join(line for line in lines if line)
+    yield from shown.take_lines(last=True)
 
 
 class ShownText(HTMLParser):
@@ -99,6 +138,19 @@ class ShownText(HTMLParser):
         super().__init__()
         self.pieces: list[str] = []
         self.unseen = 0
+
+    def feed(self, data: str) -> None:
+        super().feed(data)
+        if len(self.rawdata) > MAX_TAG_CHARACTERS:
+            self.rawdata = ""
+
+    def take_lines(self, last: bool = False) -> Iterator[str]:
+        """The lines of the blocks that ended since the last time; with `last`, of the open one too."""
+        *blocks, rest = "".join(self.pieces).split("\0")
+        self.pieces = [] if last else [rest]
+        for block in [*blocks, rest] if last else blocks:
+            if line := " ".join(block.split()):
+                yield line + "\n"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.unseen += tag in UNSEEN_TAGS

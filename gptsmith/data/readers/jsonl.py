@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -21,10 +22,16 @@ NUM_LINES_TRIED = 20
 ONE_A_LINE = "write one record per line"
 
 
+JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
+
+
 class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
     holds_records: ClassVar[bool] = True
+
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".json" if JSON.match(head) else None
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         yield from documents(file.path, self.records(file, settings), settings.text_field)

@@ -22,6 +22,9 @@ class ParquetReader(Reader):
     libraries: ClassVar[Mapping[str, str]] = {"pyarrow.parquet": "pyarrow"}
     holds_records: ClassVar[bool] = True
 
+    def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
+        return ".parquet" if head.startswith(b"PAR1") else None
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file) as table:
             with damage_is_a_user_error(file.path):

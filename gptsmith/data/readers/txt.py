@@ -19,7 +19,7 @@ class TxtReader(Reader):
     """Text as it stands in the file, line endings included."""
 
     kind: Literal["txt"] = "txt"
-    extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".tex", ".org")
+    extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".org")
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         if self.has_records(file, settings):

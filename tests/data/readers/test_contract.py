@@ -4,6 +4,7 @@ import gzip
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -26,17 +27,37 @@ trailer << /Root 1 0 R >>
 """
 
 
-def write_docx(path: Path) -> None:
-    document = pytest.importorskip("docx").Document()
-    document.add_paragraph(WORDS)
-    document.save(path)
-
-
 def write_parquet(path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.table({"text": [WORDS, WORDS]}), path)
+
+
+def write_package(parts: dict[str, str]) -> Callable[[Path], object]:
+    """Writes a zip archive of parts."""
+
+    def write(path: Path) -> None:
+        with ZipFile(path, "w") as package:
+            for name, content in parts.items():
+                package.writestr(name, content)
+
+    return write
+
+
+def office_package(main: str, content: str, related: dict[str, str] | None = None) -> Callable[[Path], object]:
+    """Writes an Office file whose main part has this content; `related` are parts by their ids."""
+    folder, _, name = main.rpartition("/")
+    related = related or {}
+    relations = "".join(f'<Relationship Id="{id_}" Target="{id_}.xml"/>' for id_ in related)
+    return write_package(
+        {
+            "_rels/.rels": f'<r><Relationship Type="http://x/officeDocument" Target="{main}"/></r>',
+            main: content,
+            f"{folder}/_rels/{name}.rels": f"<r>{relations}</r>",
+            **{f"{folder}/{id_}.xml": part for id_, part in related.items()},
+        }
+    )
 
 
 def writer(content: str) -> Callable[[Path], object]:
@@ -45,7 +66,36 @@ def writer(content: str) -> Callable[[Path], object]:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "csv": writer(f"text\n{WORDS}\n{WORDS}\n"),
-    "docx": write_docx,
+    "docx": office_package("word/document.xml", f"<document><p><r><t>{WORDS}</t></r></p></document>"),
+    "epub": write_package(
+        {
+            "META-INF/container.xml": '<container><rootfile full-path="b/book.opf"/></container>',
+            "b/book.opf": '<package><item id="c" href="c.xhtml" media-type="application/xhtml+xml"/>'
+            '<itemref idref="c"/></package>',
+            "b/c.xhtml": f"<html><body><p>{WORDS}</p></body></html>",
+        }
+    ),
+    "ipynb": writer(f'{{"cells": [{{"cell_type": "markdown", "source": ["{WORDS}"]}}]}}'),
+    "mail": writer(f"Subject: news\n\n{WORDS}\n"),
+    "odt": write_package(
+        {"content.xml": f"<document-content><body><text><p>{WORDS}</p></text></body></document-content>"}
+    ),
+    "pptx": office_package(
+        "ppt/presentation.xml",
+        '<presentation><sldId id="s1"/></presentation>',
+        {"s1": f"<sld><sp><p><r><t>{WORDS}</t></r></p></sp></sld>"},
+    ),
+    "rtf": writer(f"{{\\rtf1\\ansi {WORDS}\\par}}"),
+    "srt": writer(f"1\n00:00:01,000 --> 00:00:02,000\n{WORDS}\n"),
+    "xlsx": office_package(
+        "xl/workbook.xml",
+        '<workbook><sheet name="one" id="s1"/></workbook>',
+        {
+            "s1": "<worksheet><row><c t='inlineStr'><is><t>text</t></is></c></row>"
+            + f"<row><c t='inlineStr'><is><t>{WORDS}</t></is></c></row>" * 2
+            + "</worksheet>"
+        },
+    ),
     "html": writer(f"<html><body><p>{WORDS}</p></body></html>"),
     "jsonl": writer(f'{{"text": "{WORDS}"}}\n{{"text": "{WORDS}"}}\n'),
     "parquet": write_parquet,
@@ -53,7 +103,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 PLAIN = writer(WORDS + "\n")
 LIBRARIES = {
-    "docx": ("docx", "python-docx"),
     "html": ("trafilatura", "trafilatura"),
     "parquet": ("pyarrow.parquet", "pyarrow"),
     "pdf": ("pypdfium2", "pypdfium2"),
@@ -131,7 +180,10 @@ def test_a_missing_library_is_named(kind: str, tmp_path: Path, monkeypatch: pyte
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["docx", "parquet", "pdf"])
+PACKAGES = ["docx", "epub", "odt", "pptx", "xlsx"]
+
+
+@pytest.mark.parametrize("kind", [*PACKAGES, "parquet", "pdf"])
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut"], ids=["empty", "text", "zip"])
 def test_damaged_file_is_a_user_error(kind: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"bad.{kind}"
@@ -141,7 +193,7 @@ def test_damaged_file_is_a_user_error(kind: str, content: bytes, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["docx", "parquet"])
+@pytest.mark.parametrize("kind", [*PACKAGES, "parquet"])
 def test_file_cut_in_half_is_a_user_error(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"half.{kind}"
     WRITERS[kind](path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.readers import KINDS, Chunk, ReadSettings, SourceFile
+from gptsmith.data.readers import KINDS, Chunk, ReadSettings, SourceFile, html
 
 SHARED_DATA = Path(__file__).parents[3].parent / "shared/data"
 
@@ -303,32 +303,33 @@ class TestHtml:
         page = "<meta charset=iso-8859-1><p>“Café”</p>".encode("cp1252")
         assert "“Café”" in texts(tmp_path / "a.html", page)[0]
 
-    def test_encoding_asked_for_wins(self, tmp_path: Path) -> None:
-        page = "<meta charset=windows-1252><p>Гавань</p>".encode("cp1251")
-        assert "Гавань" in texts(tmp_path / "a.html", page, encoding="cp1251")[0]
+    def test_named_encoding_is_for_pages_that_declare_none_or_a_wrong_one(self, tmp_path: Path) -> None:
+        russian = "<p>Гавань</p>"
+        declared = f"<meta charset=koi8-r>{russian}".encode("koi8-r")
+        assert "Гавань" in texts(tmp_path / "a.html", declared, encoding="cp1251")[0]
+        for declaration in ("", "<meta charset=utf-8>", "<meta charset=punycode>", "<meta charset=rot13>"):
+            page = f"{declaration}{russian}".encode("cp1251")
+            assert "Гавань" in texts(tmp_path / "a.html", page, encoding="cp1251")[0]
 
-    def test_page_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gptsmith.data.readers.html.MAX_PAGE_BYTES", 10)
-        with pytest.raises(UserError, match=r"a\.html has over 10 bytes"):
-            read(tmp_path / "a.html", "<p>some words</p>")
+    def test_large_page_is_read_in_a_stream_and_that_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gptsmith.data.readers.html.MAX_TREE_BYTES", 10)
+        monkeypatch.setattr("trafilatura.extract", None)
+        path = tmp_path / "a.html"
+        path.write_text("<nav>Menu</nav><p>some <b>words</b></p>" * 3, encoding="utf-8")
+        file = SourceFile(path, ".html")
+        (chunk,) = KINDS.validate("html").read(file, ReadSettings())
+        assert chunk.text == "\n".join(["Menu", "some words"] * 3)
+        assert chunk.end == path.stat().st_size
+        assert "over 10 bytes" in file.remarks[0]
 
-
-class TestDocx:
-    def test_paragraphs_and_tables_in_order(self, tmp_path: Path) -> None:
-        document = pytest.importorskip("docx").Document()
-        document.add_heading("A heading")
-        document.add_paragraph("before")
-        document.add_paragraph("")
-        table = document.add_table(rows=2, cols=3)
-        for index, cell in enumerate([*table.rows[0].cells, *table.rows[1].cells]):
-            cell.text = f"cell {index}"
-        table.cell(0, 0).merge(table.cell(0, 1))
-        document.add_paragraph("after")
-        path = tmp_path / "a.docx"
-        document.save(path)
-        (chunk,) = read(path)
-        assert chunk.text == ("A heading\n\nbefore\n\ncell 0\n\ncell 1\tcell 2\ncell 3\tcell 4\tcell 5\n\nafter")
-        assert (chunk.start, chunk.end) == (0, path.stat().st_size)
+    def test_tag_that_never_ends_is_not_held(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gptsmith.data.readers.html.MAX_TAG_CHARACTERS", 100)
+        shown = html.ShownText()
+        for _ in range(50):
+            shown.feed("<a " + "x" * 60)
+            assert len(shown.rawdata) <= 100
 
 
 class TestPdf:
@@ -336,12 +337,9 @@ class TestPdf:
     def needs_the_library(self) -> None:
         pytest.importorskip("pypdfium2")
 
-    def test_pages_are_excerpts_of_one_document(self, tmp_path: Path) -> None:
+    def test_pages_are_one_document(self, tmp_path: Path) -> None:
         content = pdf_bytes("First page", "", "Third page")
-        assert read(tmp_path / "a.pdf", content) == [
-            Chunk("First page\n", 0, len(content), last=False),
-            Chunk("Third page\n", 0, len(content)),
-        ]
+        assert read(tmp_path / "a.pdf", content) == [Chunk("First page\n\nThird page", 0, len(content))]
 
     def test_pages_without_text_are_a_user_error(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"a\.pdf has no text.*scanned"):
@@ -355,9 +353,10 @@ class TestPdf:
         with pytest.raises(UserError, match=r"a\.pdf is locked with a password"):
             read(tmp_path / "a.pdf", content)
 
-    def test_file_is_closed_when_reading_stops_early(self, tmp_path: Path) -> None:
+    def test_file_is_closed_when_reading_stops_early(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "a.pdf"
-        path.write_bytes(pdf_bytes("one", "two", "three"))
+        path.write_bytes(pdf_bytes("One.", "Two.", "Three."))
+        monkeypatch.setattr("gptsmith.data.flow.CHUNK_CHARACTERS", 1)
         chunks = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
-        assert next(chunks).text == "one\n"
+        assert next(chunks).text == "One."
         chunks.close()  # an open file would warn when it is collected, and warnings are errors
