@@ -37,6 +37,8 @@ class ExampleReading:
     """The field of the label; found by its name if not given."""
     me: str | None = None
     """The person in a chat of people whom the model is to answer as."""
+    ignored_fields: Sequence[str] = ()
+    """Fields of records and of their turns that are left out."""
     has_labels: bool = True
     """Whether the records are to have labels; those of texts to be labelled need none."""
     usual_text: str | None = None
@@ -194,11 +196,29 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
         for record in chain(first, found):
             place = f"{path}, {record.place}"
             num_records += 1
-            yield NamedRecord(path, place, names.usual(record.fields), record.fields, names, record.problem)
+            fields = without_fields(names.usual(record.fields), reading.ignored_fields)
+            yield NamedRecord(path, place, fields, record.fields, names, record.problem)
     if reading.me is not None:
         require_messages_of(reading.me, names_of_people)
         if names_of_people and not num_records:
             raise DataError(f"no message of {reading.me} answers anybody in {', '.join(map(str, sources))}")
+
+
+def without_fields(fields: Mapping[str, Any], ignored: Sequence[str]) -> Mapping[str, Any]:
+    """A record without some fields, and without those of its turns."""
+    if not ignored:
+        return fields
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: inner for name, inner in value.items() if name not in ignored}
+        return value
+
+    return {
+        name: list(map(kept, value)) if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name not in ignored
+    }
 
 
 def records(sources: Iterable[str | Path], settings: ReadSettings | None = None) -> Iterator[tuple[Path, Record]]:

@@ -1,15 +1,43 @@
-"""Fields of records to the turns of a conversation, as OpenAI and as ShareGPT write them."""
+"""Fields of records to the turns of a conversation, as OpenAI, ShareGPT and their kin write them.
+
+Every field that would change what is learnt is read or refused by name. Fields that say where a record comes from, such
+as an id or a source, are left alone, and so are fields without a value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.records import brief, without_lone_surrogates
-from gptsmith.text.chat_template import checked_messages
+from gptsmith.text.chat_template import TRAIN, Message, checked_messages
 
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "bing": "assistant", "chatgpt": "assistant"}
+ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "bing": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "developer": "system",
+    "observation": "tool",
+}
+"""Roles of other programs, by ours."""
+SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "developer")
+"""Fields beside the turns that hold the system prompt."""
+TRAIN_FIELDS = ("weight", "train", "training")
+"""Fields of a turn that say whether it is learnt: OpenAI's (0 or 1), and Axolotl's (true or false)."""
+UNREAD_RECORD_FIELDS = (
+    "tools", "functions", "tool_choice", "function_call", "chat_template_kwargs", "documents",
+    "images", "image", "videos", "video", "audios", "audio",
+)  # fmt: skip
+UNREAD_TURN_FIELDS = (
+    "tool_calls", "function_call", "tool_call", "reasoning_content", "reasoning", "thinking", "thoughts",
+    "train_detail", "audio", "images", "image",
+)  # fmt: skip
+HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
+"""The beginning of a turn as Anthropic's HH data writes it."""
 
 
 def text_of(value: Any, name: str) -> str:
@@ -23,31 +51,133 @@ def text_of(value: Any, name: str) -> str:
     return without_lone_surrogates(str(value))
 
 
-def turn(value: Mapping[str, Any]) -> dict[str, str]:
-    """A turn: its role and its content."""
+def require_read(fields: Mapping[str, Any], unread: Sequence[str], of: str) -> None:
+    """Checks that none of some fields, which nothing reads, has a value.
+
+    Raises:
+        DataError: one has; the message names it.
+    """
+    for name in unread:
+        if fields.get(name) not in (None, "", [], {}):
+            raise DataError(
+                f"{of} has {name}, which fine-tuning does not read: write it into the contents as the model is to see "
+                f"it, or leave the field out with --set 'examples.ignored_fields=[\"{name}\"]'"
+            )
+
+
+def turn(value: Mapping[str, Any], number: int = 1) -> dict[str, Any]:
+    """A turn: its role and its content, and `train` if the assistant's is not to be learnt."""
     role = value.get("role", value.get("from"))
+    role = ROLES.get(role, role) if isinstance(role, str) else role
+    require_read(value, UNREAD_TURN_FIELDS, f"turn {number}")
     content = value.get("content", value.get("value"))
     if isinstance(content, list):
-        content = "".join(part["text"] for part in content)
-    return {"role": SHAREGPT_ROLES.get(role, role), "content": text_of(content, f"{role}'s turn")}
+        content = "".join(_part(part, number) for part in content)
+    found = {"role": role, "content": text_of(content, f"{role}'s turn")}
+    return found if _is_trained(value, number) else {**found, TRAIN: False}
 
 
-def prompt_turns(prompt: Any) -> list[dict[str, str]]:
+def _part(part: Any, number: int) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind = part.get("type") if isinstance(part, Mapping) else brief(part)
+    raise DataError(f"turn {number} has a part that is no text ({kind}): leave the example out")
+
+
+def _is_trained(value: Mapping[str, Any], number: int) -> bool:
+    """Whether a turn is to be learnt, as its fields say."""
+    for name in TRAIN_FIELDS:
+        said = value.get(name)
+        if said is None:
+            continue
+        if said not in (0, 1):  # true and false are equal to these
+            raise DataError(f"turn {number} has {name} {brief(said)}: allowed are 0 or false, and 1 or true")
+        return bool(said)
+    return True
+
+
+def turns(values: Sequence[Any]) -> list[dict[str, Any]]:
+    """A list of turns.
+
+    Raises:
+        DataError: one of them holds something that is not read.
+        AttributeError, TypeError: one of them is no turn.
+    """
+    return [turn(value, number) for number, value in enumerate(values, 1)]
+
+
+def prompt_turns(prompt: Any) -> list[dict[str, Any]]:
     """The turns of a prompt: a list of them, or the text of a single question."""
     if isinstance(prompt, list):
-        return [turn(each) for each in prompt]
+        return turns(prompt)
     return [{"role": "user", "content": text_of(prompt, "question")}]
 
 
-def prompt_messages(prompt: Any) -> tuple[dict[str, str], ...]:
-    """The turns of a prompt, checked.
+def with_system(found: list[dict[str, Any]], fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Turns with the system prompt that stands beside them in the record.
+
+    Raises:
+        DataError: they begin with another one.
+    """
+    for name in SYSTEM_FIELDS:
+        if fields.get(name) in (None, ""):
+            continue
+        system = {"role": "system", "content": text_of(fields[name], name)}
+        if found and found[0]["role"] == "system":
+            if found[0]["content"] != system["content"]:
+                raise DataError(f"the record has a {name} and another system turn: leave one of them out")
+            return found
+        return [system, *found]
+    return found
+
+
+def checked_turns(found: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """Turns that every template takes; those that are not to be learnt keep their mark.
 
     Raises:
         DataError: they make no conversation.
     """
-    return tuple(checked_messages(prompt_turns(prompt)))
+    checked = checked_messages(found)
+    return tuple(
+        {**message, TRAIN: False} if TRAIN in turn else message for message, turn in zip(checked, found, strict=True)
+    )
 
 
-def completion_of(value: Any, name: str) -> str:
-    """The text of a completion: a text, or the last of a list of turns."""
-    return turn(value[-1])["content"] if isinstance(value, list) and value else text_of(value, name)
+def completed(prompt: Sequence[Message], completion: Any, name: str) -> tuple[list[dict[str, Any]], str]:
+    """The turns before an answer, and the answer: `completion` is a text, or a list of turns that may begin with the
+    prompt again.
+
+    Raises:
+        DataError: it has no answer.
+    """
+    before = [dict(message) for message in prompt]
+    if not isinstance(completion, list):
+        return before, text_of(completion, name)
+    found = turns(completion)
+    if not found or found[-1]["role"] != "assistant":
+        raise DataError(f"the {name} does not end with the assistant's turn")
+    return joined(before, found[:-1]), found[-1]["content"]
+
+
+def joined(prompt: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A prompt and the turns after it, which may begin with the prompt again, with or without its system turn."""
+    for start in range(len(prompt) + 1):
+        again = prompt[start:]
+        if more[: len(again)] == again and all(message["role"] == "system" for message in prompt[:start]):
+            return [*prompt[:start], *more]
+    return [*prompt, *more]
+
+
+def hh_turns(text: Any) -> list[dict[str, Any]] | None:
+    r"""The turns of a text such as `\n\nHuman: Hello\n\nAssistant: Hi`; None if it is another text. An open turn of the
+    assistant at the end is no turn."""
+    if not isinstance(text, str) or not text.lstrip("\n").startswith("Human:"):
+        return None
+    pieces = HH_TURN.split("\n\n" + text.lstrip("\n"))[1:]
+    found = [
+        {"role": ROLES["human"] if speaker == "Human" else "assistant", "content": content.strip("\n")}
+        for speaker, content in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+    return found[:-1] if found[-1]["role"] == "assistant" and not found[-1]["content"].strip() else found

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -102,7 +103,8 @@ class Engine:
         dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
         cache = SlotKVCache(model.config, dtype=dtype, device=model.device)
         if thread is not None and self.model.device.type == "cpu":
-            cache.reserve(self.settings.max_num_seqs, self.context_length)
+            with suppress(UserError):  # where not even addresses can be had, it grows too
+                cache.reserve(self.settings.max_num_seqs, self.context_length)
         self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
         self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length)
         self._thread = thread

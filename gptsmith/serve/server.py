@@ -60,10 +60,11 @@ class GracefulServer(uvicorn.Server):
 
     def __init__(self, state: State) -> None:
         self.state, settings = state, state.settings
+        most = max_connections()
         super().__init__(
             uvicorn.Config(
                 make_app(state),
-                http=_protocol(settings),
+                http=_protocol(settings, most),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -71,7 +72,7 @@ class GracefulServer(uvicorn.Server):
                 proxy_headers=False,
                 timeout_graceful_shutdown=LAST_WORDS_S,
                 timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
-                backlog=ACCEPTED_AT_ONCE,
+                backlog=max(1, min(ACCEPTED_AT_ONCE, most // 4)),
             )
         )
         self._draining: asyncio.Task[None] | None = None
@@ -142,12 +143,11 @@ def max_connections() -> int:
     return min(MAX_CONNECTIONS, max(FEWEST_CONNECTIONS, allowed - 4 * ACCEPTED_AT_ONCE, allowed // 4))
 
 
-def _protocol(settings: ServeSettings) -> type[H11Protocol]:
+def _protocol(settings: ServeSettings, most: int) -> type[H11Protocol]:
     """A connection that is cut where its client neither says what it wants nor takes in what it is given, and where
     others need its place while it is silent."""
     opened: dict[H11Protocol, None] = {}
-    """All connections, oldest first."""
-    most = max_connections()
+    """All connections, oldest first; at most `most`."""
 
     class Connection(H11Protocol):
         """HTTP/1.1 with a limit to silence."""

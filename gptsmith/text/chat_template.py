@@ -27,6 +27,9 @@ CHATML = (
 )
 """The template of the models that we tune: the ChatML that Qwen's family reads."""
 
+TRAIN = "train"
+"""The field of the assistant's turn that is False where training is not to learn it."""
+
 Message = Mapping[str, Any]
 """A turn: its `role` and its `content`."""
 
@@ -149,7 +152,8 @@ class ChatTemplate:
             if not ends:
                 raise DataError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
-            add(written[: ends[-1]], turn == len(messages) - 1 or not only_last)
+            is_wanted = turn == len(messages) - 1 or not only_last
+            add(written[: ends[-1]], is_wanted and message.get(TRAIN) is not False)
             done = len(before) + ends[-1]
         if not any(trained):
             raise DataError("the conversation has no turn of the assistant to learn from")

@@ -79,7 +79,12 @@ def prepare_job(
     train_table = table.get("train", {})
     seed = train_table.get("seed", 1)
     base = load(request.base, device="cpu")
-    reading = ExampleReading(DataSettings.parse(table.get("data", {}), "data").reading, choices.label_field, choices.me)
+    reading = ExampleReading(
+        DataSettings.parse(table.get("data", {}), "data").reading,
+        choices.label_field,
+        choices.me,
+        choices.ignored_fields,
+    )
     shape = TEXT if _is_for_text(request, train_table) else read_shape(request.sources, reading)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation

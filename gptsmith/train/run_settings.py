@@ -52,6 +52,8 @@ class ExampleSettings(Settings):
     """The field or column of the label; detected by its name if not given."""
     me: str | None = None
     """The person in an exported chat whom the model is to answer as."""
+    ignored_fields: list[str] = Field(default_factory=list)
+    """Fields of records and turns, such as tools, that are left out, instead of refused because nothing reads them."""
 
 
 class FinetuneSettings(TrainingSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.machine import memory_bytes
+from gptsmith.generate import kv_cache
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
@@ -185,3 +186,21 @@ def test_too_little_memory_is_said_in_one_line() -> None:
     with pytest.raises(UserError, match="too little memory for 16 sequences") as caught:
         lazy_zeros((16, 2**20, 2**30, 64), torch.float32, "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_where_not_all_can_be_had_at_once_the_cache_grows(
+    monkeypatch: pytest.MonkeyPatch, thread: EngineThread
+) -> None:
+    zeros = kv_cache.lazy_zeros
+
+    def scarce(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
+        if shape[2] == CONTEXT:
+            raise UserError("too little")
+        return zeros(shape, dtype, device)
+
+    monkeypatch.setattr(kv_cache, "lazy_zeros", scarce)
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=3), thread=thread)
+    request = Request([1], 8, GREEDY, ignore_end=True)
+    assert [token.id for chunk in engine.stream(request) for token in chunk.tokens] == plain(request)
+    assert engine.kv_cache.capacity < CONTEXT
+    engine.close()

@@ -149,3 +149,18 @@ def test_a_tokenizer_without_turns_is_refused(shared_data: Path) -> None:
         pytest.skip("GPT-2's tokenizer is not there")
     with pytest.raises(UserError, match=r"no token <\|im_end\|>"):
         require_turns(load_tokenizer(folder))
+
+
+def test_turns_that_are_not_to_be_learnt_are_read_only() -> None:
+    from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+
+    tokenizer = BytesTokenizerSettings().train(lambda: iter(["a"]), 1)
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "no", "train": False},
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "yes"},
+    ]
+    encoded = ChatTemplate().encode(tokenizer, messages)
+    learnt = [number for number, is_trained in zip(encoded.ids, encoded.trained, strict=True) if is_trained]
+    assert tokenizer.decode(learnt, keep_special=True) == "yes<|im_end|>"

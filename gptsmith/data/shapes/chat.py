@@ -9,8 +9,16 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
-from gptsmith.data.turns import prompt_turns, text_of, turn
-from gptsmith.text.chat_template import Message, checked_messages
+from gptsmith.data.turns import (
+    UNREAD_RECORD_FIELDS,
+    checked_turns,
+    prompt_turns,
+    require_read,
+    text_of,
+    turns,
+    with_system,
+)
+from gptsmith.text.chat_template import TRAIN, Message
 
 PAIRS = (("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("question", "response"))
 
@@ -40,7 +48,8 @@ class ChatShape(ExampleShape):
         return {"instruction", "output"} <= names or {"instruction", "response"} <= names
 
     def example(self, fields: Mapping[str, Any], place: str) -> ChatExample:
-        messages = checked_messages(_messages(fields))
+        require_read(fields, UNREAD_RECORD_FIELDS, "the record")
+        messages = checked_turns(with_system(_messages(fields), fields))
         if not any(message["role"] == "assistant" for message in messages):
             raise DataError("the conversation has no turn of the assistant to learn from")
         if messages[-1]["role"] != "assistant":
@@ -49,20 +58,38 @@ class ChatShape(ExampleShape):
             )
         if not messages[-1]["content"].strip():
             raise DataError("the assistant's last turn is empty: there is nothing to learn")
-        return ChatExample(place, tuple(messages))
+        if all(message.get(TRAIN) is False for message in messages if message["role"] == "assistant"):
+            raise DataError("no turn of the assistant is to be learnt: give one the weight 1")
+        return ChatExample(place, messages)
 
 
-def _messages(fields: Mapping[str, Any]) -> Any:
+def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The turns of a record."""
-    turns = fields.get("messages", fields.get("conversations"))
-    if turns is not None:
-        return [turn(each) for each in turns]
+    found = fields.get("messages", fields.get("conversations"))
+    if found is not None:
+        return turns(found)
     if "instruction" in fields:
+        question, answer = fields["instruction"], fields.get("output", fields.get("response"))
         more = fields.get("input") or fields.get("context")
-        question = f"{fields['instruction']}\n\n{more}" if more else fields["instruction"]
-        answer = fields.get("output", fields.get("response"))
     else:
         question_name, answer_name = next(pair for pair in PAIRS if set(pair) <= fields.keys())
         question, answer = fields[question_name], fields[answer_name]
-    system = [turn({"role": "system", "content": fields["system"]})] if fields.get("system") else []
-    return [*system, *prompt_turns(question), {"role": "assistant", "content": text_of(answer, "answer")}]
+        more = fields.get("context")
+    if more and not isinstance(question, list):
+        question = f"{text_of(question, 'question')}\n\n{text_of(more, 'context')}"
+    before = [*_history(fields.get("history") or ()), *prompt_turns(question)]
+    if isinstance(answer, list):
+        return [*before, *turns(answer)]
+    return [*before, {"role": "assistant", "content": text_of(answer, "answer")}]
+
+
+def _history(pairs: Any) -> list[dict[str, Any]]:
+    """The turns before a question, as pairs of a question and its answer."""
+    listed: list[Any] = list(pairs) if isinstance(pairs, list | tuple) else [None]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in listed):
+        raise DataError("the history is no list of pairs of a question and its answer")
+    return [
+        {"role": role, "content": text_of(text, "history")}
+        for pair in listed
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
