@@ -22,10 +22,10 @@ class Detokenizer:
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """The text that more bytes bring. What may be the beginning of a character or of a stop string is held back
-        until it is known, or until the final bytes."""
+        until it is known, or until the final bytes; there, the beginning of a character is dropped."""
         if self.has_stopped:
             return ""
-        text, num_held = self._decoder.decode(data, final=final), len(self._held)
+        text, num_held = self._decoder.decode(data), len(self._held)
         self._held += text
         found = [(matcher, end) for matcher in self._matchers if (end := matcher.feed(text)) is not None]
         if found:

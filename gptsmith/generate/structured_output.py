@@ -18,6 +18,9 @@ from gptsmith.text.tokenizer import Tokenizer
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON has one layout: if white space is free, a small model may generate nothing else."""
 
+VALUES_OF_SCHEMAS = ("const", "enum", "default", "examples")
+"""Keywords whose values are no schemas."""
+
 
 class GrammarCompiler:
     """Compiles constraints to grammars over the tokens of one model."""
@@ -66,11 +69,38 @@ def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
             listed = LLMatcher.grammar_from_regex(constraint.source)
         else:
             schema = {"type": "object"} if constraint.kind == "json_object" else json.loads(constraint.source)
+            guidance = schema.get("x-guidance") if isinstance(schema, dict) else None
+            if isinstance(guidance, dict) and guidance.get("lenient"):
+                schema = _without_unknown_patterns(schema)
             listed = LLMatcher.grammar_from_json_schema(json_text(schema), defaults=JSON_STYLE)
     except (ValueError, TypeError) as error:
         raise InvalidConstraintError(constraint, str(error), name) from None
     form: dict[str, Any] = json.loads(listed)["grammars"][0]
     return form
+
+
+def _without_unknown_patterns(schema: Any) -> Any:
+    """A JSON schema without the regular expressions that llguidance cannot read, which it refuses even where it is
+    lenient about all other keywords."""
+    if isinstance(schema, list):
+        return [_without_unknown_patterns(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = {}
+    for name, value in schema.items():
+        if name == "pattern" and isinstance(value, str) and not _is_known_pattern(value):
+            continue
+        if name == "patternProperties" and isinstance(value, dict):
+            value = {pattern: one for pattern, one in value.items() if _is_known_pattern(pattern)}
+        known[name] = value if name in VALUES_OF_SCHEMAS else _without_unknown_patterns(value)
+    return known
+
+
+def _is_known_pattern(pattern: str) -> bool:
+    from llguidance import LLMatcher
+
+    text = json_text({"type": "string", "pattern": pattern})
+    return not LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(text))
 
 
 class _TokenizerAdapter:

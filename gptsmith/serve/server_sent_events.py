@@ -18,11 +18,13 @@ PING = b": ping\n\n"
 """A comment, which every client skips."""
 DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED_REQUEST = 499
+LINE_ENDS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\u0085\u2028\u2029"}
+"""Characters at which some clients end a line, though the standard does not: as JSON escapes them."""
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One event, in the form of the HTML standard."""
-    text = json_text(data, ensure_ascii=False, separators=(",", ":"))
+    text = json_text(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
     return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
 
 

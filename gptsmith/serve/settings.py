@@ -21,7 +21,7 @@ class ServeSettings(Settings):
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model; more are refused."""
     max_choices: int = Field(default=16, gt=0)
-    """Sequences per request: its prompts times n, or times best_of."""
+    """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
     """Texts that one embeddings request may have."""
     max_tokens: int | None = Field(default=None, gt=0)

@@ -1,4 +1,4 @@
-"""Stop strings are found wherever a text is cut, in a time that does not depend on their length."""
+"""Text from bytes as they come: whole characters, up to a stop string, in a time that does not depend on its length."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ def test_a_long_stop_string_costs_no_more_than_a_short_one() -> None:
     assert matcher.num_matched == 4000
     assert matcher.feed("xc") is None
     assert matcher.feed("ab" * 2000 + "cd") == 4001
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.text(st.sampled_from("aé👩鍛\u2028\n")), st.integers(0, 60), st.integers(1, 5))
+def test_a_text_that_is_cut_has_whole_characters(text: str, end: int, step: int) -> None:
+    data = text.encode()[:end]
+    detokenizer = Detokenizer()
+    found = "".join(detokenizer.feed(data[start : start + step]) for start in range(0, len(data), step))
+    found += detokenizer.feed(b"", final=True)
+    assert found == data.decode(errors="ignore")
+    assert text.startswith(found)
+
+
+def test_bytes_that_are_no_text_are_shown_as_such() -> None:
+    assert Detokenizer().feed(b"a\xff\xfeb", final=True) == "a\ufffd\ufffdb"

@@ -21,13 +21,23 @@ from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from .conftest import Served, serving
 
 EXAMPLES = settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+LEAST = {
+    "/v1/completions": {"model": "base"},
+    "/v1/chat/completions": {"model": "chat", "messages": [{"role": "user", "content": "a"}]},
+    "/v1/responses": {"model": "chat", "input": "a"},
+    "/v1/embeddings": {"model": "base", "input": "a"},
+    "/tokenize": {"model": "base", "prompt": "a"},
+    "/detokenize": {"model": "base", "tokens": [1]},
+}
+"""The least that each route takes."""
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +67,11 @@ def test_what_is_sent_is_answered_as_the_document_says(
 ) -> None:
     document = schemathesis.openapi.from_dict(bounded.ask("GET", "/openapi.json").json)
     operation = document[path][method]
-    statuses: set[int] = set()
 
     @EXAMPLES
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
         response = case.call(base_url=bounded.address)
-        statuses.add(response.status_code)
         # Rules between fields, and the length of the context, are in no schema: these are a 400 too.
         case.validate_response(response, excluded_checks=[positive_data_acceptance])
 
@@ -72,18 +80,18 @@ def test_what_is_sent_is_answered_as_the_document_says(
     except (InvalidArgument, Unsatisfiable):  # there is nothing to get wrong
         assert method == "GET"
         return
-    # Which numbers are tokens and which names are models is not in the schemas of these two.
-    if mode is schemathesis.GenerationMode.POSITIVE and path not in ("/v1/models/{name}", "/detokenize"):
-        assert 200 in statuses
+    # Requests by chance may all break a rule that is in no schema: the least that a route takes does not.
+    if mode is schemathesis.GenerationMode.POSITIVE:
+        assert bounded.ask(method, path.format(name="chat"), LEAST.get(path)).status == 200
 
 
 def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     document = bounded.ask("GET", "/openapi.json").json
     body = document["components"]["schemas"]["ChatCompletionRequest"]
     assert body["additionalProperties"] is False
-    assert body["required"] == ["model", "messages"]
+    assert body["required"] == ["messages"]
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
-    assert body["properties"]["model"]["enum"] == ["chat", "base"]
+    assert body["properties"]["model"]["anyOf"][0]["enum"] == ["chat", "base"]
     assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
 
 

@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
 from gptsmith.serve.errors import refused, unsupported
+from gptsmith.serve.openai.answer import Part, Thoughts, Words
 from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import LogprobBuffer, chat_logprob
+from gptsmith.serve.openai.reasoning import template_variables
 from gptsmith.serve.openai.request_mapping import (
     check_sampling_fields,
     refuse_fields,
@@ -21,8 +23,9 @@ from gptsmith.serve.openai.request_mapping import (
     resolve_seed,
 )
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.other_servers import ChatReasoning
 from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.tools import ToolCall, ToolCallStream, resolve_tools
+from gptsmith.serve.openai.tools import ToolCall, resolve_tools
 from gptsmith.serve.served_models import ServedModel
 from gptsmith.serve.server_sent_events import DONE, event
 from gptsmith.serve.state import State
@@ -62,7 +65,7 @@ class ChatCompletionJob(ChatJob):
             raise unsupported("modalities", TEXT_ONLY)
         num_sequences = body.n or 1
         check_sampling_fields(body, served, num_sequences)
-        if body.top_logprobs is not None and not body.logprobs:
+        if body.top_logprobs and not body.logprobs:
             raise refused("top_logprobs", "it needs logprobs: set it to true")
         if body.max_tokens is not None and body.max_completion_tokens is not None:
             raise refused("max_completion_tokens", "it is the newer name of max_tokens: give one of them")
@@ -71,15 +74,19 @@ class ChatCompletionJob(ChatJob):
         toolset = resolve_tools(body)
         if body.continue_final_message and toolset is not None:
             raise refused("continue_final_message", "it does not go together with tools")
+        reasoning = body.reasoning or ChatReasoning()
+        effort = body.reasoning_effort or reasoning.effort
+        wants_thoughts = reasoning.enabled if body.wants_thoughts is None else body.wants_thoughts
         super().__init__(
             body, served, body.messages,
             max_tokens=max_tokens, num_sequences=num_sequences, seed=resolve_seed(body.seed), toolset=toolset,
-            response_format=body.response_format, effort=body.reasoning_effort, verbosity=body.verbosity,
+            response_format=body.response_format, effort=effort, verbosity=body.verbosity,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            variables=template_variables(effort, wants_thoughts, body.chat_template_kwargs),
             continues_last=bool(body.continue_final_message), truncates=body.truncation == "auto",
         )  # fmt: skip
         self.body = body
-        self.id, self.created = new_id("chatcmpl"), int(time.time())
+        self.id, self.created = new_id("chatcmpl-"), int(time.time())
 
     def head(self, kind: str) -> dict[str, Any]:
         """The fields that every part of the answer has."""
@@ -90,14 +97,19 @@ class ChatCompletionJob(ChatJob):
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         choices = []
         for number, output in enumerate(outputs):
-            content, calls = self.parse(output.text)
-            message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+            parts = self.parts(output)
+            calls = [part for part in parts if isinstance(part, ToolCall)]
+            words = "".join(part.text for part in parts if isinstance(part, Words))
+            thoughts = "".join(part.text for part in parts if isinstance(part, Thoughts))
+            message: dict[str, Any] = {"role": "assistant", "content": words or (None if calls else "")}
+            message |= {"refusal": None, "annotations": []}
+            message |= {"reasoning_content": thoughts} if thoughts else {}
             choices.append(
                 {
                     "index": number,
                     "message": message | self.call_fields(calls),
                     "logprobs": self.logprobs(output.tokens),
-                    "finish_reason": self.finish_reason(output.finish_reason, calls),
+                    "finish_reason": self.finish_reason(output.finish_reason, bool(calls)),
                 }
             )
         return {**self.head("chat.completion"), "choices": choices, "usage": usage}
@@ -105,8 +117,8 @@ class ChatCompletionJob(ChatJob):
     def chunk_events(self) -> ChunkEvents:
         return ChatCompletionEvents(self)
 
-    def call_fields(self, calls: Sequence[ToolCall], is_stream: bool = False) -> dict[str, Any]:
-        """The fields of a message that hold its calls."""
+    def call_fields(self, calls: Sequence[ToolCall], first: int | None = None) -> dict[str, Any]:
+        """The fields of a message that hold its calls; in a stream, with their numbers from `first` on."""
         if not calls:
             return {}
         if self.body.functions:
@@ -118,12 +130,13 @@ class ChatCompletionJob(ChatJob):
                 if call.is_custom
                 else {"type": "function", "function": {"name": call.name, "arguments": call.text}}
             )
-            fields.append({**({"index": number} if is_stream else {}), "id": new_id("call"), **content})
+            place = {} if first is None else {"index": first + number}
+            fields.append({**place, "id": new_id("call_"), **content})
         return {"tool_calls": fields}
 
-    def finish_reason(self, reason: str, calls: Sequence[ToolCall]) -> str:
+    def finish_reason(self, reason: str, has_calls: bool) -> str:
         """Why a sequence ended, as chat completions write it."""
-        if not calls or reason != "stop":
+        if not has_calls or reason != "stop":
             return reason
         return "function_call" if self.body.functions else "tool_calls"
 
@@ -143,23 +156,31 @@ class ChatCompletionEvents(ChunkEvents):
         self.includes_usage = bool(options and options.include_usage)
         self.more = {"usage": None} if self.includes_usage else {}
         self.buffer = LogprobBuffer()
-        self.calls = [ToolCallStream(job.toolset) for _ in range(job.num_sequences)]
+        self.parsers = [job.parser() for _ in range(job.num_sequences)]
+        self.num_calls = [0] * job.num_sequences
 
     def opening(self) -> Iterator[bytes]:
         for number in range(self.job.num_sequences):
             yield self._event(number, {"role": "assistant", "content": "", "refusal": None})
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
-        has_ended = chunk.finish_reason is not None
-        text, calls = self.calls[number].feed(chunk.text, has_ended)
-        tokens = self.buffer.release(number, chunk.tokens, bool(text or has_ended))
-        logprobs = self.job.logprobs(tokens)
-        if calls:
-            yield self._event(number, self.job.call_fields(calls, is_stream=True), logprobs=logprobs)
-        elif text or (logprobs and logprobs["content"]):
-            yield self._event(number, {"content": text}, logprobs=logprobs)
-        if has_ended:
-            yield self._event(number, {}, self.job.finish_reason(chunk.finish_reason or "", calls))
+        reason = chunk.finish_reason
+        parts = self.parsers[number].feed(chunk.text, is_last=reason is not None, is_cut=reason != "stop")
+        logprobs = self.job.logprobs(self.buffer.release(number, chunk.tokens, bool(parts or reason)))
+        deltas = [self._delta(number, part) for part in parts]
+        if not deltas and logprobs and logprobs["content"]:
+            deltas = [{"content": ""}]
+        for place, delta in enumerate(deltas):
+            yield self._event(number, delta, logprobs=None if place else logprobs)
+        if reason is not None:
+            yield self._event(number, {}, self.job.finish_reason(reason, self.num_calls[number] > 0))
+
+    def _delta(self, number: int, part: Part) -> dict[str, Any]:
+        """A part of a message that goes on."""
+        if isinstance(part, ToolCall):
+            self.num_calls[number] += 1
+            return self.job.call_fields([part], first=self.num_calls[number] - 1)
+        return {"content" if isinstance(part, Words) else "reasoning_content": part.text}
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         if self.includes_usage:

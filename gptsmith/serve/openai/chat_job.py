@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gptsmith.generate.request import Request
+from gptsmith.serve.openai.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.openai.generation import GenerationJob
 from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
-from gptsmith.serve.openai.reasoning import reads_thoughts, reasoning_instructions, template_variables
+from gptsmith.serve.openai.reasoning import opens_thoughts, reads_thoughts, reasoning_instructions
 from gptsmith.serve.openai.request_mapping import engine_request
 from gptsmith.serve.openai.schemas.chat import ChatMessage, ResponseFormat
 from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbosity
+from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.structured_output import response_format_constraint
-from gptsmith.serve.openai.tools import ToolCall, Toolset
+from gptsmith.serve.openai.tools import Toolset
 from gptsmith.serve.served_models import ServedModel
 
 NO_STORE = "nothing that is sent is stored here: leave it out, or set it to false"
+MAX_OPENING_TOKENS = 16
+"""More than the end of a prompt needs that opens thoughts."""
 NO_MODERATION = "no model here judges what is said: leave it out, and have another program judge what comes back"
 
 
@@ -26,6 +31,8 @@ class ChatJob(GenerationJob):
         toolset: the tools that may be called; None if there are none.
         truncates: whether the oldest messages are omitted if the conversation is too long.
         num_omitted_messages: how many were; known once there are requests of the engine.
+        is_free: whether the text may be any text, thoughts included.
+        begins_in_thoughts: whether the prompt has opened thoughts; known once there are requests of the engine.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class ChatJob(GenerationJob):
         toolset: Toolset | None,
         response_format: ResponseFormat | None,
         effort: Effort | None,
+        variables: Mapping[str, Any],
         verbosity: Verbosity | None,
         top_logprobs: int | None,
         truncates: bool,
@@ -57,20 +65,28 @@ class ChatJob(GenerationJob):
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
+        is_plain = response_format is None or response_format.type == "text"
+        self.is_free = is_plain and not (toolset is not None and toolset.is_required)
+        self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
         if toolset is not None:
             self.instructions.append(toolset.introduction())
-        self.variables = template_variables(effort)
+        self.variables = variables
         self.num_omitted_messages = 0
 
     def requests(self) -> list[Request]:
+        template = self.served.template()
+        flat = flatten_messages(self.messages, self.instructions, with_thoughts=reads_thoughts(template))
         prompt = chat_prompt(
             self.served,
-            flatten_messages(self.messages, self.instructions, with_thoughts=reads_thoughts(self.served.template())),
+            flat,
             self.variables,
             continues_last=self.continues_last,
             max_tokens=self.max_tokens if self.truncates else None,
         )
+        if self.is_free:
+            end = self.served.tokenizer.decode(prompt.token_ids[-MAX_OPENING_TOKENS:], keep_special=True)
+            self.begins_in_thoughts = opens_thoughts(flat[-1]["content"] if self.continues_last else end)
         self.num_omitted_messages = prompt.num_omitted
         return [
             engine_request(
@@ -80,6 +96,10 @@ class ChatJob(GenerationJob):
             for choice in range(self.num_sequences)
         ]  # fmt: skip
 
-    def parse(self, text: str) -> tuple[str | None, list[ToolCall]]:
-        """The content of a text, or the tool calls that it consists of."""
-        return (text, []) if self.toolset is None else self.toolset.parse(text)
+    def parser(self) -> AnswerParser:
+        """A parser of one of the sequences."""
+        return AnswerParser(self.toolset, begins_in_thoughts=self.begins_in_thoughts)
+
+    def parts(self, output: SequenceOutput) -> list[Part]:
+        """The parts of a sequence that has ended."""
+        return whole_answer(self.parser(), output.text, is_cut=output.finish_reason != "stop")

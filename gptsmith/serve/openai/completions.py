@@ -12,7 +12,7 @@ from gptsmith.generate.request import OutputChunk, Request, TokenLogprob
 from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.generation import ChunkEvents, GenerationJob, generate_response
 from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.logprobs import LogprobBuffer, completion_logprobs
+from gptsmith.serve.openai.logprobs import LogprobBuffer, TextOffsets, completion_logprobs
 from gptsmith.serve.openai.request_mapping import (
     check_sampling_fields,
     engine_request,
@@ -64,9 +64,16 @@ class CompletionJob(GenerationJob):
             raise refused("best_of", "the best can only be chosen at the end: leave stream out, or make it equal to n")
         self.prompts = _prompts(body.prompt)
         self.num_sequences = len(self.prompts) * self.sequences_per_prompt
-        check_sampling_fields(body, served, self.num_sequences)
+        check_sampling_fields(body, served, self.sequences_per_prompt, "best_of" if body.best_of else "n")
+        most = served.settings.max_sequences
+        if self.num_sequences > most:
+            raise refused(
+                "prompt",
+                f"{len(self.prompts)} prompts with {self.sequences_per_prompt} texts each are more than the {most} "
+                "texts that may run and wait: send them in several requests",
+            )
         self.max_tokens = resolve_max_tokens(body.max_tokens, DEFAULT_MAX_TOKENS, served, "max_tokens")
-        self.head = {"id": new_id("cmpl"), "object": "text_completion", "created": int(time.time())}
+        self.head = {"id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time())}
         self.head |= {"model": served.name, "system_fingerprint": None}
 
     def requests(self) -> list[Request]:
@@ -95,7 +102,7 @@ class CompletionJob(GenerationJob):
         if not self.body.echo:
             return ""
         prompt = self.prompts[number // self.sequences_per_prompt]
-        return prompt if isinstance(prompt, str) else self.served.tokenizer.decode(prompt)
+        return prompt if isinstance(prompt, str) else self.served.tokenizer.decode(prompt, keep_special=True)
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         """The whole answer: of each prompt all sequences in order, or the best ones, best first."""
@@ -106,7 +113,7 @@ class CompletionJob(GenerationJob):
                 numbers = sorted(numbers, key=lambda number: -outputs[number].mean_logprob)[: self.num_returned]
             for number in numbers:
                 output = outputs[number]
-                logprobs, _ = self.logprobs([*output.prompt, *output.tokens], 0)
+                logprobs = self.logprobs([*output.prompt, *output.tokens], self.offsets(number))
                 choice = {"index": len(choices), "text": self.echo(number) + output.text, "logprobs": logprobs}
                 choices.append({**choice, "finish_reason": output.finish_reason})
         return {**self.head, "choices": choices, "usage": usage}
@@ -114,11 +121,14 @@ class CompletionJob(GenerationJob):
     def chunk_events(self) -> ChunkEvents:
         return CompletionEvents(self)
 
-    def logprobs(self, tokens: Sequence[TokenLogprob], offset: int) -> tuple[dict[str, Any] | None, int]:
-        """Log-probabilities, if they are requested, and the offset in the text behind them."""
-        if self.body.logprobs is None:
-            return None, offset
-        return completion_logprobs(self.served.tokenizer, tokens, offset)
+    def logprobs(self, tokens: Sequence[TokenLogprob], offsets: TextOffsets) -> dict[str, Any] | None:
+        """Log-probabilities, if they are requested."""
+        return None if self.body.logprobs is None else completion_logprobs(self.served.tokenizer, tokens, offsets)
+
+    def offsets(self, number: int) -> TextOffsets:
+        """The offsets of a sequence, before its first token."""
+        prompt = self.prompts[number // self.sequences_per_prompt]
+        return TextOffsets(self.served.tokenizer, keep_special=bool(self.body.echo) and not isinstance(prompt, str))
 
 
 class CompletionEvents(ChunkEvents):
@@ -130,7 +140,7 @@ class CompletionEvents(ChunkEvents):
         self.more = {"usage": None} if self.includes_usage else {}
         self.buffer = LogprobBuffer()
         self.has_begun = [False] * job.num_sequences
-        self.offsets = [0] * job.num_sequences
+        self.offsets = [job.offsets(number) for number in range(job.num_sequences)]
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
         text = chunk.text if self.has_begun[number] else self.job.echo(number) + chunk.text
@@ -138,7 +148,7 @@ class CompletionEvents(ChunkEvents):
         tokens = self.buffer.release(number, [*chunk.prompt, *chunk.tokens], bool(text or chunk.finish_reason))
         if not (text or tokens or chunk.finish_reason):
             return
-        logprobs, self.offsets[number] = self.job.logprobs(tokens, self.offsets[number])
+        logprobs = self.job.logprobs(tokens, self.offsets[number])
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": chunk.finish_reason}
         yield event({**self.job.head, "choices": [choice], **self.more})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import struct
 from typing import Any
 
@@ -46,6 +47,9 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
             except UserError as error:
                 raise api_error(error, "input") from None
             num_tokens += len(ids)
+            if body.normalize is not False:
+                length = math.hypot(*vector)
+                vector = [value / length for value in vector] if length else vector
             packed = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
             content = packed if body.encoding_format == "base64" else vector
             rows.append({"object": "embedding", "index": number, "embedding": content})

@@ -57,6 +57,8 @@ class GenerationJob(ABC):
 
     prompt_field: ClassVar[str]
     """The field that holds the prompt, for errors."""
+    format_field: ClassVar[str] = "response_format"
+    """The field that holds the form of the text, for errors."""
     num_sequences: int
     sequences_per_prompt: int
 
@@ -94,7 +96,7 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
             requests = await state.models.run_on_reader(job.requests)
         except TooManyTokensError as error:
             raise api_error(error, job.prompt_field) from None
-        await group.submit(state.models, requests, job.prompt_field)
+        await group.submit(state.models, requests, job.prompt_field, job.format_field)
         if job.fields.stream:
             events = _events(job.chunk_events(), group, state.settings.ping_s)
             return EventStream(events, stack.pop_all().close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,20 +34,37 @@ def _one(tokenizer: Tokenizer, token: TopLogprob) -> dict[str, Any]:
     return {"token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": token.logprob}
 
 
+class TextOffsets:
+    """Where tokens begin in the text that is sent. One that goes on with a character begins where the character does;
+    one that is not in the text, such as a special token, where the text goes on."""
+
+    def __init__(self, tokenizer: Tokenizer, *, keep_special: bool = False) -> None:
+        """With `keep_special`, the text has special tokens in it."""
+        self.tokenizer, self.keep_special = tokenizer, keep_special
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._length = 0
+
+    def add(self, token: int) -> int:
+        """The offset of the next token, in characters."""
+        begin = self._length
+        data = self.tokenizer.decode_bytes([token], keep_special=self.keep_special)
+        self._length += len(self._decoder.decode(data))
+        return begin
+
+
 def completion_logprobs(
-    tokenizer: Tokenizer, tokens: Sequence[TokenLogprob], offset: int
-) -> tuple[dict[str, Any], int]:
-    """Tokens as completions write them, in four lists; and the offset in the text behind them."""
+    tokenizer: Tokenizer, tokens: Sequence[TokenLogprob], text_offsets: TextOffsets
+) -> dict[str, Any]:
+    """Tokens as completions write them, in four lists."""
     spelled, values, tops, offsets = [], [], [], []
     for token in tokens:
         text = token_text(tokenizer, token.id)
         spelled.append(text)
         values.append(token.logprob)
-        offsets.append(offset)
+        offsets.append(text_offsets.add(token.id))
         top = {token_text(tokenizer, one.id): one.logprob for one in token.top_logprobs}
         tops.append(None if token.logprob is None else {**top, text: token.logprob})
-        offset += len(tokenizer.decode([token.id]))
-    return {"tokens": spelled, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}, offset
+    return {"tokens": spelled, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
 
 
 class LogprobBuffer:

@@ -20,7 +20,6 @@ from gptsmith.serve.openai.schemas.chat import (
 from gptsmith.serve.openai.schemas.common import RefusalPart
 from gptsmith.serve.openai.tools import render_call
 from gptsmith.serve.served_models import ServedModel
-from gptsmith.text.chat_template import checked_messages
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 from gptsmith.text.tokenizer import TooManyTokensError
 
@@ -32,7 +31,7 @@ def flatten_messages(
     messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_thoughts: bool = False
 ) -> list[FlatMessage]:
     """Messages of a role and a text each, as templates take them. Tool calls, and thoughts if the template reads them,
-    become the text that the model generated; all system messages and `instructions` become one system message.
+    become the text that the model generated; all system messages at the beginning and `instructions` become one.
 
     Raises:
         ApiError: a message is not allowed; it is named.
@@ -43,9 +42,11 @@ def flatten_messages(
     for number, message in enumerate(messages):
         place = f"messages.{number}"
         if isinstance(message, SystemMessage):
+            text = _text(message.content, place, message.name)
             if flat:
-                raise refused(place, f"the {message.role} message may only stand at the beginning")
-            system.append(_text(message.content, place, message.name))
+                flat.append({"role": "system", "content": text})
+            else:
+                system.append(text)
         elif isinstance(message, UserMessage):
             flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
@@ -115,6 +116,8 @@ def chat_prompt(
         raise refused("continue_final_message", "the last message is not the assistant's")
     encode = _encoder(served, variables, continues_last, must_fit)
     try:
+        if any(message["role"] == "system" for message in messages[1:]):
+            messages = messages if max_tokens is None and _takes_all(served, messages, variables) else _joined(messages)
         if max_tokens is None:
             return FittedPrompt(encode(messages))
         return fit_messages(messages, encode, max_prompt_tokens(served.context_length, max_tokens))
@@ -122,6 +125,22 @@ def chat_prompt(
         raise
     except UserError as error:
         raise api_error(error, "messages") from None
+
+
+def _takes_all(served: ServedModel, messages: Sequence[FlatMessage], variables: Mapping[str, Any] | None) -> bool:
+    """Whether the template writes system messages wherever they stand."""
+    try:
+        text = served.template().render(messages, tokenizer=served.tokenizer, variables=variables)
+    except UserError:
+        return False
+    return all(message["content"].strip() in text for message in messages if message["role"] == "system")
+
+
+def _joined(messages: Sequence[FlatMessage]) -> list[FlatMessage]:
+    """A conversation with all its system messages as one at the beginning."""
+    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    others = [message for message in messages if message["role"] != "system"]
+    return [{"role": "system", "content": system}, *others]
 
 
 def _encoder(
@@ -132,8 +151,10 @@ def _encoder(
     longest = served.context_length if must_fit else None
 
     def encode(messages: Sequence[FlatMessage]) -> list[int]:
-        checked = checked_messages(messages[:-1] if continues_last else messages)
-        token_ids = template.prompt_ids(tokenizer, checked, variables, max_tokens=longest)
+        before = messages[:-1] if continues_last else messages
+        if not before:
+            raise refused("continue_final_message", "there is no message before the last one")
+        token_ids = template.prompt_ids(tokenizer, before, variables, max_tokens=longest)
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
 
     return encode

@@ -157,6 +157,8 @@ def _path(loc: tuple[int | str, ...], given: Any, problem: str) -> str:
     path: list[str] = []
     for number, part in enumerate(loc):
         is_last = number == len(loc) - 1
+        if not is_last and _is_alternative(loc[number : number + 2], given, problem):
+            continue
         if (isinstance(given, dict) and part in given) or (
             isinstance(given, list) and isinstance(part, int) and part < len(given)
         ):
@@ -165,3 +167,12 @@ def _path(loc: tuple[int | str, ...], given: Any, problem: str) -> str:
         elif is_last and problem == "missing":
             path.append(str(part))
     return ".".join(path)
+
+
+def _is_alternative(parts: tuple[int | str, ...], given: Any, problem: str) -> bool:
+    """Whether the first of two parts of a place is the type or role of an object, and the second a field of it."""
+    if not isinstance(given, dict) or parts[0] not in (given.get("type"), given.get("role")):
+        return False
+    inner = given.get(str(parts[0]))
+    is_missing = problem == "missing" and not (isinstance(inner, dict) and parts[1] not in inner)
+    return parts[1] in given or is_missing

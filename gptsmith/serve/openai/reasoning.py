@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.serve.openai.schemas.common import Effort, Verbosity
@@ -31,9 +32,16 @@ def reasoning_instructions(effort: Effort | None, verbosity: Verbosity | None, t
     return instructions
 
 
-def template_variables(effort: Effort | None) -> dict[str, Any]:
-    """Variables for the template; empty if no effort is requested."""
-    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+def template_variables(
+    effort: Effort | None, wants_thoughts: bool | None, given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Variables for the template, of which those count most that are given by name; empty if nothing is requested."""
+    variables: dict[str, Any] = {}
+    if effort is not None:
+        variables = {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+    if wants_thoughts is not None:
+        variables["enable_thinking"] = wants_thoughts
+    return {**variables, **(given or {})}
 
 
 def reads_thoughts(template: ChatTemplate) -> bool:
@@ -44,3 +52,8 @@ def reads_thoughts(template: ChatTemplate) -> bool:
 def render_thoughts(thoughts: str) -> str:
     """Thoughts as a model generates them before its answer."""
     return f"{THOUGHTS_OPEN}\n{thoughts}\n{THOUGHTS_CLOSE}\n\n"
+
+
+def opens_thoughts(text: str) -> bool:
+    """Whether a text ends in thoughts that are not closed."""
+    return text.rfind(THOUGHTS_OPEN) > text.rfind(THOUGHTS_CLOSE)

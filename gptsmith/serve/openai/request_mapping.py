@@ -27,17 +27,17 @@ def refuse_fields(body: GenerationFields, reasons: Mapping[str, str]) -> None:
             raise unsupported(name, reason)
 
 
-def check_sampling_fields(body: SamplingFields, served: ServedModel, num_sequences: int) -> None:
-    """Checks what no schema can say.
+def check_sampling_fields(body: SamplingFields, served: ServedModel, num_sequences: int, field: str = "n") -> None:
+    """Checks what no schema can say. `num_sequences` are those of each prompt, which `field` asks for.
 
     Raises:
         ApiError: fields do not go together, or ask for more than there is.
     """
     if body.stream_options is not None and not body.stream:
         raise refused("stream_options", "it is for streams: set stream to true")
-    most = served.settings.max_choices
+    most = min(served.settings.max_choices, served.settings.max_sequences)
     if num_sequences > most:
-        raise refused("n", f"{num_sequences} texts are requested and one request may have {most}: request fewer")
+        raise refused(field, f"{num_sequences} texts are requested and a prompt may have {most}: request fewer")
     for token in body.logit_bias or {}:
         if int(token) >= served.vocab_size:
             raise refused("logit_bias", f"token {token} is not one of the {served.vocab_size:,} of this model")
@@ -58,8 +58,8 @@ def resolve_max_tokens(given: int | None, default: int, served: ServedModel, par
 
 
 def resolve_seed(given: int | None) -> int:
-    """The seed that was given, or a new one."""
-    return secrets.randbelow(NUM_SEEDS) if given is None else given % NUM_SEEDS
+    """The seed that was given, or a new one; -1 asks for a new one, as with llama.cpp and vLLM."""
+    return secrets.randbelow(NUM_SEEDS) if given in (None, -1) else given % NUM_SEEDS
 
 
 def engine_request(
@@ -96,7 +96,7 @@ def engine_request(
 def _stopping(body: SamplingFields) -> dict[str, Any]:
     """Where a text stops, and which tokens are more or less probable."""
     return {
-        "stop": [body.stop] if isinstance(body.stop, str) else body.stop or (),
+        "stop": [body.stop] if isinstance(body.stop, str) else [text for text in body.stop or () if text],
         "stop_ids": frozenset(body.stop_token_ids or ()),
         "ignore_end": bool(body.ignore_eos),
         "logit_bias": {int(token): value for token, value in (body.logit_bias or {}).items()},

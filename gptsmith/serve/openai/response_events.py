@@ -2,94 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, Protocol
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
 from gptsmith.serve.errors import ApiError
+from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
 from gptsmith.serve.openai.generation import ChunkEvents
 from gptsmith.serve.openai.logprobs import LogprobBuffer
-from gptsmith.serve.openai.tools import ToolCallStream, Toolset
+from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import event
 
 
 class ResponseParts(Protocol):
     """The parts of a response that its stream needs."""
 
-    message_id: str
-    toolset: Toolset | None
-
+    def parser(self) -> AnswerParser: ...
     def response_object(
         self, items: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]: ...
-    def items(self, text: str, tokens: list[TokenLogprob], reason: str) -> list[dict[str, Any]]: ...
-    def message(self, text: str, tokens: list[TokenLogprob], status: str) -> dict[str, Any]: ...
-    def text_part(self, text: str, tokens: list[TokenLogprob]) -> dict[str, Any]: ...
-    def logprobs(self, tokens: list[TokenLogprob]) -> list[dict[str, Any]]: ...
+    def item(self, part: Part, tokens: Sequence[TokenLogprob], status: str) -> dict[str, Any]: ...
+    def logprobs(self, tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]: ...
 
 
 class ResponseEvents(ChunkEvents):
-    """The events of a response that is generated: of a message as it grows, of tool calls at the end."""
+    """The events of a response that is generated: of thoughts and of a message as they grow, of a call once it is
+    complete."""
 
     def __init__(self, response: ResponseParts) -> None:
         self.response = response
         self.numbers = count()
-        self.calls, self.buffer = ToolCallStream(response.toolset), LogprobBuffer()
-        self.place = {"item_id": response.message_id, "output_index": 0, "content_index": 0}
-        self.text, self.reason, self.tokens = "", "", list[TokenLogprob]()
-        self.has_message = False
+        self.parser, self.buffer = response.parser(), LogprobBuffer()
+        self.reason, self.tokens = "", list[TokenLogprob]()
+        self.items: list[dict[str, Any]] = []
+        self.growing: Thoughts | Words | None = None
+        self.place: dict[str, Any] = {}
 
     def opening(self) -> Iterator[bytes]:
         for kind in ("response.created", "response.in_progress"):
             yield self._event(kind, response=self.response.response_object([], None, None))
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
-        self.text += chunk.text
         self.tokens += chunk.tokens
         self.reason = chunk.finish_reason or self.reason
-        delta, calls = self.calls.feed(chunk.text, bool(self.reason))
-        tokens = self.buffer.release(number, chunk.tokens, bool(delta or self.reason))
-        if not self.has_message and (delta or (self.reason and not calls)):
-            self.has_message = True
-            message = self.response.message("", [], "in_progress")
-            yield self._event("response.output_item.added", output_index=0, item=message)
-            yield self._event("response.content_part.added", **self.place, part=self.response.text_part("", []))
-        if delta:
-            logprobs = self.response.logprobs(tokens)
-            yield self._event("response.output_text.delta", **self.place, delta=delta, logprobs=logprobs)
+        has_ended = bool(self.reason)
+        parts = self.parser.feed(chunk.text, is_last=has_ended, is_cut=self.reason != "stop")
+        tokens = self.buffer.release(number, chunk.tokens, bool(parts or has_ended))
+        if has_ended and not (parts or self.growing or self.items):
+            yield from self._begin(Words(""))
+        for number, part in enumerate(parts, 1):
+            if isinstance(part, ToolCall):
+                yield from self._finish()
+                yield from self._call(part, self._status(number == len(parts)))
+            else:
+                yield from self._grow(part, tokens)
+                tokens = []
+        if has_ended:
+            yield from self._finish(self._status(True))
+
+    def _status(self, is_last: bool) -> str:
+        """The status of an item that ends now; only the last one of an answer may be incomplete."""
+        return end_status(self.reason) if is_last and self.reason else "completed"
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
-        items = self.response.items(self.text, self.tokens, self.reason)
-        if self.has_message:
-            part = items[0]["content"][0]
-            text = {"text": part["text"], "logprobs": part["logprobs"]}
-            yield self._event("response.output_text.done", **self.place, **text)
-            yield self._event("response.content_part.done", **self.place, part=part)
-            yield self._event("response.output_item.done", output_index=0, item=items[0])
-        else:
-            for number, call in enumerate(items):
-                yield from self._call(number, call)
         kind = "response.completed" if self.reason == "stop" else "response.incomplete"
-        yield self._event(kind, response=self.response.response_object(items, self.reason, usage))
+        yield self._event(kind, response=self.response.response_object(self.items, self.reason, usage))
 
     def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:
         response = {**self.response.response_object([], "error", usage), "status": "failed"}
         response |= {"incomplete_details": None, "error": {"code": "server_error", "message": error.message}}
         return self._event("response.failed", response=response)
 
-    def _call(self, number: int, call: dict[str, Any]) -> Iterator[bytes]:
+    def _grow(self, part: Thoughts | Words, tokens: Sequence[TokenLogprob]) -> Iterator[bytes]:
+        """The events of more thoughts or words."""
+        if type(part) is not type(self.growing):
+            yield from self._finish()
+            yield from self._begin(part)
+        assert self.growing is not None
+        self.growing = type(part)(self.growing.text + part.text)
+        logprobs = {"logprobs": self.response.logprobs(tokens)} if isinstance(part, Words) else {}
+        yield self._event(f"{_kind(part)}.delta", **self.place, delta=part.text, **logprobs)
+
+    def _begin(self, part: Thoughts | Words) -> Iterator[bytes]:
+        """The events of an item that begins."""
+        self.growing = type(part)("")
+        item = self.response.item(self.growing, [], "in_progress")
+        self.place = {"item_id": item["id"], "output_index": len(self.items), "content_index": 0}
+        begun = {**item, "content": []}
+        yield self._event("response.output_item.added", output_index=len(self.items), item=begun)
+        yield self._event("response.content_part.added", **self.place, part=item["content"][0])
+
+    def _finish(self, status: str = "completed") -> Iterator[bytes]:
+        """The events of the item that has grown, if one has."""
+        if self.growing is None:
+            return
+        item = {**self.response.item(self.growing, self.tokens, status), "id": self.place["item_id"]}
+        (part,) = item["content"]
+        content = {name: part[name] for name in ("text", "logprobs") if name in part}
+        yield self._event(f"{_kind(self.growing)}.done", **self.place, **content)
+        yield self._event("response.content_part.done", **self.place, part=part)
+        yield from self._add(item)
+        self.growing = None
+
+    def _call(self, part: ToolCall, status: str) -> Iterator[bytes]:
         """The events of a tool call."""
-        place = {"item_id": call["id"], "output_index": number}
-        is_custom = call["type"] == "custom_tool_call"
-        field = "input" if is_custom else "arguments"
-        kind = "response.custom_tool_call_input" if is_custom else "response.function_call_arguments"
-        name = {} if is_custom else {"name": call["name"]}
+        call = self.response.item(part, [], status)
+        place = {"item_id": call["id"], "output_index": len(self.items)}
+        field = "input" if part.is_custom else "arguments"
+        kind = "response.custom_tool_call_input" if part.is_custom else "response.function_call_arguments"
+        name = {} if part.is_custom else {"name": call["name"]}
         begun = {**call, field: "", "status": "in_progress"}
-        yield self._event("response.output_item.added", output_index=number, item=begun)
-        yield self._event(f"{kind}.delta", **place, delta=call[field])
-        yield self._event(f"{kind}.done", **place, **name, **{field: call[field]})
-        yield self._event("response.output_item.done", output_index=number, item=call)
+        yield self._event("response.output_item.added", output_index=len(self.items), item=begun)
+        yield self._event(f"{kind}.delta", **place, delta=part.text)
+        yield self._event(f"{kind}.done", **place, **name, **{field: part.text})
+        yield from self._add(call)
+
+    def _add(self, item: dict[str, Any]) -> Iterator[bytes]:
+        """The event of an item that is whole."""
+        yield self._event("response.output_item.done", output_index=len(self.items), item=item)
+        self.items.append(item)
 
     def _event(self, kind: str, **content: Any) -> bytes:
         return event({"type": kind, "sequence_number": next(self.numbers), **content}, kind)
+
+
+def end_status(reason: str) -> str:
+    """The status of what ended for a reason."""
+    return "completed" if reason == "stop" else "incomplete"
+
+
+def _kind(part: Thoughts | Words) -> str:
+    """The beginning of the names of a part's events."""
+    return "response.output_text" if isinstance(part, Words) else "response.reasoning_text"

@@ -33,11 +33,13 @@ from gptsmith.serve.openai.schemas.common import Grammar, JsonObjectFormat, Refu
 from gptsmith.serve.openai.schemas.responses import (
     CustomToolCallItem,
     FunctionCallItem,
+    HostedChoice,
     HostedTool,
     InputContent,
     InputMedia,
     ItemReference,
     MessageItem,
+    NamespaceTool,
     ReasoningItem,
     ResponsesCustomTool,
     ResponsesFunctionTool,
@@ -49,6 +51,10 @@ from gptsmith.serve.openai.schemas.responses import (
 
 NO_ITEMS = "nothing is stored here: send the item itself (clients that ask for it: store: false)"
 NO_HOSTED = "{} runs on OpenAI's own machines: describe a function that does the same, and answer its calls yourself"
+
+NAMESPACE_END = "__"
+"""What stands between a namespace and the name of its tool."""
+ResponsesTool = ResponsesFunctionTool | ResponsesCustomTool | NamespaceTool | HostedTool
 
 
 def chat_messages(body: ResponsesRequest) -> list[ChatMessage]:
@@ -96,9 +102,10 @@ def _append(messages: list[ChatMessage], message: ChatMessage) -> None:
 
 
 def _call(item: FunctionCallItem | CustomToolCallItem) -> FunctionCall | CustomCall:
+    name = joined_name(item.name, item.namespace)
     if isinstance(item, CustomToolCallItem):
-        return CustomCall(id=item.call_id, type="custom", custom=CalledCustom(name=item.name, input=item.input))
-    function = CalledFunction(name=item.name, arguments=item.arguments)
+        return CustomCall(id=item.call_id, type="custom", custom=CalledCustom(name=name, input=item.input))
+    function = CalledFunction(name=name, arguments=item.arguments)
     return FunctionCall(id=item.call_id, type="function", function=function)
 
 
@@ -126,39 +133,61 @@ def _thoughts(item: ReasoningItem) -> str:
     return "".join(part.text for part in item.content or item.summary or ())
 
 
-def chat_tools(tools: Sequence[ResponsesFunctionTool | ResponsesCustomTool | HostedTool]) -> list[Tool]:
-    """The tools that the model may call.
-
-    Raises:
-        ApiError: one of them runs at OpenAI's.
-    """
+def chat_tools(tools: Sequence[ResponsesTool]) -> list[Tool]:
+    """The tools that the model may call; those that run at OpenAI's are left out."""
     found: list[Tool] = []
-    for number, tool in enumerate(tools):
-        if isinstance(tool, HostedTool):
-            raise unsupported(f"tools.{number}", NO_HOSTED.format(tool.type))
-        if isinstance(tool, ResponsesFunctionTool):
-            definition = FunctionDefinition.model_validate(tool.model_dump(exclude={"type"}))
-            found.append(FunctionTool(type="function", function=definition))
-        else:
-            form = tool.format
-            if isinstance(form, ResponsesGrammarFormat):
-                grammar = Grammar(syntax=form.syntax, definition=form.definition)
-                custom = CustomToolDefinition(
-                    name=tool.name,
-                    description=tool.description,
-                    format=GrammarFormat(type="grammar", grammar=grammar),
-                )
-            else:
-                custom = CustomToolDefinition(name=tool.name, description=tool.description, format=form)
-            found.append(CustomTool(type="custom", custom=custom))
+    for tool in tools:
+        if isinstance(tool, NamespaceTool):
+            found += [_chat_tool(one, tool.name) for one in tool.tools]
+        elif not isinstance(tool, HostedTool):
+            found.append(_chat_tool(tool, None))
     return found
 
 
-def chat_tool_choice(choice: str | ResponsesToolChoice | None) -> ToolChoice | None:
-    """The tool that must be called, or whether one may or must be."""
+def _chat_tool(tool: ResponsesFunctionTool | ResponsesCustomTool, namespace: str | None) -> Tool:
+    name = joined_name(tool.name, namespace)
+    if isinstance(tool, ResponsesFunctionTool):
+        # The name of a tool is checked already, and with its namespace it may be longer than names are.
+        definition = FunctionDefinition.model_construct(
+            name=name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+        )
+        return FunctionTool(type="function", function=definition)
+    form: TextFormat | GrammarFormat | None = None
+    if isinstance(tool.format, ResponsesGrammarFormat):
+        grammar = Grammar(syntax=tool.format.syntax, definition=tool.format.definition)
+        form = GrammarFormat(type="grammar", grammar=grammar)
+    else:
+        form = tool.format
+    custom = CustomToolDefinition.model_construct(name=name, description=tool.description, format=form)
+    return CustomTool(type="custom", custom=custom)
+
+
+def joined_name(name: str, namespace: str | None) -> str:
+    """The name of a tool as the model knows it."""
+    return name if namespace is None else f"{namespace}{NAMESPACE_END}{name}"
+
+
+def split_name(name: str, tools: Sequence[ResponsesTool]) -> dict[str, str]:
+    """The fields of a call that name its tool."""
+    for tool in tools:
+        if isinstance(tool, NamespaceTool):
+            for one in tool.tools:
+                if joined_name(one.name, tool.name) == name:
+                    return {"name": one.name, "namespace": tool.name}
+    return {"name": name}
+
+
+def chat_tool_choice(choice: str | ResponsesToolChoice | HostedChoice | None) -> ToolChoice | None:
+    """The tool that must be called, or whether one may or must be.
+
+    Raises:
+        ApiError: it runs at OpenAI's.
+    """
+    if isinstance(choice, HostedChoice):
+        raise unsupported("tool_choice", NO_HOSTED.format(choice.type))
     if not isinstance(choice, ResponsesToolChoice):
         return choice  # type: ignore[return-value]
-    name = ToolName(name=choice.name)
+    name = ToolName(name=joined_name(choice.name, choice.namespace))
     if choice.type == "function":
         return FunctionChoice(type="function", function=name)
     return CustomChoice(type="custom", custom=name)

@@ -10,13 +10,21 @@ from starlette.responses import Response
 
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.errors import unsupported
+from gptsmith.serve.openai.answer import Part, Thoughts, Words
 from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import chat_logprob
+from gptsmith.serve.openai.reasoning import template_variables
 from gptsmith.serve.openai.request_mapping import refuse_fields, resolve_max_tokens, resolve_seed
-from gptsmith.serve.openai.response_events import ResponseEvents
-from gptsmith.serve.openai.response_input import chat_messages, chat_response_format, chat_tool_choice, chat_tools
+from gptsmith.serve.openai.response_events import ResponseEvents, end_status
+from gptsmith.serve.openai.response_input import (
+    chat_messages,
+    chat_response_format,
+    chat_tool_choice,
+    chat_tools,
+    split_name,
+)
 from gptsmith.serve.openai.schemas.responses import Reasoning, ResponsesRequest, TextConfig
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import make_toolset
@@ -24,6 +32,8 @@ from gptsmith.serve.served_models import ServedModel
 from gptsmith.serve.state import State
 
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
+INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
+"""Thoughts come as they are, so that nothing needs to be encrypted."""
 SEND_ALL = "nothing is stored here: send the whole conversation as input"
 UNSUPPORTED = {
     "store": NO_STORE,
@@ -50,6 +60,7 @@ class ResponseJob(ChatJob):
     """A request for a response."""
 
     prompt_field = "input"
+    format_field = "text.format"
 
     def __init__(self, body: ResponsesRequest, served: ServedModel) -> None:
         """
@@ -58,9 +69,7 @@ class ResponseJob(ChatJob):
         """
         refuse_fields(body, UNSUPPORTED)
         self.text, self.reasoning = body.text or TextConfig(), body.reasoning or Reasoning()
-        if self.reasoning.summary or self.reasoning.generate_summary:
-            raise unsupported("reasoning.summary", "a model's reasoning is in its answer as it is: leave it out")
-        if others := [name for name in body.include or [] if name != INCLUDE_LOGPROBS]:
+        if others := [name for name in body.include or [] if name not in (INCLUDE_LOGPROBS, INCLUDE_ENCRYPTED)]:
             raise unsupported("include", f"{others[0]} is not there; {INCLUDE_LOGPROBS} is")
         tools = chat_tools(body.tools or [])
         self.body, self.has_logprobs = body, INCLUDE_LOGPROBS in (body.include or []) or bool(body.top_logprobs)
@@ -75,16 +84,20 @@ class ResponseJob(ChatJob):
                 tools, chat_tool_choice(body.tool_choice), body.parallel_tool_calls if tools else None
             ),
             response_format=chat_response_format(self.text.format),
+            variables=template_variables(
+                self.reasoning.effort, body.wants_thoughts, body.chat_template_kwargs
+            ),
             effort=self.reasoning.effort, verbosity=self.text.verbosity,
             top_logprobs=(body.top_logprobs or 0) if self.has_logprobs else None,
             truncates=body.truncation == "auto",
         )  # fmt: skip
-        self.id, self.created = new_id("resp"), int(time.time())
-        self.message_id = new_id("msg")
+        self.id, self.created = new_id("resp_"), int(time.time())
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        items = self.items(output.text, output.tokens, output.finish_reason)
+        parts = self.parts(output) or [Words("")]
+        items = [self.item(part, output.tokens, "completed") for part in parts]
+        items[-1]["status"] = end_status(output.finish_reason)
         return self.response_object(items, output.finish_reason, usage)
 
     def chunk_events(self) -> ChunkEvents:
@@ -98,32 +111,25 @@ class ResponseJob(ChatJob):
         """The content of a message."""
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs(tokens)}
 
-    def message(self, text: str, tokens: Sequence[TokenLogprob], status: str) -> dict[str, Any]:
-        """A message; while it is in progress, without content."""
-        content = [] if status == "in_progress" else [self.text_part(text, tokens)]
-        return {"type": "message", "id": self.message_id, "status": status, "role": "assistant", "content": content}
-
-    def items(self, text: str, tokens: Sequence[TokenLogprob], reason: str) -> list[dict[str, Any]]:
-        """The output of the model: a message, or tool calls."""
-        content, calls = self.parse(text)
-        status = "completed" if reason == "stop" else "incomplete"
-        if not calls:
-            return [self.message(content or "", tokens, status)]
-        items: list[dict[str, Any]] = []
-        for call in calls:
-            named = {"call_id": new_id("call"), "name": call.name, "status": status}
-            if call.is_custom:
-                items.append({"type": "custom_tool_call", "id": new_id("ctc"), **named, "input": call.text})
-            else:
-                items.append({"type": "function_call", "id": new_id("fc"), **named, "arguments": call.text})
-        return items
+    def item(self, part: Part, tokens: Sequence[TokenLogprob], status: str) -> dict[str, Any]:
+        """A part of the answer as an item; `tokens` are for a message."""
+        if isinstance(part, Thoughts):
+            content = [thoughts_part(part.text)]
+            return {"type": "reasoning", "id": new_id("rs_"), "summary": [], "content": content, "status": status}
+        if isinstance(part, Words):
+            content = [self.text_part(part.text, tokens)]
+            return {"type": "message", "id": new_id("msg_"), "status": status, "role": "assistant", "content": content}
+        named = {"call_id": new_id("call_"), **split_name(part.name, self.body.tools or []), "status": status}
+        if part.is_custom:
+            return {"type": "custom_tool_call", "id": new_id("ctc_"), **named, "input": part.text}
+        return {"type": "function_call", "id": new_id("fc_"), **named, "arguments": part.text}
 
     def response_object(
         self, items: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The response with its output so far; while it has no reason to have ended, it is in progress."""
         body = self.body
-        status = "in_progress" if reason is None else "completed" if reason == "stop" else "incomplete"
+        status = "in_progress" if reason is None else end_status(reason)
         sampling = self.served.sampling({"temperature": body.temperature, "top_p": body.top_p})
         choice = body.tool_choice
         return {
@@ -164,6 +170,11 @@ class ResponseJob(ChatJob):
             "usage": None if usage is None else _response_usage(usage),
             "user": body.user,
         }
+
+
+def thoughts_part(text: str) -> dict[str, Any]:
+    """The content of an item of reasoning."""
+    return {"type": "reasoning_text", "text": text}
 
 
 def _response_usage(usage: dict[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, RequestHandle, TokenLogprob
-from gptsmith.serve.errors import ApiError, api_error, draining, overloaded
+from gptsmith.serve.errors import ApiError, api_error, draining, overloaded, refused
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.tools import FORMAT_PART
 from gptsmith.serve.served_models import ServedModel, ServedModels
+
+NOT_ENFORCED = ("Unimplemented keys", "Unknown format", "look-around")
+NOT_STRICT = ": leave out strict, and this part of the schema is not enforced"
 
 
 @dataclass
@@ -68,11 +71,12 @@ class SequenceGroup:
         """
         self._reservation.enter_context(self.served.reserved(count))
 
-    async def submit(self, models: ServedModels, requests: Sequence[Request], param: str) -> None:
+    async def submit(self, models: ServedModels, requests: Sequence[Request], param: str, format_param: str) -> None:
         """Begins all sequences, or none of them.
 
         Raises:
-            ApiError: the engine refuses one; `param` names the field with the prompt.
+            ApiError: the engine refuses one; `param` names the field with the prompt, `format_param` that with the
+                form of the text.
         """
 
         def submit_all() -> None:
@@ -86,7 +90,9 @@ class SequenceGroup:
         try:
             await models.run_on_reader(submit_all)
         except InvalidConstraintError as error:
-            raise api_error(error, "response_format" if error.part in ("", FORMAT_PART) else "tools") from error
+            place = format_param if error.part in ("", FORMAT_PART) else "tools"
+            hint = NOT_STRICT if any(sign in str(error) for sign in NOT_ENFORCED) else ""
+            raise refused(place, f"{error}{hint}") from error
         except UserError as error:
             raise api_error(error, param) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gptsmith.generate.request import Constraint
 from gptsmith.serve.errors import refused
+from gptsmith.serve.openai.generation_schema import generation_schema
 from gptsmith.serve.openai.schemas.common import Grammar
 
 
@@ -24,6 +25,7 @@ def response_format_constraint(response_format: Any) -> Constraint | None:
         schema = response_format.json_schema.schema_
         if schema is None:
             raise refused("response_format.json_schema.schema", "it is missing")
+        schema = generation_schema(schema, is_strict=bool(response_format.json_schema.strict))
         return json_schema_constraint(schema, "response_format")
     return Constraint(response_format.type, getattr(response_format, response_format.type))
 

@@ -29,7 +29,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
     def read() -> list[int]:
         if body.messages is not None:
             flat = flatten_messages(body.messages, with_thoughts=reads_thoughts(served.template()))
-            return chat_prompt(served, flat, must_fit=False).token_ids
+            return chat_prompt(served, flat, body.chat_template_kwargs, must_fit=False).token_ids
         text = body.prompt or ""
         return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)
 

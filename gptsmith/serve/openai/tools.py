@@ -6,7 +6,7 @@ text, so that any template takes them; the grammar makes sure that arguments are
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint
 from gptsmith.serve.errors import refused
+from gptsmith.serve.openai.generation_schema import arguments_schema
 from gptsmith.serve.openai.schemas.chat import (
     AllowedChoice,
     ChatCompletionRequest,
@@ -32,9 +33,10 @@ from gptsmith.serve.openai.structured_output import (
 )
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-BETWEEN_CALLS = re.compile(f"(?<={CLOSE})\n(?={OPEN}\n)")
+BEGIN = f"{OPEN}\n"
+"""The beginning of every call."""
 MAX_CALLS = 8
-ANY_ANSWER = f"/(?s:.*)/ & ~/(?s:{OPEN}.*)/"
+ANY_WORDS = f"/(?s:.*)/ & ~/(?s:.*{OPEN}.*)/"
 ANY_INPUT = "/(?s:.*)/ & ~/(?s:.*<\\/tool_call>.*)/"
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 FORMAT_PART = "response_format"
@@ -59,6 +61,33 @@ class ToolCall:
     name: str
     text: str
     is_custom: bool
+
+
+@dataclass(frozen=True)
+class CallFrame:
+    """The text around the input of a tool in a call of it."""
+
+    name: str
+    is_custom: bool
+
+    @property
+    def before(self) -> str:
+        return f"{OPEN}\n{self.name}: " if self.is_custom else f'{OPEN}\n{{"name": "{self.name}", "arguments": '
+
+    @property
+    def after(self) -> str:
+        return f"\n{CLOSE}" if self.is_custom else f"}}\n{CLOSE}"
+
+    def cut_input(self, text: str) -> str:
+        """The input at the beginning of a text that is cut off before the end of the call."""
+        if self.is_custom:
+            counts = range(len(self.after) - 1, 0, -1)
+            return next((text[:-count] for count in counts if text.endswith(self.after[:count])), text)
+        try:
+            _, end = json.JSONDecoder().raw_decode(text)
+        except (ValueError, RecursionError):
+            return text
+        return text[:end] if self.after.startswith(text[end:]) else text
 
 
 class Toolset:
@@ -92,7 +121,7 @@ class Toolset:
         return INTRODUCTION.format(tools="\n".join(json_text(tool, ensure_ascii=False) for tool in tools))
 
     def constraint(self, response_format: Any) -> Constraint:
-        """The constraint of an answer: calls, or, if none is required, a text of the response format.
+        """The constraint of an answer: calls; if none is required, words before them, or a text of the response format.
 
         Raises:
             ApiError: a schema is missing or not JSON.
@@ -107,39 +136,36 @@ class Toolset:
 
         calls = []
         for name, tool in self.by_name.items():
-            before, after = _frame(name, isinstance(tool, CustomTool))
+            frame = CallFrame(name, isinstance(tool, CustomTool))
             given = named(f"tool-{name}", _input_constraint(tool), "ANY_INPUT")
-            calls.append(f"({json_text(before)} {given} {json_text(after)})")
-        answer = (
-            [] if self.is_required else [named(FORMAT_PART, response_format_constraint(response_format), "ANY_ANSWER")]
-        )
+            calls.append(f"({json_text(frame.before.removeprefix(BEGIN))} {given} {json_text(frame.after)})")
+        form = None if self.is_required else response_format_constraint(response_format)
+        answer, begin = [], json_text(BEGIN)
+        if form is not None:
+            answer = [named(FORMAT_PART, form, "")]
+        elif not self.is_required:
+            answer, begin = ["WORDS"], "words_before"
+        more = f' ("\\n" {json_text(BEGIN)} call){{0,{MAX_CALLS - 1}}}'
         lines = [
             f"start: {' | '.join([*answer, 'calls'])}",
-            "calls: call" + (f' ("\\n" call){{0,{MAX_CALLS - 1}}}' if self.is_parallel else ""),
+            f"calls: {begin} call{more if self.is_parallel else ''}",
             f"call: {' | '.join(calls)}",
-            f"ANY_ANSWER: {ANY_ANSWER}",
+            f"words_before[lazy]: WORDS {json_text(BEGIN)}",
+            f"WORDS: {ANY_WORDS}",
             f"ANY_INPUT: {ANY_INPUT}",
         ]
         return Constraint("grammar", "\n".join(lines), parts)
 
-    def parse(self, text: str) -> tuple[str | None, list[ToolCall]]:
-        """The content of a text, or the calls that it consists of; the last call may be incomplete."""
-        if not text.startswith(OPEN):
-            return text, []
-        calls = []
-        for part in BETWEEN_CALLS.split(text):
-            for name, tool in self.by_name.items():
-                is_custom = isinstance(tool, CustomTool)
-                before, after = _frame(name, is_custom)
-                if part.startswith(before):
-                    calls.append(ToolCall(name, part.removeprefix(before).removesuffix(after), is_custom))
-        return (None, calls) if calls else (text, [])
+    @property
+    def frames(self) -> list[CallFrame]:
+        """The text around the input of each tool."""
+        return [CallFrame(name, isinstance(tool, CustomTool)) for name, tool in self.by_name.items()]
 
 
 def render_call(name: str, content: str, is_custom: bool = False) -> str:
     """A call as a model generates it, for a conversation that contains one."""
-    before, after = _frame(name, is_custom)
-    return f"{before}{content}{after}"
+    frame = CallFrame(name, is_custom)
+    return f"{frame.before}{content}{frame.after}"
 
 
 def resolve_tools(body: ChatCompletionRequest) -> Toolset | None:
@@ -170,51 +196,21 @@ def make_toolset(tools: Sequence[Tool], choice: ToolChoice | None, is_parallel: 
     """
     if choice is not None and choice not in ("none", "auto") and not tools:
         raise refused("tool_choice", "it needs tools")
-    if is_parallel is not None and not tools:
-        raise refused("parallel_tool_calls", "it needs tools")
     if not tools:
         return None
     toolset = Toolset(tools, choice, is_parallel is not False)
     return None if choice == "none" else toolset
 
 
-class ToolCallStream:
-    """Text and tool calls of a sequence that is being generated. Text is held back while it may be the beginning of a
-    call; calls come whole, at the end."""
-
-    def __init__(self, toolset: Toolset | None) -> None:
-        self.toolset = toolset
-        self._held = ""
-        self._is_text = toolset is None
-
-    def feed(self, text: str, is_last: bool) -> tuple[str, list[ToolCall]]:
-        """The text that can be sent now, or at the end the calls."""
-        if self.toolset is None or self._is_text:
-            return text, []
-        self._held += text
-        if not OPEN.startswith(self._held[: len(OPEN)]) or (is_last and not self._held.startswith(OPEN)):
-            self._is_text = True
-            return self._held, []
-        if not is_last:
-            return "", []
-        content, calls = self.toolset.parse(self._held)
-        return content or "", calls
-
-
 def _chosen(choice: FunctionChoice | CustomChoice) -> str:
     return choice.function.name if isinstance(choice, FunctionChoice) else choice.custom.name
-
-
-def _frame(name: str, is_custom: bool) -> tuple[str, str]:
-    """The text before the input of a tool, and after it."""
-    if is_custom:
-        return f"{OPEN}\n{name}: ", f"\n{CLOSE}"
-    return f'{OPEN}\n{{"name": "{name}", "arguments": ', f"}}\n{CLOSE}"
 
 
 def _input_constraint(tool: FunctionTool | CustomTool) -> Constraint | None:
     """The constraint on the input of a tool; None if it may be any text."""
     if isinstance(tool, FunctionTool):
-        return json_schema_constraint(tool.function.parameters or NO_ARGUMENTS, "tools")
+        function = tool.function
+        schema = arguments_schema(function.parameters or NO_ARGUMENTS, function.name, is_strict=bool(function.strict))
+        return json_schema_constraint(schema, "tools")
     form = tool.custom.format
     return None if form is None or form.type == "text" else grammar_constraint(form.grammar)

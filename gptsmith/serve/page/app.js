@@ -1,8 +1,11 @@
 /** The chat page: what a person does, and what comes of it. */
 
+import "./input_method.js"; // first: before other modules listen to keys
+
 import { copyText } from "./clipboard.js";
 import { download, el, fill, icon, iconButton } from "./element.js";
 import { fromJson, toJson, toMarkdown } from "./files.js";
+import { misfit } from "./fit.js";
 import { Library } from "./library.js";
 import { forget, keep, kept, keptValue } from "./memory.js";
 import { showPanel } from "./panel.js";
@@ -18,6 +21,7 @@ import { nature, welcome } from "./welcome.js";
 
 const LOOK_EVERY_MS = 3000;
 const NEAR_PX = 80;
+const FIT_AFTER_MS = 300;
 const NARROW = matchMedia("(max-width: 60rem)");
 const COARSE = matchMedia("(pointer: coarse)");
 const MAX_SPOKEN = 2000;
@@ -35,6 +39,7 @@ class App {
     this.thread = new Thread(place("thread"), {
       step: (node, by) => this.step(node, by),
       copy: (node) => copyText(node.text).then(() => passing("Copied."), (error) => passing(error.message)),
+      fits: (node, text) => this.fits(node, text),
       edit: (node, text) => this.edit(node, text),
       again: (node) => this.write(node.parent),
       goOn: (node) => this.run(node),
@@ -104,15 +109,17 @@ class App {
   }
 
   showComposer() {
-    const words = el("textarea", { id: "words", rows: 1, autocomplete: "off", "aria-label": "Message", value: kept("sessionStorage", "draft-new") ?? "" });
+    const words = el("textarea", { id: "words", dir: "auto", rows: 1, autocomplete: "off", "aria-label": "Message", value: kept("sessionStorage", "draft-new") ?? "" });
     words.addEventListener("input", () => {
       this.grow();
       keep("sessionStorage", this.draft, words.value);
+      this.misfit = "";
       this.showSend();
+      clearTimeout(this.fitting);
+      this.fitting = setTimeout(() => this.checkFit(), FIT_AFTER_MS);
     });
     words.addEventListener("keydown", (event) => {
-      const isComposing = event.isComposing || event.keyCode === 229;
-      if (event.key !== "Enter" || event.shiftKey || isComposing || COARSE.matches) return;
+      if (event.key !== "Enter" || event.shiftKey || COARSE.matches) return;
       event.preventDefault();
       this.send();
     });
@@ -173,7 +180,7 @@ class App {
     words.ariaLabel = isText ? "Text" : "Message";
     const send = place("send");
     send.classList.toggle("is-stop", Boolean(reply));
-    send.disabled = !reply && (isMute || (!isText && !words.value.trim()));
+    send.disabled = !reply && (isMute || Boolean(this.misfit) || (!isText && !words.value.trim()));
     send.ariaLabel = label;
     fill(send, icon(reply ? "stop" : isText ? "go" : "send"), el("span", {}, label));
     fill(place("hint"), this.hint(isText, isMute));
@@ -181,6 +188,7 @@ class App {
 
   hint(isText, isMute) {
     const { conversation, model, reply } = this;
+    if (this.misfit) return el("span.wrong", { role: "alert" }, this.misfit);
     if (isMute) return "No model here supports chat: start a new text instead.";
     if (conversation.roots.length && conversation.model !== model.name) return `${conversation.model} is no longer served: ${model.name} continues.`;
     if (COARSE.matches) return "";
@@ -314,6 +322,7 @@ class App {
     document.body.classList.remove("has-sidebar");
     this.showVeil();
     place("words").value = kept("sessionStorage", this.draft) ?? "";
+    this.misfit = "";
     this.isFollowing = true;
     this.showThread();
     this.showPanel();
@@ -325,12 +334,12 @@ class App {
   }
 
   /** An empty conversation; one that was begun and not used comes back. */
-  create() {
+  create(wantedName = undefined) {
     if (!this.models.length) return;
     const left = keptValue("sessionStorage", "new") ?? {};
-    const named = [left.model, this.conversation?.model, kept("localStorage", "model")].map((wanted) => this.models.find(({ name }) => name === wanted));
+    const named = [wantedName, left.model, this.conversation?.model, kept("localStorage", "model")].map((wanted) => this.models.find(({ name }) => name === wanted));
     const model = named.find(Boolean) ?? this.models[0];
-    const mode = model.kind === "chat" && left.mode !== "text" ? "chat" : "text";
+    const mode = model.kind === "chat" && (wantedName || left.mode !== "text") ? "chat" : "text";
     const settings = checkedSettings(left.settings ?? keptValue("localStorage", "settings"));
     if (location.hash) history.pushState(null, "", location.pathname);
     this.show(newConversation({ model: model.name, mode, system: String(left.system ?? ""), settings }));
@@ -375,7 +384,11 @@ class App {
     }
     this.showThread();
     this.showPanel();
+    this.checkFit();
     place("model").focus();
+    if (conversation.roots.length && conversation.mode === "text" && this.model.kind === "chat") {
+      passing(`${name} answers messages. Here it only continues the text.`, "New conversation", () => this.create(name));
+    }
   }
 
   setMode(mode) {
@@ -455,6 +468,8 @@ class App {
     const { conversation } = this;
     if (!conversation || this.reply || (given === null && place("send").disabled)) return;
     const text = (given ?? place("words").value).toWellFormed();
+    if (given === null && !(await this.checkFit())) return;
+    if (this.reply || this.conversation !== conversation) return;
     const last = path(conversation).at(-1);
     if (given === null) {
       place("words").value = "";
@@ -508,6 +523,25 @@ class App {
     if (this.conversation !== reply.conversation || this.reply !== reply) return;
     this.thread.update(reply.node, reply.wait);
     this.follow();
+  }
+
+  /** Whether what is typed fits into the context of the model; if not, it is said, and nothing can be sent. */
+  async checkFit() {
+    const { conversation } = this;
+    if (!conversation) return false;
+    const words = place("words").value;
+    const found = await misfit(this.model, conversation, words.toWellFormed());
+    if (this.conversation !== conversation || place("words").value !== words) return false;
+    this.misfit = found;
+    this.showSend();
+    return !found;
+  }
+
+  /** Whether a message that is edited can be sent. */
+  async fits(node, text) {
+    const found = node.role === "user" ? await misfit(this.model, this.conversation, text) : "";
+    if (found) passing(found);
+    return !found;
   }
 
   async edit(node, text) {

@@ -5,6 +5,8 @@ import { MOST_NESTED, runLength, unescaped } from "./markdown_text.js";
 const LINE_END = /\r\n?|\n/g;
 const MARKER = /(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)/y;
 const CONTAINERS = new Set(["document", "quote", "item"]);
+const VERBATIM = new Set(["code", "math"]);
+const MATH = { "\\[": "\\]", $$: "$$" };
 const LEAVES = new Set(["paragraph", "table"]);
 
 /** The blocks of a text from a place on at which one begins. Each says where it begins itself. */
@@ -45,7 +47,7 @@ class Blocks {
     }
     const { quotes } = container;
     let isTaken = line.isTaken;
-    while (!isTaken && container.kind !== "code") {
+    while (!isTaken && !VERBATIM.has(container.kind)) {
       const begun = this.begun(line, container);
       if (!begun) break;
       container = begun;
@@ -64,6 +66,7 @@ class Blocks {
       this.quote(line, container) ??
       this.heading(line, container) ??
       this.fence(line, container) ??
+      this.math(line, container) ??
       this.underline(line, container) ??
       this.table(line, container) ??
       this.rule(line, container) ??
@@ -76,7 +79,7 @@ class Blocks {
     const { tip } = this;
     if (this.unmatched && tip.kind === "paragraph" && !line.isBlank) return this.addLine(tip, line.words);
     this.close();
-    if (container.kind === "code") this.addLine(container, line.rest);
+    if (VERBATIM.has(container.kind)) this.addLine(container, line.rest);
     else if (line.isBlank) return;
     else if (LEAVES.has(container.kind)) this.addLine(container, line.words);
     else this.addLine(this.begin("paragraph", container), line.words);
@@ -138,6 +141,13 @@ class Blocks {
     if (length < 3 || (line.mark === "`" && about.includes("`"))) return null;
     const language = unescaped(about.split(/\s/, 1)[0]);
     return this.begin("code", container, { fence: line.mark, length, indent: line.indent, language });
+  }
+
+  /** A line that is nothing but \\[ or $$ begins mathematics. */
+  math(line, container) {
+    const opening = line.words.trim();
+    if (container.kind === "paragraph" || !Object.hasOwn(MATH, opening)) return null;
+    return this.begin("math", container, { lines: [opening], closing: MATH[opening] });
   }
 
   /** A line of = or - makes the paragraph above it a heading. */
@@ -259,7 +269,17 @@ function goesOn(block, line) {
     return true;
   }
   if (block.kind === "code") return block.fence ? fenceGoesOn(block, line) : indentedGoesOn(line);
+  if (block.kind === "math") return mathGoesOn(block, line);
   return !line.isBlank;
+}
+
+/** Mathematics reaches to the line that ends with what closes it. */
+function mathGoesOn(block, line) {
+  if (!line.words.trimEnd().endsWith(block.closing)) return true;
+  block.lines.push(line.rest.trimEnd());
+  block.isOpen = false;
+  line.isTaken = true;
+  return false;
 }
 
 function fenceGoesOn(block, line) {

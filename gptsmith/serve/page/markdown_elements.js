@@ -8,13 +8,16 @@ import { withText } from "./markdown_text.js";
 /** How many cells a table may have that its source leaves out: few characters could ask for millions. */
 const MOST_FILLED = 1000;
 const COPIED_MS = 2000;
+/** From right to left where the first letters are; items and cells as their list and table. Code never is. */
+const AUTO = { dir: "auto" };
 
 /** The element of a block. */
 export function elementOf(block) {
   const text = () => block.lines.join("\n").trimEnd();
   if (block.kind === "rule") return make("hr");
-  if (block.kind === "paragraph") return withText(make("p"), text());
-  if (block.kind === "heading") return withText(make(`h${block.level}`), text());
+  if (block.kind === "paragraph") return withText(make("p", AUTO), text());
+  if (block.kind === "heading") return withText(make(`h${block.level}`, AUTO), text());
+  if (block.kind === "math") return make("pre", { class: "math", dir: "ltr", tabindex: "0" }, block.lines.join("\n"));
   if (block.kind === "code") return codeElement(block);
   if (block.kind === "quote") return withBlocks(make("blockquote"), block.children);
   if (block.kind === "list") return withBlocks(emptyList(block), block.children);
@@ -36,7 +39,7 @@ function codeElement({ language, lines, fence }) {
   if (end) code.append(lines.slice(0, end).join("\n"));
   return make(
     "div",
-    { class: "code" },
+    { class: "code", dir: "ltr" },
     make("div", { class: "code-head" }, make("span", {}, language), button),
     make("pre", { tabindex: "0" }, code),
   );
@@ -44,7 +47,7 @@ function codeElement({ language, lines, fence }) {
 
 /** The element of a list without its items. */
 export function emptyList({ first }) {
-  return first === undefined ? make("ul") : make("ol", first === 1 ? {} : { start: first });
+  return first === undefined ? make("ul", AUTO) : make("ol", first === 1 ? AUTO : { ...AUTO, start: first });
 }
 
 function itemElement({ children, parent: { isLoose } }) {
@@ -78,7 +81,7 @@ function tableElement({ head, lines, sides }) {
     cells.forEach((cell, i) => line.append(cellElement(tag, cell, sides[i])));
     return line;
   };
-  const table = make("table", {}, make("thead", {}, row("th", head)));
+  const table = make("table", AUTO, make("thead", {}, row("th", head)));
   const body = make("tbody");
   for (const line of lines) body.append(row("td", line));
   if (lines.length) table.append(body);

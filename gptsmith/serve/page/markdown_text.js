@@ -6,7 +6,7 @@
 import { make } from "./element.js";
 
 export const MOST_NESTED = 32;
-const SPECIAL = /[\\`*_~[\]!<&\n]/g;
+const SPECIAL = /[\\`*_~[\]!<&$\n]/g;
 const ESCAPABLE = /[!-/:-@[-`{-~]/;
 const SPACE = /\s/;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
@@ -15,6 +15,8 @@ const ANGLED = /<([a-z][a-z0-9+.-]{1,31}:[^\s<>]*|[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0
 const ADDRESS = /(?<![\p{L}\p{N}])https?:\/\/|(?<=^|[\s*_~(])www\.|(?<![a-z0-9.+-])[a-z0-9][\w.+-]{0,63}@/giu;
 const HOST = /(?:https?:\/\/|www\.)[\p{L}\p{N}_-]{1,63}(?:\.[\p{L}\p{N}_-]{1,63})*/iuy;
 const MAIL = /[a-z0-9][\w.+-]{0,63}@[a-z0-9-]{1,63}(?:\.[\w-]{1,63})+(?<![_-])/iy;
+/** A $ that can end mathematics: no space before it, no digit after it, as a price has. */
+const CLOSING_DOLLARS = { 1: /(?<=[^\s\\$])\$(?![\d$])/g, 2: /\$\$/g };
 const ESCAPES = new RegExp(`\\\\(${ESCAPABLE.source})|${ENTITY.source}`, "gi");
 const MOST_PARENTHESES = 32;
 const PROTOCOLS = new Set(["http:", "https:", "mailto:"]);
@@ -42,10 +44,13 @@ class Text {
     this.place = 0;
     this.tokens = [];
     this.lastRun = null;
+    /** Ends of mathematics that do not come any more. */
+    this.unclosed = new Set();
     this.brackets = [];
     /** How many brackets, from the first, cannot begin a link, because there is one in them. */
     this.numDead = 0;
     this.special = -1;
+    this.closingDollars = { 1: -1, 2: -1 };
     this.address = /:\/\/|www\.|@/i.test(text) ? -1 : text.length;
   }
 
@@ -84,6 +89,7 @@ class Text {
   readSpecial(character) {
     if (character === "\\") this.readEscape();
     else if (character === "`") this.readCode();
+    else if (character === "$") this.readDollars();
     else if ("*_~".includes(character)) this.readRun(character);
     else if (character === "[") this.readBracket("[");
     else if (character === "!" && this.text[this.place + 1] === "[") this.readBracket("![");
@@ -102,8 +108,35 @@ class Text {
   readEscape() {
     const next = this.text.charAt(this.place + 1);
     if (next === "\n") this.putElement(make("br"), 2);
+    else if ((next === "(" || next === "[") && this.readMath(next === "(" ? "\\)" : "\\]")) return;
     else if (ESCAPABLE.test(next)) this.say(next, 2);
     else this.say("\\");
+  }
+
+  /** Mathematics from here to what closes it, as it is written; false where nothing does. */
+  readMath(closing) {
+    if (this.unclosed.has(closing)) return false;
+    const end = this.text.indexOf(closing, this.place + 2);
+    if (end < 0) {
+      this.unclosed.add(closing);
+      return false;
+    }
+    this.putMath(end + 2);
+    return true;
+  }
+
+  readDollars() {
+    const length = this.text.startsWith("$$", this.place) ? 2 : 1;
+    const start = this.place + length;
+    const opens = length === 2 || !SPACE.test(characterAt(this.text, start));
+    const end = opens ? this.nextOf(CLOSING_DOLLARS[length], this.closingDollars[length], start + 1) : this.text.length;
+    if (opens) this.closingDollars[length] = end;
+    if (end < this.text.length) this.putMath(end + length);
+    else this.say("$".repeat(length));
+  }
+
+  putMath(end) {
+    this.putElement(make("span", { class: "math", dir: "ltr" }, this.text.slice(this.place, end)), end - this.place);
   }
 
   readEntity() {
@@ -120,7 +153,7 @@ class Text {
     if (end === null) return this.say("`".repeat(length));
     const code = this.text.slice(start, end).replaceAll("\n", " ");
     const isPadded = code.startsWith(" ") && code.endsWith(" ") && code.trim();
-    this.putElement(make("code", {}, isPadded ? code.slice(1, -1) : code), end + length - this.place);
+    this.putElement(make("code", { dir: "ltr" }, isPadded ? code.slice(1, -1) : code), end + length - this.place);
   }
 
   /** Where backquotes of the same number come, or null. Where the last ones of each number are is looked up once. */

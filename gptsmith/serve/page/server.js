@@ -49,6 +49,7 @@ export async function* write(isChat, body, signal) {
   const whole = { ...body, ...wanted, stream: true, stream_options: { include_usage: true } };
   const answer = await ask(isChat ? "v1/chat/completions" : "v1/completions", whole, signal);
   let isWhole = false;
+  let isThinking = isChat && endsInThoughts(body);
   try {
     for await (const { data } of events(answer.body)) {
       if (data === "[DONE]") {
@@ -60,7 +61,11 @@ export async function* write(isChat, body, signal) {
       if (chunk.usage) yield { usage: chunk.usage };
       const choice = chunk.choices[0];
       if (choice) {
-        const text = isChat ? choice.delta.content ?? "" : choice.text;
+        let text = isChat ? choice.delta.content ?? "" : choice.text;
+        const thoughts = isChat ? choice.delta.reasoning_content ?? "" : "";
+        if (isThinking && text) text = `\n</think>\n\n${text}`;
+        if (thoughts) text = isThinking ? thoughts : `<think>\n${thoughts}`;
+        if (text) isThinking = thoughts !== "";
         const numOmitted = chunk.omitted_messages ?? chunk.omitted_tokens;
         yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason, numOmitted };
       }
@@ -70,6 +75,12 @@ export async function* write(isChat, body, signal) {
     throw new ServerError("broken", "The connection was interrupted. The text so far is kept.");
   }
   if (!isWhole) throw new ServerError("broken", "The answer was interrupted. The text so far is kept.");
+}
+
+/** Whether an answer that is to be continued ends in thoughts. */
+function endsInThoughts({ messages, continue_final_message: goesOn }) {
+  const text = goesOn ? messages.at(-1).content : "";
+  return text.lastIndexOf("<think>") > text.lastIndexOf("</think>");
 }
 
 async function read(answer) {

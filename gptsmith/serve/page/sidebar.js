@@ -37,7 +37,7 @@ export function showList(target, summaries, { shown, isFound, writing }, on) {
     el("h2", {}, day),
     el("ul", {}, ones.map((one) => el("li", { class: one.id === shown ? "is-shown" : "", data: { id: one.id } },
       el("button.conversation", { type: "button", "aria-current": one.id === shown ? "page" : null, onclick: () => on.show(one.id) },
-        el("span.title", {}, one.title),
+        el("span.title", { dir: "auto" }, one.title),
         writing.has(one.id) && el("span.dot", { title: "generating" })),
       iconButton("more", `More for ${one.title}`, (event) => on.menu(one, event.currentTarget))))))));
   if (id) target.querySelector(`li[data-id="${CSS.escape(id)}"] .${kind}`)?.focus({ preventScroll: true });

@@ -1,9 +1,9 @@
 /** The messages of a conversation on the page. */
 
 import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
-import { MarkdownView } from "./markdown.js";
 import { alternatives, legend, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
+import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
 
 const SHADES_EVERY_MS = 150;
@@ -12,7 +12,7 @@ const QUIET_MS = 5000;
 const MEASURABLE_S = 0.1;
 
 /**
- * `on` has what a person does: step(node, by), copy(node), edit(node, text), again(node), goOn(node), key(node),
+ * `on` has what a person does: step(node, by), copy(node), fits(node, text), edit(node, text), again(node), goOn(node), key(node),
  * choose(node, piece, alternative, isEnd), create().
  */
 export class Thread {
@@ -31,7 +31,7 @@ export class Thread {
     const { views } = this;
     // What a person is about to write in a message stays.
     this.views = new Map(nodes.map((node) => [node.id, views.get(node.id)?.isEdited ? views.get(node.id) : this.made(node)]));
-    const list = el(isText ? "div.document" : "div.messages", {}, [...this.views.values()].map(({ element }) => element));
+    const list = el(isText ? "div.document" : "div.messages", isText ? { dir: "auto" } : {}, [...this.views.values()].map(({ element }) => element));
     const below = isText && this.last ? el("div.below", { data: { id: this.last.id } }) : null;
     fill(this.target, this.isShaded && nodes.length ? legend() : null, list, below);
     if (below) this.views.get(this.last.id).tools = below;
@@ -79,37 +79,37 @@ export class Thread {
 
   made(node) {
     const isText = this.conversation.mode === "text";
-    const words = el(isText ? "span.words" : "div.words", {});
+    const words = el(isText ? "span.words" : "div.words", isText ? {} : { dir: "auto" });
     const tools = el(isText ? "span.tools" : "footer.tools", {});
     const name = node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
     const element = isText
       ? el(`span.part.${node.role}`, { data: { id: node.id } }, words, node !== this.last && this.more(node))
       : el(`article.message.${node.role}`, { data: { id: node.id }, "aria-label": name }, el("h2.author", {}, name), words, tools);
-    return { element, words, tools, markdown: null };
+    return { element, words, tools, answer: null };
   }
 
   words(view, node, isWriting, wait) {
     const isPlain = node.role === "user" || this.conversation.mode === "text";
     if (isWriting && !node.text) {
-      view.markdown = null;
+      view.answer = null;
       fill(view.words, el("span.waiting", {}, wait ? `The model is busy. Retrying in ${wait} s.` : el("span.dots", { "aria-label": "generating" })));
     } else if (this.isShaded && node.tokens?.length) {
       const now = performance.now();
       if (isWriting && now - (view.shadedAt ?? 0) < SHADES_EVERY_MS) return;
       view.shadedAt = now;
-      view.markdown = null;
+      view.answer = null;
       view.words.classList.add("is-plain");
       showShades(view.words, node, (piece, button) => this.open(node, piece, button));
     } else if (isPlain) {
       view.words.classList.add("is-plain");
       fill(view.words, node.text);
     } else {
-      if (!view.markdown) {
+      if (!view.answer) {
         view.words.classList.remove("is-plain");
         fill(view.words);
-        view.markdown = new MarkdownView(view.words);
+        view.answer = new AnswerView(view.words);
       }
-      view.markdown.update(node.text);
+      view.answer.update(node.text);
     }
   }
 
@@ -187,12 +187,17 @@ export class Thread {
     const view = this.views.get(node.id);
     if (!view || this.writing) return;
     view.isEdited = true;
-    const box = el("textarea", { value: node.text, "aria-label": "The message", rows: Math.min(16, node.text.split("\n").length + 1) });
+    const box = el("textarea", { value: node.text, dir: "auto", "aria-label": "The message", rows: Math.min(16, node.text.split("\n").length + 1) });
     const end = () => {
       view.isEdited = false;
       this.show(this.conversation, this.model, this.writing);
     };
-    const take = () => { end(); this.on.edit(node, box.value.toWellFormed()); };
+    const take = async () => {
+      const text = box.value.toWellFormed();
+      if (!(await this.on.fits(node, text))) return;
+      end();
+      this.on.edit(node, text);
+    };
     const isAsked = node.role === "user" && this.conversation.mode === "chat";
     const cancel = () => { end(); this.focus(node.id, "Edit"); };
     box.addEventListener("keydown", (event) => {

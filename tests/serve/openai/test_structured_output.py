@@ -135,3 +135,81 @@ def test_a_rule_that_is_not_sound_is_named(client: OpenAI, wrong: dict[str, Any]
     with pytest.raises(BadRequestError, match=problem) as caught:
         client.chat.completions.create(model="chat", messages=QUESTION, **wrong)  # type: ignore[arg-type]
     assert caught.value.param == param
+
+
+UNKNOWN_KEYWORDS = {
+    "uniqueItems": {"properties": {"a": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}},
+    "not": {"properties": {"a": {"type": "string"}, "b": {"not": {}}}},
+    "contains": {"properties": {"a": {"type": "array", "contains": {"const": 1}}}},
+    "propertyNames": {"propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "string"}},
+    "dependentRequired": {"properties": {"a": {"type": "integer"}}, "dependentRequired": {"a": ["b"]}},
+    "if": {"properties": {"a": {"type": "integer"}}, "if": {"properties": {"a": {"const": 1}}}, "then": {}},
+    "unevaluatedProperties": {"properties": {"a": {"type": "integer"}}, "unevaluatedProperties": False},
+    "format": {"properties": {"a": {"type": "string", "format": "binary"}}},
+    "pattern": {"properties": {"a": {"type": "string", "pattern": "^(?!x)[a-z]+$"}}},
+    "patternProperties": {"patternProperties": {"^(?!x)": {"type": "string"}}},
+}
+
+
+def function(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters, **more}}
+
+
+@pytest.mark.parametrize("keyword", UNKNOWN_KEYWORDS)
+def test_what_cannot_be_enforced_is_told_and_the_rest_is_enforced(client: OpenAI, keyword: str) -> None:
+    schema = UNKNOWN_KEYWORDS[keyword]
+    if "properties" in schema:
+        schema = {**schema, "properties": {"n": {"enum": [7]}, **schema["properties"]}, "required": ["n"]}
+    asked: Any = {"model": "chat", "messages": QUESTION, "tool_choice": "required", "max_tokens": 90}
+    choice = client.chat.completions.create(**asked, tools=[function(schema)]).choices[0]
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.arguments.startswith('{"n": 7' if "properties" in schema else "{")
+    if keyword in ("format", "uniqueItems", "not", "contains"):
+        with pytest.raises(BadRequestError, match="leave out strict") as caught:
+            client.chat.completions.create(**asked, tools=[function({**schema, "type": "object"}, strict=True)])
+        assert caught.value.param == "tools"
+        form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {**schema, "type": "object"}}}
+        answer = client.chat.completions.create(model="chat", messages=QUESTION, response_format=form, max_tokens=9)  # type: ignore[arg-type]
+        assert (answer.choices[0].message.content or "").startswith('{"n": 7')
+
+
+NESTED = {
+    "$defs": {"spot": {"type": "object", "properties": {"x": {"type": "integer"}}}},
+    "properties": {"at": {"$ref": "#/$defs/spot"}, "all": {"type": "array", "items": {"properties": {}}}},
+    "required": ["at"],
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments", "refused"),
+    [
+        ({"properties": {"a": {"type": "integer"}}, "required": ["a"]}, '{"a": 1}', None),
+        ({"properties": {"a": {"type": "integer"}}}, '{"a": 1, "b": 2}', ', "b"'),
+        ({"properties": {"a": {"type": "integer"}}}, "0.000", "0.000"),
+        ({"type": ["object", "null"], "properties": {}}, "null", "null"),
+        ({"type": "object", "properties": {}, "additionalProperties": True}, '{"b": 2}', None),
+        ({"type": "object"}, '{"b": 2}', None),
+        (NESTED, '{"at": {"x": 1}, "all": [{}]}', None),
+        (NESTED, '{"at": {"x": 1, "y": 2}}', ', "y"'),
+        (NESTED, '{"at": {}, "all": [{"z"', '"z"'),
+        (
+            {"allOf": [{"properties": {"a": {"type": "integer"}}}, {"properties": {"b": {"const": 2}}}]},
+            '{"a": 1, "b": 2}', None,
+        ),
+        ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, '{"b": 2}', None),
+    ],
+)  # fmt: skip
+def test_arguments_are_an_object_of_the_named_properties(
+    served: Served, schema: dict[str, Any], arguments: str, refused: str | None
+) -> None:
+    found = first_refused(served, render_call("f", arguments), tools=[function(schema)], tool_choice="required")
+    assert (
+        found is None if refused is None else (found or "").lstrip().startswith(refused[:1]) or refused in (found or "")
+    )
+
+
+def test_a_tool_whose_arguments_are_no_object_is_refused(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="describe an object") as caught:
+        client.chat.completions.create(model="chat", messages=QUESTION, tools=[function({"type": "string"})])  # type: ignore[arg-type, list-item]
+    assert caught.value.param == "tools"

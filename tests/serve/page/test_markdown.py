@@ -15,7 +15,7 @@ RENDER = """async (texts) => {
   return texts.map((text) => {
     const body = document.createElement("div");
     body.append(render(text));
-    return body.innerHTML;
+    return body.innerHTML.replaceAll(/ dir="(auto|ltr)"/g, "");
   });
 }"""
 LINK = 'rel="noopener noreferrer nofollow" target="_blank"'
@@ -29,6 +29,10 @@ def code(text: str, language: str = "") -> str:
         f'<div class="code"><div class="code-head"><span>{language}</span><button type="button" class="copy" '
         f'aria-label="Copy code">Copy</button></div><pre tabindex="0"><code>{text}</code></pre></div>'
     )
+
+
+def math(text: str) -> str:
+    return f'<span class="math">{text}</span>'
 
 
 def link(address: str, text: str) -> str:
@@ -87,6 +91,12 @@ GOLDEN = [
     ("[http://x.y/z](http://q.r/) xhttp://x.y", f"<p>{link('http://q.r/', 'http://x.y/z')} xhttp://x.y</p>"),
     ("&lt;&eacute;&#65;&#x1F600;&#0;&#xD800;&nope;&", "<p>&lt;éA😀\ufffd\ufffd&amp;nope;&amp;</p>"),
     ("<b>a</b> <!-- c -->\n</b>", "<p>&lt;b&gt;a&lt;/b&gt; &lt;!-- c --&gt;\n&lt;/b&gt;</p>"),
+    (r"\(a_1*b*c\) \{", "<p>" + math(r"\(a_1*b*c\)") + " {</p>"),
+    ("x \\[a\n= b\\] \\(c", "<p>x " + math("\\[a\n= b\\]") + " (c</p>"),
+    ("$x_1$ $$m*c*q$$ costs $5 and $6", "<p>" + math("$x_1$") + " " + math("$$m*c*q$$") + " costs $5 and $6</p>"),
+    ("a\n\n\\[\n- b\n\nc \\]\n\nd", '<p>a</p><pre class="math" tabindex="0">\\[\n- b\n\nc \\]</pre><p>d</p>'),
+    ("$$\n= b\n$$\nd", '<pre class="math" tabindex="0">$$\n= b\n$$</pre><p>d</p>'),
+    ("`$a$` \\$b$ $ c$ $", "<p><code>$a$</code> $b$ $ c$ $</p>"),
     ("a\r\nb\rc\n\r\nd", "<p>a\nb\nc</p><p>d</p>"),
 ]  # fmt: skip
 
@@ -94,6 +104,27 @@ GOLDEN = [
 @pytest.mark.parametrize(("text", "html"), GOLDEN)
 def test_what_markdown_becomes(tab: Blank, text: str, html: str) -> None:
     assert tab.run(RENDER, [text]) == [html]
+
+
+def test_text_is_written_from_the_side_that_its_letters_ask_for(tab: Blank) -> None:
+    text = "שלום.\n\n- أولا\n\n> ثانيا\n\n|א|b|\n|-|-|\n\n# ב\n\nד `ג` $x$\n\n```\nד\n```\n\n$$\nx\n$$"
+    found = tab.run(
+        """async (text) => {
+          const {render} = await import("/page/markdown.js");
+          document.body.replaceChildren(render(text));
+          const side = (node) => getComputedStyle(node).direction;
+          return [...document.body.querySelectorAll("*")].map((node) => [node.localName, side(node)]);
+        }""",
+        text,
+    )
+    sides = {}
+    for name, side in found:
+        sides.setdefault(name, []).append(side)
+    for name in ("ul", "li", "h1", "table"):
+        assert set(sides[name]) == {"rtl"}
+    assert sides["p"] == ["rtl"] * 3
+    for name in ("code", "pre", "span"):
+        assert set(sides[name]) == {"ltr"}
 
 
 PIECES = [
@@ -212,7 +243,10 @@ def test_a_list_that_becomes_another_one_is_made_again(tab: Blank) -> None:
         """async (texts) => {
           const {MarkdownView} = await import("/page/markdown.js");
           const view = new MarkdownView(document.createElement("div"));
-          return texts.map((text) => { view.update(text); return view.target.innerHTML; });
+          return texts.map((text) => {
+            view.update(text);
+            return view.target.innerHTML.replaceAll(' dir="auto"', "");
+          });
         }""",
         texts,
     )

@@ -258,7 +258,8 @@ def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page
     body = chat.bodies()[-1]
     assert body["truncation"] == "auto"
     assert [one["content"][:2] for one in body["messages"] if one["role"] == "user"] == ["0:", "1:", "2:"]
-    assert not any(one.url.endswith("/tokenize") for one in chat.requests)
+    counted = [json.loads(one.post_data)["messages"] for one in chat.requests if one.url.endswith("/tokenize")]
+    assert {len(messages) for messages in counted} == {1}  # whether a message fits; the usage is the server's
     base = open_page(names=["base"])
     base.set_number("Maximum tokens", 4)
     base.ask("The old smith sells a nail of iron and a plough of steel. " * 90)
@@ -290,6 +291,62 @@ def test_enter_that_ends_the_writing_of_a_character_sends_nothing(open_page: Ope
     chat.words.press("Shift+Enter")
     assert chat.bodies() == []
     expect(chat.words).to_have_value("に\n")
+
+
+def test_keys_of_an_input_method_do_nothing_anywhere(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Maximum tokens", 5)
+    chat.ask("5: a nail?")
+    composing = {"isComposing": True, "bubbles": True, "cancelable": True}
+    chat.button("Edit", chat.asked).click()
+    box = chat.page.get_by_role("textbox", name="The message")
+    box.dispatch_event("keydown", {"key": "Escape", **composing})
+    box.dispatch_event("keydown", {"key": "Enter", "ctrlKey": True, **composing})
+    expect(box).to_be_visible()
+    chat.button("Cancel", chat.asked).click()
+    chat.page.locator("#panel textarea").first.dispatch_event("keydown", {"key": "Escape", **composing})
+    expect(chat.page.locator("#panel")).to_be_visible()
+    assert len(chat.bodies()) == 1
+
+
+def test_thoughts_are_folded_below_their_answer(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    made = chat.page.evaluate("""async () => {
+      const {AnswerView} = await import("/page/thoughts.js");
+      const words = document.createElement("div");
+      words.className = "words";
+      document.body.append(words);
+      const view = new AnswerView(words);
+      const seen = [];
+      const whole = "<think>\\nIt is *Paris*.\\n</think>\\n\\nParis.";
+      for (const end of [6, 12, whole.length]) {
+        view.update(whole.slice(0, end));
+        const details = words.querySelector("details");
+        seen.push([details.hidden, details.open, details.querySelector("summary").textContent, words.innerText.trim()]);
+      }
+      view.update("No thoughts <think>");
+      seen.push([words.querySelector("details").hidden, words.innerText.trim()]);
+      return seen;
+    }""")
+    assert made == [
+        [True, False, "", "<think"],
+        [False, False, "Thinking …", "Thinking …"],
+        [False, False, "Thoughts", "Thoughts\n\nParis."],
+        [True, "No thoughts <think>"],
+    ]
+
+
+def test_a_text_of_a_base_model_offers_a_conversation_when_a_chat_model_is_chosen(open_page: OpenPage) -> None:
+    chat = open_page(names=["base", "chat"])
+    chat.page.locator("#model").select_option("base")
+    chat.set_number("Maximum tokens", 5)
+    chat.ask("The old smith")
+    chat.page.locator("#model").select_option("chat")
+    expect(chat.page.get_by_text("chat answers messages. Here it only continues the text.")).to_be_visible()
+    chat.button("New conversation").last.click()
+    expect(chat.words).to_have_attribute("placeholder", "Ask chat")
+    chat.ask("5: a nail?")
+    assert [one["mode"] for one in chat.conversations()] == ["chat", "text"]
 
 
 def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_text(open_page: OpenPage) -> None:

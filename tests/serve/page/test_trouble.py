@@ -200,8 +200,32 @@ def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any)
                 chat.close()
 
 
-def test_a_message_that_is_too_long_says_both_lengths_and_can_be_edited(open_page: OpenPage) -> None:
+def test_a_message_that_cannot_fit_is_said_before_it_is_sent_and_stays(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
+    too_long = "nail and sword " * 400
+    chat.words.fill(too_long)
+    hint = chat.page.locator("#hint")
+    expect(hint).to_contain_text("tokens: the context of chat has 768. Shorten it.")
+    assert chat.send.is_disabled()
+    chat.words.press("Enter")
+    expect(chat.words).to_have_value(too_long)
+    chat.words.fill("5: a nail?")
+    expect(hint).to_contain_text("Enter sends")
+    chat.set_number("Maximum tokens", 5)
+    chat.words.press("Enter")
+    assert chat.answer()
+    chat.button("Edit", chat.asked).click()
+    box = chat.page.get_by_role("textbox", name="The message")
+    box.fill(too_long)
+    chat.button("Send", chat.asked).click()
+    expect(chat.page.get_by_text("Shorten it.")).to_be_visible()
+    expect(box).to_have_value(too_long)
+    assert len(chat.bodies()) == 1
+
+
+def test_a_message_that_is_sent_and_does_not_fit_says_both_lengths_and_can_be_edited(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.page.route("**/tokenize", lambda route: route.abort())
     chat.say("nail and sword " * 400)
     notice = chat.answers.locator(".notice")
     expect(notice).to_contain_text("tokens and the model's context holds 768")

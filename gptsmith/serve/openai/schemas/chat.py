@@ -21,6 +21,7 @@ from gptsmith.serve.openai.schemas.common import (
     TextPart,
     Verbosity,
 )
+from gptsmith.serve.openai.schemas.other_servers import ChatReasoning, HintFields, ThinkingFields
 
 
 class MediaPart(BaseModel):
@@ -262,21 +263,22 @@ class PredictedContent(Schema):
     content: TextContent
 
 
-class ChatCompletionRequest(SamplingFields, ConversationFields):
+class ChatCompletionRequest(SamplingFields, ConversationFields, ThinkingFields, HintFields):
     """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=-1, le=MAX_TOKEN_ID)] | None = None
     logprobs: bool | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: ToolChoice | None = None
-    functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
+    functions: Annotated[list[FunctionDefinition], Field(max_length=128)] | None = None
     function_call: Literal["none", "auto"] | ToolName | None = None
     continue_final_message: bool | None = None
     modalities: list[Literal["text", "audio"]] | None = None
     audio: dict[str, Any] | None = None
     prediction: PredictedContent | None = None
     reasoning_effort: Effort | None = None
+    reasoning: ChatReasoning | None = None
     verbosity: Verbosity | None = None
     web_search_options: dict[str, Any] | None = None

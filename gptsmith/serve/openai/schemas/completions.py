@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from gptsmith.serve.openai.schemas.common import SamplingFields, TokenIds
+from gptsmith.serve.openai.schemas.other_servers import HintFields
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(SamplingFields, HintFields):
     """POST /v1/completions"""
 
     prompt: (

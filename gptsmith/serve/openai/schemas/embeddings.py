@@ -12,7 +12,7 @@ from gptsmith.serve.openai.schemas.common import Count, NonEmptyText, Schema, To
 class EmbeddingRequest(Schema):
     """POST /v1/embeddings"""
 
-    model: str
+    model: str | None = None
     input: (
         NonEmptyText
         | Annotated[list[NonEmptyText], Field(min_length=1)]
@@ -20,5 +20,7 @@ class EmbeddingRequest(Schema):
         | Annotated[list[TokenIds], Field(min_length=1)]
     )
     encoding_format: Literal["float", "base64"] | None = None
+    normalize: bool | None = None
+    """Whether vectors have length 1, which they have by default. Not of OpenAI's."""
     dimensions: Count | None = None
     user: str | None = None

@@ -21,6 +21,7 @@ from gptsmith.serve.openai.schemas.common import (
     TextFormat,
     Verbosity,
 )
+from gptsmith.serve.openai.schemas.other_servers import HintFields, ThinkingFields
 
 
 class InputText(Schema):
@@ -32,6 +33,7 @@ class InputText(Schema):
     logprobs: list[Any] | None = None
     parsed: Any = None
     """The text again, as OpenAI's client read it."""
+    cache_control: Any = None
 
 
 class InputMedia(BaseModel):
@@ -147,7 +149,16 @@ InputItem = Annotated[
 ]
 
 
-class ResponsesFunctionTool(FunctionDefinition):
+class ToolHints(Schema):
+    """What OpenAI's own machines read about a tool, and no model."""
+
+    allowed_callers: Any = None
+    async_: Annotated[bool | None, Field(validation_alias=AliasChoices("async", "async_"))] = None
+    defer_loading: Any = None
+    output_schema: Any = None
+
+
+class ResponsesFunctionTool(FunctionDefinition, ToolHints):
     """A function that the model may call."""
 
     type: Literal["function"]
@@ -159,7 +170,7 @@ class ResponsesGrammarFormat(Grammar):
     type: Literal["grammar"]
 
 
-class ResponsesCustomTool(Schema):
+class ResponsesCustomTool(ToolHints):
     """A tool whose input is text."""
 
     type: Literal["custom"]
@@ -168,13 +179,23 @@ class ResponsesCustomTool(Schema):
     format: Annotated[TextFormat | ResponsesGrammarFormat, Field(discriminator="type")] | None = None
 
 
+class NamespaceTool(Schema):
+    """Tools under one name, which comes back in a field of their calls."""
+
+    type: Literal["namespace"]
+    name: Name
+    description: str | None = None
+    tools: list[Annotated[ResponsesFunctionTool | ResponsesCustomTool, Field(discriminator="type")]]
+
+
 class HostedTool(BaseModel):
-    """A tool that runs at OpenAI's; it is known so that it can be refused by its name."""
+    """A tool that runs at OpenAI's: the model is not told of it."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     type: Literal[
         "web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp",
-        "computer", "computer_use_preview", "local_shell", "shell", "apply_patch",
+        "computer", "computer_use_preview", "local_shell", "shell", "apply_patch", "tool_search",
+        "programmatic_tool_calling",
     ]  # fmt: skip
 
 
@@ -183,6 +204,14 @@ class ResponsesToolChoice(Schema):
 
     type: Literal["function", "custom"]
     name: str
+    namespace: str | None = None
+
+
+class HostedChoice(BaseModel):
+    """A tool that runs at OpenAI's and must be called; it is known so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["file_search", "web_search_preview", "web_search", "image_generation", "code_interpreter", "mcp"]
 
 
 class ResponsesJsonSchemaFormat(Schema):
@@ -218,21 +247,30 @@ class ResponseStreamOptions(Schema):
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(ConversationFields):
+class ResponsesRequest(ConversationFields, ThinkingFields, HintFields):
     """The body of POST /v1/responses."""
 
     input: NonEmptyText | Annotated[list[InputItem], Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=-1, le=MAX_TOKEN_ID)] | None = None
     text: TextConfig | None = None
     tools: (
         Annotated[
-            list[Annotated[ResponsesFunctionTool | ResponsesCustomTool | HostedTool, Field(discriminator="type")]],
+            list[
+                Annotated[
+                    ResponsesFunctionTool | ResponsesCustomTool | NamespaceTool | HostedTool,
+                    Field(discriminator="type"),
+                ]
+            ],
             Field(max_length=128),
         ]
         | None
     ) = None
-    tool_choice: Literal["none", "auto", "required"] | ResponsesToolChoice | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"]
+        | Annotated[ResponsesToolChoice | HostedChoice, Field(discriminator="type")]
+        | None
+    ) = None
     stream_options: ResponseStreamOptions | None = None
     include: list[str] | None = None
     previous_response_id: str | None = None
