@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gptsmith.base.settings import Settings, merged, parse_assignment
+from gptsmith.base.settings import KindChange, Settings, merged, parse_assignment
 
 S = TypeVar("S", bound=Settings)
 
@@ -31,10 +31,12 @@ class Layered:
     Attributes:
         values: the table.
         origins: where each value came from, by its path, such as `train.batch_size`.
+        changes: what changed above the first layer because a group took another kind, and nobody set it.
     """
 
     values: dict[str, Any]
     origins: dict[str, str]
+    changes: list[KindChange]
 
     def parse(self, settings: type[S]) -> S:
         """The settings that the table spells out.
@@ -45,17 +47,18 @@ class Layered:
         return settings.parse(self.values, origins=self.origins)
 
 
-def layered(layers: Iterable[Layer]) -> Layered:
-    """Layers merged, the lowest first: a group that names another kind replaces the one below it."""
+def layered(layers: Iterable[Layer], settings: type[Settings] | None = None) -> Layered:
+    """Layers of the tables of `settings` merged, the lowest first. See `merged` for groups that take another kind."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in layers:
-        values = merged(values, layer.table)
+    changes: list[KindChange] = []
+    for number, layer in enumerate(layers):
+        values = merged(values, layer.table, settings, changes if number else None)
         present = set(paths(values))
         # A bare name stands for the group's key `kind`.
         given = {path if path in present else f"{path}.kind": layer.origin for path in paths(layer.table)}
         origins = {path: origin for path, origin in {**origins, **given}.items() if path in present}
-    return Layered(values, origins)
+    return Layered(values, origins, [change for change in changes if change.path not in origins])
 
 
 def assignments(settings: Iterable[str], origin: str = "--set") -> list[Layer]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -87,32 +88,131 @@ def parse_assignment(assignment: str) -> tuple[list[str], Any]:
     return keys, value
 
 
-def with_assignments(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """A deep copy of `data` in which each `a.b=c` is set."""
+def with_assignments(
+    data: Mapping[str, Any], assignments: Iterable[str], settings: type[Settings] | None = None
+) -> dict[str, Any]:
+    """A deep copy of `data`, a table of `settings`, in which each `a.b=c` is set."""
     result = merged(data, {})
     for assignment in assignments:
         keys, value = parse_assignment(assignment)
         for key in reversed(keys):
             value = {key: value}
-        result = merged(result, value)
+        result = merged(result, value, settings)
     return result
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` on top, group by group. A group that names another kind replaces the
-    group below it, because the settings of one kind mean nothing to another; a bare string names a kind."""
+@dataclass(frozen=True)
+class KindChange:
+    """A setting that changes because its group takes another kind.
+
+    Attributes:
+        path: the setting, such as `model.norm.epsilon`.
+        before: its value with the kind before.
+        after: its value with the new kind; None if that has no such setting.
+        why: the reason, for a person.
+    """
+
+    path: str
+    before: Any
+    after: Any
+    why: str
+
+    def __str__(self) -> str:
+        after = "nothing" if self.after is None else self.after
+        return f"{self.path}: {self.before} -> {after} ({self.why})"
+
+
+@runtime_checkable
+class GroupKinds(Protocol):
+    """The kinds of a group of settings, as they stand in the metadata of its field: `gptsmith.base.kinds.Kinds`."""
+
+    def names(self) -> list[str]: ...
+
+    def settings(self, name: str) -> type[Settings]: ...
+
+
+def merged(
+    below: Mapping[str, Any],
+    above: Mapping[str, Any],
+    settings: type[Settings] | None = None,
+    changes: list[KindChange] | None = None,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """`below` with the values of `above` on top, group by group; a bare string names a kind.
+
+    A group that names another kind keeps the settings that both kinds share: of the same name, type and default. The
+    others mean nothing to it, or something else.
+
+    Args:
+        settings: the class that the tables are settings of; without it the kinds share nothing.
+        changes: takes what else changes with a kind.
+    """
     result = {key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in below.items()}
     for key, value in above.items():
-        old = result.get(key)
-        if isinstance(old, Mapping) and isinstance(value, str):
+        old, path = result.get(key), f"{prefix}{key}."
+        kinds, group = _group(settings, key)
+        if isinstance(value, str) and (isinstance(old, Mapping) or kinds):
             value = {"kind": value}
         if not isinstance(value, Mapping):
             result[key] = value
-        elif not isinstance(old, Mapping) or value.get("kind", old.get("kind")) != old.get("kind"):
-            result[key] = merged(value, {})
-        else:
-            result[key] = merged(old, value)
+            continue
+        table = dict(old) if isinstance(old, Mapping) else {}
+        before = table.get("kind") or (None if table else _default_kind(settings, key))
+        after = value.get("kind", before)
+        if kinds is not None and after in kinds.names():
+            group = kinds.settings(after)
+        if before is not None and after != before:
+            known = kinds is not None and {before, after} <= {*kinds.names()}
+            table = _carried(table, kinds.settings(before), group, value, changes, path) if kinds and known else {}
+        result[key] = merged(table, value, group, changes, path)
     return result
+
+
+def _group(settings: type[Settings] | None, key: str) -> tuple[GroupKinds | None, type[Settings] | None]:
+    """The kinds of a group of `settings`, or else its class; neither if it is no group, or not known."""
+    field = settings.model_fields.get(key) if settings is not None else None
+    if field is None:
+        return None, None
+    kinds = next((one for one in field.metadata if isinstance(one, GroupKinds)), None)
+    if kinds is None and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+        return None, field.annotation
+    return kinds, None
+
+
+def _default_kind(settings: type[Settings] | None, key: str) -> str | None:
+    field = settings.model_fields.get(key) if settings is not None else None
+    default = None if field is None else field.get_default(call_default_factory=True)
+    return getattr(default, "kind", None)
+
+
+def _carried(
+    old: Mapping[str, Any],
+    before: type[Settings],
+    after: type[Settings] | None,
+    above: Mapping[str, Any],
+    changes: list[KindChange] | None,
+    prefix: str,
+) -> dict[str, Any]:
+    """The values of a group that another kind keeps; the other ones go to `changes`."""
+    assert after is not None
+    fields, new_fields = before.model_fields, after.model_fields
+    kept: dict[str, Any] = {}
+    for name in [*dict.fromkeys([*fields, *old])]:
+        if name == "kind" or name in above:
+            continue
+        default = fields[name].get_default(call_default_factory=True) if name in fields else None
+        value = old.get(name, default)
+        new_default = new_fields[name].get_default(call_default_factory=True) if name in new_fields else None
+        is_shared = name in new_fields and (
+            name not in fields or (fields[name].annotation == new_fields[name].annotation and default == new_default)
+        )
+        if is_shared and name in old:
+            kept[name] = value
+        elif changes is not None and not is_shared and value != new_default and (name in new_fields or name in old):
+            kind = new_fields["kind"].default
+            why = f"the default of {kind}" if name in new_fields else f"{kind} has no such setting"
+            changes.append(KindChange(prefix + name, value, new_default, why))
+    return kept
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -61,6 +61,11 @@ def _pre_norm(shape: tuple[int, int, int], context_length: int, attention_kind: 
     }
 
 
+def usual_kv_heads(num_heads: int) -> int:
+    """Heads of keys and values of the default model: half as many as query heads, if that is a whole number."""
+    return num_heads // 2 if num_heads % 2 == 0 else num_heads
+
+
 def smith_shape(embed_dim: int, num_layers: int) -> dict[str, Any]:
     """Qwen3's shape at any width: heads of 128 from width 1024 on, of 64 below it, two query heads a key head."""
     head_dim = 128 if embed_dim >= 1024 else 64
@@ -72,7 +77,7 @@ def smith_shape(embed_dim: int, num_layers: int) -> dict[str, Any]:
         "head_dim": head_dim,
         "attention": {
             "kind": "full",
-            "num_kv_heads": num_heads // 2 if num_heads % 2 == 0 else num_heads,
+            "num_kv_heads": usual_kv_heads(num_heads),
             "qk_norm": True,
         },
         "position": {"kind": "rotary"},
@@ -102,4 +107,4 @@ def preset_settings(name: str) -> dict[str, Any]:
 
 def preset(name: str, **changes: Any) -> GPTConfig:
     """The config of a preset, with changes: `preset("gpt2", context_length=512)`."""
-    return GPTConfig.parse(merged(preset_settings(name), changes), f"preset {name}")
+    return GPTConfig.parse(merged(preset_settings(name), changes, GPTConfig), f"preset {name}")

@@ -14,12 +14,13 @@ from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import published_folder, remove_folder, sha256_of
 from gptsmith.base.json_text import json_text
 from gptsmith.run.train_state import TrainState
-from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION
+from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION, SPLIT_FORMAT_VERSION
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
 MODEL, TRAIN_STATE, SETTINGS, ENVIRONMENT = "model.json", "train_state.json", "settings.json", "environment.json"
 WEIGHTS, OPTIMIZER, RANDOMNESS = "model.safetensors", "optimizer.safetensors", "randomness.safetensors"
+FROZEN, FROZEN_WEIGHTS = "frozen.json", "frozen.safetensors"
 NAME = re.compile(r"step-(\d{9})")
 
 
@@ -34,9 +35,10 @@ class Checkpoint:
         """The fault of it, every byte compared with its manifest; None if it is whole."""
         try:
             manifest = self._json(MANIFEST)
-            if manifest["format_version"] > FORMAT_VERSION:
+            if manifest["format_version"] > SPLIT_FORMAT_VERSION:
                 return (
-                    f"it was written by a newer version (format {manifest['format_version']}, known: {FORMAT_VERSION})"
+                    f"it was written by a newer version (format {manifest['format_version']}, "
+                    f"known: {SPLIT_FORMAT_VERSION})"
                 )
             for name, recorded in manifest["files"].items():
                 path = self.folder / name
@@ -64,6 +66,14 @@ class Checkpoint:
         """The state of training."""
         return TrainState(**self._read(TRAIN_STATE))
 
+    def frozen(self) -> dict[str, Any] | None:
+        """Bytes and SHA-256 of the run's file of frozen weights; None if the checkpoint holds all weights itself."""
+        return dict(self._json(FROZEN)) if (self.folder / FROZEN).exists() else None
+
+    def frozen_file(self) -> Path | None:
+        """The run's file of frozen weights; None if the checkpoint holds all weights itself."""
+        return None if self.frozen() is None else self.folder.parent / FROZEN_WEIGHTS
+
     @property
     def is_resumable(self) -> bool:
         """Whether training can be resumed from it: it has optimizer state."""
@@ -90,7 +100,8 @@ def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None
         files = {
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
         }
-        manifest = {"format_version": FORMAT_VERSION, "step": step, "files": files}
+        version = SPLIT_FORMAT_VERSION if FROZEN in files else FORMAT_VERSION
+        manifest = {"format_version": version, "step": step, "files": files}
         (folder / MANIFEST).write_text(json_text(manifest, indent=2) + "\n", encoding="utf-8")
     return Checkpoint(target, step)
 

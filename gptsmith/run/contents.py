@@ -17,6 +17,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
 from gptsmith.run.checkpoint import (
     ENVIRONMENT,
+    FROZEN,
     MODEL,
     OPTIMIZER,
     RANDOMNESS,
@@ -25,6 +26,7 @@ from gptsmith.run.checkpoint import (
     WEIGHTS,
     Checkpoint,
 )
+from gptsmith.run.frozen import verified_frozen_file
 from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 
@@ -43,6 +45,7 @@ class CheckpointContents:
         train_state: where training stands.
         optimizer: the optimizer's tensors; None if this training cannot be resumed.
         randomness: the state of each process's generator; None if this training cannot be resumed.
+        frozen: the record of the run's file of the other weights (`gptsmith.run.frozen`); None if there are none.
     """
 
     config: GPTConfig
@@ -52,6 +55,7 @@ class CheckpointContents:
     train_state: TrainState
     optimizer: Mapping[str, Tensor] | None = None
     randomness: Mapping[str, Tensor] | None = None
+    frozen: Mapping[str, Any] | None = None
 
     @property
     def tensors(self) -> dict[str, Mapping[str, Tensor]]:
@@ -70,6 +74,8 @@ class CheckpointContents:
         write_json(folder / TRAIN_STATE, self.train_state.plain())
         write_json(folder / SETTINGS, dict(self.settings))
         write_json(folder / ENVIRONMENT, dict(self.environment))
+        if self.frozen is not None:
+            write_json(folder / FROZEN, dict(self.frozen))
         for name, tensors in self.tensors.items():
             save_file(dict(tensors), folder / name)
 
@@ -101,10 +107,12 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint's weights into a model of the same shape.
 
     Raises:
-        CheckpointError: names or shapes differ.
+        CheckpointError: names or shapes differ, or frozen weights are gone or changed.
     """
     reshard(model)
     tensors = read_tensors(checkpoint.folder / WEIGHTS)
+    if (frozen := verified_frozen_file(checkpoint)) is not None:
+        tensors |= read_tensors(frozen)
     parameters = dict(model.named_parameters())
     if odd := sorted(tensors.keys() ^ parameters.keys()):
         raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")

@@ -14,7 +14,14 @@ from gptsmith.base.files import read_json, write_atomically, write_json
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
-from gptsmith.run.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoint, first_good, list_checkpoints, set_aside
+from gptsmith.run.checkpoint import (
+    CHECKPOINTS,
+    WEIGHTS,
+    Checkpoint,
+    first_good,
+    list_checkpoints,
+    set_aside,
+)
 from gptsmith.run.lineage import HasLineage
 from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
 from gptsmith.text.chat_template import ChatTemplate
@@ -42,6 +49,7 @@ class Run(HasLineage):
     plan.json            the prediction before the run, and what it came to
     metrics.jsonl        every figure, sample and event
     result.json          the figures at the end
+    checkpoints/frozen.safetensors  weights below adapters, once for all checkpoints
     checkpoints/step-…/  weights, optimizer, counters and randomness, with a manifest of hashes
     """
 
@@ -130,7 +138,8 @@ class Run(HasLineage):
 
     def files(self, checkpoint: Checkpoint) -> list[Path]:
         """The files that its model is made of at a checkpoint: weights and tokenizer."""
-        return [checkpoint.folder / WEIGHTS, self.folder / "tokenizer.json"]
+        frozen = checkpoint.frozen_file()
+        return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen]), self.folder / "tokenizer.json"]
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, damaged newer ones set aside; None if there never was one.

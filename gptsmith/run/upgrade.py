@@ -9,6 +9,8 @@ from gptsmith.base.renamed import OBJECTIVES, SETTINGS, STATUSES, VALUES
 
 FORMAT_VERSION = 2
 """The format of this version. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
+SPLIT_FORMAT_VERSION = 3
+"""The format of a checkpoint whose frozen weights lie in a file of the run (`gptsmith.run.frozen`)."""
 
 
 def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
+from gptsmith.base.console import note
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.model.device import choose_device, choose_dtype
-from gptsmith.model.presets import preset_settings, smith_shape
+from gptsmith.model.presets import preset_settings, smith_shape, usual_kv_heads
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run, read_settings
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
@@ -87,16 +90,16 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     preset = Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
-    early = layered([preset, stand_ins, *given]).parse(RunSettings)
+    early = layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
     if early.train.max_forgetting is not None:
         raise ConfigurationError("train.max_forgetting is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
     data = prepared(early)
-    table = layered(given).values
+    table = layered(given, RunSettings).values
     below = [preset, *_shape_layers(request, table.get("model", {}), data)]
-    model = layered([*below, *given]).values["model"]
+    model = layered([*below, *_followers(below, given), *given], RunSettings).values["model"]
     predicted: dict[str, Any] = {}
     corpus: Corpus | None = None
     if request.minutes is None:
@@ -117,9 +120,16 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
         )
     if request.preset == DEFAULT:
         below.append(Layer("the plan", {"model": plan.model}))
-    below.append(_training_layer(plan, layered([*below, *given]).values, processes, timed=request.minutes is not None))
-    resolved = layered([*below, *given])
-    return Resolved(resolved.parse(RunSettings), resolved.origins, predicted, data, corpus)
+    below += _followers(below, given)
+    known = layered([*below, *given], RunSettings).values
+    below.append(_training_layer(plan, known, processes, timed=request.minutes is not None))
+    resolved = layered([*below, *given], RunSettings)
+    for change in resolved.changes:
+        note(f"[yellow]{escape(str(change))}[/yellow]")
+    settings = resolved.parse(RunSettings)
+    for remark in settings.model.attention.remarks(settings.model.context_length):
+        note(f"[yellow]{escape(remark)}[/yellow]")
+    return Resolved(settings, resolved.origins, predicted, data, corpus)
 
 
 def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
@@ -155,6 +165,18 @@ def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedDat
         num_layers = given.get("num_layers", preset_settings(DEFAULT)["num_layers"])
         layers.append(Layer("the preset smith", {"model": smith_shape(given["embed_dim"], num_layers)}))
     return layers
+
+
+def _followers(below: list[Layer], given: list[Layer]) -> list[Layer]:
+    """What a preset or a plan says of the model's shape and what is given makes impossible: it follows."""
+    model = layered([*below, *given], RunSettings).values["model"]
+    attention = layered(given, RunSettings).values.get("model", {}).get("attention", {})
+    num_heads, num_kv_heads = model.get("num_heads"), model["attention"].get("num_kv_heads")
+    if "num_kv_heads" in attention or not isinstance(num_heads, int) or not isinstance(num_kv_heads, int):
+        return []
+    if num_heads % num_kv_heads == 0:
+        return []
+    return [Layer("model.num_heads", {"model": {"attention": {"num_kv_heads": usual_kv_heads(num_heads)}}})]
 
 
 def _token_plan(request: PlanRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:

@@ -24,7 +24,8 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
         return False
     with suppress(CheckpointError):  # a text that is gone is for the one who reads it
         # The same words in another folder may name other files.
-        return began.located(run.paths.located).located(_real_path) == request.located(_real_path)
+        there, here = began.located(run.paths.located).located(_real_path), request.located(_real_path)
+        return there.recorded() == here.recorded()
     return True
 
 
@@ -55,7 +56,9 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
         CheckpointError: one of them changed; the message names it and lists all.
     """
     fixed = fixed_settings(type(settings))
-    changed = changed_keys(checkpoint.settings(), settings.plain())
+    # Settings that the version of the checkpoint did not have stood at their defaults.
+    then = type(settings).parse(checkpoint.settings(), str(checkpoint.folder))
+    changed = changed_keys(then.plain(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise CheckpointError(
             f"{run.folder} keeps its original settings, and {', '.join(odd)} changed: restore them "

@@ -61,7 +61,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
 
 def requested_table(request: FinetuneRequest) -> dict[str, Any]:
     """The settings that a request spells out, and the request itself."""
-    return layered(given_layers(request)).values
+    return layered(given_layers(request), FinetuneSettings).values
 
 
 def _folder(request: FinetuneRequest) -> Path | None:

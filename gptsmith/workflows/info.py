@@ -11,6 +11,7 @@ from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
+from gptsmith.train.run_settings import RunSettings
 from gptsmith.workflows.requests import InfoRequest
 
 
@@ -30,7 +31,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
         raise UserError("name a run, or a preset by --preset, and not both")
     figures: dict[str, Any]
     if preset is not None:
-        table = with_assignments({"model": preset_settings(preset)}, request.settings)
+        table = with_assignments({"model": preset_settings(preset)}, request.settings, RunSettings)
         if odd := sorted(table.keys() - {"model"}):
             raise UserError(f"info reads settings of the model only, not {odd[0]}")
         config = GPTConfig.parse(table["model"], f"preset {preset}")

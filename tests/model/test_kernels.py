@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gptsmith.model.kernels import attention, norm, rotary
+from gptsmith.model.kernels import additive, attention, norm, rotary
 
 
 def leaves(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -86,3 +86,37 @@ def test_bfloat16_stays_near_float32() -> None:
         queries.float(), keys.float(), values.float(), is_causal=True, enable_gqa=True
     )
     assert (ours - theirs).abs().max() < 0.02
+
+
+def plain_additive(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, score: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    hidden = torch.tanh(queries[:, :, None] + keys[:, None])  # (N, T, S, D)
+    return ((hidden * score[:, None, None]).sum(dim=3) + bias).softmax(dim=2) @ values
+
+
+@pytest.mark.parametrize("size", [1.0, 25.0])
+@pytest.mark.parametrize("block", [1, 300, 1 << 20])
+@pytest.mark.parametrize(("num_queries", "num_keys"), [(1, 1), (1, 9), (13, 13), (5, 11)])
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_additive_attention_by_blocks_is_the_plain_one(
+    size: float, block: int, num_queries: int, num_keys: int, is_causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(additive, "CPU_BLOCK", block)
+    inputs = leaves((3, num_queries, 4), (3, num_keys, 4), (3, num_keys, 5), (3, 4))
+    queries, keys, values, score = inputs
+    hidden = torch.ones(num_queries, num_keys).triu(num_keys - num_queries + 1).bool()
+    bias = torch.zeros(3, num_queries, num_keys, dtype=torch.float64).masked_fill(hidden, float("-inf"))
+    if not is_causal:
+        bias = bias + torch.arange(num_keys) / 7
+    ours = additive.additive_attention(size * queries, size * keys, values, score, None if is_causal else bias)
+    assert_same(ours, plain_additive(size * queries, size * keys, values, score, bias), inputs)
+
+
+def test_additive_attention_of_huge_queries_is_finite() -> None:
+    queries, keys = torch.full((1, 2, 2), 300.0), torch.full((1, 2, 2), -300.0)
+    values, score = torch.tensor([[[1.0], [3.0]]]), torch.ones(1, 2)
+    attended = additive.additive_attention(queries, keys, values, score, None)
+    torch.testing.assert_close(attended, torch.tensor([[[1.0], [2.0]]]))
+    half = additive.additive_attention(queries.bfloat16(), keys.bfloat16(), values.bfloat16(), score, None)
+    assert half.dtype == torch.bfloat16

@@ -15,7 +15,7 @@ from gptsmith.base import machine
 from gptsmith.base.machine import num_cpus
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
-from gptsmith.model.presets import preset_settings
+from gptsmith.model.presets import preset, preset_settings
 from gptsmith.train.planning import throughput as speed_module
 from gptsmith.train.planning.memory import expected_peak_bytes
 from gptsmith.train.planning.plan import Corpus, TooShortError, plan_seconds, plan_tokens
@@ -26,7 +26,7 @@ from gptsmith.train.planning.scaling_law import (
     recurrence,
     worth_bytes,
 )
-from gptsmith.train.planning.throughput import Speed, measured_speed
+from gptsmith.train.planning.throughput import Speed, attended_elements, measured_speed, slow_attention_s
 
 BASE = preset_settings("smith")
 LARGE = Corpus(num_tokens=10**9, num_bytes=4 * 10**9, difficulty=2.0)
@@ -159,6 +159,30 @@ def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     record.write_text('{"points": "spoilt"}', encoding="utf-8")
     measured_speed(place, torch.float32, tmp_path)
     assert len(calls) == 8
+
+
+def test_a_slow_kind_of_attention_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path))
+    calls: list[str] = []
+
+    def steps(config: GPTConfig, *_: object) -> float:
+        calls.append(config.attention.kind)
+        return 3.0 if config.attention.kind == "additive" else 1.0
+
+    monkeypatch.setattr(speed_module, "_step_seconds", steps)
+    arguments = (torch.device("cpu"), torch.float32)
+    attention = {kind: preset("smith", attention=kind).attention for kind in ("full", "sliding_window", "additive")}
+    assert (
+        slow_attention_s(attention["full"], *arguments)
+        == slow_attention_s(attention["sliding_window"], *arguments)
+        == 0
+    )
+    assert calls == []
+    seconds = slow_attention_s(attention["additive"], *arguments)
+    probed = preset("smith", embed_dim=128, num_layers=4, num_heads=2)
+    assert seconds * attended_elements(probed) * 2048 == pytest.approx(2.0)
+    assert slow_attention_s(attention["additive"], *arguments) == seconds
+    assert sorted(calls) == ["additive", "full"]
 
 
 @pytest.mark.parametrize(

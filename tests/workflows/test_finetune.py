@@ -23,6 +23,7 @@ from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.examples import read_examples
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train.callbacks import checkpoint as save
 from gptsmith.train.callbacks import log
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.examples import ExampleDataset
@@ -407,12 +408,68 @@ def test_lora_adapters_alone_are_trained(base: Path, chat_data: Path, tmp_path: 
     gptsmith.finetune(base, [chat_data], out=tmp_path / "run", lora=4, settings=QUICK)
     before = load_file(list_checkpoints(base / "checkpoints")[0].folder / "model.safetensors")
     after = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[0].folder / "model.safetensors")
-    moved = [name for name in after if "lora" in name and name.endswith("lora_b")]
-    assert all(after[name].abs().max() > 0 for name in moved)
-    kept = {name.replace(".base.", "."): value for name, value in after.items() if "lora" not in name}
+    assert all("lora" in name for name in after)
+    assert all(value.abs().max() > 0 for name, value in after.items() if name.endswith("lora_b"))
+    frozen = load_file(tmp_path / "run" / "checkpoints" / "frozen.safetensors")
+    kept = {name.replace(".base.", "."): value for name, value in frozen.items()}
     best = gptsmith.load(base)
     assert kept.keys() == before.keys()
     assert all(torch.equal(kept[name], value) for name, value in best.model.named_parameters())
+
+
+def test_a_lora_checkpoint_holds_the_adapters_and_names_the_rest_by_its_hash(
+    base: Path, chat_data: Path, tmp_path: Path
+) -> None:
+    whole, run, gone = tmp_path / "whole", tmp_path / "run", tmp_path / "gone"
+    arguments = {"lora": 4, "settings": [*QUICK, "checkpoint.every_steps=2"]}
+    expected = gptsmith.finetune(base, [chat_data], out=whole, **arguments)
+    with stopped_after(4):
+        gptsmith.finetune(base, [chat_data], out=run, **arguments)
+    figures = gptsmith.finetune(resume=run)
+    assert figures["validation_loss"] == expected["validation_loss"]
+    for one, other in zip(*(list_checkpoints(each / "checkpoints") for each in (run, whole)), strict=True):
+        assert one.frozen() == other.frozen() == {**(one.frozen() or {}), "bytes": frozen_bytes(run)}
+        assert (one.folder / "model.safetensors").stat().st_size < frozen_bytes(run) / 4
+        assert (
+            load_file(one.folder / "model.safetensors").keys() == load_file(other.folder / "model.safetensors").keys()
+        )
+    answer = gptsmith.load(whole).generate("The", max_tokens=8, temperature=0)
+    shutil.move(whole, gone)  # the run is whole by itself, wherever it lies
+    merged = gptsmith.merge(gone, out=tmp_path / "merged")["run"]
+    for folder in (gone, run, merged):
+        assert gptsmith.load(folder).generate("The", max_tokens=8, temperature=0) == answer
+    gptsmith.export(gone, to="peft", out=tmp_path / "peft")
+    frozen = gone / "checkpoints" / "frozen.safetensors"
+    content = bytearray(frozen.read_bytes())
+    content[-1] ^= 1
+    frozen.write_bytes(content)
+    with pytest.raises(UserError, match=r"frozen\.safetensors, and that file has changed since"):
+        gptsmith.load(gone)
+    frozen.unlink()
+    with pytest.raises(UserError, match=r"frozen\.safetensors, and that file is gone"):
+        gptsmith.load(gone)
+    assert list_checkpoints(gone / "checkpoints")  # none was set aside for it
+
+
+def frozen_bytes(run: Path) -> int:
+    return (run / "checkpoints" / "frozen.safetensors").stat().st_size
+
+
+def test_a_run_of_adapters_whose_checkpoints_hold_all_weights_is_resumed(
+    base: Path, chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = gptsmith.finetune(base, [chat_data], out=tmp_path / "whole", lora=4, settings=QUICK)
+    with monkeypatch.context() as older, stopped_after(4):
+        older.setattr(save, "is_frozen", lambda _: False)
+        gptsmith.finetune(base, [chat_data], out=tmp_path / "run", lora=4, settings=QUICK)
+    (old, *_) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert old.frozen() is None
+    assert json.loads((old.folder / "MANIFEST.json").read_text())["format_version"] == 2
+    figures = gptsmith.finetune(resume=tmp_path / "run")
+    assert figures["validation_loss"] == expected["validation_loss"]
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")[0]
+    assert newest.frozen() is not None
+    assert json.loads((newest.folder / "MANIFEST.json").read_text())["format_version"] == 3
 
 
 def test_distillation_teaches_a_student_more_than_text_alone(base: Path, tmp_path: Path) -> None:

@@ -274,3 +274,31 @@ def test_the_expected_loss_is_said_anew_when_tokens_are_cut(
 def test_a_plan_that_was_made_again_once_by_an_older_version_is_read(tmp_path: Path) -> None:
     older = {"said": {"seconds": 60.0}, "replanned": {"at_step": 5, "num_steps_before": 10, "num_steps": 8}}
     assert plan_from(older)["replanned"] == [{"step": 5, "num_steps_before": 10, "num_steps": 8}]
+
+
+def test_key_heads_follow_the_heads_that_are_given(text: Path) -> None:
+    for more in ([], ["model.embed_dim=96"]):
+        gptsmith.plan([text], minutes=2, settings=["model.num_heads=3", "tokenizer=bytes", *more])
+    with pytest.raises(UserError, match=r"num_kv_heads=2 does not divide num_heads=3"):
+        gptsmith.plan([text], minutes=2, settings=["model.num_heads=3", "model.attention.num_kv_heads=2"])
+
+
+def test_a_plan_says_what_changes_with_a_kind(call: Callable, text: Path) -> None:
+    said = call("plan", text, "--minutes", "2", "--set", "model.norm=layernorm").err
+    assert "model.norm.epsilon: 1e-06 -> 1e-05 (the default of layernorm)" in said
+
+
+def test_a_window_that_covers_the_context_is_said(call: Callable, text: Path) -> None:
+    short = call("plan", text, "--minutes", "9e4", "--preset", "gpt3-125m", "--set", "model.context_length=256")
+    assert "the same as one with full attention" in short.err
+    assert "the same as" not in call("plan", text, "--minutes", "9e4", "--preset", "gpt3-125m").err
+
+
+def test_a_plan_says_that_a_kind_is_slow(call: Callable, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_budget, "slow_attention_s", lambda kind, *_: 2e-9 if kind.is_slow else 0.0)
+    fast = call("plan", text, "--minutes", "2", "--json").object
+    answer = call("plan", text, "--minutes", "2", "--set", "model.attention=additive", "--json")
+    assert "model.attention.kind=additive is several times slower than full attention" in answer.err
+    slow = answer.object
+    assert slow["times_slower_than_full_attention"] > 1.5
+    assert "times_slower_than_full_attention" not in fast

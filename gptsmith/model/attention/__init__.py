@@ -8,7 +8,7 @@ linear layers are others. Its settings give the shape of what is cached.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -32,6 +32,9 @@ class CacheShape(NamedTuple):
 class AttentionSettings(Settings):
     """Settings of every kind of attention."""
 
+    is_slow: ClassVar[bool] = False
+    """Whether it takes so much longer than a product of queries and keys that a plan must measure it."""
+
     kind: str
     num_kv_heads: int | None = Field(default=None, gt=0)
     """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads
@@ -46,6 +49,10 @@ class AttentionSettings(Settings):
     @abstractmethod
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
+
+    def remarks(self, context_length: int) -> list[str]:
+        """Sentences for a person who chooses this kind for such a context; most kinds need none."""
+        return []
 
     def cache_shape(self, dims: LayerDims) -> CacheShape:
         """The shape of a token's keys and values in a cache."""

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from gptsmith.model.attention import Attention, AttentionSettings, repeat_kv, score_bias
 from gptsmith.model.dims import LayerDims
+from gptsmith.model.kernels.additive import additive_attention
 from gptsmith.model.layout import Span
-
-MAX_ELEMENTS = 1 << 24
-"""How many values of tanh(Wq + Uk) stand in memory at once: they are (B, H, T, S, D)."""
 
 
 class AdditiveAttentionSettings(AttentionSettings):
     """Scores come from a small network of query and key instead of from their product."""
 
+    is_slow: ClassVar[bool] = True
+
     kind: Literal["additive"] = "additive"
+
+    def remarks(self, context_length: int) -> list[str]:
+        return [
+            "model.attention.kind=additive is several times slower than full attention, and the more so the longer "
+            f"the context (here {context_length:,} tokens): it computes a tanh per dimension of each pair of tokens"
+        ]
 
     def build(self, dims: LayerDims, layer: int) -> AdditiveAttention:
         return AdditiveAttention(self, dims, layer)
@@ -33,20 +38,11 @@ class AdditiveAttention(Attention):
         self.score = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
-        T = queries.shape[2]
-        keys, values = (repeat_kv(shared, self.num_heads) for shared in (keys, values))
-        bias = score_bias(queries, keys, span).expand(queries.shape[0], self.num_heads, T, keys.shape[2])
-        rows = max(1, MAX_ELEMENTS // keys.numel())
-        blocks = [
-            checkpoint(
-                self._attend_block, queries[:, :, start : start + rows], keys, values,
-                bias[:, :, start : start + rows], use_reentrant=False,
-            )
-            for start in range(0, T, rows)
-        ]  # fmt: skip
-        return torch.cat(blocks, dim=2)
-
-    def _attend_block(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        hidden = torch.tanh(queries[:, :, :, None] + keys[:, :, None])  # (B, H, T, S, D)
-        scores = torch.einsum("bhtsd,hd->bhts", hidden, self.score.to(hidden.dtype)) + bias
-        return scores.softmax(dim=-1) @ values
+        B, H, T, D = queries.shape
+        keys, values = (repeat_kv(shared, H) for shared in (keys, values))  # (B, H, S, D)
+        bias = None
+        if span.mask is not None or span.bias is not None:
+            bias = score_bias(queries, keys, span).expand(B, H, T, keys.shape[2]).flatten(0, 1)
+        score = self.score.expand(B, H, D).flatten(0, 1)
+        attended = additive_attention(queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), score, bias)
+        return attended.view(B, H, T, D)

@@ -28,6 +28,14 @@ class SlidingWindowAttentionSettings(AttentionSettings):
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
 
+    def remarks(self, context_length: int) -> list[str]:
+        if context_length > self.window_size:
+            return []
+        return [
+            f"model.attention.window_size={self.window_size} covers model.context_length={context_length}: "
+            "this model is the same as one with full attention (GPT-3's shape is then GPT-2's)"
+        ]
+
     def build(self, dims: LayerDims, layer: int) -> FullAttention:
         kind = SlidingWindowAttention if self.is_windowed(layer) else FullAttention
         return kind(self, dims, layer)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from rich.markup import escape
@@ -15,6 +19,8 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
 from gptsmith.run.contents import CheckpointContents, weights
+from gptsmith.run.folder import Run
+from gptsmith.run.frozen import recorded_frozen, write_frozen
 from gptsmith.run.sharding import is_sharded
 from gptsmith.run.writer import CheckpointWriter
 from gptsmith.train.datasets.base import Score
@@ -34,6 +40,8 @@ class SaveCheckpoints(Callback):
         self.clock = clock
         self.saved_at = clock()
         self.saved_step: int | None = None
+        self.frozen: dict[str, Any] | None = None
+        """The record of the run's file of frozen weights, once that is written."""
 
     @contextmanager
     def running(self, trainer: Trainer) -> Iterator[None]:
@@ -82,9 +90,12 @@ class SaveCheckpoints(Callback):
         trainer.state.elapsed_seconds = trainer.elapsed_s
         generators = trainer.processes.all_gather(torch.get_rng_state())
         if trainer.processes.is_first or is_sharded(trainer.model):
+            all_weights = weights(trainer.model)
+            unchanged = {name for name, each in trainer.model.named_parameters() if is_frozen(each)}
+            frozen = {name: all_weights[name] for name in unchanged}
             contents = CheckpointContents(
                 config=trainer.model.config,
-                weights=_copied(weights(trainer.model)),
+                weights=_copied({name: all_weights[name] for name in all_weights.keys() - unchanged}),
                 settings=trainer.settings.plain(),
                 environment=trainer.environment,
                 train_state=deepcopy(trainer.state),
@@ -92,8 +103,16 @@ class SaveCheckpoints(Callback):
                 randomness={randomness_name(rank): state for rank, state in enumerate(generators)},
             )
             if trainer.processes.is_first:
-                self.writer.save(trainer.state.step, contents.num_bytes, contents.write, trainer.state.best_step)
+                num_bytes = contents.num_bytes + (0 if self.frozen else sum(each.nbytes for each in frozen.values()))
+                fill = partial(self._fill, trainer.run, contents, frozen)
+                self.writer.save(trainer.state.step, num_bytes, fill, trainer.state.best_step)
         self.saved_at, self.saved_step = self.clock(), trainer.state.step
+
+    def _fill(self, run: Run, contents: CheckpointContents, frozen: Mapping[str, Tensor], folder: Path) -> None:
+        """Writes a checkpoint into a folder, and the frozen weights into the run's if they are not there."""
+        if frozen and self.frozen is None:
+            self.frozen = recorded_frozen(run.checkpoints) or write_frozen(run.checkpoints, frozen)
+        replace(contents, frozen=self.frozen).write(folder)
 
     def newest(self, trainer: Trainer) -> Checkpoint | None:
         """The newest checkpoint that can be read, once what is being written is durable; None if none was saved."""
@@ -101,6 +120,11 @@ class SaveCheckpoints(Callback):
         if not trainer.processes.broadcast(bool(list_checkpoints(trainer.run.checkpoints))):
             return None
         return first_good(list_checkpoints(trainer.run.checkpoints), trainer.run.folder, self.warn)
+
+
+def is_frozen(parameter: Tensor) -> bool:
+    """Whether training does not change a parameter."""
+    return not parameter.requires_grad
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

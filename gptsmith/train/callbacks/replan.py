@@ -110,6 +110,8 @@ class Replan(Callback):
             return None
         if elapsed - self.replanned_s < min(SPACING * budget, left_s / 4):
             return None
+        if in_time > planned and left_s < SPACING * budget:  # too little to be worth a word
+            return None
         return [in_time, self._why(trainer, step_s, in_time > planned), left_s, step_s]
 
     def _why(self, trainer: Trainer, step_s: float, is_early: bool) -> str:

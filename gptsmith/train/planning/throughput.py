@@ -15,7 +15,9 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_json
 from gptsmith.base.machine import processor_name
 from gptsmith.base.memory import give_back_freed_memory
+from gptsmith.base.settings import merged
 from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
@@ -69,6 +71,31 @@ def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None 
     speed = measure(device, dtype)
     write_json(path, {"points": speed.points})
     return speed
+
+
+def slow_attention_s(attention: AttentionSettings, device: torch.device, dtype: torch.dtype) -> float:
+    """Seconds of training that a slow kind of attention takes besides what full attention does, for one dimension of
+    one query and one key; 0 if the kind is not slow. From the cache if this hardware was measured before."""
+    if not attention.is_slow:
+        return 0.0
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    key = key_of(FORMAT_VERSION, name, str(dtype), torch.__version__, attention.kind)
+    path = private_folder(default_cache()) / f"attention-{key}.json"
+    try:
+        return float(read_json(path)["seconds"])
+    except (UserError, KeyError, TypeError, ValueError):
+        pass
+    table = {"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **smith_shape(*PROBED_SHAPES[0])}
+    full, slow = GPTConfig.parse(table), GPTConfig.parse(merged(table, {"attention": attention.kind}, GPTConfig))
+    more_s = _step_seconds(slow, device, dtype) - _step_seconds(full, device, dtype)
+    seconds = max(more_s, 0.0) / (PROBE_WINDOWS * PROBE_CONTEXT * attended_elements(full))
+    write_json(path, {"seconds": seconds})
+    return seconds
+
+
+def attended_elements(config: GPTConfig) -> float:
+    """Dimensions of the keys that a token's queries meet in training, in all layers and heads."""
+    return config.num_layers * config.num_heads * config.resolved_head_dim * config.context_length / 2
 
 
 def measure(device: torch.device, dtype: torch.dtype) -> Speed:

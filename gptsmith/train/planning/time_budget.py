@@ -11,6 +11,7 @@ from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import memory_bytes, peak_memory_bytes
 from gptsmith.data.prepare import PreparedData
 from gptsmith.data.shards import TokenStream
+from gptsmith.model import attention
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.train.planning.memory import expected_peak_bytes
@@ -23,7 +24,7 @@ from gptsmith.train.planning.plan import (
     plan_seconds,
 )
 from gptsmith.train.planning.scaling_law import TRAINING_SAMPLE_BYTES, VALIDATION_SAMPLE_BYTES, difficulty
-from gptsmith.train.planning.throughput import measured_speed
+from gptsmith.train.planning.throughput import attended_elements, measured_speed, slow_attention_s
 from gptsmith.train.settings import TrainSettings
 
 NUM_EVALUATIONS = 10
@@ -74,13 +75,18 @@ def plan_minutes(
         UserError: the time is too short to train anything.
     """
     speed = measured_speed(device, dtype)
+    slow_s = slow_attention_s(attention.KINDS.validate(base.get("attention", {})), device, dtype)
+
+    def seconds_per_token(config: GPTConfig) -> float:
+        return speed.seconds_per_token(config) + slow_s * attended_elements(config)
+
     evaluated = NUM_EVALUATIONS * min(train.evaluation_tokens, num_validation_tokens) + num_validation_tokens
     left_s = minutes * 60 - elapsed_seconds - CLOSING_S
     try:
         plan = plan_seconds(
             left_s,
             corpus,
-            speed.seconds_per_token,
+            seconds_per_token,
             base,
             params=params,
             fixed_shape=shape_is_given,
@@ -92,7 +98,7 @@ def plan_minutes(
             f"--minutes {minutes:g} is too short to train on this text here: about {needed:.2g} is the least that works"
         ) from None
     config = GPTConfig.parse({**base, **plan.model})
-    per_token = speed.seconds_per_token(config)
+    per_token = seconds_per_token(config)
     figures = cost(config)
     predicted: dict[str, Any] = {
         "seconds": elapsed_seconds + CLOSING_S + (plan.num_tokens + evaluated * FORWARD_SHARE) * per_token,
@@ -103,6 +109,8 @@ def plan_minutes(
         "epochs": plan.num_tokens / max(corpus.num_tokens, 1),
         "tokens_per_second": 1 / per_token,
     }
+    if slow_s:
+        predicted["times_slower_than_full_attention"] = per_token / speed.seconds_per_token(config)
     micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
     now, peak = memory_bytes(), peak_memory_bytes()
     if now is not None and peak is not None:
@@ -131,4 +139,6 @@ def predicted_in_a_line(predicted: dict[str, Any]) -> str:
     if "bits_per_byte" in predicted:
         low, high = predicted["bits_per_byte_low"], predicted["bits_per_byte_high"]
         parts.append(f"{predicted['bits_per_byte']:.2f} bits per byte ({low:.2f} to {high:.2f})")
+    if slower := predicted.get("times_slower_than_full_attention"):
+        parts.append(f"{slower:.1f} times slower than with full attention")
     return f"planned: {', '.join(parts)}"
