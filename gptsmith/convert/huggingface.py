@@ -29,6 +29,8 @@ TOKENIZER_FILES = (
     "tokenizer.json", TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "vocab.json", "merges.txt", TEMPLATE, GENERATION,
 )  # fmt: skip
 HEAD = "lm_head.weight"
+OFF = {"top_k": (0, -1), "top_p": (0,)}
+"""Values with which Transformers' and vLLM's settings say that one is off."""
 
 
 def is_model_folder(path: Path) -> bool:
@@ -96,7 +98,7 @@ class ModelFolder:
         if not self.generation.get("do_sample"):
             return {}
         known = {key: self.generation.get(key) for key in SamplingSettings.model_fields}
-        kept = {key: value for key, value in known.items() if value is not None}
+        kept = {key: value for key, value in known.items() if value is not None and value not in OFF.get(key, ())}
         return SamplingSettings.parse(kept, GENERATION).model_dump(include=set(kept))
 
     def model(self) -> GPT:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -296,3 +297,9 @@ def test_two_files_of_one_tensor_are_refused(folder: Path) -> None:
     shutil.copy(folder / "model.safetensors", other)
     with pytest.raises(UserError, match="both hold"):
         TensorFiles([folder / "model.safetensors", other])
+
+
+@pytest.mark.parametrize("off", [{"top_k": 0}, {"top_k": -1}, {"top_p": 0.0}])
+def test_a_generation_default_that_is_off_is_none(off: dict[str, float]) -> None:
+    folder = SimpleNamespace(generation={"do_sample": True, "temperature": 0.7, **off})
+    assert ModelFolder.sampling(folder) == {"temperature": 0.7}  # type: ignore[arg-type]

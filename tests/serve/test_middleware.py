@@ -169,7 +169,7 @@ def test_a_number_in_a_schema_that_is_none_of_ours_harms_nobody(served: Served, 
     assert answer.status in (200, 400)
     if answer.status == 400:
         assert answer.error["param"] in (place, "messages")  # a model is told of tools, and these are long
-    if b"1e999" in number:
+    if b"1e999" in number and place == "response_format":  # a tool takes an object, whatever its numbers are
         assert "not finite" in answer.error["message"]
 
 
