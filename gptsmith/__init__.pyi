@@ -15,6 +15,7 @@ from gptsmith.model.presets import preset as preset
 from gptsmith.train.report import report as report
 from gptsmith.train.stability import TrainingDivergedError as TrainingDivergedError
 from gptsmith.version import __version__ as __version__
+from gptsmith.workflows.cache import cache as cache
 from gptsmith.workflows.certify import certify as certify
 from gptsmith.workflows.compress import compress as compress
 from gptsmith.workflows.evaluate import evaluate as evaluate

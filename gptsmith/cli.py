@@ -17,13 +17,13 @@ PANELS = {
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("info", "runs", "watch"),
+    "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
-WITHOUT_ARGUMENTS = ("runs", "watch")
+WITHOUT_ARGUMENTS = ("runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
 INTERRUPTED = 130
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -131,8 +131,10 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memo
 
 
 def _run_verb() -> None:
+    from gptsmith.base.console import outlive_readers
     from gptsmith.base.errors import GptsmithError
 
+    outlive_readers()
     try:
         app(prog_name="gptsmith")
     except GptsmithError as error:
@@ -149,6 +151,10 @@ def _run_verb() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"gptsmith: {named}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("gptsmith: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

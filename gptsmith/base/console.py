@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +22,43 @@ notes = Console(stderr=True, highlight=False)
 
 PLAIN_LINE_EVERY_S = 10.0
 _IS_HUSHED = ContextVar("is_hushed", default=False)
+
+
+class OutlivingStream:
+    """Standard error that nobody needs to read: where its reader has left, its terminal is closed or its disk is full,
+    it goes to nowhere, because no work may end for want of somebody who watches it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._go_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._go_nowhere()
+
+    def _go_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_readers() -> None:
+    """Continues from now on where nobody reads standard error any more."""
+    if sys.stderr is None:  # closed before this process began: what is opened next must not take its place
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if not isinstance(sys.stderr, OutlivingStream):
+        sys.stderr = cast(TextIO, OutlivingStream(sys.stderr))
 
 
 def be_silent() -> None:

@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_text import json_text
+from gptsmith.base.leftovers import OLD, TEMPORARY, locked, remove, sweep, temporary_folder, temporary_path
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,21 +35,36 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part."""
+def write_atomically(path: Path, content: bytes | str, *, private: bool = False) -> None:
+    """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
+
+    A new file has the mode that the umask says, or is for its owner alone if it is `private`; an older one keeps its.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with no_room_is_a_user_error(path.parent):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    with writing(path):
+        while not _written(temporary := temporary_path(path), path, data, 0o600 if private else 0o666):
+            pass  # somebody cleared it away before it was locked
+        temporary.replace(path)
         sync_folder(path.parent)
+
+
+def _written(temporary: Path, path: Path, data: bytes, mode: int) -> bool:
+    """Writes a temporary file with the mode of `path`, or with a new one's; gives whether it was there to its end."""
+    try:
+        temporary.touch(mode, exist_ok=False)
+        with temporary.open("r+b") as file, locked(temporary) as is_ours:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            return is_ours
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -76,77 +92,118 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-TEMPORARY, OLD = ".tmp-", ".old-"
+class PlaceTakenError(UserError):
+    """Another process made a folder of this name just now."""
 
 
 @contextlib.contextmanager
-def published_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def published_folder(target: Path, *, overwrite: bool = False, private: bool = False) -> Iterator[Path]:
     """A fresh folder to fill, which becomes `target` in one step when the block ends, and vanishes if it fails.
 
     Every file is made durable before the folder gets its name, so `target` is either complete or absent. With
     `overwrite`, an older `target` is set aside at that moment; if the process dies just then, `sweep` brings it back.
+    What processes that died left beside `target` is cleared away.
+
+    Args:
+        private: whether the folder is for its owner alone; else its mode is what the umask says.
 
     Raises:
-        UserError: the disk has no room.
+        PlaceTakenError: another process was faster.
+        UserError: it cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with no_room_is_a_user_error(target.parent):
-        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))
-        try:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent)
+        with temporary_folder(target, private=private) as temporary:
             yield temporary
             for path in sorted(temporary.rglob("*")):
                 if path.is_file():
                     sync_file(path)
             sync_folder(temporary)
-            old = target.with_name(OLD + target.name)
             if overwrite and target.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                target.replace(old)
-            temporary.replace(target)
+                with locked(target):
+                    old = target.with_name(OLD + target.name)
+                    remove(old)
+                    target.replace(old)
+                    temporary.replace(target)
+                    sync_folder(target.parent)
+                    remove(old)
+                return
+            try:
+                temporary.replace(target)
+            except OSError as error:
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise PlaceTakenError(
+                        f"{target} was made by another process just now: choose another --out"
+                    ) from None
+                raise
             sync_folder(target.parent)
-            shutil.rmtree(old, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
 
 
 def remove_folder(folder: Path) -> None:
     """Deletes a folder in one step: it loses its name first, so that a crash leaves no part of it under that name."""
-    doomed = folder.with_name(f"{TEMPORARY}deleted-{folder.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
+    doomed = temporary_path(folder)
     folder.replace(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    remove(doomed)
 
 
-def sweep(folder: Path) -> None:
-    """Clears away what a process that died left among the published folders in `folder`.
-
-    Only for a folder that no other process writes to: a temporary folder may be somebody's work.
-    """
-    for path in list(folder.glob(f"{OLD}*")):
-        target = path.with_name(path.name.removeprefix(OLD))
-        if target.exists():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.replace(target)
-    for path in list(folder.glob(f"{TEMPORARY}*")):
-        shutil.rmtree(path, ignore_errors=True)
+ADVICE = {
+    errno.EACCES: "choose another place, or change its owner or mode",
+    errno.EPERM: "choose another place, or change its owner or mode",
+    errno.EROFS: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of the path is a file: choose another place",
+    errno.EISDIR: "choose another name",
+    errno.ENOENT: "a folder of the path is not there: make it, or choose another place",
+    errno.ELOOP: "its links lead in a circle: choose another place",
+    errno.EEXIST: "choose another name",
+}
+"""What to do where something cannot be written."""
 
 
 @contextlib.contextmanager
-def no_room_is_a_user_error(folder: Path) -> Iterator[None]:
-    """Turns "no space left" into a line for a person.
+def writing(path: Path) -> Iterator[None]:
+    """Turns an error of the system, while something is written, into a line for a person.
 
     Raises:
-        UserError: the disk or the quota is full.
+        UserError: the disk is full, or the system does not allow or cannot do it.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(folder).free
-            raise UserError(f"no room on the disk of {folder} ({readable_bytes(free)} free): free some space") from None
-        raise
+            free = shutil.disk_usage(existing_parent(path)).free
+            where = existing_parent(path)
+            raise UserError(f"no room on the disk of {where} ({readable_bytes(free)} free): free some space") from None
+        problem = error.strerror or str(error)
+        if error.filename is not None and not _belongs_to(str(error.filename), path):
+            raise UserError(f"{error.filename}: {problem}") from None
+        advice = ADVICE.get(error.errno or 0, "try again, or choose another place")
+        raise UserError(f"{path} cannot be written ({problem}): {advice}") from None
+
+
+def _belongs_to(name: str, path: Path) -> bool:
+    """Whether an error about the file `name` is one about writing `path`: about it, what is in it, or what it is in."""
+    return TEMPORARY in name or str(path).startswith(name) or name.startswith(str(path))
+
+
+def existing_parent(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+def require_writable(path: Path) -> None:
+    """Checks before a long job that a file or folder can be made there.
+
+    Raises:
+        UserError: it cannot.
+    """
+    with writing(path):
+        parent = existing_parent(path.absolute().parent)
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def require_room(folder: Path, num_bytes: int, what: str) -> None:
@@ -155,8 +212,7 @@ def require_room(folder: Path, num_bytes: int, what: str) -> None:
     Raises:
         UserError: the disk of `folder` has less than `num_bytes` free.
     """
-    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(existing_parent(folder)).free
     if free < num_bytes:
         raise UserError(
             f"{what} needs {readable_bytes(num_bytes)} in {folder}, and its disk has {readable_bytes(free)} free: "

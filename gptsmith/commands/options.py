@@ -37,8 +37,8 @@ METAVARS = {
     "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
 STOPPED = 128
-"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 130 after
-Ctrl-C, 143 after SIGTERM."""
+"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 129 after
+SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def command(

@@ -29,11 +29,13 @@ from gptsmith.run.folder import DATA, RESULT, require_free
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.forgetting import TEXT, general_text
 from gptsmith.train.validation_text import validation_text
 
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
 LOGITS_AT_ONCE = 1 << 24
+OWN_TEXT = "validation text"
 
 
 def derive(
@@ -58,8 +60,9 @@ def derive(
     Returns:
         run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
         num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and where the
-        validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a tuned run that text is
-        its base's, and the figures are general_bits_per_byte_before and general_bits_per_byte.
+        run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a tuned run that
+        text is its base's, of others this package's general text, and the figures are general_bits_per_byte_before and
+        general_bits_per_byte.
 
     Raises:
         UserError: the run cannot be read or changed so, or the new folder is in use.
@@ -123,24 +126,22 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
 
 
 def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
-    """The distance of `after` from `before`: on the validation text if it can be read, else on random tokens."""
+    """The distance of `after` from `before`: on the validation text if it can be read, else on general text."""
     tokenizer = run.tokenizer()
-    stream, is_own = _text_to_compare_on(run)
-    gap = difference(before, after, _random_windows(before) if stream is None else _windows(before, stream))
-    figures = {
-        "compared_on": "random tokens" if stream is None else "validation text" if is_own else "base's validation text",
+    stream, name = _text_to_compare_on(run, tokenizer)
+    gap = difference(before, after, _windows(before, stream))
+    was, now = (_score(model, stream, tokenizer) for model in (before, after))
+    prefix = "" if name == OWN_TEXT else "general_"
+    return {
+        "compared_on": name,
         "num_compared_tokens": gap.num_tokens,
         "largest_logit_difference": gap.largest,
         "mean_logit_difference": gap.mean,
         "top1_agreement": gap.top1_agreement,
+        f"{prefix}bits_per_byte_before": was.bits_per_byte,
+        f"{prefix}bits_per_byte": now.bits_per_byte,
+        **({"validation_loss": now.validation_loss} if name == OWN_TEXT else {}),
     }
-    if stream is None:
-        return figures
-    was, now = (_score(model, stream, tokenizer) for model in (before, after))
-    prefix = "" if is_own else "general_"
-    figures[f"{prefix}bits_per_byte_before"] = was.bits_per_byte
-    figures[f"{prefix}bits_per_byte"] = now.bits_per_byte
-    return {**figures, "validation_loss": now.validation_loss} if is_own else figures
 
 
 def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageScore:
@@ -148,13 +149,14 @@ def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageSco
         return score_language(model, stream, tokenizer.num_bytes_per_token, observe=bar.update)
 
 
-def _text_to_compare_on(run: OpenedModel) -> tuple[TokenStream | None, bool]:
-    """The run's validation text, and whether it is its own; None if it cannot be read."""
+def _text_to_compare_on(run: OpenedModel, tokenizer: Tokenizer) -> tuple[TokenStream, str]:
+    """The run's validation text or its base's; general text if neither can be read; with its name."""
     try:
-        return validation_text(run)
+        stream, is_own = validation_text(run)
     except UserError as error:
-        note(f"[dim]random tokens are compared, because there is no validation text: {escape(str(error))}[/dim]")
-        return None, False
+        note(f"[dim]compared on general text, because there is no validation text: {escape(str(error))}[/dim]")
+        return general_text(tokenizer), TEXT
+    return stream, OWN_TEXT if is_own else "base's validation text"
 
 
 def _windows(model: GPT, stream: TokenStream) -> Iterator[tuple[Tensor, Tensor]]:
@@ -162,15 +164,6 @@ def _windows(model: GPT, stream: TokenStream) -> Iterator[tuple[Tensor, Tensor]]
     context = _context(model)
     for input_ids, targets in evaluation_windows(stream, context, _rows_at_once(model), COMPARED_TOKENS):
         yield torch.from_numpy(input_ids).to(model.device), torch.from_numpy(targets != IGNORED).to(model.device)
-
-
-def _random_windows(model: GPT) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same with tokens drawn at random."""
-    context, generator = _context(model), torch.Generator().manual_seed(0)
-    num_windows = max(1, COMPARED_TOKENS // context)
-    ids = torch.randint(model.config.vocab_size, (num_windows, context), generator=generator)
-    for input_ids in torch.split(ids, _rows_at_once(model)):
-        yield input_ids.to(model.device), torch.ones_like(input_ids, dtype=torch.bool).to(model.device)
 
 
 def _rows_at_once(model: GPT) -> int:

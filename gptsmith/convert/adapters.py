@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError
+from gptsmith.base.errors import ConversionError, DataError, one_line
 from gptsmith.base.files import read_json
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
@@ -32,6 +32,7 @@ from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
 from gptsmith.model.transform import with_adapters
+from gptsmith.text.patterns import require_bounded
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base"
@@ -327,6 +328,11 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
             raise ConversionError(
                 f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read"
             )
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
+        # Not read here, but by PEFT, with which the run is compared.
+        given = config.get(key)
+        for pattern in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
+            _require_pattern(path, key, pattern)
     numbers = {key: config[key] for key in ("r", "lora_alpha") if key in config}
     for key in ("rank_pattern", "alpha_pattern"):
         table = config.get(key) or {}
@@ -334,10 +340,7 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
             raise ConversionError(f"{path}: {key} is not a table")
         numbers |= {f"{key}.{pattern}": value for pattern, value in table.items()}
         for pattern in table:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ConversionError(f"{path}: {key}: {pattern!r} is not a pattern: {error}") from None
+            _require_pattern(path, key, pattern)
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ConversionError(f"{path}: {key}={value!r} is not a number above 0")
@@ -377,3 +380,20 @@ def _place(parameter: str) -> str:
 def _some(names: Sequence[str]) -> str:
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + rest
+
+
+def _require_pattern(path: Path, key: str, pattern: object) -> None:
+    """
+    Raises:
+        ConversionError: it is no regular expression, or one whose time could be without bound.
+    """
+    if not isinstance(pattern, str):
+        raise ConversionError(f"{path}: {key}: {one_line(repr(pattern), 60)} is not a pattern")
+    try:
+        require_bounded(pattern)
+        re.compile(pattern)
+    except DataError as error:
+        raise ConversionError(f"{path}: {key}: {error}") from None
+    except (re.error, RecursionError, OverflowError) as error:
+        shown = one_line(repr(pattern), 60)
+        raise ConversionError(f"{path}: {key}: {shown} is not a pattern: {one_line(error, 100)}") from None

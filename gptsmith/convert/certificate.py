@@ -89,6 +89,11 @@ class Certificate:
         """The checks that failed, in a line."""
         return "; ".join(f"{check.name}: {check.why}" for check in self.checks if check.status == "failed")
 
+    @property
+    def reason(self) -> str:
+        """Why it did not pass: the failures, or why nothing was compared."""
+        return self.failures or next((check.why for check in self.checks if check.status == "not run"), "")
+
     def plain(self) -> dict[str, Any]:
         """As a JSON object."""
         return {
@@ -101,10 +106,11 @@ class Certificate:
         }
 
     def figures(self) -> dict[str, Any]:
-        """The figures for a person: the status, and the logits' differences."""
+        """The figures for a person: the status, the reason where it did not pass, and the logits' differences."""
         logits = next((check for check in self.checks if check.name == "logits"), None)
         kept = {} if logits is None else logits.figures
-        return {"certificate": self.status, **kept}
+        reason = {"certificate_reason": self.reason} if self.status != "passed" else {}
+        return {"certificate": self.status, **reason, **kept}
 
     def save(self, folder: Path) -> None:
         """Writes certificate.json and certificate.html."""

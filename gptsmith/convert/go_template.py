@@ -18,6 +18,8 @@ PROMPT = "{{ .Prompt }}"
 
 SPACES = " \t\n\r\v\f"
 ANY = ""
+QUOTES = '"""'
+"""What ends a text of several lines in a Modelfile, which has no way to write it."""
 TRIM = (
     '{{ define "trimmed" }}{{ if . }}'
     + "".join(
@@ -71,12 +73,15 @@ class Layout:
         """The text that the Go template gives."""
         written = []
         for message in messages:
-            before, after = self.turns.get(message["role"], self.turns.get(ANY, ("", "")))
             content = message["content"].strip(SPACES) if self.trims else message["content"]
-            named = (part.replace("{role}", message["role"]).replace("{eos}", eos) for part in (before, after))
             if message["role"] in self.turns or ANY in self.turns:
-                written.append(content.join(named))
+                written.append(content.join(self.around(message["role"], eos)))
         return "".join(written) + self.opening
+
+    def around(self, role: str, eos: str) -> tuple[str, str]:
+        """The text before and behind the content of a role's turn."""
+        before, after = self.turns.get(role, self.turns.get(ANY, ("", "")))
+        return tuple(part.replace("{role}", role).replace("{eos}", eos) for part in (before, after))  # type: ignore[return-value]
 
 
 LAYOUTS = (
@@ -98,16 +103,56 @@ def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
     Raises:
         ConversionError: no known one does.
     """
-    if template is None:
-        return PROMPT
-    wanted = _rendered(template, tokenizer)
+    return PROMPT if template is None else _layout_of(template, tokenizer)[0].go(tokenizer.eos_token)
+
+
+def default_system(template: ChatTemplate | None, tokenizer: Tokenizer) -> str | None:
+    """The system turn that a run's template begins conversations with that have none; None if there is none.
+
+    Raises:
+        ConversionError: no known layout is the template's.
+    """
+    return None if template is None else _layout_of(template, tokenizer)[1]
+
+
+def _layout_of(template: ChatTemplate, tokenizer: Tokenizer) -> tuple[Layout, str | None]:
+    """The layout that a template has, and its default system turn.
+
+    Raises:
+        ConversionError: none has it.
+    """
+    wanted, eos = _rendered(template, tokenizer), tokenizer.eos_token
     for layout in LAYOUTS:
-        if wanted and all(layout.render(turns, tokenizer.eos_token) == text for turns, text in wanted):
-            return layout.go(tokenizer.eos_token)
+        for system in (None, _system_turn(layout, wanted, eos)):
+            if wanted and all(layout.render(_with_system(turns, system), eos) == text for turns, text in wanted):
+                return layout, system
     raise ConversionError(
         "Ollama's templates are Go's, and none that is known here lays conversations out as this model's chat template "
         f"does (known: {', '.join(layout.name for layout in LAYOUTS)}): export --to gguf, whose file keeps the template"
     )
+
+
+Rendering = tuple[Sequence[Mapping[str, str]], str]
+
+
+def _with_system(messages: Sequence[Mapping[str, str]], system: str | None) -> Sequence[Mapping[str, str]]:
+    """A conversation as Ollama gives it to the template of a model that has a default system turn."""
+    if system is None or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _system_turn(layout: Layout, wanted: Sequence[Rendering], eos: str) -> str | None:
+    """The text of the system turn that stands before the first conversation that has none; None if none does."""
+    for messages, text in wanted:
+        rest = layout.render(messages, eos)
+        if messages[0]["role"] != "system" and text.endswith(rest):
+            before, after = layout.around("system", eos)
+            turn = text.removesuffix(rest)
+            system = turn.removeprefix(before).removesuffix(after)
+            is_turn = turn == before + system + after
+            return system if is_turn and system and QUOTES not in system else None
+    return None
 
 
 def _rendered(template: ChatTemplate, tokenizer: Tokenizer) -> list[tuple[Sequence[Mapping[str, str]], str]]:

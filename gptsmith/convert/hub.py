@@ -12,7 +12,7 @@ PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
-    """The files of a model on the Hub, in the cache.
+    """The files of a model on the Hub, in the cache: those of one revision, and of no other.
 
     Raises:
         ConversionError: there is no such folder or model, or no network.
@@ -23,11 +23,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
         )
     from huggingface_hub import HfApi, snapshot_download
 
-    target = private_folder(default_cache() / "huggingface_hub") / name.replace("/", "--")
     note(f"fetching {name} from the Hub")
     try:
         # Requested first, because fetching retries for long without a network.
-        revision = HfApi().model_info(name, revision=revision, timeout=30).sha
+        revision = str(HfApi().model_info(name, revision=revision, timeout=30).sha)
+        target = private_folder(default_cache() / "huggingface_hub" / revision) / name.replace("/", "--")
         snapshot_download(name, revision=revision, local_dir=target, allow_patterns=list(PATTERNS))
     except Exception as error:  # the library's own errors and those of the network below it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

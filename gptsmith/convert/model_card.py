@@ -45,9 +45,22 @@ def model_card(loaded: Loaded, name: str) -> str:
         "## Intended use\n\nFor its makers, and the purpose that they trained it for. Its output resembles its "
         "training text, true or not, and it was not tested for anything else. It may recite passages of that text: do "
         "not publish a model of private text.",
+        f"## Certificate\n\n{_certificate(result)}",
         f"## Environment\n\n{_table(_environment(loaded))}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _certificate(result: Mapping[str, Any]) -> str:
+    """Where the comparison of this copy stands, and how the run's own import was compared."""
+    text = (
+        "`certificate.html` says what was compared with the run that this was written from, and by which program; where"
+        ' none could read the copy, it says "not run".'
+    )
+    if "certificate" not in result:
+        return text
+    reason = f" ({result['certificate_reason']})" if result.get("certificate_reason") else ""
+    return f"{text} The certificate of the import from which the run was made: {result['certificate']}{reason}."
 
 
 def _training(loaded: Loaded, result: Mapping[str, Any]) -> str:

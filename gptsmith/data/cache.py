@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,10 +15,12 @@ from typing import Any, BinaryIO
 import platformdirs
 
 from gptsmith.base.errors import DataError, UserError
-from gptsmith.base.files import no_room_is_a_user_error, sync_file, sync_folder
+from gptsmith.base.files import sync_file, sync_folder, writing
 from gptsmith.base.json_text import json_text
 
 MANIFEST = "manifest.json"
+PARTIAL = ".partial-"
+"""Before the name of what is not built to its end."""
 
 
 def default_cache() -> Path:
@@ -59,12 +62,13 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
         DataError: the disk has no room.
     """
     private_folder(target.parent)
-    with no_room_is_a_user_error(target.parent), _locked(target.parent / f".{target.name}.lock"):
+    with writing(target), _locked(target.parent / f".{target.name}.lock"):
         if target.exists() and is_whole(target):
+            mark_used(target)
             yield None
             return
         shutil.rmtree(target, ignore_errors=True)
-        working = private_folder(target.parent / f".partial-{target.name}")
+        working = private_folder(target.parent / f"{PARTIAL}{target.name}")
         try:
             yield working
         except (UserError, OSError):
@@ -74,8 +78,27 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
         for path in sorted(working.iterdir()):
             sync_file(path)
         sync_folder(working)
+        mark_used(working)
         working.replace(target)
         sync_folder(target.parent)
+
+
+def mark_used(path: Path) -> None:
+    """Note that something in the cache is used now: its time of modification is that of its last use."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+class Hold:
+    """Keeps something in the cache from being deleted, as long as this object lives."""
+
+    def __init__(self, path: Path) -> None:
+        with contextlib.suppress(ImportError, OSError):  # where there are no locks, nothing is held
+            import fcntl
+
+            descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from gptsmith.base.console import Meter
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
-from gptsmith.data.cache import MANIFEST, Journal, built_once, key_of, private_folder
+from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once, key_of, private_folder
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
@@ -66,6 +66,9 @@ class Corpus:
     files: list[FileRecord]
     unopened: dict[str, str] = field(default_factory=dict)
     """Files that were skipped without opening them, each with its reason."""
+
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+    """Keeps it in the cache."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -154,7 +157,7 @@ def read_corpus(
     for (candidate, _), record in zip(hashed, records, strict=True):
         if candidate.named and record.skipped is not None:
             raise DataError(f"{record.path}: {record.skipped}")
-    corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped)
+    corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped, Hold(target))
     if not corpus.num_bytes:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
         raise DataError(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gptsmith.text
 from gptsmith.base.console import meter as console_meter
-from gptsmith.base.files import published_folder
+from gptsmith.base.files import PlaceTakenError, published_folder
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
-from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.data.cache import default_cache, key_of, mark_used, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, write_shards
@@ -84,6 +85,7 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenize
     target = private_folder(cache / "tokenizers") / key_of(split.fingerprint, settings.plain(), made_by)
     if target.exists():
         try:
+            mark_used(target)
             return load_tokenizer(target)
         except (ValueError, KeyError, OSError):
             shutil.rmtree(target, ignore_errors=True)
@@ -97,10 +99,6 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenize
     tokenizer = settings.train(texts, split.num_bytes)
     # A tokenizer that read no text came from files that may change while their names stay: it is not kept.
     if learned:
-        try:
-            with published_folder(target) as folder:
-                tokenizer.save(folder)
-        except OSError:
-            if not target.exists():  # it does where another process was faster
-                raise
+        with suppress(PlaceTakenError), published_folder(target, private=True) as folder:
+            tokenizer.save(folder)
     return tokenizer

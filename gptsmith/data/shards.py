@@ -13,7 +13,7 @@ import numpy as np
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, sync_file, write_json
-from gptsmith.data.cache import MANIFEST, Journal, built_once
+from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once
 from gptsmith.data.corpus import MeterFactory
 from gptsmith.data.splits import Split, SplitChunk, Splits
 from gptsmith.text.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ class TokenStream:
     """The tokens of a split as one long sequence, memory-mapped. Every document ends in an EOS token."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
+        self.folder, self.hold = folder, Hold(folder)
         figures = read_json(folder / MANIFEST)["streams"][name]
         self.num_bytes: int = figures["num_bytes"]
         """The size of the text in UTF-8."""
@@ -104,7 +104,12 @@ def write_shards(
                     streams[name] = writer.figures()
             write_json(
                 working / MANIFEST,
-                {"format_version": FORMAT_VERSION, "tokenizer": tokenizer.fingerprint, "streams": streams},
+                {
+                    "format_version": FORMAT_VERSION,
+                    "corpus": splits.train.corpus.folder.name,
+                    "tokenizer": tokenizer.fingerprint,
+                    "streams": streams,
+                },
             )
             journal.path.unlink(missing_ok=True)
     return TokenStream(target, "train"), TokenStream(target, "validation") if "validation" in by_name else None

@@ -122,10 +122,7 @@ class Conversation:
             content = self.text + "\n"
         else:
             content = "\n".join(f"**{turn['role']}**\n\n{turn['content']}\n" for turn in self.messages)
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        write_atomically(path, content, private=True)
 
     def _fitted(self, template: ChatTemplate, messages: Sequence[dict[str, str]], limit: int) -> list[int]:
         def encode(some: Sequence[dict[str, str]]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import read_json, write_atomically, write_json
+from gptsmith.base.files import read_json, require_writable, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
@@ -34,6 +34,8 @@ DATA = "data.json"
 PLAN = "plan.json"
 RESULT = "result.json"
 GENERATION = "generation_config.json"
+LOCK = ".lock"
+"""The file that a run's only writer locks."""
 
 
 class Run(HasLineage):
@@ -77,11 +79,15 @@ class Run(HasLineage):
     def create(cls, folder: Path, settings: Settings | dict[str, Any], schema: type[Settings]) -> Run:
         """A new run with these settings, and the JSON Schema of `schema` for editors.
 
+        Its folder is for its owner alone, because it holds texts of people; what is in it has the modes of the umask.
+
         Raises:
             CheckpointError: the folder exists and is not empty.
+            UserError: it cannot be written.
         """
         require_free(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = cls(folder)
         run.paths.record()
         write_json(folder / SCHEMA, schema_of(schema))
@@ -209,8 +215,10 @@ def require_free(folder: Path) -> None:
 
     Raises:
         CheckpointError: the folder exists and is not empty.
+        UserError: it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    require_writable(folder)
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
         is_run = (folder / SETTINGS).is_file()
         raise CheckpointError(
             f"{folder} exists already"

@@ -6,7 +6,6 @@ can be moved, copied, served and merged without the model that it was tuned from
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import TEMPORARY, no_room_is_a_user_error, sha256_of, sync_file, sync_folder
+from gptsmith.base.files import sha256_of, sync_file, sync_folder, writing
+from gptsmith.base.leftovers import temporary_folder
 from gptsmith.run.checkpoint import FROZEN_WEIGHTS, Checkpoint, list_checkpoints
 
 
@@ -23,12 +23,11 @@ def write_frozen(checkpoints: Path, tensors: Mapping[str, Tensor]) -> dict[str, 
     """Writes the frozen weights beside the checkpoints of a run, all or nothing. Returns the record for them.
 
     Raises:
-        UserError: the disk has no room.
+        UserError: it cannot be written.
     """
     path = checkpoints / FROZEN_WEIGHTS
-    prefix = f"{TEMPORARY}frozen-"
-    with no_room_is_a_user_error(checkpoints), tempfile.TemporaryDirectory(prefix=prefix, dir=checkpoints) as folder:
-        new = Path(folder) / FROZEN_WEIGHTS
+    with writing(path), temporary_folder(path, private=False) as folder:
+        new = folder / FROZEN_WEIGHTS
         save_file(dict(tensors), new)
         sync_file(new)
         record = {"bytes": new.stat().st_size, "sha256": sha256_of(new)}

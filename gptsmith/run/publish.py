@@ -53,7 +53,7 @@ def published_run(
     """
     if not overwrite:
         require_free(target)
-    with published_folder(target, overwrite=overwrite) as folder:
+    with published_folder(target, overwrite=overwrite, private=True) as folder:
         run = Run.create(folder, settings, type(settings))
         tokenizer.save(folder)
         if template is not None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import require_room, sweep
+from gptsmith.base.files import require_room, writing
+from gptsmith.base.leftovers import FORMER_PREFIXES, remove, sweep
 from gptsmith.run.checkpoint import CHECKPOINTS, Retention, publish_checkpoint
+from gptsmith.run.folder import LOCK, SETTINGS, require_free
 
-LOCK = ".lock"
 MAX_FAILURES = 3
 SPARE_BYTES = 16 << 20
 """The room that must stay on the disk besides a checkpoint."""
@@ -27,15 +28,51 @@ def only_writer(run: Path) -> Iterator[None]:
         UserError: another process is training it.
     """
     lock = FileLock(run / LOCK)
+    with writing(run / LOCK):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"{run} is being trained by another process: wait for it, or stop it") from None
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(f"{run} is being trained by another process: wait for it, or stop it") from None
-    try:
-        sweep(run / CHECKPOINTS)
+        sweep(run)
+        sweep(run / CHECKPOINTS, FORMER_PREFIXES)
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def claimed(folders: Iterable[Path]) -> Iterator[Path]:
+    """The first of some folders that nobody else has, made and locked while the block runs. It is deleted if the block
+    fails before a run is in it.
+
+    Raises:
+        UserError: none can be had.
+    """
+    taken: UserError | None = None
+    with ExitStack() as held:
+        for folder in folders:
+            with writing(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                sweep(folder.parent)
+                with suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
+            try:
+                held.enter_context(only_writer(folder))
+                require_free(folder)
+            except UserError as error:
+                taken = error
+                held.close()
+                continue
+            try:
+                yield folder
+            except BaseException:
+                if not (folder / SETTINGS).exists():
+                    remove(folder)
+                raise
+            return
+    assert taken is not None, "there is a folder to claim"
+    raise taken
 
 
 class CheckpointWriter:

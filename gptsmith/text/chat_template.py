@@ -18,6 +18,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 
 TEMPLATE = "chat_template.jinja"
+MAX_TEMPLATE = 1_000_000
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
     "{% for message in messages %}"
@@ -84,9 +85,11 @@ class ChatTemplate:
             "messages": [_with_reasoning(message) for message in messages],
             "add_generation_prompt": open_turn,
         }
+        from gptsmith.text.template_environment import render
+
         compiled = self._compiled
         try:
-            return str(compiled.render(given))
+            return render(compiled, given)
         except Exception as error:  # a template can raise whatever Python does
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
@@ -169,7 +172,10 @@ class ChatTemplate:
         """
         from jinja2.meta import find_undeclared_variables
 
-        return frozenset(find_undeclared_variables(self._compiled.environment.parse(self.source)))
+        try:
+            return frozenset(find_undeclared_variables(self._compiled.environment.parse(self.source)))
+        except RecursionError:
+            raise DataError("the chat template is not sound Jinja: it is nested too deeply") from None
 
     @cached_property
     def _compiled(self) -> Any:
@@ -177,6 +183,8 @@ class ChatTemplate:
 
         from gptsmith.text.template_environment import template_environment
 
+        if len(self.source) > MAX_TEMPLATE:
+            raise DataError(f"the chat template is longer than {MAX_TEMPLATE:,} characters")
         try:
             return template_environment().from_string(self.source)
         except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -245,12 +253,14 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
 def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
     """The ids of rendered text: special tokens as themselves, all else as text. `begins` says whether nothing stands
     before it."""
+    if begins and not hidden and (whole := tokenizer.encode_spelt(text)) is not None:
+        return whole
     ids: list[int] = []
     start, encode = 0, tokenizer.encode if begins else tokenizer.encode_inside
-    for match in _special(tokenizer).finditer(text):
-        ids += _text_ids(text[start : match.start()], hidden, encode)
-        ids.append(tokenizer.special_tokens[match[0]])
-        start, encode = match.end(), tokenizer.encode_inside
+    for begin, end, number in tokenizer.special_matches(text):
+        ids += _text_ids(text[start:begin], hidden, encode)
+        ids.append(number)
+        start, encode = end, tokenizer.encode_inside
     return ids + _text_ids(text[start:], hidden, encode)
 
 

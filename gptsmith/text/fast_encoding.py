@@ -13,6 +13,7 @@ import numpy as np
 import tiktoken
 from tokenizers import Tokenizer as Backend
 
+from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.machine import num_cpus
 from gptsmith.text.chunk_boundaries import safe_cut
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
@@ -108,7 +109,33 @@ def _chunks(text: str) -> Iterator[str]:
 def backend_encoder(tokenizer: Vocabulary) -> Encoder:
     """The plain twin: the backend itself."""
     backend = tokenizer.backend
-    return lambda text: np.array(backend.encode(text, add_special_tokens=False).ids, np.uint32)
+    return lambda text: np.array(backend_ids(backend, text), np.uint32)
+
+
+LONG_TEXT = 2000
+
+
+def backend_ids(backend: Backend, text: str) -> list[int]:
+    """The ids that the backend gives, without what stands before every text.
+
+    Raises:
+        DataError: the library fails on the text, such as by a regular expression that gives up.
+    """
+    try:
+        if len(text) < LONG_TEXT:
+            return backend.encode(text, add_special_tokens=False).ids
+        # Unlike `encode`, it releases the interpreter's lock: other threads go on.
+        (encoding,) = backend.encode_batch([text], add_special_tokens=False)
+        return encoding.ids
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise DataError(f"the tokenizer fails on a text of {len(text):,} characters: {one_line(error)}") from None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust's code in a library gave up, which is no `Exception` in Python."""
+    return type(error).__name__ == "PanicException"
 
 
 def _table_encoder(tokenizer: Vocabulary) -> Encoder | None:

@@ -17,8 +17,9 @@ from tokenizers import Tokenizer as Backend
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
-from gptsmith.text.fast_encoding import Encoder, encode_batch, fast_encoder
+from gptsmith.text.fast_encoding import Encoder, backend_ids, encode_batch, fast_encoder
 from gptsmith.text.surrogates import refuse_surrogates
+from gptsmith.text.tokenizer_limits import components
 
 EOS_TOKEN = "<|endoftext|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -27,7 +28,6 @@ SPECIAL_TOKENS = (EOS_TOKEN, TURN_START, TURN_END)
 
 SPACE = "\u2581"
 """How SentencePiece writes a space in its tokens."""
-LONG_TEXT = 2000
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -128,7 +128,7 @@ class Tokenizer:
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of text that each token stands for; none for special tokens."""
-        kinds = {part["type"] for part in _components(self.state["decoder"])}
+        kinds = {part["type"] for part in components(self.state["decoder"])}
         result = [b""] * self.vocab_size
         letters = {letter: byte for byte, letter in byte_letters().items()}
         for token, number in self.backend.get_vocab(with_added_tokens=True).items():
@@ -158,20 +158,18 @@ class Tokenizer:
         """The most characters of a text that one token stands for; infinite where text may vanish before it becomes
         tokens: by a normalizer, a split that removes, a token that takes in the spaces beside it, or an unknown one."""
         state = self.state
-        spelt = {part["type"] for part in _components(state["decoder"])} & {"ByteLevel", "ByteFallback"}
-        shrinking = [part for part in _components(state["normalizer"]) if part["type"] not in ("Prepend", "Replace")]
-        pretokenizers = _components(state["pre_tokenizer"])
+        spelt = {part["type"] for part in components(state["decoder"])} & {"ByteLevel", "ByteFallback"}
+        shrinking = [part for part in components(state["normalizer"]) if part["type"] not in ("Prepend", "Replace")]
+        pretokenizers = components(state["pre_tokenizer"])
         shrinking += [
             part for part in pretokenizers if part["type"] not in ("ByteLevel", "Split", "Digits", "Metaspace")
         ]
         shrinking += [part for part in pretokenizers if part.get("behavior") == "Removed"]
-        for part in _components(state["normalizer"]):
+        for part in components(state["normalizer"]):
             pattern = part.get("pattern", {}).get("String", "")
             if part["type"] == "Replace" and not 0 < len(pattern) <= len(part["content"]):
                 shrinking.append(part)
-        shrinking += [
-            token for token in state["added_tokens"] if not token["special"] and (token["lstrip"] or token["rstrip"])
-        ]
+        shrinking += [token for token in state["added_tokens"] if token["lstrip"] or token["rstrip"]]
         is_complete = len({token for token in self.token_bytes if len(token) == 1}) == 256
         if not (spelt and is_complete) or shrinking:
             return math.inf
@@ -190,7 +188,7 @@ class Tokenizer:
     def _space(self) -> str | None:
         """The spelling of a space inside tokens: U+2581 as SentencePiece writes it, or GPT-1's end of a word; None if
         tokens are spelt otherwise."""
-        for part in _components(self.state["decoder"]):
+        for part in components(self.state["decoder"]):
             if part["type"] == "Metaspace" or (part["type"] == "Replace" and part["pattern"] == {"String": SPACE}):
                 return SPACE
             if part["type"] == "BPEDecoder":
@@ -203,7 +201,7 @@ class Tokenizer:
         puts none."""
         state = json.loads(self.backend.to_str())
         changed = False
-        for part in _components(state["pre_tokenizer"]):
+        for part in components(state["pre_tokenizer"]):
             if part["type"] == "Metaspace" and part.get("prepend_scheme") == "first":
                 part["prepend_scheme"], changed = "never", True
         if not changed:
@@ -211,6 +209,49 @@ class Tokenizer:
         inner = Backend.from_str(json_text(state))
         inner.encode_special_tokens = True
         return inner
+
+    def special_matches(self, text: str) -> Iterator[tuple[int, int, int]]:
+        """Where special tokens stand in a text that spells them: start, end, id; with the white space that a token
+        takes in (`lstrip`, `rstrip`), and only where it may stand (`single_word`)."""
+        if self._special_finder is None:
+            for match in self._special_pattern.finditer(text):
+                yield match.start(), match.end(), self.special_tokens[match[0]]
+            return
+        found = self._special_finder.encode(text, add_special_tokens=False)
+        for place, (start, end) in zip(found.ids, found.offsets, strict=True):
+            token = self.state["added_tokens"][place - 1]
+            if place and token["special"]:
+                yield start, end, token["id"]
+
+    def encode_spelt(self, text: str) -> list[int] | None:
+        """The ids of a whole text in which special tokens are spelt, as the backend finds them; None where each stands
+        wherever it is spelt, and `special_matches` finds the same."""
+        return None if self._spelt_backend is None else backend_ids(self._spelt_backend, text)
+
+    @cached_property
+    def _spelt_backend(self) -> Backend | None:
+        if self._special_finder is None:
+            return None
+        backend = Backend.from_str(self.backend.to_str())
+        backend.encode_special_tokens = False
+        return backend
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, sorted(self.special_tokens, key=len, reverse=True))) or r"(?!)")
+
+    @cached_property
+    def _special_finder(self) -> Backend | None:
+        """A backend that knows added tokens only, by their places among them, from 1; None if each special token stands
+        wherever it is spelt."""
+        flags = ("lstrip", "rstrip", "single_word", *(("normalized",) if self.state["normalizer"] else ()))
+        if not any(token["special"] and any(token[flag] for flag in flags) for token in self.state["added_tokens"]):
+            return None
+        other = "\x00other"
+        parts = {"pre_tokenizer": None, "post_processor": None, "decoder": None}
+        model = {"type": "WordLevel", "vocab": {other: 0}, "unk_token": other}
+        tokens = [{**token, "id": number} for number, token in enumerate(self.state["added_tokens"], 1)]
+        return Backend.from_str(json.dumps({**self.state, **parts, "model": model, "added_tokens": tokens}))
 
     def prompt_ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """The ids of a prompt that a model continues: the BOS ids and the text's; the EOS token alone if there are
@@ -241,7 +282,7 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return _encoded(self._inner_backend, text)
+        return backend_ids(self._inner_backend, text)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Thread-safe.
@@ -250,7 +291,7 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return _encoded(self.backend, text)
+        return backend_ids(self.backend, text)
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes: what is UTF-8 as text, the rest byte by byte.
@@ -278,9 +319,22 @@ class Tokenizer:
         """
         return encode_batch(self, texts)
 
-    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are dropped unless they are kept."""
-        return self.decode_bytes(ids, keep_special=keep_special).decode("utf-8", "replace")
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False, begins: bool = True) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are dropped unless they are kept.
+
+        Args:
+            begins: whether the ids begin a text: a space that encoding puts before the first word is left out.
+        """
+        data = self.decode_bytes(ids, keep_special=keep_special)
+        if begins and ids and not (keep_special and ids[0] in self.special_ids):
+            data = data.removeprefix(self._beginning)
+        return data.decode("utf-8", "replace")
+
+    @cached_property
+    def _beginning(self) -> bytes:
+        """The bytes that encoding puts before a text: a space, in the manner of SentencePiece, or none."""
+        data = self.decode_bytes(self.encode("a"))
+        return data[:-1] if data.endswith(b"a") else b""
 
     def decode_bytes(self, ids: Sequence[int], *, keep_special: bool = False) -> bytes:
         """The bytes of ids."""
@@ -309,22 +363,3 @@ class Tokenizer:
         }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_atomically(folder / "tokenizer_config.json", json_text(config, indent=2) + "\n")
-
-
-def _encoded(backend: Backend, text: str) -> list[int]:
-    """The ids of a text."""
-    if len(text) < LONG_TEXT:
-        return backend.encode(text, add_special_tokens=False).ids
-    # Unlike `encode`, it releases the interpreter's lock: other threads go on.
-    (encoding,) = backend.encode_batch([text], add_special_tokens=False)
-    return encoding.ids
-
-
-def _components(component: dict | None) -> list[dict]:
-    """The parts of a decoder or a pre-tokenizer that may be a sequence of others."""
-    if component is None:
-        return []
-    if component["type"] == "Sequence":
-        parts = component.get("decoders") or component.get("pretokenizers") or component.get("normalizers") or []
-        return [inner for part in parts for inner in _components(part)]
-    return [component]

@@ -16,6 +16,7 @@ from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.model.gpt import GPT
+from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.batch import sequence_log_likelihoods
 from gptsmith.train.datasets.base import KnownText
 from gptsmith.train.encoder import Encoder
@@ -55,13 +56,13 @@ def _measure(base: Loaded) -> tuple[str, Callable[[GPT], float]]:
             )
     except UserError:  # its template or its context takes no such conversation
         pass
-    return TEXT, _bits_per_byte_of(base, general_text(base))
+    return TEXT, _bits_per_byte_of(base, general_text(base.tokenizer))
 
 
-def general_text(base: Loaded) -> TokenStream:
-    """The general text of this package, in the tokens of a model."""
+def general_text(tokenizer: Tokenizer) -> TokenStream:
+    """The general text of this package, in a tokenizer's tokens."""
     with as_file(TEXT_FILE) as path:
-        return prepare([path], settings=DataSettings(validation_fraction=0.0), tokenizer=base.tokenizer, seed=0).train
+        return prepare([path], settings=DataSettings(validation_fraction=0.0), tokenizer=tokenizer, seed=0).train
 
 
 def _bits_per_byte_of(base: Loaded, stream: TokenStream) -> Callable[[GPT], float]:

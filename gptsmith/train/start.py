@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,18 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import write_json
+from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
 from gptsmith.data.prepare import PreparedData
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
-from gptsmith.run.writer import only_writer
+from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.request import PretrainRequest
-from gptsmith.train.resolve import prepared, resolve_settings
+from gptsmith.train.resolve import Resolved, prepared, resolve_settings
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
 from gptsmith.train.run_settings import RunSettings
 from gptsmith.train.trainer import Trainer
@@ -63,31 +63,37 @@ def start_of(request: PretrainRequest, processes: Processes, held: ExitStack) ->
         run = Run.open(folder)
         held.enter_context(only_writer(run.folder))
         return resumed(run, processes)
-    start = fresh(request, folder, processes)
-    held.enter_context(only_writer(folder))
-    return start
+    resolved = resolve_settings(request, processes)
+    return fresh(held.enter_context(claimed(_folders(request))), resolved)
+
+
+def _folders(request: PretrainRequest) -> Iterable[Path]:
+    """The requested folder, or those that are named after the text, in the order in which they are taken."""
+    if request.out is not None:
+        return [Path(request.out)]
+    return numbered(Path("runs") / (Path(request.sources[0]).resolve().stem.strip(".*") or "run"))
 
 
 def _folder(request: PretrainRequest) -> Path:
-    """The requested folder, or the first free one that is named after the text.
+    """The requested folder, or the first free one that is named after the text; or that of a run which the same
+    request began.
 
     Raises:
-        UserError: the requested folder is in use.
+        UserError: the requested folder is in use, or cannot be made.
     """
     if request.out is not None:
         return chosen_folder(Path(request.out), request)
-    name = Path(request.sources[0]).resolve().stem.strip(".*") or "run"
-    folders = numbered(Path("runs") / name)
-    return next(folder for folder in folders if not folder.exists() or is_resumable(folder, request))
+    free = next(folder for folder in _folders(request) if not folder.exists() or is_resumable(folder, request))
+    require_writable(free)
+    return free
 
 
-def fresh(request: PretrainRequest, folder: Path, processes: Processes) -> Start:
-    """The start of a new run.
+def fresh(folder: Path, resolved: Resolved) -> Start:
+    """The start of a new run in a folder that this process has claimed.
 
     Raises:
-        UserError: a text or a setting cannot be used.
+        UserError: it cannot be written.
     """
-    resolved = resolve_settings(request, processes)
     run = Run.create(folder, resolved.settings, RunSettings)
     _keep_data(run, resolved.data)
     if resolved.predicted:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.base.files import write_atomically, write_json
+from gptsmith.base.files import write_atomically, write_json, writing
 from gptsmith.base.verbs import verb
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.backends.own import OwnBackend
@@ -37,7 +37,8 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
         raise UserError(f"{one} and {other} do not share a tokenizer: {certificate.checks[0].why}")
     if request.out is not None:
         out = Path(request.out)
-        out.mkdir(parents=True, exist_ok=True)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
         write_json(out / CERTIFICATE, certificate.plain())
         write_atomically(out / PAGE, certificate_page(certificate))
     plain = certificate.plain()

@@ -17,8 +17,8 @@ def compress(request: CompressRequest) -> dict[str, Any]:
     Returns:
         run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,
         compared_on, num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and
-        where the validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run, on
-        its base's text, general_bits_per_byte_before and general_bits_per_byte).
+        where the run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (else, on
+        its base's text or general text, general_bits_per_byte_before and general_bits_per_byte).
 
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.

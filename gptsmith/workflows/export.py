@@ -8,7 +8,7 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError
-from gptsmith.base.files import published_folder, require_room
+from gptsmith.base.files import published_folder, require_room, require_writable
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.backends.own import OwnBackend
@@ -44,6 +44,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     target = Path(request.out) if request.out is not None else beside(run, f"-{to}")
     if target.exists():
         raise ConversionError(f"{target} exists already: choose another --out")
+    require_writable(target)
     name = target.name if request.out is not None else Path(run).resolve().name
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gptsmith.base.layers import layered
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.run.folder import SETTINGS, Run
-from gptsmith.run.writer import only_writer
+from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.request import FinetuneRequest
@@ -52,9 +53,8 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         if request.trials is not None:
             return _searched(table, folder, request, started)
         job = prepare_job(table, request.reward)
-        folder = folder or _free_folder(request, job)
-        run = Run.create(folder, job.settings, FinetuneSettings)
-        held.enter_context(only_writer(folder))
+        folders = [folder] if folder is not None else _folders(request, job)
+        run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
         job.write(run)
         return _trainer(run, job).fit(started)
 
@@ -77,11 +77,11 @@ def _folder(request: FinetuneRequest) -> Path | None:
     return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if is_resumable(path, request)), None)
 
 
-def _free_folder(request: FinetuneRequest, job: FinetuningJob) -> Path:
-    """The first free folder beside the base that is named after it and the objective."""
+def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
+    """The folders beside the base that are named after it and the objective, in the order in which they are taken."""
     base = Path(request.base)
     named = base.resolve().with_name(f"{base.resolve().name}-{job.settings.train.objective.kind}")
-    return base.parent / next(folder for folder in numbered(named) if not folder.exists()).name
+    return (base.parent / folder.name for folder in numbered(named))
 
 
 def _trainer(run: Run, job: FinetuningJob) -> Trainer:
@@ -93,7 +93,8 @@ def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneReque
     from gptsmith.train.search.search import begin_search, search
 
     job = prepare_job(table, request.reward, final_evaluations=False)
-    return search(begin_search(folder or _free_folder(request, job), table, job), request.reward, started)
+    folder = folder or next(folder for folder in _folders(request, job) if not folder.exists())
+    return search(begin_search(folder, table, job), request.reward, started)
 
 
 def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float) -> dict[str, Any]:

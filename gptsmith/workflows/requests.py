@@ -204,6 +204,17 @@ class InfoRequest(Settings):
     """A setting that changes the preset, such as model.num_layers=6. May be repeated."""
 
 
+class CacheRequest(Settings):
+    """The options of `cache`."""
+
+    empty: bool = False
+    """Delete what is listed, but for what is in use."""
+    kind: Sequence[str] = Field(default_factory=list)
+    """Only these: corpora, tokens, tokenizers, references, models, speeds, leftovers. May be repeated."""
+    older_than: float | None = Field(default=None, ge=0)
+    """Only what has not been used for so many days."""
+
+
 class RunsRequest(Settings):
     """The arguments of `runs`."""
 

@@ -291,6 +291,11 @@ def test_an_adapter_of_another_base_is_refused(bases: Callable[[str], Path], tmp
         {"alpha_pattern": {"q_proj": -1}},
         {"rank_pattern": {"(": 3}},
         {"rank_pattern": [3]},
+        {"rank_pattern": {"(a+)+": 3}},
+        {"alpha_pattern": {r"(.*)\1": 3}},
+        {"target_modules": "(a+)+$"},
+        {"exclude_modules": "(a|a)*b"},
+        {"layers_pattern": ["layers", "(a+)+$"]},
     ],
     ids=str,
 )

@@ -271,6 +271,7 @@ def test_without_llama_cpp_an_export_says_that_nothing_was_compared(tmp_path: Pa
     figures = gptsmith.export(run, to="gguf")
     assert (figures["folder"], figures["files"]) == (str(tmp_path / "run-gguf"), [FILE])
     assert (figures["certificate"], figures["precision"]) == ("not run", "float16")
+    assert "llama.cpp's library is not installed here" in figures["certificate_reason"]
     certificate = json.loads((tmp_path / "run-gguf" / CERTIFICATE).read_text())
     assert {check["status"] for check in certificate["checks"]} == {"not run"}
     assert "pip install 'gptsmith[interop]'" in certificate["checks"][0]["why"]

@@ -9,11 +9,20 @@ import pytest
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.formats.gguf import FILE
-from gptsmith.convert.go_template import LAYOUTS, PROMPT, go_template
+from gptsmith.convert.go_template import LAYOUTS, PROMPT, default_system, go_template
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import CHATML, ChatTemplate
 from tests.convert.sources import LLAMA3, MISTRAL, TOKENIZERS, ZEPHYR, form, source
 
+DEFAULT_SYSTEM = """\
+{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
+You are a smith.
+"Answer" briefly.<|im_end|>
+' }}{% endif %}{{ '<|im_start|>' + message['role'] + '
+' + message['content'] + '<|im_end|>' + '
+' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
+' }}{% endif %}"""
+"""ChatML as SmolLM2 and Qwen2.5 have it."""
 TEMPLATES = {
     "ChatML": ("bpe", CHATML),
     "Llama 3": ("llama3", LLAMA3),
@@ -49,6 +58,23 @@ def test_a_layout_renders_what_the_jinja_template_does() -> None:
 def test_a_template_that_no_layout_renders_is_refused(style: str, jinja: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         go_template(ChatTemplate(jinja), TOKENIZERS[style]())
+
+
+def test_a_default_system_turn_is_the_modelfiles_system(tmp_path: Path) -> None:
+    tokenizer, template = TOKENIZERS["bpe"](), ChatTemplate(DEFAULT_SYSTEM)
+    system = 'You are a smith.\n"Answer" briefly.'
+    assert default_system(template, tokenizer) == system
+    assert default_system(ChatTemplate(CHATML), tokenizer) is None
+    assert default_system(None, tokenizer) is None
+    for messages in CONVERSATIONS:  # as Ollama puts it before conversations that have none
+        turns = messages if messages[0]["role"] == "system" else [{"role": "system", "content": system}, *messages]
+        wanted = template.render(messages, tokenizer=tokenizer, open_turn=True)
+        assert LAYOUTS[0].render(turns, tokenizer.eos_token) == wanted
+    form("ollama", "q8_0").write(replace(source("smith"), template=template), tmp_path)
+    assert f'SYSTEM """{system}"""\n' in (tmp_path / "Modelfile").read_text()
+    quoted = ChatTemplate(DEFAULT_SYSTEM.replace('"Answer"', '"""Answer"""'))
+    with pytest.raises(UserError, match="none that is known here"):
+        go_template(quoted, tokenizer)
 
 
 def test_a_base_model_goes_on_with_the_prompt() -> None:

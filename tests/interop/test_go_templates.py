@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gptsmith.convert.formats.ollama import MODELFILE
-from gptsmith.convert.go_template import PROMPT, go_template
+from gptsmith.convert.go_template import PROMPT, default_system, go_template
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import ChatTemplate
 from tests.convert.sources import TOKENIZERS, form, source
-from tests.convert.test_ollama import TEMPLATES
+from tests.convert.test_ollama import DEFAULT_SYSTEM, TEMPLATES
 
 PROGRAM = """
 package main
@@ -114,6 +114,18 @@ def test_go_renders_conversations_as_jinja_does(name: str, go: Go) -> None:
     assert all(text.startswith(opening or "") for text in wanted)
     rendered = go(go_template(template, tokenizer), [values_of(messages) for messages in conversations])
     assert rendered == [text.removeprefix(opening or "") for text in wanted]
+
+
+def test_go_renders_a_default_system_turn_that_ollama_puts_first(go: Go) -> None:
+    tokenizer, template = TOKENIZERS["bpe"](), ChatTemplate(DEFAULT_SYSTEM)
+    system = default_system(template, tokenizer)
+    given = [
+        messages if messages[0]["role"] == "system" else ({"role": "system", "content": system}, *messages)
+        for messages in CONVERSATIONS
+    ]
+    rendered = go(go_template(template, tokenizer), [values_of(messages) for messages in given])
+    wanted = [template.render(messages, tokenizer=tokenizer, open_turn=True) for messages in CONVERSATIONS]
+    assert rendered == wanted
 
 
 def test_go_gives_a_base_model_the_prompt_alone(go: Go) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -14,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import OLD, TEMPORARY, sweep
+from gptsmith.base.leftovers import OLD, TEMPORARY, sweep
 from gptsmith.run import writer as writer_module
 from gptsmith.run.checkpoint import Retention, list_checkpoints, publish_checkpoint, set_aside
-from gptsmith.run.writer import CheckpointWriter, only_writer
+from gptsmith.run.writer import CheckpointWriter, claimed, only_writer
 
 PUBLISHING = Path(__file__).with_name("publishing.py")
 NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_WRITER", "100"))
@@ -157,3 +158,28 @@ def test_what_is_set_aside_is_kept(tmp_path: Path) -> None:
     marks = [(tmp_path / name / "mark").read_text() for name in (".bad-step-000000001", ".bad-step-000000001-2")]
     assert marks == ["0", "1"]
     shutil.rmtree(tmp_path)
+
+
+def test_two_commands_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+    names = [tmp_path / "runs" / name for name in ("mine", "mine-2", "mine-3")]
+    names[1].mkdir(parents=True)
+    (names[1] / "notes").write_text("mine", encoding="utf-8")
+    with claimed(names) as first, claimed(names) as second:
+        assert (first, second) == (names[0], names[2])
+        with pytest.raises(UserError, match="is being trained by another process"), claimed(names):
+            pass
+        with pytest.raises(UserError, match="exists already and is not a run"), claimed(names[1:2]):
+            pass
+    assert [name.exists() for name in names] == [True, True, True]
+
+
+def test_a_claim_that_fails_before_there_is_a_run_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="before"), claimed([tmp_path / "mine"]):
+        raise RuntimeError("before")
+    assert not (tmp_path / "mine").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".lock").touch()  # of a process that was killed just there
+    with contextlib.suppress(RuntimeError), claimed([tmp_path / "mine"]) as folder:
+        (folder / "run.toml").touch()
+        raise RuntimeError("after")
+    assert (tmp_path / "mine" / "run.toml").exists()

@@ -15,9 +15,9 @@ from transformers import AutoTokenizer, GPT2TokenizerFast
 from gptsmith.base.errors import UserError
 from gptsmith.text import fast_encoding
 from gptsmith.text.chunk_boundaries import safe_cut
-from gptsmith.text.fast_encoding import NEVER_SPECIAL, backend_encoder
+from gptsmith.text.fast_encoding import LONG_TEXT, NEVER_SPECIAL, backend_encoder
 from gptsmith.text.load import load_tokenizer
-from gptsmith.text.tokenizer import LONG_TEXT, SPECIAL_TOKENS, Tokenizer, TooManyTokensError
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, suitable_vocab_size
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings

@@ -30,7 +30,15 @@ ALWAYS = {
     "seconds",
 }  # fmt: skip
 WITH_TEXT = {"bits_per_byte_before", "bits_per_byte", "validation_loss"}
-FILES = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "result.json"}
+FILES = {
+    "paths.json",
+    "run.toml",
+    "run.schema.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "data.json",
+    "result.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +192,7 @@ def test_what_cannot_be_compressed_is_refused(
     assert "no adapters to merge: its linear layers are int8" in outcome.err
 
 
-def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable, tmp_path: Path) -> None:
+def test_without_its_text_general_text_is_compared(text: Path, call: Callable, tmp_path: Path) -> None:
     own = write_text(tmp_path / "own", num_files=2)
     run = gptsmith.pretrain([own], out=tmp_path / "run", settings=[*SMALL, "train.num_steps=2"])["run"]
     (own / "part0.txt").write_text("Quite another text. " * 400, encoding="utf-8")
@@ -194,9 +202,9 @@ def test_without_its_text_random_tokens_are_compared(text: Path, call: Callable,
     gone = call("compress", run, "--to", "int8", "--out", tmp_path / "gone", "--json")
     assert "there is no validation text" in gone.err
     for outcome in (changed, gone):
-        assert set(outcome.object) == ALWAYS
-        assert outcome.object["compared_on"] == "random tokens"
-        assert outcome.object["num_compared_tokens"] == derived.COMPARED_TOKENS
+        assert set(outcome.object) == {*ALWAYS, "general_bits_per_byte_before", "general_bits_per_byte"}
+        assert outcome.object["compared_on"] == "general text"
+        assert 0 < outcome.object["num_compared_tokens"] <= derived.COMPARED_TOKENS
     (checkpoint,) = list_checkpoints(Path(gone.object["run"]) / "checkpoints")
     assert checkpoint.train_state().validation_loss is None
     assert call("generate", gone.object["run"], "The", "--max-tokens", 3).code == 0

@@ -84,7 +84,7 @@ def test_every_verb_takes_the_folder_itself(
     assert (info["step"], info["num_parameters"]) == (0, imported["num_parameters"])
     assert call("evaluate", llama, text / "part0.txt", "--json").object["bits_per_byte"] > 0
     rounded = call("compress", llama, "--to", "int8", "--out", "small", "--json")
-    assert rounded.object["compared_on"] == "random tokens"
+    assert rounded.object["compared_on"] == "general text"
     without = call("evaluate", llama)
     assert without.code == 2
     assert "name a text" in without.err
@@ -138,6 +138,33 @@ def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it
     assert model.sampling({"temperature": 0.0, "top_k": 3}).repetition_penalty == 1.1
     assert model.generate("iron", max_tokens=4) == model.generate("iron", max_tokens=4, **usual)
     assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.special_tokens["<|begin|>"]
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_a_copy_of_a_copy_pads_and_draws_as_its_source(samples: bool, llama: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(llama, source)
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    named = {"pad_token": "<|end|>", "unk_token": {"content": "<|begin|>"}, "padding_side": "left"}
+    extra = {"additional_special_tokens": ["<|end|>"]}
+    (source / "special_tokens_map.json").write_text(json.dumps({k: v for k, v in named.items() if k != "padding_side"}))
+    (source / "tokenizer_config.json").write_text(json.dumps({**config, **extra, "padding_side": "left"}))
+    sampling = {"do_sample": True, "temperature": 0.5} if samples else {}
+    (source / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": 1, **sampling}))
+    folder = source
+    for number in range(2):
+        gptsmith.import_model(folder, out=tmp_path / f"run{number}")
+        folder = Path(
+            gptsmith.export(tmp_path / f"run{number}", to="huggingface", out=tmp_path / f"copy{number}")["folder"]
+        )
+        one, other = (transformers.AutoTokenizer.from_pretrained(place) for place in (source, folder))
+        assert other.special_tokens_map == one.special_tokens_map
+        assert set(other.all_special_tokens) == set(one.all_special_tokens)
+        assert (other.padding_side, other.pad_token_id) == ("left", one.pad_token_id)
+        assert other(["a", "b c d"], padding=True)["input_ids"] == one(["a", "b c d"], padding=True)["input_ids"]
+        drawn = transformers.GenerationConfig.from_pretrained(folder)
+        assert (bool(drawn.do_sample), drawn.pad_token_id) == (samples, one.pad_token_id)
+        assert not samples or drawn.temperature == 0.5
 
 
 def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Path) -> None:
@@ -309,6 +336,7 @@ def test_without_transformers_the_copy_is_read_by_this_program_and_the_certifica
     monkeypatch.setitem(sys.modules, "transformers", None)
     figures = gptsmith.import_model(llama, out=tmp_path / "run")
     assert figures["certificate"] == "not run"
+    assert "Transformers is not installed here" in figures["certificate_reason"]
     out = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "out")
     assert out["certificate"] == "passed"
     sides = json.loads((tmp_path / "out/certificate.json").read_text())["sides"]

@@ -120,3 +120,14 @@ def test_the_same_words_in_another_folder_do_not_resume_another_text(
     outcome = call("pretrain", "text", "--out", run, *options)
     assert outcome.code == 2
     assert "exists already" in outcome.err
+
+
+def test_the_same_command_resumes_from_the_folder_where_it_began(
+    made: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Outcome]
+) -> None:
+    unfinished(made / "runs" / "sft")
+    monkeypatch.chdir(made)
+    figures = gptsmith.finetune(
+        "runs/base", ["chat.jsonl"], out="runs/sft-unfinished", settings=["train.num_steps=2"], lora=2
+    )
+    assert (figures["status"], figures["step"]) == ("finished", 2)

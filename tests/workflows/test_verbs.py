@@ -49,7 +49,7 @@ def test_training_learns_and_leaves_a_whole_run(trained: dict[str, Any]) -> None
     evaluations = Run.open(run).log.events("evaluation")
     assert evaluations[-1]["validation_loss"] < evaluations[0]["validation_loss"] - 0.2
     names = {"run.toml", "run.schema.json", "tokenizer.json", "tokenizer_config.json", "data.json", "metrics.jsonl"}
-    assert names | {"result.json", "report.html", "checkpoints"} == {
+    assert names | {"paths.json", "result.json", "report.html", "checkpoints"} == {
         path.name for path in run.iterdir() if path.name != ".lock"
     }
     assert (run / "run.toml").read_text(encoding="utf-8").startswith("#:schema ./run.schema.json\n")
@@ -215,10 +215,10 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     model = gptsmith.GPT(gptsmith.GPTConfig(vocab_size=100, embed_dim=64, num_layers=2, num_heads=2))
     assert model(torch.zeros(1, 5, dtype=torch.long), attention_mask=None).shape == (1, 5, 100)
     assert set(gptsmith.__all__) == {
-        "GPT", "GPTConfig", "GptsmithError", "UserError", "__version__", "certify", "compress", "evaluate", "export",
-        "finetune", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report", "runs",
-        "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError", "DataError",
-        "MissingExtraError", "TrainingDivergedError",
+        "GPT", "GPTConfig", "GptsmithError", "UserError", "__version__", "cache", "certify", "compress", "evaluate",
+        "export", "finetune", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain",
+        "report", "runs", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
+        "DataError", "MissingExtraError", "TrainingDivergedError",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)
 

@@ -62,16 +62,19 @@ class HuggingFaceFormatSettings(FormatSettings):
 
 
 def _token_ids(source: Source) -> dict[str, Any]:
-    """The ids that begin and end a text."""
+    """The ids that begin, end and fill up a text."""
     ends = sorted(source.tokenizer.end_ids, key=lambda number: number != source.tokenizer.eos_token_id)
-    bos = source.tokenizer.bos_token
+    named, number_of = source.tokenizer.named_tokens, source.tokenizer.backend.token_to_id
     return {
-        "bos_token_id": None if bos is None else source.tokenizer.backend.token_to_id(bos),
+        "bos_token_id": number_of(named["bos_token"]) if "bos_token" in named else None,
         "eos_token_id": ends if len(ends) > 1 else ends[0],
+        **({"pad_token_id": number_of(named["pad_token"])} if "pad_token" in named else {}),
     }
 
 
 def _sampling(source: Source) -> dict[str, Any]:
+    if source.model_type is not None and not source.generation:
+        return {}  # the model came without defaults, which is greedy there
     temperature = source.generation.get("temperature", 1.0)
     return {"do_sample": False} if temperature == 0 else {"do_sample": True, **source.generation}
 

@@ -10,7 +10,7 @@ from gptsmith.base.json_text import json_text
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
-from gptsmith.convert.go_template import go_template
+from gptsmith.convert.go_template import default_system, go_template
 
 MODELFILE = "Modelfile"
 NOT_RUN = "; Ollama itself: not run"
@@ -47,6 +47,8 @@ class OllamaFormatSettings(FormatSettings):
 def _modelfile(source: Source) -> str:
     tokenizer = source.tokenizer
     lines = [f"FROM ./{FILE}", f'TEMPLATE """{go_template(source.template, tokenizer)}"""']
+    if (system := default_system(source.template, tokenizer)) is not None:
+        lines.append(f'SYSTEM """{system}"""')
     lines += [f"PARAMETER stop {json_text(tokenizer.backend.id_to_token(n))}" for n in sorted(tokenizer.end_ids)]
     lines += [f"PARAMETER {name} {value}" for name, value in source.generation.items() if value is not None]
     return "\n".join([*lines, f"PARAMETER num_ctx {source.model.config.context_length}", ""])

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.errors import ConfigurationError, UserError, one_line
 from gptsmith.base.files import read_json
+from gptsmith.text.fast_encoding import is_panic
 from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
+from gptsmith.text.tokenizer_limits import require_bounded_components
 from gptsmith.text.tokenizers import TokenizerSettings
 
 TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP = "tokenizer_config.json", "special_tokens_map.json"
@@ -50,9 +52,22 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
 
 def _read(file: Path) -> Backend:
     try:
-        return Backend.from_file(str(file))
-    except Exception as error:  # the library raises bare exceptions
+        state = read_json(file)
+    except UserError as error:
         raise ConfigurationError(f"{file} is not a tokenizer that can be read: {error}") from None
+    try:
+        require_bounded_components(state)
+        backend = Backend.from_file(str(file))
+    except UserError as error:
+        raise ConfigurationError(f"{file} cannot be used: {error}") from None
+    except BaseException as error:  # the library raises bare exceptions, and panics
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise ConfigurationError(f"{file} is not a tokenizer that can be read: {one_line(error)}") from None
+    # They belong to batches of a model that was trained on texts of one length.
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def _merged(folder: Path) -> Backend:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: training stops after the step, and its state is saved."""
+"""Ctrl-C, SIGTERM and a terminal that is closed: training stops after the step, and its state is saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gptsmith.train.batch import Batch
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP."""
 
 
 class StopOnSignal(Callback):
@@ -25,6 +26,7 @@ class StopOnSignal(Callback):
     def running(self, trainer: Trainer) -> Iterator[None]:
         """Handles the signals while the block runs, in the main thread.
 
+        A signal that is ignored stays ignored: `nohup` asks for that, and a shell for what it runs in the background.
         With several processes further signals are ignored: torchrun passes on what a terminal has sent to all of them
         already, and sends another one to those that are still there when the first of them has left.
         """
@@ -34,15 +36,16 @@ class StopOnSignal(Callback):
 
         def handle(number: int, _: object) -> None:
             self.received = signal.Signals(number)
-            for one in STOPPING_SIGNALS:
+            for one in before:
                 signal.signal(one, after[one])
 
-        before = {number: signal.signal(number, handle) for number in STOPPING_SIGNALS}
-        after = before if trainer.processes.world_size == 1 else dict.fromkeys(STOPPING_SIGNALS, signal.SIG_IGN)
+        heard = [number for number in STOPPING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, handle) for number in heard}
+        after = before if trainer.processes.world_size == 1 else dict.fromkeys(before, signal.SIG_IGN)
         try:
             yield
         finally:
-            for number in STOPPING_SIGNALS:
+            for number in before:
                 signal.signal(number, after[number] if self.received else before[number])
 
     def on_rejected_step(self, trainer: Trainer, step: StepResult, batches: list[Batch]) -> None:

@@ -190,7 +190,7 @@ class RolloutDataset(Dataset):
         return [each.ids if each.end_id is None else [*each.ids, each.end_id] for each in completions]
 
     def _text(self, ids: list[int]) -> str:
-        return self.encoder.tokenizer.decode(ids)
+        return self.encoder.tokenizer.decode(ids, begins=False)
 
     def _rewards(self, examples: Sequence[ChatExample], completions: Sequence[list[int]]) -> list[float]:
         """The reward of each completion, to the example at its place; NaN for completions that get none.

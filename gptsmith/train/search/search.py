@@ -10,7 +10,7 @@ from typing import Any
 
 from gptsmith.base.console import Meter, hushed, meter, note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import no_room_is_a_user_error, published_folder, write_atomically, write_json
+from gptsmith.base.files import PlaceTakenError, published_folder, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import CHECKPOINTS
@@ -49,14 +49,12 @@ def begin_search(folder: Path, table: dict[str, Any], job: FinetuningJob) -> Run
         seed=job.settings.train.seed,
     )
     try:
-        with published_folder(folder) as new:
+        with published_folder(folder, private=True) as new:
             run = Run.create(new, job.settings, FinetuneSettings)
             job.write(run)
             (new / SEARCH).mkdir()
             write_json(new / SEARCH / SEARCH_PLAN, plan.plain())
-    except OSError:
-        if not folder.exists():
-            raise
+    except PlaceTakenError:
         if search_plan(folder) != plan:
             require_free(folder)
     return Run.open(folder)
@@ -81,7 +79,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
     study = Study(run.folder / SEARCH, plan)
     tried = (f"{label_of(name)} {each.low:.3g} to {each.high:.3g}" for name, each in plan.ranges.items())
     note(f"[bold]{run.folder}[/bold]: {plan.num_trials} trials of {', '.join(tried)}")
-    with no_room_is_a_user_error(run.folder), meter("trials", plan.num_trials) as bar:
+    with writing(run.folder), meter("trials", plan.num_trials) as bar:
         while True:
             with study.next_trial() as trial:
                 if trial is None:

@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.randomness import derived_seed
-from gptsmith.run.writer import LOCK, only_writer
+from gptsmith.run.folder import LOCK
+from gptsmith.run.writer import only_writer
 from gptsmith.train.search.plan import Range, SearchPlan, trial_folder
 from gptsmith.train.search.trials import ended_trial
 

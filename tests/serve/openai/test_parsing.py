@@ -81,7 +81,7 @@ def test_a_prompt_that_certainly_does_not_fit_is_not_encoded(served: Served, mon
     tokenizer = served.state.models.get("chat").tokenizer
     text = "a b " * 100_000
     messages = [{"role": "user", "content": text}]
-    monkeypatch.setattr("gptsmith.text.tokenizer._encoded", lambda *_: pytest.fail("it was encoded"))
+    monkeypatch.setattr("gptsmith.text.tokenizer.backend_ids", lambda *_: pytest.fail("it was encoded"))
     assert tokenizer is not None
     for path, body, param in (
         ("/v1/completions", {"prompt": text}, "prompt"),

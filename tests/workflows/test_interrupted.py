@@ -1,0 +1,168 @@
+"""Commands that are killed, hung up on or watched by nobody: nothing is lost, and the same command works again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gptsmith
+from gptsmith.base.leftovers import TEMPORARY
+from gptsmith.train.callbacks import more_callbacks
+from gptsmith.train.step import StepResult
+from gptsmith.train.trainer import Callback, Trainer
+from tests.workflows.conftest import SMALL, Outcome
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals and locks are those of POSIX")
+SETTINGS = [*SMALL, "train.num_steps=4"]
+
+
+class HangUp(Callback):
+    """A terminal that is closed after the second step."""
+
+    def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
+        if trainer.state.step == 2:
+            signal.raise_signal(signal.SIGHUP)
+
+
+@contextmanager
+def handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_closed_terminal_stops_and_saves(text: Path, tmp_path: Path) -> None:
+    with more_callbacks(HangUp()), handling(signal.SIGHUP, signal.SIG_DFL):
+        figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=SETTINGS)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    assert (figures["status"], figures["signal"], figures["step"]) == ("stopped", "SIGHUP", 2)
+    assert gptsmith.pretrain(resume=tmp_path / "run")["step"] == 4
+
+
+def test_nohup_is_heeded(text: Path, tmp_path: Path) -> None:
+    with more_callbacks(HangUp()), handling(signal.SIGHUP, signal.SIG_IGN):
+        figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=SETTINGS)
+    assert (figures["status"], figures["step"]) == ("finished", 4)
+
+
+def test_training_outlives_whoever_reads_its_messages(text: Path, tmp_path: Path) -> None:
+    options = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = shlex.join([sys.executable, "-m", "gptsmith", "pretrain", str(text), "--out", "run", *options])
+    script = f"set -o pipefail; {command} 2>&1 | head -n 0"
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, timeout=120)
+    assert json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))["status"] == "finished"
+
+
+KILLED = """
+import json, os, signal, sys
+import gptsmith, gptsmith.workflows.finetune
+from gptsmith.base import files
+from gptsmith.base.leftovers import TEMPORARY
+
+def forked(call, dies):
+    process = os.fork()
+    if process == 0:
+        if dies:
+            sync_folder = files.sync_folder
+            def killed(folder):
+                if folder.name.startswith(TEMPORARY):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                sync_folder(folder)
+            files.sync_folder = killed
+        try:
+            call()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+def num_left():
+    return sum(name.startswith(TEMPORARY) for _, folders, files in os.walk(".") for name in folders + files)
+
+base, folder, data = sys.argv[1:]
+verbs = {
+    "compress": lambda: gptsmith.compress(base, to="int8", out="compressed"),
+    "export": lambda: gptsmith.export(base, to="huggingface", out="exported"),
+    "gguf": lambda: gptsmith.export(base, to="gguf", out="gguf"),
+    "import": lambda: gptsmith.import_model(folder, out="imported"),
+    "finetune": lambda: gptsmith.finetune(base, [data], out="tuned", settings=["train.num_steps=2"]),
+}
+seen = {}
+for name, call in verbs.items():
+    seen[name] = [forked(call, True), num_left(), forked(call, False), num_left()]
+print(json.dumps(seen))
+"""
+
+
+def test_a_verb_that_is_killed_works_when_it_is_called_again_and_clears_what_was_left(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    pairs = [{"prompt": f"Nail {n}?", "completion": "Yes."} for n in range(40)]
+    data = tmp_path / "chat.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    folder = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "model")["folder"]
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, trained["run"], folder, str(data)],
+        cwd=tmp_path / "work", capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    for name, (killed, num_left, again, num_left_then) in seen.items():
+        assert (name, killed, again, num_left_then) == (name, -signal.SIGKILL, 0, 0), done.stderr
+        assert num_left >= 1
+
+
+OUTPUTS = {
+    "pretrain": ["pretrain", "TEXT", "--out"],
+    "finetune": ["finetune", "RUN", "TEXT", "--out"],
+    "compress": ["compress", "RUN", "--to", "int8", "--out"],
+    "export": ["export", "RUN", "--to", "huggingface", "--out"],
+    "gguf": ["export", "RUN", "--to", "gguf", "--out"],
+    "import": ["import", "MODEL", "--out"],
+    "certify": ["certify", "RUN", "RUN", "--out"],
+}
+
+
+@pytest.fixture(scope="module")
+def model(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(gptsmith.export(trained["run"], to="huggingface", out=tmp_path_factory.mktemp("hf") / "m")["folder"])
+
+
+@pytest.mark.parametrize("place", ["file/made", "n" * 300, "file"])
+@pytest.mark.parametrize("verb", sorted(OUTPUTS))
+def test_an_output_that_cannot_be_written_is_one_line(
+    verb: str, place: str, trained: dict[str, Any], model: str, text: Path, call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    named = {"TEXT": text, "RUN": trained["run"], "MODEL": model}
+    outcome = call(*(named.get(word, word) for word in OUTPUTS[verb]), tmp_path / place)
+    assert outcome.code == 2, outcome.err
+    line = outcome.err.splitlines()[-1]
+    assert line.startswith("gptsmith: ")
+    assert "Traceback" not in outcome.err
+    assert place in line
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+    assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+
+
+def test_any_error_of_the_system_is_one_line(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "/mnt/broken")
+
+    monkeypatch.setattr("gptsmith.workflows.info.info", fails)
+    outcome = call("info", "/mnt/broken")
+    assert (outcome.code, outcome.err) == (2, "gptsmith: /mnt/broken: Input/output error\n")
