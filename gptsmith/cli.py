@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,9 @@ def gptsmith(version: bool = typer.Option(False, "--version", help="Show the ver
 
 def main() -> None:
     """Runs one verb. What a person got wrong becomes one line on standard error, and exit code 2."""
+    # Names of files need not be UTF-8, and are shown nevertheless; standard error does so by itself.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if os.environ.get("WORLD_SIZE", "1") == "1":
         _run_verb()
         return

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gptsmith.base.json_text import json_text
 
-results = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
+# What is shown is mostly names and words of people: brackets and colons in them are no markup.
+results = Console(highlight=False, markup=False, emoji=False)
+notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 PLAIN_LINE_EVERY_S = 10.0
 _IS_HUSHED = ContextVar("is_hushed", default=False)
@@ -76,10 +79,15 @@ def hushed() -> Iterator[None]:
         _IS_HUSHED.reset(token)
 
 
-def note(message: str) -> None:
-    """Says something on standard error. Markup such as [bold] is understood."""
+def note(message: str | Text, style: str = "") -> None:
+    """Says something on standard error. A string is shown as it stands; `styled` makes text with several styles."""
     if not _IS_HUSHED.get():
-        notes.print(message, soft_wrap=True)
+        notes.print(Text(message, style) if isinstance(message, str) else message, soft_wrap=True)
+
+
+def styled(template: str, *values: object) -> Text:
+    """Text from a template with markup such as [bold], with each value as it stands in the place of a {}."""
+    return Text.from_markup(template.format(*(escape(str(value)) for value in values)), emoji=False)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
@@ -92,7 +100,7 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     """Writes a two-column table to standard output, numbers grouped by thousands."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in figures.items():
-        table.add_row(f"[dim]{name.replace('_', ' ')}[/dim]", readable(value))
+        table.add_row(Text(name.replace("_", " "), "dim"), readable(value))
     results.print(table)
 
 
@@ -141,10 +149,10 @@ def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
         return
     counted = [MofNCompleteColumn()] if count else []
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         *counted,
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     ]
     with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as progress:
         yield Meter(title, total, progress)

@@ -43,7 +43,8 @@ def write_atomically(path: Path, content: bytes | str, *, private: bool = False)
     Raises:
         UserError: it cannot be written.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    # A file's name that is not UTF-8 has halves of surrogate pairs, which JSON spells as `\\udcdf`.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with writing(path):
         while not _written(temporary := temporary_path(path), path, data, 0o600 if private else 0o666):
             pass  # somebody cleared it away before it was locked

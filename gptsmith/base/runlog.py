@@ -21,7 +21,7 @@ class RunLog:
 
     def append(self, event: str, **figures: Any) -> None:
         """Adds one line and hands it to the system at once, so that a crash loses nothing that was shown."""
-        line = json_text({"event": event, **figures}, ensure_ascii=False).encode("utf-8") + b"\n"
+        line = json_text({"event": event, **figures}, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

@@ -38,7 +38,7 @@ def read_line() -> str | None:
         if sys.stdin.isatty() and sys.stdout.isatty():
             return input(BOLD_PROMPT)
         if sys.stdin.isatty():
-            console.notes.print("[bold]> [/bold]", end="")
+            console.notes.print("> ", style="bold", end="")
         line = sys.stdin.readline()
     except EOFError:
         console.note("")

@@ -14,7 +14,6 @@ from gptsmith.workflows.requests import CacheRequest
 )
 def cache(request: CacheRequest, json: Json = False) -> None:
     """List what is cached and what killed commands left, or delete it."""
-    from rich.markup import escape
     from rich.table import Table
 
     from gptsmith.base import console
@@ -29,13 +28,9 @@ def cache(request: CacheRequest, json: Json = False) -> None:
     table.add_column("path", overflow="fold")
     for row in figures["artefacts"]:
         days = f"{row['days_unused']:.0f} days"
-        table.add_row(
-            row["kind"], readable_bytes(row["num_bytes"]), days, escape(row["made_from"]), escape(row["path"])
-        )
+        table.add_row(row["kind"], readable_bytes(row["num_bytes"]), days, row["made_from"], row["path"])
     console.results.print(table)
     total, count = readable_bytes(figures["num_bytes"]), len(figures["artefacts"])
-    console.note(
-        f"{escape(figures['folder'])}: {total} in {count:,} artefacts {'deleted' if request.empty else ''}".rstrip()
-    )
+    console.note(f"{figures['folder']}: {total} in {count:,} artefacts {'deleted' if request.empty else ''}".rstrip())
     if in_use := figures.get("in_use"):
         console.note(f"{len(in_use):,} kept, because they are in use or were used just now")

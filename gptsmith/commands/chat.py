@@ -10,16 +10,16 @@ from gptsmith.commands.options import SAMPLING, Json, command
 from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
-    "[dim]This is a base model: it continues text and was not tuned to answer. Type the beginning of a text; "
-    "an empty line generates more, /help lists the commands.[/dim]"
+    "This is a base model: it continues text and was not tuned to answer. Type the beginning of a text; "
+    "an empty line generates more, /help lists the commands."
 )
-TUNED = "[dim]/help lists the commands; /quit (or Ctrl-D) leaves.[/dim]"
-HELP = """[dim]/new              start a new conversation
+TUNED = "/help lists the commands; /quit (or Ctrl-D) leaves."
+HELP = """/new              start a new conversation
 /system PROMPT    start a new conversation with this system prompt; without one if none is given
 /regenerate       generate another reply to the last message
 /save FILE        save the conversation: .jsonl as a fine-tuning example, any other name as text
 /quit, Ctrl-D     leave
-Ctrl-C            stop a reply[/dim]"""
+Ctrl-C            stop a reply"""
 
 COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
 NAME = re.compile("/[a-z]+")
@@ -36,7 +36,6 @@ NAME = re.compile("/[a-z]+")
 )
 def chat(request: ChatRequest, json: Json = False) -> None:
     """Chat with a model in the terminal. A base model continues your text."""
-    from rich.markup import escape
 
     from gptsmith.base import console
     from gptsmith.base.errors import UserError, did_you_mean
@@ -58,7 +57,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         engine, loaded.tokenizer, loaded.template,
         system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=request.seed,
     )  # fmt: skip
-    console.note(TUNED if loaded.template else BASE)
+    console.note(TUNED if loaded.template else BASE, "dim")
 
     def show(reply: Generation) -> None:
         try:
@@ -75,25 +74,25 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         if json:
             console.show_json(figures_of(reply, talk.prompt))
         elif loaded.template and reply.num_tokens == request.max_tokens:
-            console.note(f"[dim]cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies[/dim]")
+            console.note(f"cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies", "dim")
 
     def obey(line: str) -> None:
         command, _, words = line.partition(" ")
         words = words.strip()
         if command == "/new":
             talk.reset()
-            console.note("[dim]new conversation[/dim]")
+            console.note("new conversation", "dim")
         elif command == "/system":
             talk.set_system(words or None)
-            console.note(f"[dim]new conversation {'with this' if words else 'without a'} system prompt[/dim]")
+            console.note(f"new conversation {'with this' if words else 'without a'} system prompt", "dim")
         elif command == "/regenerate":
             show(talk.regenerate())
         elif command == "/save":
             path = Path(words or "conversation.md").expanduser()
             talk.save(path)
-            console.note(f"[dim]saved as {escape(str(path))}[/dim]")
+            console.note(f"saved as {path}", "dim")
         elif command == "/help":
-            console.note(HELP)
+            console.note(HELP, "dim")
         elif NAME.fullmatch(command):
             raise UserError(
                 f"no such command: {command} ({did_you_mean(command, COMMANDS)}); a space before it sends it as text"
@@ -110,6 +109,6 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         except KeyboardInterrupt:
             console.note("")
         except UserError as error:
-            console.note(f"[red]{escape(str(error))}[/red]")
+            console.note(str(error), "red")
     engine.close()
     thread.close()

@@ -60,10 +60,10 @@ def show_examples(examples: list[dict[str, Any]]) -> None:
 
     from gptsmith.base import console
 
-    console.note("[dim]tokens that count in the loss are [/dim][black on green]green[/black on green]")
+    console.note(console.styled("[dim]tokens that count in the loss are [/dim][black on green]green[/black on green]"))
     for example in examples:
         label = f", label {example['label']}" if "label" in example else ""
-        console.results.print(f"\n[bold]{example['place']}[/bold]{label}")
+        console.results.print(console.styled("\n[bold]{}[/bold]{}", example["place"], label))
         for sequence in example["sequences"]:
             styles = {True: "black on green", False: ""}
             console.results.print(Text.assemble(*((piece["text"], styles[piece["trained"]]) for piece in sequence)))

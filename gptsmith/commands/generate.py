@@ -51,4 +51,4 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
             continue
         sys.stdout.write("\n")
         if generation.finish_reason == "context":
-            console.note(f"[dim]the context of {loaded.config.context_length} tokens is full: --slide continues[/dim]")
+            console.note(f"the context of {loaded.config.context_length} tokens is full: --slide continues", "dim")

@@ -154,11 +154,9 @@ def _help(field: FieldInfo) -> str:
 
 def show_next(command: str) -> None:
     """Shows a command that uses what a verb has made."""
-    from rich.markup import escape
-
     from gptsmith.base import console
 
-    console.note(f"\nnext: [bold]{escape(command)}[/bold]")
+    console.note(console.styled("\nnext: [bold]{}[/bold]", command))
 
 
 def finish(figures: Mapping[str, Any], json: bool) -> None:

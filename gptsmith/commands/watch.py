@@ -24,7 +24,7 @@ def watch(request: WatchRequest) -> None:
     with watch_server(request.runs, port=request.port) as server:
         # Not by KeyboardInterrupt: where it is raised in a callback of a library, it is lost.
         signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=server.shutdown).start())
-        console.note(f"watching on [bold]{server.address}[/bold] (Ctrl-C stops it)")
+        console.note(console.styled("watching on [bold]{}[/bold] (Ctrl-C stops it)", server.address))
         if request.open:
             webbrowser.open(server.address)
         server.serve_forever()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import meter, note
@@ -154,7 +153,7 @@ def _text_to_compare_on(run: OpenedModel, tokenizer: Tokenizer) -> tuple[TokenSt
     try:
         stream, is_own = validation_text(run)
     except UserError as error:
-        note(f"[dim]compared on general text, because there is no validation text: {escape(str(error))}[/dim]")
+        note(f"compared on general text, because there is no validation text: {error}", "dim")
         return general_text(tokenizer), TEXT
     return stream, OWN_TEXT if is_own else "base's validation text"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ class ExampleSplits:
     """Records of which no example could be made."""
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The fields of each file that have other names than usual, by their usual names."""
+    notes: tuple[str, ...] = ()
+    """Lines for a person about how the examples were split."""
 
     @property
     def fingerprint(self) -> str:
@@ -45,29 +48,82 @@ def split_examples(
     seed: int,
 ) -> ExampleSplits:
     """The splits of examples: those that are given, and for the others a share of the examples, sampled by the seed.
-    Examples with the same question stay in the same split.
+    Examples with the same question stay in the same split. Labels have the same share in each split, as far as there
+    are examples enough; every label has some to train on.
 
     Raises:
         DataError: too few examples are left to train on.
     """
     held_back = {_key(example) for given in (validation, test) for example in given or []}
-    left = [example for example in examples if _key(example) not in held_back]
-    keys = sorted({_key(example) for example in left})
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        if (key := _key(example)) not in held_back:
+            groups.setdefault(key, []).append(example)
+    keys = sorted(groups)
     order = np.random.Generator(np.random.PCG64(derived_seed(seed, "parts"))).permutation(len(keys))
-    counts = {
-        "validation": 0 if validation is not None else round(validation_fraction * len(keys)),
-        "test": 0 if test is not None else round(test_fraction * len(keys)),
-    }
+    strata: dict[str | None, list[str]] = {}
+    for number in order:
+        strata.setdefault(_stratum(groups[keys[number]]), []).append(keys[number])
+    sizes = {key: len(group) for key, group in groups.items()}
+    num_examples = {label: sum(sizes[key] for key in pool) for label, pool in strata.items()}
     split_of = dict.fromkeys(keys, "train")
-    for place, number in enumerate(order):
-        if place < counts["validation"] + counts["test"]:
-            split_of[keys[number]] = "validation" if place < counts["validation"] else "test"
+    notes = []
+    for name, given, fraction in (("validation", validation, validation_fraction), ("test", test, test_fraction)):
+        if given is not None:
+            continue
+        taken = _taken(strata, sizes, {label: fraction * count for label, count in num_examples.items()})
+        split_of |= dict.fromkeys(taken, name)
+        strata = {label: [key for key in pool if key not in taken] for label, pool in strata.items()}
+        if fraction > 0 and not taken and len(examples) > 1:
+            notes.append(
+                f"there are no {name} examples: {len(examples):,} examples of {len(keys):,} "
+                f"{'question' if len(keys) == 1 else 'questions'} leave none; --{name} FILE names some"
+            )
     splits: dict[str, list[Example]] = {"train": [], "validation": list(validation or []), "test": list(test or [])}
-    for example in left:
-        splits[split_of[_key(example)]].append(example)
+    num_left = 0
+    for example in examples:
+        if (key := _key(example)) in split_of:
+            splits[split_of[key]].append(example)
+            num_left += 1
     if not splits["train"]:
         raise DataError(f"no examples are left to train on, of {len(examples)}: give more, or set smaller fractions")
-    return ExampleSplits(splits["train"], splits["validation"], splits["test"], len(examples) - len(left))
+    return ExampleSplits(
+        splits["train"], splits["validation"], splits["test"], len(examples) - num_left, notes=tuple(notes)
+    )
+
+
+def _taken(
+    strata: Mapping[str | None, Sequence[str]], sizes: Mapping[str, int], quotas: Mapping[str | None, float]
+) -> set[str]:
+    """The questions of a split: of each stratum, whose questions are in random order, about as many examples as its
+    quota. One question of each stratum is left."""
+    wanted = {label: int(quota) for label, quota in quotas.items()}
+    # The largest remainders make up for what rounding down has lost, of labels with examples to spare.
+    missing = round(sum(quotas.values())) - sum(wanted.values())
+    spare = [label for label, pool in strata.items() if len(pool) > wanted[label] + 1]
+    for label in sorted(spare, key=lambda label: wanted[label] - quotas[label])[:missing]:
+        wanted[label] += 1
+    taken: set[str] = set()
+    for label, pool in strata.items():
+        left = wanted[label]
+        of_stratum: set[str] = set()
+        for key in pool:
+            if sizes[key] <= left and len(of_stratum) < len(pool) - 1:
+                of_stratum.add(key)
+                left -= sizes[key]
+        taken |= of_stratum
+    if not taken and missing + sum(wanted.values()) > 0 and len(sizes) > 2 and None in strata:
+        # Of many answers to few questions, the question with the fewest answers is better than none.
+        smallest = min(strata[None], key=sizes.__getitem__, default=None)
+        if smallest is not None and 2 * sizes[smallest] < sum(sizes[key] for key in strata[None]):
+            taken.add(smallest)
+    return taken
+
+
+def _stratum(group: Sequence[Example]) -> str | None:
+    """The label of the examples of one question; None if they have none."""
+    labels = [str(label) for example in group if (label := getattr(example, "label", None)) is not None]
+    return Counter(labels).most_common(1)[0][0] if labels else None
 
 
 def _key(example: Example) -> str:

@@ -136,10 +136,12 @@ def read_examples(
         DataError: a file cannot be read, a record is not of the shape (the message shows it and what is known), or no
             example is left.
     """
+    reading = reading or ExampleReading()
+    require_records(sources, reading.settings)
     examples: list[Example] = []
     fields: dict[str, dict[str, str]] = {}
     skipped = Skipped()
-    for named in named_records(sources, reading or ExampleReading()):
+    for named in named_records(sources, reading):
         try:
             examples.append(example_of(named, shape))
         except DataError as error:
@@ -202,6 +204,20 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
         require_messages_of(reading.me, names_of_people)
         if names_of_people and not num_records:
             raise DataError(f"no message of {reading.me} answers anybody in {', '.join(map(str, sources))}")
+
+
+def require_records(sources: Iterable[str | Path], settings: ReadSettings) -> None:
+    """Checks that no file that a person named is left out because no example can be made of it.
+
+    Raises:
+        DataError: one holds no records.
+    """
+    for candidate in discover(sources).candidates:
+        if candidate.named and not candidate.reader.has_records(candidate.file, settings):
+            raise DataError(
+                f"{candidate.file.path} holds no records, so that no examples can be made of it: leave it out, or "
+                "train on texts alone with --objective next_token"
+            )
 
 
 def without_fields(fields: Mapping[str, Any], ignored: Sequence[str]) -> Mapping[str, Any]:

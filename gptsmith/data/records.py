@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.json_reader import MAX_DEPTH
 from gptsmith.data.fields import NOTHING, PROSE, WORDS, field_kind, is_named_like_text, plain_name
 from gptsmith.data.readers import Chunk, Record
 
@@ -159,7 +160,7 @@ def field_named(wanted: str, names: Sequence[str]) -> str | None:
     return next((name for name in names if plain_name(name) == plain_name(wanted)), None)
 
 
-def plain_text(value: Any) -> str:
+def plain_text(value: Any, depth: int = 0) -> str:
     """The text of a field: a string as it is, the parts of a list or conversation joined by blank lines.
 
     Raises:
@@ -167,15 +168,17 @@ def plain_text(value: Any) -> str:
     """
     if value is None:
         return ""
+    if depth > MAX_DEPTH:
+        raise TypeError("values nested too deeply")
     if isinstance(value, str):
         return without_lone_surrogates(value)
     if isinstance(value, Mapping):
         if value.keys() == {"name", "content"}:
-            return f"{value['name']}: {plain_text(value['content'])}"
+            return f"{value['name']}: {plain_text(value['content'], depth + 1)}"
         # A part without words, such as an image or the call of a tool, adds nothing.
-        return next((plain_text(value[name]) for name in MESSAGE_FIELDS if name in value), "")
+        return next((plain_text(value[name], depth + 1) for name in MESSAGE_FIELDS if name in value), "")
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return "\n\n".join(part for part in map(plain_text, value) if part)
+        return "\n\n".join(part for each in value if (part := plain_text(each, depth + 1)))
     raise TypeError({bool: "true or false", bytes: "bytes"}.get(type(value), f"the value {brief(value)}"))
 
 

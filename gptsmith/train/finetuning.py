@@ -12,6 +12,7 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
+from gptsmith.data.folder_splits import SourceSplits, source_splits
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -85,12 +86,13 @@ def prepare_job(
         choices.me,
         choices.ignored_fields,
     )
-    shape = TEXT if _is_for_text(request, train_table) else read_shape(request.sources, reading)
+    own = source_splits(request.sources)
+    shape = TEXT if _is_for_text(request, train_table) else read_shape(own.train, reading)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     if is_conversation and base.template is None:
         require_turns(base.tokenizer)
-    splits = _splits(request, choices, shape, seed, reading)
+    splits = _splits(request, own, choices, shape, seed, reading)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
@@ -155,16 +157,21 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
 
 
 def _splits(
-    request: FinetuneRequest, choices: ExampleSettings, shape: str, seed: int, reading: ExampleReading
+    request: FinetuneRequest,
+    own: SourceSplits,
+    choices: ExampleSettings,
+    shape: str,
+    seed: int,
+    reading: ExampleReading,
 ) -> ExampleSplits:
     """The examples in splits; none if the data is plain text."""
     if shape == TEXT:
         return ExampleSplits([], [], [])
     skip_bad = choices.skip_bad
-    read = read_examples(request.sources, shape, reading, skip_bad=skip_bad)
+    read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
         read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
-        for files in (request.validation, request.test)
+        for files in (request.validation or own.validation, request.test or own.test)
     ]
     validation, test = (None if each is None else each.examples for each in held_out)
     splits = split_examples(
@@ -180,6 +187,7 @@ def _splits(
         splits,
         skipped=sum((each.skipped for each in every), Skipped()),
         fields={path: names for each in every for path, names in each.fields.items()},
+        notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
     )
 
 
@@ -230,6 +238,7 @@ def _data_figures(splits: ExampleSplits, skipped: Skipped) -> dict[str, Any]:
         "fingerprint": splits.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
+        "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         "fields": {path: dict(names) for path, names in splits.fields.items()},
     }

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
@@ -125,10 +123,10 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     below.append(_training_layer(plan, known, processes, timed=request.minutes is not None))
     resolved = layered([*below, *given], RunSettings)
     for change in resolved.changes:
-        note(f"[yellow]{escape(str(change))}[/yellow]")
+        note(str(change), "yellow")
     settings = resolved.parse(RunSettings)
     for remark in settings.model.attention.remarks(settings.model.context_length):
-        note(f"[yellow]{escape(remark)}[/yellow]")
+        note(remark, "yellow")
     return Resolved(settings, resolved.origins, predicted, data, corpus)
 
 

@@ -82,7 +82,7 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     if has_adapters and takes_adapters and named is not None:
         base = model_folder_of(loaded.run.paths.located(named), without_adapters(model))
     if has_adapters and not takes_adapters:
-        note("[dim]the adapters become part of the weights (--to peft writes them alone)[/dim]")
+        note("the adapters become part of the weights (--to peft writes them alone)", "dim")
         model = merge_lora(model)
     model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(

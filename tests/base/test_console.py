@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from gptsmith.base.randomness import derived_seed
 
 def test_results_and_notes_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
     console.show_json({"text": "é🙂", "loss": 1.5})
-    console.note("saved [bold]it[/bold]")
+    console.note(console.styled("saved [bold]{}[/bold]", "it"))
     console.show_figures("A model", {"num_layers": 12_000})
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[0]) == {"text": "é🙂", "loss": 1.5}
@@ -66,3 +68,31 @@ def test_known_figures(value: object, text: str) -> None:
 def test_a_seed_never_changes() -> None:
     """Runs that were started by an older version must go on with the same numbers."""
     assert derived_seed(1, "order", 2) == 0x14FBD1685B043994
+
+
+NAMES = ("run [final]", "run[/b]", "[red]run[/red]", ":smile: run", "a\\[b]", "{run}", "[link=x]run")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.note(f"saved {name}")
+    console.note(f"saved {name}", "dim")
+    console.note(console.styled("saved [bold]{}[/bold]", name))
+    console.show_figures(name, {"run": name, name: 1})
+    with console.meter(name, 2) as meter:
+        meter.said = -console.PLAIN_LINE_EVERY_S
+        meter.update(1, name)
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [f"saved {name}"] * 3 + [f"{name}: 50% {name}"]
+    assert out.count(name) >= 3
+
+
+def test_no_message_is_markup_but_what_says_so() -> None:
+    """Names of files stand in messages everywhere, so only `styled`, which escapes them, may read markup."""
+    package = Path(console.__file__).parents[1]
+    readers = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"markup=True|from_markup|rich\.markup|rich\.print", path.read_text(encoding="utf-8"))
+    ]
+    assert readers == ["base/console.py"]

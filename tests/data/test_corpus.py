@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 import sys
@@ -12,11 +14,12 @@ from types import ModuleType
 import pytest
 
 from gptsmith.base.errors import MissingExtraError, UserError
-from gptsmith.base.files import sha256_of
+from gptsmith.base.files import read_json, sha256_of, write_json
 from gptsmith.data import corpus as corpus_module
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 from gptsmith.data.readers.csv import CsvReader
+from gptsmith.data.readers.md import MdReader
 from gptsmith.data.readers.txt import TxtReader
 from gptsmith.data.settings import DataSettings
 
@@ -266,3 +269,94 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
     monkeypatch.setattr(TxtReader, "read", growing)
     with pytest.raises(UserError, match="changed while it was read"):
         read_corpus([root / "a.txt"], SETTINGS, tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of files are UTF-8 there")
+def test_a_name_that_is_not_utf8_is_read_and_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / os.fsdecode(b"Stra\xdfe.txt")).write_text("words", encoding="utf-8")
+    (folder / os.fsdecode(b"\xff.bin")).write_bytes(b"")
+    for _ in range(2):
+        corpus = read_corpus([folder], SETTINGS, tmp_path / "cache")
+        assert texts(corpus) == ["words"]
+        assert corpus.source(0)[0].exists()
+        write_json(tmp_path / "data.json", corpus.summary)
+        assert read_json(tmp_path / "data.json") == corpus.summary
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("x" * 10_000 + "\nmore"), RecursionError(), MemoryError(), AssertionError()]
+)
+def test_whatever_a_reader_raises_at_an_odd_file_the_others_are_read(
+    error: Exception, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({"odd.md": "odd", "good.txt": "good"})
+    read = MdReader.read
+
+    def fails(self: MdReader, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
+        yield from read(self, file, settings)
+        raise error
+
+    monkeypatch.setattr(MdReader, "read", fails)
+    corpus = read_corpus([root], SETTINGS, tmp_path / "cache")
+    assert texts(corpus) == ["good"]
+    (reason,) = corpus.summary["skipped"].values()
+    assert len(reason) < 400
+    assert "\n" not in reason
+
+
+def test_line_ends_are_the_same_in_every_format(write: Callable[..., Path], tmp_path: Path) -> None:
+    """CRLF also where a chunk ends between its halves, and inside of records."""
+    root = write(
+        {
+            "a.txt": "one\r\ntwo\rthree\n",
+            "b.jsonl": json.dumps({"text": "four\r\nfive"}),
+            "c.csv": 'text\r\n"six\r\nseven"\r\n',
+        }
+    )
+    assert sorted(texts(read_corpus([root], SETTINGS, tmp_path / "cache"))) == [
+        "four\nfive",
+        "one\ntwo\nthree\n",
+        "six\nseven",
+    ]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5])
+def test_line_ends_across_chunks(
+    block: int, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptsmith.data.decoding.BLOCK_BYTES", block)
+    root = write({"a.txt": "a\r\nb\r\r\nc\r"})
+    assert texts(read_corpus([root], SETTINGS, tmp_path / "cache")) == ["a\nb\n\nc\n"]
+
+
+def test_text_without_bound_is_refused(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptsmith.data.files.FREE_EXPANSION_BYTES", 100)
+    root = write({"a.txt.gz": gzip.compress(b"word " * 10_000), "b.txt": "good"})
+    corpus = read_corpus([root], DataSettings(max_expansion=20), tmp_path / "cache")
+    assert texts(corpus) == ["good"]
+    assert "--set data.max_expansion" in corpus.summary["skipped"][str(root / "a.txt.gz")]
+    assert len(texts(read_corpus([root], DataSettings(max_expansion=2000), tmp_path / "cache"))) == 2
+
+
+def test_bytes_that_are_no_text_are_replaced_and_said(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write({"a.txt": b"caf\xe9 and \xff", "b.txt": "è \ufffd"})
+    corpus = read_corpus([root], DataSettings(encoding_errors="replace"), tmp_path / "cache")
+    assert sorted(texts(corpus)) == ["caf\ufffd and \ufffd", "è \ufffd"]
+    assert corpus.summary["remarks"] == {str(root / "a.txt"): ["2 places that are not UTF-8: read as U+FFFD"]}
+
+
+def test_a_named_encoding_is_for_the_files_that_need_it(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write(
+        {
+            "a.txt": "Grüße",
+            "b.txt": "Größe".encode("cp1252"),
+            "c.txt": "\ufeffMaß".encode("utf-16-le"),
+            "d.html": "<meta charset=koi8-r><p>Гавань</p>".encode("koi8-r"),
+        }
+    )
+    corpus = read_corpus([root], DataSettings(encoding="cp1252"), tmp_path / "cache")
+    assert sorted(texts(corpus)) == ["Größe", "Grüße", "Maß", "Гавань"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
-from gptsmith.data.example_splits import fingerprint, split_examples
+from gptsmith.data.example_splits import ExampleSplits, fingerprint, split_examples
+from gptsmith.data.folder_splits import source_splits, split_of
+from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 
 
@@ -39,6 +44,90 @@ def test_what_is_held_back_in_files_is_not_trained_on() -> None:
     assert (len(splits.validation), len(splits.test), splits.num_dropped) == (1, 1, 3)
     with pytest.raises(UserError, match="no examples are left"):
         split_examples(examples(1), validation=examples(1), test=None, validation_fraction=0, test_fraction=0, seed=0)
+
+
+def split(found: list[LabelledExample], seed: int = 0, fraction: float = 0.1) -> ExampleSplits:
+    return split_examples(
+        found, validation=None, test=None, validation_fraction=fraction, test_fraction=fraction, seed=seed
+    )
+
+
+@given(st.lists(st.sampled_from("aaaaaaaaabbbc"), min_size=20, max_size=200), st.integers(0, 3))
+def test_labels_are_stratified_and_rare_ones_are_trained_on(labels: list[str], seed: int) -> None:
+    found = [LabelledExample(f"{n}", "text", (f"text {n}",), label) for n, label in enumerate(labels)]
+    splits = split(found, seed)
+    counts = Counter(labels)
+    for name, part in (("validation", splits.validation), ("test", splits.test)):
+        assert abs(len(part) - 0.1 * len(found)) <= 1, name
+        for label, count in Counter(example.label for example in part).items():  # type: ignore[attr-defined]
+            assert abs(count - 0.1 * counts[str(label)]) <= 1, (name, label)
+    assert {example.label for example in splits.train} == set(labels)  # type: ignore[attr-defined]
+
+
+@given(st.lists(st.integers(1, 9), min_size=12, max_size=60), st.integers(0, 3))
+def test_shares_are_of_examples_and_not_of_questions(sizes: list[int], seed: int) -> None:
+    found = [
+        ChatExample(f"{question}.{answer}", ({"role": "user", "content": f"{question}"}, ANSWER))
+        for question, size in enumerate(sizes)
+        for answer in range(size)
+    ]
+    splits = split_examples(found, validation=None, test=None, validation_fraction=0.2, test_fraction=0.1, seed=seed)
+    assert len(splits.validation) <= round(0.2 * len(found)) + 1
+    assert len(splits.test) <= round(0.1 * len(found)) + 1
+    assert len(splits.validation) > 0
+    assert len(splits.train) >= 0.6 * len(found)
+
+
+ANSWER = {"role": "assistant", "content": "A"}
+
+
+@pytest.mark.parametrize(("num_questions", "validates"), [(1, False), (2, False), (3, True), (8, True)])
+def test_many_answers_to_few_questions_leave_something_to_validate_on_or_say_so(
+    num_questions: int, validates: bool
+) -> None:
+    found = [
+        ChatExample(f"{number}", ({"role": "user", "content": f"{number % num_questions}"}, ANSWER))
+        for number in range(40 * num_questions)
+    ]
+    splits = split_examples(found, validation=None, test=None, validation_fraction=0.1, test_fraction=0.0, seed=0)
+    assert bool(splits.validation) is validates
+    assert any("there are no validation examples" in note for note in splits.notes) is not validates
+    assert splits.train
+
+
+def test_a_folder_keeps_its_own_splits(tmp_path: Path) -> None:
+    names = [
+        "data/train-00000-of-00002.jsonl",
+        "data/train-00001-of-00002.jsonl",
+        "data/validation-0.jsonl",
+        "data/test.csv",
+    ]
+    for name in [*names, "dataset_infos.json", "README.md"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    found = source_splits([tmp_path, tmp_path / "README.md"])
+    assert [Path(path).name for path in found.train] == ["README.md", *(Path(name).name for name in names[:2])]
+    assert [Path(path).name for path in found.validation] == ["validation-0.jsonl"]
+    assert [Path(path).name for path in found.test] == ["test.csv"]
+    assert found.note == "the folder keeps its own splits: files 2 of train, 1 of validation, 1 of test"
+    one = source_splits([tmp_path / names[0]])
+    assert (one.train, one.validation, one.note) == ([str(tmp_path / names[0])], [], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.jsonl", "train"),
+        ("my_dev.csv", "validation"),
+        ("test/part1.csv", "test"),
+        ("data/train/valid.csv", "validation"),
+        ("contest.csv", None),
+        ("trainers.csv", None),
+        ("latest.json", None),
+    ],
+)
+def test_files_are_called_after_their_split(name: str, split: str | None) -> None:
+    assert split_of(Path(name)) == split
 
 
 def test_labels_are_in_order_and_more_than_one() -> None:

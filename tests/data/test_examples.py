@@ -124,6 +124,14 @@ def test_tables_are_read_too(tmp_path: Path) -> None:
     assert example.place.endswith("row 1")
 
 
+def test_a_text_beside_examples_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("Once.", encoding="utf-8")
+    path = written(tmp_path, {"prompt": "Q", "response": "A"})
+    with pytest.raises(UserError, match=r"book\.txt holds no records"):
+        read_examples([path, tmp_path / "book.txt"], "chat")
+    assert len(read_examples([tmp_path], "chat").examples) == 1  # of a folder, files of examples are taken
+
+
 def test_plain_text_has_no_shape(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("Once.", encoding="utf-8")
     assert read_shape([tmp_path / "book.txt"]) == "text"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gptsmith.base.errors import UserError
 from gptsmith.data.corpus import read_corpus
 from gptsmith.data.fields import NOT_TEXT, PROSE, WORDS, is_named_like_text, plain_name, value_kind
-from gptsmith.data.readers import ReadSettings
-from gptsmith.data.records import chosen_fields
+from gptsmith.data.readers import ReadSettings, Record
+from gptsmith.data.records import chosen_fields, document, text_length
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,12 @@ def test_the_chosen_field_is_recorded(tmp_path: Path) -> None:
         corpus = read_corpus([path, tmp_path / "book.txt"], ReadSettings(), tmp_path / "cache")
         assert corpus.summary["text_fields"] == {str(path): ["comment"]}
     assert json.loads(json.dumps(corpus.summary)) == corpus.summary
+
+
+def test_values_that_are_nested_too_deeply_are_no_text() -> None:
+    value: Any = "words of a text"
+    for _ in range(5000):
+        value = [value]
+    assert text_length(value) == 0
+    with pytest.raises(UserError, match="holds values nested too deeply, not text"):
+        list(document(Path("a.parquet"), Record({"text": value}, "row 1", 0, 1), ("text",)))

@@ -633,6 +633,12 @@ def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path, call: Callable
     refused(call("finetune", base, data, "--out", "other"), f"{data}, line 22", "the answer is None")
 
 
+def test_a_preview_skips_bad_examples_too(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    data = written(tmp_path / "data.jsonl", [{"question": "x" * 400, "answer": "y"}, *questions(20)])
+    done = call("finetune", base, data, "--skip-bad", "--preview", "--json", "--set=examples.validation_fraction=0")
+    assert (done.code, len(done.object["examples"])) == (0, 3)
+
+
 def test_columns_that_were_taken_are_said(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
     rows = [
         f"The old smith forges nail number {number} of iron and of steel.,{'iron' if number % 2 else 'steel'}"

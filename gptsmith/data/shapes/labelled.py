@@ -72,7 +72,8 @@ class LabelledShape(ExampleShape):
         names = next(names for names in TEXTS if set(names) <= fields.keys())
         texts = tuple(text_of(fields[name], name) for name in names)
         if not any(text.strip() for text in texts):
-            raise DataError(f"the {' and the '.join(names)} are empty: there is nothing to read")
+            verb = "is" if len(names) == 1 else "are"
+            raise DataError(f"the {' and the '.join(names)} {verb} empty: there is nothing to read")
         return LabelledExample(place, TEXTS[names], texts, label)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.console import note
@@ -54,7 +53,7 @@ class SaveCheckpoints(Callback):
 
         def warn(message: str) -> None:
             trainer.run.log.append("warning", step=trainer.state.step, message=message)
-            note(f"[yellow]{escape(message)}[/yellow]")
+            note(message, "yellow")
 
         self.warn = warn
         self.writer = CheckpointWriter(

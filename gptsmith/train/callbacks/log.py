@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gptsmith.base.console import note
+from gptsmith.base.console import note, styled
 from gptsmith.base.files import write_json
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
@@ -27,11 +27,12 @@ class Log(Callback):
         tokens_per_step = settings.batch_size * dataset.tokens_per_sample
         epochs = settings.num_steps * settings.batch_size / max(dataset.num_samples, 1)
         layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
-        note(
-            f"[bold]{trainer.run.folder}[/bold]: {trainer.num_parameters / 1e6:.2f}M parameters "
-            f"({layers}, width {config.embed_dim}, context {config.context_length}, "
-            f"vocabulary {config.vocab_size:,}) on {trainer.device}, {trainer.environment['dtype']}"
+        described = (
+            f"{trainer.num_parameters / 1e6:.2f}M parameters ({layers}, width {config.embed_dim}, "
+            f"context {config.context_length}, vocabulary {config.vocab_size:,}) on {trainer.device}, "
+            f"{trainer.environment['dtype']}"
         )
+        note(styled("[bold]{}[/bold]: {}", trainer.run.folder, described))
         for line in dataset.description():
             note(line)
         note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")

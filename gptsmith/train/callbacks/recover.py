@@ -54,4 +54,4 @@ class Recover(Callback):
 def _report(trainer: Trainer, event: str, problem: str, done: str) -> None:
     state = trainer.state
     trainer.run.log.append(event, step=state.step, sample=state.num_samples, problem=problem)
-    note(f"[yellow]step {state.step + 1:,}: {problem}; {done}[/yellow]")
+    note(f"step {state.step + 1:,}: {problem}; {done}", "yellow")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.markup import escape
-
 from gptsmith.base.console import note
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.train.callbacks.evaluate import Evaluate
@@ -150,7 +148,7 @@ class Replan(Callback):
         trainer.run.log.append("replanned", **record)
         is_loss = record["num_tokens"] < record["num_tokens_before"]
         color = "yellow" if is_loss else "dim"
-        note(f"[{color}]{escape(replan_in_words(record))}[/{color}]")
+        note(replan_in_words(record), color)
 
     def _follow(self, trainer: Trainer) -> None:
         """Gives the trainer the steps and the decay that hold at its step."""

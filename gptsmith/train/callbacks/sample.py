@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-
 from gptsmith.base.console import note
 from gptsmith.run.sharding import is_sharded
 from gptsmith.train.step import StepResult
@@ -21,5 +19,5 @@ class Sample(Callback):
             trainer.model.eval()
             if text := trainer.dataset.sample(trainer.model, done):
                 trainer.run.log.append("sample", step=done, text=text)
-                note(f"[dim]sample: {escape(' '.join(text.split()))}[/dim]")
+                note(f"sample: {' '.join(text.split())}", "dim")
             trainer.model.train()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from rich.markup import escape
 
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
@@ -244,12 +244,17 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
-        lines += [escape(line) for line in [*self.skipped.lines(), *renamed_fields(self.splits.fields)]]
+        lines += [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
-        samples = (self.objective.sample(example, self.encoder) for example in self.splits.train[:num_examples])
-        return [self.objective.preview(sample) for sample in samples]
+        previewed: list[PreviewedExample] = []
+        for example in self.splits.train:
+            if len(previewed) == num_examples:
+                break
+            with suppress(UserError):  # a bad example, which is skipped: otherwise there would be no dataset
+                previewed.append(self.objective.preview(self.objective.sample(example, self.encoder)))
+        return previewed
 
 
 def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:

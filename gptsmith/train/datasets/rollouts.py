@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from pydantic import Field
-from rich.markup import escape
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
@@ -286,7 +285,7 @@ class RolloutDataset(Dataset):
         splits, size = self.splits, self.objective.group_size
         held_back = f"{len(splits.validation):,} to validate, {len(splits.test):,} to test"
         prompts = f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"
-        return [prompts, *(escape(line) for line in self.skipped.lines())]
+        return [prompts, *splits.notes, *self.skipped.lines()]
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         examples = cast(list[ChatExample], self.splits.train[:num_examples])

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
-from rich.markup import escape
 
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.prepare import PreparedData
+from gptsmith.data.skipped_files import skipped_in_words
 from gptsmith.data.windows import Windows
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.generate.api import generate
@@ -88,10 +88,8 @@ class TextDataset(Dataset):
             + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
             + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
-        lines += [escape(f"  {path}: {reason}") for path, reason in list(skipped.items())[:SKIPPED_SHOWN]]
-        if len(skipped) > SKIPPED_SHOWN:
-            lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, listed in {DATA}")
-        lines += [escape(line) for line in fields_said(summary.get("text_fields", {}))]
+        lines += skipped_in_words(summary, DATA)
+        lines += fields_said(summary.get("text_fields", {}))
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
         )

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.console import Meter, hushed, meter, note
+from gptsmith.base.console import Meter, hushed, meter, note, styled
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import PlaceTakenError, published_folder, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
@@ -78,7 +78,7 @@ def search(run: Run, reward: Reward | None, started: float) -> dict[str, Any]:
     assert plan is not None, "called only for a run that has a search"
     study = Study(run.folder / SEARCH, plan)
     tried = (f"{label_of(name)} {each.low:.3g} to {each.high:.3g}" for name, each in plan.ranges.items())
-    note(f"[bold]{run.folder}[/bold]: {plan.num_trials} trials of {', '.join(tried)}")
+    note(styled("[bold]{}[/bold]: {} trials of {}", run.folder, plan.num_trials, ", ".join(tried)))
     with writing(run.folder), meter("trials", plan.num_trials) as bar:
         while True:
             with study.next_trial() as trial:
@@ -143,11 +143,11 @@ def _report_trial(trial: Trial, figures: dict[str, Any], ended: list[EndedTrial]
         loss = "diverged"
     best = best_of(ended)
     if best is not None and best.number == trial.number:
-        loss += ", [green]the best so far[/green]"
+        loss += ", the best so far"
     elif best is not None:
         loss += f", best so far {best.loss:.4f} (trial {best.number})"
     tried = ", ".join(f"{label_of(name)} {value:.3g}" for name, value in trial.values.items())
-    note(f"[bold]trial {trial.number} of {plan.num_trials}[/bold]: {loss}; [dim]{tried}[/dim]")
+    note(styled("[bold]trial {} of {}[/bold]: {}; [dim]{}[/dim]", trial.number, plan.num_trials, loss, tried))
 
 
 def _keep_only_the_best(ended: list[EndedTrial]) -> None:
