@@ -387,7 +387,7 @@ def test_no_header_gives_a_server_error(served: Served, target: tuple[str, str],
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
+        return {"type": "http.request", "body": b"[]", "more_body": False}
 
     async def send(message: Any) -> None:
         statuses.append(message.get("status", 0))
