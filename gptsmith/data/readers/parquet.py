@@ -87,6 +87,8 @@ def first_rows(file: SourceFile, table: Any) -> list[dict[str, Any]]:
     columns = [column.name for column in schema if any(test(column.type) for test in can_be_text)]
     if not table.metadata.num_rows:
         return []
+    if not columns:
+        return [dict.fromkeys(schema.names)]
     rows = islice(row_records(file, table, tuple(columns)), NUM_SAMPLES)
     return [{**dict.fromkeys(schema.names), **row.fields} for row in rows]
 
