@@ -168,7 +168,8 @@ class ServedModels:
         """
         if name is None:
             if len(self.by_name) > 1:
-                raise ApiError(400, f"model: name one of {', '.join(self.by_name)}", param="model")
+                names = ", ".join(self.by_name)
+                raise ApiError(400, f"model: name one of {names}", param="model", code="missing_required_parameter")
             return next(iter(self.by_name.values()))
         if name not in self.by_name:
             raise ApiError(
