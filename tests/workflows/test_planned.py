@@ -10,6 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 import gptsmith
 from gptsmith.base.errors import UserError
@@ -85,6 +88,18 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     assert "photo.xyz skipped" in lines[1]
     assert "skipped" not in said.out
     assert call("plan", folder, "--minutes", "2", "--encoding", "cp1252", "--json").object["num_files"] == 4
+
+
+def test_the_verb_warns_of_a_tokenizer_that_cannot_spell_the_text(call: Callable, text: Path, tmp_path: Path) -> None:
+    backend = Backend(WordLevel({"[UNK]": 0, "old": 1, "<|done|>": 2}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    backend.add_special_tokens(["<|done|>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|done|>"}', encoding="utf-8")
+    path = f"tokenizer.path={tmp_path}"
+    planned = call("plan", text, "--minutes", "2", "--set", "tokenizer.kind=huggingface", "--set", path)
+    assert planned.code == 0, planned.err
+    assert "the tokenizer cannot spell this text" in planned.err
 
 
 @pytest.mark.parametrize(
