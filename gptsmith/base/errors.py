@@ -65,7 +65,7 @@ class MissingExtraError(UserError):
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """`did you mean X?` for the nearest allowed word, or the list of what is allowed. A name of an older version is
     nearest to the one that took its place."""
-    allowed = sorted(allowed)
+    allowed, given = sorted(allowed), given[:100]
     nearest = [RENAMED[given]] if RENAMED.get(given) in allowed else get_close_matches(given, allowed, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(allowed)}"
 
@@ -74,3 +74,10 @@ def one_line(error: object, limit: int = 300) -> str:
     """The text of another library's error, in one line of at most `limit` characters; the type of one without text."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value that somebody gave, as it stands in an error: in one line of at most `limit` characters."""
+    if isinstance(value, str):  # only a part of a long text is spelt out
+        value = value[: limit + 1]
+    return one_line(repr(value), limit)
