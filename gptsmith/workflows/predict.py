@@ -67,7 +67,9 @@ def predict(
 def _reading(loaded: Loaded, data: Mapping[str, Any]) -> ExampleReading:
     """How the records are read: as those that the classifier was trained on, but for what `data` says."""
     reading = DataSettings.parse(data, "data").reading
-    trained_on = read_json(loaded.run.folder / DATA).get("fields", {}) if loaded.run is not None else {}
+    trained_on = (
+        read_json(loaded.run.folder / DATA, with_names=True).get("fields", {}) if loaded.run is not None else {}
+    )
     texts = {names["text"] for names in trained_on.values() if "text" in names}
     return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)
 
