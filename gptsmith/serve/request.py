@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gptsmith.base.verbs import PathText
+from gptsmith.base.verbs import PathText, PathTexts
 from gptsmith.serve.settings import ServeSettings
 
 
 class ServeRequest(ServeSettings):
     """The options of `serve`."""
 
-    runs: list[str] = Field(default=...)
+    runs: PathTexts = Field(default=...)
     """Run folders, or NAME=RUN to serve one under another name."""
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --api-key-file."""

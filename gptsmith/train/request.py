@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,8 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
+from gptsmith.base.settings import Settings, assignments_of
+from gptsmith.base.verbs import Assignments, Count, PathText, not_recorded
+from gptsmith.data.sources import Sources
 
 READ_PATHS = frozenset({"base", "sources", "validation", "test"})
 """The fields of a request that name what is read whenever its run is trained."""
@@ -24,13 +25,13 @@ class TrainingRequest(Settings):
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
-    sources: PathTexts = Field(default_factory=list)
+    sources: Sources = Field(default_factory=list)
     """Files, folders and glob patterns to train on."""
-    validation: PathTexts = Field(default_factory=list)
+    validation: Sources = Field(default_factory=list)
     """Files to validate on. By default, a part of the sources is held out."""
     config: PathText | None = None
     """A run.toml to read settings from."""
-    settings: Sequence[str] = Field(default_factory=list)
+    settings: Assignments = Field(default_factory=list)
     """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
@@ -132,7 +133,7 @@ class PretrainRequest(PlanRequest):
         for name in ("encoding", "encoding_errors"):
             if data.get(name) is not None:
                 setting = f'data.{name}="{data[name]}"'
-                data = {**data, name: None, "settings": [setting, *data.get("settings", ())]}
+                data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
         return data
 
     def _require_a_text(self) -> None:
@@ -158,11 +159,11 @@ class FinetuneRequest(TrainingRequest):
 
     base: PathText = ""
     """The run to start from."""
-    sources: PathTexts = Field(default_factory=list)
+    sources: Sources = Field(default_factory=list)
     """Files of conversations, labelled texts, preferences or plain text."""
-    validation: PathTexts = Field(default_factory=list)
+    validation: Sources = Field(default_factory=list)
     """Files that select the best weights and settings. By default, a part of the sources is held out."""
-    test: PathTexts = Field(default_factory=list)
+    test: Sources = Field(default_factory=list)
     """Files of the test split, scored once at the end. By default, a part of the sources is held out."""
     objective: str | None = None
     """Objective, such as sft, dpo or grpo. By default it follows from the data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
+from gptsmith.data.sources import Sources, sources_of
 from gptsmith.run.folder import DATA
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.train.encoder import Encoder
@@ -22,7 +23,7 @@ from gptsmith.train.objectives import KINDS
 
 def predict(
     run: str | Path,
-    files: Sequence[str | Path],
+    files: Sources,
     *,
     device: str = "auto",
     observe: Callable[[int], None] = lambda _: None,
@@ -33,6 +34,7 @@ def predict(
     Raises:
         UserError: the run is not a classifier, or no record can be labelled.
     """
+    files = sources_of(files)
     loaded = load(run, device=device)
     training = loaded.run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
