@@ -36,8 +36,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 ELSEWHERE = ("--lm-eval",)
 """tests/evaluate/test_lm_eval.py runs it: its own tasks download their data."""
-BASES = ("mine", "small", "large", "big", "other", "full", "books", "SmolLM2-135M", "residual_query")
-CHATS = ("my_texts-sft", "mine-sft", "my_chat", "chat")
+BASES = ("mine", "smol", "small", "large", "big", "other", "full", "books", "SmolLM2-135M", "residual_query")
+CHATS = ("my_texts-sft", "mine-sft", "smol-sft", "my_chat", "chat")
 CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
 ADAPTERS = ("tuned", "mine-lora")
 SMALL = [*SHORT_CONTEXT, "model.context_length=256", "model.num_heads=2"]
@@ -71,6 +71,21 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def chatgpt(number: int) -> dict[str, Any]:
+    """A conversation as ChatGPT exports it."""
+    turns = [("user", f"What is {number}?"), ("assistant", f"It is {number}.")]
+    mapping: dict[str, Any] = {"n0": {"id": "n0", "parent": None, "children": ["n1"], "message": None}}
+    for place, (role, text) in enumerate(turns, 1):
+        content = {"content_type": "text", "parts": [text]}
+        mapping[f"n{place}"] = {
+            "id": f"n{place}",
+            "parent": f"n{place - 1}",
+            "children": [f"n{place + 1}"] if place < len(turns) else [],
+            "message": {"author": {"role": role}, "content": content},
+        }
+    return {"title": f"On {number}", "mapping": mapping, "current_node": f"n{len(turns)}"}
+
+
 def write_data(folder: Path) -> None:
     """A file for every name that a shown command reads."""
     write_text(folder / "my_texts")
@@ -97,6 +112,9 @@ def write_data(folder: Path) -> None:
     write_rows(folder / "new.jsonl", [{"text": "a nail"}])
     write_rows(folder / "mail.jsonl", [{"text": "a nail"}])
     write_rows(folder / "prompts.jsonl", [{"prompt": "The old"}])
+    lines = [f"02/0{day}/2024, 10:0{day} - {name}: {day} nails?" for day in range(1, 9) for name in ("Ann", "Bo")]
+    (folder / "WhatsApp Chat with Ann.txt").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "conversations.json").write_text(json.dumps([chatgpt(number) for number in range(8)]), encoding="utf-8")
     (folder / "keys.txt").write_text("sk-0123456789abcdef0123456789abcdef\n", encoding="utf-8")
     (folder / "keys.txt").chmod(0o600)
     parquet.write_table(pyarrow.table({"text": ["a nail"]}), folder / "more.parquet")

@@ -19,9 +19,12 @@ from gptsmith.train.request import PretrainRequest
 )
 def pretrain(request: PretrainRequest, json: Json = False) -> None:
     """Train a GPT from scratch on your own text."""
+    from gptsmith.base import console
     from gptsmith.base.hints import shell_command
+    from gptsmith.train.planning.outlook import LEAD, outlook
     from gptsmith.workflows.pretrain import pretrain as run_pretrain
 
     figures = run_pretrain(request)
     finish(figures, json)
+    console.note(f"\nA model of this size and text {outlook(figures['num_parameters'], figures['num_tokens'])}. {LEAD}")
     show_next(shell_command("generate", figures["run"], "your prompt"))

@@ -28,6 +28,15 @@ CHATML = (
 )
 """The template of the models that we tune: the ChatML that Qwen's family reads."""
 
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ message.role | capitalize + ':\n' + message.content }}"
+    "{{ (eos_token if message.role == 'assistant' else '') + '\n\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
+"""The template of models whose tokenizer has no tokens for turns, such as GPT-2's: words, and the EOS token."""
+
 TRAIN = "train"
 """The field of the assistant's turn that is False where training is not to learn it."""
 
@@ -41,6 +50,10 @@ class Encoded:
 
     ids: list[int]
     trained: list[bool]
+
+
+class ChangedTurnError(DataError):
+    """A template shows a turn of the assistant in another way when more turns follow."""
 
 
 class ChatTemplate:
@@ -117,6 +130,7 @@ class ChatTemplate:
         `only_last`, on its last turn alone.
 
         Raises:
+            ChangedTurnError: the template shows a turn in another way when more turns follow.
             DataError: the assistant has no turn in it, or the template does not show where its turns are.
         """
         masked, hidden = _masked(messages, tokenizer)
@@ -131,12 +145,12 @@ class ChatTemplate:
             trained.extend([is_trained] * len(new))
 
         for turn, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or (only_last and turn < len(messages) - 1):
                 continue
             before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True)
             after = self.render(masked[: turn + 1], tokenizer=tokenizer)
             if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
-                raise DataError(
+                raise ChangedTurnError(
                     f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
                     "which tokens are the assistant's: tune on conversations of one answer, or with another template"
                 )
@@ -145,8 +159,7 @@ class ChatTemplate:
             if not ends:
                 raise DataError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
-            is_wanted = turn == len(messages) - 1 or not only_last
-            add(written[: ends[-1]], is_wanted and message.get(TRAIN) is not False)
+            add(written[: ends[-1]], message.get(TRAIN) is not False)
             done = len(before) + ends[-1]
         if not any(trained):
             raise DataError("the conversation has no turn of the assistant to learn from")
@@ -258,14 +271,7 @@ def _text_ids(text: str, hidden: Mapping[str, str], encode: Callable[[str], list
     return encode(text) if text else []
 
 
-def require_turns(tokenizer: Tokenizer) -> None:
-    """Checks that our own template can be used with a tokenizer.
-
-    Raises:
-        DataError: it has no tokens for turns.
-    """
-    if TURN_END not in tokenizer.special_tokens:
-        raise DataError(
-            f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
-            "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"
-        )
+def default_template(tokenizer: Tokenizer) -> ChatTemplate:
+    """The template of a model that has none: ChatML where the tokenizer has its tokens, else a plain one whose answers
+    end in the tokenizer's own EOS token."""
+    return ChatTemplate(CHATML if TURN_END in tokenizer.special_tokens else PLAIN)

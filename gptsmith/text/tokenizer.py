@@ -109,6 +109,13 @@ class Tokenizer:
         return frozenset({self.eos_token_id, *(number for number in others if number is not None)})
 
     @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of what the tokenizer cannot spell; None if it can spell everything."""
+        token = getattr(self.backend.model, "unk_token", None)
+        number = None if not token else self.backend.token_to_id(token)
+        return None if number == self.eos_token_id else number
+
+    @cached_property
     def bos_ids(self) -> tuple[int, ...]:
         """The ids that this tokenizer puts before every text: none for ours, the BOS token for Llama's."""
         plain, whole = (list(self.backend.encode("a", add_special_tokens=special).ids) for special in (False, True))

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
+from gptsmith.text.context import fit_messages
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
+
+
+@dataclass(frozen=True)
+class FittedConversation:
+    """A conversation that fits in the context, with one ending or several.
+
+    Attributes:
+        sequences: its tokens with each ending.
+        num_omitted: the oldest turns, after the system's, that were left out.
+    """
+
+    sequences: list[Encoded]
+    num_omitted: int
 
 
 @dataclass(frozen=True)
@@ -18,19 +32,46 @@ class Encoder:
     template: ChatTemplate
     context_length: int
 
-    def conversation(self, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
+    def conversation(self, messages: Sequence[Message], *, only_last: bool = False) -> FittedConversation:
         """A conversation, trained on the assistant's turns; with `only_last` on the last of them alone.
 
         Raises:
-            UserError: it is longer than the context, so that its answer would be cut off.
+            UserError: its last question and answer are longer than the context.
         """
-        encoded = self.template.encode(self.tokenizer, messages, only_last=only_last)
-        if len(encoded.ids) > self.context_length:
+        return self._fitted(messages, [()], only_last=only_last)
+
+    def completions(
+        self, messages: Sequence[Message], completions: Sequence[str], *, only_last: bool = True
+    ) -> FittedConversation:
+        """A conversation with each of several completions, all without the same oldest turns; trained on the
+        completions, or without `only_last` on all of the assistant's turns.
+
+        Raises:
+            UserError: the last question with a completion is longer than the context.
+        """
+        turns = [({"role": "assistant", "content": text},) for text in completions]
+        return self._fitted(messages, turns, only_last=only_last)
+
+    def _fitted(
+        self, messages: Sequence[Message], endings: Sequence[Sequence[Message]], *, only_last: bool
+    ) -> FittedConversation:
+        """Messages with each of several endings, without the oldest turns for which the context has no room."""
+        encoded: dict[int, list[Encoded]] = {}
+
+        def longest(kept: Sequence[Message]) -> list[int]:
+            each = [self.template.encode(self.tokenizer, [*kept, *ending], only_last=only_last) for ending in endings]
+            encoded[len(kept)] = each
+            return max((one.ids for one in each), key=len)
+
+        fitted = fit_messages([dict(message) for message in messages], longest, self.context_length)
+        if len(fitted.token_ids) > self.context_length:
             raise UserError(
-                f"{len(encoded.ids)} tokens do not fit in the context of {self.context_length}, "
-                "so that its answer would be cut off: shorten it, or skip such examples with --skip-bad"
+                f"{len(fitted.token_ids)} tokens of the last question and its answer do not fit in the context of "
+                f"{self.context_length}, so that the answer would be cut off: shorten it, or skip such examples with "
+                "--skip-bad"
             )
-        return encoded
+        num_kept = len(messages) - fitted.num_omitted
+        return FittedConversation(encoded[num_kept], fitted.num_omitted)
 
     def delimited(self, texts: Sequence[str]) -> Encoded:
         """Texts between special tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained

@@ -10,13 +10,16 @@ import torch
 from gptsmith.base.settings import merged
 from gptsmith.model.gpt import GPT
 from gptsmith.train.datasets.base import Dataset
-from gptsmith.train.objectives import ObjectiveSettings
+from gptsmith.train.objectives import RATE_WIDTH, ObjectiveSettings
 
 TOKENS_PER_STEP, LEAST_ROWS, MOST_ROWS = 1024, 8, 32
 """A step has about so many tokens, and not fewer or more samples than these."""
 LEAST_STEPS = 8
 """Of an epoch of few examples."""
 NUM_EVALUATIONS = 10
+WARMUP_FRACTION = 0.1
+"""Of all steps, in short runs too: Adam's first step moves every weight by its whole rate."""
+MAX_GRADIENT_NORM = 1.0
 
 
 def training_table(
@@ -33,7 +36,12 @@ def training_table(
         "num_steps": num_steps,
         "optimizer": _optimizer(objective, model),
         "stability": {"spike_deviations": 100.0},  # one of the few examples of a step may be hard: that is no spike
-        "schedule": {"warmup_steps": num_steps // 20, "decay_fraction": 0.9, "min_lr_ratio": 0.0},
+        "max_gradient_norm": MAX_GRADIENT_NORM,
+        "schedule": {
+            "warmup_steps": math.ceil(WARMUP_FRACTION * num_steps),
+            "decay_fraction": 0.9,
+            "min_lr_ratio": 0.0,
+        },
         "evaluate_at_start": True,
         "evaluate_every_steps": every,
         "sample_every_steps": 2 * every,
@@ -43,11 +51,22 @@ def training_table(
 
 def _optimizer(objective: ObjectiveSettings, model: GPT) -> dict[str, Any]:
     adapts = model.config.linear.has_adapters
-    rate = objective.usual_lora_learning_rate if adapts else objective.usual_learning_rate
+    rate = usual_learning_rate(objective, model.config.embed_dim, adapts=adapts)
     optimizer: dict[str, Any] = {"kind": "adamw", "learning_rate": rate, "weight_decay": 0.01}
     if not adapts:
         optimizer["embedding_lr_multiplier"] = _embedding_lr_multiplier(model)
     return optimizer
+
+
+def usual_learning_rate(objective: ObjectiveSettings | type[ObjectiveSettings], width: int, *, adapts: bool) -> float:
+    """The learning rate of an objective that nobody sets, in two digits: that at `RATE_WIDTH`, over how many times
+    wider the model is.
+
+    A step of Adam moves a sum over C inputs by C times its rate: the same change of what a layer puts out takes a rate
+    of 1 / C (Yang et al. 2022, table 3).
+    """
+    rate = objective.usual_lora_learning_rate if adapts else objective.usual_learning_rate
+    return float(f"{rate * RATE_WIDTH / width:.2g}")
 
 
 @torch.no_grad()

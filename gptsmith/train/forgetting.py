@@ -77,7 +77,8 @@ def _bits_per_byte_of_answers(encoder: Encoder) -> Callable[[GPT], float]:
     """
     examples = [json.loads(line) for line in QUESTIONS_FILE.read_text(encoding="utf-8").splitlines()]
     turns = [list(zip(("user", "assistant"), (row["question"], row["answer"]), strict=True)) for row in examples]
-    encoded = [encoder.conversation([{"role": role, "content": text} for role, text in pair]) for pair in turns]
+    messages = [[{"role": role, "content": text} for role, text in pair] for pair in turns]
+    encoded = [sequence for each in messages for sequence in encoder.conversation(each).sequences]
     input_ids, targets = padded(encoded)
     num_bytes = sum(len(row["answer"].encode()) for row in examples)
 

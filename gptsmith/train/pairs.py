@@ -32,9 +32,8 @@ class PairObjective(ExampleObjective):
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         pair = cast(PreferenceExample, example)
-        completions = ({"role": "assistant", "content": text} for text in (pair.chosen, pair.rejected))
-        sequences = [encoder.conversation([*pair.messages, turn], only_last=True) for turn in completions]
-        return Sample(example.place, sequences)
+        fitted = encoder.completions(pair.messages, (pair.chosen, pair.rejected))
+        return Sample(example.place, fitted.sequences, num_omitted=fitted.num_omitted)
 
     def collate(self, rows: Sequence[Sequence[Sample]]) -> PairBatch:
         samples = [sample for row in rows for sample in row]

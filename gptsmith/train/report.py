@@ -15,6 +15,7 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, page, section, table
 from gptsmith.run.folder import Run
+from gptsmith.train.planning.outlook import LEAD, outlook
 from gptsmith.train.search.trials import search_figures
 
 SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "report.js")
@@ -42,6 +43,7 @@ def report(run: str | Path) -> Path:
     content = [
         _heading(folder, result),
         _headline(result, shown, events),
+        *_outlook(folder, result),
         *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
         section("Plan: predicted and actual", name="plan"),
@@ -121,6 +123,14 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
     }
     items = [element("div", element("dt", name), element("dd", text)) for name, text in figures.items() if text]
     return element("dl", *items, class_="headline")
+
+
+def _outlook(folder: Path, result: Mapping[str, Any]) -> list[Html]:
+    """What to expect of a model that was trained from scratch."""
+    num_parameters, num_tokens = result.get("num_parameters"), result.get("num_tokens")
+    if not isinstance(num_parameters, int) or not isinstance(num_tokens, int) or Run(folder).made_by != "pretrain":
+        return []
+    return [element("p", f"A model of this size and text {outlook(num_parameters, num_tokens)}. {LEAD}", class_="soft")]
 
 
 def _data(data: Mapping[str, Any]) -> Html:

@@ -86,8 +86,8 @@ def model_reward(run: str | Path) -> Reward:
 
     @torch.inference_mode()
     def reward(messages: Sequence[Message], completion: str, _answer: str) -> float:
-        sequence = encoder.conversation([*messages, {"role": "assistant", "content": completion}])
-        batch = objective.collate([[Sample("", [sequence])]]).to(loaded.model.device)
+        fitted = encoder.completions(messages, (completion,), only_last=False)
+        batch = objective.collate([[Sample("", fitted.sequences)]]).to(loaded.model.device)
         return float(rewards(loaded.model, batch)[0])
 
     return reward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ class Sample:
     label: int = 0
     reference: tuple[float, ...] = ()
     """The log-likelihood of each sequence under the reference model, if the objective compares with it."""
+    num_omitted: int = 0
+    """The oldest turns of the conversation that were left out, because the context has no room for them."""
+    part: int = 0
+    """The number of the sample, if its example makes several."""
 
     @property
     def num_tokens(self) -> int:
@@ -67,19 +72,34 @@ def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
 ROW_TOKENS = 2048
 """Rows are no longer than this unless one sample is: a step's memory grows with them, and some models could read a
 hundred thousand tokens at once."""
+LEAST_ROWS = 16
+"""Few samples are packed into no fewer rows than this, so that an epoch of them still has steps."""
 
 
 def pack(samples: Sequence[Sample], context_length: int) -> list[list[Sample]]:
-    """All samples in rows of at most `context_length` tokens, first-fit-decreasing (Johnson 1974): no token is lost."""
-    row_tokens = min(context_length, ROW_TOKENS)
+    """All samples in rows of at most `context_length` tokens, best-fit-decreasing (Johnson 1974): no token is lost.
+
+    The time is that of sorting the samples: a row with the least room that is enough is found by the lowest bit of the
+    rooms that there are, however many rows there are.
+    """
+    room_at_most = min(context_length, ROW_TOKENS, sum(sample.num_tokens for sample in samples) // LEAST_ROWS)
     rows: list[list[Sample]] = []
-    room: list[int] = []
+    with_room: dict[int, list[int]] = defaultdict(list)
+    """The rows that have so much room."""
+    rooms = 0
+    """Bit r is set if there is a row with room for r tokens."""
     for sample in sorted(samples, key=lambda sample: -sample.num_tokens):
-        fitting = next((row for row, free in enumerate(room) if free >= sample.num_tokens), None)
-        if fitting is None:
+        length = sample.num_tokens
+        if enough := rooms >> length:
+            room = length + (enough & -enough).bit_length() - 1
+            row = with_room[room].pop()
+            if not with_room[room]:
+                rooms ^= 1 << room
+        else:
+            room, row = max(room_at_most, length), len(rows)
             rows.append([])
-            room.append(max(row_tokens, sample.num_tokens))
-            fitting = len(rows) - 1
-        rows[fitting].append(sample)
-        room[fitting] -= sample.num_tokens
+        rows[row].append(sample)
+        if left := room - length:
+            with_room[left].append(row)
+            rooms |= 1 << left
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gptsmith.base.verbs import verb
+from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 
@@ -16,19 +17,21 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     Returns:
         seconds, num_parameters, num_tokens, num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes,
         bits_per_byte with bits_per_byte_low and bits_per_byte_high (4 % around it: see docs/plan.md; for the
-        default model only), and the shape: embed_dim, num_layers, num_heads, context_length, vocab_size, dropout.
+        default model only); outlook, a sentence on what such a model can do and what not; and the shape: embed_dim,
+        num_layers, num_heads, context_length, vocab_size, dropout.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
     """
     resolved = resolve_settings(request)
-    shape = resolved.settings.model
+    shape, predicted = resolved.settings.model, resolved.predicted
     return {
-        **resolved.predicted,
+        **predicted,
         "embed_dim": shape.embed_dim,
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
         "context_length": shape.context_length,
         "vocab_size": shape.vocab_size,
         "dropout": shape.dropout,
+        "outlook": f"It {outlook(predicted['num_parameters'], predicted['num_tokens'])}.",
     }

@@ -13,15 +13,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import KINDS as SHAPES
 from gptsmith.data.shapes import TEXT
+from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.data.shapes.labelled import LabelledExample
+from gptsmith.data.shapes.preference import PreferenceExample
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
+from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.distillation import DistillationBatch
+from gptsmith.train.datasets.examples import ExampleDataset
 from gptsmith.train.datasets.rollouts import RolloutBatch
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS, mean_terms, objectives_for
@@ -100,11 +106,11 @@ def test_segments_stand_alone_in_every_kind_of_model(kind: str, position: str) -
 
 def test_packing_loses_nothing_and_fits(encoder: Encoder) -> None:
     objective = SftSettings()
-    samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(60)]
+    samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(600)]
     rows = pack(samples, CONTEXT)
     assert sorted(map(id, (sample for row in rows for sample in row))) == sorted(map(id, samples))
     assert max(sum(sample.num_tokens for sample in row) for row in rows) <= CONTEXT
-    assert len(rows) <= math.ceil(1.25 * sum(sample.num_tokens for sample in samples) / CONTEXT)
+    assert len(rows) <= math.ceil(1.1 * sum(sample.num_tokens for sample in samples) / CONTEXT)
 
 
 def test_a_conversation_that_does_not_fit_is_an_error(encoder: Encoder) -> None:
@@ -516,3 +522,84 @@ def test_every_shape_of_data_has_one_default_objective() -> None:
         assert priorities.count(max(priorities)) == 1, shape
     assert objectives_for("preference")[0] == "dpo"
     assert {name for shape in (*SHAPES.names(), TEXT) for name in objectives_for(shape)} == {*KINDS.names()}
+
+
+# Conversations that are longer than the context
+
+
+def long_talk(num_turns: int, system: bool = True) -> ChatExample:
+    turns = [{"role": "system", "content": "s"}] if system else []
+    for number in range(num_turns):
+        turns += [{"role": "user", "content": f"q{number}"}, {"role": "assistant", "content": f"a{number}"}]
+    return ChatExample("long.jsonl, line 1", tuple(turns))
+
+
+def shown(sample: Sample, encoder: Encoder) -> list[str]:
+    return [encoder.tokenizer.decode(sequence.ids) for sequence in sample.sequences]
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_a_conversation_that_is_too_long_keeps_its_last_turns_and_the_systems(encoder: Encoder, system: bool) -> None:
+    talk_of_all = long_talk(9, system)
+    whole = encoder.template.encode(encoder.tokenizer, talk_of_all.messages)
+    assert len(whole.ids) > CONTEXT
+    (sample,) = SftSettings().samples(talk_of_all, encoder)
+    (sequence,) = sample.sequences
+    start = 1 if system else 0
+    kept = [*talk_of_all.messages[:start], *talk_of_all.messages[start + sample.num_omitted :]]
+    assert sequence == encoder.template.encode(encoder.tokenizer, kept)
+    assert len(sequence.ids) <= CONTEXT
+    more = [*talk_of_all.messages[:start], *talk_of_all.messages[start + sample.num_omitted - 2 :]]
+    assert len(encoder.template.encode(encoder.tokenizer, more).ids) > CONTEXT
+    assert kept[start]["role"] == "user"
+
+
+def test_conversations_that_are_shortened_are_counted_and_said(encoder: Encoder) -> None:
+    splits = ExampleSplits([long_talk(2), long_talk(9), long_talk(12)], [long_talk(12)], [])
+    dataset = SftSettings().dataset(DatasetInputs(tiny(), encoder, splits, None, seed=0))
+    assert isinstance(dataset, ExampleDataset)
+    assert (dataset.train.num_examples, dataset.validation.num_examples) == (3, 1)
+    assert dataset.num_shortened == 3
+    line = next(line for line in dataset.description() if "longer" in line)
+    assert (
+        line
+        == f"3 conversations are longer than the context of 96 tokens: {dataset.num_omitted} oldest turns are left out"
+    )
+
+
+@pytest.mark.parametrize("kind", ["dpo", "reward_model", "kto"])
+def test_both_completions_follow_the_same_turns(encoder: Encoder, kind: str) -> None:
+    prompt = long_talk(8).messages[:-1]
+    example = (
+        with_other_completions([UnpairedPreferenceExample("here", prompt, "one", True), UNPAIRED[1]])[0]
+        if kind == "kto"
+        else PreferenceExample("here", prompt, "one", "two and two")
+    )
+    sample = KINDS.settings(kind)().sample(example, encoder)  # type: ignore[attr-defined]
+    assert sample.num_omitted > 0
+    first, second = (text.rsplit("assistant", 1)[0] for text in shown(sample, encoder))
+    assert first == second
+    assert all(len(sequence.ids) <= CONTEXT for sequence in sample.sequences)
+
+
+LAST_DIFFERS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if loop.last and m.role == 'assistant' %}{{ '[last]' }}{% endif %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_where_a_template_changes_the_last_answer_each_is_trained_as_the_last(encoder: Encoder) -> None:
+    other = Encoder(encoder.tokenizer, ChatTemplate(LAST_DIFFERS), CONTEXT)
+    example = long_talk(2, system=False)
+    samples = SftSettings().samples(example, other)
+    assert len(samples) == 2
+    for sample, end in zip(samples, (2, 4), strict=True):
+        (sequence,) = sample.sequences
+        trained = [number for number, is_trained in zip(sequence.ids, sequence.trained, strict=True) if is_trained]
+        assert sequence.ids == other.template.rendered_ids(other.tokenizer, example.messages[:end], open_turn=False)
+        assert other.tokenizer.decode(trained) == f"[last]a{end // 2 - 1}"
+    splits = ExampleSplits([example], [], [])
+    dataset = SftSettings().dataset(DatasetInputs(tiny(), other, splits, None, seed=0))
+    assert isinstance(dataset, ExampleDataset)
+    assert dataset.train.num_examples == 1

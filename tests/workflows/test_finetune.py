@@ -95,7 +95,7 @@ def pair_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chatting(base: Path, chat_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("tuned") / "chat"
-    return gptsmith.finetune(base, [chat_data], out=out, epochs=12, settings=FAST)
+    return gptsmith.finetune(base, [chat_data], out=out, epochs=6, settings=FAST)
 
 
 def test_sft_makes_a_model_that_answers_and_stops(chatting: dict[str, Any], base: Path) -> None:

@@ -107,7 +107,7 @@ def searched(
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch, watched_test_split() as looks:
         refuse_pickles(patch)
-        patch.setattr(SftSettings, "usual_learning_rate", 2e-4)
+        patch.setattr(SftSettings, "usual_learning_rate", 1e-4)
         patch.setattr("gptsmith.train.search.search.note", said.append)
         out = tmp_path_factory.mktemp("runs") / "searched"
         figures = gptsmith.finetune(base, [data], out=out, trials=8, epochs=1, settings=[FLOAT32, SILENT])
@@ -134,7 +134,7 @@ def test_better_settings_than_bad_defaults_are_found(searched: Any, base: Path, 
     assert best.values == figures["best_settings"]
     assert figures["validation_loss"] == best.loss == min(trial.loss for trial in trials if trial.is_whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SftSettings, "usual_learning_rate", 2e-4)
+        patch.setattr(SftSettings, "usual_learning_rate", 1e-4)
         alone = gptsmith.finetune(base, [data], out=tmp_path / "alone", epochs=1, settings=[FLOAT32, SILENT])
     assert figures["validation_loss_of_defaults"] == alone["validation_loss"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -58,6 +58,14 @@ class ExampleObjective(ObjectiveSettings):
             UserError: there is nothing to learn in it, or it does not fit in the context.
         """
 
+    def samples(self, example: Example, encoder: Encoder) -> list[Sample]:
+        """An example as samples: a single one, unless the objective says otherwise.
+
+        Raises:
+            UserError: there is nothing to learn in it, or it does not fit in the context.
+        """
+        return [self.sample(example, encoder)]
+
     @abstractmethod
     def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
         """A batch of rows of samples: one per row, unless they are packed."""
@@ -83,35 +91,47 @@ class Rows:
 
     @property
     def num_examples(self) -> int:
-        return sum(len(row) for row in self.rows)
+        return sum(sample.part == 0 for row in self.rows for sample in row)
 
 
 class Encoding:
-    """Makes rows of examples for one objective, and counts the examples that it skips."""
+    """Makes rows of examples for one objective, and counts the examples that it skips or shortens.
+
+    Attributes:
+        num_shortened: conversations that lost their oldest turns, because they are longer than the context.
+        num_omitted: the turns that they lost.
+    """
 
     def __init__(self, objective: ExampleObjective, encoder: Encoder, skip_bad: bool) -> None:
         self.objective, self.encoder, self.skip_bad = objective, encoder, skip_bad
         self.skipped = Skipped()
+        self.num_shortened, self.num_omitted = 0, 0
 
-    def rows(self, examples: Iterable[Example]) -> Rows:
+    def rows(self, examples: Sequence[Example]) -> Rows:
         """The rows of some examples.
 
         Raises:
             UserError: an example cannot be learnt from, and such ones are not to be skipped; the message names it.
         """
-        samples = list(self._samples(examples))
+        with meter("encoding examples", len(examples)) as bar:
+            samples = list(self._samples(examples, bar.update))
         if self.objective.packed:
             return Rows(pack(samples, self.encoder.context_length))
         return Rows([[sample] for sample in samples])
 
-    def _samples(self, examples: Iterable[Example]) -> Iterator[Sample]:
-        for example in examples:
+    def _samples(self, examples: Sequence[Example], observe: Callable[[int], None]) -> Iterator[Sample]:
+        for number, example in enumerate(examples, 1):
             try:
-                yield self.objective.sample(example, self.encoder)
+                samples = self.objective.samples(example, self.encoder)
             except UserError as error:
                 if not self.skip_bad:
                     raise UserError(f"{example.place}: {error}") from None
                 self.skipped.add(example.place, str(error))
+                continue
+            self.num_shortened += any(sample.num_omitted for sample in samples)
+            self.num_omitted += max((sample.num_omitted for sample in samples), default=0)
+            yield from samples
+            observe(number)
 
 
 class ExampleDataset(Dataset):
@@ -129,6 +149,7 @@ class ExampleDataset(Dataset):
             encoding.rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
         )
         self.skipped = self.splits.skipped + encoding.skipped
+        self.num_shortened, self.num_omitted = encoding.num_shortened, encoding.num_omitted
         if not self.train.rows:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.num_samples = len(self.train.rows)
@@ -244,17 +265,22 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
+        if self.num_shortened:
+            lines.append(
+                f"{_counted(self.num_shortened, 'conversation')} longer than the context of "
+                f"{self.encoder.context_length} tokens: {_counted(self.num_omitted, 'oldest turn')} left out"
+            )
         lines += [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
         return lines
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         previewed: list[PreviewedExample] = []
         for example in self.splits.train:
-            if len(previewed) == num_examples:
+            if len(previewed) >= num_examples:
                 break
             with suppress(UserError):  # a bad example, which is skipped: otherwise there would be no dataset
-                previewed.append(self.objective.preview(self.objective.sample(example, self.encoder)))
-        return previewed
+                previewed += map(self.objective.preview, self.objective.samples(example, self.encoder))
+        return previewed[:num_examples]
 
 
 def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -267,6 +293,10 @@ def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
         f"  {said} ({paths[0]}{f' and {len(paths) - 1:,} more' if len(paths) > 1 else ''})"
         for said, paths in files.items()
     ]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{' is' if count == 1 else 's are'}"
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -31,6 +31,12 @@ from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
 from gptsmith.train.encoder import Encoder
 
+RATE_WIDTH = 128
+"""The width of the models for which the usual learning rates of objectives are given."""
+PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE = 1e-4, 1.5e-3
+"""Those of objectives that compare whole completions. Their loss is near 0 after few steps, and more of a rate only
+ruins what the comparison leaves open."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -52,9 +58,9 @@ class ObjectiveSettings(Settings):
     usual_epochs: ClassVar[float] = 1.0
     """How often fine-tuning reads the data if nobody sets it."""
     usual_learning_rate: ClassVar[float] = 5e-4
-    """That of fine-tuning all weights, if nobody sets it."""
-    usual_lora_learning_rate: ClassVar[float] = 3e-3
-    """That of fine-tuning adapters, if nobody sets it."""
+    """That of fine-tuning all weights of a model of `RATE_WIDTH`, if nobody sets it; wider models have a lower one."""
+    usual_lora_learning_rate: ClassVar[float] = 5e-4
+    """That of fine-tuning adapters of such a model, if nobody sets it."""
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
     predicts_labels: ClassVar[bool] = False

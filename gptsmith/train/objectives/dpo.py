@@ -13,7 +13,7 @@ from torch.nn import functional
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
-from gptsmith.train.objectives import Term
+from gptsmith.train.objectives import PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE, Term
 from gptsmith.train.pairs import PairBatch, PairObjective
 
 
@@ -24,6 +24,8 @@ class DpoSettings(PairObjective):
 
     kind: Literal["dpo"] = "dpo"
     priority: ClassVar[int] = 1
+    usual_learning_rate: ClassVar[float] = PREFERENCE_LEARNING_RATE
+    usual_lora_learning_rate: ClassVar[float] = PREFERENCE_LORA_LEARNING_RATE
     loss_type: Literal["sigmoid", "ipo", "orpo"] = "sigmoid"
     """The loss."""
     beta: float = Field(default=0.1, gt=0)

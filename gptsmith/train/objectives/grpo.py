@@ -27,7 +27,7 @@ class GrpoSettings(RolloutObjective):
     kind: Literal["grpo"] = "grpo"
     shapes: ClassVar[tuple[str, ...]] = ("chat",)
     usual_learning_rate: ClassVar[float] = 1e-5
-    usual_lora_learning_rate: ClassVar[float] = 1e-5
+    usual_lora_learning_rate: ClassVar[float] = 5e-5
     clip_range: float = Field(default=0.2, gt=0, lt=1)
     """The clipping range: r is clipped to 1 +- clip_range."""
     reward: str = "number"

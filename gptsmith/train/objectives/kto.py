@@ -24,7 +24,7 @@ from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import DatasetInputs, PreviewedExample
 from gptsmith.train.datasets.examples import ExampleDataset, ExampleObjective
 from gptsmith.train.encoder import Encoder
-from gptsmith.train.objectives import Term
+from gptsmith.train.objectives import PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE, Term
 from gptsmith.train.samples import Sample, padded
 
 
@@ -58,6 +58,8 @@ class KtoSettings(ExampleObjective):
     kind: Literal["kto"] = "kto"
     shapes: ClassVar[tuple[str, ...]] = ("unpaired_preference",)
     priority: ClassVar[int] = 1
+    usual_learning_rate: ClassVar[float] = PREFERENCE_LEARNING_RATE
+    usual_lora_learning_rate: ClassVar[float] = PREFERENCE_LORA_LEARNING_RATE
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is kept close to the reference model."""
     desirable_weight: float = Field(default=1.0, ge=0)
@@ -82,12 +84,18 @@ class KtoSettings(ExampleObjective):
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         kto = cast(KtoExample, example)
-        own = encoder.conversation(_conversation(kto, kto.completion), only_last=True)
+        fitted = encoder.completions(kto.messages, (kto.completion,))
+        start = 1 if kto.messages and kto.messages[0]["role"] == "system" else 0
+        kept = [*kto.messages[:start], *kto.messages[start + fitted.num_omitted :]]
         # The other completion may be too long for this prompt: its beginning is as good a sample.
-        other = encoder.template.encode(encoder.tokenizer, _conversation(kto, kto.other_completion), only_last=True)
+        ending = {"role": "assistant", "content": kto.other_completion}
+        other = encoder.template.encode(encoder.tokenizer, [*kept, ending], only_last=True)
         longest = encoder.context_length
         return Sample(
-            example.place, [own, Encoded(other.ids[:longest], other.trained[:longest])], label=int(kto.is_desirable)
+            example.place,
+            [*fitted.sequences, Encoded(other.ids[:longest], other.trained[:longest])],
+            label=int(kto.is_desirable),
+            num_omitted=fitted.num_omitted,
         )
 
     def collate(self, rows: Sequence[Sequence[Sample]]) -> KtoBatch:
@@ -135,10 +143,6 @@ def with_other_completions(examples: Sequence[Example]) -> list[Example]:
     return [
         KtoExample(**vars(example), other_completion=other) for example, other in zip(unpaired, others, strict=True)
     ]
-
-
-def _conversation(example: KtoExample, completion: str) -> list[dict[str, str]]:
-    return [*map(dict, example.messages), {"role": "assistant", "content": completion}]
 
 
 def _log_ratios(model: GPT, batch: KtoBatch, rows: slice) -> Tensor:

@@ -46,8 +46,8 @@ class RewardModelSettings(ExampleObjective):
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         pair = cast(PreferenceExample, example)
-        completions = ({"role": "assistant", "content": text} for text in (pair.chosen, pair.rejected))
-        return Sample(example.place, [encoder.conversation([*pair.messages, turn]) for turn in completions])
+        fitted = encoder.completions(pair.messages, (pair.chosen, pair.rejected), only_last=False)
+        return Sample(example.place, fitted.sequences, num_omitted=fitted.num_omitted)
 
     def collate(self, rows: Sequence[Sequence[Sample]]) -> RewardBatch:
         sequences = [sequence for row in rows for sample in row for sequence in sample.sequences]

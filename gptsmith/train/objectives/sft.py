@@ -8,9 +8,10 @@ from typing import ClassVar, Literal, cast
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.model.gpt import GPT
+from gptsmith.text.chat_template import TRAIN, ChangedTurnError
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.examples import ExampleObjective
-from gptsmith.train.encoder import Encoder
+from gptsmith.train.encoder import Encoder, FittedConversation
 from gptsmith.train.objectives import Term
 from gptsmith.train.objectives.next_token import cross_entropy_sum
 from gptsmith.train.samples import Sample, packed_batch
@@ -25,8 +26,18 @@ class SftSettings(ExampleObjective):
     usual_epochs: ClassVar[float] = 3.0
     packed: ClassVar[bool] = True
 
+    def samples(self, example: Example, encoder: Encoder) -> list[Sample]:
+        messages = cast(ChatExample, example).messages
+        try:
+            return [_sample(example, encoder.conversation(messages))]
+        except ChangedTurnError:  # each answer as the template shows it while it is the last
+            answers = [turn for turn in enumerate(messages, 1) if turn[1]["role"] == "assistant"]
+            ends = [number for number, message in answers if message.get(TRAIN) is not False]
+            turns = [encoder.conversation(messages[:end], only_last=True) for end in ends]
+            return [_sample(example, turn, part) for part, turn in enumerate(turns)]
+
     def sample(self, example: Example, encoder: Encoder) -> Sample:
-        return Sample(example.place, [encoder.conversation(cast(ChatExample, example).messages)])
+        return self.samples(example, encoder)[-1]
 
     def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
         return packed_batch(rows)
@@ -36,3 +47,7 @@ class SftSettings(ExampleObjective):
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         return {self.kind: Term(cross_entropy_sum(model, batch), batch.num_tokens)}
+
+
+def _sample(example: Example, fitted: FittedConversation, part: int = 0) -> Sample:
+    return Sample(example.place, fitted.sequences, num_omitted=fitted.num_omitted, part=part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch.nn import functional
@@ -10,7 +10,7 @@ from torch.nn import functional
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
-from gptsmith.train.objectives import Term
+from gptsmith.train.objectives import PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE, Term
 from gptsmith.train.pairs import PairObjective
 
 
@@ -19,6 +19,8 @@ class SimpoSettings(PairObjective):
     tokens' log-likelihoods: what is optimised is what ranks completions of any length."""
 
     kind: Literal["simpo"] = "simpo"
+    usual_learning_rate: ClassVar[float] = PREFERENCE_LEARNING_RATE
+    usual_lora_learning_rate: ClassVar[float] = PREFERENCE_LORA_LEARNING_RATE
     beta: float = Field(default=2.0, gt=0)
     """The scale of the rewards."""
     gamma: float = Field(default=1.0, ge=0)

@@ -1,0 +1,65 @@
+"""The training settings that nobody sets: rates by size and kind, warm-up in short runs, clipping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptsmith.model.gpt import GPT
+from gptsmith.model.presets import preset
+from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
+from gptsmith.train.objectives import KINDS
+from gptsmith.train.objectives.dpo import DpoSettings
+from gptsmith.train.objectives.sft import SftSettings
+from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
+from tests.train.fakes import SHAPE, Numbers, World
+
+WIDTH_OF_SMOLLM2 = 576
+
+
+@pytest.mark.parametrize("name", KINDS.names())
+@pytest.mark.parametrize("adapts", [False, True])
+def test_a_wider_model_has_a_lower_rate(name: str, adapts: bool) -> None:
+    rates = [usual_learning_rate(KINDS.settings(name), width, adapts=adapts) for width in (64, 128, 576, 4096)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] / rates[-1] == pytest.approx(64, rel=0.1)
+
+
+def test_the_rates_are_those_at_which_a_real_model_lives() -> None:
+    """As measured with SmolLM2-135M-Instruct: LOG.md has the sweep."""
+
+    def rate(objective: Any, adapts: bool) -> float:
+        return usual_learning_rate(objective, WIDTH_OF_SMOLLM2, adapts=adapts)
+
+    assert 1e-5 <= rate(DpoSettings, False) <= 3e-5
+    assert 1e-4 <= rate(DpoSettings, True) <= 5e-4
+    assert 5e-5 <= rate(SftSettings, False) <= 2e-4
+    assert 8e-5 <= rate(SftSettings, True) <= 1.5e-4
+
+
+def table_of(folder: Path, num_steps: int, lora: int | None = None, **given: Any) -> dict[str, Any]:
+    linear = {} if lora is None else {"linear": {"kind": "lora", "rank": lora}}
+    model = GPT(preset("smith", **SHAPE, **linear))
+    given = {"batch_size": 4, "num_steps": num_steps, **given}
+    return training_table(given, None, SftSettings(), model, Numbers(World(folder)))
+
+
+@pytest.mark.parametrize("num_steps", [2, 8, 30, 1000])
+def test_short_runs_warm_up_too(tmp_path: Path, num_steps: int) -> None:
+    table = table_of(tmp_path, num_steps)
+    schedule = ScheduleSettings(**table["schedule"])
+    assert lr_multiplier(0, num_steps, schedule) <= 0.5
+    assert table["schedule"]["warmup_steps"] <= 0.1 * num_steps + 1
+
+
+def test_rates_are_those_of_the_size_and_the_kind_of_tuning(tmp_path: Path) -> None:
+    for lora in (None, 4):
+        rate = table_of(tmp_path, 8, lora)["optimizer"]["learning_rate"]
+        assert rate == usual_learning_rate(SftSettings, SHAPE["embed_dim"], adapts=lora is not None)
+
+
+def test_gradients_are_clipped_unless_someone_says_otherwise(tmp_path: Path) -> None:
+    assert table_of(tmp_path, 8)["max_gradient_norm"] == 1.0
+    assert table_of(tmp_path, 8, max_gradient_norm=None)["max_gradient_norm"] is None
