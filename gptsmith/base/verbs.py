@@ -154,7 +154,10 @@ else:
         WithJsonSchema({"type": "array", "items": {"type": "string"}}),
     ]
 """Settings by their paths; kept as `a.b=c`."""
-Count = Annotated[int, Field(gt=0), BeforeValidator(_count)]
+if TYPE_CHECKING:
+    Count = Any  # int | str; in a request that is parsed, int
+else:
+    Count = Annotated[int, Field(gt=0), BeforeValidator(_count)]
 """A count, also as people write it: 5M."""
 
 

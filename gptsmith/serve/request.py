@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-from gptsmith.base.verbs import PathText, PathTexts
+from gptsmith.base.verbs import PathText, PathTexts, not_recorded
 from gptsmith.serve.settings import ServeSettings
 
 
@@ -25,3 +26,5 @@ class ServeRequest(ServeSettings):
     """Draft model for speculative decoding: a smaller run with the same tokenizer."""
     device: str = "auto"
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    background: SkipJsonSchema[bool] = not_recorded(False)
+    """In Python only: serve in a thread of its own, and return the server."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -124,6 +124,8 @@ class PretrainRequest(PlanRequest):
     """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
     """The run to resume; --tokens and --target-loss can extend it."""
+    callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
+    """In Python only: `gptsmith.Callback` objects, which are called between the steps of training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -184,6 +186,8 @@ class FinetuneRequest(TrainingRequest):
     reward: SkipJsonSchema[Callable[..., float] | None] = not_recorded()
     """For `grpo`, in Python only: a reward function of the messages, the completion and the reference answer. Overrides
     `train.objective.reward`."""
+    callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
+    """In Python only: `gptsmith.Callback` objects, which are called between the steps of training."""
 
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:

@@ -11,7 +11,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
 from gptsmith.data.sources import Sources
 
-# `Field(...)` marks a required field. Type checkers see a default, which lets it be given by position.
+# `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
 
 
 class OnADevice(Settings):
@@ -24,7 +24,7 @@ class OnADevice(Settings):
 class OfARun(OnADevice):
     """A request that computes with a run."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A run or Hugging Face model folder."""
 
 
@@ -83,9 +83,9 @@ class ChatRequest(SamplingOptions):
 class PredictRequest(OfARun):
     """The arguments of `predict`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A classifier's run folder."""
-    files: Sources = Field(...)
+    files: Sources = Field(default=...)
     """Records to label: .jsonl, .csv or .parquet."""
 
 
@@ -141,21 +141,21 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(...)
+    to: str = Field(default=...)
     """Compression method. int8 quantizes the weights per row, to a quarter of their bytes."""
 
 
 class MergeRequest(DeriveRequest):
     """The arguments of `merge`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """The folder of a run with LoRA adapters."""
 
 
 class ImportModelRequest(Settings):
     """The arguments of `import`."""
 
-    source: PathText = Field(...)
+    source: PathText = Field(default=...)
     """A Hugging Face model folder, a folder of PEFT adapters, or a model's name on the Hub."""
     out: PathText | None = None
     """The new run folder. By default runs/NAME."""
@@ -168,9 +168,9 @@ class ImportModelRequest(Settings):
 class ExportRequest(Settings):
     """The arguments of `export`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A run folder."""
-    to: str = Field(...)
+    to: str = Field(default=...)
     """Format: huggingface, gguf, ollama, or peft for adapters only."""
     out: PathText | None = None
     """The new folder. By default RUN-FORMAT."""
@@ -183,9 +183,9 @@ class ExportRequest(Settings):
 class CertifyRequest(Settings):
     """The arguments of `certify`."""
 
-    one: PathText = Field(...)
+    one: PathText = Field(default=...)
     """A run or Hugging Face model folder."""
-    other: PathText = Field(...)
+    other: PathText = Field(default=...)
     """Another run or Hugging Face model folder, or a GGUF file."""
     precision: str = "float32"
     """Precision within which they must agree: float32, float16, bfloat16 or q8_0."""
