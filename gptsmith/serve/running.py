@@ -47,6 +47,7 @@ class Server:
         except BaseException:
             self._socket.close()
             raise
+        self._models = models
         self._server = GracefulServer(State(models, request, host=host, keys=keys))
         self._thread: threading.Thread | None = None
         self.models = [*models.by_name]
@@ -78,6 +79,10 @@ class Server:
         if self._thread is not None and self._thread.is_alive():
             self._server.drain()
             self._thread.join()
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether all its threads end within this time, after it has served."""
+        return self._models.has_ended(timeout_s)
 
     def __enter__(self) -> Self:
         return self
