@@ -51,7 +51,7 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     Raises:
         ApiError: it cannot be given.
     """
-    return await generate_response(state, ResponseJob(body, state.models.get(body.model)), log_fields)
+    return await generate_response(state, ResponseJob(body, state.models.writer(body.model)), log_fields)
 
 
 class ResponseJob(ChatJob):
