@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -33,8 +34,8 @@ async def classify(state: State, body: ClassifyRequest, log_fields: dict[str, An
     with served.reserved(1):
         samples = await state.models.run_on_reader(lambda: classifier.samples(texts))
         for batch in _batches(samples):
-            work = served.engine.call(lambda batch=batch: classifier.probabilities(batch))  # type: ignore[misc]
-            found += await asyncio.wrap_future(work)
+            rows = await asyncio.wrap_future(served.engine.call(partial(classifier.probabilities, batch)))
+            found += rows
     num_tokens = sum(sample.num_tokens for sample in samples)
     log_fields |= {"model": served.name, "prompt_tokens": num_tokens}
     return JSONResponse(
