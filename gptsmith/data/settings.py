@@ -31,9 +31,9 @@ class ReadingOptions(Settings):
     """The options of every verb that reads text: settings of `data` under names of their own."""
 
     encoding: SkipJsonSchema[str | None] = not_recorded()
-    """Encoding of the files that are not UTF-8, such as latin-1."""
+    """Encoding of files that are not UTF-8: cp1252."""
     encoding_errors: SkipJsonSchema[Literal["strict", "replace"] | None] = not_recorded()
-    """Bytes that are not in their file's encoding: strict refuses the file, replace reads them as U+FFFD."""
+    """Bytes not in the encoding: strict or replace."""
 
     def reading_settings(self) -> dict[str, str]:
         """The settings that were given."""
