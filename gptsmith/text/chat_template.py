@@ -107,10 +107,18 @@ class ChatTemplate:
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
     def prompt_ids(
-        self, tokenizer: Tokenizer, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> list[int]:
-        """The ids of a prompt: the conversation, and the beginning of the assistant's turn."""
-        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables)
+        """The ids of a prompt: the conversation, and the beginning of the assistant's turn.
+
+        Raises:
+            TooManyTokensError: it is certainly longer than `max_tokens`, of which None is no bound.
+        """
+        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables, max_tokens=max_tokens)
 
     def rendered_ids(
         self,
@@ -119,10 +127,12 @@ class ChatTemplate:
         *,
         open_turn: bool,
         variables: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> list[int]:
         """The ids of a conversation; with `open_turn`, of the beginning of the assistant's next turn too."""
         masked, hidden = _masked(messages, tokenizer)
         text = self.render(masked, tokenizer=tokenizer, open_turn=open_turn, variables=variables)
+        tokenizer.check_length(text, max_tokens)
         return _ids(text, hidden, tokenizer)
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
@@ -242,7 +252,9 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
     def mask(match: re.Match[str]) -> str:
         known = next((character for character, spelling in hidden.items() if spelling == match[0]), None)
         if known is None:
-            known = next(free)
+            known = next(free, None)
+            if known is None:
+                raise DataError("this conversation holds every private character and the spelling of a special token")
             hidden[known] = match[0]
         return known
 
