@@ -43,7 +43,7 @@ class LoadedRun:
     classifier: Classifier | None = None
 
 
-def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool = False) -> list[LoadedRun]:
+def load_served(runs: Sequence[str | Path], *, device: str = "auto", with_prompts: bool = False) -> list[LoadedRun]:
     """The runs of `RUN` or `NAME=RUN`. Weights that two of them have in common are in memory once: adapters come as
     models of their own beside the model that they are for.
 
@@ -79,10 +79,10 @@ def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool
     return served
 
 
-def _named(runs: Sequence[str]) -> dict[str, str]:
+def _named(runs: Sequence[str | Path]) -> dict[str, str]:
     """Folders by name: NAME of `NAME=RUN`, or a folder's own."""
     found: dict[str, str] = {}
-    for given in runs:
+    for given in map(str, runs):
         name, equals, path = given.partition("=")
         # A folder may have an equals sign in its name.
         if not equals or Path(given).is_dir():

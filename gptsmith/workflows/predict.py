@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
+from gptsmith.data.sources import Sources, sources_of
 from gptsmith.run.folder import DATA
 from gptsmith.train.classifier import Classifier
 
 
 def predict(
     run: str | Path,
-    files: Sequence[str | Path],
+    files: Sources,
     *,
     device: str = "auto",
     observe: Callable[[int], None] = lambda _: None,
@@ -31,6 +32,7 @@ def predict(
     Raises:
         UserError: the run is not a classifier, or no record can be labelled.
     """
+    files = sources_of(files)
     loaded = load(run, device=device)
     classifier, training = Classifier.of(loaded), loaded.run.training()
     if classifier is None or training is None:
