@@ -98,7 +98,8 @@ def _stream(run: OpenedModel, tokenizer: Tokenizer, request: EvaluateRequest) ->
     """
     if request.texts:
         sources = [str(text) for text in request.texts]
-        settings = DataSettings.parse({"validation_fraction": 0.0, **request.reading_settings()}, "data")
+        given = {"validation_fraction": 0.0, "own_splits": False, **request.reading_settings()}
+        settings = DataSettings.parse(given, "data")
         return prepare(sources, settings=settings, tokenizer=tokenizer, seed=0).train
     return validation_text(run, tokenizer)[0]
 
