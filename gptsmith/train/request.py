@@ -32,7 +32,12 @@ OPTION_SETTINGS = {
     "skip_bad": "examples.skip_bad",
 }
 """The options that stand for one setting each."""
-TRACKERS: Mapping[str, dict[str, Any]] = {"tensorboard": {"tensorboard": True}, "wandb": {"wandb": "gptsmith"}}
+TRACKERS: Mapping[str, dict[str, Any]] = {
+    "tensorboard": {"tensorboard": True},
+    "wandb": {"wandb": "gptsmith"},
+    "mlflow": {"mlflow": "gptsmith"},
+    "trackio": {"trackio": "gptsmith"},
+}
 """What `--report-to` sets in the group `track`."""
 
 
@@ -70,8 +75,8 @@ class TrainingRequest(ReadingOptions):
     """Random seed of weights, order of the data and dropout."""
     device: str | None = None
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
-    report_to: Literal["tensorboard", "wandb"] | None = None
-    """Experiment tracker that also gets the metrics: tensorboard or wandb."""
+    report_to: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
+    """Experiment tracker that also gets the metrics: tensorboard, wandb, mlflow or trackio."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
 

@@ -74,3 +74,8 @@ class TrackSettings(Settings):
     """Whether event files for TensorBoard are written, to `tensorboard/` in the run."""
     wandb: str | None = None
     """The Weights & Biases project to send metrics and settings to, over the network."""
+    mlflow: str | None = None
+    """The MLflow experiment to log metrics and settings to: in `mlflow/` in the run, or on the server that
+    MLFLOW_TRACKING_URI names."""
+    trackio: str | None = None
+    """The Trackio project to log metrics and settings to, in Trackio's own folder on this machine."""
