@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gptsmith.base.files import readable_bytes, readable_seconds
 from gptsmith.base.json_text import json_text
 
 # What is shown is mostly names and words of people: brackets and colons in them are no markup.
@@ -100,14 +102,37 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     """Writes a two-column table to standard output, numbers grouped by thousands."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in figures.items():
-        table.add_row(Text(name.replace("_", " "), "dim"), readable(value))
+        table.add_row(Text(label_of(name), "dim"), readable(value, name))
     results.print(table)
 
 
-def readable(value: Any) -> str:
-    """A value for a person: 124,439,808 or 1.47 or the text itself."""
+UNITS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    (r"^num_bytes$", "size", readable_bytes),
+    (r"_bytes(?=_per_(?!byte)|$)", "", readable_bytes),
+    (r"^seconds$", "time", readable_seconds),
+    (r"_(s|seconds)$", "", readable_seconds),
+    (r"_?flops(?=_per_|$)", " computation", lambda value: f"{value / 1e9:.3g} GFLOP"),
+)
+"""The part of a name that is a unit, what a person reads in its place, and the value with its unit."""
+
+
+def label_of(name: str) -> str:
+    """The name of a figure for a person: without a unit that stands beside its value."""
+    for pattern, word, _ in UNITS:
+        if re.search(pattern, name) and not name.startswith("bits_per"):
+            name = re.sub(pattern, word, name, count=1)
+            break
+    return name.replace("_", " ").strip()
+
+
+def readable(value: Any, name: str = "") -> str:
+    """A value for a person: 124,439,808 or 1.47 or the text itself; `4.2 GB` or `3 min 20 s` if its name has a unit."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int | float) and not name.startswith("bits_per"):
+        for pattern, _, form in UNITS:
+            if re.search(pattern, name):
+                return form(value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):

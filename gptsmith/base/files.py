@@ -221,6 +221,14 @@ def require_room(folder: Path, num_bytes: int, what: str) -> None:
         )
 
 
+def readable_seconds(seconds: float) -> str:
+    """`3 min 20 s`: a time for a person."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
 def readable_bytes(num_bytes: float) -> str:
     """`1.2 MB`: a size for a person, in powers of 1,000."""
     for unit in ("bytes", "kB", "MB", "GB"):

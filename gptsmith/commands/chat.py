@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.commands.options import SAMPLING, Json, command, seed_of
 from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
@@ -51,11 +51,12 @@ def chat(request: ChatRequest, json: Json = False) -> None:
     loaded = load(request.run, device=request.device)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
+    seed = seed_of(request, sampling)
     thread = EngineThread()
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
     talk = Conversation(
         engine, loaded.tokenizer, loaded.template,
-        system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=request.seed,
+        system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=seed,
     )  # fmt: skip
     console.note(TUNED if loaded.template else BASE, "dim")
 

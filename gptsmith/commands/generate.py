@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.commands.options import SAMPLING, Json, command, seed_of
 from gptsmith.workflows.requests import GenerateRequest
 
 
@@ -33,11 +33,12 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     loaded = load(request.run, device=request.device)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
+    seed = seed_of(request, sampling)
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
     for row in rows:
         generation = generate_with(
             engine, loaded.tokenizer, row,
-            max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
+            max_tokens=request.max_tokens, sampling=sampling, seed=seed, stop=request.stop, slide=request.slide,
         )  # fmt: skip
         quiet = json or prompts is not None
         if not quiet:
@@ -47,7 +48,7 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
                 sys.stdout.write(visible(piece))
                 sys.stdout.flush()
         if quiet:
-            console.show_json(figures_of(generation, row))
+            console.show_json({**figures_of(generation, row), "seed": seed})
             continue
         sys.stdout.write("\n")
         if generation.finish_reason == "context":

@@ -7,13 +7,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from gptsmith.base.settings import Settings
+
+if TYPE_CHECKING:
+    from gptsmith.generate.sampling import SamplingSettings
+    from gptsmith.workflows.requests import SamplingOptions
 
 S = TypeVar("S", bound=Settings)
 
@@ -151,6 +155,19 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 def _help(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
+
+
+def seed_of(request: SamplingOptions, sampling: SamplingSettings) -> int:
+    """The seed that is given, or one that is drawn and said, so that the same text can be had again."""
+    if request.seed is not None:
+        return request.seed
+    from gptsmith.base import console
+    from gptsmith.base.randomness import drawn_seed
+
+    seed = drawn_seed()
+    if sampling.temperature:
+        console.note(f"--seed {seed} gives the same text again", "dim")
+    return seed
 
 
 def show_next(command: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json, readable_bytes, write_atomically
+from gptsmith.base.files import read_json, readable_bytes, readable_seconds, write_atomically
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.pages.figures import figures
@@ -220,7 +220,4 @@ def _large(value: Any) -> str:
 def _time(seconds: Any) -> str:
     if not isinstance(seconds, int | float):
         return ""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+    return readable_seconds(seconds)

@@ -41,8 +41,8 @@ class SamplingOptions(OfARun):
     """Sample from tokens that are at least this fraction as probable as the most probable one."""
     repetition_penalty: float | None = None
     """Above 1, tokens that are already in the context become less probable."""
-    seed: int = 0
-    """Random seed: the same seed and prompt give the same text."""
+    seed: int | None = None
+    """Random seed: the same seed and prompt give the same text. By default one is drawn, and shown."""
 
     def sampling(self) -> dict[str, Any]:
         """The settings of sampling, None if not given."""
