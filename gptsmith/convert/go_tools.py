@@ -6,12 +6,12 @@ have one form, and whether the template has it is tried on conversations. JSON i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.text.chat_template import ChatTemplate, Message
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -155,7 +155,7 @@ def tool_form(template: ChatTemplate, tokenizer: Tokenizer) -> ToolForm | None:
 
 def json_of(value: Any) -> str:
     """JSON as Transformers' templates write it."""
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value, ensure_ascii=False)
 
 
 def _around_signatures(text: str, system: str) -> tuple[str, str, str] | None:
