@@ -27,6 +27,9 @@ from difflib import get_close_matches
 from gptsmith.base.renamed import RENAMED
 from gptsmith.base.synonyms import plain, synonyms_of
 
+MAX_NAME_CHARACTERS = 100
+"""Of a name that somebody gave, for which a nearest one is looked for."""
+
 
 class GptsmithError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -80,7 +83,7 @@ class MissingExtraError(UserError):
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """`did you mean X?` for the nearest allowed word, or the list of what is allowed. A name of an older version, or of
     another program, is nearest to the one that takes its place here."""
-    allowed = sorted(allowed)
+    allowed, given = sorted(allowed), given[:MAX_NAME_CHARACTERS]
     nearest = renamed(given, allowed) or get_close_matches(given, allowed, n=1)
     return suggestion(nearest) or f"allowed: {', '.join(allowed)}"
 
@@ -102,3 +105,10 @@ def one_line(error: object, limit: int = 300) -> str:
     """The text of another library's error, in one line of at most `limit` characters; the type of one without text."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value that somebody gave, as it stands in an error: in one line of at most `limit` characters."""
+    if isinstance(value, str):  # only a part of a long text is spelt out
+        value = value[: limit + 1]
+    return one_line(repr(value), limit)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.bounded import open_regular, read_bytes
+from gptsmith.base.errors import UserError, one_line
+from gptsmith.base.json_reader import parse_json
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import OLD, TEMPORARY, locked, remove, sweep, temporary_folder, temporary_path
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,22 +78,45 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file, whoever wrote it: depth, size and numbers are bounded (see `json_reader`), and
+    strings are text. NaN and infinities are None.
 
     Raises:
-        UserError: the file is missing, unreadable or not JSON.
+        UserError: the file is missing, unreadable, not JSON or beyond a bound.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        text = read_bytes(path).decode("utf-8")
+        value = parse_json(text, nan_is_null=True)
+        if SURROGATE.search(text) is not None:
+            json_text(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} has half of a surrogate pair in it, which is no character: remove it") from None
+    except UserError:
+        raise
     except ValueError as error:
-        raise UserError(f"{path} is not a JSON file: {error}") from None
+        raise UserError(f"{path} is not a JSON file: {one_line(error)}") from None
+    return value
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Raises:
+        UserError: as `read_json` does, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a table of settings")
+    return value
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,8 @@ MAX_DEPTH = 64
 """Far more than people nest, and far less than what a recursion over the values can follow."""
 MAX_BYTES = 256_000_000
 """A JSON text is parsed as a whole, in several times its size of memory."""
+MAX_BITS = 996
+"""Of an integer: as many as 300 digits have, which a float can hold."""
 UNUSUAL_NUMBER = re.compile(r"\d{300}|\d[eE]\+?\d{3}|NaN|Infinity")
 SEPARATORS = re.compile(r"[\s,]*")
 
@@ -81,10 +83,29 @@ def _check_size(text: str) -> None:
         raise ValueError(f"{len(text):,} characters are too many for one JSON text")
 
 
+def require_bounded_values(value: Any) -> None:
+    """Checks what a reader without bounds has read: depth, and numbers that a float can hold.
+
+    Raises:
+        ValueError: it is nested too deeply, or a number is too large.
+    """
+    _require_depth(value)
+    rest = [value]
+    while rest:
+        inner = rest.pop()
+        if isinstance(inner, dict | list):
+            rest += inner.values() if isinstance(inner, dict) else inner
+        elif isinstance(inner, int) and inner.bit_length() > MAX_BITS:
+            raise ValueError("a number is too large")
+
+
 def _check_depth(text: str, value: Any) -> None:
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _require_depth(value)
+
+
+def _require_depth(value: Any) -> None:
     """Checks that values are not nested deeper than `MAX_DEPTH`, without recursion."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.bounded import open_regular
+from gptsmith.base.errors import UserError
+from gptsmith.base.json_reader import parse_json
 from gptsmith.base.json_text import json_text
 
 
@@ -32,16 +34,30 @@ class RunLog:
             listener(event, figures)
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
-        """All events so far, or those of one name. A line torn by a crash is left out."""
+        """All events so far, or those of one name. A line torn by a crash is left out.
+
+        Raises:
+            UserError: the log cannot be read.
+        """
         if not self.path.exists():
             return []
-        rows = []
-        # As bytes, because a torn line may end within a character, and text may hold other ends of lines than ours.
-        for line in self.path.read_bytes().split(b"\n"):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if event is None or row.get("event") == event:
-                rows.append(row)
-        return rows
+        try:
+            with open_regular(self.path) as file:
+                rows = rows_of(file.read())
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror}") from None
+        return [row for row in rows if event is None or row.get("event") == event]
+
+
+def rows_of(log: bytes) -> list[dict[str, Any]]:
+    """The events of a log, or of a part of it. A line that is no event, such as one torn by a crash, is left out."""
+    rows = []
+    # As bytes, because a torn line may end within a character, and text may hold other ends of lines than ours.
+    for line in log.split(b"\n"):
+        try:
+            row = parse_json(line.decode("utf-8"), nan_is_null=True)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

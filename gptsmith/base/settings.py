@@ -10,8 +10,20 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from gptsmith.base.errors import ConfigurationError, UnknownSettingError, UserError, renamed, suggestion
+from gptsmith.base.bounded import read_text
+from gptsmith.base.errors import (
+    MAX_NAME_CHARACTERS,
+    ConfigurationError,
+    UnknownSettingError,
+    UserError,
+    one_line,
+    renamed,
+    shown,
+    suggestion,
+)
+from gptsmith.base.json_reader import require_bounded_values
 
+MAX_TOML_BYTES = 16_000_000
 FIXED = "fixed"
 """Marks a setting, or a group, that a run keeps from its first step to its last: `Annotated[int, FIXED]`."""
 
@@ -29,7 +41,7 @@ class Settings(BaseModel):
         if isinstance(data, Mapping):
             for key in data:
                 if key not in cls.model_fields:
-                    raise UnknownSettingError(str(key), cls.model_fields)
+                    raise UnknownSettingError(str(key)[:MAX_NAME_CHARACTERS], cls.model_fields)
         return data
 
     @classmethod
@@ -51,12 +63,12 @@ class Settings(BaseModel):
             problems = error.errors()
             unknown = [each for each in problems if isinstance(each.get("ctx", {}).get("error"), UnknownSettingError)]
             first = (unknown or problems)[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key = one_line(".".join(str(part) for part in first["loc"]), 200) if first["loc"] else ""
             cause = first.get("ctx", {}).get("error")
             if isinstance(cause, UnknownSettingError) and (elsewhere := found_elsewhere(cause, cls)):
                 cause = ConfigurationError(f"no such setting: {cause.key} ({elsewhere})")
             problem = str(cause) if isinstance(cause, UserError) else first["msg"].removeprefix("Value error, ")
-            details = [] if isinstance(cause, ValueError) else [f"given: {first['input']!r}"]
+            details = [] if isinstance(cause, ValueError) else [f"given: {shown(first['input'])}"]
             if origins is not None:
                 origin = ""
                 if (source := _source(key, origins)) is not None:
@@ -287,11 +299,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        ConfigurationError: the file is missing, unreadable or not TOML.
+        ConfigurationError: the file is missing, unreadable, not TOML or beyond a bound.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not a TOML file: {error}") from None
+        table = tomllib.loads(read_text(path, MAX_TOML_BYTES))
+        require_bounded_values(table)
+    except UserError as error:
+        raise ConfigurationError(str(error)) from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} is not a TOML file: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not a TOML file: {one_line(error)}") from None
+    return table

@@ -22,8 +22,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError, DataError, one_line
-from gptsmith.base.files import read_json
+from gptsmith.base.errors import ConversionError, DataError, one_line, shown
+from gptsmith.base.files import read_table
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
@@ -159,9 +159,7 @@ class AdapterFolder:
         Raises:
             ConversionError: a setting is not known, or a file is not sound.
         """
-        config = read_json(inside(folder, ADAPTER_CONFIG))
-        if not isinstance(config, dict):
-            raise ConversionError(f"{folder / ADAPTER_CONFIG} is not a table of settings")
+        config = read_table(inside(folder, ADAPTER_CONFIG))
         _refuse_unknown(config, folder / ADAPTER_CONFIG)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             if pickles := [name for name in PICKLES if (folder / name).exists()]:
@@ -230,7 +228,7 @@ class AdapterFolder:
         if missing := sorted(wanted.keys() - self.files.shapes.keys()):
             raise ConversionError(f"{self.folder}: missing: {_some(missing)}")
         unsupported = [
-            f"{name} is {self.files.shapes[name]} and the base asks for {shape}"
+            f"{name} is {shown(self.files.shapes[name])} and the base asks for {shape}"
             for name, shape in wanted.items()
             if self.files.shapes[name] != shape
         ]
@@ -322,11 +320,13 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
         "init_lora_weights": SAME_BASE,
     }.items():
         if (value := config.get(key)) not in allowed:
-            raise ConversionError(f"{path}: {key}={value!r} is not known (allowed: {', '.join(map(str, allowed))})")
+            raise ConversionError(
+                f"{path}: {key}={shown(value)} is not known (allowed: {', '.join(map(str, allowed))})"
+            )
     for key in sorted(config.keys() - READ - WITHOUT_EFFECT):
         if config[key]:
             raise ConversionError(
-                f"{path}: {key}={config[key]!r} is not known: only adapters as LoRA has them are read"
+                f"{path}: {one_line(key, 60)}={shown(config[key])} is not known: only LoRA adapters are read"
             )
     for key in ("target_modules", "exclude_modules", "layers_pattern"):
         # Not read here, but by PEFT, with which the run is compared.
@@ -343,7 +343,7 @@ def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:
             _require_pattern(path, key, pattern)
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConversionError(f"{path}: {key}={value!r} is not a number above 0")
+            raise ConversionError(f"{path}: {one_line(key, 100)}={shown(value)} is not a number above 0")
 
 
 def _targets(names: Mapping[str, int], table: Mapping[str, TensorMapping]) -> list[str]:
@@ -379,7 +379,7 @@ def _place(parameter: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest
+    return ", ".join(one_line(name, 80) for name in names[:SHOWN]) + rest
 
 
 def _require_pattern(path: Path, key: str, pattern: object) -> None:

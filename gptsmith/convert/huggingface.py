@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, UserError
-from gptsmith.base.files import read_json, sha256_of
+from gptsmith.base.files import read_json, read_table, sha256_of
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
 from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
 from gptsmith.convert.state_dict import TensorMapping, model_of, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, shaped_model
 from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
 from gptsmith.text.load import load_tokenizer
@@ -74,6 +74,7 @@ class ModelFolder:
             raise ConversionError(
                 f"{folder / CONFIG} asks for {shape.num_layers:,} layers, and there are {len(files.shapes):,} weights"
             )
+        shaped_model(shape, str(folder / CONFIG))
         table = tensor_mappings(family, shape)
         extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
         match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
@@ -117,10 +118,7 @@ class ModelFolder:
 
 
 def _table(folder: Path, name: str) -> dict[str, Any]:
-    table = read_json(inside(folder, name))
-    if not isinstance(table, dict):
-        raise ConversionError(f"{folder / name} is not a table of settings")
-    return table
+    return read_table(inside(folder, name))
 
 
 def refuse_changed_files(folder: Path) -> None:
@@ -184,7 +182,7 @@ def template_in(folder: Path) -> ChatTemplate | None:
     if (template := ChatTemplate.load(folder)) is not None:
         return template
     path = folder / TOKENIZER_CONFIG
-    found: Any = read_json(path).get("chat_template") if path.exists() else None
+    found: Any = read_table(path).get("chat_template") if path.exists() else None
     if isinstance(found, list):
         named = {row.get("name"): row.get("template") for row in found if isinstance(row, Mapping)}
         found = named.get("default", next(iter(named.values()), None))

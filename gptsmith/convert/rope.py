@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptsmith.base.errors import ConversionError, did_you_mean
+from gptsmith.base.errors import ConversionError, did_you_mean, shown
 from gptsmith.convert.families import Table
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.position.rotary import RotaryPositionSettings
@@ -38,17 +38,17 @@ class RotaryPart:
     def read(self, config: Mapping[str, Any]) -> Table:
         scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if not isinstance(scaling, Mapping):
-            raise ConversionError(f"rope_scaling={scaling!r} is no table")
+            raise ConversionError(f"rope_scaling={shown(scaling)} is no table")
         base = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_BASE))
         position: Table = {"kind": "rotary", "base": base}
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if odd := [key for key in UNKNOWN if scaling.get(key) not in (None, 1, 1.0)]:
-            raise ConversionError(f"rope_scaling: {odd[0]}={scaling[odd[0]]!r} is not known")
+            raise ConversionError(f"rope_scaling: {odd[0]}={shown(scaling[odd[0]])} is not known")
         if kind == "default":
             return {"position": position}
         if kind not in self.scalings:
             known = did_you_mean(str(kind), ["default", *self.scalings])
-            raise ConversionError(f"rope_scaling: rope_type={kind!r} is not known ({known})")
+            raise ConversionError(f"rope_scaling: rope_type={shown(kind)} is not known ({known})")
         position["scaling"] = {
             "kind": kind,
             "factor": scaling.get("factor"),

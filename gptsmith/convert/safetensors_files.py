@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError
+from gptsmith.base.bounded import open_regular
+from gptsmith.base.errors import ConversionError, one_line, shown
 from gptsmith.base.files import read_json
+from gptsmith.base.json_reader import parse_json
 from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights."""
 SHOWN = 5
+MAX_DIMENSIONS = 16
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
 
 
@@ -128,7 +131,7 @@ def inside(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if Path(name).name != name or name in ("", ".", ".."):
-        raise ConversionError(f"{folder}: {name!r} leads out of the folder: only files in it are read")
+        raise ConversionError(f"{folder}: {shown(name)} leads out of the folder: only files in it are read")
     if path.is_symlink():
         target = path.resolve()
         # The Hub's own cache keeps each file under its hash, and links to it.
@@ -146,8 +149,8 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     Raises:
         ConversionError: the header is too long, is no JSON, or says what the file does not hold.
     """
-    size = file.stat().st_size
-    with file.open("rb") as opened:
+    with _opened(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
         start = opened.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8:
@@ -157,24 +160,35 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         if length > MAX_HEADER_BYTES:
             raise ConversionError(f"{file}: a header of {length:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed")
         try:
-            header = json.loads(opened.read(length))
+            header = parse_json(opened.read(length).decode("utf-8"))
             rows = sorted(_rows(header), key=lambda row: row[2])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConversionError(
                 f"{file} is not a sound safetensors file: {type(error).__name__} in its header"
             ) from None
     end = 0
     for name, kind, begin, stop, shape in rows:
         if kind not in DTYPES:
-            raise ConversionError(f"{file}: {name} is {kind}, and weights are read from {', '.join(DTYPES)} only")
+            raise ConversionError(
+                f"{file}: {one_line(name, 80)} is {one_line(kind, 20)}, and weights are {', '.join(DTYPES)}"
+            )
         if begin != end or stop - begin != math.prod(shape) * DTYPES[kind].itemsize:
-            raise ConversionError(f"{file}: {name} does not lie where the header says: the file is damaged")
+            raise ConversionError(
+                f"{file}: {one_line(name, 100)} does not lie where the header says: the file is damaged"
+            )
         end = stop
     if end != size - 8 - length:
         raise ConversionError(
             f"{file} has {size:,} bytes and its header declares {end + 8 + length:,}: the file is cut short"
         )
     return {name: StoredTensor(file, DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows}
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return open_regular(file)
+    except OSError as error:
+        raise ConversionError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str, extra: Sequence[str]) -> None:
@@ -208,11 +222,13 @@ def _rows(header: dict[str, Any]) -> Iterator[tuple[str, str, int, int, tuple[in
             continue
         begin, stop = row["data_offsets"]
         shape = tuple(row["shape"])
-        if not all(isinstance(number, int) and number >= 0 for number in (begin, stop, *shape)):
+        if not all(isinstance(number, int) and 0 <= number < 2**62 for number in (begin, stop, *shape)):
+            raise ValueError(name)
+        if not isinstance(row["dtype"], str) or len(shape) > MAX_DIMENSIONS:
             raise ValueError(name)
         yield name, row["dtype"], begin, stop, shape
 
 
 def _some(names: Sequence[str]) -> str:
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest
+    return ", ".join(one_line(name, 80) for name in names[:SHOWN]) + rest

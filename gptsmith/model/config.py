@@ -10,7 +10,7 @@ from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.attention import AnyAttention
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import LARGEST_CONTEXT, LARGEST_DIM, MOST_HEADS, MOST_LAYERS, LayerDims
 from gptsmith.model.feedforward import AnyFeedForward
 from gptsmith.model.linear import AnyLinear
 from gptsmith.model.norm import AnyNorm
@@ -20,17 +20,17 @@ from gptsmith.model.position import AnyPosition
 class GPTConfig(Settings):
     """The shape of a model. The defaults are Qwen3's shape."""
 
-    vocab_size: int = Field(gt=0)
+    vocab_size: int = Field(gt=0, le=LARGEST_DIM)
     """Tokens in the vocabulary: rows of the embedding."""
-    context_length: int = Field(default=1024, gt=0)
+    context_length: int = Field(default=1024, gt=0, le=LARGEST_CONTEXT)
     """Length of the context window, in tokens."""
-    embed_dim: int = Field(gt=0)
+    embed_dim: int = Field(gt=0, le=LARGEST_DIM)
     """Width of the residual stream."""
-    num_layers: int = Field(gt=0)
+    num_layers: int = Field(gt=0, le=MOST_LAYERS)
     """Number of blocks, each with an attention and a feed-forward half."""
-    num_heads: int = Field(gt=0)
+    num_heads: int = Field(gt=0, le=MOST_HEADS)
     """Number of query heads."""
-    head_dim: int | None = Field(default=None, gt=0)
+    head_dim: int | None = Field(default=None, gt=0, le=LARGEST_DIM)
     """Width of a head; embed_dim / num_heads if None."""
     attention: AnyAttention = attention.KINDS.field("full", qk_norm=True)
     position: AnyPosition = position.KINDS.field("rotary")
@@ -41,7 +41,7 @@ class GPTConfig(Settings):
     """pre normalises the input of each half (GPT-2 and later), post its sum with the residual stream (GPT-1)."""
     tie_embeddings: bool = False
     """Whether the head shares the embedding's weights."""
-    num_labels: int | None = Field(default=None, gt=0)
+    num_labels: int | None = Field(default=None, gt=0, le=LARGEST_DIM)
     """Outputs of a second head, on the last hidden state: a classifier's labels, or the one score of a reward model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of the embedding and of each half's output that is dropped in training."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import meta_model
+from gptsmith.model.gpt import shaped_model
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cost:
 
 def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
-    model = meta_model(config)
+    model = shaped_model(config, "the settings of the model")
     parameters = dict(model.named_parameters())
     matrices: list[Tensor] = [
         parameter

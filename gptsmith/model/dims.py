@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from gptsmith.model.linear import LinearSettings
 from gptsmith.model.norm import NormSettings
 
+LARGEST_DIM, LARGEST_CONTEXT, MOST_HEADS, MOST_LAYERS = 2**24, 2**31 - 1, 2**16, 10_000
+"""Bounds of a shape that anybody may have written: far above every model, and such that looking at it takes seconds."""
+
 
 @dataclass(frozen=True)
 class LayerDims:

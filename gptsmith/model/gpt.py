@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import ConfigurationError, UserError, one_line
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
 from gptsmith.model.layout import KVCache, Layout
@@ -153,10 +153,31 @@ def meta_model(config: GPTConfig) -> GPT:
         return GPT(config)
 
 
-def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
-    """A model of this shape on a device, whose weights are still to be filled in."""
-    model = meta_model(config)
+def shaped_model(config: GPTConfig, origin: str) -> GPT:
+    """A model without memory, of a shape that anybody may have written.
+
+    Args:
+        origin: where the shape comes from, for the message.
+
+    Raises:
+        ConfigurationError: no model has this shape.
+    """
+    try:
+        return meta_model(config)
+    except UserError:
+        raise
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{origin}: no model has this shape: {one_line(error)}") from None
+
+
+def with_memory(model: GPT, device: torch.device | str = "cpu") -> GPT:
+    """A model made without memory, with memory for its weights on a device; they are still to be filled in."""
     model.to_empty(device=device)
-    if config.tie_embeddings:
+    if model.config.tie_embeddings:
         model.head.tie(model.embedding.weight)
     return model
+
+
+def empty_model(config: GPTConfig, device: torch.device | str = "cpu") -> GPT:
+    """A model of this shape on a device, whose weights are still to be filled in."""
+    return with_memory(meta_model(config), device)

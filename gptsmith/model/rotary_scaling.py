@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
+from gptsmith.model.dims import LARGEST_CONTEXT
 
 
 class RotaryScaling(Settings):
@@ -22,7 +23,7 @@ class RotaryScaling(Settings):
     2023)."""
     factor: float = Field(ge=1)
     """The slowest frequencies are divided by it."""
-    original_context_length: int | None = Field(default=None, gt=0)
+    original_context_length: int | None = Field(default=None, gt=0, le=LARGEST_CONTEXT)
     """The context that the model was first trained with; linear has no use for it."""
     low_frequency_factor: float = Field(default=1.0, gt=0)
     """llama3: frequencies that turn fewer times in the original context are divided."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import published_folder, remove_folder, sha256_of
+from gptsmith.base.errors import CheckpointError, one_line, shown
+from gptsmith.base.files import published_folder, read_table, remove_folder, sha256_of
 from gptsmith.base.json_text import json_text
+from gptsmith.run.documents import FileRecord, ManifestDocument
 from gptsmith.run.train_state import TrainState
-from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION, SPLIT_FORMAT_VERSION
+from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION, SPLIT_FORMAT_VERSION, upgrading
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
@@ -34,20 +34,22 @@ class Checkpoint:
     def problem(self) -> str | None:
         """The fault of it, every byte compared with its manifest; None if it is whole."""
         try:
-            manifest = self._json(MANIFEST)
+            manifest = self._manifest()
             if manifest["format_version"] > SPLIT_FORMAT_VERSION:
                 return (
                     f"it was written by a newer version (format {manifest['format_version']}, "
                     f"known: {SPLIT_FORMAT_VERSION})"
                 )
             for name, recorded in manifest["files"].items():
+                if Path(name).name != name or name in ("", ".", ".."):
+                    return f"its manifest names {shown(name)}, which is no file in it"
                 path = self.folder / name
                 if path.stat().st_size != recorded["bytes"]:
                     return f"{name} has {path.stat().st_size} bytes, not {recorded['bytes']}"
                 if sha256_of(path) != recorded["sha256"]:
                     return f"{name} is damaged: its SHA-256 is not the recorded one"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {one_line(error)}"
         return None
 
     def model(self) -> dict[str, Any]:
@@ -64,11 +66,13 @@ class Checkpoint:
 
     def train_state(self) -> TrainState:
         """The state of training."""
-        return TrainState(**self._read(TRAIN_STATE))
+        table = self._read(TRAIN_STATE)
+        return TrainState.checked(table, self.folder / TRAIN_STATE)
 
     def frozen(self) -> dict[str, Any] | None:
         """Bytes and SHA-256 of the run's file of frozen weights; None if the checkpoint holds all weights itself."""
-        return dict(self._json(FROZEN)) if (self.folder / FROZEN).exists() else None
+        path = self.folder / FROZEN
+        return FileRecord.checked(self._json(FROZEN), path, CheckpointError) if path.exists() else None
 
     def frozen_file(self) -> Path | None:
         """The run's file of frozen weights; None if the checkpoint holds all weights itself."""
@@ -79,13 +83,19 @@ class Checkpoint:
         """Whether training can be resumed from it: it has optimizer state."""
         return (self.folder / OPTIMIZER).exists()
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> dict[str, Any]:
         """The content of one of its JSON files, under the names of today."""
         content = self._json(name)
-        return DOCUMENTS[name](self._json(MANIFEST)["format_version"], content) if name in DOCUMENTS else content
+        if name not in DOCUMENTS:
+            return content
+        with upgrading(self.folder / name):
+            return DOCUMENTS[name](self._manifest()["format_version"], content)
 
-    def _json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+    def _manifest(self) -> dict[str, Any]:
+        return ManifestDocument.checked(self._json(MANIFEST), self.folder / MANIFEST, CheckpointError)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return read_table(self.folder / name)
 
 
 def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:

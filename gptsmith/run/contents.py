@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gptsmith.base.errors import CheckpointError
+from gptsmith.base.bounded import open_regular
+from gptsmith.base.errors import CheckpointError, one_line
 from gptsmith.base.files import write_json
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model
+from gptsmith.model.gpt import GPT, shaped_model, with_memory
 from gptsmith.run.checkpoint import (
     ENVIRONMENT,
     FROZEN,
@@ -31,6 +35,7 @@ from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 
 MAX_HEADER_BYTES = 10_000_000
+LAYER = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,22 @@ def config_of(checkpoint: Checkpoint) -> GPTConfig:
 
 
 def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GPT:
-    """The model of a checkpoint, in evaluation mode.
+    """The model of a checkpoint, in evaluation mode. No memory is taken before names and shapes of its weights are
+    compared with its config.
 
     Raises:
         CheckpointError: its weights do not have the names and shapes that its config asks for.
     """
-    model = empty_model(config_of(checkpoint))
-    load_weights(model, checkpoint)
+    config, files = config_of(checkpoint), _weight_files(checkpoint)
+    shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
+    layers = {layer[1] for name in shapes if (layer := LAYER.match(name))}
+    if len(layers) != config.num_layers:
+        asked = f"{MODEL} asks for {config.num_layers:,} layers"
+        raise CheckpointError(f"{checkpoint.folder}: {asked}, and there are weights of {len(layers):,}")
+    model = shaped_model(config, str(checkpoint.folder / MODEL))
+    _require_shapes(checkpoint, model, shapes)
+    model = with_memory(model)
+    _fill(model, checkpoint, files)
     return model.to(device).eval()
 
 
@@ -109,24 +123,40 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: names or shapes differ, or frozen weights are gone or changed.
     """
+    _fill(model, checkpoint, _weight_files(checkpoint))
+
+
+def _fill(model: GPT, checkpoint: Checkpoint, files: Sequence[Path]) -> None:
     reshard(model)
-    tensors = read_tensors(checkpoint.folder / WEIGHTS)
-    if (frozen := verified_frozen_file(checkpoint)) is not None:
-        tensors |= read_tensors(frozen)
-    parameters = dict(model.named_parameters())
-    if odd := sorted(tensors.keys() ^ parameters.keys()):
-        raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {odd[0]}")
+    tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+    _require_shapes(checkpoint, model, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            if parameter.shape != tensors[name].shape:
-                raise CheckpointError(
-                    f"{checkpoint.folder}: {name} has shape {tuple(tensors[name].shape)}, "
-                    f"and its config asks for {tuple(parameter.shape)}"
-                )
+        for name, parameter in model.named_parameters():
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, expected = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
                 raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {expected}")
             parameter.copy_(shard_like(tensors[name], parameter))
+
+
+def _weight_files(checkpoint: Checkpoint) -> list[Path]:
+    frozen = verified_frozen_file(checkpoint)
+    return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen])]
+
+
+def _require_shapes(checkpoint: Checkpoint, model: GPT, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """
+    Raises:
+        CheckpointError: a model has other weights than those.
+    """
+    parameters = dict(model.named_parameters())
+    if odd := sorted(shapes.keys() ^ parameters.keys()):
+        raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {one_line(odd[0], 100)}")
+    for name, parameter in parameters.items():
+        if parameter.shape != shapes[name]:
+            raise CheckpointError(
+                f"{checkpoint.folder}: {name} has shape {shapes[name]}, "
+                f"and its config asks for {tuple(parameter.shape)}"
+            )
 
 
 def optimizer_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -143,12 +173,38 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        CheckpointError: its header is longer than any of ours, which would take long to read.
+        CheckpointError: it cannot be read, or is no sound safetensors file.
     """
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-    if header_bytes > MAX_HEADER_BYTES:
-        raise CheckpointError(
-            f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
-        )
-    return load_file(path)
+    with _sound(path):
+        return load_file(path)
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, without reading them.
+
+    Raises:
+        CheckpointError: as `read_tensors` does.
+    """
+    with _sound(path), safe_open(path, framework="pt") as opened:
+        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        CheckpointError: a file has a header longer than any of ours, which would take long to read, or the library
+            cannot read it in the block.
+    """
+    try:
+        with open_regular(path) as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > MAX_HEADER_BYTES:
+            raise CheckpointError(
+                f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
+            )
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or one_line(error)}") from None
+    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a sound safetensors file: {one_line(error)}") from None

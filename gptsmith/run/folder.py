@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import tomli_w
 
-from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import read_json, require_writable, write_atomically, write_json, writing
+from gptsmith.base.errors import CheckpointError, UserError, shown
+from gptsmith.base.files import read_table, require_writable, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
@@ -22,8 +22,9 @@ from gptsmith.run.checkpoint import (
     list_checkpoints,
     set_aside,
 )
+from gptsmith.run.documents import DataDocument, PlanDocument, ResultDocument, SettingsDocument
 from gptsmith.run.lineage import HasLineage
-from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from
+from gptsmith.run.upgrade import FORMAT_VERSION, derived_from, plan_from, result_from, settings_from, upgrading
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
@@ -102,14 +103,24 @@ class Run(HasLineage):
         """
         version, settings = _read_settings(self.folder / SETTINGS)
         result = None
-        with suppress(CheckpointError):  # a result that cannot be read is for those who want it
+        with suppress(UserError):  # a result that cannot be read is for those who want it
             result = self.result()
-        return derived_from(version, settings, result or {})
+        path = self.folder / SETTINGS
+        with upgrading(path):
+            settings = derived_from(version, settings, result or {})
+        return SettingsDocument.checked(settings, path, CheckpointError)
 
     def plan(self) -> dict[str, Any]:
-        """The plan, `predicted` before the run and `actual` after it; empty if there is none."""
+        """The plan, `predicted` before the run and `actual` after it; empty if there is none.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         path = self.folder / PLAN
-        return plan_from(read_json(path)) if path.exists() else {}
+        if not path.exists():
+            return {}
+        with upgrading(path):
+            return PlanDocument.checked(plan_from(read_table(path)), path, CheckpointError)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Writes run.toml."""
@@ -117,9 +128,16 @@ class Run(HasLineage):
         write_atomically(self.folder / SETTINGS, f"#:schema ./{SCHEMA}\n{text}")
 
     def result(self) -> dict[str, Any] | None:
-        """The figures at the end of the run; None if it has not ended."""
+        """The figures at the end of the run; None if it has not ended.
+
+        Raises:
+            UserError: they cannot be read.
+        """
         path = self.folder / RESULT
-        return result_from(read_json(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        with upgrading(path):
+            return ResultDocument.checked(result_from(read_table(path)), path, CheckpointError)
 
     def data(self) -> dict[str, Any]:
         """The summary of the data that it was trained on: the content of data.json.
@@ -127,12 +145,13 @@ class Run(HasLineage):
         Raises:
             CheckpointError: there is none, or it cannot be read.
         """
-        return dict(read_json(self.folder / DATA))
+        path = self.folder / DATA
+        return DataDocument.checked(read_table(path), path, CheckpointError)
 
     def generation(self) -> dict[str, Any]:
         """The sampling defaults; empty if there are none."""
         path = self.folder / GENERATION
-        return dict(read_json(path)) if path.exists() else {}
+        return read_table(path) if path.exists() else {}
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
@@ -175,7 +194,7 @@ class Run(HasLineage):
         def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
                 state = checkpoint.train_state()
-            except (OSError, ValueError, KeyError, TypeError):
+            except UserError:
                 return float("inf"), True
             # A checkpoint between two evaluations carries the loss of the earlier one, which is not its own.
             inherited = state.validation_step != checkpoint.step
@@ -203,11 +222,14 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
     settings = read_toml(path)
     version = settings.pop("format_version", FORMAT_VERSION)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise CheckpointError(f"{path}: format_version is {shown(version)}, and no number")
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format {version}, and this version reads up to {FORMAT_VERSION}: upgrade gptsmith"
         )
-    return version, settings_from(version, settings)
+    with upgrading(path):
+        return version, settings_from(version, settings)
 
 
 def require_free(folder: Path) -> None:

@@ -93,6 +93,6 @@ class HasLineage(ABC):
 
 def origins(settings: Mapping[str, Any]) -> Iterator[Origin]:
     """The steps that the settings of a run tell, the last one first: its own, and those of what it was derived from."""
-    yield Origin(settings["made_by"], {key: value for key, value in settings.items() if key != SOURCE})
+    yield Origin(settings.get("made_by", ""), {key: value for key, value in settings.items() if key != SOURCE})
     if SOURCE in settings:
         yield from origins(settings[SOURCE])

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from gptsmith.base.errors import CheckpointError, one_line
 from gptsmith.base.renamed import OBJECTIVES, SETTINGS, STATUSES, VALUES
 
 FORMAT_VERSION = 2
 """The format of this version. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
 SPLIT_FORMAT_VERSION = 3
 """The format of a checkpoint whose frozen weights lie in a file of the run (`gptsmith.run.frozen`)."""
+
+
+@contextmanager
+def upgrading(path: Path) -> Iterator[None]:
+    """Turns what a document of no known form does to the functions below into an error about its file.
+
+    Raises:
+        CheckpointError: it has another form.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not as any version writes it: {one_line(error)}") from None
 
 
 def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 
 TEMPLATE = "chat_template.jinja"
 MAX_TEMPLATE = 1_000_000
+MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
     "{% for message in messages %}"
@@ -68,9 +70,13 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, folder: Path) -> ChatTemplate | None:
-        """The template of a run; None if the run is not made for conversations."""
+        """The template of a run; None if the run is not made for conversations.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         path = folder / TEMPLATE
-        return cls(path.read_text(encoding="utf-8")) if path.exists() else None
+        return cls(read_text(path, MAX_TEMPLATE_BYTES)) if path.exists() else None
 
     def save(self, folder: Path) -> None:
         """Write the template where Transformers looks for it too."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError, did_you_mean
+from gptsmith.base.errors import ConversionError, did_you_mean, shown
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
 
@@ -59,7 +59,7 @@ class Setting:
         if self.values is not None:
             if not isinstance(value, str | bool | int | None) or value not in self.values:
                 raise ConversionError(
-                    f"{self.theirs}={value!r} is not known ({did_you_mean(str(value), map(str, self.values))})"
+                    f"{self.theirs}={shown(value)} is not known ({did_you_mean(str(value), map(str, self.values))})"
                 )
             value = self.values[value]
         return nested(self.ours, value)
@@ -162,7 +162,7 @@ class Family:
         """
         for key, value in self.only.items():
             if config.get(key, value) != value:
-                raise ConversionError(f"{key}={config[key]!r} is not known (allowed: {value!r})")
+                raise ConversionError(f"{key}={shown(config[key])} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
         for part in self.settings:
             table = _layered(table, part.read(config))
@@ -199,7 +199,7 @@ def family_of(model_type: object) -> Family:
     """
     known = {family.model_type: family for family in families()}
     if not isinstance(model_type, str) or model_type not in known:
-        raise ConversionError(f"model_type={model_type!r} is not known (known: {', '.join(known)})")
+        raise ConversionError(f"model_type={shown(model_type)} is not known (known: {', '.join(known)})")
     return known[model_type]
 
 

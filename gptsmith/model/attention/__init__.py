@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import MOST_HEADS, LayerDims
 from gptsmith.model.layout import KVCache, Span, causal_mask
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
@@ -36,7 +36,7 @@ class AttentionSettings(Settings):
     """Whether it takes so much longer than a product of queries and keys that a plan must measure it."""
 
     kind: str
-    num_kv_heads: int | None = Field(default=None, gt=0)
+    num_kv_heads: int | None = Field(default=None, gt=0, le=MOST_HEADS)
     """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads
     if None (multi-head); 1 is multi-query attention (Shazeer 2019)."""
     qk_norm: bool = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.attention.full import FullAttention
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
 from gptsmith.model.layout import Span
 
 
@@ -19,7 +19,7 @@ class SlidingWindowAttentionSettings(AttentionSettings):
     """In some layers each token attends to a window of the tokens before it; in the others attention is full."""
 
     kind: Literal["sliding_window"] = "sliding_window"
-    window_size: int = Field(default=256, gt=0)
+    window_size: int = Field(default=256, gt=0, le=LARGEST_CONTEXT)
     """Tokens that such a layer attends to, itself included. GPT-3's figure was not published."""
     layers: Literal["odd", "all"] | list[int] = "odd"
     """Which layers have a window, counted from 0."""

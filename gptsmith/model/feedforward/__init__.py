@@ -14,14 +14,14 @@ from torch import nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import LARGEST_DIM, LayerDims
 
 
 class FeedForwardSettings(Settings):
     """Settings of every kind of feed-forward half."""
 
     kind: str
-    hidden_dim: int | None = Field(default=None, gt=0)
+    hidden_dim: int | None = Field(default=None, gt=0, le=LARGEST_DIM)
     """The width between the two layers; chosen from the model's width if None."""
     bias: bool = False
     """Whether the layers have biases."""

@@ -16,6 +16,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
+from gptsmith.model.dims import LARGEST_DIM
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, linear_layers
 
 SCORE_HEAD = "score_head"
@@ -51,7 +52,7 @@ class LoraLinearSettings(LinearSettings):
     kind: Literal["lora"] = "lora"
     base: Annotated[LinearSettings, BASES] = BASES.field("dense")
     """The kind of the layers that are adapted."""
-    rank: int = Field(default=8, gt=0)
+    rank: int = Field(default=8, gt=0, le=LARGEST_DIM)
     """Rank of the adapters: rows of A, columns of B."""
     alpha: float = Field(default=16.0, gt=0)
     """Scale of the adapters: B A is multiplied by alpha / rank."""

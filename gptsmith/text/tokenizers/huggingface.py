@@ -9,8 +9,9 @@ from typing import Any, Literal
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
+from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import ConfigurationError, UserError, one_line
-from gptsmith.base.files import read_json
+from gptsmith.base.files import read_json, read_table
 from gptsmith.text.fast_encoding import is_panic
 from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizer_limits import require_bounded_components
@@ -73,13 +74,13 @@ def _read(file: Path) -> Backend:
 def _merged(folder: Path) -> Backend:
     """GPT-2's tokenizer, or GPT-1's, whose words end in </w>."""
     vocab = read_json(folder / "vocab.json")
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    lines = read_text(folder / "merges.txt").splitlines()
     pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     try:
         return _gpt1(vocab, pairs) if any(token.endswith(WORD_END) for token in vocab) else _gpt2(vocab, pairs)
     except Exception as error:  # the library raises bare exceptions
         raise ConfigurationError(
-            f"{folder}: vocab.json and merges.txt are not a tokenizer that can be read: {error}"
+            f"{folder}: vocab.json and merges.txt are not a tokenizer that can be read: {one_line(error)}"
         ) from None
 
 
@@ -106,9 +107,7 @@ def _config(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG):
         path = folder / name
-        config = read_json(path) if path.is_file() else {}
-        if not isinstance(config, dict):
-            raise ConfigurationError(f"{path} is not a table of settings")
+        config = read_table(path) if path.is_file() else {}
         found |= {key: value for key, value in config.items() if value not in (None, "")}
     return found
 
