@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 from gptsmith.base.settings import Settings
 
 if TYPE_CHECKING:
-    from gptsmith.generate.sampling import SamplingSettings
     from gptsmith.workflows.requests import SamplingOptions
 
 S = TypeVar("S", bound=Settings)
@@ -32,7 +31,7 @@ SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_p
 """The panel of the verbs that sample tokens."""
 NAMES = {"settings": "set", "hosts": "allow-host"}
 """Options whose name differs from their field's."""
-IN_PYTHON_ONLY = ("started", "reward")
+IN_PYTHON_ONLY = ("started", "reward", "callbacks", "background")
 METAVARS = {
     "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
@@ -157,17 +156,12 @@ def _help(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
-def seed_of(request: SamplingOptions, sampling: SamplingSettings) -> int:
-    """The seed that is given, or one that is drawn and said, so that the same text can be had again."""
-    if request.seed is not None:
-        return request.seed
+def show_drawn_seed(request: SamplingOptions) -> None:
+    """Says the seed that was drawn because none was given, so that the same text can be had again."""
     from gptsmith.base import console
-    from gptsmith.base.randomness import drawn_seed
 
-    seed = drawn_seed()
-    if sampling.temperature:
-        console.note(f"--seed {seed} gives the same text again", "dim")
-    return seed
+    if request.seed is None and request.temperature != 0:
+        console.note(f"--seed {request.resolved_seed} gives the same text again", "dim")
 
 
 def show_next(command: str) -> None:
