@@ -195,7 +195,7 @@ def _command(folder: Path) -> str:
 
 def _json_of(path: Path) -> dict[str, Any]:
     """The table in a file; an empty one if there is no file."""
-    content = read_json(path) if path.exists() else {}
+    content = read_json(path, with_names=True) if path.exists() else {}
     return content if isinstance(content, dict) else {}
 
 
