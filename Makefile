@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LLAMA_CPP := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
 WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gptsmith/wheels
 
-.PHONY: demo test interop torture wheel docs check bench format clean
+.PHONY: demo test interop torture wheel docs check bench soak format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -42,6 +42,10 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python bench/gpt2_step.py
 	$(BIN)/python bench/tokenizer.py
 	$(BIN)/python bench/news.py
+
+# Ten sorts of bad clients beside good ones, for SECONDS, against a chat model: make soak RUN=runs/mine-sft
+soak: $(VENV)/.installed-dev
+	$(BIN)/python bench/soak.py $(RUN) $(or $(SECONDS),600)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -130,6 +130,10 @@ def main() -> None:
     os._exit(code or 0)
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+"""What PyTorch says of a processor and of a GPU."""
+
+
 def _run_verb() -> None:
     from gptsmith.base.console import outlive_readers
     from gptsmith.base.errors import GptsmithError
@@ -139,6 +143,14 @@ def _run_verb() -> None:
         app(prog_name="gptsmith")
     except GptsmithError as error:
         print(f"gptsmith: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)):
+            raise
+        print(
+            "gptsmith: there is too little memory for this: choose a smaller model, batch or context, or free some",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gptsmith.commands.options import command
 from gptsmith.serve.request import ServeRequest
 
+LAST_READ_S = 2
+
 
 @command(
     ServeRequest,
@@ -13,7 +15,8 @@ from gptsmith.serve.request import ServeRequest
         "Address": ("host", "port", "hosts", "cors"),
         "Access": ("api_key_file", "share_prompts"),
         "Limits": (
-            "max_num_seqs", "max_queue_size", "max_choices", "max_tokens", "max_body_bytes", "timeout_s", "drain_s",
+            "max_num_seqs", "max_queue_size", "max_choices", "max_tokens", "max_body_bytes", "timeout_s",
+            "keep_alive_s", "drain_s",
         ),
         "Machine": ("draft", "device"),
     },
@@ -26,6 +29,7 @@ from gptsmith.serve.request import ServeRequest
 def serve(request: ServeRequest) -> None:
     """Serve models: OpenAI's API and a chat page on one port, with continuous batching and speculative decoding."""
     import logging
+    import os
 
     from gptsmith.base import console
     from gptsmith.base.errors import UserError
@@ -51,3 +55,7 @@ def serve(request: ServeRequest) -> None:
         address = f"[{host}]" if ":" in host else host
         console.note(f"serving {', '.join(models.by_name)} on http://{address}:{listening.getsockname()[1]}/")
         GracefulServer(state).run([listening])
+    if not models.has_ended(LAST_READ_S):
+        # Python would wait for its threads for ever.
+        console.note("a prompt was still being read: its template does not end")
+        os._exit(0)

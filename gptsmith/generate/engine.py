@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.futures import without_stop_iteration
+from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import SlotKVCache
@@ -95,11 +98,13 @@ class Engine:
         self._lock, self._stepping, self._is_closed = threading.Lock(), threading.Lock(), False
         self._counts = dict.fromkeys(EngineFigures.__dataclass_fields__, 0)
 
-        # A thread serves whoever comes: it must not stop for more memory. A caller pays for what it needs.
+        # A thread serves whoever comes: it must not stop to move to a larger place. On a CPU memory is taken up
+        # only as it is written; elsewhere, and for a caller, the cache grows.
         dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
         cache = SlotKVCache(model.config, dtype=dtype, device=model.device)
-        if thread is not None:
-            cache.reserve(self.settings.max_num_seqs, self.context_length)
+        if thread is not None and self.model.device.type == "cpu":
+            with suppress(UserError):  # where not even addresses can be had, it grows too
+                cache.reserve(self.settings.max_num_seqs, self.context_length)
         self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
         self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length)
         self._thread = thread
@@ -159,14 +164,34 @@ class Engine:
         check_request(request, self.model.config.vocab_size, self.context_length)
 
     def embed(self, ids: Sequence[int]) -> Future[list[float]]:
-        """The mean of the last layer's states over tokens, which must fit in the context.
+        """The mean of the last layer's states over tokens, which must fit in the context. They are read in chunks, one
+        per step, so that a long text does not stop the others.
 
         Raises:
             ContextOverflowError: they do not.
         """
         if len(ids) > self.context_length:
             raise ContextOverflowError(len(ids), self.context_length)
-        return self.call(lambda: self._embedding(ids))
+        future: Future[list[float]] = Future()
+        chunks = embedding_chunks(self.model, ids, self._scheduler.chunk_size)
+
+        def advance() -> None:
+            try:
+                next(chunks)
+            except StopIteration as end:
+                future.set_result(end.value)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                if self._thread is not None and not future.cancelled():
+                    self.call(advance)
+
+        if self._thread is None:
+            while not future.done():
+                advance()
+        else:
+            self.call(advance)
+        return future
 
     def call(self, work: Callable[[], T]) -> Future[T]:
         """The result of a function that runs between two steps: on the engine's thread, or at once without one."""
@@ -176,7 +201,7 @@ class Engine:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(work())
+                future.set_result(without_stop_iteration(work)())
             except BaseException as error:
                 future.set_exception(error)
 
@@ -259,6 +284,9 @@ class Engine:
         for sequence in scheduler.schedule():
             self._counts["num_cached_tokens"] += sequence.num_computed
             self._counts["num_prompt_tokens"] += len(sequence.request.prompt_ids)
+        while scheduler.unplaced:
+            sequence, error = scheduler.unplaced.pop()
+            self._finish(sequence, "error", error)
         self._count()
 
     def _count(self) -> None:
@@ -377,9 +405,3 @@ class Engine:
             sequence.deliver(chunk)
         except Exception:  # a receiver that fails is no reason to stop the others
             sequence.handle.cancel()
-
-    @torch.inference_mode()
-    def _embedding(self, ids: Sequence[int]) -> list[float]:
-        hidden = self.model.hidden(torch.tensor([list(ids)], device=self.model.device))
-        mean: list[float] = hidden[0].float().mean(dim=0).tolist()
-        return mean

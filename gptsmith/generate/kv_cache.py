@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.kv_cache import empty_layers
+from gptsmith.model.kv_cache import empty_layers, lazy_zeros
 from gptsmith.model.layout import Layout, Span, causal_mask
 
 
@@ -41,19 +41,29 @@ class SlotKVCache:
         self.keys, self.values = empty_layers(config, 0, 0, dtype, device)
         self.device = device
         self.num_slots = self.capacity = 0
+        self._num_written: list[int] = []
+        """So many tokens of each slot were ever written."""
         self._layout: Layout | None = None
 
     def reserve(self, num_slots: int, capacity: int) -> None:
-        """Makes room for so many sequences of so many tokens; what the slots hold stays."""
+        """Makes room for so many sequences of so many tokens; what the slots hold stays. On a CPU, memory is taken up
+        only as they are written.
+
+        Raises:
+            UserError: there is too little memory.
+        """
         if num_slots <= self.num_slots and capacity <= self.capacity:
             return
-        old_slots, old_capacity = self.num_slots, self.capacity
-        self.num_slots, self.capacity = max(num_slots, old_slots), max(capacity, old_capacity)
+        num_slots, capacity = max(num_slots, self.num_slots), max(capacity, self.capacity)
         for layers in (self.keys, self.values):
             for number, old in enumerate(layers):
-                grown = old.new_zeros(self.num_slots, old.shape[1], self.capacity, old.shape[3])  # (slots, K, S, D)
-                grown[:old_slots, :, :old_capacity] = old
+                shape = num_slots, old.shape[1], capacity, old.shape[3]  # (slots, K, S, D)
+                grown = lazy_zeros(shape, old.dtype, old.device)
+                for slot, count in enumerate(self._num_written):
+                    grown[slot, :, :count] = old[slot, :, :count]
                 layers[number] = grown
+        self._num_written += [0] * (num_slots - self.num_slots)
+        self.num_slots, self.capacity = num_slots, capacity
 
     def plan(self, segments: Sequence[Segment], num_single: int) -> None:
         """Plans the next pass.
@@ -63,6 +73,8 @@ class SlotKVCache:
             num_single: so many sequences come first that are being decoded, one token each, in the order of their
                 slots.
         """
+        for segment in segments:
+            self._num_written[segment.slot] = max(self._num_written[segment.slot], segment.end)
         assert all(segment.count == 1 for segment in segments[:num_single]), "single tokens come first"
         singles = segments[:num_single] if num_single > 1 else []  # one alone is stored faster as any other segment
         ids = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
@@ -101,18 +113,21 @@ class SlotKVCache:
 
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         """Gives a slot the first tokens of another."""
+        self._num_written[target] = max(self._num_written[target], num_tokens)
         for layer in (*self.keys, *self.values):
             layer[target, :, :num_tokens] = layer[source, :, :num_tokens]
 
     def swap(self, first: int, second: int, num_tokens: int) -> None:
         """Exchanges the first tokens of two slots."""
+        for slot in (first, second):
+            self._num_written[slot] = max(self._num_written[slot], num_tokens)
         for layer in (*self.keys, *self.values):
             layer[[first, second], :, :num_tokens] = layer[[second, first], :, :num_tokens]
 
     def clear(self, slot: int) -> None:
         """Empties a slot."""
         for layer in (*self.keys, *self.values):
-            layer[slot] = 0
+            layer[slot, :, : self._num_written[slot]] = 0
 
     def _store(self, whole: Tensor, new: Tensor) -> None:
         """Keeps one layer's keys or values of this pass (K, N, D)."""

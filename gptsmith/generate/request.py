@@ -140,8 +140,6 @@ def check_request(request: Request, vocab_size: int, context_length: int) -> Non
     """
     if not request.prompt_ids:
         raise UserError("a prompt needs at least one token")
-    if any(not 0 <= number < vocab_size for number in request.prompt_ids):
-        raise UserError(f"token ids of a prompt must be from 0 to {vocab_size - 1}")
     if any(not text for text in request.stop):
         raise UserError("a stop string is empty: give at least one character")
     if odd := [number for number in request.logit_bias if not 0 <= number < vocab_size]:
@@ -149,6 +147,8 @@ def check_request(request: Request, vocab_size: int, context_length: int) -> Non
     needed = len(request.prompt_ids) + (1 if request.max_tokens else 0)
     if needed > context_length and not request.slide:
         raise ContextOverflowError(len(request.prompt_ids), context_length)
+    if any(not 0 <= number < vocab_size for number in request.prompt_ids):
+        raise UserError(f"token ids of a prompt must be from 0 to {vocab_size - 1}")
 
 
 class QueueFullError(UserError):

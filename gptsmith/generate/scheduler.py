@@ -48,6 +48,7 @@ class Scheduler:
     Attributes:
         waiting: sequences without a slot.
         running: sequences with one.
+        unplaced: sequences for which there is no memory, each with its error; whoever ends them empties it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Scheduler:
         self.settings, self.cache, self.budget, self.context_length = settings, cache, budget, context_length
         self.waiting: deque[SequenceState] = deque()
         self.running: list[SequenceState] = []
+        self.unplaced: list[tuple[SequenceState, Exception]] = []
         self._prefixes: dict[int, list[int]] = {}
         """The tokens of each slot that no sequence uses now, for prefix caching."""
         self._released_at: dict[int, int] = {}
@@ -75,7 +77,11 @@ class Scheduler:
             if self._shares_prefix_with_a_prefill(sequence):
                 postponed.append(sequence)
                 continue
-            self._reserve(len(self.running) + len(self.waiting) + 1, sequence.max_length)
+            try:
+                self._reserve(len(self.running) + len(self.waiting) + 1, sequence.max_length)
+            except Exception as error:  # too little memory
+                self.unplaced.append((sequence, error))
+                continue
             self._start(sequence)
             started.append(sequence)
         self.waiting.extendleft(reversed(postponed))
@@ -102,6 +108,11 @@ class Scheduler:
         """Empties all slots; none may be in use."""
         for slot in range(self.cache.num_slots):
             self.forget(slot)
+
+    def chunk_size(self, start: int) -> int:
+        """How many tokens from a position on may be read beside a step of now."""
+        fitting = self.budget.num_tokens(start, self.budget.allowance(len(self.decoding)))
+        return int(max(CHUNK_MULTIPLE, min(fitting, self.settings.max_prefill_tokens)))
 
     def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], int, float]:
         """The tokens of the next pass: one of each sequence that is decoded, with its proposals, and chunks of prompts.

@@ -12,7 +12,7 @@ class EngineSettings(Settings):
 
     max_num_seqs: int = Field(default=16, gt=0)
     """Sequences that run at the same time; others wait."""
-    max_queue_size: int = Field(default=64, ge=0)
+    max_queue_size: int = Field(default=256, ge=0)
     """Sequences that may wait; more are refused."""
     max_prefill_tokens: int = Field(default=512, gt=0)
     """The most prompt tokens that one step reads (chunked prefill)."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Sequence
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.layout import Layout
+
+SMALL_BYTES = 1_000_000
 
 
 class Cache:
@@ -55,11 +62,38 @@ class Cache:
 def empty_layers(
     config: GPTConfig, num_rows: int, num_tokens: int, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Zeros for the keys and for the values of every layer, (num_rows, K, num_tokens, D) each. Zeros cost no memory
-    before they are written to; anything else might hold what is no number."""
+    """Zeros for the keys and for the values of every layer, (num_rows, K, num_tokens, D) each; anything else might hold
+    what is no number.
+
+    Raises:
+        UserError: there is too little memory.
+    """
     shape = config.attention.cache_shape(config.dims)
     keys, values = (
-        [torch.zeros(num_rows, heads, num_tokens, width, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        [lazy_zeros((num_rows, heads, num_tokens, width), dtype, device) for _ in range(config.num_layers)]
         for heads, width in (shape.keys, shape.values)
     )
     return keys, values
+
+
+def lazy_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """Zeros that on a CPU take up memory only where they are written to, page by page: PyTorch's own are written at
+    once.
+
+    Raises:
+        UserError: there is too little memory.
+    """
+    num_bytes = math.prod(shape) * dtype.itemsize
+    try:
+        if torch.device(device).type != "cpu" or num_bytes < SMALL_BYTES:
+            return torch.zeros(*shape, dtype=dtype, device=device)
+        memory = mmap.mmap(-1, num_bytes)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):
+            with suppress(OSError):  # a kernel without huge pages
+                memory.madvise(mmap.MADV_NOHUGEPAGE)  # one would take up 2 MiB at the first byte
+        return torch.frombuffer(memory, dtype=dtype).view(*shape)
+    except (OSError, MemoryError, RuntimeError):
+        raise UserError(
+            f"there is too little memory for {shape[0]} sequences of {shape[2]} tokens: {num_bytes / 1e9:.1f} GB for "
+            "the keys or values of one layer cannot be had: allow fewer sequences at once, such as --max-num-seqs 1"
+        ) from None

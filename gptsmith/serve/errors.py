@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.generate.request import ContextOverflowError, QueueFullError
+from gptsmith.text.tokenizer import TooManyTokensError
 
 TYPES = {
     400: "invalid_request_error",
@@ -69,9 +70,9 @@ def unsupported(param: str, message: str) -> ApiError:
     return refused(param, message, "unsupported_parameter")
 
 
-def overloaded(message: str) -> ApiError:
+def overloaded(message: str, retry_after_s: int = RETRY_AFTER_S) -> ApiError:
     """The error for a request that may be made again soon."""
-    return ApiError(429, message, code="queue_full", headers={"Retry-After": str(RETRY_AFTER_S)})
+    return ApiError(429, message, code="queue_full", headers={"Retry-After": str(retry_after_s)})
 
 
 def draining() -> ApiError:
@@ -88,7 +89,7 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
     """Any error for a client; one that is our own fault says nothing but that it is."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ContextOverflowError):
+    if isinstance(error, ContextOverflowError | TooManyTokensError):
         return ApiError(400, str(error), param=param, code="context_length_exceeded")
     if isinstance(error, QueueFullError):
         return overloaded(str(error))

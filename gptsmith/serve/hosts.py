@@ -14,7 +14,17 @@ class AllowedHosts:
     """The names that a server bound to `host` answers to, `more` included; any address too if others can reach it."""
 
     def __init__(self, host: str, more: Iterable[str] = ()) -> None:
-        self._names, self._is_loopback = own_names(host, more), is_loopback(host)
+        self._given = frozenset(name.lower() for name in more)
+        self._names, self._is_loopback = own_names(host, self._given), is_loopback(host)
+
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may send requests to us, who were called by `host`: our own page, or one whose
+        name was given. Behind a proxy the page's origin has the name that people know, and `host` may be another."""
+        try:
+            parts = urlsplit(origin)
+            return bool(parts.netloc) and (parts.netloc == host or parts.hostname in self._given)
+        except ValueError:
+            return False
 
     def allows(self, header: str) -> bool:
         """Whether a Host header names this server."""

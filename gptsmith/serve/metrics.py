@@ -55,8 +55,11 @@ class Metrics:
         self._inter_token_latency_s.labels(model).observe(seconds)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """All metrics and their content type, in the form that the Accept header names."""
-        encoder, content_type = choose_encoder(accept)
+        """All metrics and their content type, in the form that the Accept header names; else in the plain one."""
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # it names a version that is none
+            encoder, content_type = choose_encoder("")
         return encoder(self.registry), content_type
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gptsmith.serve.errors import ApiError, api_error, draining
 from gptsmith.serve.log import LOGGER, REQUEST_ID, log_failure
 from gptsmith.serve.routes import find_route
+from gptsmith.serve.settings import ANY_ORIGIN
 from gptsmith.serve.state import State
 
 POLICY = (
@@ -83,6 +83,7 @@ class RequestMiddleware:
         """
         route = find_route(scope["path"])
         scope["route_label"] = UNKNOWN if route is None else route.label
+        _check_form(headers)
         self._check_names(headers)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and headers.get("origin"):
             await PlainTextResponse("")(scope, receive, send)
@@ -109,12 +110,18 @@ class RequestMiddleware:
         if not self.state.hosts.allows(host):
             raise ApiError(403, "unknown host name: allow it with --allow-host NAME", code="host_not_allowed")
         origin = headers.get("origin")
-        if origin is None or origin in self.state.settings.cors:
+        if origin is None or self._is_cors(origin) or self.state.hosts.allows_origin(origin, host):
             return
-        if urlsplit(origin).netloc != host:
-            raise ApiError(
-                403, "cross-origin requests are refused: allow an origin with --cors ORIGIN", code="origin_not_allowed"
-            )
+        raise ApiError(
+            403,
+            "cross-origin requests are refused: allow an origin with --cors ORIGIN; if this is the server's own page "
+            "behind a proxy, give the name that its address has with --allow-host NAME",
+            code="origin_not_allowed",
+        )
+
+    def _is_cors(self, origin: str) -> bool:
+        """Whether pages of this origin may send requests and read the answers."""
+        return origin in self.state.settings.cors or ANY_ORIGIN in self.state.settings.cors
 
     def _complete(self, headers: MutableHeaders, name: str, origin: str | None) -> None:
         """Puts in what every answer says."""
@@ -122,11 +129,29 @@ class RequestMiddleware:
             headers.setdefault(key, value)
         headers.setdefault("Cache-Control", "no-store")
         headers["X-Request-Id"] = name
-        if origin is not None and origin in self.state.settings.cors:
-            headers["Access-Control-Allow-Origin"] = origin
+        if origin is not None and self._is_cors(origin):
+            headers["Access-Control-Allow-Origin"] = ANY_ORIGIN if ANY_ORIGIN in self.state.settings.cors else origin
             headers["Access-Control-Expose-Headers"] = EXPOSED
             headers["Access-Control-Allow-Methods"] = "GET, POST"
             headers["Access-Control-Allow-Headers"] = "*, authorization"
             headers["Access-Control-Max-Age"] = "600"
         if self.state.settings.cors:
             headers.add_vary_header("Origin")
+
+
+def _check_form(headers: Headers) -> None:
+    """
+    Raises:
+        ApiError: a header that decides about a request is there twice, or two say how long its body is. Programs on the
+            way may have read another one than we would (RFC 9112, section 6.1).
+    """
+    for name in ("host", "origin", "authorization"):
+        if len(headers.getlist(name)) > 1:
+            raise ApiError(400, f"the header {name} is there more than once", code="invalid_header")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise ApiError(
+            400,
+            "the headers content-length and transfer-encoding do not go together",
+            code="invalid_header",
+            headers={"Connection": "close"},
+        )

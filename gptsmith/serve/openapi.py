@@ -47,12 +47,13 @@ ERROR = {
 
 
 def document(routes: Sequence[Route], has_keys: bool, model_names: list[str]) -> dict[str, Any]:
-    """The OpenAPI document of some routes; `model_names` are the values that a field `model` takes."""
+    """The OpenAPI document of some routes; `model_names` are the values that a field `model` takes; none
+    leave them out."""
     documented = [route for route in routes if route.response_schema is not None]
     kinds = [route.request_schema for route in documented if route.request_schema is not None]
     _, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE, by_alias=True)
     components: dict[str, Any] = {**schemas["$defs"], "Error": ERROR}
-    for kind in kinds:
+    for kind in kinds if model_names else ():
         model = components[kind.__name__]["properties"]["model"]
         (model["anyOf"][0] if "anyOf" in model else model)["enum"] = model_names
     paths = {route.label: {route.method.lower(): _operation(route)} for route in documented}

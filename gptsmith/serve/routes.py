@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -53,9 +55,19 @@ async def metrics(state: State, request: Request) -> Response:
     return Response(data, headers={"Content-Type": content_type})
 
 
-async def openapi(state: State, _: Request) -> Response:
-    """The OpenAPI document of this table."""
-    return JSONResponse(document(ROUTES, state.keys is not None, list(state.models.by_name)))
+async def openapi(state: State, request: Request) -> Response:
+    """The OpenAPI document of this table; the names of the models are for those with a key."""
+    is_known = state.keys is None or state.keys.accepts(request.headers.get("authorization", ""))
+    return Response(
+        _document(state.keys is not None, tuple(state.models.by_name) if is_known else ()),
+        media_type="application/json",
+    )
+
+
+@lru_cache(maxsize=8)
+def _document(has_keys: bool, model_names: tuple[str, ...]) -> bytes:
+    """The document, made once: it takes long."""
+    return json.dumps(document(ROUTES, has_keys, list(model_names))).encode()
 
 
 ROUTES = (

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
@@ -16,7 +21,7 @@ from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
-from gptsmith.serve.errors import ApiError, overloaded
+from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, iso_time
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.text.chat_template import ChatTemplate
@@ -25,6 +30,8 @@ from gptsmith.text.tokenizer import Tokenizer
 T = TypeVar("T")
 OWNER = "gptsmith"
 NUM_READERS = 2
+LONGEST_RETRY_AFTER_S = 60
+"""OpenAI's client takes nothing longer."""
 
 
 class ServedModel:
@@ -37,7 +44,8 @@ class ServedModel:
 
     def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings) -> None:
         self.run, self.engine, self.settings = run, engine, settings
-        self.num_reserved = 0
+        self.num_reserved, self.clock = 0, time.monotonic
+        self._ended: deque[float] = deque(maxlen=32)
         self.card = self._card()
 
     @property
@@ -93,12 +101,24 @@ class ServedModel:
                 400, f"{count} sequences at once exceed the limit of {room} running and waiting ones", param="n"
             )
         if self.num_reserved + count > room:
-            raise overloaded(f"{self.num_reserved} of at most {room} sequences are running or waiting: try again")
+            raise overloaded(
+                f"{self.num_reserved} of at most {room} sequences are running or waiting: try again",
+                self.retry_after_s(),
+            )
         self.num_reserved += count
         try:
             yield
         finally:
             self.num_reserved -= count
+            self._ended.extend([self.clock()] * count)
+
+    def retry_after_s(self) -> int:
+        """The time after which half of the places will be free at the pace of the latest requests, in whole seconds. No
+        client waits longer than a minute."""
+        if len(self._ended) < 2:
+            return RETRY_AFTER_S
+        interval_s = (self.clock() - self._ended[0]) / len(self._ended)
+        return min(max(math.ceil(interval_s * self.num_reserved / 2), RETRY_AFTER_S), LONGEST_RETRY_AFTER_S)
 
     def _card(self) -> dict[str, Any]:
         run, config, settings = self.run, self.loaded.config, self.settings
@@ -141,6 +161,7 @@ class ServedModels:
                         f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
                     )
         self._thread = EngineThread()
+        self._lock, self._num_reading = threading.Lock(), 0
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         for run in runs:
             # The server holds no weights but those that it computes with.
@@ -168,7 +189,12 @@ class ServedModels:
         """
         if name is None:
             if len(self.by_name) > 1:
-                raise ApiError(400, f"model: name one of {', '.join(self.by_name)}", param="model")
+                raise ApiError(
+                    400,
+                    f"model: name one of {', '.join(self.by_name)}",
+                    param="model",
+                    code="missing_required_parameter",
+                )
             return next(iter(self.by_name.values()))
         if name not in self.by_name:
             raise ApiError(
@@ -180,12 +206,31 @@ class ServedModels:
         return self.by_name[name]
 
     async def run_on_reader(self, work: Callable[[], T]) -> T:
-        """The result of a function that tokenizes prompts, on a thread for that."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        """The result of a function that reads what was sent, on a thread for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._counted(work))
+
+    def _counted(self, work: Callable[[], T]) -> Callable[[], T]:
+        def counted() -> T:
+            with self._lock:
+                self._num_reading += 1
+            try:
+                return without_stop_iteration(work)()
+            finally:
+                with self._lock:
+                    self._num_reading -= 1
+
+        return counted
 
     def close(self) -> None:
-        """Ends every text and all threads."""
+        """Ends every text and all threads; see `has_ended` for those that do not let themselves be ended."""
         for served in self.by_name.values():
             served.engine.close()
         self._thread.close()
-        self._readers.shutdown(cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether no thread reads any more, after at most this long: a template may run on and on."""
+        deadline = time.monotonic() + timeout_s
+        while self._num_reading and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not self._num_reading

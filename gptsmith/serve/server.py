@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,10 @@ from gptsmith.serve.state import State
 POLL_S = 0.02
 LAST_WORDS_S = 1
 MAX_CONNECTIONS_WAITING = 512
+ACCEPTED_AT_ONCE = 64
+MAX_CONNECTIONS = 10_000
+FEWEST_CONNECTIONS = 8
+ACCEPT_LOG_S = 10
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -55,25 +60,41 @@ class GracefulServer(uvicorn.Server):
 
     def __init__(self, state: State) -> None:
         self.state, settings = state, state.settings
+        most = max_connections()
         super().__init__(
             uvicorn.Config(
                 make_app(state),
-                http=_protocol(settings),
+                http=_protocol(settings, most),
                 ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=LAST_WORDS_S,
-                backlog=MAX_CONNECTIONS_WAITING,
+                timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+                backlog=max(1, min(ACCEPTED_AT_ONCE, most // 4)),
             )
         )
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._os_error_logged_at = -float(ACCEPT_LOG_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._log_loop_error)
         await super().startup(sockets)
+        for listening in sockets or ():
+            # asyncio accepts as many at once as its backlog is long. As many as before may wait in the kernel.
+            listening.listen(MAX_CONNECTIONS_WAITING)
+
+    def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Says where something went wrong outside of requests; of what comes again and again, now and then."""
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            LOGGER.error("%s: %s", context.get("message"), type(error).__name__)
+        elif time.monotonic() - self._os_error_logged_at > ACCEPT_LOG_S:
+            self._os_error_logged_at = time.monotonic()
+            LOGGER.error("a connection failed: %s", error.strerror)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to end; at the second signal, ends."""
@@ -103,8 +124,30 @@ class GracefulServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _protocol(settings: ServeSettings) -> type[H11Protocol]:
-    """A connection that is cut where its client neither says what it wants nor takes in what it is given."""
+def max_connections() -> int:
+    """The most connections at once, so that files stay free for all else: as many as this process may have open, which
+    is raised as far as it may be."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return MAX_CONNECTIONS
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 10 * ACCEPTED_AT_ONCE
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(FEWEST_CONNECTIONS, allowed - 4 * ACCEPTED_AT_ONCE, allowed // 4))
+
+
+def _protocol(settings: ServeSettings, most: int) -> type[H11Protocol]:
+    """A connection that is cut where its client neither says what it wants nor takes in what it is given, and where
+    others need its place while it is silent."""
+    opened: dict[H11Protocol, None] = {}
+    """All connections, oldest first; at most `most`."""
 
     class Connection(H11Protocol):
         """HTTP/1.1 with a limit to silence."""
@@ -119,11 +162,24 @@ def _protocol(settings: ServeSettings) -> type[H11Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._silent = self.loop.call_later(settings.body_timeout_s, self._cut_if_silent)
+            opened[self] = None
+            if len(opened) > most:
+                self._make_room()
+
+        def _make_room(self) -> None:
+            """Cuts the oldest connection on which nothing was requested yet, else the oldest that waits for its next
+            request, else this one."""
+            silent = (other for other in opened if other is not self and other.cycle is None)
+            waiting = (other for other in opened if other.cycle is not None and other.cycle.response_complete)
+            cut = next(silent, None) or next(waiting, self)
+            opened.pop(cut, None)
+            cut.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             for timer in (self._stalled, self._silent):
                 if timer is not None:
                     timer.cancel()
+            opened.pop(self, None)
             super().connection_lost(exc)
 
         def pause_writing(self) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
 from gptsmith.generate.settings import EngineSettings
+
+ANY_ORIGIN = "*"
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ServeSettings(Settings):
@@ -33,10 +38,17 @@ class ServeSettings(Settings):
     """A stream sends a keep-alive after this much silence, in seconds."""
     drain_s: float = Field(default=30.0, ge=0)
     """The time that running requests have after SIGTERM, in seconds."""
+    keep_alive_s: float = Field(default=5.0, gt=0)
+    """The time that an idle connection is kept, in seconds."""
     cors: tuple[str, ...] = ()
-    """Origins, such as https://example.org, whose pages may send requests (CORS)."""
+    """Origins whose pages may send requests (CORS), or *."""
     hosts: tuple[str, ...] = ()
-    """Host names that requests may use, besides the server's addresses and this machine's names."""
+    """Host names of this server, as a proxy's, besides its own."""
+
+    @field_validator("cors")
+    @classmethod
+    def _normalize_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_origin, given))
 
     @property
     def max_sequences(self) -> int:
@@ -46,3 +58,23 @@ class ServeSettings(Settings):
     def engine(self) -> EngineSettings:
         """The settings of each engine."""
         return EngineSettings(max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size)
+
+
+def _origin(given: str) -> str:
+    """An origin as browsers send it: without a slash at the end and without its scheme's own port.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given == ANY_ORIGIN:
+        return given
+    problem = f"{given} is no origin: give one such as https://example.org or http://localhost:3000, or * for any"
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        raise ValueError(problem) from None
+    if not (parts.scheme and parts.hostname) or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(problem)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}")

@@ -30,6 +30,15 @@ CHATML = (
 )
 """The template of the models that we tune: the ChatML that Qwen's family reads."""
 
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ message.role | capitalize + ':\n' + message.content }}"
+    "{{ (eos_token if message.role == 'assistant' else '') + '\n\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
+"""The template of models whose tokenizer has no tokens for turns, such as GPT-2's: words, and the EOS token."""
+
 TRAIN = "train"
 """The field of the assistant's turn that is False where training is not to learn it."""
 
@@ -104,10 +113,18 @@ class ChatTemplate:
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
     def prompt_ids(
-        self, tokenizer: Tokenizer, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> list[int]:
-        """The ids of a prompt: the conversation, and the beginning of the assistant's turn."""
-        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables)
+        """The ids of a prompt: the conversation, and the beginning of the assistant's turn.
+
+        Raises:
+            TooManyTokensError: it is certainly longer than `max_tokens`, of which None is no bound.
+        """
+        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables, max_tokens=max_tokens)
 
     def rendered_ids(
         self,
@@ -116,10 +133,12 @@ class ChatTemplate:
         *,
         open_turn: bool,
         variables: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> list[int]:
         """The ids of a conversation; with `open_turn`, of the beginning of the assistant's next turn too."""
         masked, hidden = _masked(messages, tokenizer)
         text = self.render(masked, tokenizer=tokenizer, open_turn=open_turn, variables=variables)
+        tokenizer.check_length(text, max_tokens)
         return _ids(text, hidden, tokenizer)
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
@@ -239,7 +258,9 @@ def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dic
     def mask(match: re.Match[str]) -> str:
         known = next((character for character, spelling in hidden.items() if spelling == match[0]), None)
         if known is None:
-            known = next(free)
+            known = next(free, None)
+            if known is None:
+                raise DataError("this conversation holds every private character and the spelling of a special token")
             hidden[known] = match[0]
         return known
 
@@ -268,14 +289,7 @@ def _text_ids(text: str, hidden: Mapping[str, str], encode: Callable[[str], list
     return encode(text) if text else []
 
 
-def require_turns(tokenizer: Tokenizer) -> None:
-    """Checks that our own template can be used with a tokenizer.
-
-    Raises:
-        DataError: it has no tokens for turns.
-    """
-    if TURN_END not in tokenizer.special_tokens:
-        raise DataError(
-            f"this model's tokenizer has no token {TURN_END}, so it cannot learn to end a turn: "
-            "pretrain with a tokenizer of ours (bpe, characters or bytes), or import a chat model with its template"
-        )
+def default_template(tokenizer: Tokenizer) -> ChatTemplate:
+    """The template of a model that has none: ChatML where the tokenizer has its tokens, else a plain one whose answers
+    end in the tokenizer's own EOS token."""
+    return ChatTemplate(CHATML if TURN_END in tokenizer.special_tokens else PLAIN)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gptsmith.text.tokenizer import TooManyTokensError
+
 M = TypeVar("M", bound=dict[str, str])
 
 
@@ -50,7 +52,10 @@ def fit_messages(messages: Sequence[M], encode: Callable[[list[M]], list[int]], 
         return encoded[start]
 
     def fits(start: int) -> bool:
-        return len(token_ids(start)) <= limit
+        try:
+            return len(token_ids(start)) <= limit
+        except TooManyTokensError:
+            return False
 
     start = starts[0]
     if len(starts) > 1 and not fits(start):

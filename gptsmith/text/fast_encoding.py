@@ -112,6 +112,9 @@ def backend_encoder(tokenizer: Vocabulary) -> Encoder:
     return lambda text: np.array(backend_ids(backend, text), np.uint32)
 
 
+LONG_TEXT = 2000
+
+
 def backend_ids(backend: Backend, text: str) -> list[int]:
     """The ids that the backend gives, without what stands before every text.
 
@@ -119,7 +122,11 @@ def backend_ids(backend: Backend, text: str) -> list[int]:
         DataError: the library fails on the text, such as by a regular expression that gives up.
     """
     try:
-        return list(backend.encode(text, add_special_tokens=False).ids)
+        if len(text) < LONG_TEXT:
+            return backend.encode(text, add_special_tokens=False).ids
+        # Unlike `encode`, it releases the interpreter's lock: other threads go on.
+        (encoding,) = backend.encode_batch([text], add_special_tokens=False)
+        return encoding.ids
     except BaseException as error:
         if not is_panic(error):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -36,6 +37,15 @@ def byte_letters() -> dict[int, str]:
     letters = {byte: chr(byte) for byte in printable}
     others = (byte for byte in range(256) if byte not in letters)
     return letters | {byte: chr(256 + number) for number, byte in enumerate(others)}
+
+
+class TooManyTokensError(DataError):
+    """A text that is too long, whatever its tokens are."""
+
+    def __init__(self, at_least: int, max_tokens: int) -> None:
+        super().__init__(
+            f"the prompt has at least {at_least} tokens and the model's context holds {max_tokens}: shorten it"
+        )
 
 
 class Tokenizer:
@@ -109,6 +119,13 @@ class Tokenizer:
         return frozenset({self.eos_token_id, *(number for number in others if number is not None)})
 
     @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of what the tokenizer cannot spell; None if it can spell everything."""
+        token = getattr(self.backend.model, "unk_token", None)
+        number = None if not token else self.backend.token_to_id(token)
+        return None if number == self.eos_token_id else number
+
+    @cached_property
     def bos_ids(self) -> tuple[int, ...]:
         """The ids that this tokenizer puts before every text: none for ours, the BOS token for Llama's."""
         plain, whole = (list(self.backend.encode("a", add_special_tokens=special).ids) for special in (False, True))
@@ -142,6 +159,28 @@ class Tokenizer:
     def num_bytes_per_token(self) -> np.ndarray:
         """(V), int64: how many bytes of UTF-8 each token stands for; 0 for special tokens."""
         return np.array([len(token) for token in self.token_bytes], np.int64)
+
+    @cached_property
+    def _max_characters_per_token(self) -> float:
+        """The most characters of a text that one token stands for; infinite where text may vanish before it becomes
+        tokens: by a normalizer, a split that removes, a token that takes in the spaces beside it, or an unknown one."""
+        state = self.state
+        spelt = {part["type"] for part in components(state["decoder"])} & {"ByteLevel", "ByteFallback"}
+        shrinking = [part for part in components(state["normalizer"]) if part["type"] not in ("Prepend", "Replace")]
+        pretokenizers = components(state["pre_tokenizer"])
+        shrinking += [
+            part for part in pretokenizers if part["type"] not in ("ByteLevel", "Split", "Digits", "Metaspace")
+        ]
+        shrinking += [part for part in pretokenizers if part.get("behavior") == "Removed"]
+        for part in components(state["normalizer"]):
+            pattern = part.get("pattern", {}).get("String", "")
+            if part["type"] == "Replace" and not 0 < len(pattern) <= len(part["content"]):
+                shrinking.append(part)
+        shrinking += [token for token in state["added_tokens"] if token["lstrip"] or token["rstrip"]]
+        is_complete = len({token for token in self.token_bytes if len(token) == 1}) == 256
+        if not (spelt and is_complete) or shrinking:
+            return math.inf
+        return max(1, *map(len, self.token_bytes), *map(len, self.special_tokens))
 
     @cached_property
     def fast_encoder(self) -> Encoder:
@@ -221,14 +260,27 @@ class Tokenizer:
         tokens = [{**token, "id": number} for number, token in enumerate(self.state["added_tokens"], 1)]
         return Backend.from_str(json.dumps({**self.state, **parts, "model": model, "added_tokens": tokens}))
 
-    def prompt_ids(self, text: str) -> list[int]:
+    def prompt_ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """The ids of a prompt that a model continues: the BOS ids and the text's; the EOS token alone if there are
         none, which begins a new document.
 
         Raises:
             DataError: the text holds half of a surrogate pair.
+            TooManyTokensError: it is certainly longer than `max_tokens`, of which None is no bound.
         """
-        return [*self.bos_ids, *(self.encode(text) if text else [])] or [self.eos_token_id]
+        self.check_length(text, max_tokens)
+        ids = self.encode(text) if text else []
+        return [*self.bos_ids, *ids] if self.bos_ids else ids or [self.eos_token_id]
+
+    def check_length(self, text: str, max_tokens: int | None) -> None:
+        """Refuses a text that is certainly too long, at once, by its length; None refuses nothing.
+
+        Raises:
+            TooManyTokensError: it has more than `max_tokens` tokens.
+        """
+        at_least = math.ceil(len(text) / self._max_characters_per_token)
+        if max_tokens is not None and at_least > max_tokens:
+            raise TooManyTokensError(at_least, max_tokens)
 
     def encode_inside(self, text: str) -> list[int]:
         """The ids of a text that stands behind a special token.

@@ -24,7 +24,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
-from gptsmith.text.chat_template import ChatTemplate, require_turns
+from gptsmith.text.chat_template import ChatTemplate, default_template
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.encoder import Encoder
@@ -90,15 +90,13 @@ def prepare_job(
     shape = TEXT if _is_for_text(request, train_table) else read_shape(own.train, reading)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
-    if is_conversation and base.template is None:
-        require_turns(base.tokenizer)
     splits = _splits(request, own, choices, shape, seed, reading)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
     model = initialize_from(base.model, config, seed=seed).to(device)
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
-    template = base.template or ChatTemplate()
+    template = base.template or default_template(base.tokenizer)
     text = _text(table, request, base, seed) if shape == TEXT else None
     dataset = objective.dataset(
         DatasetInputs(

@@ -15,7 +15,7 @@ from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, u
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.run.folder import DATA
-from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.chat_template import default_template
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS
 
@@ -45,7 +45,8 @@ def predict(
     examples = [example for _, example, _ in rows if example is not None]
     if not examples:
         raise UserError(f"none of the {len(rows):,} records can be labelled; the first: {rows[0][2]}")
-    encoder = Encoder(loaded.tokenizer, loaded.template or ChatTemplate(), loaded.config.context_length)
+    template = loaded.template or default_template(loaded.tokenizer)
+    encoder = Encoder(loaded.tokenizer, template, loaded.config.context_length)
     predictions = objective.predict(loaded.model, encoder, examples)
     for number, (named, example, problem) in enumerate(rows, 1):
         name = "predicted" if "label" in named.fields else "label"

@@ -152,3 +152,19 @@ def test_a_room_does_not_hide_the_verb_of_its_name() -> None:
 def test_arguments_in_python_are_the_fields_of_the_request(verb: str, request_class: type) -> None:
     parameters = inspect.signature(getattr(gptsmith, verb)).parameters
     assert parameters.keys() == request_class.model_fields.keys()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ...")],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gptsmith.cli.app", fail)
+    code, text = shown(["info", "x"], monkeypatch, capsys)
+    assert (code, len(text.splitlines())) == (2, 1)
+    assert "too little memory" in text

@@ -457,7 +457,7 @@ def test_an_error_of_one_text_stays_with_it(engine: Engine, monkeypatch: pytest.
         culprit = replace(culprit, stop=["\n\n"])
         feed = Detokenizer.feed
         monkeypatch.setattr(
-            Detokenizer, "feed", lambda self, *given, **more: fail() if self.stop else feed(self, *given, **more)
+            Detokenizer, "feed", lambda self, *given, **more: fail() if self._matchers else feed(self, *given, **more)
         )
     expected = [plain(request) for request in others]
     *found, failed = together(engine, [*others, culprit])
@@ -500,6 +500,27 @@ def test_an_embedding_is_the_mean_of_the_last_layer(engine: Engine) -> None:
     torch.testing.assert_close(torch.tensor(engine.embed(ids).result(timeout=60)), expected)
     with pytest.raises(ContextOverflowError):
         engine.embed([1] * (CONTEXT + 1))
+
+
+def test_a_long_text_is_embedded_in_chunks_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = EngineThread()
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_prefill_tokens=8), thread=thread)
+    sizes: list[int] = []
+    hidden = engine.model.hidden
+
+    def spy(ids: torch.Tensor, **more: Any) -> torch.Tensor:
+        sizes.append(ids.shape[1])
+        return hidden(ids, **more)
+
+    monkeypatch.setattr(engine.model, "hidden", spy)
+    ids = [number * 7 % 256 for number in range(90)]
+    found = engine.embed(ids).result(timeout=60)
+    assert sum(sizes) == len(ids)
+    assert max(sizes) <= 8
+    expected = MODEL.hidden(torch.tensor([ids]))[0].float().mean(dim=0)
+    torch.testing.assert_close(torch.tensor(found), expected.detach(), atol=1e-5, rtol=1e-4)
+    engine.close()
+    thread.close()
 
 
 @given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=4), max_size=3), st.randoms(use_true_random=False))

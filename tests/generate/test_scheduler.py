@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 
 import pytest
 import torch
 
+from gptsmith.base.errors import UserError
+from gptsmith.base.machine import memory_bytes
+from gptsmith.generate import kv_cache
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
@@ -16,6 +19,7 @@ from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform, uniform
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import lazy_zeros
 from gptsmith.model.linear.int8 import DynamicInt8Linear
 from gptsmith.model.transform import quantize
 
@@ -139,3 +143,64 @@ def next_token(request: Request, model: GPT, seed: int, position: int) -> list[i
         logits = model(torch.tensor([list(request.prompt_ids)]))[0, -1].float()
     logits[sorted(TOKENIZER.end_ids)] = float("-inf")
     return sample_from_uniform(logits[None], request.sampling, [uniform(seed, 0, position)]).tolist()
+
+
+def test_a_long_context_takes_up_memory_only_as_it_is_used() -> None:
+    """The room would be 16 GiB."""
+    cache = SlotKVCache(MODEL.config, dtype=torch.float32, device=torch.device("cpu"))
+    before = memory_bytes()
+    cache.reserve(16, 2**19)
+    cache.plan([Segment(3, 0, 200)], 0)
+    shape = 1, cache.keys[0].shape[1], 200, cache.keys[0].shape[3]
+    for layer in range(MODEL.config.num_layers):
+        cache.update(layer, torch.ones(shape), torch.ones(shape))
+    cache.copy(3, 15, 200)
+    cache.swap(3, 0, 200)
+    assert all(bool((layer[[0, 15], :, :200] == 1).all()) for layer in cache.keys)
+    cache.clear(0)
+    assert not any(layer[0, :, :200].any() for layer in (*cache.keys, *cache.values))
+    total = sum(layer.numel() * 4 for layer in (*cache.keys, *cache.values))
+    after = memory_bytes()
+    if before is not None and after is not None:
+        assert after - before < 20_000_000 < 2_000_000_000 < total
+
+
+def test_one_text_that_finds_no_memory_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(MODEL, TOKENIZER)
+    reserve = SlotKVCache.reserve
+
+    def too_much(cache: SlotKVCache, num_slots: int, capacity: int) -> None:
+        if capacity > 40:
+            raise MemoryError
+        reserve(cache, num_slots, capacity)
+
+    monkeypatch.setattr(SlotKVCache, "reserve", too_much)
+    small, large = Request([1], 8, GREEDY, ignore_end=True), Request([1], 60, GREEDY, ignore_end=True)
+    chunks: list[OutputChunk] = []
+    engine.submit(large, chunks.append)
+    assert generated(engine, [small]) == [plain(small)]
+    assert isinstance(chunks[-1].failure, MemoryError)
+
+
+def test_too_little_memory_is_said_in_one_line() -> None:
+    with pytest.raises(UserError, match="too little memory for 16 sequences") as caught:
+        lazy_zeros((16, 2**20, 2**30, 64), torch.float32, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_where_not_all_can_be_had_at_once_the_cache_grows(
+    monkeypatch: pytest.MonkeyPatch, thread: EngineThread
+) -> None:
+    zeros = kv_cache.lazy_zeros
+
+    def scarce(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
+        if shape[2] == CONTEXT:
+            raise UserError("too little")
+        return zeros(shape, dtype, device)
+
+    monkeypatch.setattr(kv_cache, "lazy_zeros", scarce)
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=3), thread=thread)
+    request = Request([1], 8, GREEDY, ignore_end=True)
+    assert [token.id for chunk in engine.stream(request) for token in chunk.tokens] == plain(request)
+    assert engine.kv_cache.capacity < CONTEXT
+    engine.close()

@@ -107,3 +107,25 @@ def test_what_cannot_be_is_one_line(
 def test_a_free_port_is_found() -> None:
     with bound_socket("127.0.0.1", 0) as listening:
         assert listening.getsockname()[1] > 0
+
+
+def test_a_template_that_does_not_end_does_not_keep_the_server_from_ending(runs: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from gptsmith.text.chat_template import ChatTemplate; from gptsmith import cli\n"
+        "def loop(*_, **__):\n    while True: time.sleep(0.01)\n"
+        "ChatTemplate.render = loop; sys.argv[0] = 'gptsmith'; cli.main()"
+    )
+    command = [sys.executable, "-c", code, "serve", str(runs / "chat"), "--port", "0", "--device", "cpu"]
+    command += ["--drain-s", "0.1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as process:
+        assert process.stderr
+        found = re.search(r":(\d+)/", process.stderr.readline())
+        assert found
+        body = b'{"model":"chat","messages":[{"role":"user","content":"a"}]}'
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", int(found[1]))) as asking:
+            asking.sendall(head.encode() + body)
+            assert urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/health").status == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        assert "does not end" in process.stderr.read()

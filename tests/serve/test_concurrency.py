@@ -6,10 +6,12 @@ import asyncio
 import gc
 import json
 import logging
+import resource
 import socket
 import threading
 import time
 import tracemalloc
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
 from gptsmith.base.machine import memory_bytes
 from gptsmith.generate.request import OutputChunk
+from gptsmith.serve.server import max_connections
 
 from .conftest import QUESTION, Served, serving, until
 
@@ -219,11 +222,11 @@ def test_a_long_prompt_of_one_person_does_not_delay_the_short_one_of_another(
     tokenizer = served.state.models.get("base").tokenizer
     read, gate, has_begun = tokenizer.prompt_ids, threading.Event(), threading.Event()
 
-    def slow(text: str) -> list[int]:
+    def slow(text: str, *more: Any) -> list[int]:
         if text == "long":
             has_begun.set()
             assert gate.wait(60)
-        return read(text)
+        return read(text, *more)
 
     monkeypatch.setattr(tokenizer, "prompt_ids", slow)
     long = begin_stream(served, {**LONG, "prompt": "long", "max_tokens": 2})
@@ -285,6 +288,46 @@ def test_small_answers_are_sent_at_once(served: Served) -> None:
         until(lambda: bool(served.running.server_state.connections), "the connection was accepted")
         accepted = [each.transport.get_extra_info("socket") for each in served.running.server_state.connections]
         assert all(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in accepted)
+
+
+def test_silent_connections_make_room_for_those_who_ask(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptsmith.serve.server.max_connections", lambda: 20)
+    with serving([str(runs / "base")]) as running:
+        stream = begin_stream(running, {**LONG, "max_tokens": 60})
+        silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(60)]
+        for _ in range(5):
+            assert running.ask("GET", "/health").status == 200
+        assert len(running.running.server_state.connections) <= 21
+        assert read_to_the_end(stream)
+        for each in silent:
+            each.close()
+
+
+def test_connections_leave_files_for_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(256, 256)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.__setitem__(0, given))
+    for hard, expected in ((256, 64), (64, 16), (1024, 768), (10**6, 10_000), (resource.RLIM_INFINITY, 10_000)):
+        limits[0] = (min(256, hard) if hard > 0 else 256, hard)
+        assert max_connections() == expected
+
+
+def test_a_client_is_told_when_half_of_the_queue_will_be_free(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = served.state.models.get("base")
+    now = [0.0]
+    monkeypatch.setattr(model, "clock", lambda: now[0])
+    monkeypatch.setattr(model, "_ended", deque(maxlen=32))
+    assert model.retry_after_s() == 1
+    for _ in range(10):
+        with model.reserved(1):
+            now[0] += 2.0
+    monkeypatch.setattr(model, "num_reserved", 20)
+    assert model.retry_after_s() == 18  # ten places at 18 s in 10
+    monkeypatch.setattr(model, "num_reserved", 200)
+    assert model.retry_after_s() == 60
+    monkeypatch.setattr(model, "num_reserved", model.settings.max_sequences)
+    answer = served.ask("POST", "/v1/completions", {"model": "base", "prompt": "a"})
+    assert (answer.status, answer.headers["retry-after"]) == (429, "60")
 
 
 def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
 
 from gptsmith.base.errors import UserError
-from gptsmith.text.chat_template import CHATML, ChatTemplate, checked_messages, require_turns
+from gptsmith.text.chat_template import CHATML, ChatTemplate, checked_messages, default_template
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
@@ -143,12 +144,24 @@ def test_messages_are_checked(messages: object, problem: str) -> None:
         checked_messages(messages)
 
 
-def test_a_tokenizer_without_turns_is_refused(shared_data: Path) -> None:
-    folder = shared_data / "gpt2_tokenizer"
-    if not folder.exists():
-        pytest.skip("GPT-2's tokenizer is not there")
-    with pytest.raises(UserError, match=r"no token <\|im_end\|>"):
-        require_turns(load_tokenizer(folder))
+def test_a_tokenizer_without_turns_gets_a_template_that_ends_in_its_own_eos(tmp_path: Path) -> None:
+    backend = ByteLevelBPETokenizer()
+    backend.train_from_iterator(["the old smith"] * 9, vocab_size=300, special_tokens=["<|done|>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|done|>"}', encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    template = default_template(tokenizer)
+    encoded = template.encode(tokenizer, TALK)
+    learnt = [number for number, is_trained in zip(encoded.ids, encoded.trained, strict=True) if is_trained]
+    answers = [message["content"] for message in TALK if message["role"] == "assistant"]
+    assert learnt == [number for text in answers for number in [*tokenizer.encode(text), tokenizer.eos_token_id]]
+    prompt = template.prompt_ids(tokenizer, TALK[:2])
+    assert encoded.ids[: len(prompt)] == prompt
+    assert tokenizer.decode(prompt).endswith("Assistant:\n")
+
+
+def test_the_usual_template_is_chatml() -> None:
+    assert default_template(BytesTokenizerSettings().train(list, 0)).source == CHATML
 
 
 def test_turns_that_are_not_to_be_learnt_are_read_only() -> None:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, GPT2TokenizerFast
 
 from gptsmith.base.errors import UserError
 from gptsmith.text import fast_encoding
 from gptsmith.text.chunk_boundaries import safe_cut
-from gptsmith.text.fast_encoding import NEVER_SPECIAL, backend_encoder
+from gptsmith.text.fast_encoding import LONG_TEXT, NEVER_SPECIAL, backend_encoder
 from gptsmith.text.load import load_tokenizer
-from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, TooManyTokensError
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings, suitable_vocab_size
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -278,3 +279,41 @@ def test_ids_come_as_unsigned_integers() -> None:
     (ids,) = train("bytes").encode_batch(["abc"])
     assert ids.dtype == np.uint32
     assert BytesTokenizerSettings().kind == "bytes"
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(st.text(max_size=300), st.sampled_from(["a", " ", "the smith", "<|im_start|>", "\n"]), st.integers(0, 60))
+def test_a_text_has_no_fewer_tokens_than_its_length_says(text: str, unit: str, count: int) -> None:
+    for kind in ("bpe", "characters", "bytes"):
+        tokenizer = train(kind)
+        whole = text + unit * count
+        tokenizer.check_length(whole, len(tokenizer.encode(whole)))
+
+
+def test_a_text_that_is_certainly_too_long_is_refused_at_once() -> None:
+    for kind in ("bpe", "bytes"):
+        with pytest.raises(TooManyTokensError, match="at least"):
+            train(kind).prompt_ids("a" * 100_000, 100)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}},
+        {"normalizer": {"type": "Replace", "pattern": {"String": "  "}, "content": " "}},
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}},
+        {"pre_tokenizer": {"type": "WhitespaceSplit"}},
+        {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}},
+    ],
+)
+def test_where_text_may_vanish_its_length_says_nothing(change: dict) -> None:
+    tokenizer = train("bpe")
+    changed = Tokenizer(Backend.from_str(json.dumps(tokenizer.state | change)))
+    changed.check_length("a" + " " * 100_000, 10)
+
+
+def test_long_texts_have_the_same_ids() -> None:
+    """They are encoded by another function."""
+    tokenizer = train("bpe")
+    assert len(ENGLISH) > LONG_TEXT
+    assert tokenizer.encode(ENGLISH) == tokenizer.backend.encode(ENGLISH, add_special_tokens=False).ids

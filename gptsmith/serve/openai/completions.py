@@ -80,7 +80,8 @@ class CompletionJob(GenerationJob):
         """Requests of the engine: those of the first prompt, then those of the second."""
         body, tokenizer = self.body, self.served.tokenizer
         limit = max_prompt_tokens(self.served.context_length, self.max_tokens)
-        prompts = [tokenizer.prompt_ids(text) if isinstance(text, str) else text for text in self.prompts]
+        longest = None if body.truncation == "auto" else self.served.context_length
+        prompts = [tokenizer.prompt_ids(text, longest) if isinstance(text, str) else text for text in self.prompts]
         if body.truncation == "auto":
             fitted = [fit_text(prompt, limit) for prompt in prompts]
             prompts = [prompt.token_ids for prompt in fitted]

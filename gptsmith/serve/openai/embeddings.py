@@ -14,6 +14,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.openai.schemas.embeddings import EmbeddingRequest
 from gptsmith.serve.state import State
+from gptsmith.text.tokenizer import TooManyTokensError
 
 
 async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str, Any]) -> JSONResponse:
@@ -29,11 +30,14 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     inputs: list[Any] = [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
     if len(inputs) > state.settings.max_inputs:
         raise refused("input", f"{len(inputs)} texts are more than the {state.settings.max_inputs} allowed at once")
-    rows, num_tokens = [], 0
+    rows, num_tokens, longest = [], 0, served.context_length
     with served.reserved(1):
-        prompts = await state.models.run_on_reader(
-            lambda: [served.tokenizer.prompt_ids(one) if isinstance(one, str) else one for one in inputs]
-        )
+        try:
+            prompts = await state.models.run_on_reader(
+                lambda: [served.tokenizer.prompt_ids(one, longest) if isinstance(one, str) else one for one in inputs]
+            )
+        except TooManyTokensError as error:
+            raise api_error(error, "input") from None
         for number, ids in enumerate(prompts):
             if max(ids) >= served.vocab_size:
                 raise refused("input", f"this model's tokens are numbers below {served.vocab_size}")

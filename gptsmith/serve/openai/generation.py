@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
+from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response
 
 from gptsmith.generate.request import OutputChunk, Request
@@ -20,6 +21,10 @@ from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
 from gptsmith.serve.served_models import ServedModel
 from gptsmith.serve.server_sent_events import PING, EventStream, event
 from gptsmith.serve.state import State
+from gptsmith.text.tokenizer import TooManyTokensError
+
+MANY_LOGPROBS = 2000
+"""An answer with more is written on another thread: it takes long."""
 
 
 class ChunkEvents(ABC):
@@ -87,12 +92,23 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         group = SequenceGroup(job.served, state.metrics, log_fields, job.sequences_per_prompt)
         stack.callback(group.close)
         group.reserve(job.num_sequences)
-        requests = await state.models.run_on_reader(job.requests)
+        try:
+            requests = await state.models.run_on_reader(job.requests)
+        except TooManyTokensError as error:
+            raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field, job.format_field)
         if job.fields.stream:
             events = _events(job.chunk_events(), group, state.settings.ping_s)
             return EventStream(events, stack.pop_all().close)
-        return JSONResponse(job.response(await group.collect(), group.usage()))
+        outputs = await group.collect()
+        if _num_logprobs(outputs) <= MANY_LOGPROBS:
+            return JSONResponse(job.response(outputs, group.usage()))
+        data = await state.models.run_on_reader(lambda: to_json(job.response(outputs, group.usage())))
+        return Response(data, media_type="application/json")
+
+
+def _num_logprobs(outputs: Sequence[SequenceOutput]) -> int:
+    return sum(1 + len(token.top_logprobs) for output in outputs for token in (*output.prompt, *output.tokens))
 
 
 async def _events(events: ChunkEvents, group: SequenceGroup, ping_s: float) -> AsyncIterator[bytes]:

@@ -21,6 +21,7 @@ from gptsmith.serve.openai.schemas.common import RefusalPart
 from gptsmith.serve.openai.tools import render_call
 from gptsmith.serve.served_models import ServedModel
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
+from gptsmith.text.tokenizer import TooManyTokensError
 
 FlatMessage = dict[str, str]
 """A role and a text."""
@@ -100,24 +101,28 @@ def chat_prompt(
     *,
     continues_last: bool = False,
     max_tokens: int | None = None,
+    must_fit: bool = True,
 ) -> FittedPrompt:
     """The prompt of a conversation: with `continues_last`, up to the end of the assistant's last message. With
     `max_tokens`, the oldest messages are omitted until there is room for so many tokens behind it.
 
-    `variables` are for the template.
+    `variables` are for the template; `must_fit` refuses at once what is certainly longer than the context.
 
     Raises:
         ApiError: the model was not tuned on conversations, or its template does not take this one.
+        TooManyTokensError: it must fit, and does not.
     """
     if continues_last and messages[-1]["role"] != "assistant":
         raise refused("continue_final_message", "the last message is not the assistant's")
-    encode = _encoder(served, variables, continues_last)
+    encode = _encoder(served, variables, continues_last, must_fit)
     try:
         if any(message["role"] == "system" for message in messages[1:]):
             messages = messages if max_tokens is None and _takes_all(served, messages, variables) else _joined(messages)
         if max_tokens is None:
             return FittedPrompt(encode(messages))
         return fit_messages(messages, encode, max_prompt_tokens(served.context_length, max_tokens))
+    except TooManyTokensError:
+        raise
     except UserError as error:
         raise api_error(error, "messages") from None
 
@@ -139,16 +144,17 @@ def _joined(messages: Sequence[FlatMessage]) -> list[FlatMessage]:
 
 
 def _encoder(
-    served: ServedModel, variables: Mapping[str, Any] | None, continues_last: bool
+    served: ServedModel, variables: Mapping[str, Any] | None, continues_last: bool, must_fit: bool
 ) -> Callable[[Sequence[FlatMessage]], list[int]]:
     """A function that gives the tokens of messages by the model's template."""
     template, tokenizer = served.template(), served.tokenizer
+    longest = served.context_length if must_fit else None
 
     def encode(messages: Sequence[FlatMessage]) -> list[int]:
         before = messages[:-1] if continues_last else messages
         if not before:
             raise refused("continue_final_message", "there is no message before the last one")
-        token_ids = template.prompt_ids(tokenizer, before, variables)
+        token_ids = template.prompt_ids(tokenizer, before, variables, max_tokens=longest)
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
 
     return encode

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -16,9 +19,28 @@ from gptsmith.serve.settings import ServeSettings
 
 B = TypeVar("B", bound=Schema)
 
+MAX_OBJECTS = 10_000
+"""Objects and lists in a body. A conversation of a thousand turns has fewer, and reading more takes long."""
+MAX_NAMES = 30_000
+MAX_VALUES = 200_000
+"""Values in a body, such as token ids."""
+MAX_NAMED_ERRORS = 1000
+"""Of a body with more wrong fields than this, none is named: listing them takes long."""
+SHORT_BYTES = 20_000
+"""Longer bodies are read on another thread."""
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
-async def read_body(request: Request, kind: type[B], settings: ServeSettings) -> B:
+
+async def read_body(
+    request: Request,
+    kind: type[B],
+    settings: ServeSettings,
+    run_on_reader: Callable[[Callable[[], B]], Awaitable[B]],
+) -> B:
     """The body of a request, checked.
+
+    Args:
+        run_on_reader: calls a function on another thread.
 
     Raises:
         ApiError: it is too long, too slow, or not what it should be; the field is named.
@@ -30,14 +52,15 @@ async def read_body(request: Request, kind: type[B], settings: ServeSettings) ->
         raise ApiError(408, f"the request did not arrive within {settings.body_timeout_s:g} s") from None
     except ClientDisconnect:
         raise ApiError(400, "the client left before its request was whole") from None
-    return parse_body(data, kind)
+    if len(data) <= SHORT_BYTES:
+        return parse_body(data, kind)
+    return await run_on_reader(lambda: parse_body(data, kind))
 
 
 async def _bytes(request: Request, most: int) -> bytes:
     too_long = ApiError(413, f"the body has more than the {most:,} bytes allowed", code="request_too_large")
     length = request.headers.get("content-length", "")
-    # The server's own reader has refused lengths that are no numbers.
-    if length and int(length) > most:
+    if length.isdecimal() and int(length) > most:
         raise too_long
     data = bytearray()
     async for chunk in request.stream():
@@ -51,8 +74,9 @@ def parse_body(data: bytes, kind: type[B]) -> B:
     """The object that JSON text spells out.
 
     Raises:
-        ApiError: it is not JSON, not an object, or a field is wrong; it is named.
+        ApiError: it is not JSON, not an object, has too many parts, or a field is wrong; it is named.
     """
+    _check_size(data)
     try:
         given = from_json(data, allow_inf_nan=False)
     except ValueError as error:
@@ -65,8 +89,55 @@ def parse_body(data: bytes, kind: type[B]) -> B:
         raise _field_error(error, given, kind) from None
 
 
+def _check_size(data: bytes) -> None:
+    """
+    Raises:
+        ApiError: JSON text has too many parts.
+    """
+    size = _Size()
+    size.add(data)
+    if not size.is_too_large:
+        return
+    # The signs within strings are text. One string after the other, so that other threads go on.
+    size, end = _Size(), 0
+    for string in STRING.finditer(data):
+        size.add(data[end : string.start()])
+        end = string.end()
+        if size.is_too_large:
+            break
+    else:
+        size.add(data[end:])
+    if size.is_too_large:
+        raise ApiError(
+            400,
+            f"the body has more than {MAX_OBJECTS:,} objects and lists, {MAX_NAMES:,} names or {MAX_VALUES:,} values: "
+            "send less",
+            code="request_too_large",
+        )
+
+
+@dataclass
+class _Size:
+    """How much there is in JSON text, by its signs."""
+
+    num_objects: int = 0
+    num_names: int = 0
+    num_values: int = 0
+
+    def add(self, data: bytes) -> None:
+        self.num_objects += data.count(b"{") + data.count(b"[")
+        self.num_names += data.count(b":")
+        self.num_values += data.count(b",")
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.num_objects > MAX_OBJECTS or self.num_names > MAX_NAMES or self.num_values > MAX_VALUES
+
+
 def _field_error(error: ValidationError, given: Any, kind: type[Schema]) -> ApiError:
     """The error for a field. Of the alternatives of a field, the one that matched furthest counts."""
+    if error.error_count() > MAX_NAMED_ERRORS:
+        return ApiError(400, f"the body has {error.error_count():,} wrong fields", code="invalid_value")
     details = error.errors(include_url=False, include_context=False)
     first = max(details, key=lambda detail: (detail["loc"][:1] == details[0]["loc"][:1], len(detail["loc"])))
     param = _path(first["loc"], given, first["type"])

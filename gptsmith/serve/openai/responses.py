@@ -51,7 +51,9 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     Raises:
         ApiError: it cannot be given.
     """
-    return await generate_response(state, ResponseJob(body, state.models.get(body.model)), log_fields)
+    served = state.models.get(body.model)
+    job = await state.models.run_on_reader(lambda: ResponseJob(body, served))
+    return await generate_response(state, job, log_fields)
 
 
 class ResponseJob(ChatJob):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import JSONResponse
+from pydantic_core import to_json
+from starlette.responses import JSONResponse, Response
 
 from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.logprobs import token_text
@@ -14,7 +15,7 @@ from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRe
 from gptsmith.serve.state import State
 
 
-async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:
+async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, Any]) -> Response:
     """The ids of a text, or of a conversation with the beginning of its answer.
 
     Raises:
@@ -28,17 +29,21 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
     def read() -> list[int]:
         if body.messages is not None:
             flat = flatten_messages(body.messages, with_thoughts=reads_thoughts(served.template()))
-            return chat_prompt(served, flat, body.chat_template_kwargs).token_ids
+            return chat_prompt(served, flat, body.chat_template_kwargs, must_fit=False).token_ids
         text = body.prompt or ""
         return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)
 
+    def answer() -> bytes:
+        ids = read()
+        log_fields["prompt_tokens"] = len(ids)
+        spelled = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
+        return to_json(
+            {"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": spelled}
+        )
+
+    log_fields["model"] = served.name
     with served.reserved(1):
-        ids = await state.models.run_on_reader(read)
-    log_fields |= {"model": served.name, "prompt_tokens": len(ids)}
-    spelled = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
-    return JSONResponse(
-        {"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": spelled}
-    )
+        return Response(await state.models.run_on_reader(answer), media_type="application/json")
 
 
 async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:

@@ -4,6 +4,8 @@ import { events } from "./events.js";
 import { keep, kept } from "./memory.js";
 
 const KEY = "key";
+/** Where the server is: behind a proxy it may be below another address. */
+const BASE = new URL("..", import.meta.url);
 export const NUM_ALTERNATIVES = 10;
 
 /** What went wrong, for a person. `kind` says what can be done about it. */
@@ -20,14 +22,14 @@ export const setKeyOfTab = (key) => keep("sessionStorage", KEY, key);
 
 /** The models, each with what the server tells of it. */
 export async function listModels() {
-  const { data } = await read(await ask("/v1/models"));
+  const { data } = await read(await ask("v1/models"));
   return data.map((card) => ({ name: card.id, ...card.gptsmith }));
 }
 
 /** Whether the server answers. */
 export async function isThere() {
   try {
-    return (await fetch("/health", { cache: "no-store" })).ok;
+    return (await fetch(new URL("health", BASE), { cache: "no-store" })).ok;
   } catch {
     return false;
   }
@@ -35,7 +37,7 @@ export async function isThere() {
 
 /** The tokens of a text (`prompt`) or of a conversation (`messages`), as numbers. */
 export async function tokenize(body, signal) {
-  return (await read(await ask("/tokenize", body, signal))).tokens;
+  return (await read(await ask("tokenize", body, signal))).tokens;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function tokenize(body, signal) {
 export async function* write(isChat, body, signal) {
   const wanted = isChat ? { logprobs: true, top_logprobs: NUM_ALTERNATIVES } : { logprobs: NUM_ALTERNATIVES };
   const whole = { ...body, ...wanted, stream: true, stream_options: { include_usage: true } };
-  const answer = await ask(isChat ? "/v1/chat/completions" : "/v1/completions", whole, signal);
+  const answer = await ask(isChat ? "v1/chat/completions" : "v1/completions", whole, signal);
   let isWhole = false;
   let isThinking = isChat && endsInThoughts(body);
   try {
@@ -94,7 +96,7 @@ async function ask(path, body, signal) {
   const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
   let answer;
   try {
-    answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+    answer = await fetch(new URL(path, BASE), { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ServerError("gone", "The server does not answer. Is gptsmith serve still running? What you wrote is kept.");

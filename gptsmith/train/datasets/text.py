@@ -21,6 +21,8 @@ from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
 from gptsmith.train.samples import ROW_TOKENS
 
 SAMPLE_TOKENS = 60
+UNKNOWN_SHARE, UNKNOWN_LOOKED_AT = 0.001, 1_000_000
+"""From which share of unknown tokens on they are warned of, and how many tokens are looked at."""
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
 
@@ -93,6 +95,8 @@ class TextDataset(Dataset):
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
         )
+        if warning := unknown_tokens(data):
+            lines.append(warning)
         lines.append(f"{len(data.train):,} training tokens ({readable_bytes(data.train.num_bytes)}), {held_out}")
         return lines
 
@@ -107,6 +111,22 @@ def fields_said(text_fields: Mapping[str, Sequence[str]]) -> list[str]:
         + (f" and {_counted(len(paths) - 1, 'more file')}" if len(paths) > 1 else "")
         for names, paths in files.items()
     ][:SKIPPED_SHOWN]
+
+
+def unknown_tokens(data: PreparedData) -> str:
+    """A warning with the share of tokens that stand for what the tokenizer cannot spell; empty if there are next to
+    none. It reads the beginning of the text."""
+    unknown = data.tokenizer.unknown_id
+    if unknown is None:
+        return ""
+    share = float((data.train.slice(0, min(len(data.train), UNKNOWN_LOOKED_AT)) == unknown).mean())
+    if share < UNKNOWN_SHARE:
+        return ""
+    return (
+        f"warning: the tokenizer cannot spell this text: {share:.1%} of its tokens are the unknown token "
+        f"{data.tokenizer.backend.id_to_token(unknown)}, and what it stands for is lost: use another "
+        "tokenizer, such as --tokenizer bpe"
+    )
 
 
 def _counted(count: int, noun: str) -> str:

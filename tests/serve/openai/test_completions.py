@@ -262,3 +262,19 @@ def test_a_model_that_is_not_there_is_not_found(client: OpenAI) -> None:
     with pytest.raises(NotFoundError) as caught:
         client.completions.create(model="gpt-9", prompt="a")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+def test_an_answer_with_many_log_probabilities_is_the_same(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written on another thread, and by another function."""
+    body = {
+        "model": "base",
+        "prompt": "The old smith",
+        "max_tokens": 20,
+        "n": 2,
+        "seed": 1,
+        "logprobs": 5,
+        "echo": True,
+    }
+    expected = served.ask("POST", "/v1/completions", body).json
+    monkeypatch.setattr("gptsmith.serve.openai.generation.MANY_LOGPROBS", 0)
+    assert served.ask("POST", "/v1/completions", body).json["choices"] == expected["choices"]

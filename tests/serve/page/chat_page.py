@@ -121,7 +121,7 @@ class ChatPage:
               const gate = new Promise((resolve) => { window.letGo = resolve; });
               window.fetch = async (address, options) => {
                 const left = new Promise((_, reject) => options?.signal?.addEventListener("abort", reject));
-                if (address === path) await Promise.race([gate, left]);
+                if (new URL(address, location.href).pathname === path) await Promise.race([gate, left]);
                 return fetch(address, options);
               };
             }""",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from gptsmith.generate.sampling import SMALLEST
 
@@ -19,6 +20,7 @@ Count = Annotated[int, Field(ge=1, le=MAX_TOKEN_ID)]
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 NonEmptyText = Annotated[str, Field(min_length=1)]
+StopText = Annotated[str, Field(max_length=10_000)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 LogitBias = Annotated[float, Field(ge=-100, le=100)]
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")]
@@ -30,10 +32,29 @@ Verbosity = Literal["low", "medium", "high"]
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
 
 
+def _fail_fast(schema: Any) -> None:
+    """Has all lists within a schema stop at the first error."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("list", "tuple", "set"):
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _fail_fast(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _fail_fast(part)
+
+
 class Schema(BaseModel):
     """An object in a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Each list is read up to its first wrong item: a body may have half a million, and only one is named."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
 
 OFF = {"top_p": 0, "max_tokens": -1, "max_completion_tokens": -1, "max_output_tokens": -1, "stop": ""}
@@ -85,7 +106,7 @@ class SamplingFields(GenerationFields):
     max_tokens: Annotated[int, Field(ge=-1, le=MAX_TOKEN_ID)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     seed: Annotated[int, Field(ge=-MAX_SEED, lt=MAX_SEED)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     """An empty text stops nothing."""
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     ignore_eos: bool | None = None
