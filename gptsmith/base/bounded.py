@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_reader import MAX_BYTES
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file, open for its bytes. A device or a pipe, which could be read without end or never answer, is refused
     before it is waited for.
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
-from gptsmith.run.folder import DATA
 from gptsmith.text.chat_template import default_template
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS
@@ -62,8 +60,8 @@ def predict(
 def _reading(loaded: Loaded, settings: Mapping[str, Any]) -> ExampleReading:
     """How the records are read: as those that the classifier was trained on."""
     reading = DataSettings.parse(settings.get("data", {}), "data").reading
-    trained_on = read_json(loaded.run.folder / DATA).get("fields", {}) if loaded.run is not None else {}
-    texts = {names["text"] for names in trained_on.values() if "text" in names}
+    trained_on = loaded.run.data().get("fields", {}) if loaded.run is not None else {}
+    texts = {names["text"] for names in trained_on.values() if isinstance(names.get("text"), str)}
     return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)
 
 
