@@ -53,8 +53,9 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             from gptsmith.base.errors import ConfigurationError, did_you_mean
+            from gptsmith.base.synonyms import ADVICE
 
-            raise ConfigurationError(f"no such verb: {args[0]} ({did_you_mean(args[0], VERBS)})")
+            raise ConfigurationError(f"no such verb: {args[0]} ({ADVICE.get(args[0]) or did_you_mean(args[0], VERBS)})")
         return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
@@ -78,14 +79,28 @@ def one_line_usage_errors() -> Iterator[None]:
     except USAGE_ERROR as error:
         if "NoArgsIsHelp" in type(error).__name__:  # its message is the help
             raise
-        from gptsmith.base.errors import ConfigurationError, did_you_mean
+        from gptsmith.base.errors import ConfigurationError
 
         if (name := getattr(error, "option_name", None)) and error.ctx is not None and "possibilities" in vars(error):
             options = [option for parameter in error.ctx.command.params for option in parameter.opts]
-            nearest = did_you_mean(name, [option for option in options if option.startswith("--")])
+            nearest = nearest_option(name, [option for option in options if option.startswith("--")])
             raise ConfigurationError(f"no such option: {name} ({nearest})") from None
         help_command = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
         raise ConfigurationError(f"{error.format_message().rstrip('.')}{help_command}") from None
+
+
+def nearest_option(name: str, options: list[str]) -> str:
+    """`did you mean --lora?` for an unknown option; for one that is a setting of runs, how to set that."""
+    from gptsmith.base.errors import UnknownSettingError, did_you_mean, renamed
+
+    if not renamed(name, options) and {"--set", "--config"} <= {*options}:  # a verb that trains
+        from gptsmith.base.settings import found_elsewhere
+        from gptsmith.base.synonyms import plain
+        from gptsmith.train.run_settings import RunSettings
+
+        if setting := found_elsewhere(UnknownSettingError(plain(name), []), RunSettings, "--set {}=..."):
+            return setting
+    return did_you_mean(name, options)
 
 
 app = typer.Typer(

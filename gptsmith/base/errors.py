@@ -3,6 +3,7 @@
 GptsmithError
 ├── UserError                  something that was requested cannot be done: one line that says what to do, exit code 2
 │   ├── ConfigurationError     a setting, an option or a file of settings is unknown or not allowed
+│   │   └── UnknownSettingError a group of settings has no such key
 │   ├── DataError              a text, a record or an example cannot be read or used
 │   ├── CheckpointError        a run or one of its checkpoints is missing, damaged or of a newer version
 │   ├── ConversionError        a model of another program cannot be imported, or a run cannot be exported
@@ -20,10 +21,14 @@ Every `UserError` is a `ValueError` too. Errors with a module in brackets are de
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 from gptsmith.base.renamed import RENAMED
+from gptsmith.base.synonyms import plain, synonyms_of
+
+MAX_NAME_CHARACTERS = 100
+"""Of a name that somebody gave, for which a nearest one is looked for."""
 
 
 class GptsmithError(Exception):
@@ -36,6 +41,19 @@ class UserError(GptsmithError, ValueError):
 
 class ConfigurationError(UserError):
     """A setting, an option or a file of settings is unknown or not allowed."""
+
+
+class UnknownSettingError(ConfigurationError):
+    """A group of settings has no such key.
+
+    Args:
+        key: the key.
+        allowed: the keys that the group has.
+    """
+
+    def __init__(self, key: str, allowed: Iterable[str]) -> None:
+        self.key, self.allowed = key, tuple(allowed)
+        super().__init__(f"no such setting: {key} ({did_you_mean(key, self.allowed)})")
 
 
 class DataError(UserError):
@@ -63,11 +81,24 @@ class MissingExtraError(UserError):
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """`did you mean X?` for the nearest allowed word, or the list of what is allowed. A name of an older version is
-    nearest to the one that took its place."""
-    allowed, given = sorted(allowed), given[:100]
-    nearest = [RENAMED[given]] if RENAMED.get(given) in allowed else get_close_matches(given, allowed, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(allowed)}"
+    """`did you mean X?` for the nearest allowed word, or the list of what is allowed. A name of an older version, or of
+    another program, is nearest to the one that takes its place here."""
+    allowed, given = sorted(allowed), given[:MAX_NAME_CHARACTERS]
+    nearest = renamed(given, allowed) or get_close_matches(given, allowed, n=1)
+    return suggestion(nearest) or f"allowed: {', '.join(allowed)}"
+
+
+def renamed(given: str, allowed: Collection[str]) -> list[str]:
+    """The allowed names of what has the given one in an older version, in another program, or in other letters."""
+    if RENAMED.get(given) in allowed:
+        return [RENAMED[given]]
+    same = [name for name in allowed if plain(name) == plain(given)]
+    return same or synonyms_of(given, allowed)
+
+
+def suggestion(names: Sequence[str]) -> str:
+    """`did you mean X or Y?`; nothing without names."""
+    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def one_line(error: object, limit: int = 300) -> str:

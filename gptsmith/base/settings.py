@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from gptsmith.base.bounded import read_text
-from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, one_line, shown
+from gptsmith.base.errors import (
+    MAX_NAME_CHARACTERS,
+    ConfigurationError,
+    UnknownSettingError,
+    UserError,
+    one_line,
+    renamed,
+    shown,
+    suggestion,
+)
 from gptsmith.base.json_reader import require_bounded_values
 
 MAX_TOML_BYTES = 16_000_000
@@ -23,6 +32,8 @@ class Settings(BaseModel):
     """A frozen group of settings. An unknown key is refused with the nearest known one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    is_set_by_path: ClassVar[bool] = True
+    """Whether a person sets what is in this group one by one: `--set group.name=value`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -30,9 +41,7 @@ class Settings(BaseModel):
         if isinstance(data, Mapping):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ConfigurationError(
-                        f"no such setting: {one_line(key, 100)} ({did_you_mean(str(key), cls.model_fields)})"
-                    )
+                    raise UnknownSettingError(str(key)[:MAX_NAME_CHARACTERS], cls.model_fields)
         return data
 
     @classmethod
@@ -51,9 +60,13 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
+            problems = error.errors()
+            unknown = [each for each in problems if isinstance(each.get("ctx", {}).get("error"), UnknownSettingError)]
+            first = (unknown or problems)[0]
             key = one_line(".".join(str(part) for part in first["loc"]), 200) if first["loc"] else ""
             cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, UnknownSettingError) and (elsewhere := found_elsewhere(cause, cls)):
+                cause = ConfigurationError(f"no such setting: {cause.key} ({elsewhere})")
             problem = str(cause) if isinstance(cause, UserError) else first["msg"].removeprefix("Value error, ")
             details = [] if isinstance(cause, ValueError) else [f"given: {shown(first['input'])}"]
             if origins is not None:
@@ -66,6 +79,45 @@ class Settings(BaseModel):
     def plain(self) -> dict[str, Any]:
         """These settings as nested dictionaries of TOML and JSON values; what is None is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def found_elsewhere(error: UnknownSettingError, settings: type[Settings], form: str = "{}") -> str:
+    """`did you mean train.optimizer.learning_rate?` for an unknown key that another group of `settings` has; nothing if
+    its own group has one of that meaning, or none has. `form` shows a path."""
+    if renamed(error.key, error.allowed):
+        return ""
+    paths = dict(setting_paths(settings))
+    by_name: dict[str, list[str]] = {}
+    for path in paths:
+        by_name.setdefault(path.rpartition(".")[2], []).append(path)
+    found = [path for name in renamed(error.key, by_name) for path in by_name[name]]
+    usual = [path for path in found if paths[path] is None]
+    if usual or not found:
+        return suggestion([form.format(path) for path in usual])
+    return suggestion([f"{form.format(path)} of the kind {paths[path]}" for path in found])
+
+
+def setting_paths(
+    settings: type[Settings], prefix: str = "", kind: str | None = None
+) -> Iterator[tuple[str, str | None]]:
+    """The path of each setting, groups first, and the kind of its group if that is not the usual one."""
+    for name, field in settings.model_fields.items():
+        kinds, group = _group(settings, name)
+        if group is not None and not group.is_set_by_path:
+            continue
+        yield f"{prefix}{name}", kind
+        if group is not None:
+            yield from setting_paths(group, f"{prefix}{name}.", kind)
+        elif kinds is not None:
+            usual = getattr(field.get_default(call_default_factory=True), "kind", None)
+            known = set()
+            for each in sorted(kinds.names(), key=lambda one: one != usual):
+                for path, inner in setting_paths(
+                    kinds.settings(each), f"{prefix}{name}.", None if each == usual else each
+                ):
+                    if path not in known:
+                        known.add(path)
+                        yield path, inner
 
 
 def _source(key: str, origins: Mapping[str, str]) -> str | None:

@@ -22,7 +22,10 @@ Preview = Annotated[
     FinetuneRequest,
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
-        "Training": ("objective", "epochs", "lora", "trials"),
+        "Training": (
+            "objective", "epochs", "max_steps", "learning_rate", "batch_size", "context_length", "lora", "lora_alpha",
+            "trials", "seed", "device", "report_to",
+        ),
         "Data": ("validation", "test", "me", "skip_bad"),
         "Run": ("out", "resume", "config", "settings"),
     },
@@ -30,7 +33,7 @@ Preview = Annotated[
         "gptsmith finetune runs/mine conversations.jsonl --epochs 2",
         "gptsmith finetune runs/mine reviews.csv --lora 8 --trials 20",
     ),
-)
+)  # fmt: skip
 def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = False) -> None:
     """Fine-tune a trained model: SFT, classification, preferences (DPO), reward models, GRPO, distillation."""
     from gptsmith.base import console

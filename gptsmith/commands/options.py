@@ -21,7 +21,7 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Write one JSON object to standard output, and everything else to standard error.",
+        help="Write JSON to standard output, everything else to standard error.",
     ),
 ]
 SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
@@ -33,7 +33,8 @@ METAVARS = {
     "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
     "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
-    "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
+    "lora_alpha": "NUMBER", "learning_rate": "RATE", "batch_size": "COUNT", "max_steps": "N", "report_to": "TRACKER",
+    "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
 STOPPED = 128

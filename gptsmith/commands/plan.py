@@ -11,10 +11,12 @@ from gptsmith.train.request import PlanRequest
     arguments={"sources": "TEXT"},
     panels={
         "Budget": ("minutes", "hours"),
-        "Model": ("preset", "params", "tokenizer"),
+        "Model": ("preset", "params", "context_length", "tokenizer"),
+        "Training": ("batch_size", "seed", "device"),
         "Data": ("validation",),
         "Settings": ("config", "settings"),
     },
+    omitted=("learning_rate", "max_steps", "report_to"),
     examples=("gptsmith plan my_texts/ --minutes 10", "gptsmith plan my_texts/ --hours 2 --preset gpt2"),
 )
 def plan(request: PlanRequest, json: Json = False) -> None:

@@ -10,8 +10,9 @@ from gptsmith.train.request import PretrainRequest
     PretrainRequest,
     arguments={"sources": "TEXT"},
     panels={
-        "Budget": ("minutes", "hours", "tokens", "target_loss"),
-        "Model": ("preset", "params", "tokenizer"),
+        "Budget": ("minutes", "hours", "tokens", "max_steps", "target_loss"),
+        "Model": ("preset", "params", "context_length", "tokenizer"),
+        "Training": ("learning_rate", "batch_size", "seed", "device", "report_to"),
         "Data": ("validation", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gptsmith.base.errors import ConversionError, UserError
+from gptsmith.convert.go_tools import tool_form
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -84,8 +85,9 @@ class Layout:
         return tuple(part.replace("{role}", role).replace("{eos}", eos) for part in (before, after))  # type: ignore[return-value]
 
 
+CHATML = "ChatML"
 LAYOUTS = (
-    Layout("ChatML", {ANY: ("<|im_start|>{role}\n", "<|im_end|>\n")}, "<|im_start|>assistant\n"),
+    Layout(CHATML, {ANY: ("<|im_start|>{role}\n", "<|im_end|>\n")}, "<|im_start|>assistant\n"),
     Layout(
         "Llama 3",
         {ANY: ("<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>")},
@@ -98,12 +100,16 @@ LAYOUTS = (
 
 
 def go_template(template: ChatTemplate | None, tokenizer: Tokenizer) -> str:
-    """The Go template that lays conversations out as a run's template does.
+    """The Go template that lays conversations out as a run's template does, with tools where their form is known.
 
     Raises:
         ConversionError: no known one does.
     """
-    return PROMPT if template is None else _layout_of(template, tokenizer)[0].go(tokenizer.eos_token)
+    if template is None:
+        return PROMPT
+    layout, _ = _layout_of(template, tokenizer)
+    form = tool_form(template, tokenizer) if layout.name == CHATML and "tools" in template.variables else None
+    return layout.go(tokenizer.eos_token) if form is None else form.go()
 
 
 def default_system(template: ChatTemplate | None, tokenizer: Tokenizer) -> str | None:

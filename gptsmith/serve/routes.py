@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gptsmith.base.json_text import json_text
 from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.completions import completions
 from gptsmith.serve.openai.embeddings import embeddings
@@ -67,7 +67,7 @@ async def openapi(state: State, request: Request) -> Response:
 @lru_cache(maxsize=8)
 def _document(has_keys: bool, model_names: tuple[str, ...]) -> bytes:
     """The document, made once: it takes long."""
-    return json.dumps(document(ROUTES, has_keys, list(model_names))).encode()
+    return json_text(document(ROUTES, has_keys, list(model_names))).encode()
 
 
 ROUTES = (

@@ -258,7 +258,7 @@ class Tokenizer:
         parts = {"pre_tokenizer": None, "post_processor": None, "decoder": None}
         model = {"type": "WordLevel", "vocab": {other: 0}, "unk_token": other}
         tokens = [{**token, "id": number} for number, token in enumerate(self.state["added_tokens"], 1)]
-        return Backend.from_str(json.dumps({**self.state, **parts, "model": model, "added_tokens": tokens}))
+        return Backend.from_str(json_text({**self.state, **parts, "model": model, "added_tokens": tokens}))
 
     def prompt_ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """The ids of a prompt that a model continues: the BOS ids and the text's; the EOS token alone if there are

@@ -16,22 +16,59 @@ from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
 
 READ_PATHS = frozenset({"base", "sources", "validation", "test"})
 """The fields of a request that name what is read whenever its run is trained."""
+OPTION_SETTINGS = {
+    "learning_rate": "train.optimizer.learning_rate",
+    "batch_size": "train.batch_size",
+    "max_steps": "train.num_steps",
+    "context_length": "model.context_length",
+    "seed": "train.seed",
+    "device": "train.device",
+    "target_loss": "train.target_loss",
+    "lora_alpha": "model.linear.alpha",
+    "me": "examples.me",
+    "skip_bad": "examples.skip_bad",
+}
+"""The options that stand for one setting each."""
+TRACKERS: Mapping[str, dict[str, Any]] = {"tensorboard": {"tensorboard": True}, "wandb": {"wandb": "gptsmith"}}
+"""What `--report-to` sets in the group `track`."""
+
+
+def _table(path: str, value: Any) -> dict[str, Any]:
+    """The table in which the setting at a path, such as `train.batch_size`, has a value."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
 
 
 class TrainingRequest(Settings):
     """The arguments of every verb that trains or plans training."""
 
+    is_set_by_path: ClassVar[bool] = False
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
     sources: PathTexts = Field(default_factory=list)
     """Files, folders and glob patterns to train on."""
     validation: PathTexts = Field(default_factory=list)
-    """Files to validate on. By default, a part of the sources is held out."""
+    """Files to validate on; by default, a part of the sources."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Sequence[str] = Field(default_factory=list)
     """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """The optimizer's highest learning rate; with Muon, that of the matrices."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Sequences per step of the optimizer."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Steps of the optimizer in all."""
+    context_length: int | None = Field(default=None, gt=0)
+    """Tokens that the model can read at once."""
+    seed: int | None = None
+    """Random seed of weights, order of the data and dropout."""
+    device: str | None = None
+    """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    report_to: Literal["tensorboard", "wandb"] | None = None
+    """Experiment tracker that also gets the metrics: tensorboard or wandb."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
 
@@ -53,14 +90,30 @@ class TrainingRequest(Settings):
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         """The settings that options stand for, by the name of the option."""
-        return {}
+        tables = {
+            name: _table(OPTION_SETTINGS[name], value)
+            for name in OPTION_SETTINGS.keys() & type(self).model_fields.keys()
+            if (value := getattr(self, name)) is not None and value is not False
+        }
+        if self.report_to is not None:
+            tables["report_to"] = {"track": TRACKERS[self.report_to]}
+        return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
+
+    def _refuse_with_max_steps(self, *others: str) -> None:
+        """Checks that nothing else says how long to train.
+
+        Raises:
+            ConfigurationError: something does.
+        """
+        if self.max_steps is not None and (given := [name for name in others if getattr(self, name) is not None]):
+            raise ConfigurationError(f"--max-steps and --{given[0]} both say how long to train: give one of them")
 
 
 class PlanRequest(TrainingRequest):
     """The arguments of `plan`."""
 
     preset: str = "smith"
-    """Preset for the shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
+    """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
     minutes: float | None = Field(default=None, gt=0)
     """Time budget of the whole command, in minutes."""
     hours: SkipJsonSchema[float | None] = not_recorded(gt=0)
@@ -89,6 +142,7 @@ class PlanRequest(TrainingRequest):
             raise ConfigurationError(
                 f"--params chooses the size of the default model; the preset {self.preset} has its own"
             )
+        self._refuse_with_max_steps("minutes", "tokens")
         self._require_a_text()
         return self
 
@@ -99,11 +153,12 @@ class PlanRequest(TrainingRequest):
             raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
-        if self.tokenizer is None:
-            return {}
-        path = str(self.tokenizer)
-        table = {"kind": "huggingface", "path": path} if Path(path).exists() else {"kind": path}
-        return {"--tokenizer": {"tokenizer": table}}
+        options = super().option_settings()
+        if self.tokenizer is not None:
+            path = str(self.tokenizer)
+            table = {"kind": "huggingface", "path": path} if Path(path).exists() else {"kind": path}
+            options["--tokenizer"] = {"tokenizer": table}
+        return options
 
 
 class PretrainRequest(PlanRequest):
@@ -112,7 +167,7 @@ class PretrainRequest(PlanRequest):
     made_by = "pretrain"
 
     tokens: Count | None = None
-    """Tokens to train on, such as 5M; with --resume, counted from the start of the run."""
+    """Tokens to train on, such as 5M; with --resume, in all."""
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
     encoding: SkipJsonSchema[str | None] = not_recorded()
@@ -144,12 +199,6 @@ class PretrainRequest(PlanRequest):
                 "--resume uses the run's own text and settings: with it, give only --tokens, --target-loss and --set"
             )
 
-    def option_settings(self) -> dict[str, dict[str, Any]]:
-        options = super().option_settings()
-        if self.target_loss is not None:
-            options["--target-loss"] = {"train": {"target_loss": self.target_loss}}
-        return options
-
 
 class FinetuneRequest(TrainingRequest):
     """The arguments of `finetune`."""
@@ -161,15 +210,17 @@ class FinetuneRequest(TrainingRequest):
     sources: PathTexts = Field(default_factory=list)
     """Files of conversations, labelled texts, preferences or plain text."""
     validation: PathTexts = Field(default_factory=list)
-    """Files that select the best weights and settings. By default, a part of the sources is held out."""
+    """Files that select the best weights; by default, a part of the sources."""
     test: PathTexts = Field(default_factory=list)
-    """Files of the test split, scored once at the end. By default, a part of the sources is held out."""
+    """Files scored once, at the end; by default, a part of the sources."""
     objective: str | None = None
-    """Objective, such as sft, dpo or grpo. By default it follows from the data."""
+    """Objective, such as sft, dpo or grpo; by default the data's own."""
     epochs: float | None = Field(default=None, gt=0)
-    """Number of passes over the examples. The default depends on the objective."""
+    """Passes over the examples. The default depends on the objective."""
     lora: int | None = Field(default=None, gt=0)
     """Train LoRA adapters of this rank instead of all weights."""
+    lora_alpha: float | None = Field(default=None, gt=0)
+    """Scale of the adapters, alpha / rank; twice the rank by default."""
     trials: int | None = Field(default=None, gt=0)
     """Search hyperparameters in this many trials; the validation loss selects the best."""
     me: SkipJsonSchema[str | None] = not_recorded()
@@ -186,6 +237,9 @@ class FinetuneRequest(TrainingRequest):
 
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:
+        self._refuse_with_max_steps("epochs")
+        if self.lora_alpha is not None and self.lora is None:
+            raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
         if self.resume is not None:
             if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad or self.me:
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")
@@ -195,11 +249,3 @@ class FinetuneRequest(TrainingRequest):
                 f"{shell_command('finetune', 'runs/mine', 'answers.jsonl')}"
             )
         return self
-
-    def option_settings(self) -> dict[str, dict[str, Any]]:
-        options: dict[str, dict[str, Any]] = {}
-        if self.me is not None:
-            options["--me"] = {"examples": {"me": self.me}}
-        if self.skip_bad:
-            options["--skip-bad"] = {"examples": {"skip_bad": True}}
-        return options

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import ConversionError
+from gptsmith.base.errors import CheckpointError, ConversionError
 from gptsmith.base.files import published_folder, require_room, require_writable
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
@@ -80,7 +81,8 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     named = loaded.run.request().get("base")
     base = None
     if has_adapters and takes_adapters and named is not None:
-        base = model_folder_of(loaded.run.paths.located(named), without_adapters(model))
+        with suppress(CheckpointError):  # where it is gone, its weights are written beside the adapters
+            base = model_folder_of(loaded.run.paths.located(named), without_adapters(model))
     if has_adapters and not takes_adapters:
         note("the adapters become part of the weights (--to peft writes them alone)", "dim")
         model = merge_lora(model)

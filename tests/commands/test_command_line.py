@@ -72,6 +72,16 @@ def test_help_of_a_verb_is_short_grouped_and_has_two_examples(
         (["pretrain", "x", "--minutes", "1", "--hours", "1"], "were both given"),
         (["finetune", "x", "y", "--lora", "0"], "lora: Input should be greater than 0 (given: 0, from --lora)"),
         (["evaluat", "x"], "did you mean evaluate?"),
+        (["train", "x"], "no such verb: train (did you mean pretrain or finetune?)"),
+        (["quantize", "x"], "no such verb: quantize (did you mean compress?)"),
+        (["rm", "x"], "no such verb: rm (a run is a folder: delete it as any other)"),
+        (["pretrain", "x", "--lr", "1"], "no such option: --lr (did you mean --learning-rate?)"),
+        (["pretrain", "x", "--block_size", "1"], "no such option: --block_size (did you mean --context-length?)"),
+        (["pretrain", "x", "--n-layer", "1"], "no such option: --n-layer (did you mean --set model.num_layers=...?)"),
+        (["finetune", "x", "y", "--lora-r", "1"], "no such option: --lora-r (did you mean --lora?)"),
+        (["generate", "x", "--max-new-tokens", "1"], "no such option: --max-new-tokens (did you mean --max-tokens?)"),
+        (["pretrain", "x", "--max-steps", "1", "--minutes", "1"], "--max-steps and --minutes both say how long"),
+        (["finetune", "x", "y", "--lora-alpha", "1"], "--lora-alpha scales LoRA adapters"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(

@@ -45,6 +45,47 @@ MISTRAL = (
     "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}"
     "{% endfor %}"
 )
+QWEN = """\
+{%- set first = messages[0].content if messages[0].role == 'system' else 'You are a smith.' %}
+{%- if tools %}
+    {{- '<|im_start|>system\\n' + first + "\\n\\n# Tools\\n\\nTheir signatures are within <tools></tools>:\\n<tools>" }}
+    {%- for tool in tools %}{{- "\\n" }}{{- tool | tojson }}{%- endfor %}
+    {{- "\\n</tools>\\n\\nCall them so:\\n<tool_call>\\n{\\"name\\": <name>, \\"arguments\\": <object>}" }}
+    {{- '\\n</tool_call><|im_end|>\\n' }}
+{%- else %}
+    {{- '<|im_start|>system\\n' + first + '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first)
+            or (message.role == 'assistant' and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {%- elif message.role == 'assistant' %}
+        {{- '<|im_start|>assistant' }}
+        {%- if message.content %}{{- '\\n' + message.content }}{%- endif %}
+        {%- for call in message.tool_calls %}
+            {{- '\\n<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == 'tool' %}
+        {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}
+        {{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
+        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\\n' }}{%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+"""ChatML with tools, in the form that Qwen2.5 and Hermes have."""
+QWEN_ALONE = (
+    QWEN.replace("'You are a smith.'", "''")
+    .replace(
+        "'<|im_start|>system\\n' + first + \"\\n\\n# Tools",
+        "'<|im_start|>system\\n' + first + ('\\n\\n' if messages[0].role == 'system' else '') + \"# Tools",
+    )
+    .replace("{%- else %}\n", "{%- elif messages[0].role == 'system' %}\n", 1)
+)
+"""The same without a default system turn, as Qwen3 has it."""
+HERMES = QWEN_ALONE.replace("{{- '<|im_start|>user' }}", "{{- '<|im_start|>tool' }}")
+"""The same with a turn of the role `tool`."""
 
 
 def byte_tokens(

@@ -10,9 +10,10 @@ import pytest
 from gptsmith.base.errors import UserError
 from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.go_template import LAYOUTS, PROMPT, default_system, go_template
+from gptsmith.convert.go_tools import tool_form
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import CHATML, ChatTemplate
-from tests.convert.sources import LLAMA3, MISTRAL, TOKENIZERS, ZEPHYR, form, source
+from tests.convert.sources import HERMES, LLAMA3, MISTRAL, QWEN, QWEN_ALONE, TOKENIZERS, ZEPHYR, form, source
 
 DEFAULT_SYSTEM = """\
 {% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
@@ -23,6 +24,7 @@ You are a smith.
 ' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
 ' }}{% endif %}"""
 """ChatML as SmolLM2 and Qwen2.5 have it."""
+WITH_TOOLS = {"Qwen2.5": QWEN, "Qwen3": QWEN_ALONE, "Hermes": HERMES}
 TEMPLATES = {
     "ChatML": ("bpe", CHATML),
     "Llama 3": ("llama3", LLAMA3),
@@ -75,6 +77,34 @@ def test_a_default_system_turn_is_the_modelfiles_system(tmp_path: Path) -> None:
     quoted = ChatTemplate(DEFAULT_SYSTEM.replace('"Answer"', '"""Answer"""'))
     with pytest.raises(UserError, match="none that is known here"):
         go_template(quoted, tokenizer)
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_templates_with_tools_have_them_in_ollama_too(name: str) -> None:
+    template = go_template(ChatTemplate(WITH_TOOLS[name]), TOKENIZERS["bpe"]())
+    assert "if .Tools" in template
+    assert "if .ToolCalls" in template
+    assert "# Tools\n\nTheir signatures are within <tools></tools>:\n<tools>" in template  # the model's own words
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("'}\\n</tool_call>'", "'}\\n</call>'"),
+        ('{"name": "', '{"function": "'),
+        ("\\n<tool_response>", "\\n<result>"),
+        ("tool | tojson", "tool.function.name"),
+        ("'\\n' + message.content }}{%- endif %}", "message.content }}{%- endif %}"),
+    ],
+)
+def test_tools_in_another_form_are_left_out_and_the_modelfile_says_so(old: str, new: str, tmp_path: Path) -> None:
+    assert old in QWEN
+    changed = ChatTemplate(QWEN.replace(old, new))
+    assert tool_form(changed, TOKENIZERS["bpe"]()) is None
+    form("ollama", "q8_0").write(replace(source("smith"), template=changed), tmp_path)
+    text = (tmp_path / "Modelfile").read_text()
+    assert ".Tools" not in text
+    assert text.startswith("# The chat template writes tools in a form that is not known here")
 
 
 def test_a_base_model_goes_on_with_the_prompt() -> None:

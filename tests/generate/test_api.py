@@ -55,7 +55,7 @@ def test_the_seed_decides(model: GPT) -> None:
 
 def test_characters_come_whole_however_tokens_cut_them(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, "é🙂x".encode() + b"\xff\xe6")
-    assert written(model) == ["é", "🙂", "x", "\ufffd", "\ufffd"]
+    assert written(model) == ["é", "🙂", "x", "\ufffd"]  # the last byte begins a character, of which no half is written
 
 
 @pytest.mark.parametrize(

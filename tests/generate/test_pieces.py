@@ -83,7 +83,7 @@ def test_only_what_may_begin_a_stop_string_is_held_back() -> None:
     ("data", "pieces"),
     [
         ("é🙂".encode(), ["é", "🙂"]),
-        ("🙂".encode()[:3], ["\ufffd"]),
+        ("🙂".encode()[:3], []),
         (b"\xe6a", ["\ufffda"]),
         (b"\xff\xff", ["\ufffd", "\ufffd"]),
     ],

@@ -13,10 +13,12 @@ import pytest
 
 from gptsmith.convert.formats.ollama import MODELFILE
 from gptsmith.convert.go_template import PROMPT, default_system, go_template
+from gptsmith.convert.go_tools import CONVERSATIONS as WITH_CALLS
+from gptsmith.convert.go_tools import TOOLS
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from gptsmith.text.chat_template import ChatTemplate
 from tests.convert.sources import TOKENIZERS, form, source
-from tests.convert.test_ollama import DEFAULT_SYSTEM, TEMPLATES
+from tests.convert.test_ollama import DEFAULT_SYSTEM, TEMPLATES, WITH_TOOLS
 
 PROGRAM = """
 package main
@@ -27,10 +29,41 @@ import (
 	"text/template"
 )
 
-type Message struct{ Role, Content string }
+// As in Ollama: what a template prints of tools and arguments is JSON, by methods of theirs.
+type Arguments map[string]any
+
+func (a *Arguments) String() string {
+	text, _ := json.Marshal(a)
+	return string(text)
+}
+
+type Call struct {
+	Function struct {
+		Name      string
+		Arguments Arguments
+	}
+}
+
+type Function map[string]any
+
+func (f Function) String() string {
+	text, _ := json.Marshal(map[string]any(f))
+	return string(text)
+}
+
+type Tool struct {
+	Type     string
+	Function Function
+}
+
+type Message struct {
+	Role, Content string
+	ToolCalls     []Call `json:"tool_calls"`
+}
 
 type Values struct {
 	Messages                 []*Message
+	Tools                    []Tool
 	System, Prompt, Response string
 }
 
@@ -50,6 +83,7 @@ func main() {
 		var text stringWriter
 		if err := parsed.Execute(&text, map[string]any{
 			"Messages": values.Messages, "System": values.System, "Prompt": values.Prompt, "Response": "",
+			"Tools": values.Tools,
 		}); err != nil {
 			panic(err)
 		}
@@ -86,9 +120,10 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Go:
     return render
 
 
-def values_of(messages: Any) -> dict[str, Any]:
+def values_of(messages: Any, tools: Any = ()) -> dict[str, Any]:
     return {
         "Messages": messages,
+        "Tools": list(tools) or None,
         "System": "\n\n".join(message["content"] for message in messages if message["role"] == "system"),
         "Prompt": messages[-1]["content"],
     }
@@ -126,6 +161,38 @@ def test_go_renders_a_default_system_turn_that_ollama_puts_first(go: Go) -> None
     rendered = go(go_template(template, tokenizer), [values_of(messages) for messages in given])
     wanted = [template.render(messages, tokenizer=tokenizer, open_turn=True) for messages in CONVERSATIONS]
     assert rendered == wanted
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_go_renders_tools_calls_and_results_as_jinja_does(name: str, go: Go) -> None:
+    tokenizer, template = TOKENIZERS["bpe"](), ChatTemplate(WITH_TOOLS[name])
+    system = default_system(template, tokenizer)
+    turns = (*CONVERSATIONS, *WITH_CALLS, ({"role": "system", "content": ""}, *WITH_CALLS[-1]))
+    asked = [(messages, tools) for messages in turns for tools in ((), TOOLS[:1], TOOLS)]
+    given = [
+        (messages if system is None or messages[0]["role"] == "system" else (_system(system), *messages), tools)
+        for messages, tools in asked
+    ]
+    rendered = go(go_template(template, tokenizer), [values_of(*each) for each in given])
+    for text, (messages, tools) in zip(rendered, asked, strict=True):
+        variables = {"tools": list(tools) or None}
+        wanted = template.render(messages, tokenizer=tokenizer, open_turn=True, variables=variables)
+        assert _with_plain_json(text) == _with_plain_json(wanted)
+
+
+def _system(text: str) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
+def _with_plain_json(text: str) -> list[Any]:
+    """The lines of a text, those of JSON as their values: Ollama writes it without spaces and in another order."""
+    lines: list[Any] = []
+    for line in text.split("\n"):
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            lines.append(line)
+    return lines
 
 
 def test_go_gives_a_base_model_the_prompt_alone(go: Go) -> None:

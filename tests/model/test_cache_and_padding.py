@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.model import attention, position
-from gptsmith.model.attention import additive
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
@@ -81,31 +80,6 @@ def test_rows_of_different_lengths_decode_as_if_alone(attention_kind: str, posit
     logits = torch.cat(pieces, dim=1)
     for row, pad in enumerate(pads):
         close(logits[row, pad:], model(ids[row : row + 1, : 16 - pad])[0])
-
-
-@pytest.mark.parametrize(("limit", "rows"), [(1, [1] * 16), (3 * 2 * 4 * 16 * 8, [3] * 5 + [1]), (1 << 24, [16])])
-def test_additive_attention_by_blocks_equals_the_whole(
-    monkeypatch: pytest.MonkeyPatch, limit: int, rows: list[int]
-) -> None:
-    model, ids = build("additive", "alibi", num_layers=1), some_ids()
-    whole = model(ids)
-    expected = torch.autograd.grad(whole.square().sum(), list(model.parameters()))
-    read: list[int] = []
-    attend_block = additive.AdditiveAttention._attend_block
-
-    def counted(self: additive.AdditiveAttention, queries: Tensor, *rest: Tensor) -> Tensor:
-        read.append(queries.shape[2])
-        return attend_block(self, queries, *rest)
-
-    monkeypatch.setattr(additive, "MAX_ELEMENTS", limit)
-    monkeypatch.setattr(additive.AdditiveAttention, "_attend_block", counted)
-    logits = model(ids)
-    assert read == rows
-    close(logits, whole)
-    for ours, theirs in zip(
-        torch.autograd.grad(logits.square().sum(), list(model.parameters())), expected, strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()

@@ -68,7 +68,10 @@ def test_a_text_that_is_too_small(call: Callable, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--set", "tokenizer.vocab_size=60000"], ["60000", "supports"]),
-        (["--set", "model.num_heads=3"], ["num_heads=3", "does not divide"]),
+        (
+            ["--set", "model.num_heads=3", "--set", "model.attention.num_kv_heads=2"],
+            ["num_kv_heads=2", "does not divide"],
+        ),
         (["--preset", "gpt5"], ["no such preset: gpt5", "gpt3-175b"]),
         (["--set", "model.num_leyers=3"], ["model", "did you mean num_layers"]),
         (["--set", "modle.num_layers=3"], ["did you mean model"]),

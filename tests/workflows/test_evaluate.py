@@ -214,7 +214,7 @@ def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monke
         (["--task", "multiple_choice", "--against", "nowhere", "data.jsonl"], ("nowhere",)),
         (["--against", "nowhere"], ("nowhere",)),
         (["--task", "classification", "data.jsonl"], ('{"question": "Smith 0 bends"', "expected label, with text;")),
-        (["--task", "classification", "choices.jsonl"], ('"choices": null', "expected label, with text;")),
+        (["--task", "classification", "choices.jsonl"], ("expected fields of labelled", '"choices": null')),
         (["--task", "classification", "--set", "label_names.god=fine", "labels.jsonl"],
          ("label_names.god", "did you mean good?")),
         (["--task", "multiple_choice", "other.txt"], ("other.txt", "no records in it")),

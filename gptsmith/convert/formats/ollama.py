@@ -13,6 +13,7 @@ from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.go_template import default_system, go_template
 
 MODELFILE = "Modelfile"
+NO_TOOLS = "# The chat template writes tools in a form that is not known here: in Ollama this model takes none."
 NOT_RUN = "; Ollama itself: not run"
 
 
@@ -46,7 +47,10 @@ class OllamaFormatSettings(FormatSettings):
 
 def _modelfile(source: Source) -> str:
     tokenizer = source.tokenizer
-    lines = [f"FROM ./{FILE}", f'TEMPLATE """{go_template(source.template, tokenizer)}"""']
+    template = go_template(source.template, tokenizer)
+    lines = [f"FROM ./{FILE}", f'TEMPLATE """{template}"""']
+    if source.template is not None and "tools" in source.template.variables and ".Tools" not in template:
+        lines.insert(0, NO_TOOLS)
     if (system := default_system(source.template, tokenizer)) is not None:
         lines.append(f'SYSTEM """{system}"""')
     lines += [f"PARAMETER stop {json_text(tokenizer.backend.id_to_token(n))}" for n in sorted(tokenizer.end_ids)]

@@ -34,7 +34,7 @@ def additive_attention(queries: Tensor, keys: Tensor, values: Tensor, score: Ten
         (N, T, V), in the dtype of the queries; computed in float32 at least.
     """
     dtype = torch.promote_types(queries.dtype, torch.float32)
-    inputs = [each.to(dtype) for each in (queries, keys, values, score)]
+    inputs = [each.to(dtype).contiguous() for each in (queries, keys, values, score)]
     attended: Tensor = _Additive.apply(*inputs, bias)  # type: ignore[no-untyped-call]
     return attended.to(queries.dtype)
 
