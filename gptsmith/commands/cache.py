@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gptsmith.commands.options import Json, command
 from gptsmith.workflows.requests import CacheRequest
+
+NAME_CHARACTERS = 12
+"""As much of a hash as tells artefacts apart; `--json` has whole paths."""
 
 
 @command(
@@ -24,11 +29,12 @@ def cache(request: CacheRequest, json: Json = False) -> None:
     if json:
         console.show_json(figures)
         return
-    table = Table("kind", "size", "unused for", "made from", box=None, padding=(0, 2, 0, 0))
-    table.add_column("path", overflow="fold")
+    table = Table("kind", "size", "unused for", "name", box=None, padding=(0, 2, 0, 0))
+    table.add_column("made from", overflow="fold")
     for row in figures["artefacts"]:
         days = f"{row['days_unused']:.0f} days"
-        table.add_row(row["kind"], readable_bytes(row["num_bytes"]), days, row["made_from"], row["path"])
+        name = Path(row["path"]).name
+        table.add_row(row["kind"], readable_bytes(row["num_bytes"]), days, name[:NAME_CHARACTERS], row["made_from"])
     console.results.print(table)
     total, count = readable_bytes(figures["num_bytes"]), len(figures["artefacts"])
     console.note(f"{figures['folder']}: {total} in {count:,} artefacts {'deleted' if request.empty else ''}".rstrip())

@@ -37,7 +37,7 @@ NOT_TEXT: tuple[tuple[str, re.Pattern[str]], ...] = (
 """What the values of a field can be besides text, in the order in which they are tried."""
 NAMES_OF_NOT_TEXT = re.compile(
     r"(?:.*[_\W])?(?:id|ids|uuid|guid|key|hash|md5|sha1|sha256|url|urls|uri|href|link|links|permalink"
-    r"|path|file|filename|date|time|datetime|timestamp)|.*_at"
+    r"|path|file|filename|date|time|datetime|timestamp|rejected)|.*_at"
 )
 CAMEL_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 LETTERS_OF_PROSE = 0.4
@@ -96,5 +96,5 @@ def _kind(value: Any) -> str:
 
 
 def is_named_like_text(name: str) -> bool:
-    """Whether a field's name says nothing of ids, links, hashes, paths and dates."""
+    """Whether a field's name says nothing of ids, links, hashes, paths, dates and answers to avoid."""
     return NAMES_OF_NOT_TEXT.fullmatch(CAMEL_HUMP.sub("_", name.strip()).casefold()) is None

@@ -53,7 +53,7 @@ function replanCells(record) {
     record.why ?? "",
     change("num_tokens"),
     change("bits_per_byte"),
-    typeof left === "number" ? readable(left) : "",
+    typeof left === "number" ? left.toFixed(1) : "",
   ];
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
-from gptsmith.text.context import fit_messages
+from gptsmith.text.context import FittedPrompt, fit_messages
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
 
 
@@ -73,13 +73,33 @@ class Encoder:
         num_kept = len(messages) - fitted.num_omitted
         return FittedConversation(encoded[num_kept], fitted.num_omitted)
 
-    def delimited(self, texts: Sequence[str]) -> Encoded:
+    def prompt(self, messages: Sequence[Message], max_tokens: int) -> FittedPrompt:
+        """A conversation that the model goes on with for up to `max_tokens`, without its oldest turns if it is too
+        long.
+
+        Raises:
+            UserError: its last question and `max_tokens` are longer than the context.
+        """
+        room = self.context_length - max_tokens
+        fitted = fit_messages(
+            [dict(message) for message in messages], lambda kept: self.template.prompt_ids(self.tokenizer, kept), room
+        )
+        if len(fitted.token_ids) > room:
+            raise UserError(
+                f"{len(fitted.token_ids)} tokens of the last question and {max_tokens} of a completion do not fit in "
+                f"the context of {self.context_length}: set a smaller train.objective.max_tokens, or skip such "
+                "examples with --skip-bad"
+            )
+        return fitted
+
+    def delimited(self, texts: Sequence[str]) -> tuple[Encoded, int]:
         """Texts between special tokens (Radford et al. 2018, figure 1): start, text, delimiter, text, extract; trained
-        on the tokens of the texts. If they are too long, the longest text loses its end."""
+        on the tokens of the texts. If they are too long, the longest text loses its end; and how many tokens that
+        are."""
         control, separator = self.tokenizer.special_tokens, self.tokenizer.eos_token_id
         between, extract = control.get(TURN_START, separator), control.get(TURN_END, separator)
         encoded = [self.tokenizer.encode(text) for text in texts]
-        room = self.context_length - len(encoded) - 1
+        num_tokens, room = sum(map(len, encoded)), self.context_length - len(encoded) - 1
         while sum(map(len, encoded)) > room:
             longest = max(encoded, key=len)
             shorter = max(map(len, (text for text in encoded if text is not longest)), default=0)
@@ -90,4 +110,4 @@ class Encoder:
             ids += [*text, between]
             trained += [*[True] * len(text), False]
         ids[-1] = extract
-        return Encoded(ids, trained)
+        return Encoded(ids, trained), num_tokens - sum(map(len, encoded))

@@ -28,6 +28,7 @@ from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, default_template
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
+from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import known_text
@@ -124,7 +125,7 @@ def prepare_job(
         if dataset.known_text is not None:
             dataset.final_evaluations.append(dataset.known_text.figures)
     converses = base.template is not None or is_conversation
-    data = _data_figures(splits, dataset.skipped) if text is None else text.summary
+    data = _data_figures(splits, dataset.account()) if text is None else text.summary
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
 
 
@@ -232,7 +233,8 @@ def _cache_key(
     return key_of(*reference, *data)
 
 
-def _data_figures(splits: ExampleSplits, skipped: Skipped) -> dict[str, Any]:
+def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, Any]:
+    skipped = splits.skipped if account is None else splits.skipped + account.skipped
     counts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "fingerprint": splits.fingerprint,
@@ -240,5 +242,6 @@ def _data_figures(splits: ExampleSplits, skipped: Skipped) -> dict[str, Any]:
         "num_dropped": splits.num_dropped,
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
+        **({} if account is None else account.figures()),
         "fields": {path: dict(names) for path, names in splits.fields.items()},
     }

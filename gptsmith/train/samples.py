@@ -26,6 +26,8 @@ class Sample:
     """The log-likelihood of each sequence under the reference model, if the objective compares with it."""
     num_omitted: int = 0
     """The oldest turns of the conversation that were left out, because the context has no room for them."""
+    num_truncated: int = 0
+    """The tokens at the ends of its texts that were cut off for the same reason."""
     part: int = 0
     """The number of the sample, if its example makes several."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gptsmith.base.console import note
 from gptsmith.base.verbs import verb
 from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
+from gptsmith.train.unknown_tokens import unknown_tokens
 
 
 @verb(PlanRequest, "sources")
@@ -24,6 +26,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
     """
     resolved = resolve_settings(request)
+    if warning := unknown_tokens(resolved.data):
+        note(warning, "yellow")
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,

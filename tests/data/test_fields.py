@@ -39,9 +39,9 @@ def test_every_value_is_of_one_kind(value: str) -> None:
 
 
 def test_names_of_ids_links_and_dates_are_known() -> None:
-    for name in ("id", "userId", "created_at", "Permalink", "file_path", "message-id", "Date"):
+    for name in ("id", "userId", "created_at", "Permalink", "file_path", "message-id", "Date", "rejected"):
         assert not is_named_like_text(name), name
-    for name in ("comment", "grid", "update", "candidate", "sentence"):
+    for name in ("comment", "grid", "update", "candidate", "sentence", "chosen"):
         assert is_named_like_text(name), name
     assert plain_name('\ufeff "Label" ') == "label"
 

@@ -205,11 +205,12 @@ def test_choices_compete_with_each_other_alone(encoder: Encoder) -> None:
 
 
 def test_long_texts_lose_the_end_of_the_longest_one(encoder: Encoder) -> None:
-    encoded = encoder.delimited(["a" * 300, "b" * 10])
+    encoded, num_truncated = encoder.delimited(["a" * 300, "b" * 10])
     assert len(encoded.ids) == CONTEXT
+    assert num_truncated == 310 + 3 - CONTEXT
     text = encoder.tokenizer.decode(encoded.ids)
     assert text == "a" * (CONTEXT - 3 - 10) + "b" * 10
-    both = encoder.tokenizer.decode(encoder.delimited(["a" * 300, "b" * 300]).ids)
+    both = encoder.tokenizer.decode(encoder.delimited(["a" * 300, "b" * 300])[0].ids)
     assert (both.count("a"), both.count("b")) in ((46, 47), (47, 46))
 
 
@@ -559,12 +560,10 @@ def test_conversations_that_are_shortened_are_counted_and_said(encoder: Encoder)
     dataset = SftSettings().dataset(DatasetInputs(tiny(), encoder, splits, None, seed=0))
     assert isinstance(dataset, ExampleDataset)
     assert (dataset.train.num_examples, dataset.validation.num_examples) == (3, 1)
-    assert dataset.num_shortened == 3
+    assert dataset.encoding.num_shortened == 3
+    num_omitted = dataset.encoding.num_omitted
     line = next(line for line in dataset.description() if "longer" in line)
-    assert (
-        line
-        == f"3 conversations are longer than the context of 96 tokens: {dataset.num_omitted} oldest turns are left out"
-    )
+    assert line == f"3 conversations are longer than the context of 96 tokens: {num_omitted} oldest turns are left out"
 
 
 @pytest.mark.parametrize("kind", ["dpo", "reward_model", "kto"])

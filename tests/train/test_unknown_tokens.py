@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.load import load_tokenizer
-from gptsmith.train.datasets.text import unknown_tokens
+from gptsmith.train.unknown_tokens import unknown_tokens
 
 
 @pytest.mark.parametrize(("text", "share"), [("old " * 300 + "mill " * 100, "24.9%"), ("old " * 400, None)])

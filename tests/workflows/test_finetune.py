@@ -511,6 +511,7 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
 ) -> None:
     data = {"sft": chat_data, "classification": labelled_data, "dpo": pair_data}[objective]
     settings = [FLOAT32, "train.num_steps=9", "train.batch_size=4", "model.dropout=0.1", "checkpoint.every_steps=4"]
+    settings.append("train.patience_evaluations=9")  # whether it gets better does not matter here
     monkeypatch.setattr(log, "LOG_EVERY_STEPS", 1)
     golden = gptsmith.finetune(base, [data], out=tmp_path / "golden", settings=settings)
     with stopped_after(5):

@@ -9,6 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 import gptsmith
 from gptsmith.base.errors import UserError
@@ -69,6 +72,18 @@ def test_the_verb_plans_and_trains_nothing(call: Callable, text: Path, tmp_path:
     assert figures["epochs"] <= 40.01
     assert not (tmp_path / "runs").exists()
     assert call("plan", text).code == 2
+
+
+def test_the_verb_warns_of_a_tokenizer_that_cannot_spell_the_text(call: Callable, text: Path, tmp_path: Path) -> None:
+    backend = Backend(WordLevel({"[UNK]": 0, "old": 1, "<|done|>": 2}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    backend.add_special_tokens(["<|done|>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|done|>"}', encoding="utf-8")
+    path = f"tokenizer.path={tmp_path}"
+    planned = call("plan", text, "--minutes", "2", "--set", "tokenizer.kind=huggingface", "--set", path)
+    assert planned.code == 0, planned.err
+    assert "the tokenizer cannot spell this text" in planned.err
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.prepare import PreparedData
-from gptsmith.data.skipped import Skipped
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded, Message
 from gptsmith.train.batch import Batch
+from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
 
 Reward = Callable[[Sequence[Message], str, str], float | None]
@@ -95,7 +95,6 @@ class Dataset(ABC):
         num_samples: samples in an epoch.
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
-        skipped: examples that cannot be learnt from.
         final_evaluations: what else is measured of the trained model, each once, at the end.
         known_text: a text that the model knew before training; None if forgetting is not measured.
     """
@@ -106,7 +105,6 @@ class Dataset(ABC):
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
-        self.skipped = Skipped()
         self.known_text: KnownText | None = None
 
     @abstractmethod
@@ -143,6 +141,10 @@ class Dataset(ABC):
     @abstractmethod
     def description(self) -> list[str]:
         """Lines that say what was read."""
+
+    def account(self) -> Encoding | None:
+        """What became of the examples on their way to tokens; None if the data is plain text."""
+        return None
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         """The first examples of the train split.

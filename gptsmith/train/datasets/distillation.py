@@ -14,6 +14,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, PreviewedExample, Score
+from gptsmith.train.datasets.encoding import Encoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,9 @@ class DistillationDataset(Dataset):
     def description(self) -> list[str]:
         num_parameters = sum(parameter.numel() for parameter in self.teacher.parameters())
         return [*self.data.description(), f"teacher: {num_parameters / 1e6:.2f}M parameters"]
+
+    def account(self) -> Encoding | None:
+        return self.data.account()
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         return self.data.preview(num_examples)

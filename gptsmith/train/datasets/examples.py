@@ -18,12 +18,12 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import default_cache, key_of, private_folder
 from gptsmith.data.shapes import Example
-from gptsmith.data.skipped import Skipped
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
+from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, mean_terms
 from gptsmith.train.samples import Sample, pack
@@ -94,46 +94,6 @@ class Rows:
         return sum(sample.part == 0 for row in self.rows for sample in row)
 
 
-class Encoding:
-    """Makes rows of examples for one objective, and counts the examples that it skips or shortens.
-
-    Attributes:
-        num_shortened: conversations that lost their oldest turns, because they are longer than the context.
-        num_omitted: the turns that they lost.
-    """
-
-    def __init__(self, objective: ExampleObjective, encoder: Encoder, skip_bad: bool) -> None:
-        self.objective, self.encoder, self.skip_bad = objective, encoder, skip_bad
-        self.skipped = Skipped()
-        self.num_shortened, self.num_omitted = 0, 0
-
-    def rows(self, examples: Sequence[Example]) -> Rows:
-        """The rows of some examples.
-
-        Raises:
-            UserError: an example cannot be learnt from, and such ones are not to be skipped; the message names it.
-        """
-        with meter("encoding examples", len(examples)) as bar:
-            samples = list(self._samples(examples, bar.update))
-        if self.objective.packed:
-            return Rows(pack(samples, self.encoder.context_length))
-        return Rows([[sample] for sample in samples])
-
-    def _samples(self, examples: Sequence[Example], observe: Callable[[int], None]) -> Iterator[Sample]:
-        for number, example in enumerate(examples, 1):
-            try:
-                samples = self.objective.samples(example, self.encoder)
-            except UserError as error:
-                if not self.skip_bad:
-                    raise UserError(f"{example.place}: {error}") from None
-                self.skipped.add(example.place, str(error))
-                continue
-            self.num_shortened += any(sample.num_omitted for sample in samples)
-            self.num_omitted += max((sample.num_omitted for sample in samples), default=0)
-            yield from samples
-            observe(number)
-
-
 class ExampleDataset(Dataset):
     """Rows of samples, in an order that is shuffled anew in every epoch."""
 
@@ -144,12 +104,10 @@ class ExampleDataset(Dataset):
         """
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
-        encoding = Encoding(objective, inputs.encoder, inputs.skip_bad)
+        self.encoding = Encoding(inputs.encoder, inputs.skip_bad)
         self.train, self.validation, self.test = (
-            encoding.rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
+            self._rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
         )
-        self.skipped = self.splits.skipped + encoding.skipped
-        self.num_shortened, self.num_omitted = encoding.num_shortened, encoding.num_omitted
         if not self.train.rows:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.num_samples = len(self.train.rows)
@@ -157,6 +115,13 @@ class ExampleDataset(Dataset):
         self.num_validation_tokens = self.validation.num_tokens
         if objective.uses_reference_model:
             self._add_references(inputs.model, inputs.cache_key)
+
+    def _rows(self, examples: Sequence[Example]) -> Rows:
+        objective, encoder = self.objective, self.encoder
+        samples = self.encoding.encode(examples, lambda example: objective.samples(example, encoder))
+        if objective.packed:
+            return Rows(pack(samples, encoder.context_length))
+        return Rows([[sample] for sample in samples])
 
     def _add_references(self, model: GPT, cache_key: str) -> None:
         """Gives samples their log-likelihoods under the reference model: computed once, and then found in the cache."""
@@ -265,13 +230,13 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
-        if self.num_shortened:
-            lines.append(
-                f"{_counted(self.num_shortened, 'conversation')} longer than the context of "
-                f"{self.encoder.context_length} tokens: {_counted(self.num_omitted, 'oldest turn')} left out"
-            )
-        lines += [*self.splits.notes, *self.skipped.lines(), *renamed_fields(self.splits.fields)]
-        return lines
+        skipped = self.splits.skipped + self.encoding.skipped
+        return [
+            *lines, *self.encoding.lines(), *self.splits.notes, *skipped.lines(), *renamed_fields(self.splits.fields)
+        ]  # fmt: skip
+
+    def account(self) -> Encoding:
+        return self.encoding
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         previewed: list[PreviewedExample] = []
@@ -293,10 +258,6 @@ def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
         f"  {said} ({paths[0]}{f' and {len(paths) - 1:,} more' if len(paths) > 1 else ''})"
         for said, paths in files.items()
     ]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{' is' if count == 1 else 's are'}"
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.generate.api import generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
@@ -26,6 +27,7 @@ from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
+from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.datasets.examples import SAMPLE_TOKENS, epoch_order
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.samples import padded
@@ -72,6 +74,25 @@ class RolloutObjective(ObjectiveSettings):
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """The ids of a prompt, and the example that it is of.
+
+    Attributes:
+        num_omitted: the oldest turns of the conversation that were left out, because the context has no room for them.
+        num_truncated: a prompt loses nothing but whole turns.
+    """
+
+    example: ChatExample
+    ids: list[int]
+    num_omitted: int
+    num_truncated: int = 0
+
+    @property
+    def sequences(self) -> list[Encoded]:
+        return [Encoded(self.ids, [False] * len(self.ids))]
+
+
+@dataclass(frozen=True)
 class Group:
     """The ids of a prompt and of the completions sampled to it, and the advantage of each completion."""
 
@@ -87,15 +108,26 @@ class RolloutDataset(Dataset):
     def __init__(self, objective: RolloutObjective, inputs: DatasetInputs, reward: Reward) -> None:
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
-        self.skipped = self.splits.skipped
+        self.encoding = Encoding(inputs.encoder, inputs.skip_bad)
+        self.train, self.validation, self.test = (
+            self.encoding.encode(examples, self._prompts)
+            for examples in (self.splits.train, self.splits.validation, self.splits.test)
+        )
+        if not self.train:
+            raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.reward = reward
         self.reference = copy.deepcopy(inputs.model).eval().requires_grad_(False)
         self.seen: Counter[str] = Counter()
         """Groups and completions since the last figures, and how many of them taught nothing."""
         self.has_rewarded = False
-        self.num_samples = len(self.splits.train)
+        self.num_samples = len(self.train)
         self.tokens_per_sample = objective.group_size * objective.max_tokens
-        self.num_validation_tokens = len(self.splits.validation) * objective.max_tokens
+        self.num_validation_tokens = len(self.validation) * objective.max_tokens
+
+    def _prompts(self, example: Example) -> list[Prompt]:
+        chat = cast(ChatExample, example)
+        fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens)
+        return [Prompt(chat, fitted.token_ids, fitted.num_omitted)]
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
@@ -134,18 +166,17 @@ class RolloutDataset(Dataset):
     def _sampled(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions of each sample's prompt, with their advantages."""
         count = self.objective.group_size
-        examples = [self._example(sample) for sample in samples]
-        prompts = [self.prompt(example) for example in examples]
+        prompts = [self._prompt(sample) for sample in samples]
         seeds = [derived_seed(self.seed, "answer", sample, number) for sample in samples for number in range(count)]
         completions = self._completions(
-            model, [prompt for prompt in prompts for _ in range(count)], seeds, self.objective.temperature
+            model, [prompt.ids for prompt in prompts for _ in range(count)], seeds, self.objective.temperature
         )
-        rewards = self._rewards([example for example in examples for _ in range(count)], completions)
+        rewards = self._rewards([prompt.example for prompt in prompts for _ in range(count)], completions)
         self.seen["completions"] += len(rewards)
         self.seen["unrewarded"] += sum(map(math.isnan, rewards))
         advantages = self.objective.advantages(torch.tensor(rewards, dtype=torch.float64).view(-1, count)).tolist()
         return [
-            Group(prompt, completions[number * count : (number + 1) * count], advantages[number])
+            Group(prompt.ids, completions[number * count : (number + 1) * count], advantages[number])
             for number, prompt in enumerate(prompts)
         ]
 
@@ -228,23 +259,9 @@ class RolloutDataset(Dataset):
             )
         return number
 
-    def _example(self, sample: int) -> ChatExample:
+    def _prompt(self, sample: int) -> Prompt:
         epoch, place = divmod(sample, self.num_samples)
-        return cast(ChatExample, self.splits.train[epoch_order(self.seed, epoch, self.num_samples)[place]])
-
-    def prompt(self, example: ChatExample) -> list[int]:
-        """The ids of an example's prompt.
-
-        Raises:
-            UserError: they leave no room for a completion.
-        """
-        ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, example.messages[:-1])
-        if len(ids) + self.objective.max_tokens > self.encoder.context_length:
-            raise UserError(
-                f"{example.place}: a prompt of {len(ids)} tokens and a completion of {self.objective.max_tokens} do "
-                f"not fit in the context of {self.encoder.context_length}: set a smaller train.objective.max_tokens"
-            )
-        return ids
+        return self.train[epoch_order(self.seed, epoch, self.num_samples)[place]]
 
     def score(
         self,
@@ -254,40 +271,42 @@ class RolloutDataset(Dataset):
         observe: Callable[[int], None] = lambda _: None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
-        examples = self.splits.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
-        reward = self._mean_reward(model, cast(list[ChatExample], examples))
-        whole = len(examples) == len(self.splits.validation)
-        return Score({"validation_loss": -reward, "reward": reward}, len(examples) * self.objective.max_tokens, whole)
+        prompts = self.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
+        reward = self._mean_reward(model, prompts)
+        whole = len(prompts) == len(self.validation)
+        return Score({"validation_loss": -reward, "reward": reward}, len(prompts) * self.objective.max_tokens, whole)
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
         """The mean reward of greedy completions of the test split's prompts."""
-        examples = cast(list[ChatExample], self.splits.test)
-        if not examples:
+        if not self.test:
             return {}
-        return {"test_reward": self._mean_reward(model, examples), "num_test_examples": len(examples)}
+        return {"test_reward": self._mean_reward(model, self.test), "num_test_examples": len(self.test)}
 
-    def _mean_reward(self, model: GPT, examples: Sequence[ChatExample]) -> float:
-        prompts = [self.prompt(example) for example in examples]
-        completions = self._completions(model, prompts, [0] * len(prompts), temperature=0.0)
-        known = [reward for reward in self._rewards(examples, completions) if not math.isnan(reward)]
+    def _mean_reward(self, model: GPT, prompts: Sequence[Prompt]) -> float:
+        completions = self._completions(model, [prompt.ids for prompt in prompts], [0] * len(prompts), temperature=0.0)
+        rewards = self._rewards([prompt.example for prompt in prompts], completions)
+        known = [reward for reward in rewards if not math.isnan(reward)]
         return sum(known) / len(known) if known else math.nan
 
     def sample(self, model: GPT, seed: int) -> str:
-        question = cast(ChatExample, (self.splits.validation or self.splits.train)[0]).messages[:-1]
-        prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
-        answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed)
-        return "".join(chain([question[-1]["content"], " → "], answer))
+        prompt = (self.validation or self.train)[0]
+        answer = generate(model, self.encoder.tokenizer, prompt.ids, max_tokens=SAMPLE_TOKENS, seed=seed, slide=True)
+        return "".join(chain([prompt.example.messages[-2]["content"], " → "], answer))
 
     def origin(self, first_sample: int, num_samples: int) -> str:
-        return "; ".join(self._example(sample).place for sample in range(first_sample, first_sample + num_samples))
+        prompts = map(self._prompt, range(first_sample, first_sample + num_samples))
+        return "; ".join(prompt.example.place for prompt in prompts)
 
     def description(self) -> list[str]:
-        splits, size = self.splits, self.objective.group_size
-        held_back = f"{len(splits.validation):,} to validate, {len(splits.test):,} to test"
-        prompts = f"prompts: {len(splits.train):,} to train with {size} completions each, {held_back}"
-        return [prompts, *splits.notes, *self.skipped.lines()]
+        skipped = self.splits.skipped + self.encoding.skipped
+        held_back = f"{len(self.validation):,} to validate, {len(self.test):,} to test"
+        prompts = (
+            f"prompts: {len(self.train):,} to train with {self.objective.group_size} completions each, {held_back}"
+        )
+        return [prompts, *self.encoding.lines(), *self.splits.notes, *skipped.lines()]
+
+    def account(self) -> Encoding:
+        return self.encoding
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
-        examples = cast(list[ChatExample], self.splits.train[:num_examples])
-        prompts = [(example, self.prompt(example)) for example in examples]
-        return [PreviewedExample(example.place, [Encoded(ids, [False] * len(ids))]) for example, ids in prompts]
+        return [PreviewedExample(prompt.example.place, prompt.sequences) for prompt in self.train[:num_examples]]

@@ -19,10 +19,9 @@ from gptsmith.run.folder import DATA
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
 from gptsmith.train.samples import ROW_TOKENS
+from gptsmith.train.unknown_tokens import unknown_tokens
 
 SAMPLE_TOKENS = 60
-UNKNOWN_SHARE, UNKNOWN_LOOKED_AT = 0.001, 1_000_000
-"""From which share of unknown tokens on they are warned of, and how many tokens are looked at."""
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
 
@@ -30,9 +29,9 @@ DOCUMENTS_NAMED = 3
 class TextDataset(Dataset):
     """Windows of a token stream."""
 
-    def __init__(self, data: PreparedData, context_length: int, seed: int) -> None:
+    def __init__(self, data: PreparedData, context_length: int, seed: int, *, tokenizer_is_fixed: bool = False) -> None:
         super().__init__()
-        self.data = data
+        self.data, self.tokenizer_is_fixed = data, tokenizer_is_fixed
         self.windows = Windows(data.train, context_length, seed)
         self.num_samples, self.tokens_per_sample = self.windows.num_windows, context_length
         self.num_validation_tokens = len(data.validation) if data.validation is not None else 0
@@ -41,7 +40,8 @@ class TextDataset(Dataset):
     def of(cls, inputs: DatasetInputs) -> Self:
         """The dataset for fine-tuning on plain text."""
         assert inputs.text is not None, "an objective for plain text"
-        return cls(inputs.text, min(inputs.encoder.context_length, ROW_TOKENS), inputs.seed)
+        length = min(inputs.encoder.context_length, ROW_TOKENS)
+        return cls(inputs.text, length, inputs.seed, tokenizer_is_fixed=True)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         found = []
@@ -95,7 +95,7 @@ class TextDataset(Dataset):
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
         )
-        if warning := unknown_tokens(data):
+        if warning := unknown_tokens(data, is_fixed=self.tokenizer_is_fixed):
             lines.append(warning)
         lines.append(f"{len(data.train):,} training tokens ({readable_bytes(data.train.num_bytes)}), {held_out}")
         return lines
@@ -111,22 +111,6 @@ def fields_said(text_fields: Mapping[str, Sequence[str]]) -> list[str]:
         + (f" and {_counted(len(paths) - 1, 'more file')}" if len(paths) > 1 else "")
         for names, paths in files.items()
     ][:SKIPPED_SHOWN]
-
-
-def unknown_tokens(data: PreparedData) -> str:
-    """A warning with the share of tokens that stand for what the tokenizer cannot spell; empty if there are next to
-    none. It reads the beginning of the text."""
-    unknown = data.tokenizer.unknown_id
-    if unknown is None:
-        return ""
-    share = float((data.train.slice(0, min(len(data.train), UNKNOWN_LOOKED_AT)) == unknown).mean())
-    if share < UNKNOWN_SHARE:
-        return ""
-    return (
-        f"warning: the tokenizer cannot spell this text: {share:.1%} of its tokens are the unknown token "
-        f"{data.tokenizer.backend.id_to_token(unknown)}, and what it stands for is lost: use another "
-        "tokenizer, such as --tokenizer bpe"
-    )
 
 
 def _counted(count: int, noun: str) -> str:

@@ -97,8 +97,10 @@ class ClassificationSettings(ExampleObjective):
             texts = [labelled.texts, labelled.texts[::-1]]
         elif self.form == "choice":
             texts = [(first, choice) for choice in rest]
-        sequences = [encoder.delimited(each) for each in texts]
-        return Sample(example.place, sequences, self._number_of(labelled))
+        encoded = [encoder.delimited(each) for each in texts]
+        num_truncated = max(num_cut_off for _, num_cut_off in encoded)
+        sequences = [sequence for sequence, _ in encoded]
+        return Sample(example.place, sequences, self._number_of(labelled), num_truncated=num_truncated)
 
     def _number_of(self, example: LabelledExample) -> int:
         if example.label is None:

@@ -1,0 +1,114 @@
+"""Examples to token sequences, and an account of it: which are skipped, which lose something, what cannot be spelt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from gptsmith.base.console import meter
+from gptsmith.base.errors import UserError
+from gptsmith.data.shapes import Example
+from gptsmith.data.skipped import Skipped
+from gptsmith.text.chat_template import Encoded
+from gptsmith.train.encoder import Encoder
+from gptsmith.train.unknown_tokens import UNKNOWN_LOOKED_AT, unknown_warning
+
+
+class EncodedExample(Protocol):
+    """An example, or a part of one, as token sequences."""
+
+    @property
+    def sequences(self) -> list[Encoded]: ...
+
+    @property
+    def num_omitted(self) -> int:
+        """The oldest turns that were left out, because the context has no room for them."""
+
+    @property
+    def num_truncated(self) -> int:
+        """The tokens that were cut off for the same reason."""
+
+
+S = TypeVar("S", bound=EncodedExample)
+
+
+class Encoding:
+    """Encodes examples, and keeps account.
+
+    Attributes:
+        skipped: the examples that cannot be used.
+        num_shortened: conversations that lost their oldest turns, because they are longer than the context.
+        num_omitted: the turns that they lost.
+        num_truncated: examples that lost the ends of their texts for the same reason.
+        num_tokens: the tokens of the first examples, up to about `UNKNOWN_LOOKED_AT`.
+        num_unknown: how many of them stand for what the tokenizer cannot spell.
+    """
+
+    def __init__(self, encoder: Encoder, skip_bad: bool) -> None:
+        self.encoder, self.skip_bad = encoder, skip_bad
+        self.skipped = Skipped()
+        self.num_shortened = self.num_omitted = self.num_truncated = 0
+        self.num_tokens = self.num_unknown = 0
+
+    def encode(self, examples: Sequence[Example], each: Callable[[Example], Sequence[S]]) -> list[S]:
+        """What `each` makes of the examples.
+
+        Raises:
+            UserError: it takes one of them not, and such ones are not to be skipped; the message names the example.
+        """
+        found: list[S] = []
+        with meter("encoding examples", len(examples)) as bar:
+            for number, example in enumerate(examples, 1):
+                try:
+                    parts = each(example)
+                except UserError as error:
+                    if not self.skip_bad:
+                        raise UserError(f"{example.place}: {error}") from None
+                    self.skipped.add(example.place, str(error))
+                    continue
+                self._count(parts)
+                found += parts
+                bar.update(number)
+        return found
+
+    def _count(self, parts: Sequence[EncodedExample]) -> None:
+        self.num_shortened += any(part.num_omitted for part in parts)
+        self.num_omitted += max((part.num_omitted for part in parts), default=0)
+        self.num_truncated += any(part.num_truncated for part in parts)
+        unknown = self.encoder.tokenizer.unknown_id
+        if unknown is None or self.num_tokens >= UNKNOWN_LOOKED_AT:
+            return
+        for part in parts:
+            for sequence in part.sequences:
+                self.num_tokens += len(sequence.ids)
+                self.num_unknown += list(sequence.ids).count(unknown)
+
+    def lines(self) -> list[str]:
+        """Lines for a person; none if nothing is to be said."""
+        lines: list[str] = []
+        if self.num_shortened:
+            lines.append(
+                f"{_counted(self.num_shortened, 'conversation')} longer than the context of "
+                f"{self.encoder.context_length} tokens: {_counted(self.num_omitted, 'oldest turn')} left out"
+            )
+        if self.num_truncated:
+            lines.append(
+                f"{_counted(self.num_truncated, 'example')} longer than the context of {self.encoder.context_length} "
+                "tokens: the ends of their longest texts are cut off"
+            )
+        if warning := unknown_warning(self.encoder.tokenizer, self.num_unknown, self.num_tokens, is_fixed=True):
+            lines.append(warning)
+        return lines
+
+    def figures(self) -> dict[str, Any]:
+        """What is lost, as JSON values."""
+        return {
+            "num_shortened_conversations": self.num_shortened,
+            "num_omitted_turns": self.num_omitted,
+            "num_truncated_examples": self.num_truncated,
+            "unknown_token_fraction": self.num_unknown / self.num_tokens if self.num_tokens else 0.0,
+        }
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{' is' if count == 1 else 's are'}"
