@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from gptsmith.base.errors import ConfigurationError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, did_you_mean, one_line, shown
 from gptsmith.base.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -48,7 +48,9 @@ class Kinds(Generic[S]):
             ConfigurationError: no kind has that name.
         """
         if name not in self.names():
-            raise ConfigurationError(f"no such kind of {self.noun}: {name} ({did_you_mean(name, self.names())})")
+            raise ConfigurationError(
+                f"no such kind of {self.noun}: {one_line(name, 100)} ({did_you_mean(name, self.names())})"
+            )
         module = importlib.import_module(f"{self.package}.{name}")
         classes = [
             value
@@ -66,7 +68,7 @@ class Kinds(Generic[S]):
             value = {"kind": value}
         if not isinstance(value, Mapping):
             raise ConfigurationError(
-                f"expected the name of a kind of {self.noun} or a table with a kind, not {value!r}"
+                f"expected the name of a kind of {self.noun} or a table with a kind, not {shown(value)}"
             )
         name = value.get("kind", self.default)
         if not isinstance(name, str):
