@@ -35,6 +35,10 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
 class _Face(ModuleType):
     """This module. A package may have a verb's name: importing `gptsmith.evaluate` must not hide `evaluate(...)`."""
 

@@ -26,7 +26,7 @@ from pyarrow import parquet
 import gptsmith
 from gptsmith import cli
 from gptsmith.base import machine
-from gptsmith.serve import server
+from gptsmith.serve import running, server
 from gptsmith.workflows import import_model, watch
 
 from .workflows.conftest import SMALL as SHORT_CONTEXT
@@ -199,7 +199,7 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
     monkeypatch.setattr(import_model, "fetch", lambda name, revision=None: Path("models/SmolLM2-135M"))
     bind = server.bound_socket
-    monkeypatch.setattr(server, "bound_socket", lambda host, port: bind(host, 0))
+    monkeypatch.setattr(running, "bound_socket", lambda host, port: bind(host, 0))
     monkeypatch.setattr(server.GracefulServer, "run", lambda self, sockets: None)
     watch_server = watch.watch_server
     monkeypatch.setattr(watch, "watch_server", lambda runs, port: watch_server(runs, port=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gptsmith.base.errors import (
     suggestion,
 )
 from gptsmith.base.json_reader import require_bounded_values
+from gptsmith.base.json_text import json_text
 
 MAX_TOML_BYTES = 16_000_000
 FIXED = "fixed"
@@ -143,6 +145,48 @@ def parse_assignment(assignment: str) -> tuple[list[str], Any]:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     return keys, value
+
+
+def assignments_of(given: Any) -> list[str]:
+    """Settings as a person gives them, as `a.b=c` each: a list of these or one of them, settings in a dictionary by
+    their path (`{"model.num_layers": 4}`) or group by group (`{"model": {"num_layers": 4}}`), or a settings object.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Settings):
+        given = {name: value for name, value in given.plain().items() if name not in ("request", "made_by")}
+    if isinstance(given, Mapping):
+        return list(_assignments_in(given))
+    if isinstance(given, list | tuple):
+        return [assignment for item in given for assignment in assignments_of(item)]
+    raise ConfigurationError(
+        f'settings are a dictionary such as {{"model.num_layers": 6}} or a list of "key=value", not {given!r}'
+    )
+
+
+def _assignments_in(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    # A kind comes first, since a group that takes another one drops what only the one before knew.
+    for key, value in sorted(table.items(), key=lambda item: item[0] != "kind"):
+        if isinstance(value, Settings):
+            value = value.plain()
+        if isinstance(value, Mapping):
+            yield from _assignments_in(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}={_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    """A value in one line of TOML."""
+    if isinstance(value, Settings):
+        value = value.plain()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json_text(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json_text(os.fspath(value) if isinstance(value, os.PathLike) else value, ensure_ascii=False, default=str)
 
 
 def with_assignments(

@@ -7,12 +7,12 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean
-from gptsmith.base.settings import Settings
+from gptsmith.base.settings import Settings, assignments_of
 
 P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)
@@ -105,6 +105,8 @@ def _with_arguments(doc: str, cls: type[Settings], positional: Sequence[str]) ->
 
 
 def _paths(value: Any) -> Any:
+    if isinstance(value, str | os.PathLike):
+        return [os.fspath(value)]
     return [os.fspath(path) for path in value] if isinstance(value, list | tuple) else value
 
 
@@ -136,8 +138,26 @@ PathText = Annotated[str | Path, BeforeValidator(_path), WithJsonSchema({"type":
 PathTexts = Annotated[
     Sequence[str | Path], BeforeValidator(_paths), WithJsonSchema({"type": "array", "items": {"type": "string"}})
 ]
-"""Paths and patterns, kept as texts."""
-Count = Annotated[int, Field(gt=0), BeforeValidator(_count)]
+"""A path or pattern, or several; kept as a list of texts."""
+Texts = Annotated[
+    Sequence[str],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+"""One text or several, never the letters of one."""
+if TYPE_CHECKING:
+    Assignments = Any  # whatever `assignments_of` takes; in a request that is parsed, list[str]
+else:
+    Assignments = Annotated[
+        Sequence[str],
+        BeforeValidator(assignments_of),
+        WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    ]
+"""Settings by their paths; kept as `a.b=c`."""
+if TYPE_CHECKING:
+    Count = Any  # int | str; in a request that is parsed, int
+else:
+    Count = Annotated[int, Field(gt=0), BeforeValidator(_count)]
 """A count, also as people write it: 5M."""
 
 

@@ -40,24 +40,14 @@ def chat(request: ChatRequest, json: Json = False) -> None:
     from gptsmith.base import console
     from gptsmith.base.errors import UserError, did_you_mean
     from gptsmith.base.terminal import read_line, visible
-    from gptsmith.convert.load import load
     from gptsmith.generate.api import Generation
-    from gptsmith.generate.conversation import Conversation
-    from gptsmith.generate.engine import Engine
     from gptsmith.generate.engine_thread import EngineThread
-    from gptsmith.generate.settings import EngineSettings
+    from gptsmith.workflows.chat import conversation
     from gptsmith.workflows.generate import figures_of
 
-    loaded = load(request.run, device=request.device)
-    loaded.require_words()
-    sampling = loaded.sampling(request.sampling())
     thread = EngineThread()
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
-    talk = Conversation(
-        engine, loaded.tokenizer, loaded.template,
-        system=request.system, max_tokens=request.max_tokens, sampling=sampling, seed=request.seed,
-    )  # fmt: skip
-    console.note(TUNED if loaded.template else BASE, "dim")
+    talk = conversation(request, thread)
+    console.note(TUNED if talk.template else BASE, "dim")
 
     def show(reply: Generation) -> None:
         try:
@@ -73,7 +63,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
                 sys.stdout.write("\n")
         if json:
             console.show_json(figures_of(reply, talk.prompt))
-        elif loaded.template and reply.num_tokens == request.max_tokens:
+        elif talk.template and reply.num_tokens == request.max_tokens:
             console.note(f"cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies", "dim")
 
     def obey(line: str) -> None:
@@ -97,7 +87,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
             raise UserError(
                 f"no such command: {command} ({did_you_mean(command, COMMANDS)}); a space before it sends it as text"
             )
-        elif line.strip() or loaded.template is None:
+        elif line.strip() or talk.template is None:
             show(talk.send(line))
 
     while True:
@@ -110,5 +100,5 @@ def chat(request: ChatRequest, json: Json = False) -> None:
             console.note("")
         except UserError as error:
             console.note(str(error), "red")
-    engine.close()
+    talk.engine.close()
     thread.close()

@@ -21,24 +21,12 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     """Continue a prompt. Without one, start a new document."""
     from gptsmith.base import console
     from gptsmith.base.terminal import visible
-    from gptsmith.convert.load import load
-    from gptsmith.generate.api import generate_with
-    from gptsmith.generate.engine import Engine
-    from gptsmith.generate.settings import EngineSettings
-    from gptsmith.workflows.generate import figures_of, prompts_of
+    from gptsmith.workflows.generate import figures_of, generations, prompts_of
 
     prompt, prompts = request.prompt, request.prompts
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
-    loaded = load(request.run, device=request.device)
-    loaded.require_words()
-    sampling = loaded.sampling(request.sampling())
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
-    for row in rows:
-        generation = generate_with(
-            engine, loaded.tokenizer, row,
-            max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
-        )  # fmt: skip
+    for row, generation in generations(request, rows):
         quiet = json or prompts is not None
         if not quiet:
             sys.stdout.write(row)
@@ -51,4 +39,4 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
             continue
         sys.stdout.write("\n")
         if generation.finish_reason == "context":
-            console.note(f"the context of {loaded.config.context_length} tokens is full: --slide continues", "dim")
+            console.note(f"the context of {generation.engine.context_length} tokens is full: --slide continues", "dim")

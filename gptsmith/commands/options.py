@@ -28,7 +28,7 @@ SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_p
 """The panel of the verbs that sample tokens."""
 NAMES = {"settings": "set", "hosts": "allow-host"}
 """Options whose name differs from their field's."""
-IN_PYTHON_ONLY = ("started", "reward")
+IN_PYTHON_ONLY = ("started", "reward", "callbacks", "background")
 METAVARS = {
     "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",

@@ -28,34 +28,12 @@ LAST_READ_S = 2
 )  # fmt: skip
 def serve(request: ServeRequest) -> None:
     """Serve models: OpenAI's API and a chat page on one port, with continuous batching and speculative decoding."""
-    import logging
     import os
 
-    from gptsmith.base import console
-    from gptsmith.base.errors import UserError
-    from gptsmith.convert.load import load
-    from gptsmith.serve.auth import read_api_keys
-    from gptsmith.serve.hosts import is_loopback
-    from gptsmith.serve.load import load_served
-    from gptsmith.serve.served_models import ServedModels
-    from gptsmith.serve.server import GracefulServer, bound_socket
-    from gptsmith.serve.state import State
+    from gptsmith.base.console import note
+    from gptsmith.serve.running import serve as run
 
-    host, device = request.host, request.device
-    if request.api_key_file is None and not is_loopback(host):
-        raise UserError(
-            f"--host {host} can be reached from other machines: give --api-key-file FILE, or leave --host out"
-        )
-    keys = None if request.api_key_file is None else read_api_keys(str(request.api_key_file))
-    with bound_socket(host, request.port) as listening:
-        served = load_served(request.runs, device=device, with_prompts=request.share_prompts or is_loopback(host))
-        models = ServedModels(served, request, None if request.draft is None else load(request.draft, device=device))
-        state = State(models, request, host=host, keys=keys)
-        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-        address = f"[{host}]" if ":" in host else host
-        console.note(f"serving {', '.join(models.by_name)} on http://{address}:{listening.getsockname()[1]}/")
-        GracefulServer(state).run([listening])
-    if not models.has_ended(LAST_READ_S):
+    if not run(request).has_ended(LAST_READ_S):
         # Python would wait for its threads for ever.
-        console.note("a prompt was still being read: its template does not end")
+        note("a prompt was still being read: its template does not end")
         os._exit(0)

@@ -200,7 +200,8 @@ class AdapterFolder:
         if found is None:
             named = shown(self.config.get("base_model_name_or_path"))
             raise ConversionError(
-                f"{self.folder} holds adapters, and their base {named} is no folder here: name it with --base (a run, or a model folder)"
+                f"{self.folder} holds adapters, and their base {named} is no folder here: name it with "
+                "--base (a run, or a model folder)"
             )
         return found
 

@@ -29,7 +29,7 @@ TOKENIZER_FILES = (
     "tokenizer.json", TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "vocab.json", "merges.txt", TEMPLATE, GENERATION,
 )  # fmt: skip
 HEAD = "lm_head.weight"
-OFF = {"top_k": (0, -1), "top_p": (0,)}
+OFF = {"top_k": (0, -1), "top_p": (0, 1), "repetition_penalty": (1,)}
 """Values with which Transformers' and vLLM's settings say that one is off."""
 
 
@@ -95,11 +95,13 @@ class ModelFolder:
         return [*(self.folder / name for name in names), *self.files.files]
 
     def sampling(self) -> dict[str, Any]:
-        """The sampling defaults that we know; empty if the model is usually greedy."""
-        if not self.generation.get("do_sample"):
-            return {}
+        """The sampling defaults that we know; a model that is usually greedy has the temperature 0 beside its others.
+        Empty if there are none."""
         known = {key: self.generation.get(key) for key in SamplingSettings.model_fields}
         kept = {key: value for key, value in known.items() if value is not None and value not in OFF.get(key, ())}
+        if not self.generation.get("do_sample"):
+            others = {key: value for key, value in kept.items() if key != "temperature"}
+            kept = {**others, "temperature": 0.0} if others else {}
         return SamplingSettings.parse(kept, GENERATION).model_dump(include=set(kept))
 
     def model(self) -> GPT:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.open import OpenedModel, open_model
-from gptsmith.generate.api import generate
+from gptsmith.generate.api import Generation, generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
@@ -33,6 +35,16 @@ class Loaded:
         self.run, self.model = run, model
         self.tokenizer: Tokenizer = run.tokenizer()
         self.template: ChatTemplate | None = run.template()
+
+    def __repr__(self) -> str:
+        config = self.config
+        kind = f"{config.num_labels} labels" if config.num_labels else "chat model" if self.template else "base model"
+        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"Loaded({self.run.folder}: {kind}, {num_parameters / 1e6:.2f}M parameters, "
+            f"context {config.context_length}, {str(self.model.compute_dtype).removeprefix('torch.')} on "
+            f"{self.model.device})"
+        )
 
     @property
     def config(self) -> GPTConfig:
@@ -64,27 +76,89 @@ class Loaded:
         *,
         max_tokens: int = 200,
         seed: int = 0,
-        stop: tuple[str, ...] = (),
+        stop: str | Sequence[str] = (),
         slide: bool = False,
         **sampling: Any,
     ) -> str:
-        """The text that the model writes after `prompt`. `sampling` is temperature, top_k and top_p.
+        """The text that the model writes after `prompt`. `sampling` is temperature, top_k, top_p, min_p and
+        repetition_penalty.
 
         Raises:
             UserError: the prompt is longer than the context, or a setting is not allowed.
         """
-        settings = self.sampling(sampling)
-        generation = generate(
+        return "".join(self.stream(prompt, max_tokens=max_tokens, seed=seed, stop=stop, slide=slide, **sampling))
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 200,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        slide: bool = False,
+        **sampling: Any,
+    ) -> Generation:
+        """The text of `generate` as it grows: `for piece in loaded.stream("Once")`. Afterwards it has a finish_reason
+        and figures.
+
+        Raises:
+            UserError: the prompt is longer than the context, or a setting is not allowed.
+        """
+        self.require_words()
+        return generate(
             self.model,
             self.tokenizer,
             prompt,
             max_tokens=max_tokens,
-            sampling=settings,
+            sampling=self.sampling(sampling),
             seed=seed,
-            stop=stop,
+            stop=[stop] if isinstance(stop, str) else stop,
             slide=slide,
         )
-        return "".join(generation)
+
+    def batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int = 200,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        **sampling: Any,
+    ) -> list[str]:
+        """The texts after many prompts, generated together: each as `generate` would write it alone.
+
+        Raises:
+            UserError: a prompt is longer than the context, or a setting is not allowed.
+        """
+        self.require_words()
+        completions = generate_batch(
+            self.model,
+            self.tokenizer,
+            [self.tokenizer.prompt_ids(prompt) for prompt in prompts],
+            max_tokens=max_tokens,
+            sampling=self.sampling(sampling),
+            seeds=[seed] * len(prompts),
+            stop=[stop] if isinstance(stop, str) else stop,
+        )
+        return [completion.text for completion in completions]
+
+    @torch.inference_mode()
+    def log_probabilities(self, text: str) -> list[tuple[str, float]]:
+        """Each token of a document, as text, and ln of its probability after those before it.
+
+        Raises:
+            UserError: the text is longer than the context.
+        """
+        self.require_words()
+        begin, tokens = self.tokenizer.prompt_ids(""), self.tokenizer.encode(text)
+        ids, limit = [*begin, *tokens], self.config.context_length
+        if len(ids) - 1 > limit:
+            raise UserError(f"{len(ids) - 1:,} tokens do not fit in the model's context of {limit:,}: give less text")
+        logits = self.model(torch.tensor([ids[:-1]], device=self.model.device), attention_mask=None)  # (1, T, V)
+        logs = logits[0, len(begin) - 1 :].float().log_softmax(-1)  # (T, V)
+        found = logs.gather(-1, torch.tensor(tokens, device=logs.device, dtype=torch.long)[:, None])[:, 0].tolist()
+        spelled = [self.tokenizer.decode([token], keep_special=True, begins=False) for token in tokens]
+        return list(zip(spelled, found, strict=True))
 
     def reply(self, messages: Sequence[Message], *, max_tokens: int = 200, seed: int = 0, **sampling: Any) -> str:
         """What the model answers to a conversation: `[{"role": "user", "content": "Hello"}]`.

@@ -16,6 +16,7 @@ from gptsmith.data.cache import MANIFEST, PARTIAL
 
 LEFTOVERS = "leftovers"
 FOLDERS = {
+    "records": "records",
     "corpora": "corpora",
     "tokens": "tokens",
     "tokenizers": "tokenizers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
@@ -66,8 +66,32 @@ class Conversation:
         self.text = self.prompt = ""
         self.last: Generation | None = None
 
+    def __repr__(self) -> str:
+        return f"Conversation({self.messages!r})" if self.template is not None else f"Conversation({self.text!r})"
+
+    def say(self, message: str) -> str:
+        """The whole reply to a message, which becomes a part of the conversation.
+
+        Raises:
+            UserError: the message alone does not fit, or is no text.
+        """
+        return "".join(self.stream(message))
+
+    def stream(self, message: str) -> Iterator[str]:
+        """The reply to a message piece by piece, which becomes a part of the conversation as far as it was read.
+
+        Raises:
+            UserError: the message alone does not fit, or is no text.
+        """
+        reply = self.send(message)
+        try:
+            yield from reply
+        finally:
+            self.add_reply(reply)
+
     def send(self, message: str) -> Generation:
-        """The reply to a message. The latest turns are read, as many as fit in the context.
+        """The reply to a message, which `add_reply` makes a part of the conversation. The latest turns are read, as
+        many as fit in the context.
 
         Raises:
             UserError: the message alone does not fit, or is no text.

@@ -12,10 +12,12 @@ from typing import Literal
 import torch
 
 from gptsmith.base.errors import ConfigurationError, GptsmithError
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.model.gpt import GPT
 from gptsmith.serve.example_prompts import first_prompts
+from gptsmith.train.classifier import Classifier
 
 MAX_LINEAGE = 8
 """How many runs are told of, one tuned from the other. A run could name itself as its base."""
@@ -26,54 +28,64 @@ class LoadedRun:
     """A run under the name that people ask for it by.
 
     Attributes:
-        kind: whether it was taught to answer.
+        kind: whether it was taught to answer, or to label.
         trained_on: the names of its sources.
         made: when its weights were saved, in seconds since 1970.
         prompts: a few beginnings from its own texts; fewer or none where they cannot be read.
         shared_bytes: how much of its weights another model in memory has too.
+        classifier: what labels texts; None if the model writes text.
     """
 
     name: str
     loaded: Loaded
-    kind: Literal["chat", "base"]
+    kind: Literal["chat", "base", "classifier"]
     trained_on: str
     made: int
     prompts: list[str] = field(default_factory=list)
     shared_bytes: int = 0
+    classifier: Classifier | None = None
 
 
-def load_served(runs: Sequence[str], *, device: str = "auto", with_prompts: bool = False) -> list[LoadedRun]:
+def load_served(runs: Sequence[str | Path], *, device: str = "auto", with_prompts: bool = False) -> list[LoadedRun]:
     """The runs of `RUN` or `NAME=RUN`. Weights that two of them have in common are in memory once: adapters come as
     models of their own beside the model that they are for.
 
     Raises:
-        ConfigurationError: two have one name, or one cannot be loaded or generates no text.
+        UserError: two have one name, or one cannot be loaded or neither generates text nor labels single texts.
     """
     folders = _named(runs)
     served: list[LoadedRun] = []
     known: dict[str, torch.Tensor] = {}
     for name, path in folders.items():
         loaded = load(path, device=device)
-        loaded.require_words()
+        classifier = Classifier.of(loaded)
+        if classifier is None:
+            loaded.require_words()
+        elif not classifier.text_labels:
+            raise ConfigurationError(
+                f"{path} labels pairs of texts, or chooses between answers, and only classifiers of single texts are "
+                f"served: use it with {shell_command('predict', path, 'FILE')}"
+            )
         made = datetime.datetime.fromtimestamp(loaded.run.written_at_s, datetime.UTC)
         served.append(
             LoadedRun(
                 name,
                 loaded,
-                "chat" if loaded.template is not None else "base",
+                "classifier" if classifier else "chat" if loaded.template is not None else "base",
                 trained_on(loaded.run),
                 int(made.timestamp()),
-                first_prompts(loaded.run) if with_prompts else [],
+                first_prompts(loaded.run) if with_prompts and classifier is None else [],
                 share_weights(loaded.model, known),
+                classifier,
             )
         )
     return served
 
 
-def _named(runs: Sequence[str]) -> dict[str, str]:
+def _named(runs: Sequence[str | Path]) -> dict[str, str]:
     """Folders by name: NAME of `NAME=RUN`, or a folder's own."""
     found: dict[str, str] = {}
-    for given in runs:
+    for given in map(str, runs):
         name, equals, path = given.partition("=")
         # A folder may have an equals sign in its name.
         if not equals or Path(given).is_dir():

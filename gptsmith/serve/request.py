@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-from gptsmith.base.verbs import PathText
+from gptsmith.base.verbs import PathText, PathTexts, not_recorded
 from gptsmith.serve.settings import ServeSettings
 
 
 class ServeRequest(ServeSettings):
     """The options of `serve`."""
 
-    runs: list[str] = Field(default=...)
+    runs: PathTexts = Field(default=...)
     """Run folders, or NAME=RUN to serve one under another name."""
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --api-key-file."""
@@ -25,3 +26,5 @@ class ServeRequest(ServeSettings):
     """Draft model for speculative decoding: a smaller run with the same tokenizer."""
     device: str = "auto"
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    background: SkipJsonSchema[bool] = not_recorded(False)
+    """In Python only: serve in a thread of its own, and return the server."""

@@ -10,11 +10,13 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.openai.chat import chat_completions
+from gptsmith.serve.openai.classify import classify
 from gptsmith.serve.openai.completions import completions
 from gptsmith.serve.openai.embeddings import embeddings
 from gptsmith.serve.openai.models import MODEL_SCHEMA, get_model, list_models
 from gptsmith.serve.openai.responses import responses
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
+from gptsmith.serve.openai.schemas.classify import ClassifyRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.schemas.embeddings import EmbeddingRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest
@@ -99,6 +101,10 @@ ROUTES = (
     Route(
         "/v1/embeddings", "POST", embeddings, "The mean of the last layer's states over the tokens of each text.",
         EmbeddingRequest, object_schema("list"),
+    ),
+    Route(
+        "/v1/classify", "POST", classify, "The label of each text, with the probabilities of all.",
+        ClassifyRequest, object_schema("list"),
     ),
     Route(
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT

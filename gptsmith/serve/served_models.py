@@ -26,6 +26,7 @@ from gptsmith.serve.load import LoadedRun, iso_time
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.classifier import Classifier
 
 T = TypeVar("T")
 OWNER = "gptsmith"
@@ -129,6 +130,7 @@ class ServedModel:
             "owned_by": OWNER,
             "gptsmith": {
                 "kind": run.kind,
+                "labels": None if run.classifier is None else list(run.classifier.text_labels),
                 "context_length": self.context_length,
                 "num_parameters": cost(config).num_parameters,
                 "vocab_size": config.vocab_size,
@@ -204,6 +206,39 @@ class ServedModels:
                 code="model_not_found",
             )
         return self.by_name[name]
+
+    def writer(self, name: str | None) -> ServedModel:
+        """The model of a name, which writes text.
+
+        Raises:
+            ApiError: there is none, or it is a classifier.
+        """
+        served = self.get(name)
+        if served.run.classifier is not None:
+            raise ApiError(
+                400,
+                f"{served.name} is a classifier, which labels texts and writes none: use /v1/classify",
+                param="model",
+                code="not_a_generative_model",
+            )
+        return served
+
+    def classifier(self, name: str | None) -> tuple[ServedModel, Classifier]:
+        """The model of a name, which labels texts.
+
+        Raises:
+            ApiError: there is none, or it is no classifier.
+        """
+        served = self.get(name)
+        if served.run.classifier is None:
+            endpoint = "/v1/chat/completions" if served.run.kind == "chat" else "/v1/completions"
+            raise ApiError(
+                400,
+                f"{served.name} writes text and was not tuned on labels: use {endpoint}",
+                param="model",
+                code="not_a_classifier",
+            )
+        return served, served.run.classifier
 
     async def run_on_reader(self, work: Callable[[], T]) -> T:
         """The result of a function that reads what was sent, on a thread for that."""

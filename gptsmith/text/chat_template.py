@@ -7,6 +7,7 @@ rendered; what the template itself wrote is split at the real ones; then the tex
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,8 +51,13 @@ Message = Mapping[str, Any]
 class Encoded:
     """Token ids, and for each whether a model is trained to write it."""
 
-    ids: list[int]
-    trained: list[bool]
+    ids: Sequence[int]
+    trained: Sequence[int]
+    """True or 1 for those that a model is trained to write."""
+
+    def compact(self) -> Encoded:
+        """The same in 5 bytes a token, where lists take some 40."""
+        return Encoded(array("i", self.ids), array("b", self.trained))
 
 
 class ChangedTurnError(DataError):

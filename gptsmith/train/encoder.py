@@ -61,7 +61,7 @@ class Encoder:
         def longest(kept: Sequence[Message]) -> list[int]:
             each = [self.template.encode(self.tokenizer, [*kept, *ending], only_last=only_last) for ending in endings]
             encoded[len(kept)] = each
-            return max((one.ids for one in each), key=len)
+            return list(max(each, key=lambda one: len(one.ids)).ids)
 
         fitted = fit_messages([dict(message) for message in messages], longest, self.context_length)
         if len(fitted.token_ids) > self.context_length:

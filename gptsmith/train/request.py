@@ -11,8 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Count, PathText, PathTexts, not_recorded
+from gptsmith.base.settings import Settings, assignments_of
+from gptsmith.base.verbs import Assignments, Count, PathText, not_recorded
+from gptsmith.data.sources import Sources
 
 READ_PATHS = frozenset({"base", "sources", "validation", "test"})
 """The fields of a request that name what is read whenever its run is trained."""
@@ -47,13 +48,13 @@ class TrainingRequest(Settings):
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
-    sources: PathTexts = Field(default_factory=list)
+    sources: Sources = Field(default_factory=list)
     """Files, folders and glob patterns to train on."""
-    validation: PathTexts = Field(default_factory=list)
+    validation: Sources = Field(default_factory=list)
     """Files to validate on; by default, a part of the sources."""
     config: PathText | None = None
     """A run.toml to read settings from."""
-    settings: Sequence[str] = Field(default_factory=list)
+    settings: Assignments = Field(default_factory=list)
     """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
     learning_rate: float | None = Field(default=None, gt=0)
     """The optimizer's highest learning rate; with Muon, that of the matrices."""
@@ -178,6 +179,8 @@ class PretrainRequest(PlanRequest):
     """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
     """The run to resume; --tokens and --target-loss can extend it."""
+    callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
+    """In Python only: `gptsmith.Callback` objects, which are called between the steps of training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -187,7 +190,7 @@ class PretrainRequest(PlanRequest):
         for name in ("encoding", "encoding_errors"):
             if data.get(name) is not None:
                 setting = f'data.{name}="{data[name]}"'
-                data = {**data, name: None, "settings": [setting, *data.get("settings", ())]}
+                data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
         return data
 
     def _require_a_text(self) -> None:
@@ -207,11 +210,11 @@ class FinetuneRequest(TrainingRequest):
 
     base: PathText = ""
     """The run to start from."""
-    sources: PathTexts = Field(default_factory=list)
+    sources: Sources = Field(default_factory=list)
     """Files of conversations, labelled texts, preferences or plain text."""
-    validation: PathTexts = Field(default_factory=list)
+    validation: Sources = Field(default_factory=list)
     """Files that select the best weights; by default, a part of the sources."""
-    test: PathTexts = Field(default_factory=list)
+    test: Sources = Field(default_factory=list)
     """Files scored once, at the end; by default, a part of the sources."""
     objective: str | None = None
     """Objective, such as sft, dpo or grpo; by default the data's own."""
@@ -234,6 +237,8 @@ class FinetuneRequest(TrainingRequest):
     reward: SkipJsonSchema[Callable[..., float] | None] = not_recorded()
     """For `grpo`, in Python only: a reward function of the messages, the completion and the reference answer. Overrides
     `train.objective.reward`."""
+    callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
+    """In Python only: `gptsmith.Callback` objects, which are called between the steps of training."""
 
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ class Sample:
     """The tokens at the ends of its texts that were cut off for the same reason."""
     part: int = 0
     """The number of the sample, if its example makes several."""
+
+    def compact(self) -> Self:
+        """The same sample in little memory."""
+        return replace(self, sequences=[sequence.compact() for sequence in self.sequences])
 
     @property
     def num_tokens(self) -> int:
@@ -68,7 +73,7 @@ def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
     """Writes a sequence: the target of a position is the next token, if a model is trained to write that."""
     ids = np.array(sequence.ids)
     input_ids[: len(ids)] = ids
-    targets[: len(ids) - 1] = np.where(sequence.trained[1:], ids[1:], IGNORED)
+    targets[: len(ids) - 1] = np.where(np.array(sequence.trained[1:], bool), ids[1:], IGNORED)
 
 
 ROW_TOKENS = 2048

@@ -17,7 +17,7 @@ from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.writer import claimed, only_writer
-from gptsmith.train.callbacks import default_callbacks
+from gptsmith.train.callbacks import default_callbacks, more_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
@@ -44,7 +44,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
     started = time.monotonic() if request.started is None else request.started
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune trains in one process: leave torchrun out")
-    with ExitStack() as held, trusting(request.settings):
+    with ExitStack() as held, more_callbacks(*request.callbacks), trusting(request.settings):
         if request.resume is not None:
             return _resumed(Run.open(request.resume), request, held, started)
         folder = _folder(request)

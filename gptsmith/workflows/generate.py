@@ -1,13 +1,58 @@
-"""Prompts in, texts out."""
+"""Generating text: prompts in, texts out."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.generate.api import Generation
+from gptsmith.base.verbs import verb
+from gptsmith.convert.load import load
+from gptsmith.generate.api import Generation, generate_with
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.workflows.requests import GenerateRequest
+
+
+@verb(GenerateRequest, "run", "prompt")
+def generate(request: GenerateRequest) -> Any:
+    """Continue a prompt, or start a new document without one; or continue each of the prompts of a file. To use a model
+    more than once, `gptsmith.load` it.
+
+    Returns:
+        prompt, text, finish_reason (`stop`, `length`, `context`), num_prompt_tokens, num_tokens, tokens_per_second,
+        seconds; with `prompts` a list of these, one for each.
+
+    Raises:
+        UserError: the model or the prompts cannot be read, a prompt is longer than the context, or a setting is not
+            allowed.
+    """
+    rows = [request.prompt or ""] if request.prompts is None else prompts_of(request.prompts)
+    found = []
+    for row, generation in generations(request, rows):
+        for _ in generation:
+            pass
+        found.append(figures_of(generation, row))
+    return found[0] if request.prompts is None else found
+
+
+def generations(request: GenerateRequest, prompts: Iterable[str]) -> Iterator[tuple[str, Generation]]:
+    """Each prompt with its text, which is generated as it is iterated over.
+
+    Raises:
+        UserError: the model cannot be read, a prompt is longer than the context, or a setting is not allowed.
+    """
+    loaded = load(request.run, device=request.device)
+    loaded.require_words()
+    sampling = loaded.sampling(request.sampling())
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
+    for prompt in prompts:
+        yield prompt, generate_with(
+            engine, loaded.tokenizer, prompt,
+            max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
+        )  # fmt: skip
 
 
 def prompts_of(path: str | Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from gptsmith.data.discover import readers_by_extension
 from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
-from gptsmith.text.chat_template import default_template
-from gptsmith.train.encoder import Encoder
-from gptsmith.train.objectives import KINDS
+from gptsmith.data.sources import Sources, sources_of
+from gptsmith.train.classifier import Classifier
 
 
 def predict(
     run: str | Path,
-    files: Sequence[str | Path],
+    files: Sources,
     *,
     device: str = "auto",
     observe: Callable[[int], None] = lambda _: None,
@@ -31,10 +30,10 @@ def predict(
     Raises:
         UserError: the run is not a classifier, or no record can be labelled.
     """
+    files = sources_of(files)
     loaded = load(run, device=device)
-    training = loaded.run.training()
-    objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
-    if training is None or objective is None or not objective.predicts_labels:
+    classifier, training = Classifier.of(loaded), loaded.run.training()
+    if classifier is None or training is None:
         raise UserError(f"{run} is not a classifier: make one with {shell_command('finetune', run, 'LABELLED')}")
     rows = [(named, *_unlabelled(named)) for named in named_records(files, _reading(loaded, training.settings))]
     if not rows:
@@ -43,9 +42,7 @@ def predict(
     examples = [example for _, example, _ in rows if example is not None]
     if not examples:
         raise UserError(f"none of the {len(rows):,} records can be labelled; the first: {rows[0][2]}")
-    template = loaded.template or default_template(loaded.tokenizer)
-    encoder = Encoder(loaded.tokenizer, template, loaded.config.context_length)
-    predictions = objective.predict(loaded.model, encoder, examples)
+    predictions = classifier.predict(examples)
     for number, (named, example, problem) in enumerate(rows, 1):
         name = "predicted" if "label" in named.fields else "label"
         if example is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gptsmith.base.verbs import verb
 from gptsmith.run.distributed import init_process_group
+from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.start import agree, start_of
 
@@ -27,6 +28,6 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     """
     started = time.monotonic() if request.started is None else request.started
     request = request.model_copy(update={"started": started})
-    with init_process_group() as processes, ExitStack() as held:
+    with init_process_group() as processes, ExitStack() as held, more_callbacks(*request.callbacks):
         start = agree(lambda: start_of(request, processes, held), processes)
         return start.trainer(processes).fit(started)

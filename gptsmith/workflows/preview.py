@@ -32,6 +32,6 @@ def preview(table: dict[str, Any]) -> list[dict[str, Any]]:
 def tokens(tokenizer: Tokenizer, sequence: Encoded) -> list[dict[str, Any]]:
     """Each token's text, and whether the model is trained to write it."""
     return [
-        {"text": tokenizer.decode([number], keep_special=True, begins=False), "trained": is_trained}
+        {"text": tokenizer.decode([number], keep_special=True, begins=False), "trained": bool(is_trained)}
         for number, is_trained in zip(sequence.ids, sequence.trained, strict=True)
     ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import PathText, PathTexts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.data.sources import Sources
 
-# `Field(...)` marks a required field. Type checkers see a default, which lets it be given by position.
+# `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
 
 
 class OnADevice(Settings):
@@ -24,7 +24,7 @@ class OnADevice(Settings):
 class OfARun(OnADevice):
     """A request that computes with a run."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A run or Hugging Face model folder."""
 
 
@@ -59,7 +59,7 @@ class GenerateRequest(SamplingOptions):
     """A .jsonl file with one `prompt` per line; writes one JSON line per prompt."""
     max_tokens: int = Field(default=200, gt=0)
     """Maximum number of tokens to generate."""
-    stop: Sequence[str] = Field(default_factory=list)
+    stop: Texts = Field(default_factory=list)
     """Stop before this text. May be repeated."""
     slide: bool = False
     """When the context is full, drop its oldest half and continue (sliding context)."""
@@ -83,16 +83,16 @@ class ChatRequest(SamplingOptions):
 class PredictRequest(OfARun):
     """The arguments of `predict`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A classifier's run folder."""
-    files: PathTexts = Field(...)
+    files: Sources = Field(default=...)
     """Records to label: .jsonl, .csv or .parquet."""
 
 
 class EvaluateRequest(OfARun):
     """The arguments of `evaluate`."""
 
-    texts: PathTexts = Field(default_factory=list)
+    texts: Sources = Field(default_factory=list)
     """Texts to measure perplexity on; by default the run's validation split. With --task, files of examples."""
     task: str | None = None
     """Task: multiple_choice, classification, generated or arithmetic."""
@@ -106,7 +106,7 @@ class EvaluateRequest(OfARun):
     """A task of EleutherAI's lm-eval, which brings its own data."""
     lm_eval_path: PathText | None = None
     """A folder with more tasks for lm-eval, as YAML files."""
-    settings: Sequence[str] = Field(default_factory=list)
+    settings: Assignments = Field(default_factory=list)
     """A setting of the task, such as scorer=number. May be repeated."""
     seed: int = 0
     """Random seed for sampling examples, and for the bootstrap of intervals and tests."""
@@ -141,21 +141,21 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(...)
+    to: str = Field(default=...)
     """Compression method. int8 quantizes the weights per row, to a quarter of their bytes."""
 
 
 class MergeRequest(DeriveRequest):
     """The arguments of `merge`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """The folder of a run with LoRA adapters."""
 
 
 class ImportModelRequest(Settings):
     """The arguments of `import`."""
 
-    source: PathText = Field(...)
+    source: PathText = Field(default=...)
     """A Hugging Face model folder, a folder of PEFT adapters, or a model's name on the Hub."""
     out: PathText | None = None
     """The new run folder. By default runs/NAME."""
@@ -168,24 +168,24 @@ class ImportModelRequest(Settings):
 class ExportRequest(Settings):
     """The arguments of `export`."""
 
-    run: PathText = Field(...)
+    run: PathText = Field(default=...)
     """A run folder."""
-    to: str = Field(...)
+    to: str = Field(default=...)
     """Format: huggingface, gguf, ollama, or peft for adapters only."""
     out: PathText | None = None
     """The new folder. By default RUN-FORMAT."""
     precision: str | None = None
     """Precision of the weights: float32, float16, bfloat16 or q8_0. The default depends on the format."""
-    settings: Sequence[str] = Field(default_factory=list)
+    settings: Assignments = Field(default_factory=list)
     """A setting of the format. May be repeated."""
 
 
 class CertifyRequest(Settings):
     """The arguments of `certify`."""
 
-    one: PathText = Field(...)
+    one: PathText = Field(default=...)
     """A run or Hugging Face model folder."""
-    other: PathText = Field(...)
+    other: PathText = Field(default=...)
     """Another run or Hugging Face model folder, or a GGUF file."""
     precision: str = "float32"
     """Precision within which they must agree: float32, float16, bfloat16 or q8_0."""
@@ -200,7 +200,7 @@ class InfoRequest(Settings):
     """A run folder."""
     preset: str | None = None
     """A preset instead of a run, such as gpt2-xl."""
-    settings: Sequence[str] = Field(default_factory=list)
+    settings: Assignments = Field(default_factory=list)
     """A setting that changes the preset, such as model.num_layers=6. May be repeated."""
 
 
@@ -209,8 +209,8 @@ class CacheRequest(Settings):
 
     empty: bool = False
     """Delete what is listed, but for what is in use."""
-    kind: Sequence[str] = Field(default_factory=list)
-    """Only these: corpora, tokens, tokenizers, references, models, speeds, leftovers. May be repeated."""
+    kind: Texts = Field(default_factory=list)
+    """Only these: records, corpora, tokens, tokenizers, references, models, speeds, leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

@@ -24,7 +24,7 @@ from gptsmith.workflows.requests import (
     MergeRequest,
 )
 
-ON_THE_COMMAND_LINE_ONLY = {"generate", "chat", "serve", "watch"}
+ON_THE_COMMAND_LINE_ONLY = {"watch"}
 
 
 def shown(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gptsmith.evaluate import language_model as module
 from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.evaluate.prompt import Prompt, user
+from gptsmith.generate import sampler
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
@@ -125,7 +126,7 @@ class TestReplies:
             spell.place += 1
             return torch.tensor([written.encode()[spell.place - 1]] * len(logits))
 
-        monkeypatch.setattr("gptsmith.generate.sampler.sample_from_uniform", spell)
+        monkeypatch.setattr(sampler, "sample_from_uniform", spell)
         for template, reply, num_tokens in ((None, "one", 6), (ChatTemplate(), "one\n\ntwo", 9)):
             spell.place = 0
             model = make_model(characters)
@@ -134,7 +135,7 @@ class TestReplies:
 
     def test_the_end_of_a_turn_ends_a_reply(self, chatting: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
         end = chatting.tokenizer.special_tokens[TURN_END]
-        monkeypatch.setattr("gptsmith.generate.sampler.sample_from_uniform", lambda *_: torch.tensor([end]))
+        monkeypatch.setattr(sampler, "sample_from_uniform", lambda *_: torch.tensor([end]))
         assert chatting.reply([QUESTION], 12) == [""]
 
     def test_what_is_drawn_is_decided_by_the_seed(self, base: LanguageModel) -> None:

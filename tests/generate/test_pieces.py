@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import UserError
+from gptsmith.generate import sampler
 from gptsmith.generate.api import Generation, generate
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import OutputChunk, Request
@@ -42,7 +43,7 @@ def replay(data: bytes, stop: list[str]) -> Generation:
     request = Request([0], max(len(data), 1), stop=stop)
     tokens = iter([*data, TOKENIZER.eos_token_id])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gptsmith.generate.sampler.sample_from_uniform", lambda logits, *_: torch.tensor([next(tokens)]))
+        patch.setattr(sampler, "sample_from_uniform", lambda logits, *_: torch.tensor([next(tokens)]))
         chunks = list(engine.stream(request))
     return Generation(Replay(chunks), request)  # type: ignore[arg-type]
 

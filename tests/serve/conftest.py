@@ -161,7 +161,8 @@ def serving(
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs: `base`, `chat` tuned from it, and `adapted`, which has adapters over it."""
+    """A folder of runs: `base`, `chat` tuned from it, `adapted`, which has adapters over it, and `labels`, which tells
+    tools from food."""
     folder = tmp_path_factory.mktemp("served")
     text = write_text(folder / "smiths")
     settings = [*SMALL, "model.context_length=768", "train.num_steps=40", "train.batch_size=1"]
@@ -176,6 +177,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = ["train.num_steps=8", "train.batch_size=2", "train.evaluate_every_steps=4"]
     gptsmith.finetune(folder / "base", [talk], out=folder / "chat", settings=quick)
     gptsmith.finetune(folder / "base", [talk], out=folder / "adapted", lora=4, settings=quick)
+    labelled = folder / "labelled.jsonl"
+    words = {"tool": TOOLS, "food": ("bread", "soup", "cheese")}
+    rows = [
+        {"text": f"{number} {word}", "label": label} for number in range(20) for label in words for word in words[label]
+    ]
+    labelled.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    gptsmith.finetune(folder / "base", [labelled], out=folder / "labels", settings=[*quick, "train.num_steps=30"])
     return folder
 
 

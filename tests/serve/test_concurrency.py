@@ -19,6 +19,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
 from gptsmith.base.machine import memory_bytes
+from gptsmith.generate import sampler
 from gptsmith.generate.request import OutputChunk
 from gptsmith.serve.server import max_connections
 
@@ -275,7 +276,7 @@ def test_the_log_says_why_a_text_failed_and_not_what_it_says(
     def fail(*_: Any) -> None:
         raise KeyError("secretword")
 
-    monkeypatch.setattr("gptsmith.generate.sampler.process_logits", fail)
+    monkeypatch.setattr(sampler, "process_logits", fail)
     body = {"model": "base", "prompt": "a", "max_tokens": 4, "logit_bias": {"1": 1}}
     with caplog.at_level(logging.ERROR, "gptsmith.serve"):
         assert served.ask("POST", "/v1/completions", body).status == 500

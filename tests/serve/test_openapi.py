@@ -34,6 +34,7 @@ LEAST = {
     "/v1/chat/completions": {"model": "chat", "messages": [{"role": "user", "content": "a"}]},
     "/v1/responses": {"model": "chat", "input": "a"},
     "/v1/embeddings": {"model": "base", "input": "a"},
+    "/v1/classify": {"model": "labels", "input": "a"},
     "/tokenize": {"model": "base", "prompt": "a"},
     "/detokenize": {"model": "base", "tokens": [1]},
 }
@@ -43,7 +44,7 @@ LEAST = {
 @pytest.fixture(scope="module")
 def bounded(runs: Path) -> Iterator[Served]:
     """A server whose answers are short, whatever is asked."""
-    with serving([str(runs / "chat"), str(runs / "base")], timeout_s=0.5) as running:
+    with serving([str(runs / name) for name in ("chat", "base", "labels")], timeout_s=0.5) as running:
         yield running
 
 
@@ -55,6 +56,7 @@ def bounded(runs: Path) -> Iterator[Served]:
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/responses"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/v1/classify"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
         ("GET", "/v1/models"),
@@ -91,7 +93,7 @@ def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     assert body["additionalProperties"] is False
     assert body["required"] == ["messages"]
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
-    assert body["properties"]["model"]["anyOf"][0]["enum"] == ["chat", "base"]
+    assert body["properties"]["model"]["anyOf"][0]["enum"] == ["chat", "base", "labels"]
     assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
 
 

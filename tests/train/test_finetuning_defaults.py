@@ -36,7 +36,7 @@ def test_the_rates_are_those_at_which_a_real_model_lives() -> None:
     assert 1e-5 <= rate(DpoSettings, False) <= 3e-5
     assert 1e-4 <= rate(DpoSettings, True) <= 5e-4
     assert 5e-5 <= rate(SftSettings, False) <= 2e-4
-    assert 8e-5 <= rate(SftSettings, True) <= 1.5e-4
+    assert 4e-5 <= rate(SftSettings, True) <= 7e-5
 
 
 def table_of(folder: Path, num_steps: int, lora: int | None = None, **given: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ def test_sft_without_the_end_of_the_turn_in_the_loss_would_not_stop(
     def without_ends(self: ChatTemplate, tokenizer: Any, messages: Any, **options: Any) -> Any:
         encoded = encode(self, tokenizer, messages, **options)
         ends = tokenizer.special_tokens["<|im_end|>"]
-        encoded.trained[:] = [t and number != ends for number, t in zip(encoded.ids, encoded.trained, strict=True)]
-        return encoded
+        trained = [t and number != ends for number, t in zip(encoded.ids, encoded.trained, strict=True)]
+        return replace(encoded, trained=trained)
 
     monkeypatch.setattr(ChatTemplate, "encode", without_ends)
     gptsmith.finetune(base, [chat_data], out=tmp_path / "run", epochs=6, settings=FAST)

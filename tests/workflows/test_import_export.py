@@ -140,8 +140,16 @@ def test_an_imported_model_is_drawn_from_as_it_usually_is_and_begins_texts_as_it
     assert model.tokenizer.prompt_ids("iron")[0] == model.tokenizer.special_tokens["<|begin|>"]
 
 
-@pytest.mark.parametrize("samples", [True, False])
-def test_a_copy_of_a_copy_pads_and_draws_as_its_source(samples: bool, llama: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"do_sample": True, "temperature": 0.5},
+        {},
+        {"repetition_penalty": 1.2, "top_k": 30},
+        {"do_sample": False, "temperature": 1.0, "repetition_penalty": 1.0},
+    ],
+)
+def test_a_copy_of_a_copy_pads_and_draws_as_its_source(sampling: dict[str, Any], llama: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(llama, source)
     config = json.loads((source / "tokenizer_config.json").read_text())
@@ -149,7 +157,6 @@ def test_a_copy_of_a_copy_pads_and_draws_as_its_source(samples: bool, llama: Pat
     extra = {"additional_special_tokens": ["<|end|>"]}
     (source / "special_tokens_map.json").write_text(json.dumps({k: v for k, v in named.items() if k != "padding_side"}))
     (source / "tokenizer_config.json").write_text(json.dumps({**config, **extra, "padding_side": "left"}))
-    sampling = {"do_sample": True, "temperature": 0.5} if samples else {}
     (source / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": 1, **sampling}))
     folder = source
     for number in range(2):
@@ -163,8 +170,10 @@ def test_a_copy_of_a_copy_pads_and_draws_as_its_source(samples: bool, llama: Pat
         assert (other.padding_side, other.pad_token_id) == ("left", one.pad_token_id)
         assert other(["a", "b c d"], padding=True)["input_ids"] == one(["a", "b c d"], padding=True)["input_ids"]
         drawn = transformers.GenerationConfig.from_pretrained(folder)
-        assert (bool(drawn.do_sample), drawn.pad_token_id) == (samples, one.pad_token_id)
-        assert not samples or drawn.temperature == 0.5
+        assert (bool(drawn.do_sample), drawn.pad_token_id) == (bool(sampling.get("do_sample")), one.pad_token_id)
+        written = json.loads((folder / "generation_config.json").read_text())
+        off = {"do_sample": False, "temperature": 1.0, "repetition_penalty": 1.0}
+        assert {**off, **sampling} == {**off, **{name: written[name] for name in (*off, "top_k") if name in written}}
 
 
 def test_an_imported_model_is_tuned_and_goes_out_again(llama: Path, tmp_path: Path) -> None:

@@ -75,8 +75,9 @@ def _token_ids(source: Source) -> dict[str, Any]:
 def _sampling(source: Source) -> dict[str, Any]:
     if source.model_type is not None and not source.generation:
         return {}  # the model came without defaults, which is greedy there
-    temperature = source.generation.get("temperature", 1.0)
-    return {"do_sample": False} if temperature == 0 else {"do_sample": True, **source.generation}
+    if source.generation.get("temperature", 1.0) == 0:
+        return {"do_sample": False, **{key: value for key, value in source.generation.items() if key != "temperature"}}
+    return {"do_sample": True, **source.generation}
 
 
 def _save_shards(tensors: dict[str, Tensor], folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:

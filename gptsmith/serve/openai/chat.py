@@ -45,7 +45,7 @@ async def chat_completions(state: State, body: ChatCompletionRequest, log_fields
     Raises:
         ApiError: it cannot be given.
     """
-    job = ChatCompletionJob(body, state.models.get(body.model))
+    job = ChatCompletionJob(body, state.models.writer(body.model))
     return await generate_response(state, job, log_fields)
 
 

@@ -38,7 +38,7 @@ async def completions(state: State, body: CompletionRequest, log_fields: dict[st
     Raises:
         ApiError: it cannot be given.
     """
-    job = CompletionJob(body, state.models.get(body.model))
+    job = CompletionJob(body, state.models.writer(body.model))
     return await generate_response(state, job, log_fields)
 
 

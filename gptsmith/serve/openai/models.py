@@ -33,11 +33,12 @@ MODEL_SCHEMA = {
         "gptsmith": {
             "type": "object",
             "required": [
-                "kind", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts", "sampling",
-                "max_choices", "max_tokens", "end_tokens",
+                "kind", "labels", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts",
+                "sampling", "max_choices", "max_tokens", "end_tokens",
             ],
             "properties": {
-                "kind": {"enum": ["chat", "base"]},
+                "kind": {"enum": ["chat", "base", "classifier"]},
+                "labels": {"type": ["array", "null"], "items": {"type": "string"}},
                 "context_length": {"type": "integer"},
                 "num_parameters": {"type": "integer"},
                 "vocab_size": {"type": "integer"},

@@ -51,7 +51,7 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     Raises:
         ApiError: it cannot be given.
     """
-    served = state.models.get(body.model)
+    served = state.models.writer(body.model)
     job = await state.models.run_on_reader(lambda: ResponseJob(body, served))
     return await generate_response(state, job, log_fields)
 

@@ -65,12 +65,14 @@ class App {
     place("words").focus();
   }
 
-  /** Gets the models, however long the server is away; false where it wants a key that nobody gives. */
+  /** Gets the models, however long the server is away; false where it wants a key that nobody gives, or none writes. */
   async getModels() {
     for (;;) {
       try {
         this.models = await listModels();
-        return true;
+        if (this.models.length) return true;
+        fill(place("thread"), el("div.notice", {}, el("p", {}, "No model here writes text: classifiers label texts, at /v1/classify.")));
+        return false;
       } catch (error) {
         if (!(error instanceof ServerError)) throw error;
         if (error.kind !== "key") await this.whenThere(error.message);

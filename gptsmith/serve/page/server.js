@@ -20,10 +20,10 @@ export class ServerError extends Error {
 export const keyOfTab = () => kept("sessionStorage", KEY) ?? "";
 export const setKeyOfTab = (key) => keep("sessionStorage", KEY, key);
 
-/** The models, each with what the server tells of it. */
+/** The models that write text, each with what the server tells of it. */
 export async function listModels() {
   const { data } = await read(await ask("v1/models"));
-  return data.map((card) => ({ name: card.id, ...card.gptsmith }));
+  return data.map((card) => ({ name: card.id, ...card.gptsmith })).filter(({ kind }) => kind !== "classifier");
 }
 
 /** Whether the server answers. */

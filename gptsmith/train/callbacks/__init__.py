@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.train.callbacks.checkpoint import SaveCheckpoints
 from gptsmith.train.callbacks.evaluate import Evaluate
 from gptsmith.train.callbacks.log import Log
@@ -26,7 +27,14 @@ _more: ContextVar[tuple[Callback, ...]] = ContextVar("more_callbacks", default=(
 
 @contextmanager
 def more_callbacks(*callbacks: Callback) -> Iterator[None]:
-    """Adds callbacks to every run that starts within the block: `with more_callbacks(mine): gptsmith.pretrain(...)`."""
+    """Adds callbacks to every run that starts within the block: `with more_callbacks(mine): gptsmith.pretrain(...)`.
+
+    Raises:
+        ConfigurationError: one of them is no callback.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ConfigurationError(f"callbacks: {callback!r} is no object of a class derived from gptsmith.Callback")
     token = _more.set((*_more.get(), *callbacks))
     try:
         yield

@@ -81,7 +81,7 @@ class Encoding:
         for part in parts:
             for sequence in part.sequences:
                 self.num_tokens += len(sequence.ids)
-                self.num_unknown += list(sequence.ids).count(unknown)
+                self.num_unknown += sequence.ids.count(unknown)
 
     def lines(self) -> list[str]:
         """Lines for a person; none if nothing is to be said."""

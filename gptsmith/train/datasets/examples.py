@@ -118,7 +118,9 @@ class ExampleDataset(Dataset):
 
     def _rows(self, examples: Sequence[Example]) -> Rows:
         objective, encoder = self.objective, self.encoder
-        samples = self.encoding.encode(examples, lambda example: objective.samples(example, encoder))
+        samples = self.encoding.encode(
+            examples, lambda example: [sample.compact() for sample in objective.samples(example, encoder)]
+        )
         if objective.packed:
             return Rows(pack(samples, encoder.context_length))
         return Rows([[sample] for sample in samples])

@@ -30,6 +30,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
 from gptsmith.train.encoder import Encoder
+from gptsmith.train.samples import Sample
 
 RATE_WIDTH = 128
 """The width of the models for which the usual learning rates of objectives are given."""
@@ -81,6 +82,11 @@ class ObjectiveSettings(Settings):
         return None
 
     @property
+    def text_labels(self) -> Sequence[str]:
+        """The labels that a single text may get; none if the model predicts none, or of other examples."""
+        return ()
+
+    @property
     def uses_reference_model(self) -> bool:
         """Whether the model is compared with a reference model, which is itself before training. Dropout, which only
         the model in training has, would then look like a difference."""
@@ -100,6 +106,18 @@ class ObjectiveSettings(Settings):
         Raises:
             UserError: an example is not of the form that the model was trained on.
         """
+        raise NotImplementedError(f"{self.kind} predicts no labels")
+
+    def label_sample(self, example: LabelledExample, encoder: Encoder) -> Sample:
+        """An example to be labelled as token sequences; for objectives with `predicts_labels`.
+
+        Raises:
+            UserError: it is not of the form that the model was trained on.
+        """
+        raise NotImplementedError(f"{self.kind} predicts no labels")
+
+    def probabilities(self, model: GPT, samples: Sequence[Sample]) -> list[list[float]]:
+        """The probabilities of each sample's labels, in one pass; for objectives with `predicts_labels`."""
         raise NotImplementedError(f"{self.kind} predicts no labels")
 
     @abstractmethod

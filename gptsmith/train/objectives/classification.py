@@ -84,6 +84,10 @@ class ClassificationSettings(ExampleObjective):
     def num_labels(self) -> int:
         return 1 if self.form == "choice" else len(self.labels)
 
+    @property
+    def text_labels(self) -> Sequence[str]:
+        return self.labels if self.form == "text" else ()
+
     def validation_loss(self, means: Mapping[str, float]) -> float:
         return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().validation_loss(means)
 
@@ -131,19 +135,25 @@ class ClassificationSettings(ExampleObjective):
         label = self.labels[sample.label] if self.labels else None
         return PreviewedExample(sample.place, sample.sequences, label)
 
+    def label_sample(self, example: LabelledExample, encoder: Encoder) -> Sample:
+        return self.sample(example.without_label(), encoder)
+
     @torch.inference_mode()
+    def probabilities(self, model: GPT, samples: Sequence[Sample]) -> list[list[float]]:
+        batch = self.collate([[sample] for sample in samples]).to(model.device)
+        rows: list[list[float]] = self.scores(model, model.hidden(batch.input_ids), batch).softmax(dim=1).tolist()
+        return rows
+
     def predict(self, model: GPT, encoder: Encoder, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
         for start in range(0, len(examples), EXAMPLES_AT_ONCE):
             some = examples[start : start + EXAMPLES_AT_ONCE]
             samples = []
             for example in some:
                 try:
-                    samples.append([self.sample(example.without_label(), encoder)])
+                    samples.append(self.label_sample(example, encoder))
                 except UserError as error:
                     raise DataError(f"{example.place}: {error}") from None
-            batch = self.collate(samples).to(model.device)
-            scores = self.scores(model, model.hidden(batch.input_ids), batch)
-            for example, row in zip(some, scores.softmax(dim=1).tolist(), strict=True):
+            for example, row in zip(some, self.probabilities(model, samples), strict=True):
                 yield dict(zip(self.labels or example.texts[1:], row, strict=False))
 
     def counts(self, batch: Batch) -> dict[str, int]:

@@ -24,6 +24,7 @@ class SftSettings(ExampleObjective):
     shapes: ClassVar[tuple[str, ...]] = ("chat",)
     priority: ClassVar[int] = 1
     usual_epochs: ClassVar[float] = 3.0
+    usual_lora_learning_rate: ClassVar[float] = 2.5e-4
     packed: ClassVar[bool] = True
 
     def samples(self, example: Example, encoder: Encoder) -> list[Sample]:

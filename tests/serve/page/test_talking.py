@@ -350,6 +350,16 @@ def test_a_text_of_a_base_model_offers_a_conversation_when_a_chat_model_is_chose
     assert [one["mode"] for one in chat.conversations()] == ["chat", "text"]
 
 
+def test_a_classifier_is_not_offered_and_alone_the_page_says_what_it_is_for(open_page: OpenPage) -> None:
+    both = open_page(names=["labels", "chat"])
+    expect(both.words).to_have_attribute("placeholder", "Ask chat")
+    assert both.page.locator("option", has_text="labels").count() == 0
+    alone = open_page(names=["labels"])
+    expect(
+        alone.page.get_by_text("No model here writes text: classifiers label texts, at /v1/classify.")
+    ).to_be_visible()
+
+
 def test_sending_nothing_writes_nothing_in_a_conversation_and_a_beginning_in_a_text(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.say("   ")

@@ -1,0 +1,114 @@
+"""Serving models: from the request to a server that runs, in this thread or in one of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.base.verbs import verb
+from gptsmith.convert.load import load
+from gptsmith.serve.auth import read_api_keys
+from gptsmith.serve.hosts import is_loopback
+from gptsmith.serve.load import load_served
+from gptsmith.serve.request import ServeRequest
+from gptsmith.serve.served_models import ServedModels
+from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
+from gptsmith.serve.state import State
+
+
+class Server:
+    """Models that are served on a port; as a context manager, until the block ends.
+
+    Attributes:
+        address: where, such as `http://127.0.0.1:8000`; OpenAI's client takes it with `/v1` after it.
+    """
+
+    def __init__(self, request: ServeRequest) -> None:
+        """
+        Raises:
+            UserError: a model cannot be read, the port is not available, or others could use it without a key.
+        """
+        host, device = request.host, request.device
+        if request.api_key_file is None and not is_loopback(host):
+            raise UserError(
+                f"--host {host} can be reached from other machines: give --api-key-file FILE, or leave --host out"
+            )
+        keys = None if request.api_key_file is None else read_api_keys(str(request.api_key_file))
+        self._socket = bound_socket(host, request.port)
+        try:
+            served = load_served(request.runs, device=device, with_prompts=request.share_prompts or is_loopback(host))
+            draft = None if request.draft is None else load(request.draft, device=device)
+            models = ServedModels(served, request, draft)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._models = models
+        self._server = GracefulServer(State(models, request, host=host, keys=keys))
+        self._thread: threading.Thread | None = None
+        self.models = [*models.by_name]
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
+
+    def __repr__(self) -> str:
+        return f"Server({', '.join(self.models)} on {self.address})"
+
+    def run(self) -> None:
+        """Serves until SIGTERM or Ctrl-C."""
+        with self._socket:
+            self._server.run([self._socket])
+
+    def start(self) -> None:
+        """Serves in a thread of its own; returns when requests are answered.
+
+        Raises:
+            UserError: it does not begin to serve.
+        """
+        self._thread = threading.Thread(target=self.run, name="server", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise UserError(f"{self.address} does not begin to serve")
+            time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Ends a server that was started, after the requests that are being answered."""
+        if self._thread is not None and self._thread.is_alive():
+            self._server.drain()
+            self._thread.join()
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether all its threads end within this time, after it has served."""
+        return self._models.has_ended(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@verb(ServeRequest, "runs")
+def serve(request: ServeRequest) -> Server:
+    """Serve models, by OpenAI's API and a chat page on one port, until Ctrl-C; or in the background, until the server
+    is closed: `with gptsmith.serve("runs/mine", port=0, background=True) as server:`.
+
+    Returns:
+        the server: its `address`, and `close()`.
+
+    Raises:
+        UserError: a model cannot be read, the port is not available, or others could use it without a key.
+    """
+    server = Server(request)
+    if request.background:
+        server.start()
+        return server
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    note(f"serving {', '.join(server.models)} on {server.address}/")
+    server.run()
+    return server

@@ -1,0 +1,37 @@
+"""A conversation with a model."""
+
+from __future__ import annotations
+
+from gptsmith.base.verbs import verb
+from gptsmith.convert.load import load
+from gptsmith.generate.conversation import Conversation
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.workflows.requests import ChatRequest
+
+
+@verb(ChatRequest, "run")
+def chat(request: ChatRequest) -> Conversation:
+    """Begin a conversation with a model. A base model continues the text instead of answering.
+
+    Returns:
+        the conversation: `say(message)` is the reply, `stream(message)` its pieces, `messages` all turns so far, and
+        `reset()` begins anew.
+
+    Raises:
+        UserError: the model cannot be read, generates no text, or has no place for a system prompt.
+    """
+    return conversation(request)
+
+
+def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Conversation:
+    """The conversation that is requested, whose replies are computed by `thread` if there is one."""
+    loaded = load(request.run, device=request.device)
+    loaded.require_words()
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
+    return Conversation(
+        engine, loaded.tokenizer, loaded.template,
+        system=request.system, max_tokens=request.max_tokens, sampling=loaded.sampling(request.sampling()),
+        seed=request.seed,
+    )  # fmt: skip
