@@ -128,9 +128,10 @@ class Corpus:
 
 
 def read_corpus(
-    sources: Iterable[str | Path], settings: ReadSettings, cache: Path, meter: MeterFactory = console_meter
+    sources: Iterable[str | Path] | Found, settings: ReadSettings, cache: Path, meter: MeterFactory = console_meter
 ) -> Corpus:
-    """The documents of files, folders and globs; found again by their content, whatever the files are called.
+    """The documents of files, folders and globs, or of those that were found; found again by their content,
+    whatever the files are called.
 
     Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
 
@@ -138,7 +139,7 @@ def read_corpus(
         DataError: a source cannot be read, there is no text, or the disk is full.
     """
     reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
-    found = discover(sources)
+    found = sources if isinstance(sources, Found) else discover(sources)
     hashed = _hashed(found, meter)
     key = key_of(
         FORMAT_VERSION,

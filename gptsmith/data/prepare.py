@@ -16,6 +16,8 @@ from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
 from gptsmith.data.cache import default_cache, key_of, mark_used, private_folder
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
+from gptsmith.data.discover import discover
+from gptsmith.data.folder_splits import FoundSplits, found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, write_shards
 from gptsmith.data.splits import Split, split_corpus
@@ -60,21 +62,27 @@ def prepare(
     """
     cache = private_folder(cache or default_cache())
     validation = list(validation)
-    corpus = read_corpus(sources, settings, cache, meter)
-    validation_corpus = read_corpus(validation, settings, cache, meter) if validation else None
+    found = (
+        found_splits(sources, validates=not validation and settings.validation_fraction > 0)
+        if settings.own_splits
+        else FoundSplits(discover(sources))
+    )
+    corpus = read_corpus(found.train, settings, cache, meter)
+    held_out = validation or found.validation
+    validation_corpus = read_corpus(held_out, settings, cache, meter) if held_out else None
     splits = split_corpus(corpus, settings, seed, validation_corpus)
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, splits.train, cache)
     held_back = None if splits.validation is None else splits.validation.fingerprint
     key = key_of(shards.FORMAT_VERSION, shards.SHARD_TOKENS, splits.train.fingerprint, held_back, tokenizer.fingerprint)
-    train, held_out = write_shards(private_folder(cache / "tokens") / key, splits, tokenizer, meter)
+    train, validating = write_shards(private_folder(cache / "tokens") / key, splits, tokenizer, meter)
     return PreparedData(
         train=train,
-        validation=held_out,
+        validation=validating,
         tokenizer=tokenizer,
         corpus=corpus,
         validation_corpus=None if splits.validation is None else splits.validation.corpus,
-        summary=summary(corpus, validation_corpus, splits, train, held_out, key),
+        summary=summary(corpus, validation_corpus, splits, train, validating, key, found.note),
         fingerprint=key,
     )
 

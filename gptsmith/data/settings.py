@@ -16,6 +16,10 @@ class DataSettings(ReadSettings):
     validation_max_bytes: int = Field(4_000_000, gt=0)
     """The largest validation split of a large corpus, in bytes: more would hardly make the loss more precise."""
 
+    own_splits: bool = True
+    """Whether folders with files called after train and validation or test keep these splits, as data sets of Hugging
+    Face have them: what is to validate or to test is never trained on."""
+
     @property
     def reading(self) -> ReadSettings:
         """The settings that change what a file's documents are."""

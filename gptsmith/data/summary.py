@@ -21,6 +21,7 @@ def summary(
     train: TokenStream,
     validation: TokenStream | None,
     fingerprint: str,
+    split_note: str | None = None,
 ) -> dict[str, Any]:
     """JSON values: counts, the split, every file with its SHA-256, and what was skipped and why."""
     result = {
@@ -28,6 +29,7 @@ def summary(
         "corpus_sha256": corpus.fingerprint,
         "fingerprint": fingerprint,
         "split_by": splits.by,
+        "split_notes": [] if split_note is None else [split_note],
         "train": _figures(train),
     }
     if validation is not None:

@@ -98,7 +98,8 @@ def _stream(run: OpenedModel, tokenizer: Tokenizer, texts: Sequence[str | Path])
     """
     if texts:
         sources = [str(text) for text in texts]
-        return prepare(sources, settings=DataSettings(validation_fraction=0.0), tokenizer=tokenizer, seed=0).train
+        settings = DataSettings(validation_fraction=0.0, own_splits=False)
+        return prepare(sources, settings=settings, tokenizer=tokenizer, seed=0).train
     return validation_text(run, tokenizer)[0]
 
 

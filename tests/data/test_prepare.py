@@ -16,6 +16,7 @@ from gptsmith.data import splits as split_module
 from gptsmith.data.cache import default_cache
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
+from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import Windows
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
@@ -67,6 +68,64 @@ def test_validation_files(prepared: Callable[..., PreparedData], write: Callable
     assert data.validation_corpus is not None
     assert data.validation_corpus.fingerprint != data.corpus.fingerprint
     assert data.fingerprint != prepared().fingerprint
+
+
+WORDS = "word " * 6
+HUB_FOLDER = {
+    "README.md": "a card of the data " * 9,
+    "dataset_infos.json": '{"text": "infos of the data"}',
+    "data/train-00000-of-00002.jsonl": "".join(f'{{"text": "train {n} {WORDS}"}}\n' for n in range(30)),
+    "data/train-00001-of-00002.jsonl": "".join(f'{{"text": "train {n} {WORDS}"}}\n' for n in range(30, 60)),
+    "data/validation-00000-of-00001.jsonl": "".join(f'{{"text": "valid {n} and more"}}\n' for n in range(20)),
+    "test/a.csv": "text\n" + "tested " * 30 + "\n",
+    "notes.txt": "train on these notes too " * 3,
+}
+
+
+def heap(stream: TokenStream | None, tokenizer: Any) -> str:
+    return "" if stream is None else str(tokenizer.decode(stream.slice(0, len(stream))))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_folder_keeps_its_own_splits(named: bool, write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> None:
+    root = write(HUB_FOLDER, "hub")
+    other = [write({"mine.txt": "mine " * 50}, "other")] if named else []
+    data = prepare(
+        [root], settings=DataSettings(), seed=1, cache=tmp_path / "cache", tokenizer=tokenizer, validation=other
+    )
+    trained, held_out = heap(data.train, tokenizer), heap(data.validation, tokenizer)
+    assert trained.count("train ") == 63
+    assert not any(word in trained for word in ("valid", "tested", "card", "infos"))
+    assert held_out.count("mine" if named else "valid") == (50 if named else 20)
+    assert data.summary["split_by"] == "files"
+    note = "the folder keeps its own splits: files 2 of train, 1 of validation, 1 of test"
+    assert data.summary["split_notes"] == [note]
+    assert data.summary["skipped"] == {
+        str(root / "README.md"): "it describes the data set",
+        str(root / "dataset_infos.json"): "it describes the data set",
+        str(root / "data/validation-00000-of-00001.jsonl"): "it belongs to the validation split of its folder",
+        str(root / "test/a.csv"): "it belongs to the test split of its folder",
+    }
+
+
+def test_whoever_wants_one_heap_gets_it(write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> None:
+    root = write(HUB_FOLDER, "hub")
+    choices: dict[str, Any] = {"seed": 1, "cache": tmp_path / "cache", "tokenizer": tokenizer}
+    heaped = DataSettings(validation_fraction=0, own_splits=False)
+    assert "tested" in heap(prepare([root], settings=heaped, **choices).train, tokenizer)
+    without = prepare([root], settings=DataSettings(validation_fraction=0), **choices)
+    assert without.validation is None
+    assert "valid" not in heap(without.train, tokenizer)
+    named = sorted(str(root / name) for name in HUB_FOLDER if name.endswith((".jsonl", ".csv")))
+    assert "tested" in heap(prepare(named, settings=DataSettings(validation_fraction=0), **choices).train, tokenizer)
+
+
+def test_programs_called_after_splits_are_one_heap(write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> None:
+    root = write({"train.py": "fit()\n" * 300, "test.py": "assert ok\n" * 300}, "code")
+    settings = DataSettings(validation_fraction=0)
+    data = prepare([root], settings=settings, seed=1, cache=tmp_path / "cache", tokenizer=tokenizer)
+    assert "assert" in heap(data.train, tokenizer)
+    assert data.summary["split_notes"] == []
 
 
 @dataclass

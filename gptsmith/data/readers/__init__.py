@@ -100,6 +100,9 @@ class Reader(Settings):
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
 
+    keeps_splits: ClassVar[bool] = False
+    """Whether its files are what data sets are made of, so that one called train or test holds that split."""
+
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         """The extension that a file with none or an unknown one should have if it is of this kind, else None: known by
         its first 4 kB, or by the names in it if it is a zip archive."""

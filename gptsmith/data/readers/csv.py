@@ -21,6 +21,7 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 class CsvReader(Reader):
     kind: Literal["csv"] = "csv"
     extensions: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    keeps_splits: ClassVar[bool] = True
     holds_records: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:

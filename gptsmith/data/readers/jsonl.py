@@ -28,6 +28,7 @@ JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
 class JsonlReader(Reader):
     kind: Literal["jsonl"] = "jsonl"
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+    keeps_splits: ClassVar[bool] = True
     holds_records: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:

@@ -19,6 +19,7 @@ BATCH_ROWS = 256
 class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    keeps_splits: ClassVar[bool] = True
     libraries: ClassVar[Mapping[str, str]] = {"pyarrow.parquet": "pyarrow"}
     holds_records: ClassVar[bool] = True
 

@@ -20,6 +20,7 @@ class TxtReader(Reader):
 
     kind: Literal["txt"] = "txt"
     extensions: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".org")
+    keeps_splits: ClassVar[bool] = True
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         if self.has_records(file, settings):

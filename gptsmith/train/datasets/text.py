@@ -90,6 +90,7 @@ class TextDataset(Dataset):
             + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
             + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
+        lines += [f"  {note}" for note in summary.get("split_notes", [])]
         lines += skipped_in_words(summary, DATA)
         lines += fields_said(summary.get("text_fields", {}))
         held_out = (
