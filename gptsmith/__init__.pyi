@@ -7,6 +7,7 @@ from gptsmith.base.errors import DataError as DataError
 from gptsmith.base.errors import GptsmithError as GptsmithError
 from gptsmith.base.errors import MissingExtraError as MissingExtraError
 from gptsmith.base.errors import UserError as UserError
+from gptsmith.base.outside import import_kinds as import_kinds
 from gptsmith.convert.load import Loaded as Loaded
 from gptsmith.convert.load import load as load
 from gptsmith.generate.request import ContextOverflowError as ContextOverflowError

@@ -50,6 +50,14 @@ class Verbs(TyperGroup):
         )(function)
         return typer.main.get_command(verb)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Takes `--import FILE` from anywhere in the line: it is known before the verb's own options are read."""
+        end = args.index("--") if "--" in args else len(args)
+        places = [at for at, word in enumerate(args[: end - 1]) if word == "--import"]
+        named = [word for at in places for word in args[at : at + 2]]
+        rest = [word for at, word in enumerate(args) if at not in places and at - 1 not in places]
+        return super().parse_args(ctx, [*named, *rest])
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             from gptsmith.base.errors import ConfigurationError, did_you_mean
@@ -113,8 +121,21 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def gptsmith(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+def gptsmith(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+    imports: list[str] = typer.Option(
+        [],
+        "--import",
+        metavar="FILE",
+        help="Run this Python file first, whose kinds settings can then name. Repeatable.",
+    ),
+) -> None:
     """Train, fine-tune, evaluate, serve and compress GPT models on hardware that you own."""
+    if imports:
+        from gptsmith.base.outside import import_kinds
+
+        for file in imports:
+            import_kinds(file)
     if version:
         from gptsmith.version import __version__
 

@@ -6,12 +6,14 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, one_line, shown
+from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -38,8 +40,23 @@ class Kinds(Generic[S]):
 
     def names(self) -> list[str]:
         """The names of all kinds, in alphabetical order."""
+        return sorted({*self._own(), *registered(self.package), *self._imported()})
+
+    def _own(self) -> set[str]:
         folder = importlib.import_module(self.package)
-        return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+        return {module.name for module in pkgutil.iter_modules(folder.__path__)}
+
+    def _imported(self) -> dict[str, type[S]]:
+        """The kinds in files that a person named."""
+        classes = [found for file in imported_files() for found in self._classes_in(file.module)]
+        return {kind: found for found in classes if isinstance(kind := found.model_fields["kind"].default, str)}
+
+    def _classes_in(self, module: ModuleType) -> list[type[S]]:
+        return [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__
+        ]
 
     def settings(self, name: str) -> type[S]:
         """The settings class of one kind.
@@ -48,15 +65,15 @@ class Kinds(Generic[S]):
             ConfigurationError: no kind has that name.
         """
         if name not in self.names():
-            raise ConfigurationError(
-                f"no such kind of {self.noun}: {one_line(name, 100)} ({did_you_mean(name, self.names())})"
-            )
-        module = importlib.import_module(f"{self.package}.{name}")
-        classes = [
-            value
-            for value in vars(module).values()
-            if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__
-        ]
+            nearest = did_you_mean(name, self.names())
+            raise ConfigurationError(f"no such kind of {self.noun}: {one_line(name, 100)} ({nearest})")
+        if name in self._own():
+            module = importlib.import_module(f"{self.package}.{name}")
+        elif name in (imported := self._imported()):
+            return imported[name]
+        else:
+            module = registered_module(registered(self.package)[name])
+        classes = self._classes_in(module)
         assert len(classes) == 1, f"{module.__name__} must define one subclass of {self.base.__name__}"
         return classes[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, Self
 
 import tomli_w
 
-from gptsmith.base.errors import CheckpointError, UserError, shown
-from gptsmith.base.files import read_table, require_writable, write_atomically, write_json, writing
+from gptsmith.base.console import note
+from gptsmith.base.errors import CheckpointError, UserError, one_line, shown
+from gptsmith.base.files import read_json, read_table, require_writable, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
+from gptsmith.base.outside import RecordedImport, imported_files
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import Settings, read_toml
 from gptsmith.run.checkpoint import (
@@ -30,6 +33,8 @@ from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = "run.toml"
+IMPORTS = "imports.json"
+MAX_PATH_CHARACTERS = 400
 SCHEMA = "run.schema.json"
 DATA = "data.json"
 PLAN = "plan.json"
@@ -43,6 +48,7 @@ class Run(HasLineage):
     """A run folder. It can be moved and copied: what it names is found again (see `gptsmith.run.paths`).
 
     run.toml             the request and every setting that it led to
+    imports.json         the files whose kinds it was made with, if --import named any
     run.schema.json      the settings that run.toml may hold, for editors
     tokenizer.json       the tokenizer, with tokenizer_config.json beside it
     chat_template.jinja  the chat template of a model for conversations
@@ -74,7 +80,32 @@ class Run(HasLineage):
         if not (run.folder / SETTINGS).is_file():
             raise CheckpointError(f"{folder} is not a run folder: it holds no {SETTINGS}")
         run.settings()
+        run._require_imports()
         return run
+
+    def _require_imports(self) -> None:
+        """Checks that the files whose kinds the run was made with were named in this process too: what a run names is
+        code, which is never run because the run names it.
+
+        Raises:
+            CheckpointError: one was not.
+        """
+        if not (self.folder / IMPORTS).exists():
+            return
+        known, recorded = imported_files(), read_json(self.folder / IMPORTS)
+        if not isinstance(recorded, list):
+            raise CheckpointError(f"{self.folder / IMPORTS} is damaged: it is no list")
+        for entry in recorded:
+            given = RecordedImport.parse(entry, str(self.folder / IMPORTS))
+            path, sha256 = one_line(given.path, MAX_PATH_CHARACTERS), given.sha256
+            named = [file for file in known if file.sha256 == sha256 or file.path.name == Path(given.path).name]
+            if not named:
+                raise CheckpointError(
+                    f"{self.folder} was made with the kinds of {path}, which is a program: if you trust it, "
+                    f"name it with --import {shlex.quote(path)}"
+                )
+            if all(file.sha256 != sha256 for file in named):
+                note(f"{named[0].path} is not what {self.folder} was made with: it has changed", "yellow")
 
     @classmethod
     def create(cls, folder: Path, settings: Settings | dict[str, Any], schema: type[Settings]) -> Run:
@@ -91,6 +122,9 @@ class Run(HasLineage):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = cls(folder)
         run.paths.record()
+        if imported := imported_files():
+            found = [RecordedImport(path=str(file.path), sha256=file.sha256).plain() for file in imported]
+            write_json(folder / IMPORTS, found)
         write_json(folder / SCHEMA, schema_of(schema))
         run.write_settings(settings.plain() if isinstance(settings, Settings) else settings)
         return run

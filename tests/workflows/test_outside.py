@@ -1,0 +1,111 @@
+"""Kinds from outside the package: the example of CONTRIBUTING, by --import and by an entry point."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import gptsmith
+from gptsmith.base import outside
+from gptsmith.base.errors import ConfigurationError, UserError
+from gptsmith.model import norm
+from gptsmith.run.folder import Run
+
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
+TRAIN = (
+    "--tokens 400 --set tokenizer.kind=bytes --set model.embed_dim=8 --set model.num_layers=1 --set model.num_heads=2 "
+)
+SMALL = f"{TRAIN} --set model.context_length=16 --set train.batch_size=2 --set train.device=cpu".split()
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The example's file."""
+    blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "my norms.py"
+    path.write_text(next(block for block in blocks if "ScaleNorm" in block), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(outside, "_imported", {})
+    outside.registered.cache_clear()
+    yield
+    outside.registered.cache_clear()
+
+
+def said(*arguments: str | Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", "gptsmith", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_run_with_a_kind_of_a_named_file_asks_for_it_again(example: Path, tmp_path: Path) -> None:
+    text, run, sent = tmp_path / "text.txt", tmp_path / "run", tmp_path / "sent.py"
+    text.write_text("The smith forges a hammer. " * 99, encoding="utf-8")
+    arguments = ["pretrain", text, "--out", run, *SMALL, "--set", "model.norm=scalenorm"]
+    code, words = said(*arguments)
+    assert code == 2
+    assert "no such kind of norm: scalenorm" in words
+    assert not run.exists()
+    code, words = said(*arguments, "--import", example)
+    assert code == 0, words
+    (recorded,) = json.loads((run / "imports.json").read_text())
+    assert recorded["path"] == str(example)
+    code, words = said("generate", run, "The", "--max-tokens", "2")
+    assert code == 2
+    assert "which is a program: if you trust it, name it with --import '" in words
+    assert said("--import", example, "generate", run, "The", "--max-tokens", "2")[0] == 0
+    # A run never decides what is run.
+    witness = tmp_path / "it ran"
+    sent.write_text(f"open({str(witness)!r}, 'w')", encoding="utf-8")
+    (run / "imports.json").write_text(json.dumps([{**recorded, "path": str(sent)}]))
+    with pytest.raises(UserError, match=r"sent\.py, which is a program"):
+        Run.open(run)
+    assert not witness.exists()
+    for damaged in ("5", "[5]", '[{"path": 5}]'):
+        (run / "imports.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"imports\.json"):
+            Run.open(run)
+
+
+def test_a_file_that_is_missing_or_fails_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("1 / 0", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"bad\.py fails \(ZeroDivisionError: division by zero\)"):
+        gptsmith.import_kinds(tmp_path / "bad.py")
+    with pytest.raises(ConfigurationError, match="there is no such Python file"):
+        gptsmith.import_kinds(tmp_path / "none.py")
+    assert outside.imported_files() == []
+
+
+def test_an_installed_package_registers_kinds(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example.rename(tmp_path / "module_of_a_plugin.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    group = norm.__name__
+    entries = [
+        EntryPoint("scalenorm", "module_of_a_plugin", group),
+        EntryPoint("layernorm", "module_that_is_not_there", group),
+        EntryPoint("broken", "module_that_is_not_there", group),
+    ]
+    monkeypatch.setattr(outside, "entry_points", lambda *, group: [entry for entry in entries if entry.group == group])
+    assert {"scalenorm", "layernorm"} < set(norm.KINDS.names())
+    made = norm.KINDS.validate("scalenorm").build(4)
+    assert type(made).__module__ == "module_of_a_plugin"
+    assert norm.KINDS.settings("layernorm").__module__ == f"{group}.layernorm"  # ours comes first
+    with pytest.raises(UserError, match="the kind broken of a package cannot be imported"):
+        norm.KINDS.validate("broken")
+
+
+def test_without_the_file_a_kind_is_unknown_in_this_process(example: Path) -> None:
+    assert "scalenorm" not in norm.KINDS.names()
+    gptsmith.import_kinds(example)
+    assert "scalenorm" in norm.KINDS.names()
+    assert norm.KINDS.validate("scalenorm").kind == "scalenorm"
