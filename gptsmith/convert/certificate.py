@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError
-from gptsmith.base.files import readable_bytes, sha256_of, write_atomically, write_json
+from gptsmith.base.errors import ConversionError, GptsmithError
+from gptsmith.base.files import read_json, readable_bytes, sha256_of, write_atomically, write_json
 from gptsmith.convert.backends import Backend, Rendered
 from gptsmith.convert.probe_texts import CONVERSATIONS, PROMPTS, TEXTS, spelt
 from gptsmith.pages.shell import Html, element, page, section, table
@@ -68,6 +68,9 @@ class Side:
     """The SHA-256 of each file."""
 
 
+NOBODY = Side("", "", 0, {})
+
+
 @dataclass(frozen=True)
 class Certificate:
     """All that was compared."""
@@ -116,6 +119,15 @@ class Certificate:
         """Writes certificate.json and certificate.html."""
         write_json(folder / CERTIFICATE, self.plain())
         write_atomically(folder / PAGE, certificate_page(self))
+
+
+def recorded_figures(folder: Path) -> dict[str, Any]:
+    """The figures of the certificate in a folder that was exported; empty if there is none that can be read."""
+    try:
+        checks = [Check(**check) for check in read_json(folder / CERTIFICATE)["checks"]]
+        return Certificate("", (NOBODY, NOBODY), tuple(checks)).figures()
+    except (OSError, GptsmithError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def compare(

@@ -7,6 +7,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
+from gptsmith.convert.certificate import recorded_figures
 from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
@@ -41,7 +42,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
             raise UserError("--set changes a preset, not a run: leave it out")
         opened = open_model(str(run))
         config = opened.config
-        figures = {"run": str(run), "step": opened.step, **(opened.result() or {})}
+        figures = {"run": str(run), "step": opened.step, **recorded_figures(opened.folder), **(opened.result() or {})}
     shape = {
         "vocab_size": config.vocab_size,
         "context_length": config.context_length,

@@ -229,6 +229,20 @@ def test_a_base_that_was_imported_from_a_folder_is_found_again_by_its_run(llama:
         gptsmith.evaluate(tuned["run"])
 
 
+def test_info_of_an_exported_folder_says_what_its_certificate_says(chatty: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = gptsmith.export(chatty, to="huggingface", out=out)
+    assert gptsmith.info(out)["certificate"] == made["certificate"] == "passed"
+    path = out / "certificate.json"
+    written = json.loads(path.read_text())
+    checks = [{**check, "status": "not run", "why": "no program reads it"} for check in written["checks"]]
+    path.write_text(json.dumps({**written, "checks": checks}))
+    found = gptsmith.info(out)
+    assert (found["certificate"], found["certificate_reason"]) == ("not run", "no program reads it")
+    path.write_text(json.dumps({**written, "checks": 3}))
+    assert "certificate" not in gptsmith.info(out)
+
+
 def test_a_chat_run_converses_in_transformers_as_here(chatty: str, tmp_path: Path) -> None:
     figures = gptsmith.export(chatty, to="huggingface", out=tmp_path / "out")
     assert figures["certificate"] == "passed"
