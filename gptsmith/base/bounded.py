@@ -11,6 +11,8 @@ from pathlib import Path
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_reader import MAX_BYTES
 
+BLOCK_BYTES = 1 << 20
+
 
 def open_regular(path: Path) -> BufferedReader:
     """A file, open for its bytes. A device or a pipe, which could be read without end or never answer, is refused
@@ -37,12 +39,15 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(max_bytes + 1)
+            content = bytearray()
+            # Reading up to the bound at once would take memory for all of it beforehand.
+            while len(content) <= max_bytes and (block := file.read(min(BLOCK_BYTES, max_bytes + 1 - len(content)))):
+                content += block
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > max_bytes:
         raise UserError(f"{path} has more than {max_bytes:,} bytes, the most for such a file")
-    return content
+    return bytes(content)
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
