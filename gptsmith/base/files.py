@@ -77,9 +77,12 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json_text(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, with_names: bool = False) -> Any:
     """The content of a JSON file, whoever wrote it: depth, size and numbers are bounded (see `json_reader`), and
     strings are text. NaN and infinities are None.
+
+    Args:
+        with_names: whether strings may be names of files that are not UTF-8, which hold such bytes as U+DC80 to U+DCFF.
 
     Raises:
         UserError: the file is missing, unreadable, not JSON or beyond a bound.
@@ -88,7 +91,7 @@ def read_json(path: Path) -> Any:
         text = read_bytes(path).decode("utf-8")
         value = parse_json(text, nan_is_null=True)
         if SURROGATE.search(text) is not None:
-            json_text(value, ensure_ascii=False).encode()
+            json_text(value, ensure_ascii=False).encode(errors="surrogateescape" if with_names else "strict")
     except UnicodeEncodeError:
         raise UserError(f"{path} has half of a surrogate pair in it, which is no character: remove it") from None
     except UserError:
@@ -98,13 +101,13 @@ def read_json(path: Path) -> Any:
     return value
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def read_table(path: Path, *, with_names: bool = False) -> dict[str, Any]:
+    """The content of a JSON file that holds an object. The argument is as in `read_json`.
 
     Raises:
         UserError: as `read_json` does, or it holds something else.
     """
-    value = read_json(path)
+    value = read_json(path, with_names=with_names)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a table of settings")
     return value

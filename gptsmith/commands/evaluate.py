@@ -13,6 +13,7 @@ from gptsmith.workflows.requests import EvaluateRequest
     arguments={"run": "RUN", "texts": "TEXT"},
     panels={
         "Task": ("task", "shots", "limit", "settings"),
+        "Data": ("encoding", "encoding_errors"),
         "Comparison": ("against",),
         "lm-eval": ("lm_eval", "lm_eval_path"),
         "Machine": ("seed", "device"),

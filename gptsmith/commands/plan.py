@@ -13,7 +13,7 @@ from gptsmith.train.request import PlanRequest
         "Budget": ("minutes", "hours"),
         "Model": ("preset", "params", "context_length", "tokenizer"),
         "Training": ("batch_size", "seed", "device"),
-        "Data": ("validation",),
+        "Data": ("validation", "encoding", "encoding_errors"),
         "Settings": ("config", "settings"),
     },
     omitted=("learning_rate", "max_steps", "report_to"),
@@ -22,7 +22,14 @@ from gptsmith.train.request import PlanRequest
 def plan(request: PlanRequest, json: Json = False) -> None:
     """Predict the result of training for a given time by a scaling law, without training."""
     from gptsmith.base import console
+    from gptsmith.data.skipped_files import skipped_in_words
     from gptsmith.workflows.plan import plan as make_plan
 
     figures = make_plan(request)
-    console.show_json(figures) if json else console.show_figures("the plan", figures)
+    if json:
+        console.show_json(figures)
+        return
+    files = {name: figures.pop(name) for name in ("skipped", "remarks")}
+    console.show_figures("the plan", figures)
+    for line in skipped_in_words(files, "--json"):
+        console.note(line)

@@ -9,7 +9,7 @@ from gptsmith.workflows.requests import PredictRequest
 @command(
     PredictRequest,
     arguments={"run": "RUN", "files": "FILE..."},
-    panels={"Machine": ("device",)},
+    panels={"Data": ("encoding", "encoding_errors"), "Machine": ("device",)},
     examples=("gptsmith predict runs/mine-classification new.csv", "gptsmith predict runs/spam mail.jsonl > out.jsonl"),
 )
 def predict(request: PredictRequest) -> None:
@@ -18,7 +18,14 @@ def predict(request: PredictRequest) -> None:
     from gptsmith.workflows.predict import predict as run_predict
 
     num_rows = num_bad = 0
-    for row in run_predict(request.run, request.files, device=request.device):
+    rows = run_predict(
+        request.run,
+        request.files,
+        device=request.device,
+        encoding=request.encoding,
+        encoding_errors=request.encoding_errors,
+    )
+    for row in rows:
         num_rows, num_bad = num_rows + 1, num_bad + ("probabilities" not in row)
         console.show_json(row)
     if num_bad:

@@ -114,7 +114,7 @@ def _artefact(kind: str, path: Path, made_from: str) -> Artefact:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = read_json(path / MANIFEST)
+        manifest = read_json(path / MANIFEST, with_names=True)
     except UserError:
         return {}
     return manifest if isinstance(manifest, dict) else {}

@@ -151,7 +151,7 @@ def read_corpus(
     with built_once(target, _is_whole) as working:
         if working is not None:
             _Build(working, hashed, reading).run(meter)
-    manifest = read_json(target / MANIFEST)
+    manifest = read_json(target / MANIFEST, with_names=True)
     records = [
         FileRecord(**{**stored, "path": now.path}) for stored, (_, now) in zip(manifest["files"], hashed, strict=True)
     ]
@@ -187,7 +187,7 @@ def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileReco
 def _is_whole(folder: Path) -> bool:
     """Whether a corpus is as its manifest says."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        manifest = read_json(folder / MANIFEST, with_names=True)
         return bool(manifest["sizes"] == {name: (folder / name).stat().st_size for name in manifest["sizes"]})
     except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False

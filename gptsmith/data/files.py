@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from gptsmith.base.errors import DataError, MissingExtraError
+from gptsmith.base.errors import DataError, MissingExtraError, UserError
 from gptsmith.base.files import readable_bytes
 
 COMPRESSIONS = (".gz", ".zst")
 LIBRARIES = {".zst": {"zstandard": "zstandard"}}
 """The libraries that unpack a compression, as in `Reader.libraries`."""
 
-# A few bytes of either format can stand for many: small chunks bound what one step unpacks.
+# A few bytes of either format can stand for many: small chunks bound what one step unpacks. A block of Zstandard, of
+# some ten bytes, can stand for 128 kB.
 COMPRESSED_CHUNK_BYTES = 1 << 13
+ZSTD_STEP_BYTES = 1 << 9
 
 # Large public text collections are packed with `zstd --long=31`, which the library refuses by default.
 LARGEST_ZSTD_WINDOW_BYTES = 1 << 31
@@ -119,6 +121,8 @@ class Decompressed(io.RawIOBase):
                 self.expansion.add(len(self.chunk))
             except StopIteration:
                 return 0
+            except UserError:
+                raise
             except EOFError:
                 raise DataError(f"{self.path} is cut off: copy or download it again") from None
             except (gzip.BadGzipFile, zlib.error, ValueError) as error:
@@ -159,7 +163,7 @@ def unzstandarded(file: BinaryIO) -> Iterator[bytes]:
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_ZSTD_WINDOW_BYTES)
     frame = None
-    while packed := file.read(COMPRESSED_CHUNK_BYTES):
+    while packed := file.read(ZSTD_STEP_BYTES):
         while packed:
             if frame is None or frame.eof:
                 frame = decompressor.decompressobj()

@@ -1,9 +1,14 @@
-"""Settings of reading source files and of splitting them."""
+"""Settings of reading source files and of splitting them, and the options of every verb that reads text."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from gptsmith.base.settings import Settings
+from gptsmith.base.verbs import not_recorded
 from gptsmith.data.readers import ReadSettings
 
 
@@ -24,3 +29,16 @@ class DataSettings(ReadSettings):
     def reading(self) -> ReadSettings:
         """The settings that change what a file's documents are."""
         return ReadSettings(**{name: getattr(self, name) for name in ReadSettings.model_fields})
+
+
+class ReadingOptions(Settings):
+    """The options of every verb that reads text: settings of `data` under names of their own."""
+
+    encoding: SkipJsonSchema[str | None] = not_recorded()
+    """Encoding of files that are not UTF-8: cp1252."""
+    encoding_errors: SkipJsonSchema[Literal["strict", "replace"] | None] = not_recorded()
+    """Bytes not in the encoding: strict or replace."""
+
+    def reading_settings(self) -> dict[str, str]:
+        """The settings that were given."""
+        return {name: value for name in ReadingOptions.model_fields if (value := getattr(self, name)) is not None}

@@ -11,6 +11,7 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.prompt import Prompt
 from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings
@@ -41,6 +42,7 @@ def prepare_task(
     num_shots: int = 0,
     limit: int | None = None,
     seed: int = 0,
+    reading: ReadSettings | None = None,
 ) -> PreparedTask:
     """Read or generate the examples of a task.
 
@@ -48,14 +50,15 @@ def prepare_task(
         num_shots: how many other examples stand with their answers before each (few-shot prompting).
         limit: the number of examples; all if None.
         seed: decides which examples are drawn.
+        reading: how the files are read.
 
     Raises:
         UserError: the examples cannot be read, or are too few for the shots.
     """
-    examples = task.examples(sources, "test", seed=seed, limit=limit)
+    examples = task.examples(sources, "test", seed=seed, limit=limit, reading=reading)
     prompts = [example.prompt for example in examples]
     if num_shots:
-        pool = task.examples(sources, "train", seed=seed)
+        pool = task.examples(sources, "train", seed=seed, reading=reading)
         prompts = [
             example.prompt.with_shots(_shots(pool, example, num_shots, derived_seed(seed, "shots", number)))
             for number, example in enumerate(examples)

@@ -197,7 +197,7 @@ def _command(folder: Path) -> str:
 
 def _json_of(path: Path) -> dict[str, Any]:
     """The table in a file; an empty one if there is no file."""
-    return read_table(path) if path.exists() else {}
+    return read_table(path, with_names=True) if path.exists() else {}
 
 
 def _text(path: Path) -> str:

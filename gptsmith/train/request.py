@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -11,8 +12,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.settings import Settings, assignments_of
+from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, not_recorded
+from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 
 READ_PATHS = frozenset({"base", "sources", "validation", "test"})
@@ -41,7 +43,7 @@ def _table(path: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-class TrainingRequest(Settings):
+class TrainingRequest(ReadingOptions):
     """The arguments of every verb that trains or plans training."""
 
     is_set_by_path: ClassVar[bool] = False
@@ -72,6 +74,18 @@ class TrainingRequest(Settings):
     """Experiment tracker that also gets the metrics: tensorboard or wandb."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reading_options_are_settings(cls, data: Any) -> Any:
+        # They decide the run's data, so that run.toml keeps them with its request.
+        if not isinstance(data, Mapping):
+            return data
+        for name in ReadingOptions.model_fields:
+            if data.get(name) is not None:
+                setting = f"data.{name}={json.dumps(data[name])}"
+                data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
+        return data
 
     def recorded(self) -> dict[str, Any]:
         """The request as run.toml keeps it, without what has its default."""
@@ -171,27 +185,12 @@ class PretrainRequest(PlanRequest):
     """Tokens to train on, such as 5M; with --resume, in all."""
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
-    encoding: SkipJsonSchema[str | None] = not_recorded()
-    """Encoding of the files that are not UTF-8, such as latin-1."""
-    encoding_errors: SkipJsonSchema[Literal["strict", "replace"] | None] = not_recorded()
-    """Bytes that are not in their file's encoding: strict refuses the file, replace reads them as U+FFFD."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default runs/NAME, named after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
     """The run to resume; --tokens and --target-loss can extend it."""
     callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
     """In Python only: `gptsmith.Callback` objects, which are called between the steps of training."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _encoding_is_a_setting(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        for name in ("encoding", "encoding_errors"):
-            if data.get(name) is not None:
-                setting = f'data.{name}="{data[name]}"'
-                data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
-        return data
 
     def _require_a_text(self) -> None:
         if self.resume is None:

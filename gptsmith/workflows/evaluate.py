@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import prepare
+from gptsmith.data.readers import ReadSettings
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
 from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
@@ -71,7 +71,7 @@ def _predicted(
 ) -> tuple[UnitScores, dict[str, Any]]:
     """A run's scores of the units of a text, or of the validation text of the run `data_of`."""
     loaded = load(opened, device=request.device, dtype=opened.dtype)
-    stream = _stream(data_of, loaded.tokenizer, request.texts)
+    stream = _stream(data_of, loaded.tokenizer, request)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:
         units = score_units(loaded.model, stream, loaded.tokenizer.num_bytes_per_token, observe=bar.update)
@@ -90,15 +90,16 @@ def _predicted(
     }
 
 
-def _stream(run: OpenedModel, tokenizer: Tokenizer, texts: Sequence[str | Path]) -> TokenStream:
+def _stream(run: OpenedModel, tokenizer: Tokenizer, request: EvaluateRequest) -> TokenStream:
     """The tokens of texts, or of the validation text that a run's weights were first trained beside.
 
     Raises:
         UserError: there is none, or it cannot be read.
     """
-    if texts:
-        sources = [str(text) for text in texts]
-        settings = DataSettings(validation_fraction=0.0, own_splits=False)
+    if request.texts:
+        sources = [str(text) for text in request.texts]
+        given = {"validation_fraction": 0.0, "own_splits": False, **request.reading_settings()}
+        settings = DataSettings.parse(given, "data")
         return prepare(sources, settings=settings, tokenizer=tokenizer, seed=0).train
     return validation_text(run, tokenizer)[0]
 
@@ -107,7 +108,10 @@ def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:
     """The scores of a run, and of another one, in a task."""
     table = {**with_assignments({}, request.settings), "kind": kind}
     settings, num_shots = KINDS.settings(kind).parse(table, f"--task {kind}"), request.shots or 0
-    task = prepare_task(settings, request.texts, num_shots=num_shots, limit=request.limit, seed=request.seed)
+    reading = ReadSettings.parse(request.reading_settings(), "data")
+    task = prepare_task(
+        settings, request.texts, num_shots=num_shots, limit=request.limit, seed=request.seed, reading=reading
+    )
     result, figures = _task_result(task, request, request.run)
     figures = {"task": kind, "settings": settings.plain(), "num_shots": num_shots, **figures}
     if request.against is None:

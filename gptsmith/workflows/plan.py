@@ -19,8 +19,9 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     Returns:
         seconds, num_parameters, num_tokens, num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes,
         bits_per_byte with bits_per_byte_low and bits_per_byte_high (4 % around it: see docs/plan.md; for the
-        default model only); outlook, a sentence on what such a model can do and what not; and the shape: embed_dim,
-        num_layers, num_heads, context_length, vocab_size, dropout.
+        default model only); outlook, a sentence on what such a model can do and what not; the shape: embed_dim,
+        num_layers, num_heads, context_length, vocab_size, dropout; and of the files num_files, skipped (the reason for
+        each that was not read) and remarks (lines about what else of each was not read).
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -38,4 +39,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         "vocab_size": shape.vocab_size,
         "dropout": shape.dropout,
         "outlook": f"It {outlook(predicted['num_parameters'], predicted['num_tokens'])}.",
+        "num_files": resolved.data.summary["num_files"],
+        "skipped": resolved.data.summary["skipped"],
+        "remarks": resolved.data.summary["remarks"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
@@ -22,6 +22,8 @@ def predict(
     files: Sources,
     *,
     device: str = "auto",
+    encoding: str | None = None,
+    encoding_errors: Literal["strict", "replace"] | None = None,
     observe: Callable[[int], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """The fields of each record of some files, with `label` (`predicted` if there is a label already) and
@@ -35,7 +37,10 @@ def predict(
     classifier, training = Classifier.of(loaded), loaded.run.training()
     if classifier is None or training is None:
         raise UserError(f"{run} is not a classifier: make one with {shell_command('finetune', run, 'LABELLED')}")
-    rows = [(named, *_unlabelled(named)) for named in named_records(files, _reading(loaded, training.settings))]
+    options = {"encoding": encoding, "encoding_errors": encoding_errors}
+    given = {name: value for name, value in options.items() if value is not None}
+    reading = _reading(loaded, {**training.settings.get("data", {}), **given})
+    rows = [(named, *_unlabelled(named)) for named in named_records(files, reading)]
     if not rows:
         allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)
         raise UserError(f"{', '.join(map(str, files))}: no records in it (allowed: {allowed})")
@@ -54,9 +59,9 @@ def predict(
         observe(number)
 
 
-def _reading(loaded: Loaded, settings: Mapping[str, Any]) -> ExampleReading:
-    """How the records are read: as those that the classifier was trained on."""
-    reading = DataSettings.parse(settings.get("data", {}), "data").reading
+def _reading(loaded: Loaded, data: Mapping[str, Any]) -> ExampleReading:
+    """How the records are read: as those that the classifier was trained on, but for what `data` says."""
+    reading = DataSettings.parse(data, "data").reading
     trained_on = loaded.run.data().get("fields", {}) if loaded.run is not None else {}
     texts = {names["text"] for names in trained_on.values() if isinstance(names.get("text"), str)}
     return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 
 # `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
@@ -80,7 +81,7 @@ class ChatRequest(SamplingOptions):
     """Maximum number of tokens per reply."""
 
 
-class PredictRequest(OfARun):
+class PredictRequest(OfARun, ReadingOptions):
     """The arguments of `predict`."""
 
     run: PathText = Field(default=...)
@@ -89,7 +90,7 @@ class PredictRequest(OfARun):
     """Records to label: .jsonl, .csv or .parquet."""
 
 
-class EvaluateRequest(OfARun):
+class EvaluateRequest(OfARun, ReadingOptions):
     """The arguments of `evaluate`."""
 
     texts: Sources = Field(default_factory=list)
@@ -118,6 +119,9 @@ class EvaluateRequest(OfARun):
             _refuse("--lm-eval", others)
         elif self.task is None:
             _refuse("a text, without --task,", {"--shots": self.shots, "--limit": self.limit, "--set": self.settings})
+        if (given := self.reading_settings()) and not self.texts:
+            names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ConfigurationError(f"{names} is for files to read: name some, or leave it out")
         return self
 
 

@@ -282,7 +282,7 @@ def test_a_name_that_is_not_utf8_is_read_and_found_again(tmp_path: Path) -> None
         assert texts(corpus) == ["words"]
         assert corpus.source(0)[0].exists()
         write_json(tmp_path / "data.json", corpus.summary)
-        assert read_json(tmp_path / "data.json") == corpus.summary
+        assert read_json(tmp_path / "data.json", with_names=True) == corpus.summary
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,16 @@ class TestTexts:
         assert figures["num_tokens"] == len(tokenizer.encode(text)) + 1  # the EOS token after it
         assert figures["num_bytes"] == len(text)
 
+    def test_line_ends_and_encodings_are_no_text(self, run: str, call: Call, tmp_path: Path) -> None:
+        text = "The old caf\xe9 sells a nail of iron.\n" * 40
+        (tmp_path / "lf.txt").write_bytes(text.encode())
+        (tmp_path / "old.txt").write_bytes(text.replace("\n", "\r\n").encode("cp1252"))
+        expected = call("evaluate", run, "lf.txt", "--json").object["bits_per_byte"]
+        assert call("evaluate", run, "old.txt").code == 2
+        assert call("evaluate", run, "old.txt", "--encoding", "cp1252", "--json").object["bits_per_byte"] == expected
+        alone = call("evaluate", run, "--encoding", "cp1252")
+        assert (alone.code, "is for files to read" in alone.err) == (2, True)
+
     def test_a_tuned_run_is_judged_on_the_text_that_its_base_held_back(
         self, run: str, call: Call, tmp_path: Path
     ) -> None:

@@ -162,6 +162,27 @@ def test_a_classifier_learns_and_predicts(
     assert "none of the 1 records can be labelled" in nothing.err
 
 
+def test_every_verb_on_examples_takes_an_encoding(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    rows = [f"Caf\xe9 {number} of {metal},{metal}" for number in range(20) for metal in ("iron", "steel")]
+    data = tmp_path / "old.csv"
+    data.write_bytes("\n".join(["text,label", *rows]).encode("cp1252"))
+    arguments = ["finetune", base, data, "--out", "out", "--set", "train.num_steps=2"]
+    refused = call(*arguments)
+    assert (refused.code, "--encoding cp1252" in refused.err) == (2, True)
+    assert call(*arguments, "--encoding", "cp1252").code == 0
+    assert "cp1252" in Path("out/run.toml").read_text(encoding="utf-8")
+
+    # As in training, or as it is said.
+    (row, *_) = call("predict", "out", data).out.splitlines()
+    assert json.loads(row)["text"] == "Caf\xe9 0 of iron"
+    (row, *_) = call("predict", "out", data, "--encoding", "cp437").out.splitlines()
+    assert json.loads(row)["text"] == "Caf\u0398 0 of iron"
+
+    task = ["evaluate", base, data, "--task", "classification", "--limit", "4"]
+    assert call(*task).code == 2
+    assert call(*task, "--encoding", "cp1252").code == 0
+
+
 @pytest.mark.parametrize("objective", ["dpo", "reward_model", "simpo"])
 def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str) -> None:
     settings = [FLOAT32, "train.batch_size=8"]

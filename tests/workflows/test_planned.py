@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,21 @@ def test_the_verb_plans_and_trains_nothing(call: Callable, text: Path, tmp_path:
     assert figures["epochs"] <= 40.01
     assert not (tmp_path / "runs").exists()
     assert call("plan", text).code == 2
+
+
+def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(text, tmp_path / "mixed")
+    (folder / "old.txt").write_bytes("Caf\xe9 noir. ".encode("latin-1") * 40)
+    (folder / "photo.xyz").write_bytes(b"\0\1\2")
+    figures = call("plan", folder, "--minutes", "2", "--json").object
+    assert figures["num_files"] == 3
+    assert {Path(path).name for path in figures["skipped"]} == {"old.txt", "photo.xyz"}
+    said = call("plan", folder, "--minutes", "2")
+    lines = [line for line in said.err.splitlines() if "skipped" in line]
+    assert "old.txt skipped" in lines[0]  # an option mends it
+    assert "photo.xyz skipped" in lines[1]
+    assert "skipped" not in said.out
+    assert call("plan", folder, "--minutes", "2", "--encoding", "cp1252", "--json").object["num_files"] == 4
 
 
 def test_the_verb_warns_of_a_tokenizer_that_cannot_spell_the_text(call: Callable, text: Path, tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ MAX_TREE_BYTES = 8_000_000
 # An unfinished tag is held in memory, and looked at again with each piece that is read.
 MAX_TAG_CHARACTERS = 1_000_000
 
+# A page without blocks is divided into lines of about this length.
+MAX_LINE_CHARACTERS = 100_000
+FED_CHARACTERS = 100_000
+
 # Browsers look for the declared encoding this far.
 DECLARATION_BYTES = 1024
 DECLARATION = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
@@ -125,8 +129,9 @@ def shown_lines(page: Iterable[str]) -> Iterator[str]:
     """The words that a page shows, a line for each block."""
     shown = ShownText()
     for text in page:
-        shown.feed(text)
-        yield from shown.take_lines()
+        for start in range(0, len(text), FED_CHARACTERS):
+            shown.feed(text[start : start + FED_CHARACTERS])
+            yield from shown.take_lines()
     shown.close()
     yield from shown.take_lines(last=True)
 
@@ -147,6 +152,11 @@ class ShownText(HTMLParser):
     def take_lines(self, last: bool = False) -> Iterator[str]:
         """The lines of the blocks that ended since the last time; with `last`, of the open one too."""
         *blocks, rest = "".join(self.pieces).split("\0")
+        if not last and len(rest) > MAX_LINE_CHARACTERS:
+            # Words go on in the next line, so that a page without blocks is not held in memory.
+            cut = rest.rfind(" ") + 1 or len(rest)
+            blocks.append(rest[:cut])
+            rest = rest[cut:]
         self.pieces = [] if last else [rest]
         for block in [*blocks, rest] if last else blocks:
             if line := " ".join(block.split()):

@@ -21,6 +21,7 @@ from gptsmith.base.randomness import derived_seed
 from gptsmith.base.settings import Settings
 from gptsmith.data.examples import records
 from gptsmith.data.fields import plain_fields
+from gptsmith.data.readers import ReadSettings
 from gptsmith.data.records import require_readable
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
@@ -69,26 +70,33 @@ class TaskSettings(Settings):
     """The fields of its records, for a person who has others."""
 
     def examples(
-        self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
+        self,
+        sources: Sequence[str | Path],
+        split: str,
+        *,
+        seed: int,
+        limit: int | None = None,
+        reading: ReadSettings | None = None,
     ) -> list[Example]:
         """The examples in some files, or `limit` of them that the seed draws, in the files' order.
 
         Args:
             split: `test` for the examples that are scored, `train` for few-shot examples. A file is both.
+            reading: how the files are read; as usual if None.
 
         Raises:
             DataError: there are no files, or a record lacks the fields of the task.
         """
         if not sources:
             raise DataError(f"--task {self.kind} needs files of examples; their records have {self.fields}")
-        found = self.read(sources)
+        found = self.read(sources, reading or ReadSettings())
         if limit is None or limit >= len(found):
             return found
         generator = np.random.Generator(np.random.PCG64(derived_seed(seed, "limit")))
         return [found[number] for number in sorted(generator.permutation(len(found))[:limit])]
 
     @abstractmethod
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
         """All examples of some files, in order."""
 
     @abstractmethod
@@ -102,14 +110,14 @@ class TaskSettings(Settings):
         """The metrics of those predictions."""
 
 
-def records_of(sources: Sequence[str | Path]) -> list[tuple[str, dict[str, Any]]]:
+def records_of(sources: Sequence[str | Path], reading: ReadSettings) -> list[tuple[str, dict[str, Any]]]:
     """The fields of every record in some files, and where it stands.
 
     Raises:
         DataError: a file cannot be read, or there are no records.
     """
     found = []
-    for path, record in records(sources):
+    for path, record in records(sources, reading):
         require_readable(path, record)
         found.append((f"{path}, {record.place}", plain_fields(record.fields)))
     if not found:

@@ -13,6 +13,7 @@ from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
@@ -39,13 +40,19 @@ class ArithmeticSettings(TaskSettings):
     kind: Literal["arithmetic"] = "arithmetic"
 
     def examples(
-        self, sources: Sequence[str | Path], split: str, *, seed: int, limit: int | None = None
+        self,
+        sources: Sequence[str | Path],
+        split: str,
+        *,
+        seed: int,
+        limit: int | None = None,
+        reading: ReadSettings | None = None,
     ) -> list[Example]:
         if sources:
             raise DataError(f"--task arithmetic makes its own examples: leave {sources[0]} out")
         return self._made(split, seed, NUM_EXAMPLES if limit is None else limit)
 
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
         raise AssertionError("these examples are made")
 
     def _made(self, split: str, seed: int, count: int) -> list[Example]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.data.examples import ExampleReading, NamedRecord, example_of, named_records, shape_of
+from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
@@ -31,8 +32,8 @@ class ClassificationSettings(TaskSettings):
     label_names: dict[str, str] = Field(default_factory=dict)
     """The name of a label for the prompt, if the label itself says little: `label_names.0=negative`."""
 
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
-        named = named_records(sources, ExampleReading())
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
+        named = named_records(sources, ExampleReading(reading))
         labelled = [_labelled(record, self.fields) for record in named]
         labels = labels_of(labelled)
         if unknown := [label for label in self.label_names if label not in labels]:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes.chat import ChatShape
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
@@ -41,8 +42,8 @@ class GeneratedSettings(TaskSettings):
             return {"kind": "pattern", "pattern": scorer.removeprefix(PATTERN)}
         return scorer
 
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
-        return [self._example(place, fields) for place, fields in records_of(sources)]
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
+        return [self._example(place, fields) for place, fields in records_of(sources, reading)]
 
     def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
         try:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from gptsmith.base.errors import DataError
+from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
@@ -26,8 +27,8 @@ class MultipleChoiceSettings(TaskSettings):
         "question, choices (a list), and answer (or label): the choice's number from 0, its letter or its text"
     )
 
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
-        return [self._example(place, fields) for place, fields in records_of(sources)]
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
+        return [self._example(place, fields) for place, fields in records_of(sources, reading)]
 
     def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
         question, choices = fields.get("question"), fields.get("choices")

@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,27 @@ def test_large_zstandard_window_is_read(tmp_path: Path) -> None:
     path.write_bytes(compressor.compress(CONTENT) + compressor.flush())
     with files.open_decompressed(path) as stream:
         assert stream.read() == CONTENT
+
+
+def test_one_step_unpacks_little(packed_path: Path) -> None:
+    packed_path.write_bytes(packed(packed_path, bytes(90_000_000)))
+    tracemalloc.start()
+    with files.open_decompressed(packed_path) as stream:
+        while stream.read(1 << 16):
+            pass
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 40_000_000
+
+
+def test_the_bound_of_what_a_stream_unpacks_to_is_said(packed_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FREE_EXPANSION_BYTES", 1_000_000)
+    packed_path.write_bytes(packed(packed_path, bytes(2_000_000)))
+    with (
+        files.open_decompressed(packed_path, 10) as stream,
+        pytest.raises(UserError, match="leave it out, or raise the bound"),
+    ):
+        stream.read()
 
 
 def test_cut_off_stream_is_named(packed_path: Path) -> None:

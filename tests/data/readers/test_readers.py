@@ -2,11 +2,15 @@
 
 import json
 import logging
+import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.data import files, pdf_pages
 from gptsmith.data.readers import KINDS, Chunk, ReadSettings, SourceFile, html
 
 SHARED_DATA = Path(__file__).parents[3].parent / "shared/data"
@@ -245,6 +249,26 @@ class TestParquet:
         with pytest.raises(UserError, match="not a sound Parquet file"):
             read(path, bytes(content))
 
+    @pytest.mark.parametrize("is_list", [False, True])
+    def test_a_value_that_stands_in_many_rows_is_held_once(
+        self, tmp_path: Path, is_list: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        value = "the old mill road " * 5_000
+        rows = [[value] * 2] * 300 if is_list else [value] * 600
+        path = self.write(tmp_path / "a.parquet", {"text": rows}, compression="zstd")
+        assert path.stat().st_size < 2_000
+        source, reader = SourceFile(path, ".parquet"), KINDS.validate("parquet")
+        tracemalloc.start()
+        number = sum(1 for _ in reader.read(source, ReadSettings()))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert number == len(rows)
+        assert peak_bytes < 25_000_000  # of 54 MB
+        monkeypatch.setattr(files, "FREE_EXPANSION_BYTES", 10_000_000)
+        for found in (reader.read(source, ReadSettings()), reader.records(source, ReadSettings())):
+            with pytest.raises(UserError, match="expands to over"):
+                list(found)
+
 
 STORY = (
     "The harbour was quiet when the boats came in, and nobody on the quay said much about the weather. "
@@ -331,6 +355,15 @@ class TestHtml:
             shown.feed("<a " + "x" * 60)
             assert len(shown.rawdata) <= 100
 
+    def test_a_page_without_blocks_is_read_in_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(html, "MAX_LINE_CHARACTERS", 100)
+        monkeypatch.setattr(html, "FED_CHARACTERS", 30)
+        words = [f"word{number}" for number in range(200)]
+        for separator in (" ", ""):
+            found = list(html.shown_lines([f"<body>{separator.join(words)}", " the end</body>"]))
+            assert max(map(len, found)) <= 140
+            assert "".join(found).replace("\n", separator).split() == [*separator.join(words).split(), "the", "end"]
+
 
 class TestPdf:
     @pytest.fixture(autouse=True)
@@ -360,3 +393,13 @@ class TestPdf:
         chunks = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
         assert next(chunks).text == "One."
         chunks.close()  # an open file would warn when it is collected, and warnings are errors
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
+    def test_a_page_that_takes_all_memory_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pdf_pages, "MEMORY_BYTES", 300_000_000)
+        drawing = zlib.compress(b"0 0 m 1 1 l S\n" * 2_000_000)
+        plain = pdf_bytes("Hello").replace(b"<< /Length 36 >>", b"<< /Filter /FlateDecode /Length %d >>" % len(drawing))
+        start, end = plain.index(b"stream\n") + 7, plain.index(b"\nendstream")
+        with pytest.raises(UserError, match="page 1: takes over 300 MB of memory"):
+            read(tmp_path / "a.pdf", plain[:start] + drawing + plain[end:])
+        assert texts(tmp_path / "b.pdf", pdf_bytes("Hello")) == ["Hello"]

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
@@ -23,7 +24,7 @@ class YesNoSettings(TaskSettings):
     kind: Literal["yes_no"] = "yes_no"
     fields: ClassVar[str] = "question and answer, true or false"
 
-    def read(self, sources: Sequence[str | Path]) -> list[Example]:
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
         return [
             Example(
                 place,
@@ -32,7 +33,7 @@ class YesNoSettings(TaskSettings):
                 CHOICES,
                 int(fields["answer"]),
             )
-            for place, fields in records_of(sources)
+            for place, fields in records_of(sources, reading)
         ]
 
     def predict(
