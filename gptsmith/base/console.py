@@ -84,12 +84,12 @@ def hushed() -> Iterator[None]:
 def note(message: str | Text, style: str = "") -> None:
     """Says something on standard error. A string is shown as it stands; `styled` makes text with several styles."""
     if not _IS_HUSHED.get():
-        notes.print(Text(message, style) if isinstance(message, str) else message, soft_wrap=True)
+        notes.print(Text(harmless(message), style) if isinstance(message, str) else message, soft_wrap=True)
 
 
 def styled(template: str, *values: object) -> Text:
     """Text from a template with markup such as [bold], with each value as it stands in the place of a {}."""
-    return Text.from_markup(template.format(*(escape(str(value)) for value in values)), emoji=False)
+    return Text.from_markup(template.format(*(escape(harmless(str(value))) for value in values)), emoji=False)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
@@ -139,7 +139,21 @@ def readable(value: Any, name: str = "") -> str:
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {readable(item)}" for name, item in value.items())
-    return str(value)
+    return harmless(str(value))
+
+
+UNSEEN = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+    0x7F: 0x2421,
+    ord("\r"): None,
+}
+"""The pictures of control characters."""
+
+
+def harmless(text: str) -> str:
+    """A text whose control characters are shown and not obeyed: some move, recolour or rename what a person sees."""
+    return text.translate(UNSEEN)
 
 
 class Meter:

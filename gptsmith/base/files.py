@@ -101,13 +101,13 @@ def read_json(path: Path, *, with_names: bool = False) -> Any:
     return value
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def read_table(path: Path, *, with_names: bool = False) -> dict[str, Any]:
+    """The content of a JSON file that holds an object. The argument is as in `read_json`.
 
     Raises:
         UserError: as `read_json` does, or it holds something else.
     """
-    value = read_json(path)
+    value = read_json(path, with_names=with_names)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a table of settings")
     return value

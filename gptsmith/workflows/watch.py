@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from gptsmith.base.bounded import open_regular
 from gptsmith.base.console import note
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.base.hints import shell_command
+from gptsmith.base.runlog import rows_of
 from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, json_in_html, page, section
@@ -34,6 +35,7 @@ COLUMNS = {
     "tokens per second": "tokens trained on per second, lately",
 }
 """The columns of the table of runs, and what their words mean."""
+MAX_NEWS_BYTES, MAX_OFFSET = 64_000_000, 2**62
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -164,26 +166,22 @@ def listing(runs: dict[str, Path]) -> list[dict[str, Any]]:
 def news(folder: Path, offset: int) -> dict[str, Any]:
     """The figures of a run's log from a byte offset on (see `figures`), up to its last whole line; its new offset."""
     try:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            file.seek(offset)
-            new = file.read()
+        with open_regular(folder / "metrics.jsonl") as file:
+            file.seek(min(offset, MAX_OFFSET))
+            new = file.read(MAX_NEWS_BYTES)
     except OSError:
         new = b""
-    whole = new[: new.rfind(b"\n") + 1]
-    rows = []
-    for line in whole.split(b"\n"):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows)}
+    # A line that fills an answer is none of ours: it is passed over.
+    whole = new if len(new) == MAX_NEWS_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
+    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows_of(whole))}
 
 
 def _num_steps(folder: Path) -> int | None:
     try:
-        steps = read_toml(folder / "run.toml").get("train", {}).get("num_steps")
+        train = read_toml(folder / "run.toml").get("train")
     except (GptsmithError, OSError):
         return None
+    steps = train.get("num_steps") if isinstance(train, dict) else None
     return steps if isinstance(steps, int) else None
 
 
