@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LLAMA_CPP := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
 WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gptsmith/wheels
 
-.PHONY: demo test interop torture wheel docs check bench soak format clean
+.PHONY: demo test interop torture fuzz wheel docs check bench soak format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,11 @@ interop: $(VENV)/.installed-interop
 torture: $(VENV)/.installed-dev
 	GPTSMITH_TORTURE_WRITER=1000 GPTSMITH_TORTURE_TRAINING=50 $(BIN)/python -m pytest --timeout 3600 -k killed \
 		tests/run/test_writer.py tests/workflows/test_nothing_is_lost.py
+
+# Mutated files through every reader; CASES of each file.
+CASES ?= 1000
+fuzz: $(VENV)/.installed-dev
+	GPTSMITH_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n 2 --timeout 36000 tests/fuzz
 
 # A wheel is built, installed alone into a fresh environment, and used there.
 wheel: $(VENV)/.installed-dev

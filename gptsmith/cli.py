@@ -171,14 +171,14 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memo
 
 
 def _run_verb() -> None:
-    from gptsmith.base.console import outlive_readers
+    from gptsmith.base.console import harmless, outlive_readers
     from gptsmith.base.errors import GptsmithError
 
     outlive_readers()
     try:
         app(prog_name="gptsmith")
     except GptsmithError as error:
-        print(f"gptsmith: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"gptsmith: {harmless(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)):

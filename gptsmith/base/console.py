@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gptsmith.base.files import readable_bytes, readable_seconds
 from gptsmith.base.json_text import json_text
 
 # What is shown is mostly names and words of people: brackets and colons in them are no markup.
@@ -82,12 +84,12 @@ def hushed() -> Iterator[None]:
 def note(message: str | Text, style: str = "") -> None:
     """Says something on standard error. A string is shown as it stands; `styled` makes text with several styles."""
     if not _IS_HUSHED.get():
-        notes.print(Text(message, style) if isinstance(message, str) else message, soft_wrap=True)
+        notes.print(Text(harmless(message), style) if isinstance(message, str) else message, soft_wrap=True)
 
 
 def styled(template: str, *values: object) -> Text:
     """Text from a template with markup such as [bold], with each value as it stands in the place of a {}."""
-    return Text.from_markup(template.format(*(escape(str(value)) for value in values)), emoji=False)
+    return Text.from_markup(template.format(*(escape(harmless(str(value))) for value in values)), emoji=False)
 
 
 def show_json(figures: Mapping[str, Any]) -> None:
@@ -100,21 +102,58 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     """Writes a two-column table to standard output, numbers grouped by thousands."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in figures.items():
-        table.add_row(Text(name.replace("_", " "), "dim"), readable(value))
+        table.add_row(Text(label_of(name), "dim"), readable(value, name))
     results.print(table)
 
 
-def readable(value: Any) -> str:
-    """A value for a person: 124,439,808 or 1.47 or the text itself."""
+UNITS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    (r"^num_bytes$", "size", readable_bytes),
+    (r"_bytes(?=_per_(?!byte)|$)", "", readable_bytes),
+    (r"^seconds$", "time", readable_seconds),
+    (r"_(s|seconds)$", "", readable_seconds),
+    (r"_?flops(?=_per_|$)", " computation", lambda value: f"{value / 1e9:.3g} GFLOP"),
+)
+"""The part of a name that is a unit, what a person reads in its place, and the value with its unit."""
+
+
+def label_of(name: str) -> str:
+    """The name of a figure for a person: without a unit that stands beside its value."""
+    for pattern, word, _ in UNITS:
+        if re.search(pattern, name) and not name.startswith("bits_per"):
+            name = re.sub(pattern, word, name, count=1)
+            break
+    return name.replace("_", " ").strip()
+
+
+def readable(value: Any, name: str = "") -> str:
+    """A value for a person: 124,439,808 or 1.47 or the text itself; `4.2 GB` or `3 min 20 s` if its name has a unit."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int | float) and not name.startswith("bits_per"):
+        for pattern, _, form in UNITS:
+            if re.search(pattern, name):
+                return form(value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {readable(item)}" for name, item in value.items())
-    return str(value)
+    return harmless(str(value))
+
+
+UNSEEN = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+    0x7F: 0x2421,
+    ord("\r"): None,
+}
+"""The pictures of control characters."""
+
+
+def harmless(text: str) -> str:
+    """A text whose control characters are shown and not obeyed: some move, recolour or rename what a person sees."""
+    return text.translate(UNSEEN)
 
 
 class Meter:

@@ -101,13 +101,13 @@ def read_json(path: Path, *, with_names: bool = False) -> Any:
     return value
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def read_table(path: Path, *, with_names: bool = False) -> dict[str, Any]:
+    """The content of a JSON file that holds an object. The argument is as in `read_json`.
 
     Raises:
         UserError: as `read_json` does, or it holds something else.
     """
-    value = read_json(path)
+    value = read_json(path, with_names=with_names)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a table of settings")
     return value
@@ -249,6 +249,14 @@ def require_room(folder: Path, num_bytes: int, what: str) -> None:
             f"{what} needs {readable_bytes(num_bytes)} in {folder}, and its disk has {readable_bytes(free)} free: "
             "free some space or choose another folder"
         )
+
+
+def readable_seconds(seconds: float) -> str:
+    """`3 min 20 s`: a time for a person."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
 
 
 def readable_bytes(num_bytes: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from gptsmith.base.errors import ConfigurationError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, did_you_mean, one_line, shown
 from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import Settings
 
@@ -65,7 +65,8 @@ class Kinds(Generic[S]):
             ConfigurationError: no kind has that name.
         """
         if name not in self.names():
-            raise ConfigurationError(f"no such kind of {self.noun}: {name} ({did_you_mean(name, self.names())})")
+            nearest = did_you_mean(name, self.names())
+            raise ConfigurationError(f"no such kind of {self.noun}: {one_line(name, 100)} ({nearest})")
         if name in self._own():
             module = importlib.import_module(f"{self.package}.{name}")
         elif name in (imported := self._imported()):
@@ -84,7 +85,7 @@ class Kinds(Generic[S]):
             value = {"kind": value}
         if not isinstance(value, Mapping):
             raise ConfigurationError(
-                f"expected the name of a kind of {self.noun} or a table with a kind, not {value!r}"
+                f"expected the name of a kind of {self.noun} or a table with a kind, not {shown(value)}"
             )
         name = value.get("kind", self.default)
         if not isinstance(name, str):

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+
+
+def drawn_seed() -> int:
+    """A seed that nobody gave, short enough to be typed again: from the operating system's randomness."""
+    return secrets.randbelow(1_000_000)
 
 
 def derived_seed(seed: int, *names: str | int) -> int:

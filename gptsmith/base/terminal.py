@@ -8,13 +8,6 @@ from contextlib import suppress
 from gptsmith.base import console
 from gptsmith.base.errors import UserError
 
-UNSEEN = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
-    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
-    0x7F: 0x2421,
-    ord("\r"): None,
-}
-"""The pictures of control characters."""
 BOLD_PROMPT = "\001\033[1m\002> \001\033[0m\002"
 """Between 1 and 2 stands what takes no place on the line."""
 
@@ -22,7 +15,7 @@ BOLD_PROMPT = "\001\033[1m\002> \001\033[0m\002"
 def visible(text: str) -> str:
     """A text for standard output. On a terminal, control characters are shown and not obeyed: a model may write any,
     and some move, recolour or rename what a person sees."""
-    return text.translate(UNSEEN) if sys.stdout.isatty() else text
+    return console.harmless(text) if sys.stdout.isatty() else text
 
 
 def read_line() -> str | None:

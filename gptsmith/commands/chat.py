@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.commands.options import SAMPLING, Json, command, show_drawn_seed
 from gptsmith.workflows.requests import ChatRequest
 
 BASE = (
@@ -47,6 +47,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
 
     thread = EngineThread()
     talk = conversation(request, thread)
+    show_drawn_seed(request)
     console.note(TUNED if talk.template else BASE, "dim")
 
     def show(reply: Generation) -> None:

@@ -40,10 +40,12 @@ def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = Fa
     from gptsmith.base.hints import shell_command
 
     if preview:
+        from gptsmith.train.trust import trusting
         from gptsmith.workflows.finetune import requested_table
         from gptsmith.workflows.preview import preview as run_preview
 
-        shown = run_preview(requested_table(request))
+        with trusting(request.settings):
+            shown = run_preview(requested_table(request))
         console.show_json({"examples": shown}) if json else show_examples(shown)
         return
     from gptsmith.train.objectives import KINDS

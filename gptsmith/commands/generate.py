@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gptsmith.commands.options import SAMPLING, Json, command
+from gptsmith.commands.options import SAMPLING, Json, command, show_drawn_seed
 from gptsmith.workflows.requests import GenerateRequest
 
 
@@ -26,6 +26,7 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     prompt, prompts = request.prompt, request.prompts
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
+    show_drawn_seed(request)
     for row, generation in generations(request, rows):
         quiet = json or prompts is not None
         if not quiet:

@@ -7,13 +7,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from gptsmith.base.settings import Settings
+
+if TYPE_CHECKING:
+    from gptsmith.workflows.requests import SamplingOptions
 
 S = TypeVar("S", bound=Settings)
 
@@ -151,6 +154,14 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 def _help(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
+
+
+def show_drawn_seed(request: SamplingOptions) -> None:
+    """Says the seed that was drawn because none was given, so that the same text can be had again."""
+    from gptsmith.base import console
+
+    if request.seed is None and request.temperature != 0:
+        console.note(f"--seed {request.resolved_seed} gives the same text again", "dim")
 
 
 def show_next(command: str) -> None:

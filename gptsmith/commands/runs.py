@@ -29,7 +29,9 @@ def runs(request: RunsRequest, json: Json = False) -> None:
         console.note(f"no runs in {request.folder} yet: {shell_command('pretrain', 'TEXT')} makes one")
         return
     columns = ("run", "status", *FIGURES)
-    table = Table(*(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in columns:  # names and reasons may be long: they go on in the next line, and are not cut off
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*("" if row.get(column) is None else console.readable(row[column]) for column in columns))
     console.results.print(table)

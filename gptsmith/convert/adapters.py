@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, DataError, one_line, shown
@@ -176,8 +176,11 @@ class AdapterFolder:
                 ranks[name.removeprefix(PREFIX).removesuffix(A)] = shape[0]
         if not ranks:
             raise ConversionError(f"{path} holds no adapters (expected names such as {PREFIX}MAP{A})")
-        with safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
+        try:
+            with safe_open(path, framework="pt") as opened:
+                metadata = opened.metadata() or {}
+        except SafetensorError as error:
+            raise ConversionError(f"{path} is not a sound safetensors file: {one_line(error)}") from None
         return cls(folder, config, files, ranks, metadata.get(BASE_SHA256))
 
     @property
@@ -195,9 +198,10 @@ class AdapterFolder:
         """
         found = given if given is not None else self.base
         if found is None:
+            named = shown(self.config.get("base_model_name_or_path"))
             raise ConversionError(
-                f"{self.folder} holds adapters, and their base {self.config.get('base_model_name_or_path')} is no "
-                "folder here: name it with --base (a run, or a model folder)"
+                f"{self.folder} holds adapters, and their base {named} is no folder here: name it with "
+                "--base (a run, or a model folder)"
             )
         return found
 

@@ -175,7 +175,8 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
     tokenizer = load_tokenizer(folder)
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
     numbers = ends if isinstance(ends, list) else [ends]
-    tokens = [tokenizer.backend.id_to_token(number) for number in numbers if isinstance(number, int)]
+    known = [number for number in numbers if isinstance(number, int) and 0 <= number < tokenizer.vocab_size]
+    tokens = [tokenizer.backend.id_to_token(number) for number in known]
     return tokenizer.ending_with([token for token in tokens if token is not None])
 
 

@@ -22,7 +22,7 @@ from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
 from gptsmith.data.skipped import Skipped
 
-MAX_SHOWN_CHARACTERS = 200
+MAX_SHOWN_CHARACTERS = 50
 NUM_SAMPLES = 200
 """The first records of a file decide which of its fields are the text and the label."""
 TEXT_NAMES = frozenset(name for names in TEXT_FIELDS if len(names) == 1 for name in names)

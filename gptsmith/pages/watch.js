@@ -83,6 +83,15 @@ function status(run) {
   return run.ageSeconds > SILENT_SECONDS ? `silent for ${readableSeconds(run.ageSeconds)}` : "training";
 }
 
+/** The time until a run's last step, at the pace of its last steps; nothing when it is not training. */
+function timeLeft(run) {
+  const [steps, seconds] = run.curves.seconds ?? [[], []];
+  if (steps.length < 2 || !run.num_steps || status(run) !== "training") return "";
+  const first = Math.max(0, steps.length - 20);
+  const pace = (seconds.at(-1) - seconds[first]) / (steps.at(-1) - steps[first]);
+  return pace >= 0 ? readableSeconds(Math.max(0, run.num_steps - steps.at(-1)) * pace) : "";
+}
+
 /** The row of each run is made once, so that a person's place in the table stays. */
 function showRuns() {
   const body = section("runs").querySelector("tbody");
@@ -96,14 +105,14 @@ function showRuns() {
         poll();
       });
       const swatch = make("span", { class: `swatch c${run.color}${run.dashed ? " dashed" : ""}` });
-      run.cells = Array.from({ length: 6 }, (_, i) => make("td", { class: i ? "number" : null }));
+      run.cells = Array.from({ length: 7 }, (_, i) => make("td", { class: i ? "number" : null }));
       run.row = make("tr", {}, make("td", {}, make("label", {}, box, swatch, run.name)), ...run.cells);
     }
     const step = run.curves.seconds?.[0].at(-1) ?? run.curves.train_loss?.[0].at(-1);
     const steps = step === undefined ? "" : readable(step) + (run.num_steps ? ` of ${readable(run.num_steps)}` : "");
     const figures = ["train_loss", "validation_loss", "bits_per_byte"].map((name) => latest(run, name)?.toFixed(4) ?? "");
     const speed = latest(run, "tokens_per_second");
-    const texts = [run.offset ? status(run) : "", steps, ...figures, speed === undefined ? "" : readable(Math.round(speed))];
+    const texts = [run.offset ? status(run) : "", steps, timeLeft(run), ...figures, speed === undefined ? "" : readable(Math.round(speed))];
     texts.forEach((text, i) => {
       if (run.cells[i].textContent !== text) run.cells[i].textContent = text;
     });

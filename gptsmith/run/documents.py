@@ -87,8 +87,8 @@ class DataDocument(Document):
     """A data.json."""
 
     fingerprint: str = ""
-    files: dict[str, Any] = Field(default_factory=dict)
-    skipped: dict[str, Any] | None = None
-    fields: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    text_fields: dict[str, list[Any]] | None = None
+    files: dict[Any, Any] = Field(default_factory=dict)
+    skipped: dict[Any, Any] | None = None
+    fields: dict[Any, dict[str, Any]] = Field(default_factory=dict)
+    text_fields: dict[Any, list[Any]] | None = None
     example_prompts: list[str] = Field(default_factory=list)

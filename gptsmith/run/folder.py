@@ -180,7 +180,7 @@ class Run(HasLineage):
             CheckpointError: there is none, or it cannot be read.
         """
         path = self.folder / DATA
-        return DataDocument.checked(read_table(path), path, CheckpointError)
+        return DataDocument.checked(read_table(path, with_names=True), path, CheckpointError)
 
     def generation(self) -> dict[str, Any]:
         """The sampling defaults; empty if there are none."""

@@ -19,6 +19,9 @@ from gptsmith.model.gpt import GPT
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.train.classifier import Classifier
 
+MAX_LINEAGE = 8
+"""How many runs are told of, one tuned from the other. A run could name itself as its base."""
+
 
 @dataclass(frozen=True)
 class LoadedRun:
@@ -116,18 +119,18 @@ def share_weights(model: GPT, known: dict[str, torch.Tensor]) -> int:
     return spared
 
 
-def trained_on(run: OpenedModel) -> str:
+def trained_on(run: OpenedModel, depth: int = MAX_LINEAGE) -> str:
     """The names of what a run learnt from: `my_texts, tuned on talk.jsonl`, or `imported (llama)`."""
     training = run.training()
     if training is None:
         imported = run.lineage()[-1]
         adapted = f", over {Path(imported.base).name}" if imported.base else ""
-        return f"imported ({imported.request['model_type']}){adapted}"
+        return f"imported ({imported.request.get('model_type')}){adapted}"
     names = ", ".join(Path(source).name for source in training.sources)
-    if training.base is None:
+    if training.base is None or not depth:
         return names
     try:
-        return f"{trained_on(open_model(run.paths.located(training.base)))}, tuned on {names}"
+        return f"{trained_on(open_model(run.paths.located(training.base)), depth - 1)}, tuned on {names}"
     except GptsmithError:  # the base is not there any more
         return f"tuned on {names}"
 

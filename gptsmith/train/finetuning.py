@@ -10,6 +10,7 @@ from gptsmith.base.files import write_json
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
+from gptsmith.data.example_prompts import example_prompts
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import SourceSplits, source_splits
@@ -53,7 +54,8 @@ class FinetuningJob:
     def write(self, run: Run) -> None:
         """Writes the files of a run besides its settings."""
         self.base.tokenizer.save(run.folder)
-        write_json(run.folder / DATA, self.data)
+        sources = run.paths.all_located(self.settings.request.sources)
+        write_json(run.folder / DATA, {**self.data, "example_prompts": example_prompts(sources, of_conversations=True)})
         if self.template is not None:
             self.template.save(run.folder)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json, readable_bytes, write_atomically
+from gptsmith.base.files import read_table, readable_bytes, readable_seconds, write_atomically
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.pages.figures import figures
@@ -49,7 +49,7 @@ def report(run: str | Path) -> Path:
         section("Plan: predicted and actual", name="plan"),
         section("Samples, as they improve", name="samples"),
         section("Events", name="events"),
-        section("Data", _data(_json_of(folder / "data.json")), name="data"),
+        section("Data", _data(Run(folder).data() if (folder / "data.json").exists() else {}), name="data"),
         section("Settings", element("pre", _cut(_text(folder / "run.toml"))), name="settings"),
         section("Environment", _environment(events), name="environment"),
         section("Reproduce", element("pre", _command(folder)), name="again"),
@@ -143,7 +143,7 @@ def _data(data: Mapping[str, Any]) -> Html:
         _list("files that were read", names),
         _list(
             "fields of records that are their text",
-            [f"{name}: {', '.join(fields)}" for name, fields in (data.get("text_fields") or {}).items()],
+            [f"{name}: {', '.join(map(str, fields))}" for name, fields in (data.get("text_fields") or {}).items()],
         ),
         _list("files that were skipped", [f"{name}: {why}" for name, why in skipped.items()]),
     )
@@ -153,6 +153,8 @@ def _counts(data: Mapping[str, Any]) -> str:
     """`2 files, 1 document, 1.2 MB`: every `num_...` that is there."""
     texts = []
     for key, value in data.items():
+        if not isinstance(value, int | float):
+            continue
         if key == "num_bytes":
             texts.append(readable_bytes(value))
         elif key.startswith("num_"):
@@ -195,8 +197,7 @@ def _command(folder: Path) -> str:
 
 def _json_of(path: Path) -> dict[str, Any]:
     """The table in a file; an empty one if there is no file."""
-    content = read_json(path, with_names=True) if path.exists() else {}
-    return content if isinstance(content, dict) else {}
+    return read_table(path, with_names=True) if path.exists() else {}
 
 
 def _text(path: Path) -> str:
@@ -220,7 +221,4 @@ def _large(value: Any) -> str:
 def _time(seconds: Any) -> str:
     if not isinstance(seconds, int | float):
         return ""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+    return readable_seconds(seconds)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gptsmith.base.errors import CheckpointError, UserError
+from gptsmith.base.errors import CheckpointError, UserError, one_line
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import load
 from gptsmith.evaluate import scorers
@@ -20,6 +20,7 @@ from gptsmith.train.datasets.base import Reward
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.reward_model import RewardModelSettings, rewards
 from gptsmith.train.samples import Sample
+from gptsmith.train.trust import python_function, require_trust
 
 
 def reward_of(name: str, locate: Callable[[str], str] = str) -> Reward:
@@ -29,16 +30,15 @@ def reward_of(name: str, locate: Callable[[str], str] = str) -> Reward:
         locate: gives the path of a file or folder as it can be opened now.
 
     Raises:
-        UserError: it names none.
+        UserError: it names none, or code in a file that the command does not name (see `gptsmith.train.trust`).
     """
     kind, _, pattern = name.partition(":")
     if kind == "pattern":
         return _scored(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
     if name in scorers.KINDS.names():
         return _scored(scorers.KINDS.validate(name))
-    file, colon, function = name.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _function_in(Path(locate(file)), function)
+    if (code := python_function(name)) is not None:
+        return _function_in(Path(locate(code[0])), code[1])
     with suppress(CheckpointError):
         if Path(folder := locate(name)).is_dir():
             return model_reward(folder)
@@ -57,11 +57,12 @@ def _function_in(file: Path, name: str) -> Reward:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise UserError(f"train.objective.reward: there is no file {file}")
+    require_trust(file, name)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"train.objective.reward: {file} fails ({type(error).__name__}: {error})") from None
+        raise UserError(f"train.objective.reward: {file} fails ({type(error).__name__}: {one_line(error)})") from None
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"train.objective.reward: {file} defines no function {name}")

@@ -33,5 +33,5 @@ def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Co
     return Conversation(
         engine, loaded.tokenizer, loaded.template,
         system=request.system, max_tokens=request.max_tokens, sampling=loaded.sampling(request.sampling()),
-        seed=request.seed,
+        seed=request.resolved_seed,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.trials import search_plan
 from gptsmith.train.trainer import Trainer
+from gptsmith.train.trust import trusting, without_known_code
 
 
 @verb(FinetuneRequest, "base", "sources")
@@ -43,7 +44,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
     started = time.monotonic() if request.started is None else request.started
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune trains in one process: leave torchrun out")
-    with ExitStack() as held, more_callbacks(*request.callbacks):
+    with ExitStack() as held, more_callbacks(*request.callbacks), trusting(request.settings):
         if request.resume is not None:
             return _resumed(Run.open(request.resume), request, held, started)
         folder = _folder(request)
@@ -105,7 +106,7 @@ def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float
     """
     if search_plan(run.folder) is None or run.result() is not None:
         return _resumed_trainer(run, request, held).fit(started)
-    if request.settings:
+    if without_known_code(request.settings, run.settings(), run.paths.located):
         raise UserError(f"the search of {run.folder} keeps its original settings: leave out --set")
     from gptsmith.train.search.search import search
 
@@ -128,7 +129,8 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Tra
         raise UserError(
             f"{run.folder} is finished: fine-tune it further with {shell_command('finetune', run.folder, 'DATA')}"
         )
-    table = with_assignments(before.plain(), request.settings)
+    changes = without_known_code(request.settings, before.plain(), run.paths.located)
+    table = with_assignments(before.plain(), changes)
     checkpoint = run.newest(note)
     if checkpoint is not None:
         require_fixed_settings(run, FinetuneSettings.parse(table, str(run.folder / SETTINGS)), checkpoint)

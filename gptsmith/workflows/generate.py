@@ -23,7 +23,7 @@ def generate(request: GenerateRequest) -> Any:
 
     Returns:
         prompt, text, finish_reason (`stop`, `length`, `context`), num_prompt_tokens, num_tokens, tokens_per_second,
-        seconds; with `prompts` a list of these, one for each.
+        seconds, seed; with `prompts` a list of these, one for each.
 
     Raises:
         UserError: the model or the prompts cannot be read, a prompt is longer than the context, or a setting is not
@@ -51,7 +51,8 @@ def generations(request: GenerateRequest, prompts: Iterable[str]) -> Iterator[tu
     for prompt in prompts:
         yield prompt, generate_with(
             engine, loaded.tokenizer, prompt,
-            max_tokens=request.max_tokens, sampling=sampling, seed=request.seed, stop=request.stop, slide=request.slide,
+            max_tokens=request.max_tokens, sampling=sampling, seed=request.resolved_seed, stop=request.stop,
+            slide=request.slide,
         )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def prompts_of(path: str | Path) -> list[str]:
 
 def figures_of(generation: Generation, prompt: str) -> dict[str, Any]:
     """A finished generation as a JSON object: prompt, text, finish_reason, num_prompt_tokens, num_tokens,
-    tokens_per_second, seconds."""
+    tokens_per_second, seconds, seed."""
     return {
         "prompt": prompt,
         "text": generation.text,
@@ -92,4 +93,5 @@ def figures_of(generation: Generation, prompt: str) -> dict[str, Any]:
         "num_tokens": generation.num_tokens,
         "tokens_per_second": generation.num_tokens / max(generation.seconds, 1e-9),
         "seconds": generation.seconds,
+        "seed": generation.request.seed,
     }

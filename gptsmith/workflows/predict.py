@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.discover import readers_by_extension
@@ -15,7 +14,6 @@ from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, u
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
 from gptsmith.data.sources import Sources, sources_of
-from gptsmith.run.folder import DATA
 from gptsmith.train.classifier import Classifier
 
 
@@ -64,10 +62,8 @@ def predict(
 def _reading(loaded: Loaded, data: Mapping[str, Any]) -> ExampleReading:
     """How the records are read: as those that the classifier was trained on, but for what `data` says."""
     reading = DataSettings.parse(data, "data").reading
-    trained_on = (
-        read_json(loaded.run.folder / DATA, with_names=True).get("fields", {}) if loaded.run is not None else {}
-    )
-    texts = {names["text"] for names in trained_on.values() if "text" in names}
+    trained_on = loaded.run.data().get("fields", {}) if loaded.run is not None else {}
+    texts = {names["text"] for names in trained_on.values() if isinstance(names.get("text"), str)}
     return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
 from gptsmith.data.settings import ReadingOptions
@@ -42,8 +44,13 @@ class SamplingOptions(OfARun):
     """Sample from tokens that are at least this fraction as probable as the most probable one."""
     repetition_penalty: float | None = None
     """Above 1, tokens that are already in the context become less probable."""
-    seed: int = 0
-    """Random seed: the same seed and prompt give the same text."""
+    seed: int | None = None
+    """Random seed: the same seed and prompt give the same text. By default one is drawn, and shown."""
+
+    @cached_property
+    def resolved_seed(self) -> int:
+        """The seed that is given, or else one that is drawn, always the same of one request."""
+        return drawn_seed() if self.seed is None else self.seed
 
     def sampling(self) -> dict[str, Any]:
         """The settings of sampling, None if not given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import GptsmithError
+from gptsmith.base.errors import GptsmithError, one_line
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import SETTINGS, Run
 
@@ -30,8 +30,8 @@ def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
                 row |= {"status": "not finished", "step": newest.step, "validation_loss": loss}
             else:
                 row |= {"status": "no checkpoint yet"}
-        except (GptsmithError, OSError, ValueError, KeyError, TypeError) as error:
-            row["status"] = str(error)
+        except (GptsmithError, OSError) as error:
+            row["status"] = one_line(error, 200)
         rows.append(row)
     return rows
 

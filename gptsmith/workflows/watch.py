@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -13,8 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from gptsmith.base.bounded import open_regular
+from gptsmith.base.console import note
 from gptsmith.base.errors import GptsmithError, UserError
 from gptsmith.base.hints import shell_command
+from gptsmith.base.runlog import rows_of
 from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, json_in_html, page, section
@@ -22,7 +24,18 @@ from gptsmith.train.report import plan_of, run_folder
 
 LOOPBACK = "127.0.0.1"
 SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")
-COLUMNS = ("run", "status", "step", "training loss", "validation loss", "bits per byte", "tokens per second")
+COLUMNS = {
+    "run": "the run folder's name; ticked runs are drawn below",
+    "status": "training, how it ended, or for how long its log has been silent",
+    "step": "steps of the optimizer so far, of all",
+    "time left": "at the pace of the last steps, until the last step",
+    "training loss": "nats per token on the last batch: lower is better",
+    "validation loss": "nats per token on text that was held out: lower is better",
+    "bits per byte": "the same per byte of text, which compares models with different tokenizers: lower is better",
+    "tokens per second": "tokens trained on per second, lately",
+}
+"""The columns of the table of runs, and what their words mean."""
+MAX_NEWS_BYTES, MAX_OFFSET = 64_000_000, 2**62
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -39,7 +52,7 @@ class WatchServer(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"  # where Windows would let two servers have one port
 
     def __init__(self, runs: Sequence[str | Path], folder: str | Path, port: int) -> None:
-        self.given = [run_folder(run) for run in runs]
+        self.given = runs_among(runs)
         self.folder = Path(folder)
         super().__init__((LOOPBACK, port), WatchHandler)
 
@@ -58,6 +71,25 @@ class WatchServer(ThreadingHTTPServer):
         found = self.given or sorted(path.parent for path in self.folder.glob("*/run.toml"))
         names = [path.resolve().name for path in found]
         return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, found, strict=True)}
+
+
+def runs_among(given: Sequence[str | Path]) -> list[Path]:
+    """The runs among paths; the others, such as a file beside the runs, are said and left out.
+
+    Raises:
+        UserError: none is a run.
+    """
+    found, problems = [], []
+    for path in given:
+        try:
+            found.append(run_folder(path))
+        except UserError as error:
+            problems.append(error)
+    if problems and not found:
+        raise problems[0]
+    for problem in problems:
+        note(f"left out: {problem}", "yellow")
+    return found
 
 
 def watch_server(runs: Sequence[str | Path] = (), *, folder: str | Path = "runs", port: int = 0) -> WatchServer:
@@ -134,34 +166,32 @@ def listing(runs: dict[str, Path]) -> list[dict[str, Any]]:
 def news(folder: Path, offset: int) -> dict[str, Any]:
     """The figures of a run's log from a byte offset on (see `figures`), up to its last whole line; its new offset."""
     try:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            file.seek(offset)
-            new = file.read()
+        with open_regular(folder / "metrics.jsonl") as file:
+            file.seek(min(offset, MAX_OFFSET))
+            new = file.read(MAX_NEWS_BYTES)
     except OSError:
         new = b""
-    whole = new[: new.rfind(b"\n") + 1]
-    rows = []
-    for line in whole.split(b"\n"):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows)}
+    # A line that fills an answer is none of ours: it is passed over.
+    whole = new if len(new) == MAX_NEWS_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
+    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows_of(whole))}
 
 
 def _num_steps(folder: Path) -> int | None:
     try:
-        steps = read_toml(folder / "run.toml").get("train", {}).get("num_steps")
+        train = read_toml(folder / "run.toml").get("train")
     except (GptsmithError, OSError):
         return None
+    steps = train.get("num_steps") if isinstance(train, dict) else None
     return steps if isinstance(steps, int) else None
 
 
 def watch_page(folder: Path) -> str:
     """The page, whose scripts ask for the rest."""
-    head = element(
-        "tr", *(element("th", name, scope="col", class_="number" if i > 1 else "") for i, name in enumerate(COLUMNS))
-    )
+    heads = [
+        element("th", name, scope="col", title=meaning, class_="number" if name not in ("run", "status") else "")
+        for name, meaning in COLUMNS.items()
+    ]
+    head = element("tr", *heads)
     runs = element("table", element("thead", head), Html("<tbody></tbody>"), class_="wide")
     none = element(
         "p", f"No runs in {folder} yet: {shell_command('pretrain', 'TEXT')} makes one.", id="none", class_="notice"

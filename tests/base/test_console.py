@@ -96,3 +96,21 @@ def test_no_message_is_markup_but_what_says_so() -> None:
         if re.search(r"markup=True|from_markup|rich\.markup|rich\.print", path.read_text(encoding="utf-8"))
     ]
     assert readers == ["base/console.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "label", "text"),
+    [
+        ("peak_memory_bytes", 4_200_000_000, "peak memory", "4.2 GB"),
+        ("cache_bytes_per_token", 46_080, "cache per token", "46.1 kB"),
+        ("num_bytes", 0, "size", "0 bytes"),
+        ("seconds", 200.4, "time", "3 min 20 s"),
+        ("bits_per_byte", 1.7712, "bits per byte", "1.771"),
+        ("general_bits_per_byte", 1.7712, "general bits per byte", "1.771"),
+        ("tokens_per_second", 1234.5, "tokens per second", "1,234"),
+        ("training_flops_per_token", 1_656_225_792, "training computation per token", "1.66 GFLOP"),
+        ("num_steps", 12_000, "num steps", "12,000"),
+    ],
+)
+def test_a_figure_has_its_unit_beside_it(name: str, value: float, label: str, text: str) -> None:
+    assert (console.label_of(name), console.readable(value, name)) == (label, text)

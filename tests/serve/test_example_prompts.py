@@ -29,6 +29,16 @@ def test_prompts_of_a_base_are_beginnings_from_its_own_texts(tmp_path: Path) -> 
     for path in texts.iterdir():
         path.unlink()
     texts.rmdir()
+    assert first_prompts(open_model(tmp_path / "run")) == found
+
+
+def test_no_other_file_is_looked_into(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(FILLER * 4, encoding="utf-8")
+    gptsmith.pretrain([secret], out=tmp_path / "run", settings=[*SMALL, *QUICK])
+    data = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
+    del data["example_prompts"]
+    (tmp_path / "run" / "data.json").write_text(json.dumps(data), encoding="utf-8")
     assert first_prompts(open_model(tmp_path / "run")) == []
 
 

@@ -32,6 +32,7 @@ from gptsmith.train.datasets.rollouts import Group, RolloutDataset
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.rewards import reward_of
+from gptsmith.train.trust import trusting
 from tests.callbacks import stopped_after
 
 from .conftest import FLOAT32, SMALL, write_text
@@ -355,17 +356,20 @@ def test_rewards_are_known(name: str, answer: str, truth: str, worth: float) -> 
 def test_a_reward_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def short(messages, answer, truth):\n    return 1 / len(answer)\n", encoding="utf-8")
-    assert reward_of(f"{file}:short")([], "four", "") == 0.25
+    with pytest.raises(UserError, match=r"this command does not: read it, and if you trust it, add --set train\.obj"):
+        reward_of(f"{file}:short")
+    with trusting([f"train.objective.reward={file}:other"]):
+        assert reward_of(f"{file}:short")([], "four", "") == 0.25
     for name, problem in (
         (f"{file}:long", "defines no function long"),
         (f"{tmp_path}/other.py:f", "there is no file"),
         ("pattern:(", "not a regular expression"),
         ("nonsense", "no such reward"),
     ):
-        with pytest.raises(UserError, match=problem):
+        with pytest.raises(UserError, match=problem), trusting([f"train.objective.reward={name}"]):
             reward_of(name)
     file.write_text("1 / 0", encoding="utf-8")
-    with pytest.raises(UserError, match="ZeroDivisionError"):
+    with pytest.raises(UserError, match="ZeroDivisionError"), trusting([f"train.objective.reward={file}:f"]):
         reward_of(f"{file}:short")
 
 

@@ -51,6 +51,12 @@ def test_a_closed_terminal_stops_and_saves(text: Path, tmp_path: Path) -> None:
     assert gptsmith.pretrain(resume=tmp_path / "run")["step"] == 4
 
 
+def test_a_signal_is_answered_at_once(text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with more_callbacks(HangUp()), handling(signal.SIGHUP, signal.SIG_DFL):
+        gptsmith.pretrain([text], out=tmp_path / "run", settings=SETTINGS)
+    assert "\nstopping: saving a checkpoint after this step ...\n" in capfd.readouterr().err
+
+
 def test_nohup_is_heeded(text: Path, tmp_path: Path) -> None:
     with more_callbacks(HangUp()), handling(signal.SIGHUP, signal.SIG_IGN):
         figures = gptsmith.pretrain([text], out=tmp_path / "run", settings=SETTINGS)

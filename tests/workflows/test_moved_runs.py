@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gptsmith
+from gptsmith.base.errors import UserError
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import trained_on
 from tests.workflows.conftest import SMALL, Outcome, write_text
@@ -88,9 +91,31 @@ def test_resume_a_pretrained_run(project: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["sft", "grpo", "distilled"])
 def test_resume_a_tuned_run(project: Path, name: str) -> None:
     run = unfinished(project / "runs" / name)
-    figures = gptsmith.finetune(resume=run, settings=["train.num_steps=3"])
+    given = ["train.num_steps=3"]
+    if name == "grpo":
+        with pytest.raises(
+            UserError, match=r"rewards\.py is Python code that the settings name and this command does not"
+        ):
+            gptsmith.finetune(resume=run, settings=given)
+        given.append(f"train.objective.reward={project}/rewards.py:short")
+    figures = gptsmith.finetune(resume=run, settings=given)
     assert (figures["status"], figures["step"]) == ("finished", 3)
     assert name != "sft" or figures["general_bits_per_byte"] > 0
+
+
+def test_a_file_of_settings_that_names_code_is_not_trusted(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(made)
+    (made / "sent.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{REWARD}", encoding="utf-8")
+    sent = tmp_path / "run.toml"
+    text = (made / "runs" / "grpo" / "run.toml").read_text(encoding="utf-8")
+    sent.write_text(text.replace("rewards.py:short", "sent.py:short"), encoding="utf-8")
+    for given in ([], ["train.objective.reward=number"], ["train.objective.reward=rewards.py:short"]):
+        with suppress(UserError):
+            gptsmith.finetune(
+                "runs/sft", ["chat.jsonl"], out=tmp_path / f"out{len(given)}", objective="grpo", config=sent,
+                settings=[*given, "train.num_steps=1"],
+            )  # fmt: skip
+        assert not (tmp_path / "ran").exists()
 
 
 def test_compress_compares_on_the_text(project: Path, tmp_path: Path) -> None:

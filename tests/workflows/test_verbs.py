@@ -89,7 +89,7 @@ def test_json_is_one_object_and_all_else_is_on_standard_error(call: Callable, te
     assert again.object["run"] == str(Path("runs") / "smiths-2"), "a run is never written over"
     generated = call("generate", done.object["run"], "A", "--json", "--max-tokens", 4).object
     assert set(generated) == {
-        "prompt", "text", "finish_reason", "num_prompt_tokens", "num_tokens", "tokens_per_second", "seconds",
+        "prompt", "text", "finish_reason", "num_prompt_tokens", "num_tokens", "tokens_per_second", "seconds", "seed",
     }  # fmt: skip
 
 

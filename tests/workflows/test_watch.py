@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
-from gptsmith.workflows.watch import WatchServer, news, watch_server
+from gptsmith.workflows.watch import WatchServer, news, runs_among, watch_server
 
 from ..pages.browser import Visit, open_browser
 from .test_report import NASTY, write_run
@@ -215,3 +215,13 @@ def test_runs_come_and_go(browser: Any, serve: Callable[..., WatchServer], tmp_p
     server.shutdown()
     server.server_close()
     visit.page.get_by_text("not connected").wait_for(timeout=10_000)
+
+
+def test_what_is_no_run_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text("", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("", encoding="utf-8")
+    assert runs_among([tmp_path / "run", tmp_path / "notes.txt"]) == [tmp_path / "run"]
+    assert "left out: " in capsys.readouterr().err
+    with pytest.raises(UserError, match="no such run"):
+        runs_among([tmp_path / "notes.txt"])

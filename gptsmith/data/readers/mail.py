@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email import message_from_bytes, policy
+from email import message_from_bytes
 from email.message import EmailMessage, MIMEPart
-from typing import ClassVar, Literal
+from email.policy import EmailPolicy
+from typing import Any, ClassVar, Literal
 
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
@@ -25,6 +26,15 @@ HEADERS = re.compile(
     re.IGNORECASE,
 )
 MAX_PARTS = 1000
+MAX_HEADER_CHARACTERS = 2000
+"""Python's parser takes a time that grows with the square of a header's length."""
+
+
+class BoundedPolicy(EmailPolicy):
+    """Python's policy, with headers cut to the most characters that are read."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        return super().header_fetch_parse(name, value[:MAX_HEADER_CHARACTERS])
 
 
 class MailReader(Reader):
@@ -38,7 +48,7 @@ class MailReader(Reader):
 
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         for data, start, end in messages(file):
-            message = message_from_bytes(data, policy=policy.default)
+            message = message_from_bytes(data, policy=BoundedPolicy())
             assert isinstance(message, EmailMessage)
             text = text_of(message)
             if text:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gptsmith.base.console import note, styled
 from gptsmith.base.files import write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
 from gptsmith.train.planning.recorded_plan import RecordedPlan
@@ -38,6 +39,7 @@ class Log(Callback):
         note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")
         if (plan := RecordedPlan(trainer.run)).predicted:
             note(plan.in_a_line(trainer.seconds_before))
+        note(styled("watch it: [bold]{}[/bold]", shell_command("watch", trainer.run.folder)))
         if trainer.state.step:
             note(f"resumed from step {trainer.state.step:,}")
         trainer.run.log.append(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gptsmith.train.batch import Batch
@@ -14,6 +16,7 @@ from gptsmith.train.trainer import Callback, Trainer
 
 STOPPING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Windows has no SIGHUP."""
+STOPPING = b"\nstopping: saving a checkpoint after this step ...\n"
 
 
 class StopOnSignal(Callback):
@@ -38,6 +41,9 @@ class StopOnSignal(Callback):
             self.received = signal.Signals(number)
             for one in before:
                 signal.signal(one, after[one])
+            if trainer.processes.is_first:
+                with suppress(OSError, ValueError):  # nobody needs to read it
+                    os.write(sys.stderr.fileno(), STOPPING)  # a handler may not print: it may have interrupted that
 
         heard = [number for number in STOPPING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, handle) for number in heard}
