@@ -1,6 +1,6 @@
 """Figures go to the trackers that are asked for, and nowhere else.
 
-TensorBoard's library is the real one; the modules of wandb, mlflow and trackio are stand-ins that take the calls we make.
+TensorBoard's library is the real one; wandb, mlflow and trackio are stand-ins that take the calls we make.
 """
 
 from __future__ import annotations
