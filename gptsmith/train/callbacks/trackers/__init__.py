@@ -26,6 +26,8 @@ KINDS: Mapping[str, type[Tracker]] = {
 }
 """The tracker of each setting in the group `track`."""
 
+Listener = Callable[[str, dict[str, Any]], None]
+
 
 class Track(Callback):
     """Sends every event of the run's log to the trackers that its settings name."""
@@ -51,9 +53,7 @@ def _scalars(figures: dict[str, Any]) -> dict[str, float]:
 
 
 @contextmanager
-def trackers(
-    settings: TrackSettings, run: Path, run_settings: dict[str, Any]
-) -> Iterator[list[Callable[[str, dict[str, Any]], None]]]:
+def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -> Iterator[list[Listener]]:
     """Functions that take a run's events as they come, while the block runs.
 
     Raises:
@@ -72,7 +72,7 @@ def trackers(
             for tracker in tracking:
                 tracker.log(event, _scalars(figures), figures["step"])
 
-        listeners = [log] if tracking else []
+        listeners: list[Listener] = [log] if tracking else []
         try:
             yield listeners
         finally:
