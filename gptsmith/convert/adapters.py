@@ -232,7 +232,7 @@ class AdapterFolder:
         if missing := sorted(wanted.keys() - self.files.shapes.keys()):
             raise ConversionError(f"{self.folder}: missing: {_some(missing)}")
         unsupported = [
-            f"{name} is {shown(self.files.shapes[name])} and the base asks for {shape}"
+            f"{one_line(name, 80)} is {shown(self.files.shapes[name])} and the base asks for {shape}"
             for name, shape in wanted.items()
             if self.files.shapes[name] != shape
         ]
@@ -383,7 +383,7 @@ def _place(parameter: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(one_line(name, 80) for name in names[:SHOWN]) + rest
+    return ", ".join(one_line(name, 160) for name in names[:SHOWN]) + rest
 
 
 def _require_pattern(path: Path, key: str, pattern: object) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.generate import sampler
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform
 from gptsmith.model.gpt import GPT
@@ -14,7 +15,6 @@ from gptsmith.text.tokenizers import KINDS
 
 TOKENIZER = KINDS.validate("bytes").train(list, 0)
 GREEDY = SamplingSettings(temperature=0)
-SAMPLE = "gptsmith.generate.sampler.sample_from_uniform"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def model() -> GPT:
 def script(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     """Has these tokens sampled, and then the end of the document."""
     tokens = iter([*data, TOKENIZER.eos_token_id])
-    monkeypatch.setattr(SAMPLE, lambda logits, *_: torch.tensor([next(tokens)]))
+    monkeypatch.setattr(sampler, "sample_from_uniform", lambda logits, *_: torch.tensor([next(tokens)]))
 
 
 def written(model: GPT, **options: object) -> list[str]:

@@ -21,6 +21,7 @@ from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 from gptsmith.base.machine import memory_bytes
 from gptsmith.generate import sampler
 from gptsmith.generate.request import OutputChunk
+from gptsmith.serve import server
 from gptsmith.serve.server import max_connections
 
 from .conftest import QUESTION, Served, serving, until
@@ -292,7 +293,7 @@ def test_small_answers_are_sent_at_once(served: Served) -> None:
 
 
 def test_silent_connections_make_room_for_those_who_ask(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.serve.server.max_connections", lambda: 20)
+    monkeypatch.setattr(server, "max_connections", lambda: 20)
     with serving([str(runs / "base")]) as running:
         stream = begin_stream(running, {**LONG, "max_tokens": 60})
         silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(60)]

@@ -137,7 +137,7 @@ def test_a_changed_or_homeless_adapter_leaves_nothing(
     (adapter / "certificate.json").unlink()
     outcome = call("import", adapter, "--out", tmp_path / "runs" / "x")
     assert outcome.code == 2
-    assert "someone/gpt2 is no folder here: name it with --base" in outcome.err
+    assert "'someone/gpt2' is no folder here: name it with --base" in outcome.err
     assert is_empty(tmp_path / "runs")
 
 

@@ -168,7 +168,7 @@ def test_a_classifier_writes_nothing(
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     quick = ["train.num_steps=2", "train.batch_size=2"]
     tuned = gptsmith.finetune(trained["run"], [tmp_path / "labels.jsonl"], out=tmp_path / "classes", settings=quick)
-    for verb, *more in (["chat"], ["generate", "The"], ["serve", "--port", 0]):
+    for verb, *more in (["chat"], ["generate", "The"]):
         outcome = call(verb, tuned["run"], *more)
         assert outcome.code == 2
         assert "gptsmith predict" in outcome.err

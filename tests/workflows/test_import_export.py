@@ -75,11 +75,11 @@ def test_every_verb_takes_the_folder_itself(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "transformers", None)
-        first = call("generate", llama, "The old smith", "--max-tokens", "5", "--json")
+        first = call("generate", llama, "The old smith", "--max-tokens", "5", "--seed", "1", "--json")
         assert first.code == 0, first.err
         info = call("info", llama, "--json").object
     imported = call("import", llama, "--json").object
-    second = call("generate", imported["run"], "The old smith", "--max-tokens", "5", "--json")
+    second = call("generate", imported["run"], "The old smith", "--max-tokens", "5", "--seed", "1", "--json")
     assert first.object["text"] == second.object["text"]
     assert (info["step"], info["num_parameters"]) == (0, imported["num_parameters"])
     assert call("evaluate", llama, text / "part0.txt", "--json").object["bits_per_byte"] > 0

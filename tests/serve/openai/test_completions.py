@@ -10,6 +10,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.serve.openai import generation
 
 from ..conftest import Served
 
@@ -276,5 +277,5 @@ def test_an_answer_with_many_log_probabilities_is_the_same(served: Served, monke
         "echo": True,
     }
     expected = served.ask("POST", "/v1/completions", body).json
-    monkeypatch.setattr("gptsmith.serve.openai.generation.MANY_LOGPROBS", 0)
+    monkeypatch.setattr(generation, "MANY_LOGPROBS", 0)
     assert served.ask("POST", "/v1/completions", body).json["choices"] == expected["choices"]
