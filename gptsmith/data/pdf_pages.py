@@ -58,7 +58,7 @@ def main() -> None:
     from pypdfium2 import PdfDocument, PdfiumError
 
     def say(**message: Any) -> None:
-        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.write(json_text(message) + "\n")
         sys.stdout.flush()
 
     os.lseek(0, 0, os.SEEK_SET)

@@ -32,13 +32,21 @@ def upgrading(path: Path) -> Iterator[None]:
 def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a run.toml of this version, or of a checkpoint's settings.json, under the names of today."""
     if version >= FORMAT_VERSION:
-        return dict(table)
-    renamed = _renamed(table, "")
+        return _as_it_was_read(table)
+    renamed = _as_it_was_read(_renamed(table, ""))
     request = renamed.get("request", {})
     if isinstance(request.get("settings"), list):
         request["settings"] = [_assignment(text) for text in request["settings"]]
     made_by = "import" if "folder" in request else "finetune" if "base" in request else "pretrain"
     return {"made_by": made_by, **renamed} if request else renamed
+
+
+def _as_it_was_read(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose texts are read as they were then: a folder's own splits were one heap until they could be kept."""
+    settings = dict(table)
+    if isinstance(data := settings.get("data"), Mapping):
+        settings["data"] = {"own_splits": False, **data}
+    return settings
 
 
 DERIVED = {"compressed": "compress", "merged": "merge"}

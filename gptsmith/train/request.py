@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
+from gptsmith.base.json_text import json_text
 from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, not_recorded
 from gptsmith.data.settings import ReadingOptions
@@ -88,7 +88,7 @@ class TrainingRequest(ReadingOptions):
             return data
         for name in ReadingOptions.model_fields:
             if data.get(name) is not None:
-                setting = f"data.{name}={json.dumps(data[name])}"
+                setting = f"data.{name}={json_text(data[name])}"
                 data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
         return data
 
