@@ -16,6 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gptsmith.base.json_text import json_text
+
 MEMORY_BYTES = 1_500_000_000
 
 # How the library writes the hyphen of a word that was broken at the end of a line.
