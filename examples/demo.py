@@ -22,7 +22,7 @@ from pathlib import Path
 from pydoc_data import topics
 
 import gptsmith
-from gptsmith.base.console import meter, note, results, show_figures
+from gptsmith.base.console import meter, note, results, show_figures, styled
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded
 from gptsmith.evaluate.statistics import wilson_interval
@@ -102,7 +102,7 @@ def answer_to(model: Loaded, question: str) -> str:
 
 
 def main() -> None:
-    note("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation\n")
+    note(styled("[bold]gptsmith demo[/bold]: a GPT is trained here, now, on Python's own documentation\n"))
     collect_text()
     for run in (RUN, CHAT):
         shutil.rmtree(run, ignore_errors=True)
@@ -111,10 +111,9 @@ def main() -> None:
     base = gptsmith.load(RUN)
     for prompt in PROMPTS:
         text = base.generate(prompt, max_tokens=60, temperature=0.7)
-        results.print(f"\n[bold]{prompt}[/bold]", end="")
-        results.print(text, markup=False)
+        results.print(styled("\n[bold]{}[/bold]{}", prompt, text))
 
-    note("\n[bold]now it learns to answer[/bold]: questions made from docstrings\n")
+    note(styled("\n[bold]now it learns to answer[/bold]: questions made from docstrings\n"))
     files = collect_questions()
     tuned = gptsmith.finetune(
         RUN, [files["train"]], out=CHAT, validation=[files["validation"]], test=[files["test"]], epochs=EPOCHS,
@@ -125,13 +124,15 @@ def main() -> None:
     right, count = score(model, files["test"])
     low, high = wilson_interval(right, count)
     results.print(
-        f"\n[bold]{right} of {count}[/bold] questions in phrasings that it has never seen are answered in the words of "
-        f"the documentation ({low:.0%} to {high:.0%})"
-    )
+        styled(
+            "\n[bold]{} of {}[/bold] questions in phrasings that it has never seen are answered in the words of the "
+            "documentation ({} to {})",
+            right, count, f"{low:.0%}", f"{high:.0%}",
+        )
+    )  # fmt: skip
     for question in QUESTIONS:
-        results.print(f"\n[bold]> {question}[/bold]")
-        results.print(answer_to(model, question), markup=False)
-    results.print("\n[bold]try next[/bold]")
+        results.print(styled("\n[bold]> {}[/bold]\n{}", question, answer_to(model, question)))
+    results.print(styled("\n[bold]try next[/bold]"))
     for words in NEXT:
         results.print(f"  {shell_command(*words)}", markup=False, highlight=False, soft_wrap=True)
 
