@@ -85,8 +85,9 @@ class GPT(nn.Module):
 
     def use_gradient_checkpointing(self, enabled: bool) -> None:
         """Says whether the backward pass computes each block again: less memory, more time, the same gradients."""
-        for block in self.blocks:
-            block.recomputes = enabled
+        for module in self.blocks:
+            if isinstance(module, Block):
+                module.recomputes = enabled
 
     @property
     def head_weight(self) -> Tensor:
