@@ -38,6 +38,16 @@ def on_the_hub(path: str | Path) -> Path | None:
     return fetch(name, revision or None)
 
 
+def require_out(model: str | Path, out: object) -> None:
+    """Checks that a place is named for what is made of a model on the Hub, beside which nothing can be put.
+
+    Raises:
+        ConversionError: none is.
+    """
+    if out is None and str(model).startswith(PREFIX):
+        raise ConversionError(f"{model} is on the Hub, so nothing can be put beside it: name a folder with --out")
+
+
 def fetch(name: str, revision: str | None = None) -> Path:
     """The files of a model on the Hub, in the cache: those of one revision, and of no other.
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 
+import gptsmith
 from gptsmith.base.errors import ConversionError
 from gptsmith.convert.hub import fetch
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache_contents import contents
+from gptsmith.run.folder import Run
 from tests.convert.folders import write_model
 from tests.hub_server import Hub, hub_server
 
@@ -174,9 +175,25 @@ def test_after_a_kill_the_same_command_goes_on_with_the_files_that_had_come(
 
 def test_a_model_on_the_hub_works_wherever_one_is_named(hub: Hub, tmp_path: Path) -> None:
     sound = tmp_path / "sound"
-    write_model("any-llama", sound)
+    write_model("any-qwen2", sound)
     commit = hub.add(NAME, sound)
     for name in (f"hf:{NAME}", f"hf:{NAME}@{commit}"):
-        opened = open_model(name)
-        assert opened.config == open_model(sound).config
-    assert json.loads((opened.model_files[0].parent / "config.json").read_bytes())["model_type"] == "llama"
+        assert open_model(name).config == open_model(sound).config
+        assert gptsmith.info(name)["num_parameters"] == gptsmith.info(sound)["num_parameters"]
+    rows = [{"prompt": f"Nail {n}?", "completion": "Yes."} for n in range(8)]
+    tuned = gptsmith.finetune(f"hf:{NAME}", rows, out=tmp_path / "tuned", max_steps=1)
+    assert commit in Run.open(tuned["run"]).settings()["request"]["base"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: gptsmith.compress(name, to="int8"),
+        lambda name: gptsmith.export(name, to="huggingface"),
+        lambda name: gptsmith.finetune(name, [{"prompt": "a", "completion": "b"}]),
+    ],
+)
+def test_what_is_made_of_a_model_on_the_hub_needs_a_place(hub: Hub, make: Callable[[str], object]) -> None:
+    with pytest.raises(ConversionError, match=r"^hf:smith/tiny is on the Hub.*name a folder with --out$"):
+        make(f"hf:{NAME}")
+    assert not hub.requests
