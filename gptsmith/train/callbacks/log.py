@@ -70,8 +70,10 @@ class Log(Callback):
             write_json(trainer.run.folder / RESULT, figures)
         trainer.run.log.append("end", **figures)
         if line := forgetting_in_a_line(figures):
-            rate = trainer.settings.train.optimizer.learning_rate
-            hint = f" (a lower --learning-rate than {rate:g}, or fewer epochs, keep more)"
-            note(f"{line}{hint}" if line.endswith(MUCH) else line, "bold" if line.endswith(MUCH) else "")
+            is_much = line.endswith(MUCH)
+            note(
+                f"{line} (a lower --learning-rate or fewer epochs keep more)" if is_much else line,
+                "bold" if is_much else "",
+            )
         if trainer.processes.is_first:
             report(trainer.run.folder)
