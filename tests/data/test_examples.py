@@ -193,5 +193,5 @@ def test_a_row_that_is_none_is_a_bad_example(tmp_path: Path, rows: list[str], an
     read = read_examples([path], "chat", skip_bad=True)
     assert [example.messages[-1]["content"] for example in read.examples] == ["b", *answers]  # type: ignore[attr-defined]
     assert "not a row" in "".join(read.skipped.lines())
-    with pytest.raises(DataError, match=f"rows.csv, line {bad}: not a row"):
+    with pytest.raises(UserError, match=f"rows.csv, line {bad}: not a row"):
         read_examples([path], "chat")
