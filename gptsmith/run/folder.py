@@ -222,8 +222,9 @@ class Run(HasLineage):
             raise CheckpointError(f"{self.folder} has no checkpoint that can be read ({len(damaged)} damaged)")
         return None
 
-    def best(self, warn: Callable[[str], None]) -> Checkpoint:
-        """The whole checkpoint with the lowest validation loss; the newest if none was measured."""
+    def best(self, warn: Callable[[str], None], *, by_hash: bool = True) -> Checkpoint:
+        """The whole checkpoint with the lowest validation loss; the newest if none was measured. `by_hash` False
+        compares sizes only, which is enough where the weights are not read."""
 
         def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
@@ -234,7 +235,8 @@ class Run(HasLineage):
             inherited = state.validation_step != checkpoint.step
             return (float("inf"), True) if state.validation_loss is None else (float(state.validation_loss), inherited)
 
-        return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
+        candidates = sorted(list_checkpoints(self.checkpoints), key=rank)
+        return first_good(candidates, self.folder, warn, by_hash=by_hash)
 
 
 def schema_of(settings: type[Settings]) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     assert "http://127.0.0.1:" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (0, "")
+    assert (process.returncode, out) == (130, "")
+    assert "press again to stop at once" in err
     assert "Traceback" not in err
 
 
