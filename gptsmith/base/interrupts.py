@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks a program to stop: Ctrl-C, a supervisor, a terminal that is closed. Windows has no SIGHUP."""
 EXIT_CODE = 128
-"""Added to a signal's number: the exit code after that signal. 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
+"""Added to a signal's number: the exit code after it. 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
 AGAIN = "; press again to stop at once"
 STOPPING = f"stopping{AGAIN}"
 SHOW_CURSOR = "\x1b[?25h"
