@@ -26,11 +26,18 @@ def watch(request: WatchRequest, json: Json = False) -> None:
 
     with watch_server(request.runs, port=request.port) as server:
         # Not by KeyboardInterrupt: where it is raised in a callback of a library, it is lost.
-        signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=server.shutdown).start())
+        stopped = threading.Event()
+
+        def stop(*_: object) -> None:
+            stopped.set()
+            threading.Thread(target=server.shutdown).start()
+
+        signal.signal(signal.SIGINT, stop)
         console.note(console.styled("watching on [bold]{}[/bold] (Ctrl-C stops it)", server.address))
         if json:
             console.show_json({"address": server.address, "runs": [*server.runs()]})
         if request.open:
             webbrowser.open(server.address)
         server.serve_forever()
-    raise typer.Exit(EXIT_CODE + signal.SIGINT)
+    if stopped.is_set():
+        raise typer.Exit(EXIT_CODE + signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -172,6 +173,23 @@ class Run(HasLineage):
             return None
         with upgrading(path):
             return ResultDocument.checked(result_from(read_table(path)), path, CheckpointError)
+
+    def base_folder(self) -> Path | None:
+        """The folder whose weights it was made from, where it lies now, or else where its name leads to from here; None
+        if there is none.
+
+        Raises:
+            UserError: its settings or its result cannot be read.
+        """
+        base = self.lineage()[0].base or (self.result() or {}).get("made_from")
+        if not base:
+            return None
+        with suppress(CheckpointError):
+            base = self.paths.located(base)
+        try:
+            return Path(os.path.realpath(base))
+        except ValueError:  # a zero byte in the name
+            return Path(one_line(base, MAX_PATH_CHARACTERS))
 
     def data(self) -> dict[str, Any]:
         """The summary of the data that it was trained on: the content of data.json.
