@@ -68,7 +68,7 @@ def chosen(settings: TrackSettings) -> list[Tracker]:
     if name not in installed:
         known = ", ".join(installed) or "none"
         raise ConfigurationError(f"track.plugin={name}: no installed package registers such a tracker (known: {known})")
-    (kind,) = classes_in(registered_module(installed[name]), Tracker)  # type: ignore[type-abstract]
+    (kind,) = classes_in(registered_module(installed[name]), Tracker)
     return [*found, kind(project or "gptsmith")]
 
 
