@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,6 @@ CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json", TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "vocab.json", "merges.txt", TEMPLATE, GENERATION,
 )  # fmt: skip
-HEAD = "lm_head.weight"
 OFF = {"top_k": (0, -1), "top_p": (0, 1), "repetition_penalty": (1,)}
 """Values with which Transformers' and vLLM's settings say that one is off."""
 
@@ -78,10 +78,10 @@ class ModelFolder:
             )
         shaped_model(shape, str(folder / CONFIG))
         table = tensor_mappings(family, shape)
-        extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
+        extra = [*family.extra, *([re.escape(family.head)] if shape.tie_embeddings else [])]
         match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
         if by_hash:
-            _refuse_second_head(files, table, shape)
+            _refuse_second_head(files, table, family.head, shape)
         generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
@@ -150,17 +150,17 @@ def refuse_changed_files(folder: Path) -> None:
             )
 
 
-def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], shape: GPTConfig) -> None:
+def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], head: str, shape: GPTConfig) -> None:
     """A file may repeat the head that is the embedding.
 
     Raises:
         ConversionError: it holds another one.
     """
-    if shape.tie_embeddings and HEAD in files.shapes:
+    if shape.tie_embeddings and head in files.shapes:
         embedding = next(mapping.theirs for mapping in table if mapping.ours == ("embedding.weight",))
-        if not files.read(HEAD).equal(files.read(embedding)):
+        if not files.read(head).equal(files.read(embedding)):
             raise ConversionError(
-                f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding"
+                f"{files.files[0].parent}: tie_word_embeddings is true, and {head} is not the embedding"
             )
 
 

@@ -69,7 +69,8 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     for name in shapes:
         layer, place, kind = _place(name)
         weight = rows[place]
-        mapping = _mapping(weight, layer, kind, shapes)
+        transform = None if weight.transform is None else weight.transform(config)
+        mapping = _mapping(weight, transform, layer, kind, shapes)
         found.setdefault(mapping.theirs, mapping)
     return list(found.values())
 
@@ -105,10 +106,12 @@ def _place(name: str) -> tuple[str, str, str]:
     return (block[1], re.sub(r"^blocks\.\d+", "blocks.{layer}", place), kind) if block else ("", place, kind)
 
 
-def _mapping(weight: Weight, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> TensorMapping:
+def _mapping(
+    weight: Weight, transform: Transform | None, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]
+) -> TensorMapping:
     ours = tuple(f"{part.format(layer=layer)}.{kind}" for part in weight.parts)
     rows = tuple(shapes[name][0] for name in ours)
     shape = (sum(rows), *shapes[ours[0]][1:])
     transposed = weight.transposed and len(shape) == 2
     theirs, gguf = (f"{name.format(layer=layer)}.{kind}" for name in (weight.theirs, weight.gguf))
-    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, weight.transform)
+    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform)

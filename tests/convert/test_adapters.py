@@ -44,6 +44,14 @@ LLAMA = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": GPT,
     "openai-gpt": GPT,
+    "gpt_neox": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "max_position_embeddings": 32,
+        **SHARED,
+    },
     "llama": LLAMA | {"tie_word_embeddings": False},
     "qwen3": LLAMA | {"tie_word_embeddings": True},
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -78,7 +78,7 @@ class Setting:
 
 class Transform(Protocol):
     """The difference of a weight's values in a safetensors file, such as a norm that is kept as its distance from 1. A
-    GGUF file keeps ours."""
+    GGUF file keeps ours. Of a linear layer it may only put rows in another order: its adapters' rows follow."""
 
     def to_ours(self, tensor: Tensor) -> Tensor:
         """Our values."""
@@ -119,8 +119,8 @@ class Weight:
     gguf: str
     transposed: bool = False
     """Whether the matrix is (in, out) in a safetensors file, as GPT-1 and GPT-2 keep it."""
-    transform: Transform | None = None
-    """The difference of its values in a safetensors file; None if they are ours."""
+    transform: Callable[[GPTConfig], Transform] | None = None
+    """The difference of its values in a safetensors file, for a model of a shape; None if they are ours."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -142,6 +142,8 @@ class Family:
         weights: the names of its weights.
         prefix: the prefix of the names of all its weights but the head, and is left out in some files.
         extra: weights in files that the model does not need, as regular expressions.
+        modules: the names of Transformers' modules that are others than the names of their weights in files.
+        extends: the family that this one has all models of, and more; a model of both is that one's.
     """
 
     model_type: str
@@ -154,6 +156,13 @@ class Family:
     only: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     extra: Sequence[str] = ()
+    modules: Mapping[str, str] = field(default_factory=dict)
+    extends: str | None = None
+
+    @property
+    def head(self) -> str:
+        """The name of the head's matrix in a safetensors file."""
+        return next(f"{weight.theirs}.weight" for weight in self.weights if weight.ours == "head")
 
     def read(self, config: Mapping[str, Any]) -> GPTConfig:
         """The shape that a config asks for.
@@ -215,7 +224,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
         ConversionError: it belongs to none; the message names what is in the way, and the nearest preset.
     """
     candidates = list(families() if among is None else among)
-    candidates.sort(key=lambda family: family.model_type != preferred)
+    candidates.sort(key=lambda family: (family.model_type != preferred, family.extends is not None))
     unsupported = {family.model_type: family.unsupported(shape) for family in candidates}
     for family in candidates:
         if not unsupported[family.model_type]:
@@ -237,7 +246,12 @@ def resolved(shape: GPTConfig) -> Table:
         _bare(shape),
         {
             "head_dim": head_dim,
-            "attention": {"num_kv_heads": shape.num_kv_heads, "output_bias": output_bias},
+            "attention": {
+                "num_kv_heads": shape.num_kv_heads,
+                "output_bias": output_bias,
+                "qk_norm_per_head": shape.attention.qk_norm_per_head or not shape.attention.qk_norm,
+                "scale": head_dim**-0.5 if shape.attention.scale is None else shape.attention.scale,
+            },
             "feedforward": {"hidden_dim": shape.feedforward.width(shape.dims)},
         },
     )
