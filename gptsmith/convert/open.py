@@ -1,4 +1,4 @@
-"""Opening a trained model: a run's folder, or a model folder of another program's."""
+"""Opening a trained model: a run's folder, or another program's model folder or GGUF file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
+from gptsmith.convert.foreign import ForeignModel
+from gptsmith.convert.gguf_header import gguf_in
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.data.cache import key_of
@@ -29,7 +31,7 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class OpenedModel(HasLineage):
-    """A trained model in a folder, whoever wrote the folder. Its weights are read when they are asked for."""
+    """A trained model, whoever wrote it. Its weights are read when they are asked for."""
 
     @property
     @abstractmethod
@@ -139,15 +141,11 @@ class OpenedRun(Run, OpenedModel):
         return self.checkpoint.folder.stat().st_mtime
 
 
-class OpenedFolder(OpenedModel):
-    """A Hugging Face model folder, as if it had been imported: nothing is copied, and no certificate is made."""
+class OpenedForeign(OpenedModel):
+    """Another program's model, as if it had been imported: nothing is copied, and no certificate is made."""
 
-    def __init__(self, folder: Path) -> None:
-        """
-        Raises:
-            ConversionError: the family is not known, or something in the folder is not sound.
-        """
-        self.folder, self.found = folder, ModelFolder.open(folder)
+    def __init__(self, found: ForeignModel) -> None:
+        self.folder, self.found = found.path, found
 
     def settings(self) -> dict[str, Any]:
         request = ImportRequest(folder=str(self.folder), model_type=self.found.family.model_type)
@@ -199,16 +197,32 @@ class OpenedFolder(OpenedModel):
 
 
 def open_model(path: str | Path) -> OpenedModel:
-    """The trained model in a folder: a run, or a Hugging Face model folder.
+    """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file.
 
     Raises:
-        ConversionError: it is neither, or cannot be read.
+        ConversionError: it is none of them, or cannot be read.
     """
     folder = Path(path)
-    if is_model_folder(folder):
-        return OpenedFolder(folder)
+    if (found := open_foreign(folder)) is not None:
+        return OpenedForeign(found)
     if is_adapter_folder(folder):
         raise ConversionError(
             f"{path} holds adapters, which need their base: make a run of both with {shell_command('import', path)}"
         )
     return OpenedRun.open(folder)
+
+
+def open_foreign(path: Path) -> ForeignModel | None:
+    """The model of another program's at a path: a Hugging Face folder, a GGUF file, or a folder that holds one; None if
+    there is none.
+
+    Raises:
+        ConversionError: there is one, and it is not sound or its family is not known.
+    """
+    if is_model_folder(path):
+        return ModelFolder.open(path)
+    if (file := gguf_in(path)) is not None:
+        from gptsmith.convert.gguf_model import GGUFModel  # the library takes long to import
+
+        return GGUFModel.open(file)
+    return None

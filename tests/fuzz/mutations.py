@@ -1,4 +1,4 @@
-"""Mutations of files: of their bytes, of the values in JSON and TOML, of the header of a safetensors file."""
+"""Mutations of files: of their bytes, of the values in JSON and TOML, of the headers of safetensors and GGUF files."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def mutated(path: Path, chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         if path.suffix == ".safetensors" and chance.random() < 0.7:
             content = _in_header(content, chance)
+        elif path.suffix == ".gguf" and chance.random() < 0.7:
+            content = _in_number(content, chance)
         elif path.suffix in (".json", ".jsonl", ".ipynb", ".toml") and chance.random() < 0.75:
             content = _in_values(content, path.suffix, chance)
         else:
@@ -47,6 +49,14 @@ def _in_bytes(content: bytes, chance: random.Random) -> bytes:
     if how == 3:
         return content[:start] + bytes(chance.randrange(256) for _ in range(end - start)) + content[end:]
     return content[:start] + chance.choice(BYTES) + content[end:]
+
+
+def _in_number(content: bytes, chance: random.Random) -> bytes:
+    """Another number at a place of a GGUF file's header, where lengths, counts, types and offsets are."""
+    size = chance.choice((4, 8))
+    place = chance.randrange(8, min(len(content), 12_000) - size)
+    number = chance.choice((0, 1, 2, 7, 8, 9, 31, 32, 255, 2**16, 2**31, 2**32 - 1, 2**40, 2**62, 2**64 - 1))
+    return content[:place] + (number % 2 ** (8 * size)).to_bytes(size, "little") + content[place + size :]
 
 
 def _in_values(content: bytes, suffix: str, chance: random.Random) -> bytes:
