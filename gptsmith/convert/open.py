@@ -16,6 +16,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
 from gptsmith.convert.foreign import ForeignModel
 from gptsmith.convert.gguf_header import gguf_in
+from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.data.cache import key_of
@@ -197,12 +198,13 @@ class OpenedForeign(OpenedModel):
 
 
 def open_model(path: str | Path) -> OpenedModel:
-    """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file.
+    """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file; or one on the Hub, as
+    `hf:owner/name`.
 
     Raises:
-        ConversionError: it is none of them, or cannot be read.
+        ConversionError: it is none of these, or cannot be read.
     """
-    folder = Path(path)
+    folder = on_the_hub(path) or Path(path)
     if (found := open_foreign(folder)) is not None:
         return OpenedForeign(found)
     if is_adapter_folder(folder):
