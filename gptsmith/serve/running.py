@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import threading
 import time
 from types import TracebackType
@@ -19,6 +21,9 @@ from gptsmith.serve.request import ServeRequest
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
 from gptsmith.serve.state import State
+
+SWITCH_INTERVAL_S = 0.001
+"""Python's own is 5 ms, and a step of the engine waits for the lock many times."""
 
 
 class Server:
@@ -93,6 +98,15 @@ class Server:
         self.close()
 
 
+def _keep_pauses_short() -> None:
+    """Lets no thread stop the others for long. The objects of now are exempt from garbage collection, which takes half
+    a second to look through those of PyTorch; and a thread that waits for the interpreter's lock gets it soon, though
+    another reads a long prompt."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
 @verb(ServeRequest, "runs")
 def serve(request: ServeRequest) -> Server:
     """Serve models, by OpenAI's API and a chat page on one port, until Ctrl-C; or in the background, until the server
@@ -110,5 +124,6 @@ def serve(request: ServeRequest) -> Server:
         return server
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     note(f"serving {', '.join(server.models)} on {server.address}/")
+    _keep_pauses_short()
     server.run()
     return server
