@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
 
 from gptsmith.base.errors import ConfigurationError, UserError, one_line
 from gptsmith.model.config import GPTConfig
@@ -18,10 +19,16 @@ from gptsmith.model.position import Positions
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to the residual stream."""
+    """Attention, then feed-forward, each added to the residual stream.
+
+    Attributes:
+        recomputes: whether the backward pass computes the block again from its input, instead of keeping its
+            activations (gradient checkpointing, Chen et al. 2016).
+    """
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
+        self.recomputes = False
         self.pre_norm = config.norm_placement == "pre"
         self.attention_norm = config.norm.build(config.embed_dim)
         self.attention = config.attention.build(config.dims, layer)
@@ -31,6 +38,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
+        if self.recomputes and cache is None and torch.is_grad_enabled():
+            y: Tensor = checkpoint(self._compute, x, positions, None, use_reentrant=False)
+            return y
+        return self._compute(x, positions, cache)
+
+    def _compute(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         # Pre-norm (GPT-2 and later): the stream itself is never normalised. Post-norm (GPT-1): each sum is.
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), positions, cache))
@@ -69,6 +82,12 @@ class GPT(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.embedding.weight.device
+
+    def use_gradient_checkpointing(self, enabled: bool) -> None:
+        """Says whether the backward pass computes each block again: less memory, more time, the same gradients."""
+        for module in self.blocks:
+            if isinstance(module, Block):
+                module.recomputes = enabled
 
     @property
     def head_weight(self) -> Tensor:

@@ -30,6 +30,9 @@ class TrainSettings(Settings):
     """Windows per step, each as long as the model's context."""
     micro_batch_size: int | None = Field(default=None, gt=0)
     """Windows per forward pass (gradient accumulation); by default all of a step. Changes memory, not the result."""
+    gradient_checkpointing: bool = False
+    """Whether the backward pass computes each block again from its input, instead of keeping its activations: less
+    memory and more time, the same result. `finetune` turns it on where the memory would not suffice."""
     objective: Annotated[AnyObjective, FIXED] = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()

@@ -112,6 +112,7 @@ class Trainer:
         if self.dtype == torch.float64:
             self.model.double()
         self.model.compute_dtype = self.dtype
+        self.model.use_gradient_checkpointing(train.gradient_checkpointing)
         if sharded:
             shard(self.model, self.device)
         else:

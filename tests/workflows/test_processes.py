@@ -34,7 +34,7 @@ RESTARTED = [*EVERY_STEP, f"train.num_steps={NUM_RESTARTED_STEPS}", "model.dropo
 RESTARTED += ["train.evaluate_every_steps=1"]
 KINDS = {
     "muon": ["train.optimizer.kind=muon"],
-    "adamw": ["train.optimizer.kind=adamw", "model.tie_embeddings=true"],
+    "adamw": ["train.optimizer.kind=adamw", "model.tie_embeddings=true", "train.gradient_checkpointing=true"],
 }
 SHARDED = "parallel.shard=true"
 TIMED = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "tokenizer.kind=bytes"]
