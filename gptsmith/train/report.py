@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def report(run: str | Path) -> Path:
     content = [
         _heading(folder, result),
         _headline(result, shown, events),
+        *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
@@ -123,6 +125,20 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
     }
     items = [element("div", element("dt", name), element("dd", text)) for name, text in figures.items() if text]
     return element("dl", *items, class_="headline")
+
+
+def _certificate(folder: Path, result: Mapping[str, Any]) -> list[Html]:
+    """The outcome of the certificate of a run that was imported, or of the one that it was tuned from."""
+    whose, named = "The certificate of this import", Run(folder).request().get("base")
+    if "certificate" not in result and named is not None:
+        with suppress(UserError):  # the base is not there any more
+            result = _json_of(Path(Run(folder).paths.located(str(named))) / "result.json")
+            whose = "The certificate of the imported base"
+    outcome, reason = result.get("certificate"), result.get("certificate_reason")
+    if not isinstance(outcome, str):
+        return []
+    words = f"{whose}: {outcome}{f' ({reason})' if reason else ''}."
+    return [element("p", _cut(words), class_="soft")]
 
 
 def _outlook(folder: Path, result: Mapping[str, Any]) -> list[Html]:

@@ -22,7 +22,13 @@ from gptsmith.serve.openai import responses as responses_file
 
 from .conftest import QUESTION, Served
 
-LEAVES = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5) | st.floats(allow_nan=False)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.text(max_size=5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
 )
@@ -31,7 +37,7 @@ VALUES = st.recursive(
 @given(value=VALUES, count=st.integers(0, 2 * SLICE + 1))
 def test_json_in_slices_is_json(value: Any, count: int) -> None:
     whole = {"a": [value] * count, "b": {"c": [[{"d": [value] * count}], value]}}
-    assert json.loads(json_bytes(whole)) == json.loads(json.dumps(whole).replace("Infinity", "null"))
+    assert json.loads(json_bytes(whole)) == whole
 
 
 def test_numbers_that_are_not_finite_are_null() -> None:

@@ -34,9 +34,12 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     rows, num_tokens, longest = [], 0, served.context_length
     with served.reserved(1):
         try:
-            prompts = await state.models.run_on_reader(
-                lambda: [served.tokenizer.prompt_ids(one, longest) if isinstance(one, str) else one for one in inputs]
-            )
+            with served.engine.kv_memory.explained():
+                prompts = await state.models.run_on_reader(
+                    lambda: [
+                        served.tokenizer.prompt_ids(one, longest) if isinstance(one, str) else one for one in inputs
+                    ]
+                )
         except TooManyTokensError as error:
             raise api_error(error, "input") from None
         for number, ids in enumerate(prompts):

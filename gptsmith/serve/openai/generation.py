@@ -95,7 +95,8 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         stack.callback(group.close)
         group.reserve(job.num_sequences)
         try:
-            requests = await state.models.run_on_reader(job.requests)
+            with job.served.engine.kv_memory.explained():
+                requests = await state.models.run_on_reader(job.requests)
         except TooManyTokensError as error:
             raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field, job.format_field)

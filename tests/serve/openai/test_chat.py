@@ -379,7 +379,6 @@ def test_a_response_calls_a_function_and_reads_what_it_gave(client: OpenAI) -> N
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
-        ({"store": True}, "store"),
         ({"previous_response_id": "resp-1"}, "previous_response_id"),
         ({"conversation": "conv"}, "conversation"),
         ({"background": True}, "background"),
