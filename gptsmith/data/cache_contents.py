@@ -86,7 +86,8 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
-    names = (path.name, *(child.name for child in path.iterdir())) if kind == "models" and path.is_dir() else ()
+    is_model = kind == "models" and path.is_dir()
+    names = (path.name, *(child.name for child in path.iterdir() if child.is_dir())) if is_model else ()
     return ", ".join(name.replace("--", "/") for name in names if "--" in name)
 
 
