@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import threading
 import time
 from types import TracebackType
@@ -21,9 +20,6 @@ from gptsmith.serve.request import ServeRequest
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
 from gptsmith.serve.state import State
-
-SWITCH_INTERVAL_S = 0.001
-"""Python's own is 5 ms, and a step of the engine waits for the lock many times."""
 
 
 class Server:
@@ -99,12 +95,10 @@ class Server:
 
 
 def _keep_pauses_short() -> None:
-    """Lets no thread stop the others for long. The objects of now are exempt from garbage collection, which takes half
-    a second to look through those of PyTorch; and a thread that waits for the interpreter's lock gets it soon, though
-    another reads a long prompt."""
+    """Exempts the objects of now from garbage collection, which takes half a second to look through those of PyTorch, in
+    which all threads stop."""
     gc.collect()
     gc.freeze()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 @verb(ServeRequest, "runs")
