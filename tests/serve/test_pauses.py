@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,21 +123,16 @@ def test_answers_as_long_as_their_request_are_written_there_too(
 
 def test_a_server_of_its_own_process_exempts_what_is_there_from_collection(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
-
-    class Server:
-        models = ("base",)
-        address = "http://127.0.0.1:8000"
-
-        def __init__(self, request: object) -> None:
-            pass
-
-        def run(self) -> None:
-            found.append(gc.get_freeze_count())
-
-    monkeypatch.setattr(running, "Server", Server)
+    settings = SimpleNamespace(drain_s=1.0)
+    server = SimpleNamespace(
+        models=["base"],
+        address="http://127.0.0.1:8000",
+        _server=SimpleNamespace(state=SimpleNamespace(settings=settings)),
+        _serve=lambda: found.append(gc.get_freeze_count()),
+    )
     monkeypatch.setattr(gc, "collect", lambda: 0)
     try:
-        running.serve("runs/base")
+        running.Server.run(server)  # type: ignore[arg-type]
     finally:
         gc.unfreeze()
     assert found[0] > 0
