@@ -42,7 +42,13 @@ def test_a_conversation_goes_on_by_the_id_of_a_response(served: Served, client: 
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_an_agents_loop_sends_references_and_results_alone(served: Served, client: OpenAI, is_stream: bool) -> None:
-    asked: Any = {"model": "chat", "input": "5: a nail?", "tools": [FORGE], "tool_choice": "required"}
+    asked: Any = {
+        "model": "chat",
+        "input": "5: a nail?",
+        "tools": [FORGE],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    }
     if is_stream:
         first = next(
             e for e in client.responses.create(**asked, stream=True) if e.type == "response.completed"
