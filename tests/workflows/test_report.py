@@ -217,7 +217,7 @@ def test_the_certificate_is_shown_of_an_import_and_of_a_run_tuned_from_it(
     tmp_path: Path, figures: dict[str, str], words: str
 ) -> None:
     base, tuned = write_run(tmp_path / "base"), write_run(tmp_path / "tuned")
-    assert "certificate" not in report(base).read_text(encoding="utf-8").split("<script")[0]
+    assert "The certificate of" not in report(base).read_text(encoding="utf-8").split("<script")[0]
     (base / "result.json").write_text(json.dumps({"status": "imported", **figures}), encoding="utf-8")
     settings = 'made_by = "finetune"\n[request]\nsources = ["a.jsonl"]\nbase = "base"\n'
     (tuned / "run.toml").write_text(settings, encoding="utf-8")
@@ -226,4 +226,4 @@ def test_the_certificate_is_shown_of_an_import_and_of_a_run_tuned_from_it(
     (base / "result.json").unlink()
     (base / "run.toml").unlink()
     base.rename(tmp_path / "elsewhere")
-    assert "certificate" not in report(tuned).read_text(encoding="utf-8").split("<script")[0]
+    assert "The certificate of" not in report(tuned).read_text(encoding="utf-8").split("<script")[0]
