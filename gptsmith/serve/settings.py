@@ -22,8 +22,7 @@ class ServeSettings(Settings):
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model; more are refused."""
     kv_cache_memory: Size | None = None
-    """Memory for the KV caches of all models, such as 4GB. By default three quarters of what is free once they are
-    loaded. A sequence that does not fit beside the others waits."""
+    """Memory for KV caches (4GB); by default 3/4 of what is free."""
     max_choices: int = Field(default=16, gt=0)
     """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
