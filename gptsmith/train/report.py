@@ -62,19 +62,29 @@ def report(run: str | Path) -> Path:
     return path
 
 
-LITTLE, SOME, MUCH = 1.02, 1.1, 1.3
-"""From how many times the bits per byte of a known text on something is forgotten, and how much in words."""
+MUCH = "much was forgotten"
+DEGREES = ("nothing was forgotten", "little was forgotten", "some was forgotten", MUCH)
+RISES = (1.02, 1.1, 1.3)
+"""From how many times the bits per byte of a known text on it is little, some and much."""
+LOSSES = (0.05, 0.15, 0.4)
+"""From which fraction of the base's answers that are lost on it is little, some and much."""
 
 
 def forgetting_in_a_line(figures: Mapping[str, Any]) -> str:
-    """`general text: 1.77 -> 3.36 bits per byte: much was forgotten`; empty if that was not measured."""
+    """`general text: 1.77 -> 3.36 bits per byte, 3 of 24 questions are still answered as before: much was forgotten`,
+    the worse of both; empty if neither was measured."""
+    parts, degrees = [], [0]
     before, after = figures.get("general_bits_per_byte_before"), figures.get("general_bits_per_byte")
-    if not isinstance(before, int | float) or not isinstance(after, int | float):
-        return ""
-    degrees = {MUCH: "much", SOME: "some", LITTLE: "little"}
-    word = next((word for times, word in degrees.items() if not after < before * times), "nothing")
-    name = figures.get("general_text", "general text")
-    return f"{name}: {before:.2f} -> {after:.2f} bits per byte: {word} was forgotten"
+    if isinstance(before, int | float) and isinstance(after, int | float):
+        parts.append(f"{figures.get('general_text', 'general text')}: {before:.2f} -> {after:.2f} bits per byte")
+        degrees.append(sum(not after < before * times for times in RISES))
+    count, kept = figures.get("num_general_answers"), figures.get("num_general_answers_kept")
+    if isinstance(count, int) and isinstance(kept, int) and count:
+        name = figures.get("general_prompts", "questions")
+        verb = {"beginnings": "continued"}.get(name, "answered")
+        parts.append(f"{kept} of {count} {name} are still {verb} as before")
+        degrees.append(sum(1 - kept / count >= fraction for fraction in LOSSES))
+    return f"{', '.join(parts)}: {DEGREES[max(degrees)]}" if parts else ""
 
 
 def run_folder(run: str | Path) -> Path:
