@@ -101,7 +101,13 @@ class OpenedModel(HasLineage):
 
 
 class OpenedRun(Run, OpenedModel):
-    """A run, at its best checkpoint."""
+    """A run, at its best checkpoint.
+
+    Attributes:
+        by_hash: whether the bytes of the checkpoint are compared with its manifest, or only the sizes.
+    """
+
+    by_hash = True
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -110,7 +116,7 @@ class OpenedRun(Run, OpenedModel):
         Raises:
             ConversionError: none is.
         """
-        return self.best(note)
+        return self.best(note, by_hash=self.by_hash)
 
     @property
     def step(self) -> int:
@@ -197,32 +203,39 @@ class OpenedForeign(OpenedModel):
         return max(path.stat().st_mtime for path in self.model_files)
 
 
-def open_model(path: str | Path) -> OpenedModel:
+def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file; or one on the Hub, as
     `hf:owner/name`.
+
+    Args:
+        path: the folder or the file.
+        by_hash: compare the bytes of the weights with what was recorded of them. Without it, only their headers are
+            read, which is enough for the shape.
 
     Raises:
         ConversionError: it is none of these, or cannot be read.
     """
     folder = on_the_hub(path) or Path(path)
-    if (found := open_foreign(folder)) is not None:
+    if (found := open_foreign(folder, by_hash=by_hash)) is not None:
         return OpenedForeign(found)
     if is_adapter_folder(folder):
         raise ConversionError(
             f"{path} holds adapters, which need their base: make a run of both with {shell_command('import', path)}"
         )
-    return OpenedRun.open(folder)
+    run = OpenedRun.open(folder)
+    run.by_hash = by_hash
+    return run
 
 
-def open_foreign(path: Path) -> ForeignModel | None:
+def open_foreign(path: Path, *, by_hash: bool = True) -> ForeignModel | None:
     """The model of another program's at a path: a Hugging Face folder, a GGUF file, or a folder that holds one; None if
-    there is none.
+    there is none. `by_hash` as in `open_model`.
 
     Raises:
         ConversionError: there is one, and it is not sound or its family is not known.
     """
     if is_model_folder(path):
-        return ModelFolder.open(path)
+        return ModelFolder.open(path, by_hash=by_hash)
     if (file := gguf_in(path)) is not None:
         from gptsmith.convert.gguf_model import GGUFModel  # the library takes long to import
 

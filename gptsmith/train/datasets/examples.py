@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.data.cache import key_of
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
@@ -215,7 +216,9 @@ class ExampleDataset(Dataset):
         question = [*messages[:-1]] if messages and messages[-1]["role"] == "assistant" else [*messages]
         if not question or self.objective.num_labels is not None:
             return ""
-        prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
+        prompt_ids = self.encoder.template.prompt_ids(
+            self.encoder.tokenizer, question, tools=getattr(example, "tools", ())
+        )
         answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed, slide=True)
         return f"{question[-1]['content']} → {''.join(answer)}"
 
