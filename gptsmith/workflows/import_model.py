@@ -10,7 +10,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.verbs import verb
 from gptsmith.convert.adapters import ADAPTER_CONFIG, AdapterFolder, is_adapter_folder
 from gptsmith.convert.hub import fetch
-from gptsmith.convert.huggingface import refuse_changed_files
+from gptsmith.convert.huggingface import ModelFolder, refuse_changed_files
 from gptsmith.convert.import_adapter import import_adapter
 from gptsmith.convert.import_foreign import import_foreign
 from gptsmith.convert.load import load
@@ -51,11 +51,7 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     elif request.base is not None:
         raise UserError(f"--base is for adapters, and {source} holds none (no {ADAPTER_CONFIG})")
     else:
-        found = open_foreign(folder)
-        if found is None:
-            raise UserError(
-                f"{source} is no model of another program's (expected a folder with config.json and safetensors, a "
-                f"GGUF file, or a folder with {ADAPTER_CONFIG})"
-            )
+        # What is no model is refused as the folder of one, with what is missing.
+        found = open_foreign(folder) or ModelFolder.open(folder)
         figures = import_foreign(found, target)
     return {**figures, "seconds": time.monotonic() - started}
