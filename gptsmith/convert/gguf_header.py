@@ -84,8 +84,10 @@ def gguf_in(path: Path) -> Path | None:
     None.
 
     Raises:
-        ConversionError: the folder holds several.
+        ConversionError: the folder holds several, or the name is that of a GGUF file, which is not there.
     """
+    if path.suffix == ".gguf" and not path.exists():
+        raise ConversionError(f"{path}: there is no such file")
     if path.is_file():
         return path if is_gguf(path) else None
     if not path.is_dir() or (path / "config.json").exists() or (path / "run.toml").exists():

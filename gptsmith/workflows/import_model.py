@@ -37,7 +37,7 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     started = time.monotonic()
     source = request.source
     folder = Path(source)
-    if not folder.exists():
+    if not folder.exists() and folder.suffix != ".gguf":
         name, _, revision = str(source).partition("@")
         folder = fetch(name, request.revision or revision or None)
     elif request.revision is not None:
