@@ -69,6 +69,28 @@ def memory_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_memory_bytes(cgroup: Path = CGROUP) -> int | None:
+    """The memory that this process can still take without another losing it: what the system has, and no more than its
+    container's share; nothing where the system does not tell."""
+    found: list[int] = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    except (OSError, ValueError, IndexError):
+        pass
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            words = [(cgroup / name).read_text(encoding="utf-8").strip() for name in (limit, used)]
+            found.append(max(int(words[0]) - int(words[1]), 0))
+        except (OSError, ValueError):  # "max" is no limit
+            continue
+    return min(found, default=None)
+
+
 def process_seconds() -> float:
     """How long this process has been running, its start-up included."""
     try:

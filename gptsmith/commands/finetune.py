@@ -22,6 +22,7 @@ Preview = Annotated[
     FinetuneRequest,
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
+        "Budget": ("minutes", "hours"),
         "Training": (
             "objective", "epochs", "max_steps", "learning_rate", "batch_size", "context_length", "lora", "lora_alpha",
             "trials", "seed", "device", "report_to",
@@ -30,7 +31,7 @@ Preview = Annotated[
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(
-        "gptsmith finetune runs/mine conversations.jsonl --epochs 2",
+        "gptsmith finetune runs/mine conversations.jsonl --minutes 20",
         "gptsmith finetune runs/mine reviews.csv --lora 8 --trials 20",
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from importlib.resources import as_file, files
 
@@ -41,7 +42,9 @@ def known_text(base: Loaded, model: GPT) -> KnownText:
     else pages of prose. A chat model can lose its answers while its prose stays as it was.
     """
     name, bits_per_byte = _measure(base)
-    return KnownText(name, bits_per_byte, bits_per_byte(model.eval()))
+    started = time.perf_counter()
+    before = bits_per_byte(model.eval())
+    return KnownText(name, bits_per_byte, before, time.perf_counter() - started)
 
 
 def _measure(base: Loaded) -> tuple[str, Callable[[GPT], float]]:
