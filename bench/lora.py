@@ -3,11 +3,11 @@
     python bench/lora.py MODEL_FOLDER [--rounds 6]
 
 Both tune adapters of rank 8 on all linear layers of the blocks, on the same conversations of many lengths, of which the
-answers count in the loss, with AdamW. Transformers pads them to the longest, as its collator does; ours packs them. Tokens
-per second count the conversations' own tokens, without padding. Each contender is a process of its own, so that neither uses
-the other's memory; they take turns, so that a machine that drifts drifts for all of them, and the ratio of each round is
-what counts. Transformers runs in float32 and, where the processor has such products, under bfloat16 autocast; ours in the
-dtype that it chooses for this machine.
+answers count in the loss, with AdamW. Transformers pads them to the longest, as its collator does; ours packs them.
+Tokens per second count the conversations' own tokens, without padding. Each contender is a process of its own, so that
+neither uses the other's memory; they take turns, so that a machine that drifts drifts for all of them, and the ratio of
+each round is what counts. Transformers runs in float32 and, where the processor has such products, under bfloat16
+autocast; ours in the dtype that it chooses for this machine.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress.difference import difference
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
+from gptsmith.convert.hub import require_out
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
@@ -67,6 +68,7 @@ def derive(
         UserError: the run cannot be read or changed so, or the new folder is in use.
     """
     started = time.monotonic()
+    require_out(run, out)
     source = open_model(run)
     target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)

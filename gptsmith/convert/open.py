@@ -14,6 +14,7 @@ from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
+from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.data.cache import key_of
@@ -199,18 +200,18 @@ class OpenedFolder(OpenedModel):
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether a path is a trained model: a run, or a model folder of another program's."""
-    folder = Path(path)
+    """Whether a path is a trained model: a run, a model folder of another program's, or one on the Hub."""
+    folder = on_the_hub(path) or Path(path)
     return (folder / SETTINGS).is_file() or is_model_folder(folder)
 
 
 def open_model(path: str | Path) -> OpenedModel:
-    """The trained model in a folder: a run, or a Hugging Face model folder.
+    """The trained model in a folder: a run, or a Hugging Face model folder; or one on the Hub, as `hf:owner/name`.
 
     Raises:
-        ConversionError: it is neither, or cannot be read.
+        ConversionError: it is none of these, or cannot be read.
     """
-    folder = Path(path)
+    folder = on_the_hub(path) or Path(path)
     if is_model_folder(folder):
         return OpenedFolder(folder)
     if is_adapter_folder(folder):

@@ -62,7 +62,7 @@ def built_once(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path 
         DataError: the disk has no room.
     """
     private_folder(target.parent)
-    with writing(target), _locked(target.parent / f".{target.name}.lock"):
+    with writing(target), only_builder(target):
         if target.exists() and is_whole(target):
             mark_used(target)
             yield None
@@ -102,9 +102,9 @@ class Hold:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that the system drops if this process dies."""
-    with path.open("ab") as file:
+def only_builder(target: Path) -> Iterator[None]:
+    """Holds a lock beside `target` while it is built, which the system drops if this process dies; others wait."""
+    with (target.parent / f".{target.name}.lock").open("ab") as file:
         _wait_for_lock(file)
         yield
 

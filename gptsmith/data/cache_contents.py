@@ -24,6 +24,8 @@ FOLDERS = {
     "models": "huggingface_hub",
 }
 """The folders of the cache, by what they hold."""
+SPEEDS = ("speed-*.json", "attention-*.json")
+"""The files of what was measured of this machine."""
 KINDS = (*FOLDERS, "speeds", LEFTOVERS)
 JUST_USED_S = 10
 """What was used so recently counts as in use: its process may not hold it yet."""
@@ -74,8 +76,9 @@ def _made(cache: Path) -> Iterator[Artefact]:
     for kind, name in FOLDERS.items():
         for path in _visible(cache / name):
             yield _artefact(kind, path, _made_from(kind, path, cache))
-    for path in cache.glob("speed-*.json"):
-        yield _artefact("speeds", path, "this machine")
+    for pattern in SPEEDS:
+        for path in cache.glob(pattern):
+            yield _artefact("speeds", path, "this machine")
 
 
 def _made_from(kind: str, path: Path, cache: Path) -> str:
@@ -83,7 +86,8 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
-    names = (path.name, *(child.name for child in path.iterdir())) if kind == "models" and path.is_dir() else ()
+    is_model = kind == "models" and path.is_dir()
+    names = (path.name, *(child.name for child in path.iterdir() if child.is_dir())) if is_model else ()
     return ", ".join(name.replace("--", "/") for name in names if "--" in name)
 
 

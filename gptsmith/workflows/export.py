@@ -16,6 +16,7 @@ from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.bases import model_folder_of
 from gptsmith.convert.certificate import compare, require_passed
 from gptsmith.convert.formats import KINDS, Source
+from gptsmith.convert.hub import require_out
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
 from gptsmith.model.transform import merge_lora, without_adapters
@@ -39,6 +40,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     """
     started = time.monotonic()
     run, to = request.run, request.to
+    require_out(run, request.out)
     given = {"precision": request.precision} if request.precision is not None else {}
     form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, request.settings), f"--to {to}")
     loaded = load(run, device="cpu")

@@ -16,6 +16,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.base.layers import layered
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
+from gptsmith.convert.hub import on_the_hub, require_out
 from gptsmith.run.folder import PLAN, SETTINGS, Run
 from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks, more_callbacks
@@ -50,6 +51,9 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
     with ExitStack() as held, more_callbacks(*request.callbacks), trusting(request.settings):
         if request.resume is not None:
             return _resumed(Run.open(request.resume), request, held, started)
+        require_out(request.base, request.out)
+        # A run names a base that stays where it is and what it is.
+        request = request.model_copy(update={"base": str(on_the_hub(request.base) or request.base)})
         folder = _folder(request)
         if folder is not None and (folder / SETTINGS).exists():
             return _resumed(Run.open(folder), request.model_copy(update={"settings": []}), held, started)

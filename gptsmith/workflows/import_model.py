@@ -36,7 +36,8 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     source = request.source
     folder = Path(source)
     if not folder.is_dir():
-        folder = fetch(str(source), request.revision)
+        name, _, revision = str(source).partition("@")
+        folder = fetch(name, request.revision or revision or None)
     elif request.revision is not None:
         raise UserError(f"--revision is of a model on the Hub, and {source} is a folder")
     target = Path(request.out) if request.out is not None else Path("runs") / folder.resolve().name

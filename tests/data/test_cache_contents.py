@@ -54,6 +54,16 @@ def rows(**options: Any) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def test_what_was_measured_of_this_machine_is_listed_and_deleted(cache: Path) -> None:
+    cache.mkdir()
+    for name in ("speed-1.json", "attention-1.json"):
+        (cache / name).write_text("{}", encoding="utf-8")
+    assert sorted(Path(row["path"]).name for row in rows()["speeds"]) == ["attention-1.json", "speed-1.json"]
+    age(cache)
+    gptsmith.cache(empty=True, kind="speeds")
+    assert list(cache.glob("*.json")) == []
+
+
 def test_what_is_cached_is_listed_with_what_it_was_made_from(data: PreparedData, cache: Path) -> None:
     listed = rows()
     assert set(listed) == {"corpora", "tokens", "tokenizers"}

@@ -1,4 +1,4 @@
-"""Files that somebody sends: whatever is in them, reading ends well or with one short line.
+"""Models that somebody sends: whatever is in them, reading ends well or with one short line.
 
 `make fuzz CASES=2000` tries more.
 """
@@ -9,16 +9,14 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import AdapterFolder
 from gptsmith.convert.families import family_for
@@ -27,10 +25,6 @@ from gptsmith.convert.formats.huggingface import HuggingFaceFormatSettings
 from gptsmith.convert.formats.peft import PeftFormatSettings
 from gptsmith.convert.load import Loaded
 from gptsmith.convert.open import open_model
-from gptsmith.data.discover import discover
-from gptsmith.data.examples import read_examples, read_shape, records
-from gptsmith.data.readers import ReadSettings
-from gptsmith.data.reading import read_documents
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear.lora import LoraLinearSettings
 from gptsmith.model.presets import preset
@@ -47,12 +41,8 @@ from gptsmith.train.report import report
 from gptsmith.train.run_settings import RunSettings
 from gptsmith.workflows.runs import runs
 from gptsmith.workflows.watch import listing, news
+from tests.fuzz.bounds import CASES, one_line_or_well
 from tests.fuzz.mutations import mutated
-
-CASES = int(os.environ.get("GPTSMITH_FUZZ_CASES", "12"))
-"""Mutations of each file."""
-MAX_LINE = 500
-MAX_GROWTH_BYTES = 1_000_000_000
 
 RUN_FILES = ("run.toml", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json",
              "data.json", "plan.json", "result.json", "metrics.jsonl", "paths.json")  # fmt: skip
@@ -61,27 +51,11 @@ CHECKPOINT_FILES = ("model.json", "train_state.json", "settings.json", "environm
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
                "chat_template.jinja")  # fmt: skip
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-TEXT = "The old smith forges a nail of iron. The young smith bends a plough of steel.\n\n" * 4
-ROW = {"question": "Who forges?", "answer": "The old smith."}
-DATA_FILES = {
-    "a.txt": TEXT,
-    "a.md": f"# Smiths\n\n{TEXT}",
-    "a.csv": "text,label\nA nail of iron.,nail\nA plough of steel.,plough\n" * 3,
-    "a.json": json.dumps([ROW] * 4),
-    "a.jsonl": "".join(json.dumps({"messages": [{"role": "user", "content": "Who?"},
-                                                {"role": "assistant", "content": "He."}]}) + "\n" for _ in range(4)),
-    "a.html": f"<html><head><title>Smiths</title></head><body><p>{TEXT}</p></body></html>",
-    "a.ipynb": json.dumps({"cells": [{"cell_type": "markdown", "source": [TEXT]}], "nbformat": 4}),
-    "a.srt": "1\n00:00:01,000 --> 00:00:02,000\nThe old smith.\n\n" * 3,
-    "a.tex": "\\documentclass{article}\\begin{document}" + TEXT + "\\end{document}",
-    "a.rtf": "{\\rtf1\\ansi The old smith forges \\b a nail\\b0 .\\par}",
-    "a.eml": "From: a@b.c\nTo: d@e.f\nSubject: Nails\nContent-Type: text/plain\n\n" + TEXT,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, a model folder and an adapter of one tiny model, and files of data."""
+    """A run, a model folder and an adapter of one tiny model."""
     folder = tmp_path_factory.mktemp("sound")
     tokenizer, template = BytesTokenizerSettings().train(list, 0), ChatTemplate()
     shape = {"num_layers": 1, "embed_dim": 16, "num_heads": 2, "head_dim": 8, "context_length": 32}
@@ -127,9 +101,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PeftFormatSettings().write(
         Source("a", adapted, tokenizer, None, {}, None, "", folder / "adapter", folder / "model"), folder / "adapter"
     )
-    (folder / "data").mkdir()
-    for name, text in DATA_FILES.items():
-        (folder / "data" / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -177,43 +148,11 @@ def open_adapter(folder: Path) -> None:
     adapter.apply_adapter(model, family)
 
 
-def read_data(file: Path) -> None:
-    """A file as text, as records and as examples."""
-
-    def documents() -> None:
-        for candidate in discover([file]).candidates:
-            for _ in read_documents(candidate.reader, candidate.file, ReadSettings()):
-                pass
-
-    for read in (documents, lambda: list(records([file])), lambda: read_examples([file], read_shape([file]))):
-        one_line_or_well(read)
-
-
-def one_line_or_well(read: Callable[[], object]) -> None:
-    """Passes if reading ends well, or with an error of one short line."""
-    try:
-        read()
-    except UserError as error:
-        said = str(error)
-        for part in (Path.cwd(), *Path.cwd().parents):
-            said = said.replace(str(part), "") if part != part.parent else said
-        assert "\n" not in said.strip(), said[:MAX_LINE]
-        assert len(said) < MAX_LINE, said[:MAX_LINE]
-
-
-@pytest.fixture
-def bounded_memory() -> Iterator[None]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_GROWTH_BYTES
-
-
 PLACES = [
     *((f"run/{name}", open_run) for name in RUN_FILES),
     *((f"run/checkpoints/step-000000002/{name}", open_run) for name in CHECKPOINT_FILES),
     *((f"model/{name}", _use_model) for name in MODEL_FILES),
     *((f"adapter/{name}", open_adapter) for name in ADAPTER_FILES),
-    *((f"data/{name}", read_data) for name in DATA_FILES),
 ]
 
 
@@ -238,7 +177,7 @@ def test_a_mutated_file_ends_well_or_with_one_line(
         if file.parent.name.startswith("step-") and file.name != MANIFEST:
             _vouch(file)
         try:
-            one_line_or_well(lambda: use(file if target.name == "data" else target))
+            one_line_or_well(lambda: use(target))
         except BaseException as error:
             raise AssertionError(f"case {case} of {place}: {type(error).__name__}") from error
 
@@ -251,7 +190,7 @@ def _vouch(file: Path) -> None:
     (file.parent / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
-@pytest.mark.parametrize("place", [place for place, _ in PLACES if not place.startswith("data/")])
+@pytest.mark.parametrize("place", [place for place, _ in PLACES])
 @pytest.mark.parametrize("kind", ["fifo", "device"])
 def test_pipes_and_devices_are_not_waited_for(sound: Path, tmp_path: Path, place: str, kind: str) -> None:
     copy = shutil.copytree(sound, tmp_path / "sent")

@@ -140,49 +140,76 @@ def test_speed_lies_on_a_line_between_what_was_measured() -> None:
     assert speed.seconds_per_token(configs[3]) == pytest.approx(3e-4 * flops[3] / flops[2])
 
 
+class Machine:
+    """A machine whose steps take `seconds` for the smallest shape, and more for larger ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.1
+        self.timed: list[int] = []
+        """The widths of the models that were timed."""
+        monkeypatch.setattr(speed_module, "_step_seconds", self.step_seconds)
+
+    def step_seconds(self, config: GPTConfig, *_: object) -> float:
+        self.timed.append(config.embed_dim)
+        slow = 3.0 if config.attention.kind == "additive" else 1.0
+        return self.seconds * slow * config.embed_dim / 128
+
+    def measured(self, cache: Path, dtype: torch.dtype = torch.float32) -> tuple[Speed, list[int]]:
+        """The speed, and the widths that were timed for it."""
+        self.timed.clear()
+        return measured_speed(torch.device("cpu"), dtype, cache), list(self.timed)
+
+
+ALL_WIDTHS = [128, 192, 256, 384, 512, 768]
+"""Of the probed shapes, up to the first whose step takes longer than half a second."""
+
+
 def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
+    machine = Machine(monkeypatch)
+    first, timed = machine.measured(tmp_path)
+    assert timed == ALL_WIDTHS
+    assert machine.measured(tmp_path) == (first, [128])
+    assert machine.measured(tmp_path, torch.bfloat16)[1] == ALL_WIDTHS
+    for spoilt in ('{"points": "spoilt"}', '{"points": []}', "{}"):
+        for record in tmp_path.glob("speed-*.json"):
+            record.write_text(spoilt, encoding="utf-8")
+        assert machine.measured(tmp_path) == (first, ALL_WIDTHS)
 
-    def steps(config: GPTConfig, *_: object) -> float:
-        calls.append(config.embed_dim)
-        return 0.1 * len(calls)
 
-    monkeypatch.setattr(speed_module, "_step_seconds", steps)
-    place = torch.device("cpu")
-    first = measured_speed(place, torch.float32, tmp_path)
-    assert calls == [128, 192, 256, 384, 512, 768]  # the step of the last one takes longer than half a second
-    assert measured_speed(place, torch.float32, tmp_path) == first
-    assert len(calls) == 6
-    measured_speed(place, torch.bfloat16, tmp_path)
-    assert len(calls) == 7
-    (record, _) = sorted(tmp_path.glob("speed-*.json"), key=lambda path: path.stat().st_mtime)
-    record.write_text('{"points": "spoilt"}', encoding="utf-8")
-    measured_speed(place, torch.float32, tmp_path)
-    assert len(calls) == 8
+@pytest.mark.parametrize(("times", "is_measured"), [(3, True), (1.3, True), (1.2, False), (0.85, False), (0.3, True)])
+def test_a_machine_that_was_busy_or_is_busy_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: float, is_measured: bool
+) -> None:
+    machine = Machine(monkeypatch)
+    before, _ = machine.measured(tmp_path)
+    machine.seconds *= times
+    after, timed = machine.measured(tmp_path)
+    assert (len(timed) > 1) == is_measured
+    assert after.points[0][1] == pytest.approx(before.points[0][1] * (times if is_measured else 1))
+    assert machine.measured(tmp_path) == (after, [128])
 
 
 def test_a_slow_kind_of_attention_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path))
-    calls: list[str] = []
-
-    def steps(config: GPTConfig, *_: object) -> float:
-        calls.append(config.attention.kind)
-        return 3.0 if config.attention.kind == "additive" else 1.0
-
-    monkeypatch.setattr(speed_module, "_step_seconds", steps)
-    arguments = (torch.device("cpu"), torch.float32)
+    machine = Machine(monkeypatch)
+    speed, _ = machine.measured(tmp_path)
+    machine.timed.clear()
+    arguments = (speed, torch.device("cpu"), torch.float32)
     attention = {kind: preset("smith", attention=kind).attention for kind in ("full", "sliding_window", "additive")}
     assert (
         slow_attention_s(attention["full"], *arguments)
         == slow_attention_s(attention["sliding_window"], *arguments)
         == 0
     )
-    assert calls == []
+    assert machine.timed == []
     seconds = slow_attention_s(attention["additive"], *arguments)
     probed = preset("smith", embed_dim=128, num_layers=4, num_heads=2)
-    assert seconds * attended_elements(probed) * 2048 == pytest.approx(2.0)
+    assert seconds * attended_elements(probed) * 2048 == pytest.approx(0.2)
+    machine.seconds = 1.0
     assert slow_attention_s(attention["additive"], *arguments) == seconds
-    assert sorted(calls) == ["additive", "full"]
+    faster = Speed(((7e6, speed.points[0][1] / 4),))
+    assert slow_attention_s(attention["additive"], faster, *arguments[1:]) == pytest.approx(seconds / 4)
+    assert machine.timed == [128, 128]
 
 
 @pytest.mark.parametrize(

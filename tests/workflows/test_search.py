@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 
 import gptsmith
 from gptsmith.base.errors import UserError
+from gptsmith.base.leftovers import TEMPORARY
 from gptsmith.base.runlog import RunLog
 from gptsmith.base.settings import read_toml
 from gptsmith.run.checkpoint import list_checkpoints
@@ -253,6 +256,59 @@ def test_a_trial_that_died_is_run_anew(base: Path, data: Path, unstopped: dict[s
     again = gptsmith.finetune(resume=tmp_path / "run")
     assert again["trials"]["count"] == 4
     assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
+
+
+KILLED = """
+import json, os, random, signal, sys
+from pathlib import Path
+import gptsmith, gptsmith.train.search.search
+
+base, data, out, settings = sys.argv[1:]
+fsync = os.fsync
+
+def search(last_fsync):
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    left = [last_fsync]
+    def counted(descriptor):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(descriptor)
+    os.fsync = counted
+    gptsmith.finetune(base, [data], out=out, trials=4, settings=json.loads(settings))
+    os._exit(0)
+
+def ended():
+    results = Path(out).glob("search/trial-*/result.json")
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8"))["validation_loss"] for path in results}
+
+chance = random.Random(0)
+seen = []
+for last_fsync in [*(chance.randrange(1, 60) for _ in range(8)), 0]:
+    seen.append([search(last_fsync), ended()])
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the signals are those of POSIX")
+def test_a_search_that_is_killed_anywhere_goes_on_by_the_same_command_and_loses_no_ended_trial(
+    base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, base, data, tmp_path / "run", json.dumps(SHORT)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert [code for code, _ in seen].count(-signal.SIGKILL) >= 4, seen
+    assert seen[-1][0] == 0, done.stderr
+    for (_, before), (_, after) in pairwise(seen):
+        assert before.items() <= after.items()
+    assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
+    assert Run.open(tmp_path / "run").result()["test_loss"] == unstopped["test_loss"]
+    assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
 
 def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path) -> None:

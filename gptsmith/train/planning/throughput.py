@@ -1,4 +1,4 @@
-"""The training speed of this machine, measured in a few seconds and cached for the hardware."""
+"""The training speed of this machine, measured in a few seconds and cached for the hardware, while it keeps to it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ from gptsmith.version import __version__
 FORMAT_VERSION = 1
 PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
 PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
+PROBE_TOKENS = PROBE_WINDOWS * PROBE_CONTEXT
 LONGEST_STEP_S = 0.5
 """Larger shapes are not tried once a step takes longer: their speed follows from their FLOPs."""
 STEPS_TIMED = 5
+SAME_PACE = 0.25
+"""How much slower or faster the smallest shape may be than in the cache, before all of them are measured anew."""
 PRODUCT_SIZE, PRODUCTS_TIMED = 1024, 5
 
 
@@ -59,38 +62,51 @@ class Speed:
 
 
 def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None = None) -> Speed:
-    """The speed of this machine, from the cache if this hardware was measured before."""
+    """The speed of this machine, from the cache if this hardware was measured before and keeps to it.
+
+    What else ran when it was measured made it slower, and may have ended: some steps of the smallest shape say so.
+    """
     folder = private_folder(cache or default_cache())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     made_by = [torch.__version__, __version__, torch.get_num_threads()]
     path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), *made_by)}.json"
     try:
-        return Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
-    except (UserError, KeyError, TypeError, ValueError):
+        cached = Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
+        if _is_kept(cached, device, dtype):
+            return cached
+    except (UserError, KeyError, TypeError, ValueError, IndexError):
         pass
     speed = measure(device, dtype)
     write_json(path, {"points": speed.points})
     return speed
 
 
-def slow_attention_s(attention: AttentionSettings, device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds of training that a slow kind of attention takes besides what full attention does, for one dimension of
-    one query and one key; 0 if the kind is not slow. From the cache if this hardware was measured before."""
+def _is_kept(speed: Speed, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the smallest shape takes as long now as it did then."""
+    then = speed.points[0][1]
+    now = _step_seconds(_probed(*PROBED_SHAPES[0]), device, dtype) / PROBE_TOKENS
+    return max(now, then) <= (1 + SAME_PACE) * min(now, then)
+
+
+def slow_attention_s(attention: AttentionSettings, speed: Speed, device: torch.device, dtype: torch.dtype) -> float:
+    """Seconds of training that a slow kind of attention takes besides what full attention does at this speed, for one
+    dimension of one query and one key; 0 if the kind is not slow.
+
+    How many times slower it is comes from the cache if this hardware was measured before.
+    """
     if not attention.is_slow:
         return 0.0
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     key = key_of(FORMAT_VERSION, name, str(dtype), torch.__version__, attention.kind)
     path = private_folder(default_cache()) / f"attention-{key}.json"
+    full = _probed(*PROBED_SHAPES[0])
     try:
-        return float(read_json(path)["seconds"])
+        times = float(read_json(path)["times_slower"])
     except (UserError, KeyError, TypeError, ValueError):
-        pass
-    table = {"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **smith_shape(*PROBED_SHAPES[0])}
-    full, slow = GPTConfig.parse(table), GPTConfig.parse(merged(table, {"attention": attention.kind}, GPTConfig))
-    more_s = _step_seconds(slow, device, dtype) - _step_seconds(full, device, dtype)
-    seconds = max(more_s, 0.0) / (PROBE_WINDOWS * PROBE_CONTEXT * attended_elements(full))
-    write_json(path, {"seconds": seconds})
-    return seconds
+        slow = GPTConfig.parse(merged(full.plain(), {"attention": attention.kind}, GPTConfig))
+        times = _step_seconds(slow, device, dtype) / _step_seconds(full, device, dtype)
+        write_json(path, {"times_slower": times})
+    return max(times - 1, 0.0) * speed.points[0][1] / attended_elements(full)
 
 
 def attended_elements(config: GPTConfig) -> float:
@@ -101,15 +117,20 @@ def attended_elements(config: GPTConfig) -> float:
 def measure(device: torch.device, dtype: torch.dtype) -> Speed:
     """Times steps of growing models."""
     points: list[tuple[float, float]] = []
-    for width, num_layers in PROBED_SHAPES:
-        table = {"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **smith_shape(width, num_layers)}
-        config = GPTConfig.parse(table)
+    for shape in PROBED_SHAPES:
+        config = _probed(*shape)
         seconds = _step_seconds(config, device, dtype)
-        points.append((cost(config).training_flops_per_token, seconds / (PROBE_WINDOWS * PROBE_CONTEXT)))
+        points.append((cost(config).training_flops_per_token, seconds / PROBE_TOKENS))
         if seconds > LONGEST_STEP_S:
             break
     give_back_freed_memory()
     return Speed(tuple(points))
+
+
+def _probed(width: int, num_layers: int) -> GPTConfig:
+    """The default model of a width and a depth, as it is timed."""
+    shape = smith_shape(width, num_layers)
+    return GPTConfig.parse({"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **shape})
 
 
 def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -> float:

@@ -75,7 +75,7 @@ def plan_minutes(
         UserError: the time is too short to train anything.
     """
     speed = measured_speed(device, dtype)
-    slow_s = slow_attention_s(attention.KINDS.validate(base.get("attention", {})), device, dtype)
+    slow_s = slow_attention_s(attention.KINDS.validate(base.get("attention", {})), speed, device, dtype)
 
     def seconds_per_token(config: GPTConfig) -> float:
         return speed.seconds_per_token(config) + slow_s * attended_elements(config)
