@@ -58,7 +58,7 @@ class PackedSequences:
             for each, lengths in zip(batches, self.lengths, strict=True)
         ]
         flat = torch.cat(tokens).index_select(0, self.order)  # (B T, H, D)
-        return flat.unflatten(0, (num_rows, -1)).transpose(1, 2)
+        return flat.view(num_rows, -1, *flat.shape[1:]).transpose(1, 2)
 
 
 SHORT_SEQUENCE, SAME_LENGTH = 16, 0.75
