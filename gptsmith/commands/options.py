@@ -13,6 +13,7 @@ import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from gptsmith.base.interrupts import EXIT_CODE
 from gptsmith.base.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ METAVARS = {
     "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
-STOPPED = 128
-"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 129 after
-SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def command(
@@ -184,4 +182,4 @@ def finish(figures: Mapping[str, Any], json: bool) -> None:
     else:
         console.show_figures("", figures)
     if figures["status"] == "stopped":
-        raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
+        raise typer.Exit(EXIT_CODE + signal.Signals[figures["signal"]])

@@ -99,7 +99,13 @@ class OpenedModel(HasLineage):
 
 
 class OpenedRun(Run, OpenedModel):
-    """A run, at its best checkpoint."""
+    """A run, at its best checkpoint.
+
+    Attributes:
+        by_hash: whether the bytes of the checkpoint are compared with its manifest, or only the sizes.
+    """
+
+    by_hash = True
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -108,7 +114,7 @@ class OpenedRun(Run, OpenedModel):
         Raises:
             ConversionError: none is.
         """
-        return self.best(note)
+        return self.best(note, by_hash=self.by_hash)
 
     @property
     def step(self) -> int:
@@ -143,12 +149,12 @@ class OpenedRun(Run, OpenedModel):
 class OpenedFolder(OpenedModel):
     """A Hugging Face model folder, as if it had been imported: nothing is copied, and no certificate is made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, by_hash: bool = True) -> None:
         """
         Raises:
             ConversionError: the family is not known, or something in the folder is not sound.
         """
-        self.folder, self.found = folder, ModelFolder.open(folder)
+        self.folder, self.found = folder, ModelFolder.open(folder, by_hash=by_hash)
 
     def settings(self) -> dict[str, Any]:
         request = ImportRequest(folder=str(self.folder), model_type=self.found.family.model_type)
@@ -205,17 +211,24 @@ def is_model(path: str | Path) -> bool:
     return (folder / SETTINGS).is_file() or is_model_folder(folder)
 
 
-def open_model(path: str | Path) -> OpenedModel:
+def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     """The trained model in a folder: a run, or a Hugging Face model folder; or one on the Hub, as `hf:owner/name`.
+
+    Args:
+        path: the folder.
+        by_hash: compare the bytes of the weights with what was recorded of them. Without it, only their headers are
+            read, which is enough for the shape.
 
     Raises:
         ConversionError: it is none of these, or cannot be read.
     """
     folder = on_the_hub(path) or Path(path)
     if is_model_folder(folder):
-        return OpenedFolder(folder)
+        return OpenedFolder(folder, by_hash=by_hash)
     if is_adapter_folder(folder):
         raise ConversionError(
             f"{path} holds adapters, which need their base: make a run of both with {shell_command('import', path)}"
         )
-    return OpenedRun.open(folder)
+    run = OpenedRun.open(folder)
+    run.by_hash = by_hash
+    return run

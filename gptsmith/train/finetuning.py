@@ -107,7 +107,7 @@ def prepare_job(
     dataset = objective.dataset(
         DatasetInputs(
             model,
-            Encoder(base.tokenizer, template, config.context_length),
+            Encoder(base.tokenizer, template, config.context_length, choices.learns_thoughts),
             splits,
             text,
             seed,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
@@ -19,6 +21,7 @@ from gptsmith.train.planning.outlook import LEAD, outlook
 from gptsmith.train.search.trials import search_figures
 
 SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "report.js")
+REPORT = "report.html"
 MAX_TEXT_CHARACTERS = 100_000
 FILES_SHOWN = 20
 
@@ -39,7 +42,7 @@ def report(run: str | Path) -> Path:
     shown = figures(events)
     result = _json_of(folder / "result.json")
     searched = search_figures(folder)
-    path = folder / "report.html"
+    path = folder / REPORT
     content = [
         _heading(folder, result),
         _headline(result, shown, events),
@@ -100,8 +103,20 @@ def plan_of(folder: Path) -> dict[str, Any] | None:
 def _heading(folder: Path, result: Mapping[str, Any]) -> Html:
     words = [str(result[key]) for key in ("status", "device", "dtype") if key in result] or ["not finished"]
     return element(
-        "header", element("h1", folder.resolve().name), element("p", "gptsmith run, ", ", ".join(words), class_="soft")
+        "header",
+        element("h1", folder.resolve().name),
+        element("p", "gptsmith run, ", ", ".join(words), *_base(folder), class_="soft"),
     )
+
+
+def _base(folder: Path) -> list[str]:
+    """The run that it was made from, with a link to its report if that lies where it can be opened from here."""
+    base = Run(folder).base_folder()
+    if base is None:
+        return []
+    if not (base / REPORT).is_file():
+        return [", made from ", base.name]
+    return [", made from ", element("a", base.name, href=quote(os.path.relpath(base / REPORT, folder.resolve())))]
 
 
 def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[Any]) -> Html:

@@ -9,8 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.logprobs import token_text
-from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
-from gptsmith.serve.openai.reasoning import reads_thoughts
+from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from gptsmith.serve.state import State
 
@@ -28,7 +27,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
 
     def read() -> list[int]:
         if body.messages is not None:
-            flat = flatten_messages(body.messages, with_thoughts=reads_thoughts(served.template()))
+            flat = flatten_messages(body.messages, with_calls=takes_calls(served.template(), body.messages))
             return chat_prompt(served, flat, body.chat_template_kwargs, must_fit=False).token_ids
         text = body.prompt or ""
         return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)

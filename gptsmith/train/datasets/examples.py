@@ -222,7 +222,9 @@ class ExampleDataset(Dataset):
         question = [*messages[:-1]] if messages and messages[-1]["role"] == "assistant" else [*messages]
         if not question or self.objective.num_labels is not None:
             return ""
-        prompt_ids = self.encoder.template.prompt_ids(self.encoder.tokenizer, question)
+        prompt_ids = self.encoder.template.prompt_ids(
+            self.encoder.tokenizer, question, tools=getattr(example, "tools", ())
+        )
         answer = generate(model, self.encoder.tokenizer, prompt_ids, max_tokens=SAMPLE_TOKENS, seed=seed, slide=True)
         return f"{question[-1]['content']} → {''.join(answer)}"
 

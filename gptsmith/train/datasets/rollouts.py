@@ -25,6 +25,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
+from gptsmith.text.tool_calls import answer_text
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
 from gptsmith.train.datasets.encoding import Encoding
@@ -130,7 +131,7 @@ class RolloutDataset(Dataset):
 
     def _prompts(self, example: Example) -> list[Prompt]:
         chat = cast(ChatExample, example)
-        fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens)
+        fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens, chat.tools)
         return [Prompt(chat, fitted.token_ids, fitted.num_omitted)]
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
@@ -253,7 +254,7 @@ class RolloutDataset(Dataset):
             UserError: the reward function fails on it, or returns no finite number; the message names the example.
         """
         try:
-            reward = self.reward(example.messages[:-1], completion, example.messages[-1]["content"])
+            reward = self.reward(example.messages[:-1], completion, answer_text(example.messages[-1]))
             number = math.nan if reward is None else float(reward)
         except Exception as error:
             raise UserError(

@@ -26,7 +26,7 @@ from gptsmith.serve.openai.schemas.common import Schema
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest
 from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.tools import render_call
+from gptsmith.text.tool_calls import render_call
 
 from ..conftest import QUESTION, Served
 
