@@ -82,3 +82,5 @@ class TrackSettings(Settings):
     MLFLOW_TRACKING_URI names."""
     trackio: str | None = None
     """The Trackio project to log metrics and settings to, in Trackio's own folder on this machine."""
+    plugin: str | None = None
+    """A tracker that an installed package registers: its name, or NAME:PROJECT."""
