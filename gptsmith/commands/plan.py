@@ -13,11 +13,11 @@ from gptsmith.train.request import PlanRequest
         "Budget": ("minutes", "hours"),
         "Model": ("preset", "params", "context_length", "tokenizer"),
         "Training": ("batch_size", "seed", "device"),
-        "Fine-tuning": ("objective", "epochs", "lora", "lora_alpha", "test", "me", "skip_bad"),
+        "Fine-tuning": ("objective", "epochs", "lora", "test", "me", "skip_bad"),
         "Data": ("validation", "encoding", "encoding_errors"),
         "Settings": ("config", "settings"),
     },
-    omitted=("learning_rate", "max_steps", "report_to"),
+    omitted=("learning_rate", "lora_alpha", "max_steps", "report_to"),
     examples=("gptsmith plan my_texts/ --minutes 10", "gptsmith plan runs/mine conversations.jsonl --lora 8"),
 )
 def plan(request: PlanRequest, json: Json = False) -> None:
