@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, did_you_mean, shown
+from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
 
@@ -185,10 +186,14 @@ class Family:
 
 
 def families() -> list[Family]:
-    """All of them, by name."""
+    """All of them, by name: first ours, then those of installed packages and of files that a person named."""
     folder = importlib.import_module(__name__)
     names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return [importlib.import_module(f"{__name__}.{name}").FAMILY for name in names]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    modules += [registered_module(entry) for name, entry in sorted(registered(__name__).items()) if name not in names]
+    modules += [file.module for file in imported_files()]
+    found = [family for module in modules if isinstance(family := getattr(module, "FAMILY", None), Family)]
+    return list({family.model_type: family for family in reversed(found)}.values())[::-1]
 
 
 def family_of(model_type: object) -> Family:
