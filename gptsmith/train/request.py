@@ -92,6 +92,19 @@ class TrainingRequest(ReadingOptions):
                 data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
         return data
 
+    @model_validator(mode="after")
+    def _can_be_recorded(self) -> Self:
+        for name in sorted(READ_PATHS & type(self).model_fields.keys()):
+            value = getattr(self, name)
+            for path in [value] if isinstance(value, str | Path) else value or ():
+                shown = str(path).encode("utf-8", "backslashreplace").decode()
+                if shown != str(path):
+                    raise ConfigurationError(
+                        f"{shown} is a name in bytes that are not UTF-8, which run.toml cannot keep: rename it, or "
+                        "give the folder that it is in"
+                    )
+        return self
+
     def recorded(self) -> dict[str, Any]:
         """The request as run.toml keeps it, without what has its default."""
         return self.model_dump(mode="json", exclude_defaults=True)

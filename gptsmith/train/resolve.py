@@ -89,8 +89,9 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
     early = layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
-    if early.train.max_forgetting is not None:
-        raise ConfigurationError("train.max_forgetting is for finetune: a new model has nothing to forget")
+    for name in ("max_forgetting", "min_kept_answers"):
+        if getattr(early.train, name) is not None:
+            raise ConfigurationError(f"train.{name} is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)

@@ -40,7 +40,8 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
     Returns:
         the figures of `pretrain` that are known here: validation_loss is the objective's; with test_loss and whatever
         else the objective measures (test_accuracy, test_reward), and bits per byte of the base's own validation text
-        before and after (general_bits_per_byte_before, general_bits_per_byte).
+        before and after (general_bits_per_byte_before, general_bits_per_byte), and how many of the base's own answers
+        to general questions are kept (num_general_answers, num_general_answers_kept).
 
     Raises:
         UserError: a run, an example or a setting cannot be used; nothing is left half-written.

@@ -192,7 +192,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the memory that is free, over what is held."""
 
     def set_free(num_bytes: float) -> None:
-        monkeypatch.setattr(finetuning_plan, "available_memory_bytes", lambda: num_bytes)
+        monkeypatch.setattr(finetuning_plan, "free_memory_bytes", lambda: num_bytes)
 
     return set_free
 

@@ -91,6 +91,39 @@ class KnownText:
         }
 
 
+@dataclass(frozen=True)
+class KeptAnswers:
+    """How many of a base's answers its tuned model would still give."""
+
+    num_answers: int
+    num_kept: int
+    agreement: float
+    """The fraction of the tokens of all answers that are still the first choice."""
+
+    @property
+    def fraction(self) -> float:
+        return self.num_kept / self.num_answers
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """The answers of a model before training, to measure how many of them are lost."""
+
+    name: str
+    """The prompts in a word: `questions`, or `beginnings` of a text."""
+    kept: Callable[[GPT], KeptAnswers]
+
+    def figures(self, model: GPT) -> dict[str, Any]:
+        """The name of the prompts, how many there are, and how many a model answers as before training."""
+        kept = self.kept(model)
+        return {
+            "general_prompts": self.name,
+            "num_general_answers": kept.num_answers,
+            "num_general_answers_kept": kept.num_kept,
+            "general_answer_agreement": kept.agreement,
+        }
+
+
 class Dataset(ABC):
     """Samples in a fixed order, and a validation split.
 
@@ -103,6 +136,7 @@ class Dataset(ABC):
         evaluates_by_sampling: whether an evaluation has the model write, token by token.
         final_evaluations: what else is measured of the trained model, each once, at the end.
         known_text: a text that the model knew before training; None if forgetting is not measured.
+        known_answers: the model's answers before training; None if they are not compared.
     """
 
     num_samples: int
@@ -114,6 +148,7 @@ class Dataset(ABC):
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
         self.known_text: KnownText | None = None
+        self.known_answers: KnownAnswers | None = None
 
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:

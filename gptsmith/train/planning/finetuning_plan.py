@@ -11,7 +11,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
-from gptsmith.base.machine import available_memory_bytes, memory_bytes, peak_memory_bytes
+from gptsmith.base.machine import free_memory_bytes, memory_bytes, peak_memory_bytes
 from gptsmith.base.settings import merged
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import MAX_LOGITS
@@ -148,7 +148,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
     """
     train, dataset, model = job.settings.train, job.dataset, job.model
     wanted = train.micro_batch_size or min(train.batch_size, max(1, TOKENS_PER_PASS // dataset.longest_sample))
-    available = available_memory_bytes() if model.device.type == "cpu" else None
+    available = free_memory_bytes() if model.device.type == "cpu" else None
     free = math.inf if available is None else MEMORY_SHARE * available
     ways = (False, True) if "gradient_checkpointing" not in given else (train.gradient_checkpointing,)
     for checkpointing in ways:
@@ -258,9 +258,13 @@ def _evaluation_s(dataset: Dataset, measured: MeasuredStep, evaluation_tokens: i
 
 
 def _closing_s(job: FinetuningJob, measured: MeasuredStep) -> float:
-    """Seconds from the last evaluation on: the test split, the text that the base knew, the last checkpoint."""
+    """Seconds from the last evaluation on: the test split, what the base knew, the last checkpoint."""
     dataset, train = job.dataset, job.settings.train
     known_s = 0.0 if dataset.known_text is None else dataset.known_text.seconds
+    if dataset.known_answers is not None:
+        started = time.monotonic()
+        dataset.known_answers.kept(job.model)
+        known_s += time.monotonic() - started
     written = _num_trained(job.model) * (4 + train.optimizer.state_bytes_per_parameter)
     test_s = dataset.num_test_tokens * measured.evaluation_s_per_token
     return CLOSING_S + known_s + test_s + written / WRITTEN_BYTES_PER_S
