@@ -22,10 +22,9 @@ Preview = Annotated[
     FinetuneRequest,
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
-        "Budget": ("minutes", "hours"),
         "Training": (
-            "objective", "epochs", "max_steps", "learning_rate", "batch_size", "context_length", "lora", "lora_alpha",
-            "trials", "seed", "device", "report_to",
+            "objective", "minutes", "hours", "epochs", "max_steps", "learning_rate", "batch_size", "context_length",
+            "lora", "lora_alpha", "trials", "seed", "device", "report_to",
         ),
         "Data": ("validation", "test", "me", "skip_bad", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),

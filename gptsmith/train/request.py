@@ -234,7 +234,7 @@ class TuningRequest(TimedRequest):
     objective: str | None = None
     """Objective, such as sft, dpo or grpo; by default the data's own."""
     epochs: float | None = Field(default=None, gt=0)
-    """Passes over the examples; with a time budget, at most so many. The default depends on the objective."""
+    """Passes over the examples; at most so many with a time budget."""
     lora: int | None = Field(default=None, gt=0)
     """Train LoRA adapters of this rank instead of all weights."""
     lora_alpha: float | None = Field(default=None, gt=0)
@@ -242,7 +242,7 @@ class TuningRequest(TimedRequest):
     me: SkipJsonSchema[str | None] = not_recorded()
     """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
-    """Skip examples that cannot be trained on, instead of stopping at the first."""
+    """Skip examples that cannot be trained on."""
 
     @model_validator(mode="after")
     def _adapters_have_a_rank(self) -> Self:
