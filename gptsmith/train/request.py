@@ -230,7 +230,7 @@ class TuningRequest(TimedRequest):
     """The arguments of a verb that tunes a trained model, or plans to."""
 
     test: Sources = Field(default_factory=list)
-    """Files scored once, at the end; by default, a part of the sources."""
+    """Files scored once, at the end; by default, a part of DATA."""
     objective: str | None = None
     """Objective, such as sft, dpo or grpo; by default the data's own."""
     epochs: float | None = Field(default=None, gt=0)

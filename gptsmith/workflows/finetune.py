@@ -18,6 +18,7 @@ from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.hub import on_the_hub, require_out
 from gptsmith.run.folder import PLAN, SETTINGS, Run
+from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks, more_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
@@ -87,13 +88,20 @@ def _folder(request: FinetuneRequest) -> Path | None:
     if request.out is not None:
         return chosen_folder(Path(request.out), request)
     base = Path(request.base)
-    return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if is_resumable(path, request)), None)
+    return next(
+        (
+            path
+            for path in sorted(base.parent.glob(f"{base.name.removesuffix('.gguf')}-*"))
+            if is_resumable(path, request)
+        ),
+        None,
+    )
 
 
 def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
     """The folders beside the base that are named after it and the objective, in the order in which they are taken."""
     base = Path(request.base)
-    named = base.resolve().with_name(f"{base.resolve().name}-{job.settings.train.objective.kind}")
+    named = base.resolve().with_name(f"{model_name(base)}-{job.settings.train.objective.kind}")
     return (base.parent / folder.name for folder in numbered(named))
 
 
