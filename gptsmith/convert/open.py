@@ -24,7 +24,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import MANIFEST, Checkpoint
 from gptsmith.run.contents import config_of, load_model
-from gptsmith.run.folder import Run
+from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import ChatTemplate
@@ -201,6 +201,12 @@ class OpenedForeign(OpenedModel):
     @property
     def written_at_s(self) -> float:
         return max(path.stat().st_mtime for path in self.model_files)
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a path is a trained model: a run, a model folder of another program's, or one on the Hub."""
+    folder = on_the_hub(path) or Path(path)
+    return (folder / SETTINGS).is_file() or is_model_folder(folder)
 
 
 def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
