@@ -500,7 +500,7 @@ def test_without_a_network_the_hub_is_an_error_for_people(tmp_path: Path, monkey
     with pytest.raises(
         UserError, match=r"could not be fetched from the Hub .*Network is unreachable.*bring the folder here"
     ):
-        gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
+        gptsmith.import_model("smith/never-fetched", out=tmp_path / "run")
     assert nothing_is_left(tmp_path)
 
 
