@@ -12,13 +12,16 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, UserError
 from gptsmith.base.files import read_json, read_table, sha256_of
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.transformers import transformers_backend
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
-from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
-from gptsmith.convert.state_dict import TensorMapping, model_of, tensor_mappings
+from gptsmith.convert.foreign import ForeignModel
+from gptsmith.convert.safetensors_files import TensorFiles, add_prefix, inside, match, open_tensors
+from gptsmith.convert.state_dict import TensorMapping, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, shaped_model
+from gptsmith.model.gpt import shaped_model
 from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
 from gptsmith.text.load import load_tokenizer
@@ -42,10 +45,10 @@ def is_model_folder(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(ForeignModel):
     """A folder whose names, shapes and types have been matched with its config; no weight has been read yet."""
 
-    folder: Path
+    path: Path
     config: Mapping[str, Any]
     family: Family
     shape: GPTConfig
@@ -79,7 +82,9 @@ class ModelFolder:
         shaped_model(shape, str(folder / CONFIG))
         table = tensor_mappings(family, shape)
         extra = [*family.extra, *([re.escape(family.head)] if shape.tie_embeddings else [])]
-        match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
+        wanted = {mapping.theirs: mapping.shape for mapping in table}
+        add_prefix(files, wanted, family.prefix)
+        match(folder, files.shapes, wanted, extra)
         if by_hash:
             _refuse_second_head(files, table, family.head, shape)
         generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
@@ -92,10 +97,22 @@ class ModelFolder:
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
 
     @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the model: its folder's."""
+        return self.path.resolve().name
+
+    @property
+    def precision(self) -> str:  # type: ignore[override]
+        """Transformers reads the weights in float32, as we do."""
+        return "float32"
+
+    @property
     def model_files(self) -> list[Path]:
-        """The files that the model is made of."""
-        names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.folder / name).exists())]
-        return [*(self.folder / name for name in names), *self.files.files]
+        names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.path / name).exists())]
+        return [*(self.path / name for name in names), *self.files.files]
+
+    def backend(self) -> Backend | str:
+        return transformers_backend(self.path)
 
     def sampling(self) -> dict[str, Any]:
         """The sampling defaults that we know; a model that is usually greedy has the temperature 0 beside its others.
@@ -107,16 +124,7 @@ class ModelFolder:
             kept = {**others, "temperature": 0.0} if others else {}
         return SamplingSettings.parse(kept, GENERATION).model_dump(include=set(kept))
 
-    def model(self) -> GPT:
-        """The model, float32, in evaluation mode: each weight is read once, into its place.
-
-        Raises:
-            ConversionError: a weight is not finite.
-        """
-        return model_of(self.shape, self.files.read, self.table)
-
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Our parameters, in the dtype that the files keep."""
         for mapping in self.table:
             for name, part in mapping.split(self.files.read(mapping.theirs)):
                 yield name, part.contiguous()

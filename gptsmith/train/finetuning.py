@@ -7,6 +7,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import write_json
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
@@ -21,7 +22,7 @@ from gptsmith.data.shapes import TEXT
 from gptsmith.data.skipped import Skipped
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
@@ -102,6 +103,8 @@ def prepare_job(
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
     model = initialize_from(base.model, config, seed=seed).to(device)
+    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
+    give_back_freed_memory()
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
     template = base.template or default_template(base.tokenizer)
     text = _text(table, request, base, seed) if shape == TEXT else None

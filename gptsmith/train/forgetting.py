@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from importlib.resources import as_file, files
 
@@ -39,7 +40,9 @@ def known_text(base: Loaded, model: GPT, own_text: TokenStream | None) -> KnownT
     else pages of prose. A chat model can lose its answers while its prose stays as it was.
     """
     name, bits_per_byte = _measure(base, own_text)
-    return KnownText(name, bits_per_byte, bits_per_byte(model.eval()))
+    started = time.perf_counter()
+    before = bits_per_byte(model.eval())
+    return KnownText(name, bits_per_byte, before, time.perf_counter() - started)
 
 
 def own_text(base: Loaded) -> TokenStream | None:

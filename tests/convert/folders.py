@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from gptsmith.base.settings import merged
 from gptsmith.convert.families import Family, families
-from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
+from gptsmith.convert.gguf_pretokenizers import LLAMA3_SPLIT
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.model.config import GPTConfig
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT

@@ -13,7 +13,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import families, family_for, resolved
 from gptsmith.convert.huggingface import ModelFolder
-from gptsmith.convert.state_dict import model_of, tensor_mappings
+from gptsmith.convert.state_dict import tensor_mappings
 from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
@@ -27,7 +27,7 @@ IDS = torch.randint(280, (2, 60), generator=torch.Generator().manual_seed(0))
 def opened(name: str, folder: Path) -> tuple[Any, GPT]:
     theirs = write_model(name, folder)
     found = ModelFolder.open(folder)
-    return theirs, model_of(found.shape, found.files.read, found.table)
+    return theirs, found.model()
 
 
 @pytest.mark.parametrize("name", models())

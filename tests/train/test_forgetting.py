@@ -40,7 +40,9 @@ def test_forgetting_that_was_not_measured_is_not_spoken_of() -> None:
 )
 def test_answers_that_are_lost_are_said_in_words(kept: int, words: str) -> None:
     figures = {"general_prompts": "questions", "num_general_answers": 24, "num_general_answers_kept": kept}
-    assert forgetting_in_a_line(figures) == f"{kept} of 24 questions are still answered as before: {words} forgotten"
+    style = "" if kept == 24 else ", or is said in another way"
+    expected = f"{kept} of 24 questions are still answered as before: {words} forgotten{style}"
+    assert forgetting_in_a_line(figures) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def test_the_worse_measure_decides_the_words(after: float, kept: int, words: str
         f"the base's own text: 1.00 -> {after:.2f} bits per byte, {kept} of 24 beginnings are still con"
     )
     assert words in line
+    assert line.endswith("or is said in another way") == (kept == 3)
 
 
 @pytest.mark.parametrize(("limit", "best_step"), [(None, 3), (0.5, 2), (0.9, 1), (1.0, None)])

@@ -98,6 +98,7 @@ class GGUFArchitecture:
         is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
         scalings: the ways to scale rotary frequencies that it knows.
         output_bias: whether it knows a bias behind attention.
+        settings: its keys besides those that every architecture has, without its name before them.
     """
 
     name: str
@@ -106,6 +107,7 @@ class GGUFArchitecture:
     is_interleaved: bool = False
     scalings: tuple[str, ...] = ("linear", "yarn")
     output_bias: bool = True
+    settings: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Family:
                 raise ConversionError(f"{key}={shown(config[key])} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
         for part in self.settings:
-            table = _layered(table, part.read(config))
+            table = layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
 
     def write(self, shape: GPTConfig) -> Table:
@@ -289,12 +291,10 @@ def at_path(table: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
     """`below` with the values of `above`, group by group; another kind keeps the other settings of its group."""
     both = {
-        key: _layered(below[key], value)
-        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        else value
+        key: layered(below[key], value) if isinstance(value, Mapping) and isinstance(below.get(key), Mapping) else value
         for key, value in above.items()
     }
     return {**below, **both}

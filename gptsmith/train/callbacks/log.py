@@ -70,7 +70,7 @@ class Log(Callback):
             write_json(trainer.run.folder / RESULT, figures)
         trainer.run.log.append("end", **figures)
         if line := forgetting_in_a_line(figures):
-            is_much = line.endswith(MUCH)
+            is_much = MUCH in line
             note(
                 f"{line} (a lower --learning-rate or fewer epochs keep more)" if is_much else line,
                 "bold" if is_much else "",

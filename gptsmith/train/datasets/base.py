@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.example_splits import ExampleSplits
@@ -78,6 +79,8 @@ class KnownText:
     """How well a model predicts the text."""
     before: float
     """The bits per byte of the model before training."""
+    seconds: float = 0.0
+    """The time that it took to measure that."""
 
     def figures(self, model: GPT) -> dict[str, Any]:
         """The name of the text, and its bits per byte before training and now."""
@@ -128,6 +131,9 @@ class Dataset(ABC):
         num_samples: samples in an epoch.
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
+        num_test_tokens: 0 if there is no test data.
+        longest_sample: tokens of the longest sample.
+        evaluates_by_sampling: whether an evaluation has the model write, token by token.
         final_evaluations: what else is measured of the trained model, each once, at the end.
         known_text: a text that the model knew before training; None if forgetting is not measured.
         known_answers: the model's answers before training; None if they are not compared.
@@ -136,6 +142,8 @@ class Dataset(ABC):
     num_samples: int
     tokens_per_sample: float
     num_validation_tokens: int
+    num_test_tokens: int = 0
+    evaluates_by_sampling: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
@@ -145,6 +153,14 @@ class Dataset(ABC):
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         """The micro-batches of some samples; which samples is a pure function of the seed and their numbers."""
+
+    @property
+    def longest_sample(self) -> int:
+        return math.ceil(self.tokens_per_sample)
+
+    def num_tokens_of(self, first_sample: int, num_samples: int) -> float:
+        """The tokens of some samples of the order."""
+        return num_samples * self.tokens_per_sample
 
     @abstractmethod
     def score(
