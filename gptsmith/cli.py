@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,6 @@ MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
 WITHOUT_ARGUMENTS = ("runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
-INTERRUPTED = 130
 USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
@@ -173,10 +173,13 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memo
 def _run_verb() -> None:
     from gptsmith.base.console import harmless, outlive_readers
     from gptsmith.base.errors import GptsmithError
+    from gptsmith.base.interrupts import EXIT_CODE, STOPPING, answered_at_once
 
     outlive_readers()
+    is_first, is_alone = (os.environ.get(name, alone) == alone for name, alone in (("RANK", "0"), ("WORLD_SIZE", "1")))
     try:
-        app(prog_name="gptsmith")
+        with answered_at_once(STOPPING if is_first else None, exits=is_alone):
+            app(prog_name="gptsmith")
     except GptsmithError as error:
         print(f"gptsmith: {harmless(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)
@@ -197,4 +200,4 @@ def _run_verb() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         print("gptsmith: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_CODE + signal.SIGINT)

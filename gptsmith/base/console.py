@@ -96,6 +96,7 @@ def show_json(figures: Mapping[str, Any]) -> None:
     """Writes one JSON object to standard output: what `--json` promises."""
     if not results.quiet:
         sys.stdout.write(json_text(figures, ensure_ascii=False) + "\n")
+        sys.stdout.flush()  # a program that reads it may wait for it
 
 
 def show_figures(title: str, figures: Mapping[str, Any]) -> None:

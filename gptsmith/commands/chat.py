@@ -39,6 +39,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
 
     from gptsmith.base import console
     from gptsmith.base.errors import UserError, did_you_mean
+    from gptsmith.base.interrupts import answered_at_once
     from gptsmith.base.terminal import read_line, visible
     from gptsmith.generate.api import Generation
     from gptsmith.generate.engine_thread import EngineThread
@@ -91,15 +92,16 @@ def chat(request: ChatRequest, json: Json = False) -> None:
         elif line.strip() or talk.template is None:
             show(talk.send(line))
 
-    while True:
-        try:
-            line = read_line()
-            if line is None or line.strip() == "/quit":
-                break
-            obey(line)
-        except KeyboardInterrupt:
-            console.note("")
-        except UserError as error:
-            console.note(str(error), "red")
+    with answered_at_once(None):
+        while True:
+            try:
+                line = read_line()
+                if line is None or line.strip() == "/quit":
+                    break
+                obey(line)
+            except KeyboardInterrupt:
+                console.note("")
+            except UserError as error:
+                console.note(str(error), "red")
     talk.engine.close()
     thread.close()

@@ -13,6 +13,7 @@ import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from gptsmith.base.interrupts import EXIT_CODE
 from gptsmith.base.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ METAVARS = {
     "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME",
 }  # fmt: skip
-STOPPED = 128
-"""Added to a signal's number: the exit code after that signal, when the run is saved, but not finished. 129 after
-SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def command(
@@ -52,6 +50,7 @@ def command(
     panels: Mapping[str, Sequence[str]],
     examples: Sequence[str],
     omitted: Sequence[str] = (),
+    sweeps: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of a request, and of options of its own, a command for Typer.
 
@@ -61,6 +60,7 @@ def command(
         panels: the groups of options in the help, each with its fields.
         examples: commands to show below the help.
         omitted: the fields that have no option.
+        sweeps: whether it first clears away what killed commands left.
     """
 
     def made(run: Callable[..., None]) -> Callable[..., None]:
@@ -79,7 +79,12 @@ def command(
 
                 given["started"] = time.monotonic() - process_seconds()
             origins = {name: option_name(name) for name in given if name not in arguments}
-            run(request.parse(given, origins=origins), **others)
+            parsed = request.parse(given, origins=origins)
+            if sweeps:
+                from gptsmith.base.leftovers import sweep_noted
+
+                sweep_noted()
+            run(parsed, **others)
 
         parameters = [*_parameters(request, arguments, panels, omitted), *own]
         call.__name__, call.__doc__ = run.__name__, run.__doc__
@@ -184,4 +189,4 @@ def finish(figures: Mapping[str, Any], json: bool) -> None:
     else:
         console.show_figures("", figures)
     if figures["status"] == "stopped":
-        raise typer.Exit(STOPPED + signal.Signals[figures["signal"]])
+        raise typer.Exit(EXIT_CODE + signal.Signals[figures["signal"]])

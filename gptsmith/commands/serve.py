@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.commands.options import command
+from gptsmith.commands.options import Json, command
 from gptsmith.serve.request import ServeRequest
 
 LAST_READ_S = 2
@@ -15,25 +15,35 @@ LAST_READ_S = 2
         "Address": ("host", "port", "hosts", "cors"),
         "Access": ("api_key_file", "share_prompts"),
         "Limits": (
-            "max_num_seqs", "max_queue_size", "max_choices", "max_tokens", "max_body_bytes", "timeout_s",
-            "keep_alive_s", "drain_s",
+            "max_num_seqs", "max_queue_size", "kv_cache_memory", "max_choices", "max_tokens", "max_body_bytes",
+            "timeout_s", "keep_alive_s", "drain_s",
         ),
         "Machine": ("draft", "device"),
     },
-    omitted=("max_inputs", "body_timeout_s", "stall_timeout_s", "ping_s"),
+    omitted=("max_inputs", "max_stored_bytes", "body_timeout_s", "stall_timeout_s", "ping_s"),
     examples=(
         "gptsmith serve runs/mine-sft",
         "gptsmith serve mine=runs/mine-sft runs/other --host 0.0.0.0 --api-key-file keys.txt",
     ),
 )  # fmt: skip
-def serve(request: ServeRequest) -> None:
+def serve(request: ServeRequest, json: Json = False) -> None:
     """Serve models: OpenAI's API and a chat page on one port, with continuous batching and speculative decoding."""
     import os
+    import signal
 
-    from gptsmith.base.console import note
-    from gptsmith.serve.running import serve as run
+    import typer
 
-    if not run(request).has_ended(LAST_READ_S):
+    from gptsmith.base.console import note, show_json
+    from gptsmith.base.interrupts import EXIT_CODE
+    from gptsmith.serve.running import Server
+
+    server = Server(request)
+    if json:
+        show_json({"address": server.address, "models": server.models})
+    server.run()
+    code = EXIT_CODE + signal.SIGINT if server.stopped_by == signal.SIGINT else 0
+    if not server.has_ended(LAST_READ_S):
         # Python would wait for its threads for ever.
         note("a prompt was still being read: its template does not end")
-        os._exit(0)
+        os._exit(code)
+    raise typer.Exit(code)

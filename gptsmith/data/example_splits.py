@@ -134,6 +134,7 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """The same for the same examples in the same order, wherever they were read from."""
     digest = hashlib.sha256()
     for example in examples:
-        fields = {key: value for key, value in vars(example).items() if key != "place"}
+        # Without tools, examples keep the fingerprint that they had before they could have some.
+        fields = {key: value for key, value in vars(example).items() if key != "place" and (value or key != "tools")}
         digest.update(json_text(fields, default=dict, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()

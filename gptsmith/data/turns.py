@@ -12,7 +12,9 @@ from typing import Any
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.records import brief, without_lone_surrogates
+from gptsmith.data.tool_fields import TOOLS_FIELDS, call_in_text, calls_of, thoughts_in
 from gptsmith.text.chat_template import TRAIN, Message, checked_messages
+from gptsmith.text.thoughts import divided_thoughts
 
 ROLES = {
     "human": "user",
@@ -22,20 +24,24 @@ ROLES = {
     "model": "assistant",
     "developer": "system",
     "observation": "tool",
+    "function": "tool",
+    "function_response": "tool",
 }
 """Roles of other programs, by ours."""
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "developer")
 """Fields beside the turns that hold the system prompt."""
 TRAIN_FIELDS = ("weight", "train", "training")
 """Fields of a turn that say whether it is learnt: OpenAI's (0 or 1), and Axolotl's (true or false)."""
+CALLING_ROLES = ("function_call", "tool_call")
+"""Roles of turns that are a call, as LLaMA-Factory writes them in ShareGPT's form."""
 UNREAD_RECORD_FIELDS = (
-    "tools", "functions", "tool_choice", "function_call", "chat_template_kwargs", "documents",
+    "tool_choice", "function_call", "chat_template_kwargs", "documents",
     "images", "image", "videos", "video", "audios", "audio",
 )  # fmt: skip
-UNREAD_TURN_FIELDS = (
-    "tool_calls", "function_call", "tool_call", "reasoning_content", "reasoning", "thinking", "thoughts",
-    "train_detail", "audio", "images", "image",
-)  # fmt: skip
+UNREAD_IN_PREFERENCES = (*TOOLS_FIELDS, *UNREAD_RECORD_FIELDS)
+UNREAD_TURN_FIELDS = ("train_detail", "audio", "images", "image")
+KEPT_FIELDS = (TRAIN, "tool_calls", "reasoning_content", "name", "tool_call_id")
+"""Fields of a turn, beside its role and its content, that templates or training read."""
 HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
 """The beginning of a turn as Anthropic's HH data writes it."""
 
@@ -66,15 +72,40 @@ def require_read(fields: Mapping[str, Any], unread: Sequence[str], of: str) -> N
 
 
 def turn(value: Mapping[str, Any], number: int = 1) -> dict[str, Any]:
-    """A turn: its role and its content, and `train` if the assistant's is not to be learnt."""
+    """A turn: its role and its content; of the assistant's its calls and thoughts, and `train` if it is not to be
+    learnt; of a tool's the call that it answers."""
     role = value.get("role", value.get("from"))
-    role = ROLES.get(role, role) if isinstance(role, str) else role
     require_read(value, UNREAD_TURN_FIELDS, f"turn {number}")
     content = value.get("content", value.get("value"))
+    calls = calls_of(value, number)
+    if role in CALLING_ROLES:
+        role, content, calls = "assistant", None, [*calls, *call_in_text(content, number)]
+    role = ROLES.get(role, role) if isinstance(role, str) else role
     if isinstance(content, list):
         content = "".join(_part(part, number) for part in content)
+    if content is None and calls:
+        content = ""
     found = {"role": role, "content": text_of(content, f"{role}'s turn")}
-    return found if _is_trained(value, number) else {**found, TRAIN: False}
+    if not _is_trained(value, number):
+        found[TRAIN] = False
+    thoughts = thoughts_in(value, number)
+    if role == "assistant":
+        return found | _thought_fields(thoughts, found["content"]) | ({"tool_calls": calls} if calls else {})
+    if calls or thoughts is not None:
+        raise DataError(f"turn {number} is the {role}'s, and has {'calls' if calls else 'thoughts'} of the assistant")
+    return found | _result_fields(value) if role == "tool" else found
+
+
+def _thought_fields(thoughts: str | None, content: str) -> dict[str, Any]:
+    """The thoughts of an answer, from their field or from the beginning of its text, and the text without them."""
+    if thoughts is None:
+        thoughts, content = divided_thoughts(content)
+    return {"content": content, "reasoning_content": thoughts} if thoughts else {"content": content}
+
+
+def _result_fields(value: Mapping[str, Any]) -> dict[str, str]:
+    """Which tool a result is of, and which call it answers."""
+    return {name: value[name] for name in ("name", "tool_call_id") if isinstance(value.get(name), str) and value[name]}
 
 
 def _part(part: Any, number: int) -> str:
@@ -134,14 +165,15 @@ def with_system(found: list[dict[str, Any]], fields: Mapping[str, Any]) -> list[
 
 
 def checked_turns(found: list[dict[str, Any]]) -> tuple[Message, ...]:
-    """Turns that every template takes; those that are not to be learnt keep their mark.
+    """Turns that every template takes, with their calls and thoughts, and the mark of those that are not to be learnt.
 
     Raises:
         DataError: they make no conversation.
     """
     checked = checked_messages(found)
     return tuple(
-        {**message, TRAIN: False} if TRAIN in turn else message for message, turn in zip(checked, found, strict=True)
+        {**message, **{name: turn[name] for name in KEPT_FIELDS if name in turn}}
+        for message, turn in zip(checked, found, strict=True)
     )
 
 
@@ -158,7 +190,22 @@ def completed(prompt: Sequence[Message], completion: Any, name: str) -> tuple[li
     found = turns(completion)
     if not found or found[-1]["role"] != "assistant":
         raise DataError(f"the {name} does not end with the assistant's turn")
-    return joined(before, found[:-1]), found[-1]["content"]
+    return joined(before, found[:-1]), plain_answer(found[-1], name)
+
+
+def plain_answer(turn: Mapping[str, Any], name: str) -> str:
+    """The text of an answer that is learnt as a text alone.
+
+    Raises:
+        DataError: it has calls or thoughts.
+    """
+    for field, words in (("tool_calls", "calls a tool"), ("reasoning_content", "has thoughts")):
+        if turn.get(field):
+            raise DataError(
+                f"the {name} {words}, which only conversations teach: write it into the content, or leave it out with "
+                f"--set 'examples.ignored_fields=[\"{field}\"]'"
+            )
+    return str(turn["content"])
 
 
 def joined(prompt: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -31,8 +31,8 @@ class Checkpoint:
     folder: Path
     step: int
 
-    def problem(self) -> str | None:
-        """The fault of it, every byte compared with its manifest; None if it is whole."""
+    def problem(self, *, by_hash: bool = True) -> str | None:
+        """The fault of it, every byte compared with its manifest, or only the sizes; None if it is whole."""
         try:
             manifest = self._manifest()
             if manifest["format_version"] > SPLIT_FORMAT_VERSION:
@@ -46,7 +46,7 @@ class Checkpoint:
                 path = self.folder / name
                 if path.stat().st_size != recorded["bytes"]:
                     return f"{name} has {path.stat().st_size} bytes, not {recorded['bytes']}"
-                if sha256_of(path) != recorded["sha256"]:
+                if by_hash and sha256_of(path) != recorded["sha256"]:
                     return f"{name} is damaged: its SHA-256 is not the recorded one"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{type(error).__name__}: {one_line(error)}"
@@ -124,15 +124,17 @@ def list_checkpoints(checkpoints: Path) -> list[Checkpoint]:
     return sorted((Checkpoint(path, int(m[1])) for path, m in named if m), key=lambda c: c.step, reverse=True)
 
 
-def first_good(candidates: Iterable[Checkpoint], where: Path, warn: Callable[[str], None]) -> Checkpoint:
-    """The first of `candidates` that is whole; says which ones are not.
+def first_good(
+    candidates: Iterable[Checkpoint], where: Path, warn: Callable[[str], None], *, by_hash: bool = True
+) -> Checkpoint:
+    """The first of `candidates` that is whole, by its bytes or only by its sizes; says which ones are not.
 
     Raises:
         CheckpointError: none is whole, or there is none.
     """
     bad = 0
     for checkpoint in candidates:
-        problem = checkpoint.problem()
+        problem = checkpoint.problem(by_hash=by_hash)
         if problem is None:
             return checkpoint
         bad += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -173,6 +174,23 @@ class Run(HasLineage):
         with upgrading(path):
             return ResultDocument.checked(result_from(read_table(path)), path, CheckpointError)
 
+    def base_folder(self) -> Path | None:
+        """The folder whose weights it was made from, where it lies now, or else where its name leads to from here; None
+        if there is none.
+
+        Raises:
+            UserError: its settings or its result cannot be read.
+        """
+        base = self.lineage()[0].base or (self.result() or {}).get("made_from")
+        if not base:
+            return None
+        with suppress(CheckpointError):
+            base = self.paths.located(base)
+        try:
+            return Path(os.path.realpath(base))
+        except ValueError:  # a zero byte in the name
+            return Path(one_line(base, MAX_PATH_CHARACTERS))
+
     def data(self) -> dict[str, Any]:
         """The summary of the data that it was trained on: the content of data.json.
 
@@ -222,8 +240,9 @@ class Run(HasLineage):
             raise CheckpointError(f"{self.folder} has no checkpoint that can be read ({len(damaged)} damaged)")
         return None
 
-    def best(self, warn: Callable[[str], None]) -> Checkpoint:
-        """The whole checkpoint with the lowest validation loss; the newest if none was measured."""
+    def best(self, warn: Callable[[str], None], *, by_hash: bool = True) -> Checkpoint:
+        """The whole checkpoint with the lowest validation loss; the newest if none was measured. `by_hash` False
+        compares sizes only, which is enough where the weights are not read."""
 
         def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
             try:
@@ -234,7 +253,8 @@ class Run(HasLineage):
             inherited = state.validation_step != checkpoint.step
             return (float("inf"), True) if state.validation_loss is None else (float(state.validation_loss), inherited)
 
-        return first_good(sorted(list_checkpoints(self.checkpoints), key=rank), self.folder, warn)
+        candidates = sorted(list_checkpoints(self.checkpoints), key=rank)
+        return first_good(candidates, self.folder, warn, by_hash=by_hash)
 
 
 def schema_of(settings: type[Settings]) -> dict[str, Any]:

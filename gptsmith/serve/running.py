@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Self
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.interrupts import AGAIN, answered_at_once
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import load
 from gptsmith.serve.auth import read_api_keys
@@ -57,9 +59,22 @@ class Server:
         return f"Server({', '.join(self.models)} on {self.address})"
 
     def run(self) -> None:
-        """Serves until SIGTERM or Ctrl-C."""
+        """Serves until SIGTERM or Ctrl-C, and says where."""
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+        note(f"serving {', '.join(self.models)} on {self.address}/")
+        drain_s = self._server.state.settings.drain_s
+        _keep_pauses_short()
+        with answered_at_once(f"stopping: requests that run have {drain_s:g} s to end{AGAIN}"):
+            self._serve()
+
+    def _serve(self) -> None:
         with self._socket:
             self._server.run([self._socket])
+
+    @property
+    def stopped_by(self) -> int | None:
+        """The signal that ended it; None if none did."""
+        return self._server.stopped_by
 
     def start(self) -> None:
         """Serves in a thread of its own; returns when requests are answered.
@@ -67,7 +82,7 @@ class Server:
         Raises:
             UserError: it does not begin to serve.
         """
-        self._thread = threading.Thread(target=self.run, name="server", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
@@ -93,6 +108,13 @@ class Server:
         self.close()
 
 
+def _keep_pauses_short() -> None:
+    """Exempts the objects of now from garbage collection: looking through those of PyTorch takes half a second, and all
+    threads stop for it."""
+    gc.collect()
+    gc.freeze()
+
+
 @verb(ServeRequest, "runs")
 def serve(request: ServeRequest) -> Server:
     """Serve models, by OpenAI's API and a chat page on one port, until Ctrl-C; or in the background, until the server
@@ -108,7 +130,5 @@ def serve(request: ServeRequest) -> Server:
     if request.background:
         server.start()
         return server
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-    note(f"serving {', '.join(server.models)} on {server.address}/")
     server.run()
     return server

@@ -75,6 +75,7 @@ class GracefulServer(uvicorn.Server):
                 backlog=max(1, min(ACCEPTED_AT_ONCE, most // 4)),
             )
         )
+        self.stopped_by: int | None = None
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._os_error_logged_at = -float(ACCEPT_LOG_S)
@@ -98,6 +99,7 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to end; at the second signal, ends."""
+        self.stopped_by = sig
         if self.state.is_draining or self._loop is None:
             self.should_exit = self.force_exit = True
             return

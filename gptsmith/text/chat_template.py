@@ -2,22 +2,32 @@
 
 Text that people wrote never turns into special tokens: special spellings in it are masked before the template is
 rendered; what the template itself wrote is split at the real ones; then the text is put back and encoded as text.
+Tools, calls and thoughts go to the template as it knows them, and are texts of the conversation where it does not.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
+from gptsmith.text.masking import Masking, special_pattern
+from gptsmith.text.thoughts import end_of_thoughts, thoughts_of, with_thoughts
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
+from gptsmith.text.tool_calls import (
+    PROBED_CONVERSATION,
+    PROBED_TOOL,
+    has_tagged_call,
+    knows_tools,
+    with_tools_as_text,
+)
 
 TEMPLATE = "chat_template.jinja"
 MAX_TEMPLATE = 1_000_000
@@ -44,7 +54,10 @@ TRAIN = "train"
 """The field of the assistant's turn that is False where training is not to learn it."""
 
 Message = Mapping[str, Any]
-"""A turn: its `role` and its `content`."""
+"""A turn: its `role` and its `content`; of the assistant's also its `tool_calls` and its thoughts."""
+
+Tool = Mapping[str, Any]
+"""A tool as OpenAI describes it: `{"type": "function", "function": {"name": ..., "parameters": ...}}`."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +107,28 @@ class ChatTemplate:
         *,
         tokenizer: Tokenizer,
         open_turn: bool = False,
+        tools: Sequence[Tool] = (),
         variables: Mapping[str, Any] | None = None,
     ) -> str:
-        """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it. `variables`
-        are further variables of the template.
+        """The conversation as text; with `open_turn`, the beginning of the assistant's next turn after it. `tools` are
+        those that may be called, `variables` further variables of the template.
 
         Raises:
             DataError: the template refuses the conversation, or is not sound.
         """
+        if not self.knows_tools:
+            messages, tools = with_tools_as_text(messages, tools), ()
         given = {
-            "tools": None,
+            "tools": list(tools) or None,
             "documents": None,
             **tokenizer.named_tokens,
             **(variables or {}),
-            "messages": [_with_reasoning(message) for message in messages],
+            "messages": with_thoughts(messages, self.source),
             "add_generation_prompt": open_turn,
         }
+        return self._rendered(given)
+
+    def _rendered(self, given: Mapping[str, Any]) -> str:
         from gptsmith.text.template_environment import render
 
         compiled = self._compiled
@@ -118,19 +137,44 @@ class ChatTemplate:
         except Exception as error:  # a template can raise whatever Python does
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
 
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the template writes tools, calls and results itself; where not, they are texts of a conversation."""
+        return knows_tools(self._probed)
+
+    @property
+    def tags_calls(self) -> bool:
+        """Whether it knows tools, and writes calls as `<tool_call>` around a JSON object."""
+        return knows_tools(self._probed) and has_tagged_call(self._probed)
+
+    @cached_property
+    def _probed(self) -> str:
+        """The probed conversation by a template that reads tools; empty if it takes none."""
+        if "tools" not in self.variables:
+            return ""
+        named = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
+        given = {**named, "tools": [PROBED_TOOL], "documents": None, "messages": list(PROBED_CONVERSATION)}
+        try:
+            return self._rendered({**given, "add_generation_prompt": True})
+        except DataError:
+            return ""
+
     def prompt_ids(
         self,
         tokenizer: Tokenizer,
         messages: Sequence[Message],
         variables: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
         """The ids of a prompt: the conversation, and the beginning of the assistant's turn.
 
         Raises:
             TooManyTokensError: it is certainly longer than `max_tokens`, of which None is no bound.
         """
-        return self.rendered_ids(tokenizer, messages, open_turn=True, variables=variables, max_tokens=max_tokens)
+        return self.rendered_ids(
+            tokenizer, messages, open_turn=True, tools=tools, variables=variables, max_tokens=max_tokens
+        )
 
     def rendered_ids(
         self,
@@ -138,50 +182,72 @@ class ChatTemplate:
         messages: Sequence[Message],
         *,
         open_turn: bool,
+        tools: Sequence[Tool] = (),
         variables: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
     ) -> list[int]:
         """The ids of a conversation; with `open_turn`, of the beginning of the assistant's next turn too."""
-        masked, hidden = _masked(messages, tokenizer)
-        text = self.render(masked, tokenizer=tokenizer, open_turn=open_turn, variables=variables)
+        masking = Masking(tokenizer, messages, tools)
+        text = self.render(
+            masking.masked(messages),
+            tokenizer=tokenizer,
+            open_turn=open_turn,
+            tools=masking.masked(tools),
+            variables=variables,
+        )
         tokenizer.check_length(text, max_tokens)
-        return _ids(text, hidden, tokenizer)
+        return masking.ids(text)
 
-    def encode(self, tokenizer: Tokenizer, messages: Sequence[Message], *, only_last: bool = False) -> Encoded:
-        """A whole conversation, trained on what the assistant writes: its text and the token that ends its turn; with
-        `only_last`, on its last turn alone.
+    def encode(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        *,
+        only_last: bool = False,
+        tools: Sequence[Tool] = (),
+        learns_thoughts: bool = True,
+    ) -> Encoded:
+        """A whole conversation, trained on what the assistant writes: its thoughts, its text, its calls of `tools`, and
+        the token that ends its turn; with `only_last`, on its last turn alone, and without `learns_thoughts` on all but
+        its thoughts.
 
         Raises:
             ChangedTurnError: the template shows a turn in another way when more turns follow.
-            DataError: the assistant has no turn in it, or the template does not show where its turns are.
+            DataError: the assistant has no turn in it, or the template does not show its turns, or its thoughts.
         """
-        masked, hidden = _masked(messages, tokenizer)
-        whole = self.render(masked, tokenizer=tokenizer)
+        masking = Masking(tokenizer, messages, tools)
+        masked, tools = masking.masked(messages), masking.masked(tools)
+        special = special_pattern(tokenizer)
+        whole = self.render(masked, tokenizer=tokenizer, tools=tools)
         ids: list[int] = []
         trained: list[bool] = []
         done = 0
 
-        def add(text: str, is_trained: bool) -> None:
-            new = _ids(text, hidden, tokenizer, begins=not ids)
+        def add(text: str, is_trained: bool, thoughts: str = "") -> None:
+            """Appends a text, of which the thoughts at its beginning are not learnt."""
+            new = masking.ids(text, begins=not ids)
+            apart = masking.ids(thoughts, begins=not ids) if thoughts else []
+            num_thoughts = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(new, apart, strict=False))))
             ids.extend(new)
-            trained.extend([is_trained] * len(new))
+            trained.extend([False] * num_thoughts + [is_trained] * (len(new) - num_thoughts))
 
-        for turn, message in enumerate(messages):
+        for turn, message in enumerate(masked):
             if message["role"] != "assistant" or (only_last and turn < len(messages) - 1):
                 continue
-            before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True)
-            after = self.render(masked[: turn + 1], tokenizer=tokenizer)
+            before = self.render(masked[:turn], tokenizer=tokenizer, open_turn=True, tools=tools)
+            after = self.render(masked[: turn + 1], tokenizer=tokenizer, tools=tools)
             if not (whole.startswith(before) and whole.startswith(after) and done <= len(before) <= len(after)):
                 raise ChangedTurnError(
                     f"the chat template changes turn {turn + 1} when more turns follow, so that it does not show "
                     "which tokens are the assistant's: tune on conversations of one answer, or with another template"
                 )
             written = after[len(before) :]
-            ends = [match.end() for match in _special(tokenizer).finditer(written)]
+            ends = [match.end() for match in special.finditer(written)]
             if not ends:
                 raise DataError("the chat template ends the assistant's turn with no special token: it could not stop")
             add(whole[done : len(before)], False)
-            add(written[: ends[-1]], message.get(TRAIN) is not False)
+            thoughts = _thoughts(written, message, turn + 1)
+            add(written[: ends[-1]], message.get(TRAIN) is not False, "" if learns_thoughts else thoughts)
             done = len(before) + ends[-1]
         if not any(trained):
             raise DataError("the conversation has no turn of the assistant to learn from")
@@ -216,6 +282,24 @@ class ChatTemplate:
             raise DataError(f"the chat template is not sound Jinja: {one_line(error)}") from None
 
 
+def _thoughts(written: str, message: Message, number: int) -> str:
+    """The beginning of a turn up to the end of its thoughts; empty if it has none.
+
+    Raises:
+        DataError: the template left out thoughts that are to be learnt.
+    """
+    thoughts = thoughts_of(message)
+    if not thoughts or message.get(TRAIN) is False:
+        return ""
+    end = end_of_thoughts(written, thoughts)
+    if end is None:
+        raise DataError(
+            f"turn {number} has thoughts, which the chat template leaves out, so that they cannot be learnt: leave "
+            "them out of the example, or tune a base whose template shows them"
+        )
+    return written[:end]
+
+
 def checked_messages(messages: Any) -> list[dict[str, str]]:
     """Messages that every template takes: known roles, texts as content, a system turn only at the beginning.
 
@@ -234,65 +318,6 @@ def checked_messages(messages: Any) -> list[dict[str, str]]:
             raise DataError(f"turn {number} is the system's, which may only be the first")
         checked.append({"role": role, "content": content})
     return checked
-
-
-REASONING = ("reasoning_content", "thinking", "reasoning")
-"""The names of an answer's thoughts: Transformers fills in the others of the first two, which templates read."""
-
-
-def _with_reasoning(message: Message) -> dict[str, Any]:
-    thoughts = next((message[name] for name in REASONING if message.get(name) is not None), None)
-    return dict(message) if thoughts is None else {"thinking": thoughts, **message, "reasoning_content": thoughts}
-
-
-def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
-    """Matches the spelling of any special token, longer ones first."""
-    return re.compile("|".join(map(re.escape, sorted(tokenizer.special_tokens, key=len, reverse=True))))
-
-
-FIRST_MASK = 0xF0000
-"""Masks are characters of a private plane, so that no template does anything to them."""
-
-
-def _masked(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The messages with each special spelling in them replaced by a character that is not in them; and what those
-    characters stand for."""
-    written = {character for message in messages for character in str(message["content"])}
-    free = (chr(code) for code in range(FIRST_MASK, FIRST_MASK + 0xFFFE) if chr(code) not in written)
-    hidden: dict[str, str] = {}
-
-    def mask(match: re.Match[str]) -> str:
-        known = next((character for character, spelling in hidden.items() if spelling == match[0]), None)
-        if known is None:
-            known = next(free, None)
-            if known is None:
-                raise DataError("this conversation holds every private character and the spelling of a special token")
-            hidden[known] = match[0]
-        return known
-
-    special = _special(tokenizer)
-    masked = [{**message, "content": special.sub(mask, str(message["content"]))} for message in messages]
-    return masked, hidden
-
-
-def _ids(text: str, hidden: Mapping[str, str], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
-    """The ids of rendered text: special tokens as themselves, all else as text. `begins` says whether nothing stands
-    before it."""
-    if begins and not hidden and (whole := tokenizer.encode_spelt(text)) is not None:
-        return whole
-    ids: list[int] = []
-    start, encode = 0, tokenizer.encode if begins else tokenizer.encode_inside
-    for begin, end, number in tokenizer.special_matches(text):
-        ids += _text_ids(text[start:begin], hidden, encode)
-        ids.append(number)
-        start, encode = end, tokenizer.encode_inside
-    return ids + _text_ids(text[start:], hidden, encode)
-
-
-def _text_ids(text: str, hidden: Mapping[str, str], encode: Callable[[str], list[int]]) -> list[int]:
-    for character, spelling in hidden.items():
-        text = text.replace(character, spelling)
-    return encode(text) if text else []
 
 
 def default_template(tokenizer: Tokenizer) -> ChatTemplate:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gptsmith.text.tokenizer import TooManyTokensError
 
-M = TypeVar("M", bound=dict[str, str])
+M = TypeVar("M", bound=dict[str, Any])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
-from gptsmith.text.chat_template import ChatTemplate, Encoded, Message
+from gptsmith.text.chat_template import ChatTemplate, Encoded, Message, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
 
@@ -31,14 +31,19 @@ class Encoder:
     tokenizer: Tokenizer
     template: ChatTemplate
     context_length: int
+    learns_thoughts: bool = True
+    """Whether training is on the assistant's thoughts, too."""
 
-    def conversation(self, messages: Sequence[Message], *, only_last: bool = False) -> FittedConversation:
-        """A conversation, trained on the assistant's turns; with `only_last` on the last of them alone.
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, only_last: bool = False
+    ) -> FittedConversation:
+        """A conversation with the tools that may be called in it, trained on the assistant's turns; with `only_last` on
+        the last of them alone.
 
         Raises:
             UserError: its last question and answer are longer than the context.
         """
-        return self._fitted(messages, [()], only_last=only_last)
+        return self._fitted(messages, [()], only_last=only_last, tools=tools)
 
     def completions(
         self, messages: Sequence[Message], completions: Sequence[str], *, only_last: bool = True
@@ -53,13 +58,27 @@ class Encoder:
         return self._fitted(messages, turns, only_last=only_last)
 
     def _fitted(
-        self, messages: Sequence[Message], endings: Sequence[Sequence[Message]], *, only_last: bool
+        self,
+        messages: Sequence[Message],
+        endings: Sequence[Sequence[Message]],
+        *,
+        only_last: bool,
+        tools: Sequence[Tool] = (),
     ) -> FittedConversation:
         """Messages with each of several endings, without the oldest turns for which the context has no room."""
         encoded: dict[int, list[Encoded]] = {}
 
         def longest(kept: Sequence[Message]) -> list[int]:
-            each = [self.template.encode(self.tokenizer, [*kept, *ending], only_last=only_last) for ending in endings]
+            each = [
+                self.template.encode(
+                    self.tokenizer,
+                    [*kept, *ending],
+                    only_last=only_last,
+                    tools=tools,
+                    learns_thoughts=self.learns_thoughts,
+                )
+                for ending in endings
+            ]
             encoded[len(kept)] = each
             return list(max(each, key=lambda one: len(one.ids)).ids)
 
@@ -73,7 +92,7 @@ class Encoder:
         num_kept = len(messages) - fitted.num_omitted
         return FittedConversation(encoded[num_kept], fitted.num_omitted)
 
-    def prompt(self, messages: Sequence[Message], max_tokens: int) -> FittedPrompt:
+    def prompt(self, messages: Sequence[Message], max_tokens: int, tools: Sequence[Tool] = ()) -> FittedPrompt:
         """A conversation that the model goes on with for up to `max_tokens`, without its oldest turns if it is too
         long.
 
@@ -82,7 +101,9 @@ class Encoder:
         """
         room = self.context_length - max_tokens
         fitted = fit_messages(
-            [dict(message) for message in messages], lambda kept: self.template.prompt_ids(self.tokenizer, kept), room
+            [dict(message) for message in messages],
+            lambda kept: self.template.prompt_ids(self.tokenizer, kept, tools=tools),
+            room,
         )
         if len(fitted.token_ids) > room:
             raise UserError(

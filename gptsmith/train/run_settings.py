@@ -53,7 +53,10 @@ class ExampleSettings(Settings):
     me: str | None = None
     """The person in an exported chat whom the model is to answer as."""
     ignored_fields: list[str] = Field(default_factory=list)
-    """Fields of records and turns, such as tools, that are left out, instead of refused because nothing reads them."""
+    """Fields of records and turns, such as images, that are left out, instead of read, or refused because nothing reads
+    them."""
+    learns_thoughts: bool = True
+    """Whether the assistant's thoughts before its answers are learnt; they are read only if not."""
 
 
 class FinetuneSettings(TrainingSettings):

@@ -40,7 +40,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
     else:
         if request.settings:
             raise UserError("--set changes a preset, not a run: leave it out")
-        opened = open_model(str(run))
+        opened = open_model(str(run), by_hash=False)
         config = opened.config
         figures = {"run": str(run), "step": opened.step, **recorded_figures(opened.folder), **(opened.result() or {})}
     shape = {

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from gptsmith.base.bounded import open_regular
+from gptsmith.base.bounded import open_regular, read_bytes
 from gptsmith.base.console import note
-from gptsmith.base.errors import GptsmithError, UserError
+from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import rows_of
-from gptsmith.base.settings import read_toml
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, json_in_html, page, section
-from gptsmith.train.report import plan_of, run_folder
+from gptsmith.train.report import REPORT, run_folder
+from gptsmith.workflows.watched_runs import described_run, listing
 
 LOOPBACK = "127.0.0.1"
 SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")
@@ -35,7 +35,24 @@ COLUMNS = {
     "tokens per second": "tokens trained on per second, lately",
 }
 """The columns of the table of runs, and what their words mean."""
-MAX_NEWS_BYTES, MAX_OFFSET = 64_000_000, 2**62
+MEANINGS = {
+    **COLUMNS,
+    "further columns": "the settings in which these runs differ; run.toml has all",
+    "finished": "all steps are done",
+    "early_stopped": "ended before, because the validation loss no longer fell",
+    "target_reached": "ended before, because the loss that was asked for is reached",
+    "stopped": "ended before by a signal such as Ctrl-C: --resume continues it",
+    "silent for": "nothing was logged for that long: it may have been killed",
+    "gradient norm": "the length of the gradient, before it is clipped: steps far above the others are unstable",
+    "learning rate": "by its schedule, as a share of its peak",
+}
+"""The words of the page."""
+REPORT_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; frame-ancestors 'none'; sandbox allow-scripts"
+}
+"""A report may come with a run that somebody sent: it is a page of its own, which reads nothing from this server."""
+MAX_NEWS_BYTES, MAX_OFFSET, MAX_REPORT_BYTES = 64_000_000, 2**62, 20_000_000
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -124,9 +141,11 @@ class WatchHandler(BaseHTTPRequestHandler):
         if url.path == "/":
             self._answer(HTTPStatus.OK, "text/html", watch_page(self.server.folder))
         elif url.path == "/runs.json":
-            self._answer(HTTPStatus.OK, "application/json", json_in_html({"runs": listing(self.server.runs())}))
+            self._answer(HTTPStatus.OK, "application/json", json_in_html(listing(self.server.runs())))
         elif url.path == "/run.json":
             self._answer_run(parse_qs(url.query))
+        elif url.path.startswith("/runs/"):
+            self._answer_report(url.path.removeprefix("/runs/"))
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is nothing here")
 
@@ -138,29 +157,33 @@ class WatchHandler(BaseHTTPRequestHandler):
             return
         self._answer(HTTPStatus.OK, "application/json", json_in_html(news(folder, int(offset))))
 
-    def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
+    def _answer_report(self, path: str) -> None:
+        """A report stands at runs/NAME/report.html, so that its links to those of runs beside it lead there."""
+        name, _, file = path.partition("/")
+        folder = self.server.runs().get(unquote(name)) if file == REPORT else None
+        if folder is None or not (folder / REPORT).is_file():
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is no such report")
+            return
+        try:
+            text = read_bytes(folder / REPORT, MAX_REPORT_BYTES).decode("utf-8", "replace")
+        except UserError as error:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", str(error))
+            return
+        self._answer(HTTPStatus.OK, "text/html", text, REPORT_HEADERS)
+
+    def _answer(
+        self, status: HTTPStatus, kind: str, text: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         body = text.encode("utf-8")
         self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": len(body)}.items():
+        more = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": len(body), **headers}
+        for name, value in {**HEADERS, **more}.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """A request every two seconds is not news."""
-
-
-def listing(runs: dict[str, Path]) -> list[dict[str, Any]]:
-    """A row for each run: name, num_bytes and age_seconds of its log, and its plan."""
-    rows = []
-    for name, folder in runs.items():
-        try:
-            status = (folder / "metrics.jsonl").stat()
-            age, size = time.time() - status.st_mtime, status.st_size
-        except OSError:
-            age, size = 0.0, 0
-        rows.append({"name": name, "num_bytes": size, "age_seconds": round(age), "plan": plan_of(folder)})
-    return rows
 
 
 def news(folder: Path, offset: int) -> dict[str, Any]:
@@ -173,16 +196,7 @@ def news(folder: Path, offset: int) -> dict[str, Any]:
         new = b""
     # A line that fills an answer is none of ours: it is passed over.
     whole = new if len(new) == MAX_NEWS_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
-    return {"offset": offset + len(whole), "num_steps": _num_steps(folder), **figures(rows_of(whole))}
-
-
-def _num_steps(folder: Path) -> int | None:
-    try:
-        train = read_toml(folder / "run.toml").get("train")
-    except (GptsmithError, OSError):
-        return None
-    steps = train.get("num_steps") if isinstance(train, dict) else None
-    return steps if isinstance(steps, int) else None
+    return {"offset": offset + len(whole), "num_steps": described_run(folder).num_steps, **figures(rows_of(whole))}
 
 
 def watch_page(folder: Path) -> str:
@@ -191,6 +205,11 @@ def watch_page(folder: Path) -> str:
         element("th", name, scope="col", title=meaning, class_="number" if name not in ("run", "status") else "")
         for name, meaning in COLUMNS.items()
     ]
+    meanings = [part for word, meaning in MEANINGS.items() for part in (element("dt", word), element("dd", meaning))]
+    words = element(
+        "details", element("summary", "The words of this page"), element("dl", *meanings), class_="meanings"
+    )
+    left_out = element("p", id="settings-left-out", class_="soft", hidden="")
     head = element("tr", *heads)
     runs = element("table", element("thead", head), Html("<tbody></tbody>"), class_="wide")
     none = element(
@@ -198,7 +217,7 @@ def watch_page(folder: Path) -> str:
     )
     content = [
         element("header", element("h1", "Runs"), element("p", "connecting", id="state", class_="soft", role="status")),
-        element("section", element("div", runs, class_="scroll"), none, id="runs", aria_label="runs"),
+        element("section", element("div", runs, class_="scroll"), none, left_out, words, id="runs", aria_label="runs"),
         section("Curves", name="curves"),
         section("Plan: predicted and actual", name="plan"),
         section("Samples, as they improve", name="samples"),

@@ -176,3 +176,22 @@ def test_what_cannot_be_learnt_from_is_named_by_its_line(
     with pytest.raises(UserError, match=problem) as caught:
         read_examples([path], shape)
     assert "line 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "answers", "bad"),
+    [
+        (['"c" x,d', "e,f"], ["f"], 3),
+        (['"c,d', "e,f", "g,h"], ["f", "h"], 3),  # a quote that nothing closes takes only its own row
+        (['"c,d', '"e","f"', "g,h"], ["f", "h"], 3),
+        (['"c', 'd",e', '"f'], ["e"], 5),
+    ],
+)
+def test_a_row_that_is_none_is_a_bad_example(tmp_path: Path, rows: list[str], answers: list[str], bad: int) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["question,answer", "a,b", *rows]) + "\n", encoding="utf-8")
+    read = read_examples([path], "chat", skip_bad=True)
+    assert [example.messages[-1]["content"] for example in read.examples] == ["b", *answers]  # type: ignore[attr-defined]
+    assert "not a row" in "".join(read.skipped.lines())
+    with pytest.raises(UserError, match=f"rows.csv, line {bad}: not a row"):
+        read_examples([path], "chat")

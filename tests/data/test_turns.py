@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.data.example_splits import fingerprint
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.shapes import Example
-from gptsmith.data.turns import UNREAD_RECORD_FIELDS, UNREAD_TURN_FIELDS, hh_turns
+from gptsmith.data.turns import UNREAD_IN_PREFERENCES, UNREAD_RECORD_FIELDS, UNREAD_TURN_FIELDS, hh_turns
 
 USER = {"role": "user", "content": "Q"}
 ANSWER = {"role": "assistant", "content": "A"}
@@ -64,13 +65,12 @@ def test_a_developer_is_the_system(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", UNREAD_RECORD_FIELDS)
 @pytest.mark.parametrize(
-    "record",
+    ("name", "record"),
     [
-        {"messages": [USER, ANSWER]},
-        {"prompt": "Q", "chosen": "A", "rejected": "B"},
-        {"prompt": "Q", "completion": "A", "label": False},
+        *((name, {"messages": [USER, ANSWER]}) for name in UNREAD_RECORD_FIELDS),
+        *((name, {"prompt": "Q", "chosen": "A", "rejected": "B"}) for name in UNREAD_IN_PREFERENCES),
+        *((name, {"prompt": "Q", "completion": "A", "label": False}) for name in UNREAD_IN_PREFERENCES),
     ],
 )
 def test_fields_of_a_record_that_nothing_reads_are_refused_by_name(
@@ -102,7 +102,7 @@ def test_parts_that_are_no_text_are_refused(tmp_path: Path) -> None:
     picture = {"role": "user", "content": [{"type": "text", "text": "Q"}, {"type": "image_url", "image_url": {}}]}
     with pytest.raises(UserError, match=r"line 1: turn 1 has a part that is no text \(image_url\)"):
         example_of(tmp_path, {"messages": [picture, ANSWER]})
-    with pytest.raises(UserError, match=r"turn 2 has tool_calls"):
+    with pytest.raises(UserError, match=r"line 1: turn 2 has a call that is a record of 1 fields: write"):
         example_of(tmp_path, {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}]})
 
 
@@ -186,3 +186,86 @@ def test_a_text_that_begins_otherwise_is_no_hh(tmp_path: Path) -> None:
         {"role": "user", "content": "a\n\nb Assistant: c"},
         {"role": "assistant", "content": "d"},
     ]
+
+
+FUNCTION = {"name": "forge", "description": "Forge.", "parameters": {"type": "object", "properties": {}}}
+TOOL = {"type": "function", "function": FUNCTION}
+CALL = {"type": "function", "function": {"name": "forge", "arguments": {"thing": "nail"}}}
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "content": "done"}
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        {"tools": [TOOL]},
+        {"tools": [FUNCTION]},
+        {"tools": json.dumps([TOOL])},
+        {"tools": [json.dumps(TOOL)]},
+        {"functions": [FUNCTION]},
+        {"tools": [{"type": "function", "function": {**FUNCTION, "strict": None}}]},  # as tables fill it in
+    ],
+)
+@pytest.mark.parametrize(
+    "calling",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "tool_calls": [{"name": "forge", "arguments": {"thing": "nail"}}]},
+        {"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])},
+        {"role": "assistant", "content": "", "function_call": {"name": "forge", "arguments": '{"thing": "nail"}'}},
+        {"from": "function_call", "value": '{"name": "forge", "arguments": {"thing": "nail"}}'},
+    ],
+)
+@pytest.mark.parametrize("result", [RESULT, {"from": "observation", "value": "done"}, {**RESULT, "role": "function"}])
+def test_tools_and_calls_are_read_in_every_form(
+    tmp_path: Path, tools: dict[str, Any], calling: dict[str, Any], result: dict[str, Any]
+) -> None:
+    example = example_of(tmp_path, {"messages": [USER, calling, result, ANSWER], **tools})
+    assert example.tools == (TOOL,)  # type: ignore[attr-defined]
+    assert list(example.messages) == [USER, CALLING, RESULT, ANSWER]  # type: ignore[attr-defined]
+
+
+def test_a_conversation_may_end_with_a_call_and_name_it(tmp_path: Path) -> None:
+    calling = {**CALLING, "tool_calls": [{"id": "c1", **CALL}]}
+    assert messages_of(tmp_path, {"messages": [USER, calling]})[-1] == calling
+    result = {**RESULT, "tool_call_id": "c1", "name": "forge"}
+    assert messages_of(tmp_path, {"messages": [USER, calling, result, ANSWER]})[2] == result
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking", "thoughts", None])
+def test_thoughts_are_read_from_their_field_or_from_the_beginning_of_the_answer(
+    tmp_path: Path, name: str | None
+) -> None:
+    turn = {**ANSWER, name: "Hm."} if name else {**ANSWER, "content": "<think>\nHm.\n</think>\n\nA"}
+    assert messages_of(tmp_path, {"messages": [USER, turn]})[-1] == {**ANSWER, "reasoning_content": "Hm."}
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"messages": [USER, ANSWER], "tools": [{"type": "retrieval"}]}, "tool 1 is a record of 1 fields: write tools"),
+        ({"messages": [USER, ANSWER], "tools": [TOOL, TOOL]}, "two tools that are called forge"),
+        ({"messages": [USER, ANSWER], "tools": "[forge"}, "tools of the record is a text, but not JSON"),
+        (
+            {"messages": [USER, {**CALLING, "tool_calls": [{"name": "forge", "arguments": "a nail"}]}]},
+            "turn 2 calls forge with 'a nail': arguments are an object",
+        ),
+        ({"messages": [{**USER, "tool_calls": [CALL]}, ANSWER]}, "turn 1 is the user's, and has calls"),
+        ({"messages": [USER, {**ANSWER, "thinking": ["x"]}]}, "the thinking of turn 2 is a list of 1, not a text"),
+        ({"prompt": [USER], "completion": [CALLING], "label": True}, "the completion calls a tool"),
+        ({"chosen": [USER, CALLING], "rejected": [USER, ANSWER]}, "the chosen calls a tool"),
+        ({"prompt": [USER], "chosen": [{**ANSWER, "thinking": "x"}], "rejected": "B"}, "the chosen has thoughts"),
+    ],
+)
+def test_tools_calls_and_thoughts_that_cannot_be_read_are_named(
+    tmp_path: Path, record: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UserError, match=f"line 1: .*{problem}"):
+        example_of(tmp_path, record)
+
+
+def test_examples_without_tools_keep_their_fingerprint(tmp_path: Path) -> None:
+    plain = example_of(tmp_path, {"messages": [USER, ANSWER]})
+    with_tools = example_of(tmp_path, {"messages": [USER, ANSWER], "tools": [TOOL]})
+    assert fingerprint([plain]) == "a62b3ce9741b3c3d0b9d58108c2adafc0837394593cc30a3addf9af9cd383eeb"
+    assert fingerprint([with_tools]) != fingerprint([plain])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -65,6 +66,34 @@ def test_a_process_serves_until_it_is_told_to_end(runs: Path, tmp_path: Path) ->
     assert key not in log
     with pytest.raises(OSError):
         urllib.request.urlopen(f"{found[1]}/health", timeout=5)
+
+
+def test_ctrl_c_is_acknowledged_and_json_says_where_it_serves(runs: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "gptsmith",
+        "serve",
+        str(runs / "base"),
+        "--port",
+        "0",
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            said = json.loads(process.stdout.readline())
+            assert said["models"] == ["base"]
+            assert urllib.request.urlopen(f"{said['address']}/health").status == 200
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert "stopping: requests that run have 30 s to end; press again to stop at once" in err
+    assert "Traceback" not in err
 
 
 def test_a_port_that_is_in_use_is_told(call: Callable[..., Outcome], runs: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_closed_terminal_stops_and_saves(text: Path, tmp_path: Path) -> None:
 def test_a_signal_is_answered_at_once(text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with more_callbacks(HangUp()), handling(signal.SIGHUP, signal.SIG_DFL):
         gptsmith.pretrain([text], out=tmp_path / "run", settings=SETTINGS)
-    assert "\nstopping: saving a checkpoint after this step ...\n" in capfd.readouterr().err
+    assert "\nstopping after this step, with a checkpoint; press again to stop at once\n" in capfd.readouterr().err
 
 
 def test_nohup_is_heeded(text: Path, tmp_path: Path) -> None:
@@ -130,6 +130,81 @@ def test_a_verb_that_is_killed_works_when_it_is_called_again_and_clears_what_was
     for name, (killed, num_left, again, num_left_then) in seen.items():
         assert (name, killed, again, num_left_then) == (name, -signal.SIGKILL, 0, 0), done.stderr
         assert num_left >= 1
+
+
+INTERRUPTED = """
+import json, os, signal, sys
+import gptsmith.workflows.finetune, gptsmith.workflows.predict
+from gptsmith import cli
+from gptsmith.base import files
+from gptsmith.base.leftovers import TEMPORARY
+from gptsmith.generate.engine import Engine
+from gptsmith.model.gpt import GPT
+
+pressed = []
+
+def interrupting(function):
+    def called(*args, **named):
+        if not pressed:
+            pressed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return function(*args, **named)
+    return called
+
+def forked(words):
+    heard, said = os.pipe()
+    process = os.fork()
+    if process == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.dup2(said, 2)
+        files.sync_folder = interrupting(files.sync_folder)  # before anything gets its name
+        GPT.forward = interrupting(GPT.forward)
+        Engine.step = interrupting(Engine.step)
+        sys.argv = ["gptsmith", *words]
+        try:
+            cli.main()
+        except SystemExit as left:
+            os._exit(left.code)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+        os._exit(99)
+    os.close(said)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return code, open(heard).read(), [name for _, folders, files in os.walk(".") for name in folders + files]
+
+print(json.dumps([forked(words) for words in json.loads(sys.argv[1])]))
+"""
+
+
+def test_ctrl_c_in_any_verb_is_acknowledged_and_leaves_nothing_half_written(
+    trained: dict[str, Any], model: str, text: Path, tmp_path: Path
+) -> None:
+    run, more = str(trained["run"]), str(text)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"prompt": f"Nail {n}?", "completion": "Yes."}) + "\n" for n in range(40)))
+    verbs = [
+        ["compress", run, "--to", "int8", "--out", "compressed"],
+        ["export", run, "--to", "huggingface", "--out", "exported"],
+        ["export", run, "--to", "gguf", "--out", "exported.gguf"],
+        ["import", model, "--out", "imported"],
+        ["certify", run, model],
+        ["evaluate", run, more, "--json"],
+        ["generate", run, "The old", "--json"],
+        ["plan", more, "--minutes", "1", "--json"],
+        ["finetune", run, str(pairs), "--out", "tuned", "--set", "train.num_steps=2"],
+    ]
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, json.dumps(verbs)],
+        cwd=tmp_path / "work", capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *shown, line = done.stdout.splitlines()
+    assert shown == []
+    for words, (code, said, left) in zip(verbs, json.loads(line), strict=True):
+        assert code == 130, (words, said)
+        assert "stopping" in said, words
+        assert left == [] or words[0] == "finetune", words
 
 
 OUTPUTS = {

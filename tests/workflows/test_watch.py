@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.train.report import report
 from gptsmith.workflows.watch import WatchServer, news, runs_among, watch_server
 
 from ..pages.browser import Visit, open_browser
@@ -155,7 +156,8 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     assert "http://127.0.0.1:" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (0, "")
+    assert (process.returncode, out) == (130, "")
+    assert "press again to stop at once" in err
     assert "Traceback" not in err
 
 
@@ -201,6 +203,80 @@ def test_a_person_chooses_which_runs_are_shown_and_how(
     assert [visit.series(f"Training loss: {name}") for name in "abc"] == [1, 0, 1]
     visit.page.get_by_label("c", exact=True).uncheck()
     assert visit.series("Loss") == 2, "one run alone has training and validation in one chart"
+
+
+def a_family(folder: Path) -> Path:
+    """Runs of other settings, two of them with reports, one made from another."""
+    for layers, name in ((2, "small"), (10, "large"), (3, "small-sft")):
+        run = write_run(folder / "runs" / name)
+        base = f'base = "{folder}/runs/small"\n' if name == "small-sft" else ""
+        text = (run / "run.toml").read_text(encoding="utf-8").replace("[request]\n", f"[request]\n{base}")
+        (run / "run.toml").write_text(f"{text}[model]\nnum_layers = {layers}\nembed_dim = 64\n", encoding="utf-8")
+        if name != "large":
+            report(run)
+    return folder / "runs"
+
+
+def test_runs_are_sorted_by_a_setting_in_which_they_differ(
+    browser: Any, serve: Callable[..., WatchServer], tmp_path: Path
+) -> None:
+    visit = Visit(browser, serve(folder=a_family(tmp_path)).address)
+    visit.page.wait_for_selector("path.line")
+    names = visit.page.locator("#runs tbody label")
+    heading = visit.page.get_by_role("columnheader", name="num layers")
+    assert visit.page.get_by_role("columnheader", name="embed dim").count() == 0, "they do not differ in it"
+    assert names.all_inner_texts() == ["large", "small", "small-sft"]
+    heading.get_by_role("button").click()
+    assert (names.all_inner_texts(), heading.get_attribute("aria-sort")) == (
+        ["small", "small-sft", "large"],
+        "ascending",
+    )
+    visit.page.keyboard.press("Enter")
+    assert (names.all_inner_texts(), heading.get_attribute("aria-sort")) == (
+        ["large", "small-sft", "small"],
+        "descending",
+    )
+    visit.page.get_by_label("small", exact=True).focus()
+    append(tmp_path / "runs" / "small", event="step", step=500, train_loss=0.1234)
+    visit.page.get_by_text("0.1234").wait_for(timeout=10_000)
+    assert names.all_inner_texts() == ["large", "small-sft", "small"], "it stays sorted"
+    assert visit.page.evaluate("document.activeElement.type") == "checkbox", "a person's place stays"
+    visit.page.get_by_role("columnheader", name="num layers").get_by_role("button").press("Space")
+    assert names.all_inner_texts() == ["large", "small", "small-sft"]
+    assert heading.get_attribute("aria-sort") is None
+    visit.page.get_by_text("The words of this page").press("Enter")
+    assert visit.page.get_by_text("nats per token on text that was held out").is_visible()
+    assert visit.console == []
+
+
+def test_runs_and_reports_are_linked(browser: Any, serve: Callable[..., WatchServer], tmp_path: Path) -> None:
+    server = serve(folder=a_family(tmp_path))
+    visit = Visit(browser, server.address)
+    row = visit.page.get_by_role("row", name="small-sft")
+    row.get_by_role("link", name="small").click()
+    assert "small" in visit.page.locator("tr:target label").inner_text()
+    assert visit.page.get_by_role("row", name="large").get_by_role("link").count() == 0
+    row.get_by_role("link", name="report").click()
+    visit.page.wait_for_selector("path.line")
+    assert visit.page.get_by_role("heading", name="small-sft").is_visible()
+    visit.page.get_by_role("link", name="small", exact=True).click()
+    visit.page.wait_for_selector("path.line")
+    assert visit.page.url == f"{server.address}runs/small/report.html"
+    assert visit.console == []
+
+
+def test_a_report_that_somebody_sent_reads_nothing_of_this_server(
+    browser: Any, serve: Callable[..., WatchServer], tmp_path: Path
+) -> None:
+    server = serve(folder=a_family(tmp_path))
+    script = "fetch('/runs.json').then((a) => a.text()).then((t) => { document.body.textContent = `read ${t}`; })"
+    script += ".catch(() => { document.body.textContent = 'kept out'; })"
+    (tmp_path / "runs" / "small" / "report.html").write_text(f"<body><script>{script}</script>", encoding="utf-8")
+    visit = Visit(browser, f"{server.address}runs/small/report.html")
+    visit.page.get_by_text("kept out").wait_for()
+    for path in ("/runs/large/report.html", "/runs/none/report.html", "/runs/small/run.toml", "/runs/../runs/small/x",
+                 "/runs/small%2Freport.html", "/runs/"):  # fmt: skip
+        assert ask(server, path)[0] == 404, path
 
 
 def test_runs_come_and_go(browser: Any, serve: Callable[..., WatchServer], tmp_path: Path) -> None:

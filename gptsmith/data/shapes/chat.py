@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
+from gptsmith.data.tool_fields import tools_of
 from gptsmith.data.turns import (
     UNREAD_RECORD_FIELDS,
     checked_turns,
@@ -18,7 +19,7 @@ from gptsmith.data.turns import (
     turns,
     with_system,
 )
-from gptsmith.text.chat_template import TRAIN, Message
+from gptsmith.text.chat_template import TRAIN, Message, Tool
 
 PAIRS = (("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("question", "response"))
 
@@ -28,13 +29,15 @@ class ChatExample(Example):
     """A conversation whose last turn is the assistant's."""
 
     messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    """The tools that may be called in it."""
 
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages[:-1]])
 
 
 class ChatShape(ExampleShape):
-    """A conversation, as a list of turns or as a question with its answer."""
+    """A conversation, as a list of turns or as a question with its answer; with tools if it has some."""
 
     kind: Literal["chat"] = "chat"
     record_fields: ClassVar[str] = (
@@ -56,11 +59,11 @@ class ChatShape(ExampleShape):
             raise DataError(
                 f"the conversation ends with the {messages[-1]['role']}'s turn: end it with the assistant's"
             )
-        if not messages[-1]["content"].strip():
+        if not messages[-1]["content"].strip() and not messages[-1].get("tool_calls"):
             raise DataError("the assistant's last turn is empty: there is nothing to learn")
         if all(message.get(TRAIN) is False for message in messages if message["role"] == "assistant"):
             raise DataError("no turn of the assistant is to be learnt: give one the weight 1")
-        return ChatExample(place, messages)
+        return ChatExample(place, messages, tools_of(fields))
 
 
 def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:

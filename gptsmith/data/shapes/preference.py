@@ -11,11 +11,12 @@ from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
 from gptsmith.data.turns import (
-    UNREAD_RECORD_FIELDS,
+    UNREAD_IN_PREFERENCES,
     checked_turns,
     completed,
     hh_turns,
     joined,
+    plain_answer,
     prompt_turns,
     require_read,
     turns,
@@ -47,7 +48,7 @@ class PreferenceShape(ExampleShape):
         return {"chosen", "rejected"} <= fields.keys()
 
     def example(self, fields: Mapping[str, Any], place: str) -> PreferenceExample:
-        require_read(fields, UNREAD_RECORD_FIELDS, "the record")
+        require_read(fields, UNREAD_IN_PREFERENCES, "the record")
         prompt = fields.get("prompt", fields.get("question"))
         before = [] if prompt is None else hh_turns(prompt) or prompt_turns(prompt)
         shared, chosen, rejected = _divided(fields["chosen"], fields["rejected"], is_alone=prompt is None)
@@ -94,4 +95,4 @@ def _divided_turns(
             f"chosen and rejected differ from turn {num_shared + 1} on, and not in the assistant's last turn alone: "
             "give both the same turns before it"
         )
-    return chosen[:num_shared], rest[0][0]["content"], rest[1][0]["content"]
+    return chosen[:num_shared], plain_answer(rest[0][0], "chosen"), plain_answer(rest[1][0], "rejected")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
-from gptsmith.data.turns import UNREAD_RECORD_FIELDS, checked_turns, completed, prompt_turns, require_read, with_system
+from gptsmith.data.turns import UNREAD_IN_PREFERENCES, checked_turns, completed, prompt_turns, require_read, with_system
 from gptsmith.text.chat_template import Message
 
 BOOLEANS = {"true": True, "false": False}
@@ -38,7 +38,7 @@ class UnpairedPreferenceShape(ExampleShape):
         return {"prompt", "completion", "label"} <= fields.keys() and _boolean(fields["label"]) is not None
 
     def example(self, fields: Mapping[str, Any], place: str) -> UnpairedPreferenceExample:
-        require_read(fields, UNREAD_RECORD_FIELDS, "the record")
+        require_read(fields, UNREAD_IN_PREFERENCES, "the record")
         prompt = with_system(prompt_turns(fields["prompt"]), fields)
         before, completion = completed(prompt, fields["completion"], "completion")
         messages, is_desirable = checked_turns(before), _boolean(fields["label"])

@@ -47,7 +47,10 @@ class GeneratedSettings(TaskSettings):
 
     def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
         try:
-            *question, answer = ChatShape().example(_as_chat(fields), place).messages
+            chat = ChatShape().example(_as_chat(fields), place)
+            *question, answer = chat.messages
+            if chat.tools or answer.get("tool_calls"):
+                raise DataError("it has tools, and replies are compared as texts: leave such examples out")
             self.scorer.validate_answer(answer["content"])
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise malformed_record(place, fields, self.fields) from None

@@ -8,8 +8,8 @@ from typing import Any
 from gptsmith.generate.request import Request
 from gptsmith.serve.openai.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.openai.generation import GenerationJob
-from gptsmith.serve.openai.messages import chat_prompt, flatten_messages
-from gptsmith.serve.openai.reasoning import opens_thoughts, reads_thoughts, reasoning_instructions
+from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
+from gptsmith.serve.openai.reasoning import reasoning_instructions
 from gptsmith.serve.openai.request_mapping import engine_request
 from gptsmith.serve.openai.schemas.chat import ChatMessage, ResponseFormat
 from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbosity
@@ -17,6 +17,7 @@ from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.structured_output import response_format_constraint
 from gptsmith.serve.openai.tools import Toolset
 from gptsmith.serve.served_models import ServedModel
+from gptsmith.text.thoughts import opens_thoughts
 
 NO_STORE = "nothing that is sent is stored here: leave it out, or set it to false"
 MAX_OPENING_TOKENS = 16
@@ -32,6 +33,7 @@ class ChatJob(GenerationJob):
         truncates: whether the oldest messages are omitted if the conversation is too long.
         num_omitted_messages: how many were; known once there are requests of the engine.
         is_free: whether the text may be any text, thoughts included.
+        with_calls: whether the chat template writes the tools and the calls of them; they are text if it does not.
         begins_in_thoughts: whether the prompt has opened thoughts; known once there are requests of the engine.
     """
 
@@ -69,18 +71,19 @@ class ChatJob(GenerationJob):
         self.is_free = is_plain and not (toolset is not None and toolset.is_required)
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
-        if toolset is not None:
+        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
+        if toolset is not None and not self.with_calls:
             self.instructions.append(toolset.introduction())
         self.variables = variables
         self.num_omitted_messages = 0
 
     def requests(self) -> list[Request]:
-        template = self.served.template()
-        flat = flatten_messages(self.messages, self.instructions, with_thoughts=reads_thoughts(template))
+        flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
             flat,
             self.variables,
+            tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
             continues_last=self.continues_last,
             max_tokens=self.max_tokens if self.truncates else None,
         )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_reader import parse_json
 from gptsmith.serve.errors import api_error, refused, unsupported
-from gptsmith.serve.openai.reasoning import render_thoughts
 from gptsmith.serve.openai.schemas.chat import (
     AssistantMessage,
     ChatMessage,
@@ -18,20 +18,33 @@ from gptsmith.serve.openai.schemas.chat import (
     UserMessage,
 )
 from gptsmith.serve.openai.schemas.common import RefusalPart
-from gptsmith.serve.openai.tools import render_call
 from gptsmith.serve.served_models import ServedModel
+from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 from gptsmith.text.tokenizer import TooManyTokensError
+from gptsmith.text.tool_calls import render_call
 
-FlatMessage = dict[str, str]
-"""A role and a text."""
+FlatMessage = dict[str, Any]
+"""A role and a text; of the assistant's also thoughts and calls."""
+
+
+def takes_calls(template: ChatTemplate, messages: Sequence[ChatMessage]) -> bool:
+    """Whether a template writes the calls in some messages as the model is to write them: it knows them, and they are
+    in the form that is read here. Otherwise they are text."""
+    custom = any(
+        call.type == "custom"
+        for message in messages
+        if isinstance(message, AssistantMessage)
+        for call in message.tool_calls or []
+    )
+    return template.tags_calls and not custom
 
 
 def flatten_messages(
-    messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_thoughts: bool = False
+    messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_calls: bool = False
 ) -> list[FlatMessage]:
-    """Messages of a role and a text each, as templates take them. Tool calls, and thoughts if the template reads them,
-    become the text that the model generated; all system messages at the beginning and `instructions` become one.
+    """Messages of a role and a text each, as templates take them. Calls are apart `with_calls`, else the text that the
+    model generated; all system messages at the beginning and `instructions` become one.
 
     Raises:
         ApiError: a message is not allowed; it is named.
@@ -51,11 +64,12 @@ def flatten_messages(
             flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
             call_ids |= {call.id for call in message.tool_calls or []}
-            flat.append({"role": "assistant", "content": _assistant_text(message, place, with_thoughts)})
+            flat.append(_answer(message, place, with_calls))
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in call_ids:
                 raise refused(f"{place}.tool_call_id", "no call before it has this id")
-            flat.append({"role": "tool", "content": _text(message.content, place)})
+            named = {"tool_call_id": message.tool_call_id} if with_calls else {}
+            flat.append({"role": "tool", "content": _text(message.content, place), **named})
         else:
             assert isinstance(message, FunctionMessage)
             flat.append({"role": "tool", "content": message.content or ""})
@@ -63,24 +77,40 @@ def flatten_messages(
     return [{"role": "system", "content": "\n\n".join(system)}, *flat] if system else flat
 
 
-def _assistant_text(message: AssistantMessage, place: str, with_thoughts: bool) -> str:
-    """The text of a message of the assistant, its tool calls included."""
+def _answer(message: AssistantMessage, place: str, with_calls: bool) -> FlatMessage:
+    """A message of the assistant, its calls apart or as a part of its text."""
     if message.audio is not None:
         raise unsupported(f"{place}.audio", "models here read and write text only")
     parts = [] if message.content is None else [_text(message.content, place, message.name)]
     if message.refusal:
         parts.append(message.refusal)
-    parts += [
-        render_call(call.function.name, call.function.arguments)
-        if call.type == "function"
-        else render_call(call.custom.name, call.custom.input, is_custom=True)
-        for call in message.tool_calls or []
-    ]
+    calls = []
+    for call in message.tool_calls or []:
+        if call.type == "custom":
+            parts.append(render_call(call.custom.name, call.custom.input, is_custom=True))
+        else:
+            calls.append((call.id, call.function.name, call.function.arguments))
     if message.function_call is not None:
-        parts.append(render_call(message.function_call.name, message.function_call.arguments))
-    text = "\n".join(filter(None, parts))
+        calls.append(("", message.function_call.name, message.function_call.arguments))
+    if not with_calls:
+        parts += [render_call(name, arguments) for _, name, arguments in calls]
+    flat: FlatMessage = {"role": "assistant", "content": "\n".join(filter(None, parts))}
+    if calls and with_calls:
+        flat["tool_calls"] = [
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": _arguments(given)}}
+            for id_, name, given in calls
+        ]
     thoughts = message.reasoning_content or message.reasoning
-    return render_thoughts(thoughts) + text if thoughts and with_thoughts else text
+    return {**flat, "reasoning_content": thoughts} if thoughts else flat
+
+
+def _arguments(given: str) -> Any:
+    """The arguments of a call as an object, which templates write as JSON; as the text that came if it is none."""
+    try:
+        value = parse_json(given)
+    except ValueError:
+        return given
+    return value if isinstance(value, dict) else given
 
 
 def _text(content: Any, place: str, name: str | None = None) -> str:
@@ -99,6 +129,7 @@ def chat_prompt(
     messages: Sequence[FlatMessage],
     variables: Mapping[str, Any] | None = None,
     *,
+    tools: Sequence[Tool] = (),
     continues_last: bool = False,
     max_tokens: int | None = None,
     must_fit: bool = True,
@@ -106,7 +137,7 @@ def chat_prompt(
     """The prompt of a conversation: with `continues_last`, up to the end of the assistant's last message. With
     `max_tokens`, the oldest messages are omitted until there is room for so many tokens behind it.
 
-    `variables` are for the template; `must_fit` refuses at once what is certainly longer than the context.
+    `tools` and `variables` are for the template; `must_fit` refuses at once what is certainly longer than the context.
 
     Raises:
         ApiError: the model was not tuned on conversations, or its template does not take this one.
@@ -114,7 +145,7 @@ def chat_prompt(
     """
     if continues_last and messages[-1]["role"] != "assistant":
         raise refused("continue_final_message", "the last message is not the assistant's")
-    encode = _encoder(served, variables, continues_last, must_fit)
+    encode = _encoder(served, variables, tools, continues_last, must_fit)
     try:
         if any(message["role"] == "system" for message in messages[1:]):
             messages = messages if max_tokens is None and _takes_all(served, messages, variables) else _joined(messages)
@@ -144,7 +175,11 @@ def _joined(messages: Sequence[FlatMessage]) -> list[FlatMessage]:
 
 
 def _encoder(
-    served: ServedModel, variables: Mapping[str, Any] | None, continues_last: bool, must_fit: bool
+    served: ServedModel,
+    variables: Mapping[str, Any] | None,
+    tools: Sequence[Tool],
+    continues_last: bool,
+    must_fit: bool,
 ) -> Callable[[Sequence[FlatMessage]], list[int]]:
     """A function that gives the tokens of messages by the model's template."""
     template, tokenizer = served.template(), served.tokenizer
@@ -154,7 +189,7 @@ def _encoder(
         before = messages[:-1] if continues_last else messages
         if not before:
             raise refused("continue_final_message", "there is no message before the last one")
-        token_ids = template.prompt_ids(tokenizer, before, variables, max_tokens=longest)
+        token_ids = template.prompt_ids(tokenizer, before, variables, longest, tools)
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
 
     return encode

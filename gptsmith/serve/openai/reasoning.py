@@ -8,8 +8,6 @@ from typing import Any
 from gptsmith.serve.openai.schemas.common import Effort, Verbosity
 from gptsmith.text.chat_template import ChatTemplate
 
-THOUGHTS_OPEN, THOUGHTS_CLOSE = "<think>", "</think>"
-"""The form in which Qwen's, DeepSeek's and most other models write thoughts."""
 VERBOSITY_INSTRUCTIONS = {"low": "Answer briefly.", "high": "Answer at length and in detail."}
 EFFORT_INSTRUCTIONS = {
     "minimal": "Think for a moment before you answer.",
@@ -42,18 +40,3 @@ def template_variables(
     if wants_thoughts is not None:
         variables["enable_thinking"] = wants_thoughts
     return {**variables, **(given or {})}
-
-
-def reads_thoughts(template: ChatTemplate) -> bool:
-    """Whether a template knows thoughts of earlier turns: it keeps some of them, or leaves them out."""
-    return THOUGHTS_CLOSE in template.source
-
-
-def render_thoughts(thoughts: str) -> str:
-    """Thoughts as a model generates them before its answer."""
-    return f"{THOUGHTS_OPEN}\n{thoughts}\n{THOUGHTS_CLOSE}\n\n"
-
-
-def opens_thoughts(text: str) -> bool:
-    """Whether a text ends in thoughts that are not closed."""
-    return text.rfind(THOUGHTS_OPEN) > text.rfind(THOUGHTS_CLOSE)

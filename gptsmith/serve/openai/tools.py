@@ -1,12 +1,8 @@
-"""Tools: how they are described to a model, the grammar of its calls, and the calls in a generated text.
-
-The form is that of Qwen's and Hermes' models, `<tool_call>` around a JSON object. Calls stand in a conversation as
-text, so that any template takes them; the grammar makes sure that arguments are of the tool's schema.
-"""
+"""Tools of a request: which may be called, how they are described to the model, and the grammar of its calls, which
+makes sure that arguments are of the tool's schema."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +27,8 @@ from gptsmith.serve.openai.structured_output import (
     json_schema_constraint,
     response_format_constraint,
 )
+from gptsmith.text.tool_calls import OPEN, CallFrame, introduction
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
 BEGIN = f"{OPEN}\n"
 """The beginning of every call."""
 MAX_CALLS = 8
@@ -41,17 +37,6 @@ ANY_INPUT = "/(?s:.*)/ & ~/(?s:.*<\\/tool_call>.*)/"
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 FORMAT_PART = "response_format"
 """The name of the constraint of an answer without calls. Those of the input of tools begin differently."""
-INTRODUCTION = """# Tools
-
-You may call one or more of these tools:
-<tools>
-{tools}
-</tools>
-
-A call is a JSON object with the tool's name and its arguments, within tags:
-<tool_call>
-{{"name": <name>, "arguments": <arguments>}}
-</tool_call>"""
 
 
 @dataclass(frozen=True)
@@ -61,33 +46,6 @@ class ToolCall:
     name: str
     text: str
     is_custom: bool
-
-
-@dataclass(frozen=True)
-class CallFrame:
-    """The text around the input of a tool in a call of it."""
-
-    name: str
-    is_custom: bool
-
-    @property
-    def before(self) -> str:
-        return f"{OPEN}\n{self.name}: " if self.is_custom else f'{OPEN}\n{{"name": "{self.name}", "arguments": '
-
-    @property
-    def after(self) -> str:
-        return f"\n{CLOSE}" if self.is_custom else f"}}\n{CLOSE}"
-
-    def cut_input(self, text: str) -> str:
-        """The input at the beginning of a text that is cut off before the end of the call."""
-        if self.is_custom:
-            counts = range(len(self.after) - 1, 0, -1)
-            return next((text[:-count] for count in counts if text.endswith(self.after[:count])), text)
-        try:
-            _, end = json.JSONDecoder().raw_decode(text)
-        except (ValueError, RecursionError):
-            return text
-        return text[:end] if self.after.startswith(text[end:]) else text
 
 
 class Toolset:
@@ -117,8 +75,16 @@ class Toolset:
 
     def introduction(self) -> str:
         """The description of the tools for the system message."""
-        tools = (tool.model_dump(exclude_none=True) for tool in self.by_name.values())
-        return INTRODUCTION.format(tools="\n".join(json_text(tool, ensure_ascii=False) for tool in tools))
+        return introduction(self.described())
+
+    def described(self) -> list[dict[str, Any]]:
+        """The tools as a chat template takes them."""
+        return [tool.model_dump(exclude_none=True) for tool in self.by_name.values()]
+
+    @property
+    def has_custom(self) -> bool:
+        """Whether one takes text instead of JSON."""
+        return any(isinstance(tool, CustomTool) for tool in self.by_name.values())
 
     def constraint(self, response_format: Any) -> Constraint:
         """The constraint of an answer: calls; if none is required, words before them, or a text of the response format.
@@ -160,12 +126,6 @@ class Toolset:
     def frames(self) -> list[CallFrame]:
         """The text around the input of each tool."""
         return [CallFrame(name, isinstance(tool, CustomTool)) for name, tool in self.by_name.items()]
-
-
-def render_call(name: str, content: str, is_custom: bool = False) -> str:
-    """A call as a model generates it, for a conversation that contains one."""
-    frame = CallFrame(name, is_custom)
-    return f"{frame.before}{content}{frame.after}"
 
 
 def resolve_tools(body: ChatCompletionRequest) -> Toolset | None:

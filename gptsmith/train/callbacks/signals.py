@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
+from gptsmith.base.interrupts import AGAIN, SIGNALS, answered_at_once
 from gptsmith.train.batch import Batch
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
-STOPPING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Windows has no SIGHUP."""
-STOPPING = b"\nstopping: saving a checkpoint after this step ...\n"
+STOPPING = "stopping after this step, with a checkpoint"
 
 
 class StopOnSignal(Callback):
@@ -41,15 +38,14 @@ class StopOnSignal(Callback):
             self.received = signal.Signals(number)
             for one in before:
                 signal.signal(one, after[one])
-            if trainer.processes.is_first:
-                with suppress(OSError, ValueError):  # nobody needs to read it
-                    os.write(sys.stderr.fileno(), STOPPING)  # a handler may not print: it may have interrupted that
 
-        heard = [number for number in STOPPING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, handle) for number in heard}
         after = before if trainer.processes.world_size == 1 else dict.fromkeys(before, signal.SIG_IGN)
+        words = STOPPING + (AGAIN if trainer.processes.world_size == 1 else "")
         try:
-            yield
+            with answered_at_once(words if trainer.processes.is_first else None):
+                yield
         finally:
             for number in before:
                 signal.signal(number, after[number] if self.received else before[number])

@@ -25,6 +25,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
+from gptsmith.text.tool_calls import answer_text
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
 from gptsmith.train.datasets.encoding import Encoding
@@ -105,6 +106,8 @@ class RolloutDataset(Dataset):
     """Prompts in an order that is shuffled anew in every epoch; the batch of a prompt holds a group of completions that
     the model samples at that moment."""
 
+    evaluates_by_sampling = True
+
     def __init__(self, objective: RolloutObjective, inputs: DatasetInputs, reward: Reward) -> None:
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
@@ -122,11 +125,13 @@ class RolloutDataset(Dataset):
         self.has_rewarded = False
         self.num_samples = len(self.train)
         self.tokens_per_sample = objective.group_size * objective.max_tokens
-        self.num_validation_tokens = len(self.validation) * objective.max_tokens
+        self.num_validation_tokens, self.num_test_tokens = (
+            len(prompts) * objective.max_tokens for prompts in (self.validation, self.test)
+        )
 
     def _prompts(self, example: Example) -> list[Prompt]:
         chat = cast(ChatExample, example)
-        fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens)
+        fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens, chat.tools)
         return [Prompt(chat, fitted.token_ids, fitted.num_omitted)]
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
@@ -135,6 +140,10 @@ class RolloutDataset(Dataset):
             self._batch(model, self.groups(model, samples[start : start + micro_batch_size]))
             for start in range(0, num_samples, micro_batch_size)
         ]
+
+    @property
+    def longest_sample(self) -> int:
+        return self.objective.group_size * (max(len(prompt.ids) for prompt in self.train) + self.objective.max_tokens)
 
     def groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions per sample: of its prompt, or, if nothing is learnt from those, of the first of
@@ -245,7 +254,7 @@ class RolloutDataset(Dataset):
             UserError: the reward function fails on it, or returns no finite number; the message names the example.
         """
         try:
-            reward = self.reward(example.messages[:-1], completion, example.messages[-1]["content"])
+            reward = self.reward(example.messages[:-1], completion, answer_text(example.messages[-1]))
             number = math.nan if reward is None else float(reward)
         except Exception as error:
             raise UserError(

@@ -29,13 +29,14 @@ class SftSettings(ExampleObjective):
     packed: ClassVar[bool] = True
 
     def samples(self, example: Example, encoder: Encoder) -> list[Sample]:
-        messages = cast(ChatExample, example).messages
+        chat = cast(ChatExample, example)
+        messages, tools = chat.messages, chat.tools
         try:
-            return [_sample(example, encoder.conversation(messages))]
+            return [_sample(example, encoder.conversation(messages, tools))]
         except ChangedTurnError:  # each answer as the template shows it while it is the last
             answers = [turn for turn in enumerate(messages, 1) if turn[1]["role"] == "assistant"]
             ends = [number for number, message in answers if message.get(TRAIN) is not False]
-            turns = [encoder.conversation(messages[:end], only_last=True) for end in ends]
+            turns = [encoder.conversation(messages[:end], tools, only_last=True) for end in ends]
             return [_sample(example, turn, part) for part, turn in enumerate(turns)]
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:

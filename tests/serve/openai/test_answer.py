@@ -16,8 +16,9 @@ from gptsmith.generate.request import OutputChunk, Request, RequestHandle
 from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words, whole_answer
 from gptsmith.serve.openai.chat import ChatCompletionJob
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.tools import ToolCall, Toolset, render_call, resolve_tools
+from gptsmith.serve.openai.tools import ToolCall, Toolset, resolve_tools
 from gptsmith.text.chat_template import CHATML, ChatTemplate
+from gptsmith.text.tool_calls import render_call
 
 from ..conftest import QUESTION, Served
 
