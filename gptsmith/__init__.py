@@ -32,7 +32,15 @@ __all__ = [*_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gptsmith' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    if (Path(__file__).parent / name).is_dir():
+        # A verb and a package of one name: the function has the package's attributes, so that
+        # `import gptsmith.generate.sampling as sampling` finds them. Its own, such as its signature, stay.
+        package = import_module(f"gptsmith.{name}")
+        if value.__dict__ is not package.__dict__:
+            package.__dict__.update(value.__dict__)
+            value.__dict__ = package.__dict__
+    return value
 
 
 def __dir__() -> list[str]:

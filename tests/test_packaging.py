@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,11 @@ def test_the_reference_has_every_public_name() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")}
     assert set(gptsmith.__all__) - {"__version__"} <= listed
+
+
+def test_the_description_of_the_package_links_to_nothing_beside_it() -> None:
+    """PyPI and pip show it where the repository is not there. `make wheel` looks at the built metadata."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / project["readme"]).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)|(?:src|href)=[\"']([^\"']+)", text)
+    assert not [link for pair in links for link in pair if link and not link.startswith("https://")]

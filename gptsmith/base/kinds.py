@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, one_line, shown
-from gptsmith.base.outside import imported_files, registered, registered_module
+from gptsmith.base.outside import classes_in, imported_files, registered, registered_module
 from gptsmith.base.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -48,15 +46,8 @@ class Kinds(Generic[S]):
 
     def _imported(self) -> dict[str, type[S]]:
         """The kinds in files that a person named."""
-        classes = [found for file in imported_files() for found in self._classes_in(file.module)]
+        classes = [found for file in imported_files() for found in classes_in(file.module, self.base)]
         return {kind: found for found in classes if isinstance(kind := found.model_fields["kind"].default, str)}
-
-    def _classes_in(self, module: ModuleType) -> list[type[S]]:
-        return [
-            value
-            for value in vars(module).values()
-            if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__
-        ]
 
     def settings(self, name: str) -> type[S]:
         """The settings class of one kind.
@@ -73,7 +64,7 @@ class Kinds(Generic[S]):
             return imported[name]
         else:
             module = registered_module(registered(self.package)[name])
-        classes = self._classes_in(module)
+        classes = classes_in(module, self.base)
         assert len(classes) == 1, f"{module.__name__} must define one subclass of {self.base.__name__}"
         return classes[0]
 

@@ -1,22 +1,29 @@
 """Temporary files and folders, told apart into those that a process is working on and those that it left when it died.
 
 What is being written is locked by its process, and the system drops the lock when that dies: so whoever gets the lock
-may clear it away.
+may clear it away. The folders that processes write in are noted in the cache while they do, so that a later one finds
+what was left, wherever that is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from gptsmith.base.cache_folder import default_cache, private_folder
+from gptsmith.base.errors import UserError
+
 TEMPORARY, OLD = ".tmp-gptsmith-", ".old-gptsmith-"
 PREFIXES = (TEMPORARY, OLD)
 FORMER_PREFIXES = (".tmp-", ".old-")
 """Those of older versions, which other programs may use too."""
+NOTES = "written_in"
+"""The folder in the cache with a file for each folder that is written in: its path."""
 MAX_NAME_CHARACTERS = 40
 """The characters of a target's name in that of its temporary folder, which must not become too long."""
 
@@ -78,11 +85,48 @@ def temporary_folder(target: Path, *, private: bool) -> Iterator[Path]:
         with locked(folder) as is_ours:
             if not is_ours:  # somebody cleared it away before it was locked
                 continue
+            note = _note(folder.parent)
             try:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                _forget(note)
             return
+
+
+def _note(folder: Path) -> Path:
+    """Note that something is written in a folder; where the cache cannot be written, it is not noted."""
+    path = os.fsencode(folder.resolve())
+    note = default_cache() / NOTES / hashlib.sha256(path).hexdigest()[:32]
+    with contextlib.suppress(OSError, UserError):
+        private_folder(note.parent)
+        note.write_bytes(path)
+    return note
+
+
+def _forget(note: Path) -> None:
+    """Delete the note of a folder in which nobody writes any more and nothing was left."""
+    with contextlib.suppress(OSError):
+        folder = Path(os.fsdecode(note.read_bytes()))
+        if not folder.is_dir() or not any(path.name.startswith(PREFIXES) for path in folder.iterdir()):
+            note.unlink()
+
+
+def noted_folders() -> list[Path]:
+    """The folders in which processes write, or wrote when they died."""
+    found = []
+    with contextlib.suppress(OSError):
+        for note in sorted((default_cache() / NOTES).iterdir()):
+            found.append(Path(os.fsdecode(note.read_bytes())))
+    return found
+
+
+def sweep_noted() -> None:
+    """Clear away what processes that died left anywhere."""
+    with contextlib.suppress(OSError):
+        for note in sorted((default_cache() / NOTES).iterdir()):
+            sweep(Path(os.fsdecode(note.read_bytes())))
+            _forget(note)
 
 
 def temporary_path(target: Path) -> Path:

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -67,6 +68,23 @@ def memory_bytes() -> int | None:
     except (OSError, ValueError, IndexError):
         return peak_memory_bytes()
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_memory_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """The memory that programs can still get without others being swapped out, and no more than this container's share;
+    nothing where the system does not tell."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        lines = meminfo.read_text(encoding="utf-8").splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # "max" is no number
+            left = int((cgroup / limit).read_text(encoding="utf-8")) - int((cgroup / used).read_text(encoding="utf-8"))
+            found.append(max(0, left))
+    return min(found, default=None)
 
 
 def process_seconds() -> float:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.base.files import sha256_of
 from gptsmith.base.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,39 @@ def registered_module(entry: EntryPoint) -> ModuleType:
     Raises:
         ConfigurationError: it cannot be imported, or is no module.
     """
-    owner = entry.dist.name if entry.dist is not None else "a package"
-    try:
-        module = entry.load()
-    except Exception as error:
-        raise ConfigurationError(f"the kind {entry.name} of {owner} cannot be imported: {error}") from None
+    module = _loaded(entry)
     if not isinstance(module, ModuleType):
-        raise ConfigurationError(f"the kind {entry.name} of {owner} is no module ({entry.value})")
+        raise ConfigurationError(f"the kind {entry.name} of {_owner(entry)} is no module ({entry.value})")
     return module
+
+
+def registered_function(entry: EntryPoint) -> Callable[..., Any]:
+    """The function that an installed package registers, such as a reward.
+
+    Raises:
+        ConfigurationError: it cannot be imported, or cannot be called.
+    """
+    function = _loaded(entry)
+    if not callable(function):
+        raise ConfigurationError(f"{entry.name} of {_owner(entry)} is no function ({entry.value})")
+    return cast(Callable[..., Any], function)
+
+
+def classes_in(module: ModuleType, base: type[T]) -> list[type[T]]:
+    """The subclasses of a class that a module defines itself."""
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+
+
+def _loaded(entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:
+        raise ConfigurationError(f"the kind {entry.name} of {_owner(entry)} cannot be imported: {error}") from None
+
+
+def _owner(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "a package"

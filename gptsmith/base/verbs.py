@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.settings import Settings, assignments_of
@@ -114,6 +114,23 @@ def _path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _size(value: Any) -> Any:
+    """A size as people write it: 2000000, 500MB, 1.5GB or 2GiB.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(value.strip()))
+    except ValidationError:
+        size = 0
+    if size < 1:
+        raise ConfigurationError(f"{value!r} is no size: write 2000000, 500MB, 1.5GB or 2GiB")
+    return size
+
+
 def _count(value: Any) -> Any:
     """A count as people write it: 5000000, 5_000_000, 5M, 1.5B or 300k.
 
@@ -156,9 +173,11 @@ else:
 """Settings by their paths; kept as `a.b=c`."""
 if TYPE_CHECKING:
     Count = Any  # int | str; in a request that is parsed, int
+    Size = Any
 else:
     Count = Annotated[int, Field(gt=0), BeforeValidator(_count)]
-"""A count, also as people write it: 5M."""
+    Size = Annotated[int, Field(gt=0), BeforeValidator(_size)]
+"""A count, also as people write it: 5M; and a size in bytes: 2GB."""
 
 
 def not_recorded(default: Any = None, **constraints: Any) -> Any:

@@ -15,6 +15,7 @@ NAME_CHARACTERS = 12
     CacheRequest,
     arguments={},
     panels={"Empty": ("empty", "kind", "older_than")},
+    sweeps=False,
     examples=("gptsmith cache", "gptsmith cache --empty --kind tokens --older-than 30"),
 )
 def cache(request: CacheRequest, json: Json = False) -> None:

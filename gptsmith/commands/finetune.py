@@ -23,14 +23,14 @@ Preview = Annotated[
     arguments={"base": "RUN", "sources": "DATA"},
     panels={
         "Training": (
-            "objective", "epochs", "max_steps", "learning_rate", "batch_size", "context_length", "lora", "lora_alpha",
-            "trials", "seed", "device", "report_to",
+            "objective", "minutes", "hours", "epochs", "max_steps", "learning_rate", "batch_size", "context_length",
+            "lora", "lora_alpha", "trials", "seed", "device", "report_to",
         ),
         "Data": ("validation", "test", "me", "skip_bad", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(
-        "gptsmith finetune runs/mine conversations.jsonl --epochs 2",
+        "gptsmith finetune runs/mine conversations.jsonl --minutes 20",
         "gptsmith finetune runs/mine reviews.csv --lora 8 --trials 20",
     ),
 )  # fmt: skip

@@ -26,8 +26,11 @@ def generate(request: GenerateRequest, json: Json = False) -> None:
     prompt, prompts = request.prompt, request.prompts
     from_input = prompt == "-" or (prompt is None and prompts is None and not sys.stdin.isatty())
     rows = prompts_of(prompts) if prompts is not None else [sys.stdin.read() if from_input else prompt or ""]
-    show_drawn_seed(request)
+    is_first = True
     for row, generation in generations(request, rows):
+        if is_first:
+            show_drawn_seed(request)
+            is_first = False
         quiet = json or prompts is not None
         if not quiet:
             sys.stdout.write(row)

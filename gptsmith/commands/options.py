@@ -50,6 +50,7 @@ def command(
     panels: Mapping[str, Sequence[str]],
     examples: Sequence[str],
     omitted: Sequence[str] = (),
+    sweeps: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of a request, and of options of its own, a command for Typer.
 
@@ -59,6 +60,7 @@ def command(
         panels: the groups of options in the help, each with its fields.
         examples: commands to show below the help.
         omitted: the fields that have no option.
+        sweeps: whether it first clears away what killed commands left.
     """
 
     def made(run: Callable[..., None]) -> Callable[..., None]:
@@ -77,7 +79,12 @@ def command(
 
                 given["started"] = time.monotonic() - process_seconds()
             origins = {name: option_name(name) for name in given if name not in arguments}
-            run(request.parse(given, origins=origins), **others)
+            parsed = request.parse(given, origins=origins)
+            if sweeps:
+                from gptsmith.base.leftovers import sweep_noted
+
+                sweep_noted()
+            run(parsed, **others)
 
         parameters = [*_parameters(request, arguments, panels, omitted), *own]
         call.__name__, call.__doc__ = run.__name__, run.__doc__

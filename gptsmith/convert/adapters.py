@@ -71,11 +71,12 @@ def linear_mappings(family: Family, config: GPTConfig) -> dict[str, TensorMappin
     embedding."""
     places = linear_layers(meta_model(config))
     table = tensor_mappings(family, config.model_copy(update={"tie_embeddings": False}))
-    return {
+    found = {
         mapping.theirs.removesuffix(".weight"): mapping
         for mapping in table
         if mapping.theirs.endswith(".weight") and all(_place(name) in places for name in mapping.ours)
     }
+    return {family.modules.get(name, name): mapping for name, mapping in found.items()}
 
 
 def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor]]:
@@ -95,7 +96,7 @@ def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor
                 rank = len(part.lora_a)
                 block[:, column : column + rank] = part.lora_b.detach()
                 column += rank
-        found[name] = (a, b)
+        found[name] = (a, b if mapping.transform is None else mapping.transform.to_theirs(b))
     return found
 
 
@@ -275,6 +276,7 @@ class AdapterFolder:
         for name in self.ranks:
             mapping = table[name]
             a, b = (self.files.read(PREFIX + name + suffix) for suffix in (A, B))
+            b = b if mapping.transform is None else mapping.transform.to_ours(b)
             for own, rows in zip(mapping.ours, torch.split(b, list(mapping.rows)), strict=True):
                 used = rows.any(dim=0) if len(mapping.ours) > 1 else torch.ones(len(a), dtype=torch.bool)
                 yield _place(own), (a[used], rows[:, used], self.factor(name))
@@ -299,7 +301,7 @@ class AdapterFolder:
             )
         ours.setdefault("head.weight", ours["embedding.weight"])
         table = {mapping.theirs: mapping for mapping in tensor_mappings(family, model.config)} | {
-            mapping.theirs: mapping for mapping in linear_mappings(family, model.config).values()
+            f"{name}.weight": mapping for name, mapping in linear_mappings(family, model.config).items()
         }
         for name in sorted(others):
             mapping = table.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))

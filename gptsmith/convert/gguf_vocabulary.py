@@ -8,23 +8,9 @@ from enum import IntEnum
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
+from gptsmith.convert.gguf_pretokenizers import DIGIT, PRETOKENIZERS, name_of
+from gptsmith.text.pretokenization import GPT2_SPLIT
 from gptsmith.text.tokenizer import BYTE_FALLBACK, SPACE, TURN_END, Tokenizer
-
-GPT2_SPELT_OUT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-DIGIT = r"\p{N}"
-SPLITS: Mapping[tuple[str, ...], str] = {
-    (GPT2_SPLIT,): "gpt-2",
-    (GPT2_SPELT_OUT,): "gpt-2",
-    (QWEN2_SPLIT,): "qwen2",
-    (LLAMA3_SPLIT,): "llama-bpe",
-    (DIGIT, GPT2_SPLIT): "smollm",
-}
-"""llama.cpp's name for each way to split text; the expressions split one after the other."""
 
 COMPOSES = "gptsmith.tokenizer.composes"
 """A key of our own in a GGUF file: whether characters are to be composed (NFC) before a text is split, which llama.cpp
@@ -107,7 +93,7 @@ def vocabulary_of(tokenizer: Tokenizer, num_rows: int) -> GGUFVocabulary:
 def _unsaid(what: str) -> UserError:
     return UserError(
         f"llama.cpp knows no tokenizer with {what} (it knows merges of bytes split as by "
-        f"{', '.join(sorted(set(SPLITS.values())))}, such as the tokenizer bpe makes, and SentencePiece's)"
+        f"{', '.join(found.names[0] for found in PRETOKENIZERS)}, such as the tokenizer bpe makes, and SentencePiece's)"
     )
 
 
@@ -131,9 +117,10 @@ def _split_name(parts: Sequence[Mapping[str, Any]]) -> str:
                 splits.append(DIGIT)
             case _:
                 raise _unsaid(f"the pre-tokenizer {part['type']}")
-    if tuple(splits) not in SPLITS or parts[-1]["type"] != "ByteLevel":
+    name = name_of(splits)
+    if name is None or parts[-1]["type"] != "ByteLevel":
         raise _unsaid(f"text split by {' and '.join(splits) or 'nothing'}")
-    return SPLITS[tuple(splits)]
+    return name
 
 
 def _tokens(tokenizer: Tokenizer, num_rows: int, is_piece: bool) -> tuple[list[str], list[Type]]:

@@ -8,11 +8,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError, UserError, one_line
 from gptsmith.base.files import read_table, sha256_of, write_json
 from gptsmith.base.leftovers import remove
-from gptsmith.data.cache import MANIFEST, default_cache, mark_used, only_builder, private_folder
+from gptsmith.data.cache import MANIFEST, mark_used, only_builder
 
 PREFIX = "hf:"
 """Before the name of a model on the Hub, wherever a model is named."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, UserError
 from gptsmith.base.files import read_json, read_table, sha256_of
+from gptsmith.convert.backends import Backend
+from gptsmith.convert.backends.transformers import transformers_backend
 from gptsmith.convert.certificate import CERTIFICATE
 from gptsmith.convert.families import Family, family_of
-from gptsmith.convert.safetensors_files import TensorFiles, inside, match, open_tensors
-from gptsmith.convert.state_dict import TensorMapping, model_of, tensor_mappings
+from gptsmith.convert.foreign import ForeignModel
+from gptsmith.convert.safetensors_files import TensorFiles, add_prefix, inside, match, open_tensors
+from gptsmith.convert.state_dict import TensorMapping, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, shaped_model
+from gptsmith.model.gpt import shaped_model
 from gptsmith.run.folder import GENERATION
 from gptsmith.text.chat_template import TEMPLATE, ChatTemplate
 from gptsmith.text.load import load_tokenizer
@@ -28,7 +32,6 @@ CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json", TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "vocab.json", "merges.txt", TEMPLATE, GENERATION,
 )  # fmt: skip
-HEAD = "lm_head.weight"
 OFF = {"top_k": (0, -1), "top_p": (0, 1), "repetition_penalty": (1,)}
 """Values with which Transformers' and vLLM's settings say that one is off."""
 
@@ -42,10 +45,10 @@ def is_model_folder(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(ForeignModel):
     """A folder whose names, shapes and types have been matched with its config; no weight has been read yet."""
 
-    folder: Path
+    path: Path
     config: Mapping[str, Any]
     family: Family
     shape: GPTConfig
@@ -78,10 +81,12 @@ class ModelFolder:
             )
         shaped_model(shape, str(folder / CONFIG))
         table = tensor_mappings(family, shape)
-        extra = [*family.extra, *([HEAD.replace(".", r"\.")] if shape.tie_embeddings else [])]
-        match(files, {mapping.theirs: mapping.shape for mapping in table}, family.prefix, extra)
+        extra = [*family.extra, *([re.escape(family.head)] if shape.tie_embeddings else [])]
+        wanted = {mapping.theirs: mapping.shape for mapping in table}
+        add_prefix(files, wanted, family.prefix)
+        match(folder, files.shapes, wanted, extra)
         if by_hash:
-            _refuse_second_head(files, table, shape)
+            _refuse_second_head(files, table, family.head, shape)
         generation = _table(folder, GENERATION) if (folder / GENERATION).exists() else {}
         tokenizer = _tokenizer(folder, config, generation)
         if tokenizer.vocab_size > shape.vocab_size:
@@ -92,10 +97,22 @@ class ModelFolder:
         return cls(folder, config, family, shape, files, table, tokenizer, template_in(folder), generation)
 
     @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the model: its folder's."""
+        return self.path.resolve().name
+
+    @property
+    def precision(self) -> str:  # type: ignore[override]
+        """Transformers reads the weights in float32, as we do."""
+        return "float32"
+
+    @property
     def model_files(self) -> list[Path]:
-        """The files that the model is made of."""
-        names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.folder / name).exists())]
-        return [*(self.folder / name for name in names), *self.files.files]
+        names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.path / name).exists())]
+        return [*(self.path / name for name in names), *self.files.files]
+
+    def backend(self) -> Backend | str:
+        return transformers_backend(self.path)
 
     def sampling(self) -> dict[str, Any]:
         """The sampling defaults that we know; a model that is usually greedy has the temperature 0 beside its others.
@@ -107,16 +124,7 @@ class ModelFolder:
             kept = {**others, "temperature": 0.0} if others else {}
         return SamplingSettings.parse(kept, GENERATION).model_dump(include=set(kept))
 
-    def model(self) -> GPT:
-        """The model, float32, in evaluation mode: each weight is read once, into its place.
-
-        Raises:
-            ConversionError: a weight is not finite.
-        """
-        return model_of(self.shape, self.files.read, self.table)
-
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Our parameters, in the dtype that the files keep."""
         for mapping in self.table:
             for name, part in mapping.split(self.files.read(mapping.theirs)):
                 yield name, part.contiguous()
@@ -150,17 +158,17 @@ def refuse_changed_files(folder: Path) -> None:
             )
 
 
-def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], shape: GPTConfig) -> None:
+def _refuse_second_head(files: TensorFiles, table: list[TensorMapping], head: str, shape: GPTConfig) -> None:
     """A file may repeat the head that is the embedding.
 
     Raises:
         ConversionError: it holds another one.
     """
-    if shape.tie_embeddings and HEAD in files.shapes:
+    if shape.tie_embeddings and head in files.shapes:
         embedding = next(mapping.theirs for mapping in table if mapping.ours == ("embedding.weight",))
-        if not files.read(HEAD).equal(files.read(embedding)):
+        if not files.read(head).equal(files.read(embedding)):
             raise ConversionError(
-                f"{files.files[0].parent}: tie_word_embeddings is true, and {HEAD} is not the embedding"
+                f"{files.files[0].parent}: tie_word_embeddings is true, and {head} is not the embedding"
             )
 
 

@@ -12,7 +12,7 @@ from gptsmith.model.cost import cost
 
 SCORES = (
     "validation_loss", "bits_per_byte", "test_loss", "test_accuracy", "test_reward", "general_bits_per_byte_before",
-    "general_bits_per_byte",
+    "general_bits_per_byte", "num_general_answers", "num_general_answers_kept",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Opening a trained model: a run's folder, or a model folder of another program's."""
+"""Opening a trained model: a run's folder, or another program's model folder or GGUF file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gptsmith.base.errors import ConversionError
 from gptsmith.base.files import sha256_of
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
+from gptsmith.convert.foreign import ForeignModel
+from gptsmith.convert.gguf_header import gguf_in
 from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
@@ -22,7 +24,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import MANIFEST, Checkpoint
 from gptsmith.run.contents import config_of, load_model
-from gptsmith.run.folder import Run
+from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import ChatTemplate
@@ -30,7 +32,7 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class OpenedModel(HasLineage):
-    """A trained model in a folder, whoever wrote the folder. Its weights are read when they are asked for."""
+    """A trained model, whoever wrote it. Its weights are read when they are asked for."""
 
     @property
     @abstractmethod
@@ -146,15 +148,11 @@ class OpenedRun(Run, OpenedModel):
         return self.checkpoint.folder.stat().st_mtime
 
 
-class OpenedFolder(OpenedModel):
-    """A Hugging Face model folder, as if it had been imported: nothing is copied, and no certificate is made."""
+class OpenedForeign(OpenedModel):
+    """Another program's model, as if it had been imported: nothing is copied, and no certificate is made."""
 
-    def __init__(self, folder: Path, *, by_hash: bool = True) -> None:
-        """
-        Raises:
-            ConversionError: the family is not known, or something in the folder is not sound.
-        """
-        self.folder, self.found = folder, ModelFolder.open(folder, by_hash=by_hash)
+    def __init__(self, found: ForeignModel) -> None:
+        self.folder, self.found = found.path, found
 
     def settings(self) -> dict[str, Any]:
         request = ImportRequest(folder=str(self.folder), model_type=self.found.family.model_type)
@@ -205,11 +203,18 @@ class OpenedFolder(OpenedModel):
         return max(path.stat().st_mtime for path in self.model_files)
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether a path is a trained model: a run, a model folder of another program's, or one on the Hub."""
+    folder = on_the_hub(path) or Path(path)
+    return (folder / SETTINGS).is_file() or is_model_folder(folder)
+
+
 def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
-    """The trained model in a folder: a run, or a Hugging Face model folder; or one on the Hub, as `hf:owner/name`.
+    """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file; or one on the Hub, as
+    `hf:owner/name`.
 
     Args:
-        path: the folder.
+        path: the folder or the file.
         by_hash: compare the bytes of the weights with what was recorded of them. Without it, only their headers are
             read, which is enough for the shape.
 
@@ -217,8 +222,8 @@ def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
         ConversionError: it is none of these, or cannot be read.
     """
     folder = on_the_hub(path) or Path(path)
-    if is_model_folder(folder):
-        return OpenedFolder(folder, by_hash=by_hash)
+    if (found := open_foreign(folder, by_hash=by_hash)) is not None:
+        return OpenedForeign(found)
     if is_adapter_folder(folder):
         raise ConversionError(
             f"{path} holds adapters, which need their base: make a run of both with {shell_command('import', path)}"
@@ -226,3 +231,19 @@ def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     run = OpenedRun.open(folder)
     run.by_hash = by_hash
     return run
+
+
+def open_foreign(path: Path, *, by_hash: bool = True) -> ForeignModel | None:
+    """The model of another program's at a path: a Hugging Face folder, a GGUF file, or a folder that holds one; None if
+    there is none. `by_hash` as in `open_model`.
+
+    Raises:
+        ConversionError: there is one, and it is not sound or its family is not known.
+    """
+    if is_model_folder(path):
+        return ModelFolder.open(path, by_hash=by_hash)
+    if (file := gguf_in(path)) is not None:
+        from gptsmith.convert.gguf_model import GGUFModel  # the library takes long to import
+
+        return GGUFModel.open(file)
+    return None

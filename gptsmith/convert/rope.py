@@ -18,7 +18,8 @@ NAMES = {
     "yarn": {"beta_fast": "fast_rotations", "beta_slow": "slow_rotations", "attention_factor": "attention_factor"},
 }
 """The settings of each kind of scaling, under their names and ours."""
-UNKNOWN = ("mscale", "mscale_all_dim", "partial_rotary_factor")
+PARTIAL = "partial_rotary_factor"
+UNKNOWN = ("mscale", "mscale_all_dim")
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,13 @@ class RotaryPart:
 
     Attributes:
         scalings: the kinds of scaling that the family knows.
+        is_partial: whether the family knows heads of which a part is rotated.
+        base: the base of a config that names none.
     """
 
     scalings: tuple[str, ...] = tuple(NAMES)
+    is_partial: bool = False
+    base: float = DEFAULT_BASE
 
     @property
     def keys(self) -> Sequence[str]:
@@ -39,10 +44,13 @@ class RotaryPart:
         scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if not isinstance(scaling, Mapping):
             raise ConversionError(f"rope_scaling={shown(scaling)} is no table")
-        base = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_BASE))
+        base = scaling.get("rope_theta", config.get("rope_theta", self.base))
         position: Table = {"kind": "rotary", "base": base}
+        if self.is_partial:
+            position[PARTIAL] = scaling.get(PARTIAL, config.get(PARTIAL, 1.0))
         kind = scaling.get("rope_type", scaling.get("type", "default"))
-        if odd := [key for key in UNKNOWN if scaling.get(key) not in (None, 1, 1.0)]:
+        unknown = UNKNOWN if self.is_partial else (*UNKNOWN, PARTIAL)
+        if odd := [key for key in unknown if scaling.get(key) not in (None, 1, 1.0)]:
             raise ConversionError(f"rope_scaling: {odd[0]}={shown(scaling[odd[0]])} is not known")
         if kind == "default":
             return {"position": position}
@@ -74,6 +82,8 @@ class RotaryPart:
             }
             if position.scaling.original_context_length is not None:
                 parameters["original_max_position_embeddings"] = position.scaling.original_context_length
+        if self.is_partial:
+            parameters[PARTIAL] = position.partial_rotary_factor
         # Programs older than rope_parameters read the other two.
         return {
             "rope_theta": position.base,

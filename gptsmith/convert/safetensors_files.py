@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,13 +88,19 @@ class TensorFiles:
             ConversionError: it holds a number that is not finite.
         """
         stored = self._stored[name]
-        tensor = stored.read()
-        # One pass without a mask as large as the tensor: what is not a number is in both.
-        if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
-            raise ConversionError(
-                f"{stored.file}: {name} holds a number that is not finite: the file is damaged, or the model is"
-            )
-        return tensor
+        return require_finite(stored.read(), name, stored.file)
+
+
+def require_finite(tensor: Tensor, name: str, file: Path) -> Tensor:
+    """A tensor of a file.
+
+    Raises:
+        ConversionError: it holds a number that is not finite.
+    """
+    # One pass without a mask as large as the tensor: what is not a number is in both.
+    if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+        raise ConversionError(f"{file}: {name} holds a number that is not finite: the file is damaged, or the model is")
+    return tensor
 
 
 def open_tensors(folder: Path) -> TensorFiles:
@@ -191,21 +197,29 @@ def _opened(file: Path) -> BinaryIO:
         raise ConversionError(f"{file} cannot be read: {error.strerror}") from None
 
 
-def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str, extra: Sequence[str]) -> None:
-    """Checks that the files hold the tensors of these names and shapes and no others; a prefix that they leave out is
-    put before their names.
+def add_prefix(files: TensorFiles, wanted: Collection[str], prefix: str) -> None:
+    """Puts a prefix that the files leave out before their names."""
+    if prefix and not any(name.startswith(prefix) for name in files.shapes):
+        files.rename({name: prefix + name for name in files.shapes if prefix + name in wanted})
+
+
+def match(
+    place: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    extra: Sequence[str],
+) -> None:
+    """Checks that the tensors of a folder or file have these names and shapes, and that there are no others.
 
     Raises:
         ConversionError: they do not; the message lists what is missing, left over or of another shape.
     """
-    if prefix and not any(name.startswith(prefix) for name in files.shapes):
-        files.rename({name: prefix + name for name in files.shapes if prefix + name in wanted})
-    missing = sorted(wanted.keys() - files.shapes.keys())
-    left = [name for name in files.shapes if name not in wanted and not any(re.fullmatch(e, name) for e in extra)]
+    missing = sorted(wanted.keys() - shapes.keys())
+    left = [name for name in shapes if name not in wanted and not any(re.fullmatch(e, name) for e in extra)]
     odd = [
-        f"{name} is {files.shapes[name]} and its config asks for {shape}"
+        f"{name} is {shapes[name]} and its config asks for {shape}"
         for name, shape in wanted.items()
-        if name in files.shapes and files.shapes[name] != shape
+        if name in shapes and shapes[name] != shape
     ]
     problems = [
         *([f"missing: {_some(missing)}"] if missing else []),
@@ -213,7 +227,7 @@ def match(files: TensorFiles, wanted: Mapping[str, tuple[int, ...]], prefix: str
         *([f"of another shape: {_some(odd)}"] if odd else []),
     ]
     if problems:
-        raise ConversionError(f"{files.files[0].parent}: weights and config do not agree ({'; '.join(problems)})")
+        raise ConversionError(f"{place}: weights and config do not agree ({'; '.join(problems)})")
 
 
 def _rows(header: dict[str, Any]) -> Iterator[tuple[str, str, int, int, tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +41,16 @@ class TensorMapping:
     def split(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Our parameters from the tensor of a safetensors file."""
         whole = tensor.T if self.transposed else tensor
-        whole = whole if self.transform is None else self.transform.to_ours(whole)
+        yield from self.split_rows(whole if self.transform is None else self.transform.to_ours(whole))
+
+    def split_rows(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Our parameters from one below the other, as they are: (out, in) of a matrix, as a GGUF file keeps them."""
         yield from zip(self.ours, torch.split(whole, list(self.rows)), strict=True)
+
+    @property
+    def rows_shape(self) -> tuple[int, ...]:
+        """Its shape as (out, in), in a GGUF file."""
+        return self.shape[::-1] if self.transposed else self.shape
 
     def join(self, ours: Mapping[str, Tensor]) -> Tensor:
         """The tensor of a safetensors file from our parameters."""
@@ -69,7 +77,8 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     for name in shapes:
         layer, place, kind = _place(name)
         weight = rows[place]
-        mapping = _mapping(weight, layer, kind, shapes)
+        transform = None if weight.transform is None else weight.transform(config)
+        mapping = _mapping(weight, transform, layer, kind, shapes)
         found.setdefault(mapping.theirs, mapping)
     return list(found.values())
 
@@ -85,16 +94,15 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
     return result
 
 
-def model_of(config: GPTConfig, tensors: Callable[[str], Tensor], table: Sequence[TensorMapping]) -> GPT:
-    """The model of a shape whose weights another program wrote, float32, in evaluation mode. What `tensors` gives
-    becomes the parameters where it can, so that the weights are in memory once."""
+def model_of(config: GPTConfig, weights: Iterable[tuple[str, Tensor]]) -> GPT:
+    """The model of a shape with these weights, float32, in evaluation mode. They become the parameters where they can,
+    so that they are in memory once."""
     model = empty_model(config)
     parameters = dict(model.named_parameters())
-    for mapping in table:
-        for name, part in mapping.split(tensors(mapping.theirs)):
-            # A view of a part would keep the whole tensor in memory.
-            own = part.clone() if len(mapping.ours) > 1 else part
-            parameters[name].data = own.float().contiguous()
+    for name, part in weights:
+        # A view of a part would keep the whole tensor in memory.
+        own = part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
+        parameters[name].data = own.float().contiguous()
     return model.eval()
 
 
@@ -105,10 +113,12 @@ def _place(name: str) -> tuple[str, str, str]:
     return (block[1], re.sub(r"^blocks\.\d+", "blocks.{layer}", place), kind) if block else ("", place, kind)
 
 
-def _mapping(weight: Weight, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> TensorMapping:
+def _mapping(
+    weight: Weight, transform: Transform | None, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]
+) -> TensorMapping:
     ours = tuple(f"{part.format(layer=layer)}.{kind}" for part in weight.parts)
     rows = tuple(shapes[name][0] for name in ours)
     shape = (sum(rows), *shapes[ours[0]][1:])
     transposed = weight.transposed and len(shape) == 2
     theirs, gguf = (f"{name.format(layer=layer)}.{kind}" for name in (weight.theirs, weight.gguf))
-    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, weight.transform)
+    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform)

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import platformdirs
-
-from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.cache_folder import private_folder
+from gptsmith.base.errors import UserError
 from gptsmith.base.files import sync_file, sync_folder, writing
 from gptsmith.base.json_text import json_text
 
@@ -23,32 +22,9 @@ PARTIAL = ".partial-"
 """Before the name of what is not built to its end."""
 
 
-def default_cache() -> Path:
-    """The folder named by the environment variable GPTSMITH_CACHE, or the system's folder for caches."""
-    given = os.environ.get("GPTSMITH_CACHE")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("gptsmith")
-
-
 def key_of(*parts: Any) -> str:
     """A name of 32 hexadecimal digits that is a pure function of these JSON values."""
     return hashlib.sha256(json_text(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def private_folder(folder: Path) -> Path:
-    """The folder, created if it is missing; only its owner can look in, if the system knows of owners.
-
-    Raises:
-        DataError: it cannot be made.
-    """
-    try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"the cache folder {folder} cannot be made: {error.strerror}; name another one with GPTSMITH_CACHE"
-        ) from None
-    return folder
 
 
 @contextlib.contextmanager

@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gptsmith.base.cache_folder import private_folder
 from gptsmith.base.console import Meter
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
-from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once, key_of, private_folder
+from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once, key_of
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings

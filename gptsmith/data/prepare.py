@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import gptsmith.text
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.files import PlaceTakenError, published_folder
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
-from gptsmith.data.cache import default_cache, key_of, mark_used, private_folder
+from gptsmith.data.cache import key_of, mark_used
 from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import sync_file, writing
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import temporary_folder
 from gptsmith.base.verbs import PathTexts
-from gptsmith.data.cache import default_cache, mark_used, private_folder
+from gptsmith.data.cache import mark_used
 from gptsmith.data.cache_contents import FOLDERS
 
 RECORDS_FILE = "records.jsonl"

@@ -21,6 +21,7 @@ from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import SlotKVCache
+from gptsmith.generate.kv_memory import KVCacheMemory, cache_dtype
 from gptsmith.generate.logprobs import collect_prompt_logprobs, token_logprob
 from gptsmith.generate.prefill_budget import PrefillBudget
 from gptsmith.generate.request import (
@@ -66,6 +67,8 @@ class Engine:
 
     Attributes:
         model: the model as it runs it: a copy that shares the weights.
+        kv_memory: the memory of its KV cache.
+        context_length: the most tokens of a sequence: the model's own, or what that memory holds.
         on_pass: called before each forward pass.
     """
 
@@ -88,7 +91,9 @@ class Engine:
             clock: seconds, for the prefill budget.
         """
         self.model, self.tokenizer = inference_model(model, int8_matmul=int8_matmul), tokenizer
-        self.settings, self.context_length = settings or EngineSettings(), model.config.context_length
+        self.settings = settings or EngineSettings()
+        self.kv_memory = KVCacheMemory.of(self.model, self.settings.kv_cache_bytes)
+        self.context_length = self.kv_memory.context_length
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
         self._end_ids = frozenset() if tokenizer is None else tokenizer.end_ids
@@ -100,13 +105,12 @@ class Engine:
 
         # A thread serves whoever comes: it must not stop to move to a larger place. On a CPU memory is taken up
         # only as it is written; elsewhere, and for a caller, the cache grows.
-        dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
-        cache = SlotKVCache(model.config, dtype=dtype, device=model.device)
+        cache = SlotKVCache(model.config, dtype=cache_dtype(self.model), device=model.device)
         if thread is not None and self.model.device.type == "cpu":
             with suppress(UserError):  # where not even addresses can be had, it grows too
                 cache.reserve(self.settings.max_num_seqs, self.context_length)
         self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
-        self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length)
+        self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length, self.kv_memory.max_tokens)
         self._thread = thread
         if thread is not None:
             thread.add(self)
@@ -161,7 +165,8 @@ class Engine:
             ContextOverflowError: the prompt leaves no room to generate.
             UserError: the request is not sound.
         """
-        check_request(request, self.model.config.vocab_size, self.context_length)
+        with self.kv_memory.explained():
+            check_request(request, self.model.config.vocab_size, self.context_length)
 
     def embed(self, ids: Sequence[int]) -> Future[list[float]]:
         """The mean of the last layer's states over tokens, which must fit in the context. They are read in chunks, one

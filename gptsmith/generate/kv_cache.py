@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.kv_cache import empty_layers, lazy_zeros
+from gptsmith.model.kv_cache import discard, empty_layers, lazy_zeros
 from gptsmith.model.layout import Layout, Span, causal_mask
 
 
@@ -42,7 +42,7 @@ class SlotKVCache:
         self.device = device
         self.num_slots = self.capacity = 0
         self._num_written: list[int] = []
-        """So many tokens of each slot were ever written."""
+        """So many tokens of each slot are written: what they take up stays taken up until they are released."""
         self._layout: Layout | None = None
 
     def reserve(self, num_slots: int, capacity: int) -> None:
@@ -128,6 +128,22 @@ class SlotKVCache:
         """Empties a slot."""
         for layer in (*self.keys, *self.values):
             layer[slot, :, : self._num_written[slot]] = 0
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether slots take up memory only as they are written."""
+        return self.device.type == "cpu"
+
+    def num_written(self, slot: int) -> int:
+        """The tokens of a slot that take up memory."""
+        return self._num_written[slot]
+
+    def release(self, slot: int, keep: int) -> None:
+        """Gives back the memory of a slot behind its first `keep` tokens."""
+        for layer in (*self.keys, *self.values):
+            for head in [layer[slot]] if not keep else layer[slot]:
+                discard(head[keep:] if keep else head)
+        self._num_written[slot] = min(self._num_written[slot], keep)
 
     def _store(self, whole: Tensor, new: Tensor) -> None:
         """Keeps one layer's keys or values of this pass (K, N, D)."""

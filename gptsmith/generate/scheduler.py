@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from gptsmith.generate.kv_cache import Segment, SlotKVCache
 from gptsmith.generate.prefill_budget import PrefillBudget
@@ -17,6 +18,8 @@ step reads one multiple, however slow it is."""
 
 MIN_SHARED_PREFIX = 16
 """A sequence waits for another's prefill if that spares it at least so many tokens."""
+HEADROOM_TOKENS = 64
+"""A sequence starts where it could grow by so many tokens, so that sequences do not take turns at each of them."""
 NO_TOKENS: list[int] = []
 
 
@@ -52,9 +55,16 @@ class Scheduler:
     """
 
     def __init__(
-        self, settings: EngineSettings, cache: SlotKVCache, budget: PrefillBudget, context_length: int
+        self,
+        settings: EngineSettings,
+        cache: SlotKVCache,
+        budget: PrefillBudget,
+        context_length: int,
+        max_cached_tokens: float = inf,
     ) -> None:
+        """`max_cached_tokens` bounds the tokens of all sequences in the cache; one alone always fits."""
         self.settings, self.cache, self.budget, self.context_length = settings, cache, budget, context_length
+        self.max_cached_tokens = max_cached_tokens
         self.waiting: deque[SequenceState] = deque()
         self.running: list[SequenceState] = []
         self.unplaced: list[tuple[SequenceState, Exception]] = []
@@ -69,11 +79,16 @@ class Scheduler:
         return [sequence for sequence in self.running if sequence.is_decoding]
 
     def schedule(self) -> list[SequenceState]:
-        """Gives free slots to waiting sequences; returns those that have got one."""
+        """Gives free slots to waiting sequences, as far as there is memory; returns those that have got one for the
+        first time."""
+        self._preempt()
         started: list[SequenceState] = []
         postponed: list[SequenceState] = []
         while self.waiting and len(self.running) < self.settings.max_num_seqs:
             sequence = self.waiting.popleft()
+            if not self._has_memory_for(sequence):
+                self.waiting.appendleft(sequence)
+                break
             if self._shares_prefix_with_a_prefill(sequence):
                 postponed.append(sequence)
                 continue
@@ -83,20 +98,26 @@ class Scheduler:
                 self.unplaced.append((sequence, error))
                 continue
             self._start(sequence)
-            started.append(sequence)
+            if not sequence.is_preempted:
+                sequence.handle.num_cached_tokens = sequence.num_computed
+                started.append(sequence)
         self.waiting.extendleft(reversed(postponed))
         self._close_gaps()
+        self._trim()
         return started
 
     def release(self, sequence: SequenceState) -> None:
         """Takes a sequence out. Its slot keeps its tokens for prompts that begin alike."""
         if sequence in self.running:
-            self.running.remove(sequence)
-            self._num_released += 1
-            self._prefixes[sequence.slot] = sequence.ids[: sequence.num_computed]
-            self._released_at[sequence.slot] = self._num_released
+            self._free(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+
+    def _free(self, sequence: SequenceState) -> None:
+        self.running.remove(sequence)
+        self._num_released += 1
+        self._prefixes[sequence.slot] = sequence.ids[: sequence.num_computed]
+        self._released_at[sequence.slot] = self._num_released
 
     def forget(self, slot: int) -> None:
         """Empties a free slot. A NaN in it would reach whoever gets it next: masked keys count 0 times, and 0 times NaN
@@ -179,19 +200,61 @@ class Scheduler:
         if shared[best] > shared[slot]:
             self.cache.copy(best, slot, shared[best])
         sequence.slot, sequence.num_computed = slot, shared[best]
-        sequence.handle.num_cached_tokens = sequence.num_computed
         self.running.append(sequence)
 
     def _reserve(self, num_slots: int, num_tokens: int) -> None:
         """Makes room in the cache for so many sequences, as far as they may run at once: exactly as much as is needed
         at first, then at least twice as much as before."""
         cache = self.cache
+        if not cache.is_lazy and self.max_cached_tokens < inf:
+            cache.reserve(len(self.running) + 1, num_tokens)
+            return
         num_slots = min(num_slots, self.settings.max_num_seqs)
         if num_slots > cache.num_slots:
             num_slots = min(max(num_slots, 2 * cache.num_slots), self.settings.max_num_seqs)
         if num_tokens > cache.capacity:
             num_tokens = min(max(num_tokens, 2 * cache.capacity), self.context_length)
         cache.reserve(num_slots, num_tokens)
+
+    def _has_memory_for(self, sequence: SequenceState) -> bool:
+        """Whether a sequence fits beside those that run, and can grow a little."""
+        if not self.running or self.max_cached_tokens == inf:
+            return True
+        if self.cache.is_lazy:
+            grown = min(len(sequence.ids) + HEADROOM_TOKENS, sequence.max_length)
+            return sum(map(self._most_tokens, self.running)) + grown <= self.max_cached_tokens
+        num_slots = max(self.cache.num_slots, len(self.running) + 1)
+        return num_slots * max(self.cache.capacity, sequence.max_length) <= self.max_cached_tokens
+
+    def _most_tokens(self, sequence: SequenceState) -> int:
+        """The most tokens that the cache holds of a running sequence after the next pass."""
+        return min(len(sequence.ids) + self.settings.num_speculative_tokens, sequence.max_length)
+
+    def _preempt(self) -> None:
+        """Has the newest sequences wait again while the others need their memory."""
+        if not self.cache.is_lazy:
+            return
+        while len(self.running) > 1 and sum(map(self._most_tokens, self.running)) > self.max_cached_tokens:
+            sequence = self.running[-1]
+            self._free(sequence)
+            sequence.preempt()
+            self.waiting.appendleft(sequence)
+
+    def _trim(self) -> None:
+        """Gives back memory beyond the bound: of free slots, the longest unused ones first, then what others have left
+        behind in slots in use."""
+        if self.max_cached_tokens == inf or not self.cache.is_lazy:
+            return
+        kept = {sequence.slot: self._most_tokens(sequence) for sequence in self.running}
+        slots = range(self.cache.num_slots)
+        excess = sum(max(self.cache.num_written(slot), kept.get(slot, 0)) for slot in slots) - self.max_cached_tokens
+        for slot in sorted(slots, key=lambda slot: (slot in kept, self._released_at.get(slot, 0))):
+            freed = self.cache.num_written(slot) - kept.get(slot, 0)
+            if excess > 0 and freed > 0:
+                self.cache.release(slot, kept.get(slot, 0))
+                excess -= freed
+                if slot not in kept:
+                    self._prefixes.pop(slot, None)
 
     def _close_gaps(self) -> None:
         """Moves sequences to the first slots: those that lie one behind the other attend as a batch."""

@@ -24,6 +24,7 @@ class SequenceState:
         output_ids: all generated tokens.
         slot: its slot in the KV cache; -1 while it waits.
         num_computed: how many of `ids` the KV cache holds.
+        is_preempted: whether it has run, and waits again because others needed its memory.
     """
 
     request: Request
@@ -36,6 +37,7 @@ class SequenceState:
     output_ids: list[int] = field(default_factory=list)
     slot: int = -1
     num_computed: int = 0
+    is_preempted: bool = False
 
     def __post_init__(self) -> None:
         request = self.request
@@ -57,6 +59,12 @@ class SequenceState:
         if self.request.slide:
             return self.context_length
         return min(len(self.request.prompt_ids) + self.request.max_tokens, self.context_length)
+
+    def preempt(self) -> None:
+        """Makes it wait again; its tokens are read anew when there is room."""
+        self.slot, self.num_computed, self.is_preempted = -1, 0, True
+        if not self.output_ids:
+            self.prompt_logprobs = []
 
     def accept(self, logprob: TokenLogprob, data: bytes) -> FinishReason | None:
         """Appends a sampled token, whose text is `data`. Returns why the sequence ends there, or None."""

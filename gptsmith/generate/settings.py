@@ -14,6 +14,9 @@ class EngineSettings(Settings):
     """Sequences that run at the same time; others wait."""
     max_queue_size: int = Field(default=256, ge=0)
     """Sequences that may wait; more are refused."""
+    kv_cache_bytes: int | None = Field(default=None, gt=0)
+    """The most memory for the keys and values of all sequences. One that does not fit beside the others waits; by
+    default they take what they need."""
     max_prefill_tokens: int = Field(default=512, gt=0)
     """The most prompt tokens that one step reads (chunked prefill)."""
     max_prefill_slowdown: float = Field(default=2.6, gt=1)

@@ -37,8 +37,18 @@ class GPTConfig(Settings):
     feedforward: AnyFeedForward = feedforward.KINDS.field("gated")
     norm: AnyNorm = norm.KINDS.field("rmsnorm")
     linear: AnyLinear = linear.KINDS.field("dense")
-    norm_placement: Literal["pre", "post"] = "pre"
-    """pre normalises the input of each half (GPT-2 and later), post its sum with the residual stream (GPT-1)."""
+    norm_placement: Literal["pre", "post", "output", "sandwich"] = "pre"
+    """pre normalises the input of each half (GPT-2 and later), post its sum with the residual stream (GPT-1), output
+    its output before it is added (OLMo 2), sandwich both input and output (Gemma 3)."""
+    parallel_residual: bool = False
+    """Whether both halves of a block read the same residual stream, and are added to it together (GPT-NeoX), instead
+    of the feed-forward half reading what attention added."""
+    embedding_multiplier: float = Field(default=1.0, gt=0)
+    """The embeddings are multiplied by it; a tied head is not (Gemma, Granite)."""
+    residual_multiplier: float = Field(default=1.0, gt=0)
+    """The output of each half is multiplied by it before it is added to the residual stream (Granite)."""
+    logits_scaling: float = Field(default=1.0, gt=0)
+    """The logits are divided by it (Granite)."""
     tie_embeddings: bool = False
     """Whether the head shares the embedding's weights."""
     num_labels: int | None = Field(default=None, gt=0, le=LARGEST_DIM)

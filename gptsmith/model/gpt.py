@@ -29,12 +29,20 @@ class Block(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.recomputes = False
-        self.pre_norm = config.norm_placement == "pre"
-        self.attention_norm = config.norm.build(config.embed_dim)
+        self.placement, self.is_parallel = config.norm_placement, config.parallel_residual
+        self.residual_multiplier = config.residual_multiplier
+        self.attention_norm = self._norm(config, "pre", "post", "sandwich")
         self.attention = config.attention.build(config.dims, layer)
-        self.feedforward_norm = config.norm.build(config.embed_dim)
+        self.attention_output_norm = self._norm(config, "output", "sandwich")
+        self.feedforward_norm = self._norm(config, "pre", "post", "sandwich")
         self.feedforward = config.feedforward.build(config.dims)
+        self.feedforward_output_norm = self._norm(config, "output", "sandwich")
         self.dropout = nn.Dropout(config.dropout)
+
+    @staticmethod
+    def _norm(config: GPTConfig, *placements: str) -> nn.Module:
+        """A norm where the placement of norms is one of these, else nothing."""
+        return config.norm.build(config.embed_dim) if config.norm_placement in placements else nn.Identity()
 
     def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
@@ -44,12 +52,18 @@ class Block(nn.Module):
         return self._compute(x, positions, cache)
 
     def _compute(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
-        # Pre-norm (GPT-2 and later): the stream itself is never normalised. Post-norm (GPT-1): each sum is.
-        if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), positions, cache))
-            return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, positions, cache)))
-        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+        # Post-norm (GPT-1): each sum is normalised. All others: the residual stream itself never is.
+        if self.placement == "post":
+            y = self.attention_norm(self._added(x, self.attention(x, positions, cache)))
+            z: Tensor = self.feedforward_norm(self._added(y, self.feedforward(x if self.is_parallel else y)))
+            return z
+        y = self._added(x, self.attention_output_norm(self.attention(self.attention_norm(x), positions, cache)))
+        fed = self.feedforward(self.feedforward_norm(x if self.is_parallel else y))
+        return self._added(y, self.feedforward_output_norm(fed))
+
+    def _added(self, x: Tensor, output: Tensor) -> Tensor:
+        """The residual stream with the output of a half."""
+        return torch.add(x, self.dropout(output), alpha=self.residual_multiplier)
 
 
 class GPT(nn.Module):
@@ -69,7 +83,7 @@ class GPT(nn.Module):
         self.position = config.position.build(config.dims)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.final_norm = config.norm.build(config.embed_dim) if config.norm_placement == "pre" else nn.Identity()
+        self.final_norm = nn.Identity() if config.norm_placement == "post" else config.norm.build(config.embed_dim)
         # Out: the head gives each token of the vocabulary a logit, with the embedding's own rows if they are tied.
         self.head = config.linear.build(config.embed_dim, config.vocab_size, bias=False, name="head")
         if config.tie_embeddings:
@@ -143,6 +157,8 @@ class GPT(nn.Module):
         x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)  # (B, T, C)
         if self.compute_dtype is not None:
             x = x.to(self.compute_dtype)
+        if self.config.embedding_multiplier != 1:
+            x = x * self.config.embedding_multiplier
         x = self.dropout(self.position.embed(x, layout.ids).to(x.dtype))
         # The residual stream: each block adds what its attention and its feed-forward half make of it.
         for block in self.blocks:
@@ -150,7 +166,8 @@ class GPT(nn.Module):
         if cache is not None:
             cache.advance(T)
         normalised: Tensor = self.final_norm(x)
-        return normalised
+        # The head is linear: dividing its input divides the logits.
+        return normalised if self.config.logits_scaling == 1 else normalised / self.config.logits_scaling
 
 
 class _WithoutInit(TorchFunctionMode):

@@ -14,8 +14,9 @@ def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
     """Draws all weights in place, from a generator of their own.
 
     `gpt2` is GPT-2's: normal with deviation 0.02, the output projections smaller by sqrt(2 L).
-    `zero_output` starts the output projections at zero and the head near zero, so that the first loss is ln V and the
-    first steps are large; the other layers are uniform with deviation 1 / sqrt(C), embeddings normal with deviation 1.
+    `zero_output` starts the output projections at zero (unless a norm follows them) and the head near zero, so that the
+    first loss is ln V and the first steps are large; the other layers are uniform with deviation 1 / sqrt(C),
+    embeddings normal with deviation 1.
     Linear layers of every kind begin with the weights of dense ones, as far as they can hold them.
     """
     if all(parameter.is_meta for parameter in model.parameters()):
@@ -47,6 +48,8 @@ def _draw(name: str, weight: Tensor, config: GPTConfig, generator: torch.Generat
 
     zero_output = config.init == "zero_output"
     is_output = name.endswith(("attention.output.weight", "feedforward.output.weight"))
+    # A norm behind them would divide zero by its epsilon.
+    starts_at_zero = is_output and zero_output and config.norm_placement in ("pre", "post")
     if name.endswith("bias"):
         weight.zero_()
     elif "norm" in name:
@@ -59,7 +62,7 @@ def _draw(name: str, weight: Tensor, config: GPTConfig, generator: torch.Generat
         normal(1.0 if zero_output and not config.tie_embeddings else 0.02)
     elif not zero_output:
         normal(0.02 / (2 * config.num_layers) ** 0.5 if is_output else 0.02)
-    elif is_output:
+    elif starts_at_zero:
         weight.zero_()
     elif name == "head.weight":
         normal(0.001)

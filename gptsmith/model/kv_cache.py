@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -87,7 +89,8 @@ def lazy_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | 
     try:
         if torch.device(device).type != "cpu" or num_bytes < SMALL_BYTES:
             return torch.zeros(*shape, dtype=dtype, device=device)
-        memory = mmap.mmap(-1, num_bytes)
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+        memory = mmap.mmap(-1, num_bytes, **private)
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             with suppress(OSError):  # a kernel without huge pages
                 memory.madvise(mmap.MADV_NOHUGEPAGE)  # one would take up 2 MiB at the first byte
@@ -97,3 +100,30 @@ def lazy_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | 
             f"there is too little memory for {shape[0]} sequences of {shape[2]} tokens: {num_bytes / 1e9:.1f} GB for "
             "the keys or values of one layer cannot be had: allow fewer sequences at once, such as --max-num-seqs 1"
         ) from None
+
+
+def bytes_per_token(config: GPTConfig, dtype: torch.dtype) -> int:
+    """The bytes of one token's keys and values in all layers."""
+    shape = config.attention.cache_shape(config.dims)
+    return config.num_layers * dtype.itemsize * sum(heads * width for heads, width in (shape.keys, shape.values))
+
+
+def discard(values: Tensor) -> None:
+    """Writes zeros, and gives the memory back to the system as far as it can take it: on Linux, whole pages of what
+    `lazy_zeros` made on a CPU. `values` lie one behind the other."""
+    begin = values.data_ptr()
+    end = begin + values.nbytes
+    first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    is_given = (
+        sys.platform == "linux"
+        and values.device.type == "cpu"
+        and first < last
+        and ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED) == 0
+    )
+    if is_given:  # those pages are zeros now
+        size = values.element_size()
+        flat = values.view(-1)
+        flat[: -(-(first - begin) // size)] = 0
+        flat[(last - begin) // size :] = 0
+    else:
+        values.zero_()

@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedSequences:
+    """The sequences of a pass whose rows hold several, laid out as batches of about one length each.
+
+    Attributes:
+        batches: for each batch, the places of its sequences' tokens among all of the pass, (N, L). A shorter sequence
+            ends in its last token again, which a causal attention shows to no other.
+        lengths: the tokens of each sequence, (N) for each batch.
+        order: for each token of the pass, its place among the batches' tokens, without those that fill up.
+    """
+
+    batches: Sequence[Tensor]
+    lengths: Sequence[Tensor]
+    order: Tensor
+
+    @classmethod
+    def of(cls, segments: Tensor) -> PackedSequences:
+        """The sequences of rows (B, T) of segment numbers."""
+        begins = torch.ones_like(segments, dtype=torch.bool)
+        begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+        starts = begins.flatten().nonzero()[:, 0]
+        lengths = torch.diff(starts, append=starts.new_tensor([segments.numel()]))
+        by_length = torch.argsort(lengths, descending=True, stable=True)
+        starts, lengths = starts[by_length], lengths[by_length]
+        batches, batch_lengths, places = [], [], []
+        for first, last in _of_about_one_length(lengths.tolist()):
+            some = lengths[first:last]
+            steps = torch.arange(int(some[0]), device=segments.device)
+            batches.append(starts[first:last, None] + torch.minimum(steps, some[:, None] - 1))
+            batch_lengths.append(some)
+            places.append(batches[-1][steps < some[:, None]])
+        return cls(batches, batch_lengths, torch.argsort(torch.cat(places)))
+
+    def gather(self, x: Tensor) -> list[Tensor]:
+        """Of (B, H, T, D), the sequences of each batch: (N, H, L, D)."""
+        flat = x.transpose(1, 2).flatten(0, 1)  # (B T, H, D)
+        return [
+            flat.index_select(0, batch.flatten()).view(*batch.shape, *flat.shape[1:]).transpose(1, 2)
+            for batch in self.batches
+        ]
+
+    def scatter(self, batches: Sequence[Tensor], num_rows: int) -> Tensor:
+        """The inverse of `gather`, for so many rows."""
+        tokens = [
+            each.transpose(1, 2)[torch.arange(each.shape[2], device=each.device) < lengths[:, None]]
+            for each, lengths in zip(batches, self.lengths, strict=True)
+        ]
+        flat = torch.cat(tokens).index_select(0, self.order)  # (B T, H, D)
+        return flat.view(num_rows, -1, *flat.shape[1:]).transpose(1, 2)
+
+
+SHORT_SEQUENCE, SAME_LENGTH = 16, 0.75
+"""Sequences share a batch if none is shorter than this share of the longest, or if all are short."""
+
+
+def _of_about_one_length(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of lengths, which fall, that are nearly the same."""
+    first = 0
+    for place in range(1, len(lengths) + 1):
+        longest = lengths[first]
+        if place == len(lengths) or (longest > SHORT_SEQUENCE and lengths[place] < SAME_LENGTH * longest):
+            yield first, place
+            first = place
 
 
 @dataclass(frozen=True)
@@ -22,6 +87,7 @@ class Span:
         bias: what is added to the scores, (H, T, S) or (B, H, T, S), or None.
         tokens: which tokens of the pass they are; all of them if None.
         is_batch: whether each token is the only one of its sequence: they attend as a batch of single queries.
+        packed: the sequences of rows that hold several, for an attention without a mask; None if there are none.
     """
 
     query_ids: Tensor
@@ -30,6 +96,7 @@ class Span:
     bias: Tensor | None = None
     tokens: slice | None = None
     is_batch: bool = False
+    packed: PackedSequences | None = None
 
     def select(self, queries: Tensor) -> Tensor:
         """The queries of these tokens, of those of the pass (B, H, T, D)."""
@@ -84,7 +151,7 @@ class Layout:
         T = segments.shape[1]
         ids = _positions_in_segments(segments)
         mask = causal_mask(T, T, segments.device) & (segments[:, None, :, None] == segments[:, None, None, :])
-        return cls(ids, [Span(ids, ids, mask)], T)
+        return cls(ids, [Span(ids, ids, mask, packed=PackedSequences.of(segments))], T)
 
 
 class KVCache(Protocol):

@@ -111,7 +111,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GP
         asked = f"{MODEL} asks for {config.num_layers:,} layers"
         raise CheckpointError(f"{checkpoint.folder}: {asked}, and there are weights of {len(layers):,}")
     model = shaped_model(config, str(checkpoint.folder / MODEL))
-    _require_shapes(checkpoint, model, shapes)
+    _require_shapes(checkpoint, dict(model.named_parameters()), shapes)
     model = with_memory(model)
     _fill(model, checkpoint, files)
     return model.to(device).eval()
@@ -126,12 +126,23 @@ def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
     _fill(model, checkpoint, _weight_files(checkpoint))
 
 
-def _fill(model: GPT, checkpoint: Checkpoint, files: Sequence[Path]) -> None:
+def load_trained_weights(model: GPT, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights into the model that it was saved from; frozen ones, which are still what they were,
+    are not read again.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    _fill(model, checkpoint, [checkpoint.folder / WEIGHTS], but_frozen=checkpoint.frozen() is not None)
+
+
+def _fill(model: GPT, checkpoint: Checkpoint, files: Sequence[Path], *, but_frozen: bool = False) -> None:
     reshard(model)
+    parameters = {name: each for name, each in model.named_parameters() if each.requires_grad or not but_frozen}
     tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
-    _require_shapes(checkpoint, model, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    _require_shapes(checkpoint, parameters, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in parameters.items():
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, expected = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
                 raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {expected}")
@@ -143,12 +154,13 @@ def _weight_files(checkpoint: Checkpoint) -> list[Path]:
     return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen])]
 
 
-def _require_shapes(checkpoint: Checkpoint, model: GPT, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _require_shapes(
+    checkpoint: Checkpoint, parameters: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     """
     Raises:
         CheckpointError: a model has other weights than those.
     """
-    parameters = dict(model.named_parameters())
     if odd := sorted(shapes.keys() ^ parameters.keys()):
         raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {one_line(odd[0], 100)}")
     for name, parameter in parameters.items():

@@ -66,8 +66,13 @@ def published_run(
         yield run
 
 
+def model_name(path: str | Path) -> str:
+    """The name of a model that lies there: that of its folder, or of its file without `.gguf`."""
+    return Path(path).resolve().name.removesuffix(".gguf")
+
+
 def beside(folder: str | Path, suffix: str) -> Path:
-    """The folder next to another whose name has `suffix` behind it."""
+    """The folder next to another, or next to a model's file, whose name has `suffix` behind it."""
     path = Path(folder)
     named = path if path.name not in ("", "..") else path.resolve()
-    return named.with_name(named.name + suffix)
+    return named.with_name(named.name.removesuffix(".gguf") + suffix)

@@ -16,6 +16,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.model.gpt import GPT
+from gptsmith.run.publish import model_name
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.train.classifier import Classifier
 
@@ -88,8 +89,8 @@ def _named(runs: Sequence[str | Path]) -> dict[str, str]:
     for given in map(str, runs):
         name, equals, path = given.partition("=")
         # A folder may have an equals sign in its name.
-        if not equals or Path(given).is_dir():
-            name, path = Path(given).resolve().name, given
+        if not equals or Path(given).exists():
+            name, path = model_name(given), given
         if not name or not path:
             raise ConfigurationError(f"{given}: write it as NAME=RUN, for example small=runs/small")
         if not name.isprintable() or len(name) > 200:

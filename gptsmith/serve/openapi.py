@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -46,17 +46,21 @@ ERROR = {
 }
 
 
-def document(routes: Sequence[Route], has_keys: bool, model_names: list[str]) -> dict[str, Any]:
-    """The OpenAPI document of some routes; `model_names` are the values that a field `model` takes; none
-    leave them out."""
+def document(routes: Sequence[Route], has_keys: bool, model_kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The OpenAPI document of some routes. `model_kinds` are the models by name: a field `model` takes those of a kind
+    that can answer there; where there are none, its values are left out."""
     documented = [route for route in routes if route.response_schema is not None]
     kinds = [route.request_schema for route in documented if route.request_schema is not None]
     _, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE, by_alias=True)
     components: dict[str, Any] = {**schemas["$defs"], "Error": ERROR}
-    for kind in kinds if model_names else ():
-        model = components[kind.__name__]["properties"]["model"]
-        (model["anyOf"][0] if "anyOf" in model else model)["enum"] = model_names
-    paths = {route.label: {route.method.lower(): _operation(route)} for route in documented}
+    for route in documented:
+        names = [name for name, kind in model_kinds.items() if kind in route.models]
+        if route.request_schema is not None and names:
+            model = components[route.request_schema.__name__]["properties"]["model"]
+            (model["anyOf"][0] if "anyOf" in model else model)["enum"] = names
+    paths: dict[str, dict[str, Any]] = {}
+    for route in documented:
+        paths.setdefault(route.label, {})[route.method.lower()] = _operation(route)
     security = {"key": {"type": "http", "scheme": "bearer"}} if has_keys else {}
     return {
         "openapi": "3.1.0",

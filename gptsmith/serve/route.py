@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
 
 from gptsmith.serve.openai.schemas.common import Schema
+
+MODEL_KINDS = ("chat", "base", "classifier")
+WRITERS = ("chat", "base")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Route:
         needs_key: whether only those with a key may ask, if the server has keys.
         drains: whether it is refused while the server shuts down.
         streams: whether it can answer with server-sent events.
+        models: the kinds of models that can answer.
     """
 
     path: str
@@ -37,6 +41,7 @@ class Route:
     needs_key: bool = True
     drains: bool = True
     streams: bool = False
+    models: Sequence[str] = MODEL_KINDS
     prefix: str = field(init=False)
     """The part of the path before its parameter; empty if it has none."""
 

@@ -14,7 +14,7 @@ from gptsmith.serve.openai.classify import classify
 from gptsmith.serve.openai.completions import completions
 from gptsmith.serve.openai.embeddings import embeddings
 from gptsmith.serve.openai.models import MODEL_SCHEMA, get_model, list_models
-from gptsmith.serve.openai.responses import responses
+from gptsmith.serve.openai.responses import delete_response, get_response, responses
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.classify import ClassifyRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
@@ -23,7 +23,7 @@ from gptsmith.serve.openai.schemas.responses import ResponsesRequest
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from gptsmith.serve.openai.tokenize import detokenize, tokenize
 from gptsmith.serve.openapi import document
-from gptsmith.serve.route import Route
+from gptsmith.serve.route import WRITERS, Route
 from gptsmith.serve.state import State
 from gptsmith.serve.static import INDEX
 
@@ -60,16 +60,14 @@ async def metrics(state: State, request: Request) -> Response:
 async def openapi(state: State, request: Request) -> Response:
     """The OpenAPI document of this table; the names of the models are for those with a key."""
     is_known = state.keys is None or state.keys.accepts(request.headers.get("authorization", ""))
-    return Response(
-        _document(state.keys is not None, tuple(state.models.by_name) if is_known else ()),
-        media_type="application/json",
-    )
+    kinds = {name: served.run.kind for name, served in state.models.by_name.items()} if is_known else {}
+    return Response(_document(state.keys is not None, tuple(kinds.items())), media_type="application/json")
 
 
 @lru_cache(maxsize=8)
-def _document(has_keys: bool, model_names: tuple[str, ...]) -> bytes:
+def _document(has_keys: bool, model_kinds: tuple[tuple[str, str], ...]) -> bytes:
     """The document, made once: it takes long."""
-    return json_text(document(ROUTES, has_keys, list(model_names))).encode()
+    return json_text(document(ROUTES, has_keys, dict(model_kinds))).encode()
 
 
 ROUTES = (
@@ -88,15 +86,23 @@ ROUTES = (
     Route("/v1/models/{name:path}", "GET", get_model, "One of the models.", response_schema=MODEL_SCHEMA),
     Route(
         "/v1/completions", "POST", completions, "Continuations of prompts.",
-        CompletionRequest, object_schema("text_completion"), streams=True,
+        CompletionRequest, object_schema("text_completion"), streams=True, models=WRITERS,
     ),
     Route(
         "/v1/chat/completions", "POST", chat_completions, "The answer to a conversation.",
-        ChatCompletionRequest, object_schema("chat.completion"), streams=True,
+        ChatCompletionRequest, object_schema("chat.completion"), streams=True, models=("chat",),
     ),
     Route(
-        "/v1/responses", "POST", responses, "The answer to a conversation, in the newer form; nothing is stored.",
-        ResponsesRequest, object_schema("response"), streams=True,
+        "/v1/responses", "POST", responses, "The answer to a conversation, in the newer form.",
+        ResponsesRequest, object_schema("response"), streams=True, models=("chat",),
+    ),
+    Route(
+        "/v1/responses/{name}", "GET", get_response, "A response that is stored.",
+        response_schema=object_schema("response"),
+    ),
+    Route(
+        "/v1/responses/{name}", "DELETE", delete_response, "Forgets a response that is stored.",
+        response_schema=object_schema("response"),
     ),
     Route(
         "/v1/embeddings", "POST", embeddings, "The mean of the last layer's states over the tokens of each text.",
@@ -104,7 +110,7 @@ ROUTES = (
     ),
     Route(
         "/v1/classify", "POST", classify, "The label of each text, with the probabilities of all.",
-        ClassifyRequest, object_schema("list"),
+        ClassifyRequest, object_schema("list"), models=("classifier",),
     ),
     Route(
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT

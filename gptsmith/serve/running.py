@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -62,6 +63,7 @@ class Server:
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         note(f"serving {', '.join(self.models)} on {self.address}/")
         drain_s = self._server.state.settings.drain_s
+        _keep_pauses_short()
         with answered_at_once(f"stopping: requests that run have {drain_s:g} s to end{AGAIN}"):
             self._serve()
 
@@ -104,6 +106,13 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keep_pauses_short() -> None:
+    """Exempts the objects of now from garbage collection: looking through those of PyTorch takes half a second, and all
+    threads stop for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @verb(ServeRequest, "runs")

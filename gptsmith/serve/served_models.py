@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
@@ -19,6 +20,7 @@ from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
+from gptsmith.generate.kv_memory import KVCacheMemory, free_bytes
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.cost import cost
 from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
@@ -29,6 +31,8 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.classifier import Classifier
 
 T = TypeVar("T")
+FREE_SHARE = 0.75
+"""Of the memory that is free once the models are loaded, for KV caches."""
 OWNER = "gptsmith"
 NUM_READERS = 2
 LONGEST_RETRY_AFTER_S = 60
@@ -154,11 +158,17 @@ class ServedModels:
     def __init__(self, runs: Sequence[LoadedRun], settings: ServeSettings, draft: Loaded | None = None) -> None:
         """
         Raises:
-            UserError: the draft model's tokenizer is not that of the models.
+            UserError: the draft model's tokenizer is not that of the models, or it or they write no text.
         """
         if draft is not None:
+            draft.require_words()
+            if all(run.classifier is not None for run in runs):
+                raise UserError(
+                    f"--draft {draft.run.folder} proposes text, and {', '.join(run.name for run in runs)} writes none, "
+                    "but labels texts: leave --draft out"
+                )
             for run in runs:
-                if run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
+                if run.classifier is None and run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
                     raise UserError(
                         f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
                     )
@@ -168,14 +178,15 @@ class ServedModels:
         for run in runs:
             # The server holds no weights but those that it computes with.
             run.loaded.model = inference_model(run.loaded.model)
+        shares = _kv_cache_bytes(runs, settings.kv_cache_memory)
         self.by_name = {
             run.name: ServedModel(
                 run,
                 Engine(
                     run.loaded.model,
                     run.loaded.tokenizer,
-                    settings=settings.engine(),
-                    proposer=None if draft is None else DraftModel(draft.model),
+                    settings=settings.engine(shares[run.name]),
+                    proposer=None if draft is None or run.classifier is not None else DraftModel(draft.model),
                     thread=self._thread,
                 ),
                 settings,
@@ -269,3 +280,22 @@ class ServedModels:
         while self._num_reading and time.monotonic() < deadline:
             time.sleep(0.01)
         return not self._num_reading
+
+
+def _kv_cache_bytes(runs: Sequence[LoadedRun], given: int | None) -> dict[str, int | None]:
+    """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
+    on its device. A share that holds no whole context is told of.
+
+    Raises:
+        UserError: hardly a sequence would fit into a share.
+    """
+    writers = [run for run in runs if run.classifier is None]
+    shares: dict[str, int | None] = {run.name: None for run in runs}
+    for run in writers:
+        free = free_bytes(run.loaded.model.device) if given is None else None
+        total = given if free is None else int(FREE_SHARE * free)
+        shares[run.name] = None if total is None else total // len(writers)
+        memory = KVCacheMemory.of(run.loaded.model, shares[run.name])
+        if memory.is_shorter:
+            note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
+    return shares

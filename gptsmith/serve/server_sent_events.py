@@ -10,22 +10,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gptsmith.base.json_text import json_text
 from gptsmith.serve.errors import ApiError
+from gptsmith.serve.json_slices import json_bytes
 
 T = TypeVar("T")
 PING = b": ping\n\n"
 """A comment, which every client skips."""
 DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED_REQUEST = 499
-LINE_ENDS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\u0085\u2028\u2029"}
+LINE_ENDS = {sign.encode(): f"\\u{ord(sign):04x}".encode() for sign in "\u0085\u2028\u2029"}
 """Characters at which some clients end a line, though the standard does not: as JSON escapes them."""
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One event, in the form of the HTML standard."""
-    text = json_text(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
-    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
+    text = json_bytes(data)
+    for sign, escaped in LINE_ENDS.items():
+        text = text.replace(sign, escaped)
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + text + b"\n\n"
 
 
 class EventStream(Response):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
+from gptsmith.base.verbs import Size
 from gptsmith.generate.settings import EngineSettings
 
 ANY_ORIGIN = "*"
@@ -20,6 +21,8 @@ class ServeSettings(Settings):
     """Sequences that each model decodes at the same time; others wait."""
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model; more are refused."""
+    kv_cache_memory: Size | None = None
+    """Memory for KV caches (4GB); by default 3/4 of what is free."""
     max_choices: int = Field(default=16, gt=0)
     """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
@@ -28,6 +31,8 @@ class ServeSettings(Settings):
     """Tokens per sequence. By default only the model's context limits them."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
     """The longest request body, in bytes."""
+    max_stored_bytes: int = Field(default=64_000_000, ge=0)
+    """Memory for the responses that a next request can refer to, in bytes; 0 stores none."""
     timeout_s: float = Field(default=600.0, gt=0)
     """The longest time per sequence, in seconds; the text so far is then the answer."""
     body_timeout_s: float = Field(default=30.0, gt=0)
@@ -55,9 +60,11 @@ class ServeSettings(Settings):
         """Sequences that each model accepts at once."""
         return self.max_num_seqs + self.max_queue_size
 
-    def engine(self) -> EngineSettings:
-        """The settings of each engine."""
-        return EngineSettings(max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size)
+    def engine(self, kv_cache_bytes: int | None) -> EngineSettings:
+        """The settings of an engine, whose KV cache has so much memory."""
+        return EngineSettings(
+            max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size, kv_cache_bytes=kv_cache_bytes
+        )
 
 
 def _origin(given: str) -> str:

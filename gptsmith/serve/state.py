@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.hosts import AllowedHosts
 from gptsmith.serve.metrics import Metrics
+from gptsmith.serve.openai.stored_responses import StoredResponses
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.static import PageFiles
@@ -22,6 +23,7 @@ class State:
         page: the files of the chat page.
         is_draining: whether it is shutting down and takes no new requests.
         num_active_requests: requests that are being answered.
+        stored: responses that a request can refer to.
     """
 
     models: ServedModels
@@ -33,8 +35,10 @@ class State:
     num_active_requests: int = 0
     metrics: Metrics = field(init=False)
     hosts: AllowedHosts = field(init=False)
+    stored: StoredResponses = field(init=False)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics()
         self.metrics.watch(self.models)
+        self.stored = StoredResponses(self.settings.max_stored_bytes)
         self.hosts = AllowedHosts(self.host, self.settings.hosts)

@@ -69,7 +69,7 @@ def _jobs(texts: Iterable[str]) -> Iterator[Job]:
     num_characters = 0
     for text in texts:
         refuse_surrogates(text)
-        chunks = list(_chunks(text))
+        chunks = list(text_chunks(text))
         for number, chunk in enumerate(chunks, 1):
             job.append((chunk, number == len(chunks)))
             num_characters += len(chunk)
@@ -94,11 +94,11 @@ def fast_encoder(tokenizer: Vocabulary) -> Encoder:
     return _table_encoder(tokenizer) or _tiktoken_encoder(tokenizer) or backend_encoder(tokenizer)
 
 
-def _chunks(text: str) -> Iterator[str]:
-    """The text in chunks whose ids, joined, are those of the whole."""
+def text_chunks(text: str, *, anywhere: bool = False) -> Iterator[str]:
+    """The text in chunks whose ids, joined, are those of the whole; with `anywhere`, each cut is as good."""
     start = 0
     while len(text) - start > 2 * CHUNK_CHARACTERS:
-        cut = safe_cut(text[start : start + 2 * CHUNK_CHARACTERS], CHUNK_CHARACTERS)
+        cut = CHUNK_CHARACTERS if anywhere else safe_cut(text[start : start + 2 * CHUNK_CHARACTERS], CHUNK_CHARACTERS)
         if cut is None:
             break
         yield text[start : start + cut]

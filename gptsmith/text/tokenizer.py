@@ -17,7 +17,8 @@ from tokenizers import Tokenizer as Backend
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
-from gptsmith.text.fast_encoding import Encoder, backend_ids, encode_batch, fast_encoder
+from gptsmith.text.chunk_boundaries import ends_words_at_cuts, takes_single_characters
+from gptsmith.text.fast_encoding import Encoder, backend_ids, encode_batch, fast_encoder, text_chunks
 from gptsmith.text.surrogates import refuse_surrogates
 from gptsmith.text.tokenizer_limits import components
 
@@ -289,7 +290,7 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return backend_ids(self._inner_backend, text)
+        return self._ids_in_chunks(self._inner_backend, text)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Thread-safe.
@@ -298,7 +299,21 @@ class Tokenizer:
             DataError: the text holds half of a surrogate pair, which is no character.
         """
         refuse_surrogates(text)
-        return backend_ids(self.backend, text)
+        return self._ids_in_chunks(self.backend, text)
+
+    def _ids_in_chunks(self, backend: Backend, text: str) -> list[int]:
+        """The ids of a text, by chunks where that is known to give the same: what the backend gives for two million
+        tokens at once takes so long to free that all other threads stop."""
+        if not self._can_be_cut:
+            return backend_ids(backend, text)
+        ids: list[int] = []
+        for chunk in text_chunks(text, anywhere=takes_single_characters(self.state)):
+            ids += backend_ids(backend, chunk)
+        return ids
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        return ends_words_at_cuts(self.state)
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes: what is UTF-8 as text, the rest byte by byte.

@@ -7,6 +7,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import write_json
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache import key_of
@@ -21,7 +22,7 @@ from gptsmith.data.shapes import TEXT
 from gptsmith.data.skipped import Skipped
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.transform import initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
@@ -31,10 +32,14 @@ from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.finetuning_defaults import training_table
-from gptsmith.train.forgetting import known_text
+from gptsmith.train.forgetting import known_text, own_text
+from gptsmith.train.known_answers import known_answers
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
+
+FORGETTING_LIMITS = ("max_forgetting", "min_kept_answers")
+"""The settings that choose weights by what they still know."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def prepare_job(
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
     model = initialize_from(base.model, config, seed=seed).to(device)
+    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
+    give_back_freed_memory()
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
     template = base.template or default_template(base.tokenizer)
     text = _text(table, request, base, seed) if shape == TEXT else None
@@ -116,17 +123,28 @@ def prepare_job(
     )
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
-    if settings.train.max_forgetting is not None and not dataset.num_validation_tokens:
-        raise UserError("train.max_forgetting selects among weights that are evaluated: give examples to validate on")
-    if final_evaluations or settings.train.max_forgetting is not None:
-        dataset.known_text = known_text(base, model)
+    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
+    if limits and not dataset.num_validation_tokens:
+        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
+    if final_evaluations or limits:
+        _measure_forgetting(dataset, base, model)
+    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
+        raise UserError(
+            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
+        )
     if final_evaluations:
-        dataset.final_evaluations.append(dataset.test_figures)
-        if dataset.known_text is not None:
-            dataset.final_evaluations.append(dataset.known_text.figures)
+        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
+        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
+
+
+def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
+    """Lets a dataset know what the model knows before training."""
+    own = own_text(base)
+    dataset.known_text = known_text(base, model, own)
+    dataset.known_answers = known_answers(base, model, own)
 
 
 def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:

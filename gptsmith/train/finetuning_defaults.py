@@ -30,23 +30,30 @@ def training_table(
     rows = given.get("batch_size", min(wanted, max(1, dataset.num_samples // LEAST_STEPS)))
     epochs = epochs or objective.usual_epochs
     num_steps = given.get("num_steps", max(1, math.ceil(epochs * dataset.num_samples / rows)))
-    every = max(1, num_steps // NUM_EVALUATIONS)
     defaults = {
         "batch_size": rows,
-        "num_steps": num_steps,
+        **step_table(num_steps),
         "optimizer": _optimizer(objective, model),
         "stability": {"spike_deviations": 100.0},  # one of the few examples of a step may be hard: that is no spike
         "max_gradient_norm": MAX_GRADIENT_NORM,
+        "evaluate_at_start": True,
+    }
+    return {**merged(defaults, given), "objective": objective.plain()}
+
+
+def step_table(num_steps: int) -> dict[str, Any]:
+    """The settings that follow from the number of steps."""
+    every = max(1, num_steps // NUM_EVALUATIONS)
+    return {
+        "num_steps": num_steps,
         "schedule": {
             "warmup_steps": math.ceil(WARMUP_FRACTION * num_steps),
             "decay_fraction": 0.9,
             "min_lr_ratio": 0.0,
         },
-        "evaluate_at_start": True,
         "evaluate_every_steps": every,
         "sample_every_steps": 2 * every,
     }
-    return {**merged(defaults, given), "objective": objective.plain()}
 
 
 def _optimizer(objective: ObjectiveSettings, model: GPT) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import time
 from collections.abc import Callable
 from importlib.resources import as_file, files
 
@@ -20,6 +20,7 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.batch import sequence_log_likelihoods
 from gptsmith.train.datasets.base import KnownText
 from gptsmith.train.encoder import Encoder
+from gptsmith.train.known_answers import general_questions
 from gptsmith.train.samples import padded
 from gptsmith.train.validation_text import validation_text
 
@@ -29,26 +30,32 @@ OWN, TEXT, QUESTIONS = "the base's own text", "general text", "general questions
 RESOURCES = files("gptsmith.train")
 TEXT_FILE = RESOURCES.joinpath("general_text.txt")
 """Some pages of plain English: prose, dialogue, instructions, facts, a letter, a little code."""
-QUESTIONS_FILE = RESOURCES.joinpath("general_questions.jsonl")
-"""Short questions of all sorts, each with an answer."""
 
 
-def known_text(base: Loaded, model: GPT) -> KnownText:
+def known_text(base: Loaded, model: GPT, own_text: TokenStream | None) -> KnownText:
     """The text on which forgetting is measured, and the model's bits per byte of it before training.
 
     That is the validation text of the base's pretraining. Where it is not known, as for a model that somebody else has
     trained, it is a text of this package: the answers to general questions for a model that was made for conversations,
     else pages of prose. A chat model can lose its answers while its prose stays as it was.
     """
-    name, bits_per_byte = _measure(base)
-    return KnownText(name, bits_per_byte, bits_per_byte(model.eval()))
+    name, bits_per_byte = _measure(base, own_text)
+    started = time.perf_counter()
+    before = bits_per_byte(model.eval())
+    return KnownText(name, bits_per_byte, before, time.perf_counter() - started)
 
 
-def _measure(base: Loaded) -> tuple[str, Callable[[GPT], float]]:
+def own_text(base: Loaded) -> TokenStream | None:
+    """The validation text of the base's pretraining; None if it is not known."""
     try:
-        return OWN, _bits_per_byte_of(base, validation_text(base.run)[0])
+        return validation_text(base.run)[0]
     except UserError:
-        pass
+        return None
+
+
+def _measure(base: Loaded, own_text: TokenStream | None) -> tuple[str, Callable[[GPT], float]]:
+    if own_text is not None:
+        return OWN, _bits_per_byte_of(base, own_text)
     try:
         if base.template is not None:
             return QUESTIONS, _bits_per_byte_of_answers(
@@ -75,7 +82,7 @@ def _bits_per_byte_of_answers(encoder: Encoder) -> Callable[[GPT], float]:
     Raises:
         UserError: the chat template does not take the questions, or the context does not hold them.
     """
-    examples = [json.loads(line) for line in QUESTIONS_FILE.read_text(encoding="utf-8").splitlines()]
+    examples = general_questions()
     turns = [list(zip(("user", "assistant"), (row["question"], row["answer"]), strict=True)) for row in examples]
     messages = [[{"role": role, "content": text} for role, text in pair] for pair in turns]
     encoded = [sequence for each in messages for sequence in encoder.conversation(each).sequences]

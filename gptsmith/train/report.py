@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +47,7 @@ def report(run: str | Path) -> Path:
     content = [
         _heading(folder, result),
         _headline(result, shown, events),
+        *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
@@ -62,19 +64,32 @@ def report(run: str | Path) -> Path:
     return path
 
 
-LITTLE, SOME, MUCH = 1.02, 1.1, 1.3
-"""From how many times the bits per byte of a known text on something is forgotten, and how much in words."""
+MUCH = "much was forgotten"
+STYLE = ", or is said in another way"
+DEGREES = ("nothing was forgotten", "little was forgotten", "some was forgotten", MUCH)
+RISES = (1.02, 1.1, 1.3)
+"""From how many times the bits per byte of a known text on it is little, some and much."""
+LOSSES = (0.05, 0.15, 0.4)
+"""From which fraction of the base's answers that are lost on it is little, some and much."""
 
 
 def forgetting_in_a_line(figures: Mapping[str, Any]) -> str:
-    """`general text: 1.77 -> 3.36 bits per byte: much was forgotten`; empty if that was not measured."""
+    """`general text: 1.77 -> 3.36 bits per byte, 3 of 24 questions are still answered as before: much was forgotten`,
+    the worse of both; empty if neither was measured. Answers alone may change because a style was learnt, and that is
+    said too."""
+    parts, degrees, changed = [], [0], 0
     before, after = figures.get("general_bits_per_byte_before"), figures.get("general_bits_per_byte")
-    if not isinstance(before, int | float) or not isinstance(after, int | float):
-        return ""
-    degrees = {MUCH: "much", SOME: "some", LITTLE: "little"}
-    word = next((word for times, word in degrees.items() if not after < before * times), "nothing")
-    name = figures.get("general_text", "general text")
-    return f"{name}: {before:.2f} -> {after:.2f} bits per byte: {word} was forgotten"
+    if isinstance(before, int | float) and isinstance(after, int | float):
+        parts.append(f"{figures.get('general_text', 'general text')}: {before:.2f} -> {after:.2f} bits per byte")
+        degrees.append(sum(not after < before * times for times in RISES))
+    count, kept = figures.get("num_general_answers"), figures.get("num_general_answers_kept")
+    if isinstance(count, int) and isinstance(kept, int) and count:
+        name = figures.get("general_prompts", "questions")
+        verb = {"beginnings": "continued"}.get(name, "answered")
+        parts.append(f"{kept} of {count} {name} are still {verb} as before")
+        changed = sum(1 - kept / count >= fraction for fraction in LOSSES)
+    words = DEGREES[max(*degrees, changed)] + (STYLE if changed > max(degrees) else "")
+    return f"{', '.join(parts)}: {words}" if parts else ""
 
 
 def run_folder(run: str | Path) -> Path:
@@ -138,6 +153,20 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
     }
     items = [element("div", element("dt", name), element("dd", text)) for name, text in figures.items() if text]
     return element("dl", *items, class_="headline")
+
+
+def _certificate(folder: Path, result: Mapping[str, Any]) -> list[Html]:
+    """The outcome of the certificate of a run that was imported, or of the one that it was tuned from."""
+    whose, named = "The certificate of this import", Run(folder).request().get("base")
+    if "certificate" not in result and named is not None:
+        with suppress(UserError):  # the base is not there any more
+            result = _json_of(Path(Run(folder).paths.located(str(named))) / "result.json")
+            whose = "The certificate of the imported base"
+    outcome, reason = result.get("certificate"), result.get("certificate_reason")
+    if not isinstance(outcome, str):
+        return []
+    words = f"{whose}: {outcome}{f' ({reason})' if reason else ''}."
+    return [element("p", _cut(words), class_="soft")]
 
 
 def _outlook(folder: Path, result: Mapping[str, Any]) -> list[Html]:

@@ -92,6 +92,19 @@ class TrainingRequest(ReadingOptions):
                 data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
         return data
 
+    @model_validator(mode="after")
+    def _can_be_recorded(self) -> Self:
+        for name in sorted(READ_PATHS & type(self).model_fields.keys()):
+            value = getattr(self, name)
+            for path in [value] if isinstance(value, str | Path) else value or ():
+                shown = str(path).encode("utf-8", "backslashreplace").decode()
+                if shown != str(path):
+                    raise ConfigurationError(
+                        f"{shown} is a name in bytes that are not UTF-8, which run.toml cannot keep: rename it, or "
+                        "give the folder that it is in"
+                    )
+        return self
+
     def recorded(self) -> dict[str, Any]:
         """The request as run.toml keeps it, without what has its default."""
         return self.model_dump(mode="json", exclude_defaults=True)
@@ -129,19 +142,13 @@ class TrainingRequest(ReadingOptions):
             raise ConfigurationError(f"--max-steps and --{given[0]} both say how long to train: give one of them")
 
 
-class PlanRequest(TrainingRequest):
-    """The arguments of `plan`."""
+class TimedRequest(TrainingRequest):
+    """The arguments of a verb that can be given a time to keep to."""
 
-    preset: str = "smith"
-    """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
     minutes: float | None = Field(default=None, gt=0)
     """Time budget of the whole command, in minutes."""
     hours: SkipJsonSchema[float | None] = not_recorded(gt=0)
     """Time budget of the whole command, in hours."""
-    params: Count | None = None
-    """Number of parameters of the model's blocks, such as 3M."""
-    tokenizer: PathText | None = None
-    """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
 
     @model_validator(mode="before")
     @classmethod
@@ -156,6 +163,17 @@ class PlanRequest(TrainingRequest):
             raise ConfigurationError(f"a time of {total:g} minutes trains nothing: write --minutes 10 or --hours 2")
         return {**data, "minutes": total, "hours": None}
 
+
+class NewModelRequest(TimedRequest):
+    """The arguments of a verb that trains a new model, or plans to."""
+
+    preset: str = "smith"
+    """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
+    params: Count | None = None
+    """Number of parameters of the model's blocks, such as 3M."""
+    tokenizer: PathText | None = None
+    """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.params is not None and self.preset != "smith":
@@ -167,10 +185,11 @@ class PlanRequest(TrainingRequest):
         return self
 
     def _require_a_text(self) -> None:
-        if not self.sources:
-            raise ConfigurationError("name the text to plan for: files, folders or patterns")
-        if self.minutes is None:
-            raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
+        """Checks that there is something to train on.
+
+        Raises:
+            ConfigurationError: there is not.
+        """
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
         options = super().option_settings()
@@ -181,7 +200,7 @@ class PlanRequest(TrainingRequest):
         return options
 
 
-class PretrainRequest(PlanRequest):
+class PretrainRequest(NewModelRequest):
     """The arguments of `pretrain`."""
 
     made_by = "pretrain"
@@ -207,7 +226,82 @@ class PretrainRequest(PlanRequest):
             )
 
 
-class FinetuneRequest(TrainingRequest):
+class TuningRequest(TimedRequest):
+    """The arguments of a verb that tunes a trained model, or plans to."""
+
+    test: Sources = Field(default_factory=list)
+    """Files scored once, at the end; by default, a part of DATA."""
+    objective: str | None = None
+    """Objective, such as sft, dpo or grpo; by default the data's own."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the examples; at most so many with a time budget."""
+    lora: int | None = Field(default=None, gt=0)
+    """Train LoRA adapters of this rank instead of all weights."""
+    lora_alpha: float | None = Field(default=None, gt=0)
+    """Scale of the adapters, alpha / rank; twice the rank by default."""
+    me: SkipJsonSchema[str | None] = not_recorded()
+    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
+    skip_bad: SkipJsonSchema[bool] = not_recorded(False)
+    """Skip examples that cannot be trained on."""
+
+    @model_validator(mode="after")
+    def _adapters_have_a_rank(self) -> Self:
+        if self.lora_alpha is not None and self.lora is None:
+            raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
+        return self
+
+
+class PlanRequest(TuningRequest, NewModelRequest):
+    """The arguments of `plan`."""
+
+    sources: Sources = Field(default_factory=list)
+    """Files, folders and glob patterns to train on; to plan a fine-tuning, the model first and then its examples."""
+
+    def _require_a_text(self) -> None:
+        if not self.sources:
+            raise ConfigurationError("name the text to plan for: files, folders or patterns")
+
+    def _given(self) -> dict[str, Any]:
+        """What does not stand at its default."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        fields = type(self).model_fields
+        return {n: value for n, value in values.items() if value != fields[n].get_default(call_default_factory=True)}
+
+    def of_new_model(self) -> NewModelRequest:
+        """The same for a model that is trained from scratch.
+
+        Raises:
+            ConfigurationError: something is given that is for a fine-tuning alone, or no time is.
+        """
+        given = self._given()
+        shared = NewModelRequest.model_fields.keys()
+        if more := sorted(given.keys() - shared):
+            raise ConfigurationError(
+                f"--{more[0].replace('_', '-')} is for a fine-tuning: to plan one, name its model first "
+                f"({shell_command('plan', 'RUN', 'DATA')})"
+            )
+        if self.minutes is None:
+            raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
+        return NewModelRequest.parse(given)
+
+    def of_tuning(self) -> FinetuneRequest:
+        """The same for a fine-tuning of the first source on the others.
+
+        Raises:
+            ConfigurationError: something is given that is for a new model alone, or no examples are.
+        """
+        given = self._given()
+        if more := sorted(given.keys() - FinetuneRequest.model_fields.keys()):
+            raise ConfigurationError(f"--{more[0]} is for a new model, and {self.sources[0]} is a trained one")
+        base, *sources = self.sources
+        if not sources:
+            raise ConfigurationError(
+                f"{base} is a trained model: name the data to tune it on too ({shell_command('plan', base, 'DATA')})"
+            )
+        return FinetuneRequest.parse({**given, "base": base, "sources": sources})
+
+
+class FinetuneRequest(TuningRequest):
     """The arguments of `finetune`."""
 
     made_by = "finetune"
@@ -218,22 +312,8 @@ class FinetuneRequest(TrainingRequest):
     """Files of conversations, labelled texts, preferences or plain text."""
     validation: Sources = Field(default_factory=list)
     """Files that select the best weights; by default, a part of the sources."""
-    test: Sources = Field(default_factory=list)
-    """Files scored once, at the end; by default, a part of the sources."""
-    objective: str | None = None
-    """Objective, such as sft, dpo or grpo; by default the data's own."""
-    epochs: float | None = Field(default=None, gt=0)
-    """Passes over the examples. The default depends on the objective."""
-    lora: int | None = Field(default=None, gt=0)
-    """Train LoRA adapters of this rank instead of all weights."""
-    lora_alpha: float | None = Field(default=None, gt=0)
-    """Scale of the adapters, alpha / rank; twice the rank by default."""
     trials: int | None = Field(default=None, gt=0)
     """Search hyperparameters in this many trials; the validation loss selects the best."""
-    me: SkipJsonSchema[str | None] = not_recorded()
-    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
-    skip_bad: SkipJsonSchema[bool] = not_recorded(False)
-    """Skip examples that cannot be trained on, instead of stopping at the first."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default RUN-OBJECTIVE, beside the base."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
@@ -246,9 +326,9 @@ class FinetuneRequest(TrainingRequest):
 
     @model_validator(mode="after")
     def _names_a_base_and_data(self) -> Self:
-        self._refuse_with_max_steps("epochs")
-        if self.lora_alpha is not None and self.lora is None:
-            raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
+        self._refuse_with_max_steps("epochs", "minutes")
+        if self.trials is not None and self.minutes is not None:
+            raise ConfigurationError("--minutes is the time of one training: with --trials, give --epochs instead")
         if self.resume is not None:
             if self.recorded().keys() - {"settings"} or self.out is not None or self.skip_bad or self.me:
                 raise ConfigurationError("--resume uses the run's own base, data and trials: with it, give only --set")

@@ -18,7 +18,7 @@ from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run, read_settings
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
-from gptsmith.train.request import PlanRequest, TrainingRequest
+from gptsmith.train.request import NewModelRequest, TrainingRequest
 from gptsmith.train.run_settings import RunSettings
 
 DEFAULT = "smith"
@@ -75,7 +75,7 @@ def given_layers(request: TrainingRequest) -> list[Layer]:
     return [*layers, *assignments(request.settings)]
 
 
-def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS) -> Resolved:
+def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PROCESS) -> Resolved:
     """Read the text, then choose every setting that is not given for the text and the time.
 
     The layers, the lowest first: the preset, the plan, the file, the options, `--set`.
@@ -89,8 +89,9 @@ def resolve_settings(request: PlanRequest, processes: Processes = SINGLE_PROCESS
     # Checked before any text is read, with stand-ins for what only the text decides.
     stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
     early = layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
-    if early.train.max_forgetting is not None:
-        raise ConfigurationError("train.max_forgetting is for finetune: a new model has nothing to forget")
+    for name in ("max_forgetting", "min_kept_answers"):
+        if getattr(early.train, name) is not None:
+            raise ConfigurationError(f"train.{name} is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
@@ -146,7 +147,7 @@ def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
     )
 
 
-def _shape_layers(request: PlanRequest, given: dict[str, Any], data: PreparedData) -> list[Layer]:
+def _shape_layers(request: NewModelRequest, given: dict[str, Any], data: PreparedData) -> list[Layer]:
     """What the text, and a shape that is given in part, decide of the model.
 
     Raises:
@@ -177,7 +178,7 @@ def _followers(below: list[Layer], given: list[Layer]) -> list[Layer]:
     return [Layer("model.num_heads", {"model": {"attention": {"num_kv_heads": usual_kv_heads(num_heads)}}})]
 
 
-def _token_plan(request: PlanRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:
+def _token_plan(request: NewModelRequest, train: dict[str, Any], num_text_tokens: int, context_length: int) -> Plan:
     """The plan for the requested tokens; for a few minutes of training if their number is not given."""
     tokens = getattr(request, "tokens", None)
     if tokens is None and "num_steps" in train:

@@ -11,6 +11,7 @@ import torch
 
 from gptsmith.base.errors import CheckpointError, UserError, one_line
 from gptsmith.base.hints import shell_command
+from gptsmith.base.outside import registered, registered_function
 from gptsmith.convert.load import load
 from gptsmith.evaluate import scorers
 from gptsmith.evaluate.scorers import ScorerSettings
@@ -37,6 +38,8 @@ def reward_of(name: str, locate: Callable[[str], str] = str) -> Reward:
         return _scored(PatternSettings.parse({"pattern": pattern}, "train.objective.reward"))
     if name in scorers.KINDS.names():
         return _scored(scorers.KINDS.validate(name))
+    if name in (installed := registered(__name__)):
+        return registered_function(installed[name])
     if (code := python_function(name)) is not None:
         return _function_in(Path(locate(code[0])), code[1])
     with suppress(CheckpointError):
@@ -44,7 +47,7 @@ def reward_of(name: str, locate: Callable[[str], str] = str) -> Reward:
             return model_reward(folder)
     raise UserError(
         f"train.objective.reward={name}: no such reward (allowed: number, exact, contains, pattern:REGEX, the folder "
-        "of a reward model, FILE.py:FUNCTION)"
+        "of a reward model, FILE.py:FUNCTION, or the name that an installed package registers)"
     )
 
 

@@ -49,6 +49,9 @@ class TrainSettings(Settings):
     max_forgetting: float | None = Field(default=None, ge=0)
     """Weights are the best only if the bits per byte of a text that the base knew have risen by at most this fraction:
     0.05 is 5 %. For fine-tuning; by default what is forgotten is measured, and does not decide."""
+    min_kept_answers: float | None = Field(default=None, ge=0, le=1)
+    """Weights are the best only if at least this fraction of the base's answers to general questions is kept: 0.8 is
+    80 %. For fine-tuning; by default they are compared, and do not decide."""
     evaluate_every_steps: int = Field(default=100, gt=0)
     """Steps between two evaluations on the validation split."""
     evaluation_tokens: int = Field(default=32_768, gt=0)
@@ -82,3 +85,5 @@ class TrackSettings(Settings):
     MLFLOW_TRACKING_URI names."""
     trackio: str | None = None
     """The Trackio project to log metrics and settings to, in Trackio's own folder on this machine."""
+    plugin: str | None = None
+    """A tracker that an installed package registers: its name, or NAME:PROJECT."""

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.leftovers import noted_folders
 from gptsmith.base.verbs import verb
-from gptsmith.data.cache import default_cache
 from gptsmith.data.cache_contents import KINDS, contents
 from gptsmith.workflows.requests import CacheRequest
 
@@ -17,8 +18,8 @@ DAY_S = 86_400
 
 @verb(CacheRequest)
 def cache(request: CacheRequest) -> dict[str, Any]:
-    """List what is cached, and what killed commands left in the cache, in `runs` and in the working directory; or
-    delete it, but for what is in use.
+    """List what is cached, and what killed commands left in the cache, in `runs`, in the working directory and in the
+    folders that they wrote in; or delete it, but for what is in use.
 
     Returns:
         folder, num_bytes, artefacts (a list of kind, path, num_bytes, made_from, days_unused); with `empty` the
@@ -33,7 +34,7 @@ def cache(request: CacheRequest) -> dict[str, Any]:
     now, folder = time.time(), default_cache()
     chosen = [
         (artefact, (now - artefact.used_at_s) / DAY_S)
-        for artefact in contents(folder, (Path("runs"), Path()))
+        for artefact in contents(folder, (Path("runs"), Path(), *noted_folders()))
         if not request.kind or artefact.kind in request.kind
     ]
     chosen = [(artefact, days) for artefact, days in chosen if days >= (request.older_than or 0)]

@@ -31,7 +31,7 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
     one, other, precision = request.one, request.other, request.precision
     if precision not in BOUNDS:
         raise UserError(f"no such precision: {precision} (allowed: {', '.join(BOUNDS)})")
-    here, there = _backend(one), _backend(other)
+    here, there = _own(one), _other(other)
     certificate = compare(f"{one} and {other}", (str(one), str(other)), here, there, precision=precision)
     if certificate.checks[0].status == "failed":
         raise UserError(f"{one} and {other} do not share a tokenizer: {certificate.checks[0].why}")
@@ -51,12 +51,17 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
     }
 
 
-def _backend(path: str | Path) -> Backend:
-    if Path(path).suffix == ".gguf":
-        try:
-            from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
-        except ImportError:
-            raise MissingExtraError(f"{path}: reading GGUF", "gptsmith[interop]") from None
-        return LlamaCppBackend(Path(path))
+def _own(path: str | Path) -> OwnBackend:
     loaded = load(path, device="cpu")
     return OwnBackend(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)
+
+
+def _other(path: str | Path) -> Backend:
+    """The second side: a GGUF file as llama.cpp reads it."""
+    if Path(path).suffix != ".gguf":
+        return _own(path)
+    try:
+        from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
+    except ImportError:
+        raise MissingExtraError(f"{path}: reading GGUF with llama.cpp", "gptsmith[interop]") from None
+    return LlamaCppBackend(Path(path))

@@ -20,7 +20,7 @@ from gptsmith.convert.hub import require_out
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import model_card
 from gptsmith.model.transform import merge_lora, without_adapters
-from gptsmith.run.publish import beside
+from gptsmith.run.publish import beside, model_name
 from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.workflows.requests import ExportRequest
 
@@ -48,7 +48,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     if target.exists():
         raise ConversionError(f"{target} exists already: choose another --out")
     require_writable(target)
-    name = target.name if request.out is not None else Path(run).resolve().name
+    name = target.name if request.out is not None else model_name(run)
     source = _source(loaded, name, target, takes_adapters=form.takes_adapters)
     form.check(source)
     require_room(target, sum(p.nbytes for p in source.model.parameters()) + SPARE_BYTES, "the export")

@@ -11,15 +11,19 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import write_json
 from gptsmith.base.hints import shell_command
 from gptsmith.base.layers import layered
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.hub import on_the_hub, require_out
-from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.run.folder import PLAN, SETTINGS, Run
+from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks, more_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
+from gptsmith.train.planning.finetuning_plan import plan_finetuning
+from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -37,7 +41,8 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
     Returns:
         the figures of `pretrain` that are known here: validation_loss is the objective's; with test_loss and whatever
         else the objective measures (test_accuracy, test_reward), and bits per byte of the base's own validation text
-        before and after (general_bits_per_byte_before, general_bits_per_byte).
+        before and after (general_bits_per_byte_before, general_bits_per_byte), and how many of the base's own answers
+        to general questions are kept (num_general_answers, num_general_answers_kept).
 
     Raises:
         UserError: a run, an example or a setting cannot be used; nothing is left half-written.
@@ -57,10 +62,14 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         table = requested_table(request)
         if request.trials is not None:
             return _searched(table, folder, request, started)
-        job = prepare_job(table, request.reward)
+        planned = plan_finetuning(prepare_job(table, request.reward), table.get("train", {}), started)
+        for line in planned.advice:
+            note(line, "yellow")
+        job = planned.job
         folders = [folder] if folder is not None else _folders(request, job)
         run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
         job.write(run)
+        write_json(run.folder / PLAN, planned.table())
         return _trainer(run, job).fit(started)
 
 
@@ -79,13 +88,20 @@ def _folder(request: FinetuneRequest) -> Path | None:
     if request.out is not None:
         return chosen_folder(Path(request.out), request)
     base = Path(request.base)
-    return next((path for path in sorted(base.parent.glob(f"{base.name}-*")) if is_resumable(path, request)), None)
+    return next(
+        (
+            path
+            for path in sorted(base.parent.glob(f"{base.name.removesuffix('.gguf')}-*"))
+            if is_resumable(path, request)
+        ),
+        None,
+    )
 
 
 def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
     """The folders beside the base that are named after it and the objective, in the order in which they are taken."""
     base = Path(request.base)
-    named = base.resolve().with_name(f"{base.resolve().name}-{job.settings.train.objective.kind}")
+    named = base.resolve().with_name(f"{model_name(base)}-{job.settings.train.objective.kind}")
     return (base.parent / folder.name for folder in numbered(named))
 
 
@@ -140,6 +156,7 @@ def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Tra
         require_fixed_settings(run, FinetuneSettings.parse(table, str(run.folder / SETTINGS)), checkpoint)
     job = prepare_job(table, request.reward, paths=run.paths)
     require_same_data(run, job.data)
+    RecordedPlan(run).record_change(0 if checkpoint is None else checkpoint.step, job.settings)
     run.write_settings(job.settings.plain())
     trainer = _trainer(run, job)
     if checkpoint is not None:

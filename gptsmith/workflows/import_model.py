@@ -12,21 +12,23 @@ from gptsmith.convert.adapters import ADAPTER_CONFIG, AdapterFolder, is_adapter_
 from gptsmith.convert.hub import fetch
 from gptsmith.convert.huggingface import ModelFolder, refuse_changed_files
 from gptsmith.convert.import_adapter import import_adapter
-from gptsmith.convert.import_folder import import_folder
+from gptsmith.convert.import_foreign import import_foreign
 from gptsmith.convert.load import load
+from gptsmith.convert.open import open_foreign
 from gptsmith.run.folder import require_free
+from gptsmith.run.publish import model_name
 from gptsmith.workflows.requests import ImportModelRequest
 
 
 @verb(ImportModelRequest, "source")
 def import_model(request: ImportModelRequest) -> dict[str, Any]:
-    """Makes a run of a Hugging Face model folder or of adapters in PEFT's form, whole or not at all, with a certificate
-    that it is the same model.
+    """Makes a run of a Hugging Face model folder, of a GGUF file or of adapters in PEFT's form, whole or not at all,
+    with a certificate that it is the same model.
 
     Returns:
         run, status (`imported`), made_from, base (of adapters), model_type, num_parameters, weight_bytes, certificate
-        (`passed`, or `not run` where Transformers, or PEFT for adapters, is not installed) and the figures of its
-        logits, step, seconds.
+        (`passed`, or `not run` where Transformers, llama.cpp for a GGUF file or PEFT for adapters is not installed) and
+        the figures of its logits, step, seconds.
 
     Raises:
         UserError: the family is not known, something in the folder is not sound, the copy would not be the same
@@ -35,12 +37,12 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     started = time.monotonic()
     source = request.source
     folder = Path(source)
-    if not folder.is_dir():
+    if not folder.exists() and folder.suffix != ".gguf":
         name, _, revision = str(source).partition("@")
         folder = fetch(name, request.revision or revision or None)
     elif request.revision is not None:
-        raise UserError(f"--revision is of a model on the Hub, and {source} is a folder")
-    target = Path(request.out) if request.out is not None else Path("runs") / folder.resolve().name
+        raise UserError(f"--revision is of a model on the Hub, and {source} is here")
+    target = Path(request.out) if request.out is not None else Path("runs") / model_name(folder)
     require_free(target)
     if is_adapter_folder(folder):
         refuse_changed_files(folder)
@@ -49,5 +51,7 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     elif request.base is not None:
         raise UserError(f"--base is for adapters, and {source} holds none (no {ADAPTER_CONFIG})")
     else:
-        figures = import_folder(ModelFolder.open(folder), target)
+        # What is no model is refused as the folder of one, with what is missing.
+        found = open_foreign(folder) or ModelFolder.open(folder)
+        figures = import_foreign(found, target)
     return {**figures, "seconds": time.monotonic() - started}

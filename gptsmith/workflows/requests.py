@@ -28,7 +28,7 @@ class OfARun(OnADevice):
     """A request that computes with a run."""
 
     run: PathText = Field(default=...)
-    """A run or Hugging Face model folder."""
+    """A run, a Hugging Face model folder or a GGUF file."""
 
 
 class SamplingOptions(OfARun):
@@ -167,7 +167,7 @@ class ImportModelRequest(Settings):
     """The arguments of `import`."""
 
     source: PathText = Field(default=...)
-    """A Hugging Face model folder, a folder of PEFT adapters, or a model's name on the Hub."""
+    """A Hugging Face model folder, a GGUF file, a folder of PEFT adapters, or a model's name on the Hub."""
     out: PathText | None = None
     """The new run folder. By default runs/NAME."""
     base: PathText | None = None
@@ -195,9 +195,9 @@ class CertifyRequest(Settings):
     """The arguments of `certify`."""
 
     one: PathText = Field(default=...)
-    """A run or Hugging Face model folder."""
+    """A run, a Hugging Face model folder or a GGUF file."""
     other: PathText = Field(default=...)
-    """Another run or Hugging Face model folder, or a GGUF file."""
+    """Another; llama.cpp reads a GGUF file here."""
     precision: str = "float32"
     """Precision within which they must agree: float32, float16, bfloat16 or q8_0."""
     out: PathText | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from gptsmith import cli
 from gptsmith.base.files import published_folder, write_atomically
-from gptsmith.base.leftovers import FORMER_PREFIXES, OLD, TEMPORARY, leftovers, locked, may_be_in_use, sweep
+from gptsmith.base.leftovers import (
+    FORMER_PREFIXES,
+    OLD,
+    TEMPORARY,
+    leftovers,
+    locked,
+    may_be_in_use,
+    noted_folders,
+    sweep,
+    sweep_noted,
+)
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="locks of folders are those of POSIX")
 
@@ -123,3 +135,46 @@ def test_without_locks_everything_may_be_in_use(tmp_path: Path, monkeypatch: pyt
     with published_folder(tmp_path / "made") as folder:
         (folder / "a").write_bytes(b"x")
     assert (tmp_path / f"{TEMPORARY}x").exists()
+
+
+def test_a_command_anywhere_clears_what_a_killed_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK, str(tmp_path / "out" / "made")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    def command(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["gptsmith", *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr().out
+
+    command("runs")
+    assert len(list((tmp_path / "out").iterdir())) == 2, "the worker is alive"
+    process.kill()
+    process.communicate()
+    left = [row["path"] for row in json.loads(command("cache", "--json"))["artefacts"]]
+    assert sorted(left) == sorted(str(path) for path in (tmp_path / "out").iterdir())
+    assert len(left) == 2, "they are shown, and stay"
+    command("runs")
+    assert not list((tmp_path / "out").iterdir())
+    assert noted_folders() == []
+
+
+def test_a_folder_is_noted_only_while_it_is_written_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    with published_folder(tmp_path / "a" / "one"), published_folder(tmp_path / "a" / "two"):
+        assert noted_folders() == [tmp_path / "a"]
+    assert noted_folders() == []
+    monkeypatch.setenv("GPTSMITH_CACHE", "/dev/null/cache")
+    with published_folder(tmp_path / "a" / "three"):
+        assert noted_folders() == []
+    sweep_noted()
+    assert (tmp_path / "a" / "three").is_dir()

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from gptsmith.base.settings import merged
 from gptsmith.convert.families import Family, families
-from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
+from gptsmith.convert.gguf_pretokenizers import LLAMA3_SPLIT
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.model.config import GPTConfig
 from gptsmith.text.pretokenization import GPT2_SPLIT, QWEN2_SPLIT
@@ -53,6 +53,10 @@ SMALL = {
     "max_position_embeddings": 128,
 }  # fmt: skip
 GROUPED = SMALL | {"num_key_value_heads": 2}
+SMOLLM3 = GROUPED | {"num_hidden_layers": 4, "tie_word_embeddings": True}
+GRANITE = GROUPED | {
+    "embedding_multiplier": 12.0, "attention_multiplier": 0.4, "residual_multiplier": 0.22, "logits_scaling": 8.0,
+}  # fmt: skip
 GPT = {"n_positions": 128, "n_embd": 48, "n_layer": 3, "n_head": 4}
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -85,16 +89,46 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "phi3-window": (
         "phi3", "llama2", SMALL | {"sliding_window": 9, "head_dim": 16, "tie_word_embeddings": True},
     ),
+    "gpt_neox": ("gpt_neox", "gpt2", SMALL | {"num_attention_heads": 2}),
+    "gpt_neox-serial": (
+        "gpt_neox", "gpt2", SMALL | {
+            "use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3,
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e4, "partial_rotary_factor": 0.5},
+        },
+    ),
+    "gpt_neox-yarn": ("gpt_neox", "gpt2", SMALL | {"rope_parameters": YARN | {"partial_rotary_factor": 0.5}}),
+    "granite": ("granite", "gpt2", GRANITE | {"tie_word_embeddings": True}),
+    "granite-biased": ("granite", "llama2", GRANITE | {"attention_bias": True, "mlp_bias": True}),
+    "olmo2": ("olmo2", "gpt2", GROUPED),
+    "olmo2-biased": ("olmo2", "gpt2", SMALL | {"attention_bias": True, "tie_word_embeddings": True}),
+    "smollm3": ("smollm3", "llama3", SMOLLM3),
+    "smollm3-listed": (
+        "smollm3", "llama3", SMOLLM3 | {
+            "no_rope_layers": [0, 1, 1, 0], "attention_bias": True, "mlp_bias": True, "rope_parameters": YARN,
+        },
+    ),
+    "starcoder2": ("starcoder2", "gpt2", GROUPED | {"sliding_window": 9}),
+    "starcoder2-plain": (
+        "starcoder2", "gpt2", SMALL | {
+            "num_key_value_heads": 1, "use_bias": False, "tie_word_embeddings": False, "hidden_act": "gelu",
+            "norm_epsilon": 1e-3,
+        },
+    ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),
 }  # fmt: skip
 """Every setting of a family that changes what is computed."""
 
 
-def own_config(family: Family) -> dict[str, Any]:
-    """The config of a small shape of a family, as its own table writes it."""
+def own_shape(family: Family) -> GPTConfig:
+    """A small shape of a family."""
     small = {"vocab_size": 8, "context_length": 128, "embed_dim": 48, "num_layers": 2, "num_heads": 4, "head_dim": 12}
-    shape = merged(merged(small, family.fixed), {"feedforward": {"hidden_dim": 80}})
-    config = family.write(GPTConfig.parse(shape))
+    return GPTConfig.parse(merged(merged(small, family.fixed), {"feedforward": {"hidden_dim": 80}}))
+
+
+def own_config(family: Family) -> dict[str, Any]:
+    """The config of that shape, as the family's own table writes it."""
+    config = family.write(own_shape(family))
     return {key: value for key, value in config.items() if key not in ("model_type", "architectures", "vocab_size")}
 
 

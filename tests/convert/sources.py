@@ -10,7 +10,7 @@ import torch
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from gptsmith.convert.formats import KINDS, FormatSettings, Source
-from gptsmith.convert.gguf_vocabulary import LLAMA3_SPLIT
+from gptsmith.convert.gguf_pretokenizers import LLAMA3_SPLIT
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.model.gpt import GPT

@@ -30,7 +30,7 @@ from gptsmith.convert.adapters import (
 )
 from gptsmith.convert.families import Family
 from gptsmith.convert.huggingface import ModelFolder
-from gptsmith.convert.state_dict import model_of, plain_weights
+from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.transform import with_adapters, without_adapters
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -44,6 +44,14 @@ LLAMA = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": GPT,
     "openai-gpt": GPT,
+    "gpt_neox": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "max_position_embeddings": 32,
+        **SHARED,
+    },
     "llama": LLAMA | {"tie_word_embeddings": False},
     "qwen3": LLAMA | {"tie_word_embeddings": True},
 }
@@ -87,7 +95,7 @@ def randomize_adapters(model: Any) -> None:
 
 def opened(folder: Path) -> tuple[Any, Family]:
     found = ModelFolder.open(folder)
-    return model_of(found.shape, found.files.read, found.table), found.family
+    return found.model(), found.family
 
 
 def theirs(folder: Path) -> Any:

@@ -13,13 +13,13 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import families, family_for, resolved
 from gptsmith.convert.huggingface import ModelFolder
-from gptsmith.convert.state_dict import model_of, tensor_mappings
+from gptsmith.convert.state_dict import tensor_mappings
 from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.model.rotary_scaling import RotaryScaling
-from tests.convert.folders import changed_config, models, write_model
+from tests.convert.folders import changed_config, models, own_shape, write_model
 
 IDS = torch.randint(280, (2, 60), generator=torch.Generator().manual_seed(0))
 
@@ -27,7 +27,7 @@ IDS = torch.randint(280, (2, 60), generator=torch.Generator().manual_seed(0))
 def opened(name: str, folder: Path) -> tuple[Any, GPT]:
     theirs = write_model(name, folder)
     found = ModelFolder.open(folder)
-    return theirs, model_of(found.shape, found.files.read, found.table)
+    return theirs, found.model()
 
 
 @pytest.mark.parametrize("name", models())
@@ -81,6 +81,15 @@ def test_angles_far_from_the_beginning_are_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("name", models())
+def test_weights_go_out_as_they_came_in(name: str, tmp_path: Path) -> None:
+    write_model(name, tmp_path)
+    found = ModelFolder.open(tmp_path)
+    ours = dict(found.weights())
+    for mapping in found.table:
+        torch.testing.assert_close(mapping.join(ours), found.files.read(mapping.theirs), rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", models())
 def test_a_shape_goes_out_as_it_came_in(name: str, tmp_path: Path) -> None:
     write_model(name, tmp_path)
     found = ModelFolder.open(tmp_path)
@@ -124,9 +133,7 @@ def test_presets_belong_to_their_families(name: str) -> None:
 
 def test_every_parameter_has_a_name_in_each_table() -> None:
     for family in families():
-        config = preset(family.preset.partition(" ")[0])
-        if "qk_norm=false" in family.preset:
-            config = preset("smith", attention={"qk_norm": False, "bias": family.model_type == "qwen2"})
+        config = own_shape(family)
         names = [name for mapping in tensor_mappings(family, config) for name in mapping.ours]
         with torch.device("meta"):
             assert sorted(names) == sorted(name for name, _ in GPT(config).named_parameters())
@@ -147,6 +154,12 @@ def test_phi3_with_other_rotary_positions_is_refused(changes: dict[str, Any], na
     changed_config(tmp_path, **({"rope_parameters": None} | changes))
     with pytest.raises(UserError, match=f"{named}.*is not known"):
         ModelFolder.open(tmp_path)
+
+
+def test_a_shape_of_llamas_is_no_granite_or_smollm3() -> None:
+    shape = preset("smith", attention={"qk_norm": False})
+    assert family_for(shape).model_type == "llama"
+    assert family_for(shape.model_copy(update={"residual_multiplier": 0.5})).model_type == "granite"
 
 
 def test_a_shape_with_scaled_frequencies_is_none_of_phi3s() -> None:

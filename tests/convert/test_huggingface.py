@@ -22,7 +22,6 @@ from gptsmith.convert.families import families
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.probe_texts import CONVERSATIONS, TEXTS
 from gptsmith.convert.safetensors_files import TensorFiles
-from gptsmith.convert.state_dict import model_of
 from gptsmith.text.load import load_tokenizer
 from tests.convert.folders import TOKENIZERS, changed_config, languages, write_model, write_tokenizer
 
@@ -110,7 +109,7 @@ def test_conversations_are_laid_out_as_transformers_does(tmp_path: Path) -> None
     write_model("llama3", tmp_path)
     found = ModelFolder.open(tmp_path)
     theirs = TransformersBackend(tmp_path)
-    ours = OwnBackend(model_of(found.shape, found.files.read, found.table), found.tokenizer, found.template)
+    ours = OwnBackend(found.model(), found.tokenizer, found.template)
     for messages in CONVERSATIONS:
         for open_turn in (False, True):
             here = ours.conversation(messages, open_turn=open_turn)

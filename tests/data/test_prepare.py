@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.errors import UserError
 from gptsmith.data import splits as split_module
-from gptsmith.data.cache import default_cache
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream

@@ -1,9 +1,11 @@
-"""What the page on Python shows of sources, loaded models and callbacks runs as it is shown, on less text."""
+"""Every block of the page on Python runs as it is shown, on less text."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,8 @@ import datasets
 import pytest
 
 import gptsmith
+
+from ..test_shown_commands import write_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 SMALL = {"model": {"embed_dim": 16, "num_layers": 1, "num_heads": 2, "context_length": 96}, "tokenizer.kind": "bytes"}
@@ -27,28 +31,49 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     Path("held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:10]))
     pretrain, finetune = gptsmith.pretrain, gptsmith.finetune
 
-    def shorter_pretrain(*given: Any, minutes: float = 0, tokens: str = "", settings: Any = (), **more: Any) -> Any:
+    def shorter_pretrain(*given: Any, minutes: float = 0, tokens: Any = 0, settings: Any = (), **more: Any) -> Any:
+        if "resume" in more:
+            return pretrain(tokens=1200, **more)
         return pretrain(*given, tokens=600, settings=[SMALL, BUDGET, settings], **more)
 
     def shorter_finetune(base: str, rows: Any, **more: Any) -> Any:
-        rows = rows + ROWS if rows[0].keys() == ROWS[0].keys() and isinstance(rows, list) else rows
-        return finetune(base, rows, settings=[BUDGET, "train.num_steps=2"], **more)
+        is_two_rows = isinstance(rows, list) and isinstance(rows[0], dict) and "label" in rows[0]
+        more.pop("epochs", None)
+        rollouts = {"train.objective.group_size": 2, "train.objective.max_tokens": 2} if "reward" in more else {}
+        settings = [BUDGET, "train.num_steps=2", rollouts]
+        return finetune(base, rows + ROWS if is_two_rows else rows, settings=settings, **more)
 
-    shorter_pretrain("My texts.txt", out="runs/mine")
+    write_data(tmp_path)
     turns = [{"question": f"{n}?", "answer": f"The smith {n}."} for n in range(30)]
-    shorter_finetune("runs/mine", turns, out="runs/mine-sft")
+    shorter_pretrain("My texts.txt", out="runs/base")
+    shorter_finetune("runs/base", ROWS, out="runs/mine-classification")
+    shorter_finetune("runs/base", turns, out="runs/tuned", lora=2)
+    gptsmith.export("runs/base", to="huggingface", out="models/SmolLM2-135M")
     monkeypatch.setattr(gptsmith, "pretrain", shorter_pretrain)
     monkeypatch.setattr(gptsmith, "finetune", shorter_finetune)
-    shown = {
+    shown: dict[str, Any] = {
         "gptsmith": gptsmith,
         "articles": [SimpleNamespace(body=f"Town {n} has a smith. " * 9) for n in range(20)],
         "datasets": SimpleNamespace(load_dataset=lambda name, split: datasets.Dataset.from_list(ROWS)),
     }
     text = PAGE.read_text(encoding="utf-8")
     run = 0
-    for heading in ("Sources and settings", "A loaded model", "Callbacks"):
-        section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
-        for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
-            exec(compile(block, f"{PAGE.name}, {heading}", "exec"), shown)
-            run += 1
-    assert run == 5
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, f"{PAGE.name}: {block.splitlines()[0]}", "exec"), shown)
+        run += 1
+    assert run == text.count("```python") == 8
+
+
+def test_a_verb_and_a_package_of_one_name_are_both_there() -> None:
+    code = (
+        "import gptsmith, inspect\n"
+        "import gptsmith.generate.sampling as sampling\n"
+        "assert gptsmith.generate.sampling is sampling\n"
+        "import gptsmith.serve.server, gptsmith.evaluate.statistics, gptsmith.compress.difference\n"
+        "for name in ('serve', 'evaluate', 'compress', 'generate'):\n"
+        "    verb = getattr(gptsmith, name)\n"
+        "    assert inspect.isfunction(verb) and verb.__name__ == name and 'Args:' in verb.__doc__, verb\n"
+        "    assert [*inspect.signature(verb).parameters][0] in ('run', 'runs'), verb\n"
+        "assert gptsmith.serve.server.GracefulServer\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

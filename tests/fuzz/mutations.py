@@ -1,5 +1,5 @@
-"""Mutations of files: of their bytes, of the values in JSON and TOML, of the header of a safetensors file, of the parts
-of packages and their XML, of the numbers in a PDF file, of what is packed."""
+"""Mutations of files: of their bytes, of the values in JSON and TOML, of the headers of safetensors and GGUF files, of
+the parts of packages and their XML, of the numbers in a PDF file, of what is packed."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ def _mutated_once(content: bytes, path: PurePath, chance: random.Random) -> byte
         return _in_what_is_packed(content, path, chance)
     if path.suffix == ".safetensors" and chance.random() < 0.7:
         return _in_header(content, chance)
+    if path.suffix == ".gguf" and chance.random() < 0.7:
+        return _in_number(content, chance)
     if path.suffix in (".json", ".jsonl", ".ipynb", ".toml") and chance.random() < 0.75:
         return _in_values(content, path.suffix, chance)
     if path.suffix in PACKAGES and chance.random() < 0.85:
@@ -101,6 +103,14 @@ def _in_bytes(content: bytes, chance: random.Random) -> bytes:
     if how == 3:
         return content[:start] + bytes(chance.randrange(256) for _ in range(end - start)) + content[end:]
     return content[:start] + chance.choice(BYTES) + content[end:]
+
+
+def _in_number(content: bytes, chance: random.Random) -> bytes:
+    """Another number at a place of a GGUF file's header, where lengths, counts, types and offsets are."""
+    size = chance.choice((4, 8))
+    place = chance.randrange(8, min(len(content), 12_000) - size)
+    number = chance.choice((0, 1, 2, 7, 8, 9, 31, 32, 255, 2**16, 2**31, 2**32 - 1, 2**40, 2**62, 2**64 - 1))
+    return content[:place] + (number % 2 ** (8 * size)).to_bytes(size, "little") + content[place + size :]
 
 
 def _in_values(content: bytes, suffix: str, chance: random.Random) -> bytes:

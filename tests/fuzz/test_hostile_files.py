@@ -21,6 +21,7 @@ from gptsmith.base.files import write_json
 from gptsmith.convert.adapters import AdapterFolder
 from gptsmith.convert.families import family_for
 from gptsmith.convert.formats import Source
+from gptsmith.convert.formats.gguf import GGUFFormatSettings
 from gptsmith.convert.formats.huggingface import HuggingFaceFormatSettings
 from gptsmith.convert.formats.peft import PeftFormatSettings
 from gptsmith.convert.load import Loaded
@@ -55,7 +56,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, a model folder and an adapter of one tiny model."""
+    """A run, a model folder, a GGUF file and an adapter of one tiny model."""
     folder = tmp_path_factory.mktemp("sound")
     tokenizer, template = BytesTokenizerSettings().train(list, 0), ChatTemplate()
     shape = {"num_layers": 1, "embed_dim": 16, "num_heads": 2, "head_dim": 8, "context_length": 32}
@@ -96,6 +97,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model").mkdir()
     source = Source("model", model, tokenizer, template, {"temperature": 0.5}, None, "", folder / "model")
     HuggingFaceFormatSettings().write(source, folder / "model")
+    (folder / "gguf").mkdir()
+    GGUFFormatSettings(precision="q8_0").write(source, folder / "gguf")
     (folder / "adapter").mkdir()
     adapted = with_adapters(model, LoraLinearSettings(rank=2))
     PeftFormatSettings().write(
@@ -152,11 +155,14 @@ PLACES = [
     *((f"run/{name}", open_run) for name in RUN_FILES),
     *((f"run/checkpoints/step-000000002/{name}", open_run) for name in CHECKPOINT_FILES),
     *((f"model/{name}", _use_model) for name in MODEL_FILES),
+    ("gguf/model.gguf", _use_model),
     *((f"adapter/{name}", open_adapter) for name in ADAPTER_FILES),
 ]
 
 
-@pytest.mark.parametrize(("place", "use"), [("run", open_run), ("model", _use_model), ("adapter", open_adapter)])
+@pytest.mark.parametrize(
+    ("place", "use"), [("run", open_run), ("model", _use_model), ("gguf", _use_model), ("adapter", open_adapter)]
+)
 def test_the_sound_ones_are_read(sound: Path, place: str, use: Callable[[Path], None]) -> None:
     use(sound / place)
     if place == "run":

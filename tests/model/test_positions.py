@@ -32,8 +32,8 @@ def test_rotated_scores_depend_on_distance_only() -> None:
     q, k = torch.randn(2, 1, 1, 1, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def score(query_at: int, key_at: int) -> float:
-        turned_q = rotary.rotate(q, rotary.rotation(torch.tensor([query_at])))
-        turned_k = rotary.rotate(k, rotary.rotation(torch.tensor([key_at])))
+        turned_q = rotary.rotate(q, rotary.rotation(torch.tensor([query_at])), 0)
+        turned_k = rotary.rotate(k, rotary.rotation(torch.tensor([key_at])), 0)
         return (turned_q @ turned_k.mT).item()
 
     assert abs(score(3, 1) - score(103, 101)) < 1e-4

@@ -93,7 +93,7 @@ def test_the_document_is_of_what_is_checked(bounded: Served) -> None:
     assert body["additionalProperties"] is False
     assert body["required"] == ["messages"]
     assert {"continue_final_message", "min_p", "tools", "response_format"} <= body["properties"].keys()
-    assert body["properties"]["model"]["anyOf"][0]["enum"] == ["chat", "base", "labels"]
+    assert body["properties"]["model"]["anyOf"][0]["enum"] == ["chat"]
     assert set(document["paths"]) >= {"/v1/completions", "/v1/responses", "/tokenize", "/health"}
 
 

@@ -11,13 +11,18 @@ import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import readable_bytes
 from gptsmith.base.settings import Settings
+from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
+from gptsmith.serve import served_models
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import load_served, trained_on
 from gptsmith.serve.openai.logprobs import chat_logprob
+from gptsmith.serve.served_models import ServedModels
+from gptsmith.serve.settings import ServeSettings
 
 from .conftest import Served, serving
 
@@ -161,3 +166,78 @@ def test_health_and_metrics(served: Served) -> None:
     assert 'gptsmith_requests_total{route="/v1/completions",status="200"}' in text.data.decode()
     assert served.gauge("gptsmith_time_to_first_token_seconds_count") >= 1
     assert served.gauge("gptsmith_inter_token_latency_seconds_count") >= 1
+
+
+def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [str(runs / name) for name in ("base", "chat", "labels")]
+    with serving(names, kv_cache_memory="600KB") as running:
+        models = running.state.models.by_name
+        memory = models["base"].engine.kv_memory
+        assert memory.num_bytes == models["chat"].engine.kv_memory.num_bytes == 300_000
+        assert models["labels"].engine.kv_memory.num_bytes is None
+        room = 300_000 // memory.bytes_per_token
+        assert 64 <= room < 768
+        assert running.ask("GET", "/v1/models/chat").json["gptsmith"]["context_length"] == room
+        said = " ".join(capsys.readouterr().err.split())
+        whole = readable_bytes(768 * memory.bytes_per_token)
+        assert f"base: a context of 768 tokens takes {whole} of KV cache, and 300 kB hold {room}" in said
+        for path, body in (
+            ("/v1/completions", {"prompt": [1] * (room + 1)}),
+            ("/v1/completions", {"prompt": "word " * 3000}),
+            ("/v1/embeddings", {"input": "word " * 3000}),
+        ):
+            error = running.ask("POST", path, {"model": "base", **body}).error
+            assert error["code"] == "context_length_exceeded"
+            assert "--kv-cache-memory: a context of 768 tokens takes" in error["message"]
+            assert f"300 kB hold {room} tokens" in error["message"]
+        asked = {"model": "base", "prompt": "The", "max_tokens": room, "n": 4}
+        assert running.ask("POST", "/v1/completions", asked).status == 200
+
+
+def test_by_default_three_quarters_of_what_is_free(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, expected in ((8_000_000, 6_000_000), (None, None)):
+        monkeypatch.setattr(served_models, "free_bytes", lambda _, free=free: free)
+        models = ServedModels(load_served([str(runs / "base")], device="cpu"), ServeSettings())
+        assert models.get("base").engine.kv_memory.num_bytes == expected
+        models.close()
+
+
+def test_too_little_memory_for_any_text_is_refused_with_what_is_needed(runs: Path) -> None:
+    with pytest.raises(UserError, match=r"holds \d+ tokens, of .* each: allow at least .*--kv-cache-memory"):
+        ServedModels(load_served([str(runs / "base")], device="cpu"), ServeSettings(kv_cache_memory="9KB"))
+
+
+def test_a_draft_is_for_models_that_write_text(runs: Path) -> None:
+    draft = load(runs / "base", device="cpu")
+    labels = load_served([str(runs / "labels")], device="cpu")
+    with pytest.raises(UserError, match=r"--draft .*base proposes text, and labels writes none, but labels texts"):
+        ServedModels(labels, ServeSettings(), draft)
+    with pytest.raises(UserError, match="labels"):
+        ServedModels(load_served([str(runs / "chat")], device="cpu"), ServeSettings(), labels[0].loaded)
+    with serving([str(runs / "chat"), str(runs / "labels")], draft=str(runs / "base")) as running:
+        answer = running.ask("POST", "/v1/classify", {"model": "labels", "input": "3 nail"})
+        assert answer.json["data"][0]["label"] in ("tool", "food")
+        asked = {"model": "chat", "prompt": "The", "max_tokens": 5}
+        assert running.ask("POST", "/v1/completions", asked).status == 200
+
+
+def test_the_document_names_the_models_that_can_answer(runs: Path) -> None:
+    with serving([str(runs / name) for name in ("base", "chat", "labels")]) as running:
+        schemas = running.ask("GET", "/openapi.json").json["components"]["schemas"]
+    found = {}
+    for name in (
+        "CompletionRequest",
+        "ChatCompletionRequest",
+        "ResponsesRequest",
+        "ClassifyRequest",
+        "TokenizeRequest",
+    ):
+        model = schemas[name]["properties"]["model"]
+        found[name] = (model["anyOf"][0] if "anyOf" in model else model)["enum"]
+    assert found == {
+        "CompletionRequest": ["base", "chat"],
+        "ChatCompletionRequest": ["chat"],
+        "ResponsesRequest": ["chat"],
+        "ClassifyRequest": ["labels"],
+        "TokenizeRequest": ["base", "chat", "labels"],
+    }

@@ -19,7 +19,7 @@ from gptsmith.train.batch import Batch
 from gptsmith.train.callbacks.checkpoint import SaveCheckpoints
 from gptsmith.train.callbacks.evaluate import Evaluate
 from gptsmith.train.callbacks.sample import Sample
-from gptsmith.train.datasets.base import Dataset, KnownText, Score
+from gptsmith.train.datasets.base import Dataset, KnownAnswers, KnownText, Score
 from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
@@ -41,7 +41,7 @@ class Numbers(Dataset):
         super().__init__()
         self.world = world
         self.num_validation_tokens = 100 if world.losses else 0
-        self.known_text = world.known_text
+        self.known_text, self.known_answers = world.known_text, world.known_answers
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         assert model.training
@@ -119,6 +119,7 @@ class World:
     folder: Path
     losses: list[float] = field(default_factory=list)
     known_text: KnownText | None = None
+    known_answers: KnownAnswers | None = None
     stop_at: int = 10**9
     seconds_per_look: float = 0.0
     """How far the clock moves whenever the callback that saves looks at it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.base.settings import Settings, setting_paths
 from gptsmith.train.request import OPTION_SETTINGS, TRACKERS, FinetuneRequest, PretrainRequest, TrainingRequest
@@ -93,3 +94,11 @@ def test_every_synonym_leads_to_a_name_of_today() -> None:
     names |= {path.rpartition(".")[2] for cls in (RunSettings, FinetuneSettings) for path, _ in setting_paths(cls)}
     assert {word for words in SYNONYMS.values() for word in words} <= names | {*VERBS}
     assert all(plain(word) == word for word in SYNONYMS)
+
+
+@pytest.mark.parametrize("name", ["sources", "validation", "test", "base"])
+def test_a_path_that_a_run_could_not_keep_is_refused(name: str) -> None:
+    path = b"nails\xff.txt".decode("utf-8", "surrogateescape")
+    given = {"base": "base", "sources": ["smiths"], name: path if name == "base" else [path]}
+    with pytest.raises(ConfigurationError, match=r"nails\\udcff\.txt is a name in bytes that are not UTF-8"):
+        FinetuneRequest.parse(given, "request")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -423,6 +424,12 @@ def test_two_models_are_told_apart(
     assert "do not share a tokenizer" in strangers.err
 
 
+def git_hash(path: Path) -> str:
+    """The hash that Git, and so the Hub, knows a file by."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the Hub as fetching a model asks of it."""
 
@@ -436,9 +443,9 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, with_body: bool) -> None:
         if self.path.startswith("/api/models/smith/tiny-llama"):
-            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
+            files = [{"rfilename": path.name, "blobId": git_hash(path)} for path in sorted(self.folder.iterdir())]
             entries = [
-                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": git_hash(path)}
                 for path in sorted(self.folder.iterdir())
             ]
             tree = "/tree/" in self.path
@@ -493,7 +500,7 @@ def test_without_a_network_the_hub_is_an_error_for_people(tmp_path: Path, monkey
     with pytest.raises(
         UserError, match=r"could not be fetched from the Hub .*Network is unreachable.*bring the folder here"
     ):
-        gptsmith.import_model("smith/tiny-llama", out=tmp_path / "run")
+        gptsmith.import_model("smith/never-fetched", out=tmp_path / "run")
     assert nothing_is_left(tmp_path)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,10 +16,15 @@ import pytest
 import gptsmith
 from gptsmith.base import outside
 from gptsmith.base.errors import ConfigurationError, UserError
+from gptsmith.convert.families import families, family_of
 from gptsmith.model import norm
 from gptsmith.run.folder import Run
+from gptsmith.train.callbacks.trackers import chosen
+from gptsmith.train.rewards import reward_of
+from gptsmith.train.settings import TrackSettings
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
+PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
 TRAIN = (
     "--tokens 400 --set tokenizer.kind=bytes --set model.embed_dim=8 --set model.num_layers=1 --set model.num_heads=2 "
 )
@@ -109,3 +115,55 @@ def test_without_the_file_a_kind_is_unknown_in_this_process(example: Path) -> No
     gptsmith.import_kinds(example)
     assert "scalenorm" in norm.KINDS.names()
     assert norm.KINDS.validate("scalenorm").kind == "scalenorm"
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of examples/plugin, as if it were installed."""
+    groups = tomllib.loads((PLUGIN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    entries = [EntryPoint(name, value, group) for group, named in groups.items() for name, value in named.items()]
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setattr(outside, "entry_points", lambda *, group: [entry for entry in entries if entry.group == group])
+
+
+def test_the_example_is_a_file_of_the_package(example: Path) -> None:
+    assert example.read_text(encoding="utf-8") == (PLUGIN / "smith_example" / "scalenorm.py").read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_run_uses_a_kind_an_objective_a_reader_and_a_tracker_of_a_package(tmp_path: Path) -> None:
+    text, run = tmp_path / "play.fountain", tmp_path / "run"
+    text.write_text("THE SMITH\nNails! [[too loud?]]\n\n" * 99, encoding="utf-8")
+    settings = [*SMALL[3::2], "model.norm=scalenorm", "train.objective.kind=focal", "track.plugin=csv_file:nails"]
+    gptsmith.pretrain([text], out=run, tokens=400, settings=settings)
+    assert "Nails!" in gptsmith.load(run).tokenizer.decode(gptsmith.load(run).tokenizer.encode("Nails!"))
+    assert json.loads((run / "data.json").read_text(encoding="utf-8"))["num_bytes"] < 99 * 22
+    rows = (run / "figures.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "event,step,figure,value"
+    assert any(row.startswith("evaluation,") for row in rows)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_package_registers_rewards_and_trackers_by_name() -> None:
+    assert reward_of("short")([], "abc", "") == 0.25
+    with pytest.raises(ConfigurationError, match=r"no installed package registers such a tracker \(known: csv_file\)"):
+        chosen(TrackSettings(plugin="none"))
+    with pytest.raises(UserError, match="no such reward"):
+        reward_of("long")
+
+
+def test_a_family_of_a_named_file_is_known_and_does_not_replace_ours(tmp_path: Path) -> None:
+    path = tmp_path / "my_families.py"
+    path.write_text(
+        "from dataclasses import replace\nfrom gptsmith.convert.families import llama\n"
+        "FAMILY = replace(llama.FAMILY, model_type='my_llama')\n",
+        encoding="utf-8",
+    )
+    before = families()
+    gptsmith.import_kinds(path)
+    assert [family.model_type for family in families()] == [*(family.model_type for family in before), "my_llama"]
+    path.with_name("other.py").write_text(path.read_text().replace("my_llama", "llama"), encoding="utf-8")
+    gptsmith.import_kinds(path.with_name("other.py"))
+    assert family_of("llama") in before

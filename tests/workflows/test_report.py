@@ -204,3 +204,26 @@ def test_dark_and_light_and_a_phone(browser: Any, tmp_path: Path) -> None:
     phone = Visit(browser, address, width=360)
     phone.page.wait_for_selector("path.line")
     assert phone.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"certificate": "passed"}, "passed."),
+        ({"certificate": "not run", "certificate_reason": "no <b> reads it"}, "not run (no &lt;b&gt; reads it)."),
+    ],
+)
+def test_the_certificate_is_shown_of_an_import_and_of_a_run_tuned_from_it(
+    tmp_path: Path, figures: dict[str, str], words: str
+) -> None:
+    base, tuned = write_run(tmp_path / "base"), write_run(tmp_path / "tuned")
+    assert "The certificate of" not in report(base).read_text(encoding="utf-8").split("<script")[0]
+    (base / "result.json").write_text(json.dumps({"status": "imported", **figures}), encoding="utf-8")
+    settings = 'made_by = "finetune"\n[request]\nsources = ["a.jsonl"]\nbase = "base"\n'
+    (tuned / "run.toml").write_text(settings, encoding="utf-8")
+    assert f"The certificate of this import: {words}" in report(base).read_text(encoding="utf-8")
+    assert f"The certificate of the imported base: {words}" in report(tuned).read_text(encoding="utf-8")
+    (base / "result.json").unlink()
+    (base / "run.toml").unlink()
+    base.rename(tmp_path / "elsewhere")
+    assert "The certificate of" not in report(tuned).read_text(encoding="utf-8").split("<script")[0]

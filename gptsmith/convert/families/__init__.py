@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, did_you_mean, shown
+from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
 
@@ -77,7 +78,7 @@ class Setting:
 
 class Transform(Protocol):
     """The difference of a weight's values in a safetensors file, such as a norm that is kept as its distance from 1. A
-    GGUF file keeps ours."""
+    GGUF file keeps ours. Of a linear layer it may only put rows in another order: its adapters' rows follow."""
 
     def to_ours(self, tensor: Tensor) -> Tensor:
         """Our values."""
@@ -97,6 +98,7 @@ class GGUFArchitecture:
         is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
         scalings: the ways to scale rotary frequencies that it knows.
         output_bias: whether it knows a bias behind attention.
+        settings: its keys besides those that every architecture has, without its name before them.
     """
 
     name: str
@@ -105,6 +107,7 @@ class GGUFArchitecture:
     is_interleaved: bool = False
     scalings: tuple[str, ...] = ("linear", "yarn")
     output_bias: bool = True
+    settings: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class Weight:
     gguf: str
     transposed: bool = False
     """Whether the matrix is (in, out) in a safetensors file, as GPT-1 and GPT-2 keep it."""
-    transform: Transform | None = None
-    """The difference of its values in a safetensors file; None if they are ours."""
+    transform: Callable[[GPTConfig], Transform] | None = None
+    """The difference of its values in a safetensors file, for a model of a shape; None if they are ours."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -141,6 +144,8 @@ class Family:
         weights: the names of its weights.
         prefix: the prefix of the names of all its weights but the head, and is left out in some files.
         extra: weights in files that the model does not need, as regular expressions.
+        modules: the names of Transformers' modules that are others than the names of their weights in files.
+        extends: the family that this one has all models of, and more; a model of both is that one's.
     """
 
     model_type: str
@@ -153,6 +158,13 @@ class Family:
     only: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     extra: Sequence[str] = ()
+    modules: Mapping[str, str] = field(default_factory=dict)
+    extends: str | None = None
+
+    @property
+    def head(self) -> str:
+        """The name of the head's matrix in a safetensors file."""
+        return next(f"{weight.theirs}.weight" for weight in self.weights if weight.ours == "head")
 
     def read(self, config: Mapping[str, Any]) -> GPTConfig:
         """The shape that a config asks for.
@@ -165,7 +177,7 @@ class Family:
                 raise ConversionError(f"{key}={shown(config[key])} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
         for part in self.settings:
-            table = _layered(table, part.read(config))
+            table = layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
 
     def write(self, shape: GPTConfig) -> Table:
@@ -185,10 +197,14 @@ class Family:
 
 
 def families() -> list[Family]:
-    """All of them, by name."""
+    """All of them, by name: first ours, then those of installed packages and of files that a person named."""
     folder = importlib.import_module(__name__)
     names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return [importlib.import_module(f"{__name__}.{name}").FAMILY for name in names]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    modules += [registered_module(entry) for name, entry in sorted(registered(__name__).items()) if name not in names]
+    modules += [file.module for file in imported_files()]
+    found = [family for module in modules if isinstance(family := getattr(module, "FAMILY", None), Family)]
+    return list({family.model_type: family for family in reversed(found)}.values())[::-1]
 
 
 def family_of(model_type: object) -> Family:
@@ -210,7 +226,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
         ConversionError: it belongs to none; the message names what is in the way, and the nearest preset.
     """
     candidates = list(families() if among is None else among)
-    candidates.sort(key=lambda family: family.model_type != preferred)
+    candidates.sort(key=lambda family: (family.model_type != preferred, family.extends is not None))
     unsupported = {family.model_type: family.unsupported(shape) for family in candidates}
     for family in candidates:
         if not unsupported[family.model_type]:
@@ -232,7 +248,12 @@ def resolved(shape: GPTConfig) -> Table:
         _bare(shape),
         {
             "head_dim": head_dim,
-            "attention": {"num_kv_heads": shape.num_kv_heads, "output_bias": output_bias},
+            "attention": {
+                "num_kv_heads": shape.num_kv_heads,
+                "output_bias": output_bias,
+                "qk_norm_per_head": shape.attention.qk_norm_per_head or not shape.attention.qk_norm,
+                "scale": head_dim**-0.5 if shape.attention.scale is None else shape.attention.scale,
+            },
             "feedforward": {"hidden_dim": shape.feedforward.width(shape.dims)},
         },
     )
@@ -270,12 +291,10 @@ def at_path(table: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
     """`below` with the values of `above`, group by group; another kind keeps the other settings of its group."""
     both = {
-        key: _layered(below[key], value)
-        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        else value
+        key: layered(below[key], value) if isinstance(value, Mapping) and isinstance(below.get(key), Mapping) else value
         for key, value in above.items()
     }
     return {**below, **both}

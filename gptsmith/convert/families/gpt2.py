@@ -18,6 +18,15 @@ SHAPE: tuple[Part, ...] = (
 )
 """The settings that GPT-1 and GPT-2 share."""
 
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "relu2": "relu2",
+}
+
 FIXED = {
     "attention": {"kind": "full", "bias": True},
     "position": {"kind": "learned"},
@@ -36,18 +45,7 @@ FAMILY = Family(
     settings=(
         *SHAPE,
         Setting("n_inner", "feedforward.hidden_dim", None),
-        Setting(
-            "activation_function",
-            "feedforward.activation",
-            "gelu_new",
-            {
-                "gelu_new": "gelu_tanh",
-                "gelu_pytorch_tanh": "gelu_tanh",
-                "gelu": "gelu",
-                "relu": "relu",
-                "relu2": "relu2",
-            },
-        ),
+        Setting("activation_function", "feedforward.activation", "gelu_new", ACTIVATIONS),
     ),
     weights=(
         #      ours               theirs             GGUF

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend
-from gptsmith.convert.families import Family, GGUFArchitecture, Setting, at_path, families, family_for, resolved
+from gptsmith.convert.families import Family, at_path, families, family_for, resolved
 from gptsmith.convert.formats import FormatSettings, Source
+from gptsmith.convert.gguf_keys import SAMPLING, architecture_of, interleaved_heads, written_keys
+from gptsmith.convert.gguf_rope import DIVISORS, divisors
 from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.position.rotary import RotaryPositionSettings
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
@@ -27,22 +26,6 @@ LARGEST_FLOAT16 = 65504.0
 
 YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
 """llama.cpp has keys for these, and its code for our families does not read them."""
-
-SIZES = (
-    #       theirs                   ours
-    Setting("vocab_size", "vocab_size"),
-    Setting("context_length", "context_length"),
-    Setting("embedding_length", "embed_dim"),
-    Setting("block_count", "num_layers"),
-    Setting("feed_forward_length", "feedforward.hidden_dim"),
-    Setting("attention.head_count", "num_heads"),
-    Setting("attention.head_count_kv", "attention.num_kv_heads"),
-)
-HEAD_SIZES = (
-    Setting("attention.key_length", "head_dim"),
-    Setting("attention.value_length", "head_dim"),
-    Setting("rope.dimension_count", "head_dim"),
-)
 
 
 class GGUFFormatSettings(FormatSettings):
@@ -91,12 +74,6 @@ class GGUFFormatSettings(FormatSettings):
 def _family(source: Source) -> Family:
     known = [family for family in families() if family.gguf is not None]
     return family_for(source.model.config, preferred=source.model_type, among=known)
-
-
-def architecture_of(family: Family) -> GGUFArchitecture:
-    """llama.cpp's code for a family that it knows."""
-    assert family.gguf is not None, f"{family.model_type} is not among the families that llama.cpp knows"
-    return family.gguf
 
 
 def _require_known(family: Family, shape: GPTConfig) -> None:
@@ -148,13 +125,9 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
         }[precision]
     )
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    for ours, theirs, add in (
-        ("temperature", "temp", writer.add_float32),
-        ("top_k", "top_k", writer.add_int32),
-        ("top_p", "top_p", writer.add_float32),
-    ):
-        if source.generation.get(ours) is not None:
-            add(f"general.sampling.{theirs}", source.generation[ours])
+    for ours, key in SAMPLING.items():
+        if (value := source.generation.get(ours)) is not None:
+            (writer.add_int32 if ours == "top_k" else writer.add_float32)(key, value)
 
 
 def _name(source: Source) -> str:
@@ -165,26 +138,9 @@ def _name(source: Source) -> str:
 
 
 def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
-    architecture, position = architecture_of(family), shape.position
-    name = architecture.name
-    is_rotary = isinstance(position, RotaryPositionSettings)
-    for setting in (*SIZES, *(HEAD_SIZES if is_rotary else ())):
-        for key, value in setting.write(shape).items():
-            writer.add_uint32(f"{name}.{key}", value)
-    writer.add_float32(f"{name}.{architecture.epsilon}", shape.norm.epsilon)
-    if not isinstance(position, RotaryPositionSettings):
-        return
-    writer.add_float32(f"{name}.rope.freq_base", position.base)
-    scaling = position.scaling
-    if scaling is None or scaling.kind == "llama3":  # whose frequencies are a tensor
-        return
-    writer.add_string(f"{name}.rope.scaling.type", scaling.kind)
-    writer.add_float32(f"{name}.rope.scaling.factor", scaling.factor)
-    if scaling.kind == "yarn":
-        writer.add_uint32(f"{name}.rope.scaling.original_context_length", scaling.original_context_length)
-        # It multiplies this by the usual factor.
-        usual = 0.1 * math.log(scaling.factor) + 1
-        writer.add_float32(f"{name}.rope.scaling.attn_factor", scaling.magnitude / usual)
+    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, bool: writer.add_bool}
+    for key, value in written_keys(family, shape).items():
+        add[type(value)](f"{architecture_of(family).name}.{key}", value)
 
 
 def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
@@ -207,21 +163,16 @@ def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
     shape, ours = source.model.config, plain_weights(source.model)
     for mapping in tensor_mappings(family, shape):
         yield mapping.gguf, _interleaved(mapping, mapping.join_rows(ours).float(), family, shape)
-    scaling = shape.position.scaling if isinstance(shape.position, RotaryPositionSettings) else None
-    if scaling is not None and scaling.kind == "llama3":
-        frequencies = 1.0 / shape.position.base ** (  # type: ignore[attr-defined]
-            torch.arange(0, shape.resolved_head_dim, 2, dtype=torch.float32) / shape.resolved_head_dim
-        )
-        yield "rope_freqs.weight", frequencies / scaling.scale(frequencies, shape.position.base)  # type: ignore[attr-defined]
+    if (divided := divisors(shape)) is not None:
+        yield DIVISORS, divided
 
 
 def _interleaved(mapping: TensorMapping, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
     """With the rows of queries and keys as llama.cpp has them: the two of a head that rotate together are
     neighbours."""
-    part = mapping.gguf.split(".")[-2]
-    if not architecture_of(family).is_interleaved or part not in ("attn_q", "attn_k"):
+    heads = interleaved_heads(mapping, shape)
+    if not architecture_of(family).is_interleaved or heads is None:
         return tensor
-    heads = shape.num_heads if part == "attn_q" else shape.num_kv_heads
     return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 
 

@@ -40,7 +40,11 @@ class AttentionSettings(Settings):
     """Heads of keys and values, shared by groups of query heads (Ainslie et al. 2023). As many as query heads
     if None (multi-head); 1 is multi-query attention (Shazeer 2019)."""
     qk_norm: bool = False
-    """Whether queries and keys are normalised per head before their product (Henry et al. 2020)."""
+    """Whether queries and keys are normalised before their product (Henry et al. 2020)."""
+    qk_norm_per_head: bool = True
+    """Whether each head is normalised by itself, or all of them as one vector (OLMo 2)."""
+    scale: float | None = Field(default=None, gt=0)
+    """The products of queries and keys are multiplied by it; 1 / sqrt(head_dim) if None (Granite, Gemma)."""
     bias: bool = False
     """Whether the projections have biases."""
     output_bias: bool | None = None
@@ -71,6 +75,8 @@ class Attention(nn.Module):
         super().__init__()
         self.layer, self.num_heads, self.head_dim = layer, dims.num_heads, dims.head_dim
         self.num_kv_heads = settings.num_kv_heads or dims.num_heads
+        # What attends divides by sqrt(D).
+        self.query_multiplier = 1.0 if settings.scale is None else settings.scale * dims.head_dim**0.5
         self.add_projections(settings, dims)
 
     def add_projections(self, settings: AttentionSettings, dims: LayerDims) -> None:
@@ -82,8 +88,10 @@ class Attention(nn.Module):
         self.key = linear.build(dims.embed_dim, kv_dim, settings.bias, "attention.key")
         self.value = linear.build(dims.embed_dim, kv_dim, settings.bias, "attention.value")
         self.output = linear.build(query_dim, dims.embed_dim, output_bias, "attention.output")
-        self.query_norm = dims.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
-        self.key_norm = dims.norm.build(self.head_dim) if settings.qk_norm else nn.Identity()
+        self.norms_heads = settings.qk_norm_per_head
+        query_width, key_width = (self.head_dim, self.head_dim) if self.norms_heads else (query_dim, kv_dim)
+        self.query_norm = dims.norm.build(query_width) if settings.qk_norm else nn.Identity()
+        self.key_norm = dims.norm.build(key_width) if settings.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The attention's output for `x` (B, T, C).
@@ -93,6 +101,8 @@ class Attention(nn.Module):
             cache: keys and values of earlier tokens; those of `x` are added to it.
         """
         queries, keys, values = self.project(x, positions)
+        if self.query_multiplier != 1:
+            queries = queries * self.query_multiplier
         visible = [(keys, values)] if cache is None else cache.update(self.layer, keys, values)
         attended = [
             span.restore(self.attend(span.select(queries), *keys_and_values, span))
@@ -104,10 +114,14 @@ class Attention(nn.Module):
         """Queries (B, H, T, D) and what is cached: keys (B, K, T, D) and values (B, K, T, D)."""
         B, T, _ = x.shape
         queries, keys, values = fused_projections(x, self.query, self.key, self.value)
+        if not self.norms_heads:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
         queries = queries.view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         keys = keys.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
         values = values.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
-        return positions.rotate(self.query_norm(queries)), positions.rotate(self.key_norm(keys)), values
+        if self.norms_heads:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        return positions.rotate(queries, self.layer), positions.rotate(keys, self.layer), values
 
     @abstractmethod
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:

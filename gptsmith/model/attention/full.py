@@ -35,6 +35,9 @@ def scaled_dot_product(queries: Tensor, keys: Tensor, values: Tensor, span: Span
     (B, K, S, V) to (B, H, T, V)."""
     if span.mask is None and span.bias is None:
         return causal_attention(queries, keys, values)
+    if span.bias is None and span.packed is not None:
+        batches = zip(*map(span.packed.gather, (queries, keys, values)), strict=True)
+        return span.packed.scatter([causal_attention(*batch) for batch in batches], len(queries))
     if span.bias is None and span.mask is not None and queries.device.type == "cpu" and not torch.is_grad_enabled():
         return masked_attention(queries, keys, values, span.mask)
     bias = score_bias(queries, keys, span)

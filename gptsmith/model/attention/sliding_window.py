@@ -54,5 +54,5 @@ class SlidingWindowAttention(FullAttention):
             # Without a mask attention is causal: no later key.
             near = (distance < self.window_size) & (distance >= 0)
             near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
-            span = replace(span, mask=near if span.mask is None else span.mask & near)
+            span = replace(span, mask=near if span.mask is None else span.mask & near, packed=None)
         return super().attend(queries, keys, values, span)

@@ -40,8 +40,8 @@ class Position(nn.Module):
         """The argument of `rotate` for these positions, computed once per forward pass."""
         return None
 
-    def rotate(self, x: Tensor, rotation: Any) -> Tensor:
-        """Queries or keys (B, H, T, D), rotated by their positions."""
+    def rotate(self, x: Tensor, rotation: Any, layer: int) -> Tensor:
+        """Queries or keys (B, H, T, D) of a layer, rotated by their positions."""
         return x
 
     def bias(self, query_ids: Tensor, key_ids: Tensor) -> Tensor | None:
@@ -69,9 +69,9 @@ class Positions:
         spans = [replace(span, bias=kind.bias(span.query_ids, span.key_ids)) for span in layout.spans]
         return cls(kind, kind.rotation(layout.ids), spans)
 
-    def rotate(self, x: Tensor) -> Tensor:
-        """Queries or keys (B, H, T, D) of the tokens of this pass, rotated by their positions."""
-        return self.kind.rotate(x, self.rotation)
+    def rotate(self, x: Tensor, layer: int) -> Tensor:
+        """Queries or keys (B, H, T, D) that a layer made of the tokens of this pass, rotated by their positions."""
+        return self.kind.rotate(x, self.rotation, layer)
 
 
 KINDS = Kinds(__name__, PositionSettings, default="learned")

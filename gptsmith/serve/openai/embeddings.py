@@ -8,16 +8,17 @@ import math
 import struct
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
 from gptsmith.serve.errors import api_error, refused, unsupported
+from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.schemas.embeddings import EmbeddingRequest
 from gptsmith.serve.state import State
 from gptsmith.text.tokenizer import TooManyTokensError
 
 
-async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str, Any]) -> JSONResponse:
+async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str, Any]) -> Response:
     """The vectors of some texts.
 
     Raises:
@@ -33,9 +34,12 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     rows, num_tokens, longest = [], 0, served.context_length
     with served.reserved(1):
         try:
-            prompts = await state.models.run_on_reader(
-                lambda: [served.tokenizer.prompt_ids(one, longest) if isinstance(one, str) else one for one in inputs]
-            )
+            with served.engine.kv_memory.explained():
+                prompts = await state.models.run_on_reader(
+                    lambda: [
+                        served.tokenizer.prompt_ids(one, longest) if isinstance(one, str) else one for one in inputs
+                    ]
+                )
         except TooManyTokensError as error:
             raise api_error(error, "input") from None
         for number, ids in enumerate(prompts):
@@ -55,6 +59,6 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
             rows.append({"object": "embedding", "index": number, "embedding": content})
     log_fields |= {"model": served.name, "prompt_tokens": num_tokens}
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-    return JSONResponse(
-        {"object": "list", "data": rows, "model": served.name, "usage": usage, "pooling": "mean of the last layer"}
-    )
+    answer = {"object": "list", "data": rows, "model": served.name, "usage": usage, "pooling": "mean of the last layer"}
+    data = await state.models.run_on_reader(lambda: json_bytes(answer))
+    return Response(data, media_type="application/json")

@@ -6,15 +6,15 @@ Completions, chat completions and responses differ in what a `GenerationJob` of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic_core import to_json
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.serve.errors import ApiError, api_error
+from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.openai.schemas.common import GenerationFields
 from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
@@ -24,7 +24,9 @@ from gptsmith.serve.state import State
 from gptsmith.text.tokenizer import TooManyTokensError
 
 MANY_LOGPROBS = 2000
-"""An answer with more is written on another thread: it takes long."""
+"""A part of an answer with more is written on another thread: it takes long."""
+
+T = TypeVar("T")
 
 
 class ChunkEvents(ABC):
@@ -93,35 +95,46 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         stack.callback(group.close)
         group.reserve(job.num_sequences)
         try:
-            requests = await state.models.run_on_reader(job.requests)
+            with job.served.engine.kv_memory.explained():
+                requests = await state.models.run_on_reader(job.requests)
         except TooManyTokensError as error:
             raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field, job.format_field)
         if job.fields.stream:
-            events = _events(job.chunk_events(), group, state.settings.ping_s)
+            events = _events(state, job.chunk_events(), group)
             return EventStream(events, stack.pop_all().close)
         outputs = await group.collect()
-        if _num_logprobs(outputs) <= MANY_LOGPROBS:
-            return JSONResponse(job.response(outputs, group.usage()))
-        data = await state.models.run_on_reader(lambda: to_json(job.response(outputs, group.usage())))
+        num_logprobs = sum(map(_num_logprobs, outputs))
+        data = await _written(state, num_logprobs, lambda: json_bytes(job.response(outputs, group.usage())))
         return Response(data, media_type="application/json")
 
 
-def _num_logprobs(outputs: Sequence[SequenceOutput]) -> int:
-    return sum(1 + len(token.top_logprobs) for output in outputs for token in (*output.prompt, *output.tokens))
+def _num_logprobs(output: SequenceOutput | OutputChunk) -> int:
+    return sum(1 + len(token.top_logprobs) for tokens in (output.prompt, output.tokens) for token in tokens)
 
 
-async def _events(events: ChunkEvents, group: SequenceGroup, ping_s: float) -> AsyncIterator[bytes]:
+async def _written(state: State, num_logprobs: int, write: Callable[[], T]) -> T:
+    """A part of an answer: at once, or if it has many log-probabilities, by another thread."""
+    return write() if num_logprobs <= MANY_LOGPROBS else await state.models.run_on_reader(write)
+
+
+async def _events(state: State, events: ChunkEvents, group: SequenceGroup) -> AsyncIterator[bytes]:
+    num_logprobs = 0
     try:
         for data in events.opening():
             yield data
-        async for item in group.chunks(ping_s):
+        async for item in group.chunks(state.settings.ping_s):
             if item is None:
                 yield PING
                 continue
-            for data in events.chunk(*item):
+            number, chunk = item
+            here = _num_logprobs(chunk)
+            num_logprobs += here
+            # The last event of some forms has all tokens again.
+            at_once = here if chunk.finish_reason is None else num_logprobs
+            for data in await _written(state, at_once, lambda: list(events.chunk(number, chunk))):  # noqa: B023
                 yield data
-        for data in events.closing(group.usage()):
+        for data in await _written(state, num_logprobs, lambda: list(events.closing(group.usage()))):
             yield data
     except Exception as error:
         if not isinstance(error, ApiError):

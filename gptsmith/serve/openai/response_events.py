@@ -19,6 +19,7 @@ class ResponseParts(Protocol):
     """The parts of a response that its stream needs."""
 
     def parser(self) -> AnswerParser: ...
+    def final_response(self, items: list[dict[str, Any]], reason: str, usage: dict[str, Any]) -> dict[str, Any]: ...
     def response_object(
         self, items: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]: ...
@@ -67,7 +68,7 @@ class ResponseEvents(ChunkEvents):
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         kind = "response.completed" if self.reason == "stop" else "response.incomplete"
-        yield self._event(kind, response=self.response.response_object(self.items, self.reason, usage))
+        yield self._event(kind, response=self.response.final_response(self.items, self.reason, usage))
 
     def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:
         response = {**self.response.response_object([], "error", usage), "status": "failed"}

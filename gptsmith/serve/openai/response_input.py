@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.openai.schemas.chat import (
@@ -37,7 +38,6 @@ from gptsmith.serve.openai.schemas.responses import (
     HostedTool,
     InputContent,
     InputMedia,
-    ItemReference,
     MessageItem,
     NamespaceTool,
     ReasoningItem,
@@ -45,11 +45,9 @@ from gptsmith.serve.openai.schemas.responses import (
     ResponsesFunctionTool,
     ResponsesGrammarFormat,
     ResponsesJsonSchemaFormat,
-    ResponsesRequest,
     ResponsesToolChoice,
 )
 
-NO_ITEMS = "nothing is stored here: send the item itself (clients that ask for it: store: false)"
 NO_HOSTED = "{} runs on OpenAI's own machines: describe a function that does the same, and answer its calls yourself"
 
 NAMESPACE_END = "__"
@@ -57,19 +55,17 @@ NAMESPACE_END = "__"
 ResponsesTool = ResponsesFunctionTool | ResponsesCustomTool | NamespaceTool | HostedTool
 
 
-def chat_messages(body: ResponsesRequest) -> list[ChatMessage]:
-    """The instructions and the items of the input, as messages.
+def chat_messages(instructions: str | None, items: Sequence[Any]) -> list[ChatMessage]:
+    """The instructions and the items of a conversation, as messages.
 
     Raises:
         ApiError: a part of a message is no text.
     """
     messages: list[ChatMessage] = []
-    if body.instructions:
-        messages.append(SystemMessage(role="system", content=body.instructions))
-    if isinstance(body.input, str):
-        return [*messages, UserMessage(role="user", content=body.input)]
+    if instructions:
+        messages.append(SystemMessage(role="system", content=instructions))
     call_ids: set[str] = set()
-    for number, item in enumerate(body.input):
+    for number, item in enumerate(items):
         place = f"input.{number}"
         if isinstance(item, MessageItem):
             _append(messages, _message(item, place))
@@ -78,8 +74,6 @@ def chat_messages(body: ResponsesRequest) -> list[ChatMessage]:
         elif isinstance(item, FunctionCallItem | CustomToolCallItem):
             call_ids.add(item.call_id)
             _append(messages, AssistantMessage(role="assistant", tool_calls=[_call(item)]))
-        elif isinstance(item, ItemReference):
-            raise unsupported(place, NO_ITEMS)
         else:
             if item.call_id not in call_ids:
                 raise refused(f"{place}.call_id", "no call before it has this id")

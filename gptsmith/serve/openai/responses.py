@@ -1,4 +1,5 @@
-"""POST /v1/responses: OpenAI's newer form of an answer to a conversation. Nothing is stored from one to the next."""
+"""/v1/responses: OpenAI's newer form of an answer to a conversation. The latest are kept in memory, so that the next
+request can refer to them."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.serve.errors import unsupported
+from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.answer import Part, Thoughts, Words
-from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
+from gptsmith.serve.openai.chat_job import NO_MODERATION, ChatJob
 from gptsmith.serve.openai.generation import ChunkEvents, generate_response
 from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.logprobs import chat_logprob
@@ -26,6 +29,7 @@ from gptsmith.serve.openai.response_input import (
     split_name,
 )
 from gptsmith.serve.openai.schemas.responses import Reasoning, ResponsesRequest, TextConfig
+from gptsmith.serve.openai.stored_responses import StoredResponses, not_found
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import make_toolset
 from gptsmith.serve.served_models import ServedModel
@@ -34,12 +38,9 @@ from gptsmith.serve.state import State
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
 """Thoughts come as they are, so that nothing needs to be encrypted."""
-SEND_ALL = "nothing is stored here: send the whole conversation as input"
 UNSUPPORTED = {
-    "store": NO_STORE,
-    "previous_response_id": SEND_ALL,
-    "conversation": SEND_ALL,
-    "background": "nothing is stored here: request a stream instead",
+    "conversation": "there are no conversation objects here: use previous_response_id, or send all as input",
+    "background": "there are no tasks in the background here: request a stream instead",
     "prompt": "no prompts are stored here: send the text as input",
     "moderation": NO_MODERATION,
 }
@@ -52,8 +53,32 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
         ApiError: it cannot be given.
     """
     served = state.models.writer(body.model)
-    job = await state.models.run_on_reader(lambda: ResponseJob(body, served))
+    job = await state.models.run_on_reader(lambda: ResponseJob(body, served, state.stored))
     return await generate_response(state, job, log_fields)
+
+
+async def get_response(state: State, request: Request) -> Response:
+    """A response that is stored.
+
+    Raises:
+        ApiError: there is none of that id.
+    """
+    found = state.stored.get(request.path_params["name"])
+    if found is None:
+        raise not_found(request.path_params["name"])
+    return Response(await state.models.run_on_reader(lambda: json_bytes(found.response)), media_type="application/json")
+
+
+async def delete_response(state: State, request: Request) -> Response:
+    """Forgets a response that is stored.
+
+    Raises:
+        ApiError: there is none of that id.
+    """
+    name = request.path_params["name"]
+    if not state.stored.delete(name):
+        raise not_found(name)
+    return JSONResponse({"id": name, "object": "response", "deleted": True})
 
 
 class ResponseJob(ChatJob):
@@ -62,12 +87,13 @@ class ResponseJob(ChatJob):
     prompt_field = "input"
     format_field = "text.format"
 
-    def __init__(self, body: ResponsesRequest, served: ServedModel) -> None:
+    def __init__(self, body: ResponsesRequest, served: ServedModel, stored: StoredResponses) -> None:
         """
         Raises:
             ApiError: the model was not tuned on conversations, or a field is not allowed.
         """
         refuse_fields(body, UNSUPPORTED)
+        self.stored, self.conversation = stored, stored.conversation(body)
         self.text, self.reasoning = body.text or TextConfig(), body.reasoning or Reasoning()
         if others := [name for name in body.include or [] if name not in (INCLUDE_LOGPROBS, INCLUDE_ENCRYPTED)]:
             raise unsupported("include", f"{others[0]} is not there; {INCLUDE_LOGPROBS} is")
@@ -75,7 +101,7 @@ class ResponseJob(ChatJob):
         self.body, self.has_logprobs = body, INCLUDE_LOGPROBS in (body.include or []) or bool(body.top_logprobs)
         served.template()
         super().__init__(
-            body, served, chat_messages(body),
+            body, served, chat_messages(body.instructions, self.conversation.items),
             max_tokens=resolve_max_tokens(
                 body.max_output_tokens, served.context_length, served, "max_output_tokens"
             ),
@@ -98,7 +124,7 @@ class ResponseJob(ChatJob):
         parts = self.parts(output) or [Words("")]
         items = [self.item(part, output.tokens, "completed") for part in parts]
         items[-1]["status"] = end_status(output.finish_reason)
-        return self.response_object(items, output.finish_reason, usage)
+        return self.final_response(items, output.finish_reason, usage)
 
     def chunk_events(self) -> ChunkEvents:
         return ResponseEvents(self)
@@ -124,6 +150,13 @@ class ResponseJob(ChatJob):
             return {"type": "custom_tool_call", "id": new_id("ctc_"), **named, "input": part.text}
         return {"type": "function_call", "id": new_id("fc_"), **named, "arguments": part.text}
 
+    def final_response(self, items: list[dict[str, Any]], reason: str, usage: dict[str, Any]) -> dict[str, Any]:
+        """The response that has ended; it is stored, unless the request does not want that."""
+        response = self.response_object(items, reason, usage)
+        if response["store"]:
+            self.stored.add(self.conversation, response)
+        return response
+
     def response_object(
         self, items: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]:
@@ -148,10 +181,10 @@ class ResponseJob(ChatJob):
             "model": self.served.name,
             "output": items,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "previous_response_id": None,
+            "previous_response_id": body.previous_response_id,
             "reasoning": {"effort": self.reasoning.effort, "summary": None},
             "service_tier": "default",
-            "store": False,
+            "store": body.store is not False and self.stored.max_bytes > 0,
             "temperature": sampling.temperature,
             "text": {"format": {"type": "text"}}
             if body.text is None

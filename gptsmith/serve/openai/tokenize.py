@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from gptsmith.serve.errors import refused
+from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.logprobs import token_text
 from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
@@ -36,7 +36,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
         ids = read()
         log_fields["prompt_tokens"] = len(ids)
         spelled = [token_text(tokenizer, token) for token in ids] if body.return_token_strs else None
-        return to_json(
+        return json_bytes(
             {"count": len(ids), "max_model_len": served.context_length, "tokens": ids, "token_strs": spelled}
         )
 
@@ -45,14 +45,18 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
         return Response(await state.models.run_on_reader(answer), media_type="application/json")
 
 
-async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> JSONResponse:
+async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> Response:
     """The text of ids; special tokens are spelt out.
 
     Raises:
         ApiError: the model has no such token.
     """
     served = state.models.get(body.model)
-    if odd := [token for token in body.tokens if token >= served.tokenizer.vocab_size]:
-        raise refused("tokens", f"{odd[0]} is not one of this model's {served.tokenizer.vocab_size:,} tokens")
+
+    def answer() -> bytes:
+        if odd := [token for token in body.tokens if token >= served.tokenizer.vocab_size]:
+            raise refused("tokens", f"{odd[0]} is not one of this model's {served.tokenizer.vocab_size:,} tokens")
+        return json_bytes({"prompt": served.tokenizer.decode(body.tokens, keep_special=True)})
+
     log_fields |= {"model": served.name}
-    return JSONResponse({"prompt": served.tokenizer.decode(body.tokens, keep_special=True)})
+    return Response(await state.models.run_on_reader(answer), media_type="application/json")

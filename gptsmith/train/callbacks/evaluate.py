@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 from gptsmith.base.console import meter, note
 from gptsmith.run.checkpoint import list_checkpoints
-from gptsmith.run.contents import load_weights
+from gptsmith.run.contents import load_trained_weights
 from gptsmith.run.train_state import TrainState
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.settings import TrainSettings
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
-GENERAL = "general_bits_per_byte"
+GENERAL, KEPT = "general_bits_per_byte", "general_answers_kept"
 
 
 class Evaluate(Callback):
@@ -75,6 +76,8 @@ class Evaluate(Callback):
         score = trainer.dataset.score(trainer.model, max_tokens=max_tokens, processes=trainer.processes)
         if trainer.settings.train.max_forgetting is not None and (known := trainer.dataset.known_text) is not None:
             score.figures[GENERAL] = known.bits_per_byte(trainer.model)
+        if trainer.settings.train.min_kept_answers is not None and trainer.dataset.known_answers is not None:
+            score.figures[KEPT] = trainer.dataset.known_answers.kept(trainer.model).fraction
         self.seconds += time.monotonic() - started
         self.num_tokens += score.num_tokens
         if score.is_whole:
@@ -85,11 +88,11 @@ class Evaluate(Callback):
         return score
 
     def _is_known_enough(self, trainer: Trainer, score: Score) -> bool:
-        """Whether no more than `max_forgetting` of what the model knew is forgotten."""
-        known, limit = trainer.dataset.known_text, trainer.settings.train.max_forgetting
-        if known is None or limit is None:
-            return True
-        return score.figures[GENERAL] <= known.before * (1 + limit)
+        """Whether the model keeps to `max_forgetting` and `min_kept_answers`."""
+        known, settings, figures = trainer.dataset.known_text, trainer.settings.train, score.figures
+        limit = math.inf if known is None else known.before * (1 + (settings.max_forgetting or 0.0))
+        is_likely = settings.max_forgetting is None or figures.get(GENERAL, 0.0) <= limit
+        return is_likely and (settings.min_kept_answers is None or figures.get(KEPT, 1.0) >= settings.min_kept_answers)
 
     def seconds_for(self, num_tokens: int, expected_s_per_token: float) -> float:
         """The time that an evaluation on so many tokens takes at the pace so far, or as expected if there was none."""
@@ -106,7 +109,7 @@ class Evaluate(Callback):
         if state.best_step != state.step:
             note(f"the validation loss was lowest at step {state.best_step:,}: those weights are the result")
             best = next(c for c in list_checkpoints(trainer.run.checkpoints) if c.step == state.best_step)
-            load_weights(trainer.model, best)
+            load_trained_weights(trainer.model, best)
         if self.full_score is None or self.full_score[0] != state.best_step:
             with meter("measuring the validation loss", dataset.num_validation_tokens) as bar:
                 score = dataset.score(trainer.model, observe=bar.update, processes=trainer.processes)
@@ -131,6 +134,8 @@ def _in_a_line(score: Score) -> str:
             parts.append(f"{value:.3f} bits per byte")
         elif name == GENERAL:
             parts.append(f"general text {value:.3f} bits per byte")
+        elif name == KEPT:
+            parts.append(f"{value:.0%} of the base's answers kept")
         elif name not in ("validation_loss", "perplexity"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
     return ", ".join(parts)

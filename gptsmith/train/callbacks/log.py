@@ -10,7 +10,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.run.folder import RESULT
 from gptsmith.train.callbacks.throughput import Throughput
 from gptsmith.train.planning.recorded_plan import RecordedPlan
-from gptsmith.train.report import forgetting_in_a_line, report
+from gptsmith.train.report import MUCH, forgetting_in_a_line, report
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
@@ -70,6 +70,10 @@ class Log(Callback):
             write_json(trainer.run.folder / RESULT, figures)
         trainer.run.log.append("end", **figures)
         if line := forgetting_in_a_line(figures):
-            note(line)
+            is_much = MUCH in line
+            note(
+                f"{line} (a lower --learning-rate or fewer epochs keep more)" if is_much else line,
+                "bold" if is_much else "",
+            )
         if trainer.processes.is_first:
             report(trainer.run.folder)

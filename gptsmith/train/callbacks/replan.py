@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 from gptsmith.base.console import note
+from gptsmith.base.hints import shell_command
 from gptsmith.base.machine import peak_memory_bytes
 from gptsmith.train.callbacks.evaluate import Evaluate
-from gptsmith.train.planning.recorded_plan import RecordedPlan, replan_in_words, tokens_per_step
-from gptsmith.train.planning.time_budget import CLOSING_S, FORWARD_SHARE
+from gptsmith.train.planning.recorded_plan import RecordedPlan, replan_in_words
+from gptsmith.train.planning.time_budget import FORWARD_SHARE
 from gptsmith.train.schedule import replanned_decay
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
@@ -48,7 +49,7 @@ class Replan(Callback):
             if left <= 0:
                 why = f"the {self.plan.budget_s / 60:.3g} minutes are spent" if self.plan.budget_s else ""
                 self._replan(trainer, [trainer.state.step, why, 0.0, 0.0])
-                note(f"to train it further: {trainer.resume_command} --tokens N, more than it was trained on")
+                note(f"to train it further: {further(trainer)}")
 
     def before_step(self, trainer: Trainer) -> None:
         self._follow(trainer)
@@ -69,7 +70,7 @@ class Replan(Callback):
         """Seconds that are left for steps and the evaluations among them."""
         assert self.plan.budget_s is not None
         last = self.evaluate.seconds_for(trainer.dataset.num_validation_tokens, self._token_s(trainer))
-        return self.plan.budget_s - trainer.elapsed_s - CLOSING_S - last
+        return self.plan.budget_s - trainer.elapsed_s - self.plan.closing_s - last
 
     def _step_s(self, trainer: Trainer) -> tuple[float, int]:
         """Seconds per step at the present pace, and the number of steps that it was measured on; 0 before the first."""
@@ -117,7 +118,7 @@ class Replan(Callback):
         newest = self.plan.newest
         planned = newest.get("seconds_per_step")
         if planned is None and "tokens_per_second" in newest:
-            planned = tokens_per_step(trainer.settings) / newest["tokens_per_second"]
+            planned = self.plan.tokens_per_step(trainer.settings) / newest["tokens_per_second"]
         if not planned or abs(step_s / planned - 1) < SAME_PACE:
             return f"{'less' if is_early else 'more'} time than planned went into something other than steps"
         slower = step_s > planned
@@ -172,8 +173,17 @@ class Replan(Callback):
             name: figures[name] for name in ("seconds", "num_tokens", "bits_per_byte") if name in figures
         }
         actual["seconds"] += trainer.seconds_before
+        if "tokens_per_step" in self.plan.table:  # all tokens of examples are read, and some of them trained
+            actual["num_tokens"] = round(trainer.state.step * self.plan.tokens_per_step(trainer.settings))
         actual["peak_memory_bytes"] = peak_memory_bytes()
         self.plan.table["actual"] = actual
         if trainer.processes.is_first:
             self.plan.write()
         note(self.plan.comparison())
+
+
+def further(trainer: Trainer) -> str:
+    """The command that trains a run on after its time is spent."""
+    if trainer.settings.made_by == "finetune":
+        return shell_command("finetune", trainer.run.folder, "DATA")
+    return f"{trainer.resume_command} --tokens N, more than it was trained on"

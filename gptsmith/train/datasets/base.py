@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.example_splits import ExampleSplits
@@ -78,6 +79,8 @@ class KnownText:
     """How well a model predicts the text."""
     before: float
     """The bits per byte of the model before training."""
+    seconds: float = 0.0
+    """The time that it took to measure that."""
 
     def figures(self, model: GPT) -> dict[str, Any]:
         """The name of the text, and its bits per byte before training and now."""
@@ -88,6 +91,39 @@ class KnownText:
         }
 
 
+@dataclass(frozen=True)
+class KeptAnswers:
+    """How many of a base's answers its tuned model would still give."""
+
+    num_answers: int
+    num_kept: int
+    agreement: float
+    """The fraction of the tokens of all answers that are still the first choice."""
+
+    @property
+    def fraction(self) -> float:
+        return self.num_kept / self.num_answers
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """The answers of a model before training, to measure how many of them are lost."""
+
+    name: str
+    """The prompts in a word: `questions`, or `beginnings` of a text."""
+    kept: Callable[[GPT], KeptAnswers]
+
+    def figures(self, model: GPT) -> dict[str, Any]:
+        """The name of the prompts, how many there are, and how many a model answers as before training."""
+        kept = self.kept(model)
+        return {
+            "general_prompts": self.name,
+            "num_general_answers": kept.num_answers,
+            "num_general_answers_kept": kept.num_kept,
+            "general_answer_agreement": kept.agreement,
+        }
+
+
 class Dataset(ABC):
     """Samples in a fixed order, and a validation split.
 
@@ -95,21 +131,36 @@ class Dataset(ABC):
         num_samples: samples in an epoch.
         tokens_per_sample: of the average sample.
         num_validation_tokens: 0 if there is no validation data.
+        num_test_tokens: 0 if there is no test data.
+        longest_sample: tokens of the longest sample.
+        evaluates_by_sampling: whether an evaluation has the model write, token by token.
         final_evaluations: what else is measured of the trained model, each once, at the end.
         known_text: a text that the model knew before training; None if forgetting is not measured.
+        known_answers: the model's answers before training; None if they are not compared.
     """
 
     num_samples: int
     tokens_per_sample: float
     num_validation_tokens: int
+    num_test_tokens: int = 0
+    evaluates_by_sampling: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.final_evaluations: list[Callable[[GPT], dict[str, Any]]] = []
         self.known_text: KnownText | None = None
+        self.known_answers: KnownAnswers | None = None
 
     @abstractmethod
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         """The micro-batches of some samples; which samples is a pure function of the seed and their numbers."""
+
+    @property
+    def longest_sample(self) -> int:
+        return math.ceil(self.tokens_per_sample)
+
+    def num_tokens_of(self, first_sample: int, num_samples: int) -> float:
+        """The tokens of some samples of the order."""
+        return num_samples * self.tokens_per_sample
 
     @abstractmethod
     def score(

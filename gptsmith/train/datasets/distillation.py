@@ -32,7 +32,14 @@ class DistillationDataset(Dataset):
         super().__init__()
         self.data, self.teacher = data, teacher.eval()
         self.num_samples, self.tokens_per_sample = data.num_samples, data.tokens_per_sample
-        self.num_validation_tokens = data.num_validation_tokens
+        self.num_validation_tokens, self.num_test_tokens = data.num_validation_tokens, data.num_test_tokens
+
+    @property
+    def longest_sample(self) -> int:
+        return self.data.longest_sample
+
+    def num_tokens_of(self, first_sample: int, num_samples: int) -> float:
+        return self.data.num_tokens_of(first_sample, num_samples)
 
     @torch.no_grad()
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:

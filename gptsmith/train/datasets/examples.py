@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
-from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.data.cache import key_of
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
@@ -112,7 +113,7 @@ class ExampleDataset(Dataset):
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.num_samples = len(self.train.rows)
         self.tokens_per_sample = self.train.num_tokens / self.num_samples
-        self.num_validation_tokens = self.validation.num_tokens
+        self.num_validation_tokens, self.num_test_tokens = self.validation.num_tokens, self.test.num_tokens
         if objective.uses_reference_model:
             self._add_references(inputs.model, inputs.cache_key)
 
@@ -162,6 +163,13 @@ class ExampleDataset(Dataset):
             for start in range(0, num_samples, micro_batch_size)
         ]
         return self.objective.completed(model, batches)
+
+    @property
+    def longest_sample(self) -> int:
+        return max(map(_num_tokens, self.train.rows))
+
+    def num_tokens_of(self, first_sample: int, num_samples: int) -> float:
+        return sum(_num_tokens(self._row(sample)) for sample in range(first_sample, first_sample + num_samples))
 
     def _row(self, sample: int) -> list[Sample]:
         epoch, place = divmod(sample, self.num_samples)

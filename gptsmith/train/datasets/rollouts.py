@@ -106,6 +106,8 @@ class RolloutDataset(Dataset):
     """Prompts in an order that is shuffled anew in every epoch; the batch of a prompt holds a group of completions that
     the model samples at that moment."""
 
+    evaluates_by_sampling = True
+
     def __init__(self, objective: RolloutObjective, inputs: DatasetInputs, reward: Reward) -> None:
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
@@ -123,7 +125,9 @@ class RolloutDataset(Dataset):
         self.has_rewarded = False
         self.num_samples = len(self.train)
         self.tokens_per_sample = objective.group_size * objective.max_tokens
-        self.num_validation_tokens = len(self.validation) * objective.max_tokens
+        self.num_validation_tokens, self.num_test_tokens = (
+            len(prompts) * objective.max_tokens for prompts in (self.validation, self.test)
+        )
 
     def _prompts(self, example: Example) -> list[Prompt]:
         chat = cast(ChatExample, example)
@@ -136,6 +140,10 @@ class RolloutDataset(Dataset):
             self._batch(model, self.groups(model, samples[start : start + micro_batch_size]))
             for start in range(0, num_samples, micro_batch_size)
         ]
+
+    @property
+    def longest_sample(self) -> int:
+        return self.objective.group_size * (max(len(prompt.ids) for prompt in self.train) + self.objective.max_tokens)
 
     def groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions per sample: of its prompt, or, if nothing is learnt from those, of the first of

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.train.planning.measured_step import KeptBytes
 
 RUNTIME_BYTES = 100_000_000
 """What PyTorch itself allocates once it computes."""
@@ -23,3 +27,50 @@ def expected_peak_bytes(
     activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
     moving = figures.num_parameters * (4 * 4 + 2 * optimizer_bytes_per_parameter)
     return int(bytes_now + RUNTIME_BYTES + moving + FRAGMENTATION * activations)
+
+
+@dataclass(frozen=True)
+class TuningMemory:
+    """The memory that fine-tuning takes, from what was measured of it.
+
+    Attributes:
+        bytes_now: those of the process, with the model and without anything that training adds.
+        num_trained: parameters that are trained.
+        state_bytes_per_parameter: what the optimizer keeps for each.
+        head_bytes: the logits, or their gradients, that stand in memory at once.
+        kept: what stands between the forward and the backward pass.
+        longest_sample: tokens of the longest sample.
+    """
+
+    bytes_now: int
+    num_trained: int
+    state_bytes_per_parameter: int
+    head_bytes: int
+    kept: KeptBytes
+    longest_sample: int
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What does not depend on the micro-batch: gradients and states, with the copy that a checkpoint is written
+        from."""
+        moving = self.num_trained * 2 * (4 + self.state_bytes_per_parameter)
+        return self.bytes_now + RUNTIME_BYTES + moving + self.head_bytes
+
+    def peak_bytes(self, micro_batch_size: int) -> int:
+        """The peak memory with micro-batches of so many samples."""
+        activations = FRAGMENTATION * self.kept.per_token * micro_batch_size * self.longest_sample
+        return int(self.fixed_bytes + self.kept.of_weights + activations)
+
+    def largest_micro_batch(self, limit_bytes: float, at_most: int) -> int | None:
+        """The largest of `at_most` samples, half of them, a quarter, ... that fits; None if none does."""
+        size = at_most
+        while size >= 1:
+            if self.peak_bytes(size) <= limit_bytes:
+                return size
+            size //= 2
+        return None
+
+    def longest_fitting(self, limit_bytes: float) -> int:
+        """The longest sample that fits alone, as a power of two of tokens; 0 if none does."""
+        left = (limit_bytes - self.fixed_bytes - self.kept.of_weights) / (FRAGMENTATION * max(self.kept.per_token, 1))
+        return 2 ** math.floor(math.log2(left)) if left >= 1 else 0

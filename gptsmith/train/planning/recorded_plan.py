@@ -7,7 +7,7 @@ from typing import Any
 from gptsmith.base.files import readable_bytes, write_json
 from gptsmith.run.folder import PLAN, Run
 from gptsmith.train.planning.plan import MAX_EPOCHS, Corpus, expectation, interval
-from gptsmith.train.planning.time_budget import predicted_in_a_line, without_embeddings
+from gptsmith.train.planning.time_budget import CLOSING_S, predicted_in_a_line, without_embeddings
 from gptsmith.train.run_settings import TrainingSettings
 
 IN_FORCE = ("num_steps", "decay_fraction")
@@ -19,7 +19,8 @@ class RecordedPlan:
 
     Attributes:
         table: `predicted`; `budget_seconds`, the time of the run over all resumes, None once somebody gave the number
-            of steps instead; `corpus`, the text that losses are predicted for; `replanned`, a list; `actual`.
+            of steps instead; `corpus`, the text that losses are predicted for; `replanned`, a list; `actual`. Of a
+            fine-tuning also `closing_seconds`, `max_steps`, `tokens_per_step` and `tokens_per_epoch`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -55,9 +56,21 @@ class RecordedPlan:
 
     def max_steps(self, settings: TrainingSettings) -> int | None:
         """The most steps that a plan comes to: later epochs of the same text teach nothing. None if not known."""
+        if "max_steps" in self.table:
+            return int(self.table["max_steps"])
         if "corpus" not in self.table:
             return None
-        return int(MAX_EPOCHS * self.table["corpus"]["num_tokens"] / tokens_per_step(settings))
+        return int(MAX_EPOCHS * self.table["corpus"]["num_tokens"] / self.tokens_per_step(settings))
+
+    @property
+    def closing_s(self) -> float:
+        """Seconds between the last step and the end, without the evaluation on all validation data."""
+        return float(self.table.get("closing_seconds", CLOSING_S))
+
+    def tokens_per_step(self, settings: TrainingSettings) -> float:
+        """The tokens of a step; of examples on the average."""
+        of_text = settings.train.batch_size * settings.model.context_length
+        return float(self.table.get("tokens_per_step", of_text))
 
     def add(
         self,
@@ -73,18 +86,20 @@ class RecordedPlan:
         """Records a replan at `step` of a run with these settings, which will take `seconds` in all; later records
         are dropped. Returns the record."""
         before = self.newest
-        size = tokens_per_step(settings)
+        size = self.tokens_per_step(settings)
         record: dict[str, Any] = {
             "step": step,
             "why": why,
             "num_steps_before": settings.train.num_steps,
             "num_steps": num_steps,
             "decay_fraction": decay_fraction,
-            "num_tokens_before": settings.train.num_steps * size,
-            "num_tokens": num_steps * size,
+            "num_tokens_before": round(settings.train.num_steps * size),
+            "num_tokens": round(num_steps * size),
             "seconds": seconds,
             **more,
         }
+        if "tokens_per_epoch" in self.table:
+            record["epochs"] = record["num_tokens"] / self.table["tokens_per_epoch"]
         if "corpus" in self.table:
             corpus = Corpus(**self.table["corpus"])
             record["epochs"] = record["num_tokens"] / max(corpus.num_tokens, 1)
@@ -147,11 +162,6 @@ class RecordedPlan:
             if self.replans:
                 parts[-1] += f" ({predicted['bits_per_byte']:.3f} before it was planned again)"
         return f"actual, of what was predicted: {'; '.join(parts)}"
-
-
-def tokens_per_step(settings: TrainingSettings) -> int:
-    """The tokens of a step of a run on text."""
-    return settings.train.batch_size * settings.model.context_length
 
 
 def replan_in_words(record: dict[str, Any]) -> str:

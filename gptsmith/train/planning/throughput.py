@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, write_json
 from gptsmith.base.machine import processor_name
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
-from gptsmith.data.cache import default_cache, key_of, private_folder
+from gptsmith.data.cache import key_of
 from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost

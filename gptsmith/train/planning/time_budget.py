@@ -134,6 +134,8 @@ def predicted_in_a_line(predicted: dict[str, Any]) -> str:
     seconds = predicted["seconds"]
     parts = [f"{seconds / 60:.1f} minutes in all"] if seconds is not None else []
     parts.append(f"{predicted['epochs']:.1f} epochs")
+    if "seconds_per_step" in predicted and "tokens_per_second" in predicted:
+        parts.append(f"{predicted['tokens_per_second']:,.0f} tokens per second")
     if "peak_memory_bytes" in predicted:
         parts.append(f"{readable_bytes(predicted['peak_memory_bytes'])} of memory")
     if "bits_per_byte" in predicted:

@@ -330,7 +330,7 @@ def test_a_response_is_the_same_answer(client: OpenAI) -> None:
     chat = client.chat.completions.create(**LIKELIEST, max_tokens=10)
     answer = client.responses.create(model="chat", input="5: a nail?", temperature=0, max_output_tokens=10)
     assert answer.output_text == chat.choices[0].message.content
-    assert answer.store is False
+    assert answer.store is True
     assert answer.usage
     assert chat.usage
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (chat.usage.prompt_tokens, 10)
@@ -379,7 +379,6 @@ def test_a_response_calls_a_function_and_reads_what_it_gave(client: OpenAI) -> N
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
-        ({"store": True}, "store"),
         ({"previous_response_id": "resp-1"}, "previous_response_id"),
         ({"conversation": "conv"}, "conversation"),
         ({"background": True}, "background"),

@@ -156,7 +156,7 @@ def test_an_error_names_the_field_that_is_wrong(served: Served, fields: dict[str
         ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "odd"}}}}, "text.format"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": "a"}]}, "input.0.call_id"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input.0.content.0"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0.id"),
         ({"input": [{"role": "user", "content": "a", "colour": "red"}]}, "input.0.colour"),
         ({"tools": [F]}, "tools.0.name"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice"),
@@ -195,7 +195,7 @@ def test_a_coding_agents_request_is_answered(served: Served, client: OpenAI) -> 
     talk: Any = [*QUESTION, thought, call.model_dump(), result]
     assert client.responses.create(**asked, input=talk, max_output_tokens=4, extra_body=more).output
     body = ResponsesRequest.model_validate({**asked, "input": talk})
-    job = ResponseJob(body, served.state.models.get("chat"))
+    job = ResponseJob(body, served.state.models.get("chat"), served.state.stored)
     prompt = job.served.tokenizer.decode(list(job.requests()[0].prompt_ids))
     assert prompt.count("shell__run") == 2
     assert "web_search" not in prompt

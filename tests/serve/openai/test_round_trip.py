@@ -93,12 +93,12 @@ def test_any_response_is_read_in_the_next_request(served: Served) -> None:
     def answer_is_read(output: SequenceOutput, has_tools: bool) -> None:
         request = asked if has_tools else {"model": "chat"}
         body = ResponsesRequest.model_validate({**request, "input": "5: a nail?"})
-        answer = ResponseJob(body, model).response([output], USAGE)
+        answer = ResponseJob(body, model, served.state.stored).response([output], USAGE)
         told = Response.model_validate(answer)
         outputs = [forms(item, read) for item, read in zip(answer["output"], told.output, strict=True)]
         for items in zip(*outputs, strict=True):
             more = {**request, "input": [*QUESTION, *items, *QUESTION]}
-            ResponseJob(parse_body(json.dumps(more).encode(), ResponsesRequest), model).requests()
+            ResponseJob(parse_body(json.dumps(more).encode(), ResponsesRequest), model, served.state.stored).requests()
 
     answer_is_read()
 
@@ -167,7 +167,7 @@ def test_calls_of_one_answer_are_one_turn(served: Served) -> None:
         *({"type": "function_call_output", "call_id": name, "output": "done"} for name, _ in calls),
     ]
     response = ResponsesRequest.model_validate({"model": "chat", "input": items})
-    assert prompt(ResponseJob(response, model)) == prompt(
+    assert prompt(ResponseJob(response, model, served.state.stored)) == prompt(
         ChatCompletionJob(ChatCompletionRequest.model_validate(chat), model)
     )
 

@@ -84,12 +84,23 @@ def test_writing_again_makes_versions_with_arrows_between_them(open_page: OpenPa
     before = chat.button("Previous version")
     for number in (1, 0):
         before.click()
+        expect(chat.page.locator(".branches")).to_have_text(f"{number + 1} / 3")
         expect(chat.answers.locator(".words")).to_have_text(texts[number])
-    assert before.is_disabled()
+    expect(before).to_be_disabled()
     expect(chat.button("Next version")).to_be_focused()
+    until(lambda: chosen_text(chat) == texts[0], "the browser keeps which version is shown")
     chat.page.reload()
     expect(chat.answers.locator(".words")).to_have_text(texts[0])
     expect(chat.page.locator(".branches")).to_have_text("1 / 3")
+
+
+def chosen_text(chat: ChatPage) -> str:
+    """The last message of the conversation that the browser keeps, along what is selected."""
+    kept = chat.conversation()
+    node, text = kept["selected"].get(""), ""
+    while node is not None:
+        text, node = kept["nodes"][node]["text"], kept["selected"].get(node)
+    return text
 
 
 def test_an_edited_question_branches_and_the_first_stays(open_page: OpenPage) -> None:

@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.outside import classes_in, registered, registered_module
 from gptsmith.train.callbacks.trackers.mlflow import MlflowTracker
 from gptsmith.train.callbacks.trackers.tensorboard import TensorboardTracker
 from gptsmith.train.callbacks.trackers.tracker import Tracker
@@ -52,6 +54,24 @@ def _scalars(figures: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def chosen(settings: TrackSettings) -> list[Tracker]:
+    """The trackers that the settings name, not yet started.
+
+    Raises:
+        ConfigurationError: no installed package registers the one of `plugin`.
+    """
+    found = [kind(str(value)) for key, kind in KINDS.items() if (value := getattr(settings, key))]
+    if settings.plugin is None:
+        return found
+    name, _, project = settings.plugin.partition(":")
+    installed = registered(__name__)
+    if name not in installed:
+        known = ", ".join(installed) or "none"
+        raise ConfigurationError(f"track.plugin={name}: no installed package registers such a tracker (known: {known})")
+    (kind,) = classes_in(registered_module(installed[name]), Tracker)
+    return [*found, kind(project or "gptsmith")]
+
+
 @contextmanager
 def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -> Iterator[list[Listener]]:
     """Functions that take a run's events as they come, while the block runs.
@@ -61,12 +81,10 @@ def trackers(settings: TrackSettings, run: Path, run_settings: dict[str, Any]) -
     """
     with ExitStack() as started:
         tracking: list[Tracker] = []
-        for key, kind in KINDS.items():
-            if value := getattr(settings, key):
-                tracker = kind(str(value))
-                tracker.start(run, run_settings)
-                started.callback(tracker.close)
-                tracking.append(tracker)
+        for tracker in chosen(settings):
+            tracker.start(run, run_settings)
+            started.callback(tracker.close)
+            tracking.append(tracker)
 
         def log(event: str, figures: dict[str, Any]) -> None:
             for tracker in tracking:

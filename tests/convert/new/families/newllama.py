@@ -6,10 +6,14 @@ from torch import Tensor
 
 from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Weight
 from gptsmith.convert.families.llama import FIXED, SHAPE, WEIGHTS
+from gptsmith.model.config import GPTConfig
 
 
 class DistanceFromOne:
     """(1 + w), as Gemma keeps its norms."""
+
+    def __init__(self, shape: GPTConfig) -> None:
+        """The same for every shape."""
 
     def to_ours(self, tensor: Tensor) -> Tensor:
         return tensor + 1
@@ -19,7 +23,7 @@ class DistanceFromOne:
 
 
 def renamed(weight: Weight) -> Weight:
-    transform = DistanceFromOne() if "norm" in weight.parts[0] else None
+    transform = DistanceFromOne if "norm" in weight.parts[0] else None
     return Weight(weight.ours, weight.theirs.replace("model.", "newllama."), weight.gguf, transform=transform)
 
 

@@ -51,8 +51,12 @@ class LatentAttention(Attention):
         queries, position_queries, latents, position_keys = fused_projections(
             x, self.query, self.position_query, self.latent, self.position_key
         )
-        queries = torch.cat((self._heads(queries), positions.rotate(self._heads(position_queries))), -1)
-        return queries, latents[:, None], positions.rotate(position_keys[:, None])  # (B, H, T, 2D), (B, 1, T, ...)
+        queries = torch.cat((self._heads(queries), positions.rotate(self._heads(position_queries), self.layer)), -1)
+        return (
+            queries,
+            latents[:, None],
+            positions.rotate(position_keys[:, None], self.layer),
+        )  # (B, H, T, 2D), (B, 1, T, ...)
 
     def attend(self, queries: Tensor, latents: Tensor, position_keys: Tensor, span: Span) -> Tensor:
         keys, values = (self._heads(x) for x in fused_projections(latents[:, 0], self.key, self.value))  # (B, H, S, D)

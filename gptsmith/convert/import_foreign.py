@@ -1,4 +1,4 @@
-"""Another program's model folder becomes a run."""
+"""Another program's model becomes a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from gptsmith.base.console import note
 from gptsmith.base.files import write_json
 from gptsmith.convert.backends.own import OwnBackend
-from gptsmith.convert.backends.transformers import transformers_backend
 from gptsmith.convert.certificate import Certificate, compare, require_passed
-from gptsmith.convert.huggingface import ModelFolder
+from gptsmith.convert.foreign import ForeignModel
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.run.contents import CheckpointContents, load_model
 from gptsmith.run.environment import environment
@@ -21,8 +20,8 @@ from gptsmith.run.publish import published_run, require_place
 from gptsmith.run.train_state import TrainState
 
 
-def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
-    """Makes a run of a model folder, whole or not at all, with a certificate that it is the same model.
+def import_foreign(found: ForeignModel, target: Path) -> dict[str, Any]:
+    """Makes a run of another program's model, whole or not at all, with a certificate that it is the same model.
 
     Raises:
         UserError: a weight is not finite, the copy would not be the same model, or the new folder is in use.
@@ -31,12 +30,12 @@ def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
     num_bytes = sum(tensor.nbytes for tensor in weights.values())
     require_place(target, num_bytes)
     settings = ImportSettings(
-        request=ImportRequest(folder=str(found.folder), model_type=found.family.model_type), model=found.shape
+        request=ImportRequest(folder=str(found.path), model_type=found.family.model_type), model=found.shape
     )
     figures: dict[str, Any] = {
         "run": str(target),
         "status": "imported",
-        "made_from": str(found.folder),
+        "made_from": str(found.path),
         "model_type": found.family.model_type,
         "num_parameters": sum(tensor.numel() for tensor in weights.values()),
         "weight_bytes": num_bytes,
@@ -55,14 +54,14 @@ def import_folder(found: ModelFolder, target: Path) -> dict[str, Any]:
         checkpoint = run.best(note)
         own = OwnBackend(load_model(checkpoint), run.tokenizer(), found.template, run.files(checkpoint))
         certificate = _certificate(found, own)
-        require_passed(certificate, f"the import of {found.folder}")
+        require_passed(certificate, f"the import of {found.path}")
         certificate.save(run.folder)
         figures |= {**certificate.figures(), "step": 0}
         write_json(run.folder / RESULT, figures)
     return figures
 
 
-def _certificate(found: ModelFolder, own: OwnBackend) -> Certificate:
-    other = transformers_backend(found.folder)
-    title = f"Import of {found.folder.resolve().name}"
-    return compare(title, ("the run", str(found.folder)), own, other, precision="float32", files=found.model_files)
+def _certificate(found: ForeignModel, own: OwnBackend) -> Certificate:
+    other = found.backend()
+    title = f"Import of {found.name}"
+    return compare(title, ("the run", str(found.path)), own, other, precision=found.precision, files=found.model_files)

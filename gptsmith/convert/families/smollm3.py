@@ -1,0 +1,64 @@
+"""SmolLM3: Llama with layers that do not rotate, usually every fourth (Hugging Face 2025; Yang et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gptsmith.base.errors import ConversionError
+from gptsmith.convert.families import Family, Setting, Table
+from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
+from gptsmith.convert.rope import RotaryPart
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.position.rotary import RotaryPositionSettings
+
+
+@dataclass(frozen=True)
+class RotatedLayers:
+    """`no_rope_layers`, which says 1 of a layer that rotates, and 0 of one that does not."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return ("no_rope_layers", "no_rope_layer_interval")
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        count, interval = config["num_hidden_layers"], config.get("no_rope_layer_interval", 4)
+        if not isinstance(interval, int) or interval < 1:
+            raise ConversionError(f"no_rope_layer_interval={interval!r} is not a number of layers above 0")
+        rotates = config.get("no_rope_layers") or [int((layer + 1) % interval != 0) for layer in range(count)]
+        if not isinstance(rotates, list) or len(rotates) < count or not set(rotates) <= {0, 1}:
+            raise ConversionError(f"no_rope_layers is not a list of 0 and 1 for each of {count:,} layers")
+        layers = [layer for layer in range(count) if rotates[layer]]
+        return {"position": {"layers": "all" if len(layers) == count else layers}}
+
+    def write(self, shape: GPTConfig) -> Table:
+        if not isinstance(shape.position, RotaryPositionSettings):
+            return {}
+        layers = shape.position.layers
+        return {"no_rope_layers": [int(layers == "all" or layer in layers) for layer in range(shape.num_layers)]}
+
+
+FAMILY = Family(
+    model_type="smollm3",
+    architecture="SmolLM3ForCausalLM",
+    gguf=None,
+    preset="smith with attention.qk_norm=false",
+    fixed=FIXED,
+    settings=(
+        *(part for part in SHAPE if not isinstance(part, RotaryPart)),
+        Setting("num_key_value_heads", "attention.num_kv_heads", 4),
+        Setting("tie_word_embeddings", "tie_embeddings", True),
+        Setting("head_dim", "head_dim", None),
+        Setting("attention_bias", "attention.bias", False),
+        Setting("attention_bias", "attention.output_bias", False),
+        Setting("mlp_bias", "feedforward.bias", False),
+        RotaryPart(base=2_000_000.0),
+        RotatedLayers(),
+    ),
+    weights=WEIGHTS,
+    only={"use_sliding_window": False},
+    prefix="model.",
+    extra=EXTRA,
+    extends="llama",
+)

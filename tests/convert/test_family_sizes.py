@@ -1,0 +1,61 @@
+"""Configs as their makers published them ask for as many parameters as the makers counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gptsmith.convert.families import family_of
+from gptsmith.model.cost import cost
+
+PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
+    "EleutherAI/pythia-70m": (
+        70_426_624,
+        {
+            "model_type": "gpt_neox", "vocab_size": 50304, "hidden_size": 512, "intermediate_size": 2048,
+            "num_hidden_layers": 6, "num_attention_heads": 8, "max_position_embeddings": 2048, "rotary_pct": 0.25,
+            "rotary_emb_base": 10000, "layer_norm_eps": 1e-5, "use_parallel_residual": True,
+            "tie_word_embeddings": False, "hidden_act": "gelu",
+        },
+    ),
+    "HuggingFaceTB/SmolLM3-3B": (
+        3_075_098_624,
+        {
+            "model_type": "smollm3", "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 11008,
+            "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4, "rope_theta": 5e6,
+            "max_position_embeddings": 65536, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
+        },
+    ),
+    "allenai/OLMo-2-0425-1B": (
+        1_484_916_736,
+        {
+            "model_type": "olmo2", "vocab_size": 100352, "hidden_size": 2048, "intermediate_size": 8192,
+            "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 16, "rope_theta": 500000,
+            "max_position_embeddings": 4096, "tie_word_embeddings": False, "rms_norm_eps": 1e-6,
+        },
+    ),
+    "ibm-granite/granite-3.1-2b-instruct": (
+        2_533_531_648,
+        {
+            "model_type": "granite", "vocab_size": 49155, "hidden_size": 2048, "intermediate_size": 8192,
+            "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8, "rope_theta": 5e6,
+            "max_position_embeddings": 131072, "tie_word_embeddings": True, "embedding_multiplier": 12.0,
+            "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 8.0,
+        },
+    ),
+    "bigcode/starcoder2-3b": (
+        3_030_371_328,
+        {
+            "model_type": "starcoder2", "vocab_size": 49152, "hidden_size": 3072, "intermediate_size": 12288,
+            "num_hidden_layers": 30, "num_attention_heads": 24, "num_key_value_heads": 2, "rope_theta": 999999.44,
+            "max_position_embeddings": 16384, "sliding_window": 4096, "use_bias": True, "norm_epsilon": 1e-5,
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_config_has_the_published_number_of_parameters(name: str) -> None:
+    number, config = PUBLISHED[name]
+    assert cost(family_of(config["model_type"]).read(config)).num_parameters == number

@@ -1,0 +1,283 @@
+"""A GGUF file is opened as the model that was written into it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.convert.families import Family, families, resolved
+from gptsmith.convert.formats import Source
+from gptsmith.convert.formats.gguf import FILE
+from gptsmith.convert.gguf_model import GGUFModel
+from gptsmith.convert.gguf_pretokenizers import PRETOKENIZERS, all_names
+from gptsmith.convert.gguf_tensors import known_kinds
+from gptsmith.convert.open import open_model
+from gptsmith.convert.probe_texts import TEXTS, spelt
+from gptsmith.convert.state_dict import plain_weights
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
+from tests.convert.sources import MODELS, TOKENIZERS, form, source
+
+READABLE = [style for style in TOKENIZERS if style not in ("characters", "metaspace-first")]
+
+
+def written(made: Source, folder: Path, precision: str = "float32") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = form("gguf", precision)
+    settings.check(made)
+    settings.write(made, folder)
+    return folder / FILE
+
+
+def same_weights(one: GPT, other: GPT) -> bool:
+    ours, theirs = plain_weights(one), plain_weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_writing_then_reading_gives_the_same_model(name: str, tmp_path: Path) -> None:
+    made = source(name)
+    found = GGUFModel.open(written(made, tmp_path))
+    assert resolved(found.shape) == resolved(made.model.config)
+    assert same_weights(found.model(), made.model)
+    assert (None if found.template is None else found.template.source) == (
+        None if made.template is None else made.template.source
+    )
+    assert found.sampling() == pytest.approx(made.generation)
+    texts = [*TEXTS, *spelt(made.tokenizer.special_tokens)]
+    assert [found.tokenizer.encode(text) for text in texts] == [made.tokenizer.encode(text) for text in texts]
+    for name_of in ("bos_ids", "eos_token_id", "special_ids", "vocab_size"):
+        assert getattr(found.tokenizer, name_of) == getattr(made.tokenizer, name_of), name_of
+    assert found.tokenizer.end_ids >= made.tokenizer.end_ids
+
+
+def random_shape(family: Family, chance: random.Random) -> GPTConfig:
+    """A shape of a family: every setting that its GGUF names is drawn."""
+    heads = chance.choice((2, 4, 6))
+    table: dict[str, Any] = {
+        "vocab_size": 400, "context_length": chance.choice((16, 64, 100)), "embed_dim": heads * chance.choice((8, 12)),
+        "num_layers": chance.choice((1, 2, 11)), "num_heads": heads, "tie_embeddings": chance.random() < 0.5,
+        "feedforward": {"hidden_dim": chance.choice((16, 40))}, "norm": {"epsilon": chance.choice((1e-5, 1e-6, 3e-4))},
+    }  # fmt: skip
+    if family.model_type != "gpt2":
+        table |= {"head_dim": chance.choice((8, 10, 32))}
+        table["attention"] = {"num_kv_heads": chance.choice((1, 2, heads))}
+        scalings: list[dict[str, Any] | None] = [None]
+        assert family.gguf is not None
+        for kind in family.gguf.scalings:
+            scalings.append({"kind": kind, "factor": chance.choice((2.0, 7.5, 32.0))})
+            if kind != "linear":
+                scalings[-1] |= {"original_context_length": chance.choice((8, 64, 8192))}  # type: ignore[operator]
+        table["position"] = {
+            "kind": "rotary", "base": chance.choice((1e2, 1e4, 5e5)), "scaling": chance.choice(scalings)
+        }  # fmt: skip
+    fixed = dict(family.fixed)
+    fixed["attention"] = table.pop("attention", {}) | fixed["attention"]
+    fixed["feedforward"] = (
+        table.pop("feedforward") | {"activation": family.gguf.activation if family.gguf else ""} | fixed["feedforward"]
+    )
+    for group, odds in (("attention", 0.5), ("feedforward", 0.5)):
+        fixed[group].setdefault("bias", chance.random() < odds)
+    if family.gguf is not None and not family.gguf.output_bias:
+        fixed["attention"]["output_bias"] = False
+    fixed["norm"] = {**fixed["norm"], **table.pop("norm")}
+    return GPTConfig.parse(table | fixed)
+
+
+@pytest.mark.parametrize("family", [family for family in families() if family.gguf], ids=lambda f: f.model_type)
+def test_any_shape_of_a_family_comes_back(family: Family, tmp_path: Path) -> None:
+    chance, tokenizer, tried = random.Random(5), TOKENIZERS["bpe"](), 0
+    while tried < 6:
+        shape = random_shape(family, chance)
+        if family.unsupported(shape):
+            shape = shape.model_copy(update={"feedforward": shape.feedforward.model_copy(update={"bias": False})})
+        if family.unsupported(shape):
+            continue
+        model = GPT(shape, seed=tried).eval()
+        torch.manual_seed(tried)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter)
+        made = Source("any", model, tokenizer, None, {}, family.model_type, "")
+        found = GGUFModel.open(written(made, tmp_path / str(tried)))
+        assert resolved(found.shape) == resolved(shape)
+        assert same_weights(found.model(), model)
+        tried += 1
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in known_kinds().values()])
+def test_each_type_of_tensor_is_read_as_the_library_dequantizes_it(kind: str, tmp_path: Path) -> None:
+    """Matrices of random blocks; where scales come out infinite the file is refused."""
+    number = gguf.GGMLQuantizationType[kind]
+    block, num_bytes = gguf.GGML_QUANT_SIZES[number]
+    chance = np.random.default_rng(3)
+    made = source("smith", embed_dim=256, num_layers=1)
+    original = gguf.quantize
+
+    def blocks(data: np.ndarray, wanted: Any) -> np.ndarray:
+        if data.ndim == 1:
+            return original(data, wanted)
+        raw = chance.integers(0, 64, (data.shape[0], data.shape[1] // block * num_bytes), np.uint8)
+        return raw if number > 1 and kind != "BF16" else original(data, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf, "quantize", blocks)
+        patch.setattr("gptsmith.convert.formats.gguf._kept", lambda name, data, _: kept(name, data, blocks, number))
+        path = written(made, tmp_path)
+    found = GGUFModel.open(path)
+    reader = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    for name in ("blk.0.attn_v.weight", "token_embd.weight"):
+        tensor = reader[name]
+        expected = gguf.dequantize(tensor.data, tensor.tensor_type)
+        if np.isfinite(expected).all():
+            assert tensor.tensor_type == number
+            assert np.array_equal(found.tensors.read(name).float().numpy(), expected)
+        else:
+            with pytest.raises(UserError, match="not finite"):
+                found.tensors.read(name)
+
+
+def kept(name: str, data: np.ndarray, blocks: Any, number: Any) -> tuple[np.ndarray, Any]:
+    is_block = data.ndim == 2 and data.shape[1] % gguf.GGML_QUANT_SIZES[number][0] == 0
+    return (blocks(data, number), number) if is_block else (data, gguf.GGMLQuantizationType.F32)
+
+
+def test_a_file_serves_as_a_run(tmp_path: Path) -> None:
+    made = source("llama3")
+    path = written(made, tmp_path / "llama", "q8_0")
+    opened = open_model(path)
+    assert (opened.made_by, opened.step, opened.dtype) == ("import", 0, "auto")
+    assert opened.model_files == [path]
+    loaded = gptsmith.load(path)
+    assert loaded.reply([{"role": "user", "content": "Who?"}], max_tokens=4, temperature=0) == gptsmith.load(
+        path.parent
+    ).reply([{"role": "user", "content": "Who?"}], max_tokens=4, temperature=0)
+    assert gptsmith.info(path)["num_layers"] == 3
+    figures = gptsmith.import_model(path, out=tmp_path / "run")
+    assert figures["certificate"] in ("passed", "not run")
+    assert same_weights(gptsmith.load(tmp_path / "run").model, loaded.model)
+
+
+def test_a_folder_of_two_models_names_them(tmp_path: Path) -> None:
+    path = written(source("gpt2"), tmp_path)
+    path.with_name("other.gguf").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"holds 2 models: name one of model.gguf, other.gguf"):
+        open_model(tmp_path)
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Other values of the keys whose names end so."""
+    add = gguf.GGUFWriter.add_key_value
+
+    def spoilt(self: Any, key: str, value: Any, *rest: Any, **more: Any) -> None:
+        given = changes.get(key.rpartition(".")[2], value)
+        add(self, key, given(value) if callable(given) else given, *rest, **more)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_key_value", spoilt)
+
+
+WRONG = {
+    "pre": ("smith", {"pre": "klingon"}, rf"tokenizer.ggml.pre='klingon' is not known \(known: {all_names()[0]}, .*"),
+    "tokenizer": ("smith", {"model": "bert"}, "tokenizer.ggml.model='bert' is not known .*gpt2, .*llama"),
+    "architecture": (
+        "smith", {"architecture": "mamba"}, "general.architecture='mamba' is not known .known: gpt2, llama, phi3, qwen2"
+    ),
+    "twice": ("smith", {"tokens": lambda was: [*was[:-1], was[0]]}, "holds no token, or one twice"),
+    "types": ("smith", {"token_type": lambda was: was[:-1]}, "tokens have .* types"),
+    "scores": ("llama2", {"scores": lambda was: was[:-1]}, "tokens have .* scores"),
+    "infinite": ("llama2", {"scores": lambda was: [float("nan")] * len(was)}, "not finite"),
+    "merges": ("smith", {"merges": lambda was: [*was, "never there"]}, "the merge 'never there' is no pair"),
+    "head width": ("smith", {"dimension_count": 8}, "rotary positions of a part of a head"),
+    "layers": ("smith", {"block_count": 9_999}, "9,999 layers, and"),
+    "wide": ("smith", {"embedding_length": 32}, "weights and config do not agree"),
+    "scaling": ("llama-linear", {"factor": 0.0}, "rope.scaling.factor"),
+    "no end": ("smith", {"eos_token_id": 2**31}, "no token that ends a text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_key_is_named_in_one_line(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, changes, message = WRONG[fault]
+    changed(monkeypatch, **changes)
+    path = written(source(name), tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        open_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_rows_of_the_embedding_without_tokens_are_kept_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(monkeypatch, tokens=lambda was: was[:-5], token_type=lambda was: was[:-5])
+    made = source("smith")
+    found = GGUFModel.open(written(made, tmp_path))
+    assert found.shape.vocab_size == made.model.config.vocab_size == found.tokenizer.vocab_size + 5
+    assert "the others are kept, and stand for no text" in capsys.readouterr().err
+
+
+def test_more_tokens_than_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = ["<more>", *(f"<more{number}>" for number in range(9))]
+    changed(monkeypatch, tokens=lambda was: [*was, *more], token_type=lambda was: [*was, *[1] * 10])
+    with pytest.raises(UserError, match=r"tokens and token_embd.weight .* rows: they do not match"):
+        open_model(written(source("smith"), tmp_path))
+
+
+def test_a_model_in_several_files_is_one_model(tmp_path: Path) -> None:
+    made = source("smith")
+    written(made, tmp_path / "whole")
+    reader = gguf.GGUFReader(tmp_path / "whole" / FILE)
+    (tmp_path / "split").mkdir()
+    paths = split(reader, tmp_path / "split", 3)
+    for path in (paths[0], paths[2], tmp_path / "split"):
+        assert same_weights(GGUFModel.open(Path(path)).model() if Path(path).is_file() else gptsmith.load(path).model,
+                            made.model)  # fmt: skip
+    paths[1].unlink()
+    with pytest.raises(UserError, match=r"one of 3 files of a model, and m-00002-of-00003.gguf is not beside it"):
+        open_model(paths[0])
+
+
+def split(reader: gguf.GGUFReader, folder: Path, count: int) -> list[Path]:
+    """The file in several, as llama.cpp's gguf-split writes them: all keys in the first."""
+    paths = [folder / f"m-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+    for number, path in enumerate(paths):
+        writer = gguf.GGUFWriter(path, "qwen3")
+        for key, field in reader.fields.items():
+            if number == 0 and not key.startswith("GGUF.") and key != "general.architecture":
+                kinds = field.types
+                writer.add_key_value(key, field.contents(), kinds[0], kinds[-1] if len(kinds) > 1 else None)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", count)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for tensor in reader.tensors[number::count]:
+            writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return paths
+
+
+def test_a_model_of_weights_that_are_not_finite_is_refused(tmp_path: Path) -> None:
+    made = source("smith")
+    with torch.no_grad():
+        made.model.final_norm.weight[3] = float("nan")  # type: ignore[operator, index, union-attr]
+    path = written(made, tmp_path)
+    with pytest.raises(UserError, match=r"output_norm.weight holds a number that is not finite"):
+        gptsmith.load(path)
+
+
+def test_each_way_to_split_text_gives_a_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pretokenizer in PRETOKENIZERS:
+        with pytest.MonkeyPatch.context() as patch:
+            changed(patch, pre=pretokenizer.names[0])
+            found = GGUFModel.open(written(source("smith"), tmp_path))
+        for text in TEXTS:
+            assert found.tokenizer.decode(found.tokenizer.encode(text)) == text, pretokenizer.names[0]

@@ -1,0 +1,171 @@
+"""The KV caches of all sequences together stay within their bound, and nobody's text changes for it."""
+
+from __future__ import annotations
+
+import sys
+from math import inf
+
+import pytest
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.machine import memory_bytes
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.kv_cache import SlotKVCache
+from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.request import ContextOverflowError, Request
+from gptsmith.generate.sequence import SequenceState
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.model.kv_cache import bytes_per_token, discard, lazy_zeros
+
+from .test_engine import CONTEXT, MODEL, TOKENIZER, plain, run, together, tokens_of
+
+TOKEN_BYTES = bytes_per_token(MODEL.config, torch.float32)
+
+
+def engine_of(num_tokens: int, thread: EngineThread | None = None, **settings: int) -> Engine:
+    """An engine whose cache holds so many tokens."""
+    bounds = EngineSettings(**{"max_num_seqs": 6, "kv_cache_bytes": num_tokens * TOKEN_BYTES, **settings})
+    return Engine(MODEL, TOKENIZER, settings=bounds, thread=thread)
+
+
+@pytest.fixture
+def preempted(monkeypatch: pytest.MonkeyPatch) -> list[SequenceState]:
+    """The sequences that had to wait again."""
+    seen: list[SequenceState] = []
+    preempt = SequenceState.preempt
+
+    def spy(sequence: SequenceState) -> None:
+        seen.append(sequence)
+        preempt(sequence)
+
+    monkeypatch.setattr(SequenceState, "preempt", spy)
+    return seen
+
+
+@pytest.fixture
+def most_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens that take up memory, after the plan of each pass."""
+    seen: list[int] = []
+    plan = SlotKVCache.plan
+
+    def spy(cache: SlotKVCache, *given: object) -> None:
+        plan(cache, *given)  # type: ignore[arg-type]
+        seen.append(sum(map(cache.num_written, range(cache.num_slots))))
+
+    monkeypatch.setattr(SlotKVCache, "plan", spy)
+    return seen
+
+
+def test_a_token_takes_what_it_takes() -> None:
+    assert 2 * MODEL.config.num_layers * 2 * 32 * 4 == TOKEN_BYTES
+    cache = SlotKVCache(MODEL.config, dtype=torch.float32, device=torch.device("cpu"))
+    cache.reserve(1, 10)
+    assert sum(layer.nbytes for layer in (*cache.keys, *cache.values)) == 10 * TOKEN_BYTES
+
+
+@pytest.mark.parametrize("num_tokens", [CONTEXT, 150, 300, 6 * CONTEXT])
+def test_all_sequences_together_stay_within_the_bound(
+    num_tokens: int, preempted: list[SequenceState], most_written: list[int]
+) -> None:
+    requests = [Request([number + 1] * (5 + 9 * number), 80, seed=number, ignore_end=True) for number in range(8)]
+    requests += [Request([7] * 90, 3, seed=9, ignore_end=True), Request([3], 1, ignore_end=True)]
+    engine = engine_of(num_tokens)
+    assert [tokens_of(chunks) for chunks in together(engine, requests)] == [plain(request) for request in requests]
+    assert max(most_written) <= num_tokens
+    assert bool(preempted) == (num_tokens < 6 * CONTEXT)
+    assert engine.figures().num_prompt_tokens == sum(len(request.prompt_ids) for request in requests)
+
+
+def test_without_a_bound_nobody_waits(preempted: list[SequenceState], most_written: list[int]) -> None:
+    requests = [Request([number + 1], 80, ignore_end=True) for number in range(6)]
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=6))
+    together(engine, requests)
+    assert engine.kv_memory.max_tokens == inf
+    assert not preempted
+    assert max(most_written) > 4 * 80
+
+
+def test_what_free_slots_hold_makes_room_for_others(most_written: list[int]) -> None:
+    engine = engine_of(CONTEXT + 60)
+    for number in range(4):
+        request = Request([number + 1] * 40, 50, seed=number, ignore_end=True)
+        assert tokens_of(together(engine, [request])[0]) == plain(request)
+    assert max(most_written) <= CONTEXT + 60
+
+
+def test_a_preempted_text_has_its_log_probabilities_once(preempted: list[SequenceState]) -> None:
+    requests = [
+        Request([number + 1] * 20, 40, top_logprobs=2, prompt_logprobs=True, ignore_end=True) for number in range(3)
+    ]
+    found = together(engine_of(120, max_prefill_tokens=16), requests)
+    alone = [together(Engine(MODEL, TOKENIZER), [request])[0] for request in requests]
+    assert preempted
+    for chunks, others in zip(found, alone, strict=True):
+        for part in ("prompt", "tokens"):
+            one, other = ([token.id for chunk in side for token in getattr(chunk, part)] for side in (chunks, others))
+            assert one == other
+
+
+def test_a_text_that_slides_is_the_same_when_it_must_wait(preempted: list[SequenceState]) -> None:
+    requests = [Request([number + 1], 130, seed=number, slide=True, ignore_end=True) for number in range(3)]
+    found = together(engine_of(150), requests)
+    alone = [together(Engine(MODEL, TOKENIZER), [request])[0] for request in requests]
+    assert preempted
+    assert [*map(tokens_of, found)] == [*map(tokens_of, alone)]
+
+
+def test_the_first_in_the_queue_is_not_overtaken() -> None:
+    engine = engine_of(CONTEXT)
+    order: list[int] = []
+    requests = [Request([1], 80, ignore_end=True), Request([2] * 90, 5, ignore_end=True), Request([3], 20)]
+    for number, request in enumerate(requests):
+        engine.submit(request, lambda chunk, number=number: order.append(number) if chunk.finish_reason else None)
+    run(engine)
+    assert order == [0, 1, 2]
+
+
+def test_a_bound_below_one_context_shortens_it() -> None:
+    engine = engine_of(70)
+    assert engine.context_length == 70
+    (chunks,) = together(engine, [Request([1], 200, ignore_end=True)])
+    assert (len(tokens_of(chunks)), chunks[-1].finish_reason) == (69, "context")
+    with pytest.raises(ContextOverflowError) as caught:
+        engine.submit(Request([1] * 80, 1), lambda _: None)
+    assert str(caught.value) == (
+        "the prompt has 80 tokens and the model's context holds 70: shorten it, or give the server a larger "
+        "--kv-cache-memory: a context of 96 tokens takes 98.3 kB of KV cache, and 71.7 kB hold 70 tokens"
+    )
+
+
+def test_a_bound_that_holds_hardly_anything_is_refused() -> None:
+    with pytest.raises(UserError, match=r"holds 10 tokens, of 1.02 kB each: allow at least 65.5 kB, better 98.3 kB"):
+        engine_of(10)
+    with pytest.raises(UserError, match="holds 0 tokens"):
+        KVCacheMemory.of(MODEL, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is given back page by page on Linux alone")
+def test_memory_is_given_back() -> None:
+    values = lazy_zeros((1, 2, 64_000, 64), torch.float32, "cpu")
+    before = memory_bytes() or 0
+    values.fill_(1)
+    full = memory_bytes() or 0
+    discard(values[0, 1, 1:])
+    half = memory_bytes() or 0
+    assert full - before > 30e6
+    assert full - half > 14e6
+    assert not values[0, 1, 1:].any()
+    assert values[0, 1, 0].all()
+    assert values[0, 0].all()
+
+
+@pytest.mark.parametrize("start", [0, 3, 1000])
+@pytest.mark.parametrize("num_rows", [1, 7, 3000])
+def test_zeros_are_written_wherever_pages_begin(start: int, num_rows: int) -> None:
+    values = torch.ones(5000, 5, dtype=torch.float16)
+    discard(values[start : start + num_rows])
+    assert not values[start : start + num_rows].any()
+    assert values[:start].all()
+    assert values[start + num_rows :].all()

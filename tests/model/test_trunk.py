@@ -1,0 +1,83 @@
+"""The settings of the trunk in which families differ: each keeps the contracts of attention, and computes what it
+says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gptsmith.model.gpt import GPT
+from gptsmith.model.linear.lora import LoraLinearSettings
+from gptsmith.model.transform import merge_lora, quantize, with_adapters
+from tests.model.contracts import ATTENTION_CHECKS, build, close, some_ids
+
+TRUNKS: dict[str, dict[str, Any]] = {
+    "output norms": {"norm_placement": "output"},
+    "sandwich norms": {"norm_placement": "sandwich"},
+    "post norms, parallel": {"norm_placement": "post", "parallel_residual": True},
+    "parallel": {"parallel_residual": True, "norm": {"kind": "layernorm"}},
+    "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.3, "logits_scaling": 0.5},
+    "scaled attention": {"attention": {"kind": "full", "scale": 0.7, "num_kv_heads": 2}},
+    "whole QK-norm": {"attention": {"kind": "full", "qk_norm": True, "qk_norm_per_head": False, "num_kv_heads": 2}},
+    "partial rotary": {"position": {"kind": "rotary", "partial_rotary_factor": 0.5}},
+    "a layer without positions": {"position": {"kind": "rotary", "layers": [1]}},
+}
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("check", ATTENTION_CHECKS)
+def test_every_trunk_keeps_the_contract(trunk: str, check: Callable[[GPT], None]) -> None:
+    check(build(**TRUNKS[trunk]))
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_trunk_can_be_adapted_and_quantized(trunk: str) -> None:
+    model, ids = build(**TRUNKS[trunk]), some_ids()
+    adapted = with_adapters(model, LoraLinearSettings.parse({"rank": 2, "alpha": 4.0}))
+    with torch.no_grad():
+        plain = model(ids)
+        close(adapted(ids), plain)
+        for name, parameter in adapted.named_parameters():
+            if "lora_b" in name:
+                parameter.add_(0.1)
+        assert (adapted(ids) - plain).abs().max() > 1e-3
+        close(merge_lora(adapted)(ids), adapted(ids))
+        rounded = quantize(model)(ids)
+    assert 0 < (rounded - plain).abs().max() < 0.2 * plain.abs().max()
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "output", "sandwich"])
+def test_a_new_model_of_every_placement_of_norms_begins_with_finite_gradients(placement: str) -> None:
+    model = GPT(build(norm_placement=placement).config)
+    model(some_ids()).logsumexp(-1).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        # A norm behind outputs that begin at zero would multiply by 1 / sqrt(epsilon), a thousand.
+        assert parameter.grad.to_dense().abs().max() < 100, name
+
+
+def test_halves_that_are_parallel_read_the_same_stream() -> None:
+    model = build(parallel_residual=True, num_layers=1, residual_multiplier=0.5)
+    x = model.embedding(some_ids())
+    block: Any = model.blocks[0]
+    with torch.no_grad():
+        fed = block.feedforward(block.feedforward_norm(x))
+        found: list[Any] = []
+        block.attention.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+        hidden = model.hidden(some_ids())
+        close(hidden, model.final_norm(x + 0.5 * (found[0] + fed)))
+
+
+def test_the_logits_of_a_scaled_model_are_divided() -> None:
+    plain, scaled, ids = build(), build(logits_scaling=4.0), some_ids()
+    with torch.no_grad():
+        close(scaled(ids), plain(ids) / 4)
+
+
+def test_a_layer_without_positions_does_not_rotate() -> None:
+    none, some, ids = build(position_kind="none"), build(position={"kind": "rotary", "layers": []}), some_ids()
+    with torch.no_grad():
+        close(some(ids), none(ids))
