@@ -117,7 +117,9 @@ def agreement(device: torch.device, small: bool, text: Path | None) -> None:
                 difference = float((both[0] - both[1]).abs().max())
                 apart = float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
                 same = sum(a == b for a, b in zip(*tokens, strict=True))
-                print(f"{attention:15} {position:10} logits {difference:.1e}  gradient {apart:.1e}  greedy texts {same}/3")
+                print(
+                    f"{attention:15} {position:10} logits {difference:.1e}  gradient {apart:.1e}  greedy texts {same}/3"
+                )
             except Exception as error:
                 print(f"{attention:15} {position:10} FAILED {type(error).__name__}: {str(error)[:200]}")
 

@@ -12,7 +12,6 @@ from torch.nn import functional
 from gptsmith.data.windows import IGNORED
 
 
-
 @dataclass(frozen=True)
 class BlockSizes:
     """How much of a batch's logits (N, V) exists at a time.
