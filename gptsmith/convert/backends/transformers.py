@@ -76,12 +76,12 @@ def quiet() -> Iterator[None]:
     """While the block runs, no notes and bars of Transformers, and no network; after it all is as it was before. The
     environment stays untouched: child processes and later imports would have it for good."""
     from huggingface_hub import constants
-    from huggingface_hub import utils as hub_utils
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as their_logging
 
     logging: Any = their_logging
     is_offline, verbosity = constants.HF_HUB_OFFLINE, logging.get_verbosity()
-    has_bars, has_hub_bars = logging.is_progress_bar_enabled(), not hub_utils.are_progress_bars_disabled()
+    has_bars, has_hub_bars = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     constants.HF_HUB_OFFLINE = True
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -93,6 +93,6 @@ def quiet() -> Iterator[None]:
         if has_bars:
             logging.enable_progress_bar()
         if has_hub_bars:
-            hub_utils.enable_progress_bars()
+            enable_progress_bars()
         else:
-            hub_utils.disable_progress_bars()
+            disable_progress_bars()
