@@ -17,7 +17,7 @@ class PrefillBudget:
     """
 
     FIRST = 8.0
-    """The allowance while nothing is known yet."""
+    """The allowance while the time per token of a prompt is not known yet."""
     WEIGHT = 0.2
     """The weight of the latest step in the averages."""
     ATTENTION_COST = 1.7
@@ -38,11 +38,12 @@ class PrefillBudget:
         """The cost of steps that read prompts alone, and their seconds; older ones fade."""
 
     def allowance(self, num_decoding: int) -> float:
-        """The most that all chunks of prompts in a step may cost."""
+        """The most that all chunks of prompts in a step may cost: nothing until a step without any has shown how long
+        a usual one takes. Where prompts always wait there would never be one."""
         if not num_decoding or self.max_prefill_slowdown == inf:
             return inf
         if not self._usual_s:
-            return self.FIRST
+            return 0.0
         usual_s = self._usual(num_decoding)
         cost, seconds = self._last.get(num_decoding, (0.0, usual_s))
         token_s = self._token_s(cost, seconds - usual_s)

@@ -87,16 +87,16 @@ def _processed(logits: Tensor, rows: Rows, ignored_ids: frozenset[int]) -> Tenso
     changed = {
         number: process_logits(chosen[number], sequence, ignored_ids)
         for number, (sequence, _) in enumerate(rows)
-        if _is_changed(sequence)
+        if _is_changed(sequence, ignored_ids)
     }
     if changed:
         chosen = torch.stack([changed.get(number, own) for number, own in enumerate(chosen)])
     return chosen
 
 
-def _is_changed(sequence: SequenceState) -> bool:
+def _is_changed(sequence: SequenceState, ignored_ids: frozenset[int]) -> bool:
     request = sequence.request
-    requested = request.sampling.has_penalties or request.logit_bias or request.ignore_end
+    requested = request.sampling.has_penalties or request.logit_bias or (request.ignore_end and ignored_ids)
     return bool(requested) or sequence.grammar is not None
 
 

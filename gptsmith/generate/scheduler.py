@@ -157,7 +157,7 @@ class Scheduler:
         allowed, room = self.budget.allowance(num_decoding), self.settings.max_prefill_tokens
         chunks: list[ScheduledTokens] = []
         cost = 0.0
-        for sequence in self.running:
+        for sequence in self.running if allowed else ():
             if sequence.is_decoding:
                 continue
             start = sequence.num_computed

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gptsmith.base.settings import merged
+from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.objectives import RATE_WIDTH, ObjectiveSettings
@@ -20,6 +21,11 @@ NUM_EVALUATIONS = 10
 WARMUP_FRACTION = 0.1
 """Of all steps, in short runs too: Adam's first step moves every weight by its whole rate."""
 MAX_GRADIENT_NORM = 1.0
+SMALL_PARAMETERS = 1e8
+"""Models of fewer parameters than this know little that a higher rate could ruin, and learn too slowly without it."""
+
+MOST_RAISED = 5.0
+"""How many times higher that rate is at most: more was not measured."""
 
 
 def training_table(
@@ -58,22 +64,28 @@ def step_table(num_steps: int) -> dict[str, Any]:
 
 def _optimizer(objective: ObjectiveSettings, model: GPT) -> dict[str, Any]:
     adapts = model.config.linear.has_adapters
-    rate = usual_learning_rate(objective, model.config.embed_dim, adapts=adapts)
+    figures = cost(model.config)
+    rate = usual_learning_rate(objective, model.config.embed_dim, figures.num_parameters, adapts=adapts)
     optimizer: dict[str, Any] = {"kind": "adamw", "learning_rate": rate, "weight_decay": 0.01}
     if not adapts:
         optimizer["embedding_lr_multiplier"] = _embedding_lr_multiplier(model)
     return optimizer
 
 
-def usual_learning_rate(objective: ObjectiveSettings | type[ObjectiveSettings], width: int, *, adapts: bool) -> float:
+def usual_learning_rate(
+    objective: ObjectiveSettings | type[ObjectiveSettings], width: int, num_parameters: int, *, adapts: bool
+) -> float:
     """The learning rate of an objective that nobody sets, in two digits: that at `RATE_WIDTH`, over how many times
-    wider the model is.
+    wider the model is; if the objective says so, times the root of how many times fewer parameters than
+    `SMALL_PARAMETERS` a small model has, up to `MOST_RAISED` (LOG.md).
 
     A step of Adam moves a sum over C inputs by C times its rate: the same change of what a layer puts out takes a rate
     of 1 / C (Yang et al. 2022, table 3).
     """
     rate = objective.usual_lora_learning_rate if adapts else objective.usual_learning_rate
-    return float(f"{rate * RATE_WIDTH / width:.2g}")
+    times_smaller = max(1.0, SMALL_PARAMETERS / num_parameters)
+    raised = min(math.sqrt(times_smaller), MOST_RAISED) if objective.raises_small_rates else 1.0
+    return float(f"{rate * RATE_WIDTH / width * raised:.2g}")
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -195,6 +196,17 @@ def test_no_setting_of_the_engine_changes_a_text(seed: int, streams: int, piece:
     found = together(engine, requests)
     engine.close()
     assert [tokens_of(pieces) for pieces in found] == [plain(request) for request in requests]
+
+
+def test_prompts_that_come_together_are_soon_decoded_together() -> None:
+    ticks = itertools.count()
+    settings = EngineSettings(max_num_seqs=64, num_speculative_tokens=0)
+    engine = Engine(MODEL, TOKENIZER, settings=settings, clock=lambda: float(next(ticks)))
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(200, (16,), generator=generator).tolist() for _ in range(64)]
+    together(engine, [Request(ids, 40, SamplingSettings(temperature=0), ignore_end=True) for ids in prompts])
+    assert engine.figures().num_steps < 60  # 168 where only the first 32 were read at once and the others bit by bit
+    engine.close()
 
 
 def test_guesses_are_checked_and_change_nothing() -> None:

@@ -126,3 +126,19 @@ def test_encoded_examples_take_little_memory_and_are_the_same() -> None:
     expected = padded([by_ids[tuple(sequence.ids)] for sequence in ours])
     for one, other in zip(padded(ours), expected, strict=True):
         assert one.equal(other)
+
+
+def test_phrasings_of_one_answer_that_stand_together_are_spread_over_the_rows() -> None:
+    """A step then learns from many answers, and not from few again and again."""
+    answers = [f"a{number}" for number in range(40)]
+    examples = [
+        ChatExample(answer, ({"role": "user", "content": f"q{asked}"}, {"role": "assistant", "content": answer}))
+        for answer in answers
+        for asked in range(7)
+    ]
+    inputs = DatasetInputs(tiny(), tiny_encoder(), ExampleSplits(examples, [], []), None, seed=1)
+    rows = [[sample.place for sample in row] for row in SftSettings().dataset(inputs).train.rows]
+    assert sorted(place for row in rows for place in row) == sorted(answers * 7)
+    several = [row for row in rows if len(row) > 2]
+    assert len(several) > 20
+    assert sum(len(set(row)) for row in several) > 0.85 * sum(map(len, several))

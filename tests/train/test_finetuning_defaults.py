@@ -7,22 +7,25 @@ from typing import Any
 
 import pytest
 
+from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
 from gptsmith.train.objectives import KINDS
 from gptsmith.train.objectives.dpo import DpoSettings
 from gptsmith.train.objectives.sft import SftSettings
+from gptsmith.train.objectives.simpo import SimpoSettings
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from tests.train.fakes import SHAPE, Numbers, World
 
-WIDTH_OF_SMOLLM2 = 576
+WIDTH_OF_SMOLLM2, PARAMETERS_OF_SMOLLM2 = 576, 134_515_008
 
 
 @pytest.mark.parametrize("name", KINDS.names())
 @pytest.mark.parametrize("adapts", [False, True])
 def test_a_wider_model_has_a_lower_rate(name: str, adapts: bool) -> None:
-    rates = [usual_learning_rate(KINDS.settings(name), width, adapts=adapts) for width in (64, 128, 576, 4096)]
+    widths = (64, 128, 576, 4096)
+    rates = [usual_learning_rate(KINDS.settings(name), width, 10**9, adapts=adapts) for width in widths]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] / rates[-1] == pytest.approx(64, rel=0.1)
 
@@ -31,10 +34,11 @@ def test_the_rates_are_those_at_which_a_real_model_lives() -> None:
     """As measured with SmolLM2-135M-Instruct: LOG.md has the sweep."""
 
     def rate(objective: Any, adapts: bool) -> float:
-        return usual_learning_rate(objective, WIDTH_OF_SMOLLM2, adapts=adapts)
+        return usual_learning_rate(objective, WIDTH_OF_SMOLLM2, PARAMETERS_OF_SMOLLM2, adapts=adapts)
 
     assert 1e-5 <= rate(DpoSettings, False) <= 3e-5
     assert 1e-4 <= rate(DpoSettings, True) <= 5e-4
+    assert 1e-5 <= rate(SimpoSettings, False) <= 1.2e-5
     assert 5e-5 <= rate(SftSettings, False) <= 2e-4
     assert 4e-5 <= rate(SftSettings, True) <= 7e-5
 
@@ -57,7 +61,22 @@ def test_short_runs_warm_up_too(tmp_path: Path, num_steps: int) -> None:
 def test_rates_are_those_of_the_size_and_the_kind_of_tuning(tmp_path: Path) -> None:
     for lora in (None, 4):
         rate = table_of(tmp_path, 8, lora)["optimizer"]["learning_rate"]
-        assert rate == usual_learning_rate(SftSettings, SHAPE["embed_dim"], adapts=lora is not None)
+        linear = {} if lora is None else {"linear": {"kind": "lora", "rank": lora}}
+        size = cost(preset("smith", **SHAPE, **linear)).num_parameters
+        assert rate == usual_learning_rate(SftSettings, SHAPE["embed_dim"], size, adapts=lora is not None)
+
+
+@pytest.mark.parametrize("adapts", [False, True])
+def test_small_models_learn_answers_at_a_higher_rate(adapts: bool) -> None:
+    """As measured with the demo's base of 4.36M parameters: LOG.md has the figures."""
+
+    def rate(objective: Any, size: int) -> float:
+        return usual_learning_rate(objective, 256, size, adapts=adapts)
+
+    assert rate(SftSettings, 4_360_960) == pytest.approx(4.8 * rate(SftSettings, 10**8), rel=0.05)
+    assert rate(SftSettings, 10**4) == pytest.approx(5 * rate(SftSettings, 10**8), rel=0.05)
+    assert rate(SftSettings, 10**8) == rate(SftSettings, 10**10)
+    assert rate(DpoSettings, 4_360_960) == rate(DpoSettings, 10**10)
 
 
 def test_gradients_are_clipped_unless_someone_says_otherwise(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset, preset_settings
 from gptsmith.train.planning import throughput as speed_module
 from gptsmith.train.planning.memory import expected_peak_bytes
-from gptsmith.train.planning.plan import Corpus, TooShortError, plan_seconds, plan_tokens
+from gptsmith.train.planning.plan import Corpus, TooShortError, interval, plan_seconds, plan_tokens
 from gptsmith.train.planning.scaling_law import (
     bits_by_counts,
     difficulty,
@@ -138,6 +138,19 @@ def test_speed_lies_on_a_line_between_what_was_measured() -> None:
     speed = Speed(((flops[1], 1e-4), (flops[2], 3e-4)))
     assert [speed.seconds_per_token(configs[n]) for n in (0, 1, 2)] == pytest.approx([1e-4, 1e-4, 3e-4])
     assert speed.seconds_per_token(configs[3]) == pytest.approx(3e-4 * flops[3] / flops[2])
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "ratio"), [(45_056, 1.141), (68_208, 1.105), (100_352, 1.105), (100_227, 0.973)]
+)
+def test_a_short_run_may_end_further_above_the_expectation(num_tokens: int, ratio: float) -> None:
+    """The farthest of the short runs that were measured: LOG.md has them."""
+    low, high = interval(1.0, num_tokens)
+    assert low < ratio < high
+
+
+def test_a_run_as_long_as_those_of_the_scaling_law_ends_within_its_interval() -> None:
+    assert interval(1.0, 437_000) == interval(1.0, 10**9) == pytest.approx((0.96, 1.04))
 
 
 class Machine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -56,9 +57,9 @@ def test_the_loss_is_the_mean_over_what_is_asked() -> None:
     assert abs(accumulate(model, OBJECTIVE, [batch]) - expected.item()) < 1e-12
 
 
-@pytest.mark.parametrize("max_logits", [1, 200, 10**9])
-def test_cross_entropy_by_blocks_equals_the_plain_one(max_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "MAX_LOGITS", max_logits)
+@pytest.mark.parametrize("sizes", [(1, 1, 40), (5, 2, 40), (100, 100, 40), (4, 4, 64), (100, 100, 64)])
+def test_cross_entropy_by_blocks_equals_the_plain_one(sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy.BlockSizes, "of", lambda vocab_size, device: cross_entropy.BlockSizes(*sizes))
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 5, 8, dtype=torch.float64, generator=generator, requires_grad=True)
     weight = torch.randn(40, 8, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -71,6 +72,14 @@ def test_cross_entropy_by_blocks_equals_the_plain_one(max_logits: int, monkeypat
     plain_gradients = torch.autograd.grad(2.5 * plain, (hidden, weight))
     for ours, theirs in zip(fast_gradients, plain_gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("vocab_size", [1, 97, 50257, 200_000_000])
+def test_on_a_gpu_rows_of_logits_are_aligned_and_no_part_of_a_block_stands_alone(vocab_size: int) -> None:
+    sizes = cross_entropy.BlockSizes.of(vocab_size, torch.device("cuda"))
+    assert sizes.part == sizes.block >= 1
+    assert sizes.stride % 64 == 0
+    assert vocab_size <= sizes.stride < vocab_size + 64
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:

@@ -31,8 +31,8 @@ class ExpertsSettings(FeedForwardSettings):
     """Experts that compute a token."""
     renormalize: bool = True
     """Whether the weights of a token's experts add up to 1, or are the probabilities of the router."""
-    activation: Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
-    """Activation of an expert: swiglu and geglu make it `gated`, the others an `mlp`."""
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
+    """Activation of an expert: those with "glu" make it `gated`, the others an `mlp`."""
     balance_weight: float = Field(default=0.01, ge=0)
     """Weight, in training, of the load-balancing loss of each row: num_experts times the sum, over experts, of their
     share of the tokens times their mean probability. 0 for none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +11,31 @@ from torch.nn import functional
 
 from gptsmith.data.windows import IGNORED
 
-MAX_LOGITS = 1 << 26
-"""How many gradients of logits stand in memory at once: 128 MB as bfloat16. Fewer would make the product that gives
-the weight's gradient a thin and slow one."""
-LOGITS_IN_CACHE = 1 << 21
-"""How many logits are computed and replaced by their gradients at a time."""
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """How much of a batch's logits (N, V) exists at a time.
+
+    Attributes:
+        block: rows whose gradients stand in memory at once. Fewer would make the product that gives the weight's
+            gradient a thin and slow one.
+        part: rows whose logits are computed and replaced by their gradients at a time.
+        stride: numbers from one row to the next.
+    """
+
+    block: int
+    part: int
+    stride: int
+
+    @staticmethod
+    def of(vocab_size: int, device: torch.device) -> BlockSizes:
+        """128 MB of bfloat16 gradients on a processor, in parts that stay in its cache between loss and gradient. On a
+        GPU 256 MB in one part, since each kernel costs a launch, in rows that begin at multiples of 128 bytes: in
+        others, its fastest matrix products cannot write."""
+        if device.type != "cuda":
+            return BlockSizes(max(1, (1 << 26) // vocab_size), max(1, (1 << 21) // vocab_size), vocab_size)
+        block = max(1, (1 << 27) // vocab_size)
+        return BlockSizes(block, block, -(-vocab_size // 64) * 64)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -30,11 +51,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient: Tensor | None = None
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        block = min(max(1, MAX_LOGITS // vocab_size), len(hidden))
-        part = min(max(1, LOGITS_IN_CACHE // vocab_size), block)
-        gradients = hidden.new_empty(block, vocab_size)
-        scratch = hidden.new_empty(part, vocab_size)
-        # Blocks bound the memory; the parts of a block stay in the processor's cache between loss and gradient.
+        sizes = BlockSizes.of(vocab_size, hidden.device)
+        block = min(sizes.block, len(hidden))
+        part = min(sizes.part, block)
+        gradients = hidden.new_empty(block, sizes.stride)[:, :vocab_size]
+        scratch = hidden.new_empty(part, sizes.stride)[:, :vocab_size]
         for start in range(0, len(hidden), block):
             rows = hidden[start : start + block]
             for first in range(0, len(rows), part):
@@ -87,8 +108,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     if torch.is_grad_enabled():
         total: Tensor = _LinearCrossEntropy.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
         return total
-    at_once = max(1, LOGITS_IN_CACHE // weight.shape[0])
-    parts = zip(torch.split(rows, at_once), torch.split(wanted, at_once), strict=True)
+    part = BlockSizes.of(weight.shape[0], rows.device).part
+    parts = zip(torch.split(rows, part), torch.split(wanted, part), strict=True)
     same = weight.to(rows.dtype)
     return torch.stack([plain_cross_entropy(part, same, part_wanted) for part, part_wanted in parts]).sum()
 

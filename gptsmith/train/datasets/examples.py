@@ -123,7 +123,8 @@ class ExampleDataset(Dataset):
             examples, lambda example: [sample.compact() for sample in objective.samples(example, encoder)]
         )
         if objective.packed:
-            return Rows(pack(samples, encoder.context_length))
+            order = epoch_order(self.seed, 0, len(samples))  # the neighbours in a file are often much alike
+            return Rows(pack([samples[number] for number in order], encoder.context_length))
         return Rows([[sample] for sample in samples])
 
     def _add_references(self, model: GPT, cache_key: str) -> None:

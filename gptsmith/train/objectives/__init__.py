@@ -62,6 +62,8 @@ class ObjectiveSettings(Settings):
     """That of fine-tuning all weights of a model of `RATE_WIDTH`, if nobody sets it; wider models have a lower one."""
     usual_lora_learning_rate: ClassVar[float] = 5e-4
     """That of fine-tuning adapters of such a model, if nobody sets it."""
+    raises_small_rates: ClassVar[bool] = False
+    """Whether small models are tuned at a higher rate than their width alone gives."""
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
     predicts_labels: ClassVar[bool] = False

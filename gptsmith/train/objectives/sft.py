@@ -25,6 +25,7 @@ class SftSettings(ExampleObjective):
     priority: ClassVar[int] = 1
     usual_epochs: ClassVar[float] = 3.0
     usual_lora_learning_rate: ClassVar[float] = 2.5e-4
+    raises_small_rates: ClassVar[bool] = True
     packed: ClassVar[bool] = True
 
     def samples(self, example: Example, encoder: Encoder) -> list[Sample]:

@@ -14,7 +14,7 @@ from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import free_memory_bytes, memory_bytes, peak_memory_bytes
 from gptsmith.base.settings import merged
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import MAX_LOGITS
+from gptsmith.model.kernels.cross_entropy import BlockSizes
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.finetuning_defaults import NUM_EVALUATIONS, step_table
@@ -171,7 +171,8 @@ def _memory(job: FinetuningJob, free: float) -> TuningMemory:
     train, model = job.settings.train, job.model
     bytes_now = memory_bytes() or 0
     config, itemsize = model.config, (model.compute_dtype or model.embedding.weight.dtype).itemsize
-    head = min(MAX_LOGITS, config.vocab_size * job.dataset.longest_sample) + config.vocab_size * config.embed_dim
+    head_rows = min(BlockSizes.of(config.vocab_size, model.device).block, job.dataset.longest_sample)
+    head = config.vocab_size * (head_rows + config.embed_dim)
     return TuningMemory(
         bytes_now=bytes_now,
         num_trained=_num_trained(model),

@@ -10,7 +10,12 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.presets import smith_shape
-from gptsmith.train.planning.scaling_law import INTERVAL, expected_bits_per_byte
+from gptsmith.train.planning.scaling_law import (
+    FITTED_TOKENS,
+    INTERVAL,
+    SHORT_RUN_INTERVAL,
+    expected_bits_per_byte,
+)
 
 DEFAULT_TRAINING_FLOPS = 2e13
 """The cost of a run by default: a few minutes on two CPU cores."""
@@ -133,9 +138,11 @@ def expectation(num_tokens: int, num_block_parameters: float, corpus: Corpus) ->
     return expected_bits_per_byte(corpus.difficulty, num_block_parameters, seen, corpus.num_bytes)
 
 
-def interval(bits_per_byte: float) -> tuple[float, float]:
-    """The interval in which most runs with this expectation end."""
-    return bits_per_byte * (1 - INTERVAL), bits_per_byte * (1 + INTERVAL)
+def interval(bits_per_byte: float, num_tokens: float) -> tuple[float, float]:
+    """The interval in which most runs of so many tokens with this expectation end. Above it is wider for runs that
+    are shorter than those which the scaling law was fitted to."""
+    halvings = math.log2(max(FITTED_TOKENS / max(num_tokens, 1), 1))
+    return bits_per_byte * (1 - INTERVAL), bits_per_byte * (1 + INTERVAL + SHORT_RUN_INTERVAL * halvings)
 
 
 def block_parameters(shape: tuple[int, int]) -> float:

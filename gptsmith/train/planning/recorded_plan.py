@@ -105,7 +105,7 @@ class RecordedPlan:
             record["epochs"] = record["num_tokens"] / max(corpus.num_tokens, 1)
             if "bits_per_byte" in before:
                 expected = expectation(max(record["num_tokens"], 1), without_embeddings(settings.model), corpus)
-                low, high = interval(expected)
+                low, high = interval(expected, record["num_tokens"])
                 record |= {
                     "bits_per_byte_before": before["bits_per_byte"],
                     "bits_per_byte": expected,

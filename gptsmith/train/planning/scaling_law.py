@@ -15,6 +15,10 @@ WINDOW_WORDS = 64
 COPYING = 0.7382
 INTERVAL = 0.04
 """The relative error within which eight of ten runs end that the scaling law was not fitted to (LOG.md)."""
+FITTED_TOKENS = 437_000
+"""The tokens of the shortest run that it was fitted to."""
+SHORT_RUN_INTERVAL = 0.04
+"""By how much more a run may end above the expectation, for each time that it has half of those tokens (LOG.md)."""
 
 FLOOR, SIZE, SIZE_EXPONENT, DATA, DATA_EXPONENT, REPEAT_HALF_LIFE = 0.09903, 0.05386, 0.2552, 0.6046, 0.123, 1.064
 

@@ -120,7 +120,9 @@ def plan_minutes(
         predicted["peak_memory_bytes"] = max(peak, training)
     if not shape_is_given:
         predicted["bits_per_byte"] = expectation(plan.num_tokens, without_embeddings(config), corpus)
-        predicted["bits_per_byte_low"], predicted["bits_per_byte_high"] = interval(predicted["bits_per_byte"])
+        predicted["bits_per_byte_low"], predicted["bits_per_byte_high"] = interval(
+            predicted["bits_per_byte"], plan.num_tokens
+        )
     return plan, predicted
 
 
