@@ -62,7 +62,7 @@ def experts(half: Any, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     def output(token: Tensor) -> Tensor:
         probabilities = half.router(token).softmax(0)
-        best = sorted(range(len(probabilities)), key=lambda e: -float(probabilities[e]))[:2]
+        best = probabilities.argsort(descending=True)[:2].tolist()
         whole = torch.stack([probabilities[e] for e in best]).sum() if half.renormalizes else 1.0
         return torch.stack([probabilities[e] / whole * computed(half.experts[e], token) for e in best]).sum(0)
 
