@@ -11,27 +11,26 @@ class Detokenizer:
     """The text of tokens as they are generated.
 
     Attributes:
-        has_stopped: whether a stop string was found; the text ends before it.
+        stop_string: the one that was found, or None; the text ends before it.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._matchers = [StopMatcher(text) for text in stop if text]
-        self.has_stopped = False
+        self.stop_string: str | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """The text that more bytes bring. What may be the beginning of a character or of a stop string is held back
         until it is known, or until the final bytes; there, the beginning of a character is dropped."""
-        if self.has_stopped:
+        if self.stop_string is not None:
             return ""
         text, num_held = self._decoder.decode(data), len(self._held)
         self._held += text
         found = [(matcher, end) for matcher in self._matchers if (end := matcher.feed(text)) is not None]
         if found:
-            self.has_stopped = True
-            ready = self._held[: min(num_held + end - len(matcher.stop) for matcher, end in found)]
-            self._held = ""
+            start, self.stop_string = min((num_held + end - len(matcher.stop), matcher.stop) for matcher, end in found)
+            ready, self._held = self._held[:start], ""
             return ready
         keep = 0 if final else max((matcher.num_matched for matcher in self._matchers), default=0)
         ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

@@ -116,6 +116,7 @@ class OutputChunk:
         prompt: the prompt's tokens, once, if they were requested.
         finish_reason: why the text ended; None but in its last chunk.
         end_id: the end token that ended it, if one did.
+        stop_string: the stop string that ended it, if one did.
         failure: the error, if that is the reason.
     """
 
@@ -124,6 +125,7 @@ class OutputChunk:
     prompt: Sequence[TokenLogprob] = ()
     finish_reason: FinishReason | None = None
     end_id: int | None = None
+    stop_string: str | None = None
     failure: BaseException | None = None
 
     @property

@@ -79,7 +79,7 @@ class SequenceState:
         self._tokens.append(logprob)
         if data:
             self._text += self._detokenizer.feed(data)
-        if self._detokenizer.has_stopped or (self.grammar is not None and self.grammar.is_complete):
+        if self._detokenizer.stop_string is not None or (self.grammar is not None and self.grammar.is_complete):
             return "stop"
         if len(self.output_ids) >= self.request.max_tokens:
             return "length"
@@ -95,9 +95,12 @@ class SequenceState:
         """The output since the last chunk. The last one has a reason."""
         if finish_reason in ("stop", "length", "context"):
             self._text += self._detokenizer.feed(b"", final=True)
-            if self._detokenizer.has_stopped:
+            if self._detokenizer.stop_string is not None:
                 finish_reason = "stop"
-        chunk = OutputChunk(self._text, self._tokens, self.prompt_logprobs, finish_reason, self._end_id, failure)
+        chunk = OutputChunk(
+            self._text, self._tokens, self.prompt_logprobs, finish_reason,
+            self._end_id, self._detokenizer.stop_string if finish_reason else None, failure,
+        )  # fmt: skip
         self._text, self._tokens, self.prompt_logprobs = "", [], []
         return chunk
 

@@ -31,11 +31,14 @@ def test_a_text_ends_before_its_first_stop_string(pieces: list[str], stops: list
         shown += detokenizer.feed(piece.encode())
         whole = plain(pieces[:number], stops)
         assert whole.startswith(shown)
-        if not detokenizer.has_stopped:
+        if detokenizer.stop_string is None:
             # What is held back may be the beginning of a stop string, and nothing else is.
             held = whole[len(shown) :]
             assert held == "" or any(stop.startswith(held) for stop in stops)
-    assert shown + detokenizer.feed(b"", final=True) == plain(pieces, stops)
+    assert shown + detokenizer.feed(b"", final=True) == (cut := plain(pieces, stops))
+    found = detokenizer.stop_string
+    assert cut + (found or "") == "".join(pieces)[: len(cut + (found or ""))]
+    assert (found is None) == (cut == "".join(pieces))
 
 
 class CountedText(str):

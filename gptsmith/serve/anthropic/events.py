@@ -15,11 +15,15 @@ from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import event
 
 
-def stop_reason(reason: str, has_calls: bool) -> str:
+def stop_fields(reason: str, stop_string: str | None, has_calls: bool) -> dict[str, str | None]:
     """Why a message ended, as Anthropic writes it."""
     if reason != "stop":
-        return "max_tokens"
-    return "tool_use" if has_calls else "end_turn"
+        name = "max_tokens"
+    elif stop_string is not None:
+        name = "stop_sequence"
+    else:
+        name = "tool_use" if has_calls else "end_turn"
+    return {"stop_reason": name, "stop_sequence": stop_string}
 
 
 def message_usage(usage: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +53,7 @@ class MessageEvents(ChunkEvents):
         self.open: type[Part] | None = None
         self.has_calls = False
         self.reason = ""
+        self.stop_string: str | None = None
 
     def opening(self) -> Iterator[bytes]:
         usage = {"input_tokens": self.num_prompt_tokens, "output_tokens": 0}
@@ -59,7 +64,7 @@ class MessageEvents(ChunkEvents):
         reason = chunk.finish_reason
         for part in self.parser.feed(chunk.text, is_last=reason is not None, is_cut=reason != "stop"):
             yield from self._part(part)
-        self.reason = reason or ""
+        self.reason, self.stop_string = reason or "", chunk.stop_string
 
     def _part(self, part: Part) -> Iterator[bytes]:
         if isinstance(part, ToolCall):
@@ -95,7 +100,7 @@ class MessageEvents(ChunkEvents):
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         yield from self._stop()
-        delta = {"stop_reason": stop_reason(self.reason, self.has_calls), "stop_sequence": None}
+        delta = stop_fields(self.reason, self.stop_string, self.has_calls)
         yield named({"type": "message_delta", "delta": delta, "usage": message_usage(usage)})
         yield named({"type": "message_stop"})
 

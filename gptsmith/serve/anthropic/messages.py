@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.base.json_reader import parse_json
 from gptsmith.generate.request import Request
-from gptsmith.serve.anthropic.events import MessageEvents, message_usage, stop_reason
+from gptsmith.serve.anthropic.events import MessageEvents, message_usage, stop_fields
 from gptsmith.serve.anthropic.request_mapping import chat_request
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest, PromptFields
 from gptsmith.serve.openai.answer import Part, Thoughts, Words
@@ -93,7 +93,7 @@ class MessagesJob(ChatJob):
         return {
             **self.head(),
             "content": [whole_block(part) for part in parts],
-            "stop_reason": stop_reason(output.finish_reason, has_calls),
+            **stop_fields(output.finish_reason, output.stop_string, has_calls),
             "usage": message_usage(usage),
         }
 

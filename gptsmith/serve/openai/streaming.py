@@ -24,12 +24,13 @@ NOT_STRICT = ": leave out strict, and this part of the schema is not enforced"
 
 @dataclass
 class SequenceOutput:
-    """A sequence that has ended."""
+    """A sequence that has ended, by the stop string if there is one."""
 
     text: str = ""
     tokens: list[TokenLogprob] = field(default_factory=list)
     prompt: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str = ""
+    stop_string: str | None = None
 
     @property
     def mean_logprob(self) -> float:
@@ -164,7 +165,7 @@ class SequenceGroup:
             outputs[number].text += chunk.text
             outputs[number].tokens += chunk.tokens
             outputs[number].prompt += chunk.prompt
-            outputs[number].finish_reason = chunk.finish_reason or ""
+            outputs[number].finish_reason, outputs[number].stop_string = chunk.finish_reason or "", chunk.stop_string
         return outputs
 
     def usage(self) -> dict[str, Any]:

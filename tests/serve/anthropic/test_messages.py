@@ -68,9 +68,14 @@ def test_stop_sequences_stop(claude: Anthropic) -> None:
     whole = claude.messages.create(**ASKED).content[0]
     assert whole.type == "text"
     sign = whole.text[3]
-    cut = claude.messages.create(**ASKED, stop_sequences=[sign]).content[0]
+    answer = claude.messages.create(**ASKED, stop_sequences=["never said", sign])
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", sign)
+    cut = answer.content[0]
     assert cut.type == "text"
     assert cut.text == whole.text[: whole.text.index(sign)]
+    with claude.messages.stream(**ASKED, stop_sequences=["never said", sign]) as stream:
+        last = stream.get_final_message()
+    assert (last.stop_reason, last.stop_sequence) == ("stop_sequence", sign)
 
 
 def test_a_call_is_read_in_the_next_request(claude: Anthropic) -> None:
