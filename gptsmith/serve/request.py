@@ -26,5 +26,7 @@ class ServeRequest(ServeSettings):
     """Draft model for speculative decoding: a smaller run with the same tokenizer."""
     device: str = "auto"
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    dtype: str = "auto"
+    """Dtype of weights and products: float32 or bfloat16; auto keeps weights as they came and computes in float32."""
     background: SkipJsonSchema[bool] = not_recorded(False)
     """In Python only: serve in a thread of its own, and return the server."""
