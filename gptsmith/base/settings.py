@@ -67,7 +67,9 @@ class Settings(BaseModel):
             first = (unknown or problems)[0]
             key = one_line(".".join(str(part) for part in first["loc"]), 200) if first["loc"] else ""
             cause = first.get("ctx", {}).get("error")
-            if isinstance(cause, UnknownSettingError) and (elsewhere := found_elsewhere(cause, cls)):
+            # A group read alone, such as `model`, has its own name before the path.
+            form = f"{origin}.{{}}" if origins is None and origin.isidentifier() and origin != "settings" else "{}"
+            if isinstance(cause, UnknownSettingError) and (elsewhere := found_elsewhere(cause, cls, form)):
                 cause = ConfigurationError(f"no such setting: {cause.key} ({elsewhere})")
             problem = str(cause) if isinstance(cause, UserError) else first["msg"].removeprefix("Value error, ")
             details = [] if isinstance(cause, ValueError) else [f"given: {shown(first['input'])}"]

@@ -108,6 +108,8 @@ def _without_heads(page: Page, edges: set[int], around: list[tuple[Page, set[int
             if index not in heads:
                 break
             outer.add(index)
+    if len(outer) == len(page.lines) and any(masked(line.text).strip("#-\u2013 ") for line in page.lines):
+        return page  # pages of the same text, as forms and cards are, have no heads
     return Page([line for index, line in enumerate(page.lines) if index not in outer], page.height)
 
 

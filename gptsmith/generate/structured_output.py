@@ -51,7 +51,10 @@ class GrammarCompiler:
         """The tokens as bytes; special tokens are never part of a text within a grammar."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
-        return LLTokenizer(TokenizerWrapper(_TokenizerAdapter(self.tokenizer)), n_vocab=self.vocab_size)
+        eos = self.tokenizer.eos_token_id
+        ends = [eos, *sorted(self.tokenizer.end_ids - {eos})]
+        wrapped = TokenizerWrapper(_TokenizerAdapter(self.tokenizer))
+        return LLTokenizer(wrapped, n_vocab=self.vocab_size, eos_token=ends)
 
 
 def _form(constraint: Constraint, name: str = "") -> dict[str, Any]:
@@ -129,7 +132,7 @@ class Grammar:
         return bool(self._matcher.is_stopped())
 
     def allowed_tokens(self) -> Tensor:
-        """(V), true for tokens that may follow; an end token where the text may end."""
+        """(V), true for tokens that may follow; all tokens that end a text where it may end."""
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         return torch.from_numpy(bits[: self._vocab_size].astype(bool))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -56,8 +56,9 @@ class ApiError(GptsmithError):
         kind = TYPES.get(self.status, "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> JSONResponse:
-        return JSONResponse(self.body(), self.status, headers=self.headers)
+    def response(self, write: Callable[[ApiError], dict[str, Any]] | None = None) -> JSONResponse:
+        """The answer; `write` gives its body in the form of another API than OpenAI's."""
+        return JSONResponse(self.body() if write is None else write(self), self.status, headers=self.headers)
 
 
 def refused(param: str, message: str, code: str = "invalid_value") -> ApiError:
@@ -106,6 +107,6 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
     return ApiError(500, "internal error: see the log of the server", code="internal_error")
 
 
-async def error_response(_: Request, error: Exception) -> JSONResponse:
+async def error_response(request: Request, error: Exception) -> JSONResponse:
     """The answer for an error that a route raised on purpose."""
-    return api_error(error).response()
+    return api_error(error).response(request.scope.get("error_body"))

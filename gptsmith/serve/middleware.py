@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.errors import ApiError, api_error, draining
 from gptsmith.serve.log import LOGGER, REQUEST_ID, log_failure
 from gptsmith.serve.routes import find_route
@@ -66,7 +67,7 @@ class RequestMiddleware:
                 log_failure(error)
             # An answer that has begun is cut off by returning here.
             if not status:
-                await api_error(error).response()(scope, receive, answer)
+                await api_error(error).response(scope.get("error_body"))(scope, receive, answer)
         finally:
             self.state.num_active_requests -= 1
             self.state.metrics.requests_in_progress.dec()
@@ -83,6 +84,7 @@ class RequestMiddleware:
         """
         route = find_route(scope["path"])
         scope["route_label"] = UNKNOWN if route is None else route.label
+        scope["error_body"] = None if route is None else route.error_body
         _check_form(headers)
         self._check_names(headers)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and headers.get("origin"):
@@ -92,10 +94,10 @@ class RequestMiddleware:
             raise draining()
         keys = self.state.keys
         needs_key = keys is not None and (route is None or route.needs_key)
-        if keys is not None and needs_key and not keys.accepts(headers.get("authorization", "")):
+        if keys is not None and needs_key and not _has_key(keys, headers):
             raise ApiError(
                 401,
-                "a key is needed: Authorization: Bearer KEY",
+                "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
@@ -139,13 +141,18 @@ class RequestMiddleware:
             headers.add_vary_header("Origin")
 
 
+def _has_key(keys: ApiKeys, headers: Headers) -> bool:
+    """Whether one of the two headers that may hold a key holds one that is accepted."""
+    return keys.accepts(headers.get("authorization", "")) or keys.accepts(f"Bearer {headers.get('x-api-key', '')}")
+
+
 def _check_form(headers: Headers) -> None:
     """
     Raises:
         ApiError: a header that decides about a request is there twice, or two say how long its body is. Programs on the
             way may have read another one than we would (RFC 9112, section 6.1).
     """
-    for name in ("host", "origin", "authorization"):
+    for name in ("host", "origin", "authorization", "x-api-key"):
         if len(headers.getlist(name)) > 1:
             raise ApiError(400, f"the header {name} is there more than once", code="invalid_header")
     if "content-length" in headers and "transfer-encoding" in headers:

@@ -76,7 +76,7 @@ def _operation(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": route.response_schema}}
     if route.streams:
         content["text/event-stream"] = {"schema": EVENT}
-    error = {"application/json": {"schema": {"$ref": REFERENCE.format(model="Error")}}}
+    error = {"application/json": {"schema": route.error_schema or {"$ref": REFERENCE.format(model="Error")}}}
     errors = {status: {"description": description, "content": error} for status, description in ERRORS.items()}
     operation: dict[str, Any] = {
         "summary": route.summary,

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gptsmith.serve.errors import ApiError
 from gptsmith.serve.openai.schemas.common import Schema
 
 MODEL_KINDS = ("chat", "base", "classifier")
@@ -30,6 +31,8 @@ class Route:
         drains: whether it is refused while the server shuts down.
         streams: whether it can answer with server-sent events.
         models: the kinds of models that can answer.
+        error_body: writes its errors; None writes them in OpenAI's form.
+        error_schema: JSON schema of its errors; None if they are in OpenAI's form.
     """
 
     path: str
@@ -42,6 +45,8 @@ class Route:
     drains: bool = True
     streams: bool = False
     models: Sequence[str] = MODEL_KINDS
+    error_body: Callable[[ApiError], dict[str, Any]] | None = None
+    error_schema: Mapping[str, Any] | None = None
     prefix: str = field(init=False)
     """The part of the path before its parameter; empty if it has none."""
 

@@ -9,6 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptsmith.base.json_text import json_text
+from gptsmith.serve.anthropic.errors import ERROR, error_body
+from gptsmith.serve.anthropic.messages import count_tokens, messages
+from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest
 from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.classify import classify
 from gptsmith.serve.openai.completions import completions
@@ -103,6 +106,16 @@ ROUTES = (
     Route(
         "/v1/responses/{name}", "DELETE", delete_response, "Forgets a response that is stored.",
         response_schema=object_schema("response"),
+    ),
+    Route(
+        "/v1/messages", "POST", messages, "The answer to a conversation, in Anthropic's form.",
+        MessagesRequest, {"type": "object", "required": ["type", "content"]}, streams=True, models=("chat",),
+        error_body=error_body, error_schema=ERROR,
+    ),
+    Route(
+        "/v1/messages/count_tokens", "POST", count_tokens, "The tokens of a conversation, counted.",
+        CountTokensRequest, {"type": "object", "required": ["input_tokens"]}, models=("chat",),
+        error_body=error_body, error_schema=ERROR,
     ),
     Route(
         "/v1/embeddings", "POST", embeddings, "The mean of the last layer's states over the tokens of each text.",

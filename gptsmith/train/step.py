@@ -131,4 +131,8 @@ def accumulate(
         share = torch.stack([term.sum * (term.weight / max(num_items[name], 1)) for name, term in terms.items()]).sum()
         torch.autograd.backward(share)
         loss += share.item()
+    for parameter in model.parameters():
+        # A tied embedding's gradient is sparse until the output layer's is added, which a loss of scores never uses.
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
     return loss

@@ -120,3 +120,16 @@ def test_the_tree_of_errors_is_the_one_that_is_written_out() -> None:
         assert issubclass(getattr(errors, name), errors.UserError)
         assert getattr(gptsmith, name) is getattr(errors, name)
     assert issubclass(errors.UserError, ValueError)
+
+
+def test_a_key_in_the_wrong_group_is_named_by_its_whole_path() -> None:
+    class Group(Settings):
+        width: int = 1
+
+    class Whole(Settings):
+        group: Group = Group()
+        height: int = 1
+
+    for origin, path in (("model", "model.height"), ("settings", "height"), ("run.toml", "height")):
+        with pytest.raises(UserError, match=rf"group: no such setting: height \(did you mean {path}\?\)"):
+            Whole.parse({"group": {"height": 2}}, origin)

@@ -64,6 +64,8 @@ LLAMA3_ROPE = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+GEMMA3 = GROUPED | {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 9, "sliding_window_pattern": 3}
+GEMMA3_ROPE = {"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}
 
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     #                    model_type, tokenizer, config
@@ -88,6 +90,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "phi3": ("phi3", "llama2", GROUPED),
     "phi3-window": (
         "phi3", "llama2", SMALL | {"sliding_window": 9, "head_dim": 16, "tie_word_embeddings": True},
+    ),
+    "gemma3": ("gemma3_text", "llama2", GEMMA3 | {"query_pre_attn_scalar": 24}),
+    "gemma3-untied": (
+        "gemma3_text", "llama2", GEMMA3 | {
+            "tie_word_embeddings": False, "attention_bias": True, "rope_parameters": GEMMA3_ROPE,
+            "layer_types": ["full_attention", *["sliding_attention"] * 3],
+        },
     ),
     "gpt_neox": ("gpt_neox", "gpt2", SMALL | {"num_attention_heads": 2}),
     "gpt_neox-serial": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +45,39 @@ def test_logits_and_greedy_text_are_those_of_transformers(name: str, tmp_path: P
     assert completion.ids == written
 
 
+def exact_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """An RMSNorm of Transformers' in the dtype of its input; Gemma's weights are distances from 1, added in float32."""
+    is_distance = hasattr(norm, "eps")
+    gain = (norm.weight.float() + 1).to(x.dtype) if is_distance else norm.weight
+    epsilon = norm.eps if is_distance else norm.variance_epsilon
+    return gain * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+
+
+def same_angles(
+    theirs: Any, position: Any, _: Any, position_ids: Any = None, *layer_type: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Our cosines and sines in place of theirs, which they are near."""
+    rotation = position.rotation(torch.arange(60))
+    cos, signed = rotation[layer_type == ("sliding_attention",)] if layer_type else rotation
+    half = signed.shape[-1] // 2
+    sin = torch.cat([signed[..., half:]] * 2, dim=-1)
+    theirs_cos, theirs_sin = theirs(torch.zeros(1), torch.arange(60)[None], *layer_type)
+    torch.testing.assert_close(cos, theirs_cos[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(sin, theirs_sin[0], rtol=0, atol=1e-5)
+    return cos.double()[None], sin.double()[None]
+
+
 @pytest.mark.parametrize("name", models())
 def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path) -> None:
     theirs, ours = opened(name, tmp_path)
     theirs, ours = theirs.double(), ours.double()
     for module in theirs.modules():
         if type(module).__name__.endswith("RMSNorm"):  # theirs normalise in float32 whatever they are given
-            module.forward = lambda x, norm=module: (
-                norm.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
-            )
+            module.forward = partial(exact_norm, module)
         if type(module).__name__.endswith("RotaryEmbedding"):  # angles are found in float32 there and here
-            cos, signed = ours.position.rotation(torch.arange(60))
-            half = signed.shape[-1] // 2
-            sin = torch.cat([signed[..., half:]] * 2, dim=-1)
-            theirs_cos, theirs_sin = module(torch.zeros(1), torch.arange(60)[None])
-            torch.testing.assert_close(cos, theirs_cos[0], rtol=0, atol=1e-5)
-            torch.testing.assert_close(sin, theirs_sin[0], rtol=0, atol=1e-5)
-            module.forward = lambda *_, cos=cos, sin=sin, **__: (cos.double()[None], sin.double()[None])
+            module.forward = partial(same_angles, module.forward, ours.position)
+        if hasattr(module, "scalar_embed_scale"):  # a number that was rounded to float32
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-10)
 
@@ -154,6 +171,35 @@ def test_phi3_with_other_rotary_positions_is_refused(changes: dict[str, Any], na
     changed_config(tmp_path, **({"rope_parameters": None} | changes))
     with pytest.raises(UserError, match=f"{named}.*is not known"):
         ModelFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"layer_types": None, "sliding_window_pattern": 0}, "sliding_window_pattern"),
+        ({"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}}, "sliding_attention"),
+        ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+    ],
+)
+def test_a_gemma_that_computes_something_else_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    write_model("gemma3", tmp_path)
+    changed_config(tmp_path, **changes)
+    with pytest.raises(UserError, match=named):
+        ModelFolder.open(tmp_path)
+
+
+def test_a_gemma_under_the_older_names_is_the_same(tmp_path: Path) -> None:
+    write_model("gemma3", tmp_path)
+    new = ModelFolder.open(tmp_path).shape
+    changed_config(
+        tmp_path, layer_types=None, sliding_window_pattern=3, rope_parameters=None, rope_theta=1e6,
+        rope_local_base_freq=1e4,
+    )  # fmt: skip
+    assert ModelFolder.open(tmp_path).shape == new
 
 
 def test_a_shape_of_llamas_is_no_granite_or_smollm3() -> None:

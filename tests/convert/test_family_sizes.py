@@ -19,6 +19,17 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
             "tie_word_embeddings": False, "hidden_act": "gelu",
         },
     ),
+    "google/gemma-3-1b-it": (
+        999_885_952,
+        {
+            "model_type": "gemma3_text", "vocab_size": 262144, "hidden_size": 1152, "intermediate_size": 6912,
+            "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+            "max_position_embeddings": 32768, "sliding_window": 512, "sliding_window_pattern": 6,
+            "rope_theta": 1000000, "rope_local_base_freq": 10000, "rope_scaling": None, "query_pre_attn_scalar": 256,
+            "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "attn_logit_softcapping": None,
+            "final_logit_softcapping": None, "cache_implementation": "hybrid",
+        },
+    ),
     "HuggingFaceTB/SmolLM3-3B": (
         3_075_098_624,
         {

@@ -53,10 +53,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": lambda x: x.clamp(min=0) ** 2,
     "swiglu": lambda x: x * torch.sigmoid(x),
     "geglu": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+    "geglu_tanh": lambda x: x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
 }
 FEEDFORWARD: dict[str, tuple[tuple[str, ...], Callable[[Any, Callable[[Tensor], Tensor], Tensor], Tensor]]] = {
     "mlp": (("gelu", "gelu_tanh", "relu", "relu2"), lambda half, act, x: half.output(act(half.input(x)))),
-    "gated": (("swiglu", "geglu"), lambda half, act, x: half.output(act(half.gate(x)) * half.input(x))),
+    "gated": (("swiglu", "geglu", "geglu_tanh"), lambda half, act, x: half.output(act(half.gate(x)) * half.input(x))),
 }
 """The activations of a kind, and what it makes of x."""
 
@@ -74,11 +75,11 @@ LINEAR: dict[str, Callable[[Any, Tensor], Tensor]] = {
 }
 
 
-def rotated(x: Tensor, at: int) -> Tensor:
+def rotated(x: Tensor, at: int, base: float = 100_000.0) -> Tensor:
     """A vector (D) whose pairs (i, i + D / 2) are turned by at / base^(2 i / D)."""
     half = len(x) // 2
     pairs = torch.complex(x[:half], x[half:])
-    angles = at / 100_000.0 ** (torch.arange(half, dtype=torch.float64) / half)
+    angles = at / base ** (torch.arange(half, dtype=torch.float64) / half)
     turned = pairs * torch.polar(torch.ones_like(angles), angles)
     return torch.cat([turned.real, turned.imag])
 
@@ -103,6 +104,7 @@ POSITION: dict[str, Moments] = {
     "learned": (lambda kind, x, at: x + kind.embedding.weight[at], unchanged, no_bias),
     "sinusoidal": (sinusoidal, unchanged, no_bias),
     "rotary": (unchanged, lambda kind, x, at: rotated(x, at), no_bias),
+    "local_rotary": (unchanged, lambda kind, x, at: rotated(x, at, base=1e6), no_bias),  # no layer is local
     "alibi": (unchanged, unchanged, lambda head, distance: -alibi_slopes(4)[head] * distance),
 }
 """What a kind adds to the embedding (C) of a token, makes of its query or key (D), and adds to a head's score."""
@@ -182,4 +184,4 @@ def test_position_equals_its_equation(kind: str) -> None:
             found[t, h] = functional.softmax(scores, dim=0) @ heads[2][: t + 1, h]
     positions = Positions.of(model.position, Layout.causal(10, x.device))
     # Angles are computed in float32, as other programs do.
-    close(half(x, positions, None)[0], half.output(found.view(10, 32)), atol=1e-5 if kind == "rotary" else 1e-7)
+    close(half(x, positions, None)[0], half.output(found.view(10, 32)), atol=1e-5 if "rotary" in kind else 1e-7)

@@ -23,6 +23,7 @@ TRUNKS: dict[str, dict[str, Any]] = {
     "scaled attention": {"attention": {"kind": "full", "scale": 0.7, "num_kv_heads": 2}},
     "whole QK-norm": {"attention": {"kind": "full", "qk_norm": True, "qk_norm_per_head": False, "num_kv_heads": 2}},
     "partial rotary": {"position": {"kind": "rotary", "partial_rotary_factor": 0.5}},
+    "local rotary": {"position": {"kind": "local_rotary", "local_base": 20.0, "local_layers": [0]}},
     "a layer without positions": {"position": {"kind": "rotary", "layers": [1]}},
 }
 
@@ -75,6 +76,18 @@ def test_the_logits_of_a_scaled_model_are_divided() -> None:
     plain, scaled, ids = build(), build(logits_scaling=4.0), some_ids()
     with torch.no_grad():
         close(scaled(ids), plain(ids) / 4)
+
+
+def test_local_layers_have_their_own_base() -> None:
+    ids = some_ids()
+
+    def logits(**position: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return build(position=position, num_layers=1)(ids)
+
+    both: dict[str, Any] = {"kind": "local_rotary", "base": 5000.0, "local_base": 20.0}
+    close(logits(**both, local_layers=[0]), logits(kind="rotary", base=20.0))
+    close(logits(**both, local_layers=[1]), logits(kind="rotary", base=5000.0))
 
 
 def test_a_layer_without_positions_does_not_rotate() -> None:

@@ -14,6 +14,7 @@ from gptsmith.train.finetuning_defaults import training_table, usual_learning_ra
 from gptsmith.train.objectives import KINDS
 from gptsmith.train.objectives.dpo import DpoSettings
 from gptsmith.train.objectives.sft import SftSettings
+from gptsmith.train.objectives.simpo import SimpoSettings
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from tests.train.fakes import SHAPE, Numbers, World
 
@@ -37,6 +38,7 @@ def test_the_rates_are_those_at_which_a_real_model_lives() -> None:
 
     assert 1e-5 <= rate(DpoSettings, False) <= 3e-5
     assert 1e-4 <= rate(DpoSettings, True) <= 5e-4
+    assert 1e-5 <= rate(SimpoSettings, False) <= 1.2e-5
     assert 5e-5 <= rate(SftSettings, False) <= 2e-4
     assert 4e-5 <= rate(SftSettings, True) <= 7e-5
 

@@ -39,8 +39,9 @@ from gptsmith.train.objectives.kto import KtoBatch, KtoSettings, with_other_comp
 from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
+from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.samples import Sample, pack
-from gptsmith.train.step import accumulate
+from gptsmith.train.step import accumulate, train_step
 from tests.train.contracts import (
     CHOICES,
     CONTEXT,
@@ -510,6 +511,19 @@ CASES: dict[str, Callable[[Encoder], Case]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_accumulation_equals_the_large_batch(name: str, encoder: Encoder) -> None:
     check_accumulation(CASES[name](encoder))
+
+
+@pytest.mark.parametrize("name", [*CASES, "classification of scores alone"])
+def test_models_with_tied_weights_can_be_moved(name: str, encoder: Encoder) -> None:
+    scores_alone = partial(example_case, kind="classification", auxiliary_weight=0.0)
+    objective, untied, batches = CASES.get(name, scores_alone)(encoder)
+    model = GPT(untied.config.model_copy(update={"tie_embeddings": True})).double()
+    model.load_state_dict(untied.state_dict(), strict=False)
+    optimizer = AdamWSettings(learning_rate=1e-2).build(model)
+    before = model.embedding.weight.detach().clone()
+    train_step(model, objective, optimizer, batches([1, 3]), 1.0, max_gradient_norm=1e-3)
+    assert torch.isfinite(model.embedding.weight).all()
+    assert not torch.equal(model.embedding.weight, before)
 
 
 @pytest.mark.parametrize("name", CASES)

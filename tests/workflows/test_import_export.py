@@ -56,6 +56,17 @@ def nothing_is_left(folder: Path, *allowed: str) -> bool:
     return {path.name for path in folder.iterdir()} <= set(allowed)
 
 
+@pytest.mark.parametrize("name", ["gemma3", "gpt_neox", "olmo2", "smollm3"])
+def test_a_family_with_a_padding_token_of_its_own_goes_out_with_a_smaller_vocabulary(
+    name: str, call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    write_model(name, tmp_path / "model")
+    assert call("import", tmp_path / "model", "--out", tmp_path / "run", "--json").code == 0
+    outcome = call("export", tmp_path / "run", "--to", "huggingface", "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["pad_token_id"] is None
+
+
 def test_a_folder_becomes_a_run_with_a_certificate(llama: Path, call: Callable[..., Outcome]) -> None:
     outcome = call("import", llama, "--json")
     assert outcome.code == 0, outcome.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,16 +73,26 @@ def transformers_backend(folder: Path) -> TransformersBackend | str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Transformers' notes and bars, and without the network."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    """While the block runs, no notes and bars of Transformers, and no network; after it all is as it was before. The
+    environment stays untouched: child processes and later imports would have it for good."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as their_logging
 
     logging: Any = their_logging
-    verbosity = logging.get_verbosity()
+    is_offline, verbosity = constants.HF_HUB_OFFLINE, logging.get_verbosity()
+    has_bars, has_hub_bars = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    constants.HF_HUB_OFFLINE = True
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
+        constants.HF_HUB_OFFLINE = is_offline
         logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+        if has_hub_bars:
+            enable_progress_bars()
+        else:
+            disable_progress_bars()

@@ -68,7 +68,8 @@ def _token_ids(source: Source) -> dict[str, Any]:
     return {
         "bos_token_id": number_of(named["bos_token"]) if "bos_token" in named else None,
         "eos_token_id": ends if len(ends) > 1 else ends[0],
-        **({"pad_token_id": number_of(named["pad_token"])} if "pad_token" in named else {}),
+        # Named even if there is none: some families have one of their own, which a smaller vocabulary does not hold.
+        "pad_token_id": number_of(named["pad_token"]) if "pad_token" in named else None,
     }
 
 

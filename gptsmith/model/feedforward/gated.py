@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -12,15 +13,19 @@ from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
 from gptsmith.model.linear import fused_projections
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": functional.silu, "geglu": functional.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swiglu": functional.silu,
+    "geglu": functional.gelu,
+    "geglu_tanh": partial(functional.gelu, approximate="tanh"),
+}
 
 
 class GatedSettings(FeedForwardSettings):
     """(activation(x Wg) * x W1) W2, 8/3 as wide between the layers, so that it costs as much as an `mlp`."""
 
     kind: Literal["gated"] = "gated"
-    activation: Literal["swiglu", "geglu"] = "swiglu"
-    """Activation of the gate: swiglu or geglu."""
+    activation: Literal["swiglu", "geglu", "geglu_tanh"] = "swiglu"
+    """Activation of the gate: swiglu, geglu or geglu_tanh (its approximation by tanh)."""
 
     def build(self, dims: LayerDims) -> GatedFeedForward:
         return GatedFeedForward(self, dims)

@@ -17,6 +17,7 @@ from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.structured_output import response_format_constraint
 from gptsmith.serve.openai.tools import Toolset
 from gptsmith.serve.served_models import ServedModel
+from gptsmith.text.context import FittedPrompt
 from gptsmith.text.thoughts import opens_thoughts
 
 NO_STORE = "nothing that is sent is stored here: leave it out, or set it to false"
@@ -77,7 +78,13 @@ class ChatJob(GenerationJob):
         self.variables = variables
         self.num_omitted_messages = 0
 
-    def requests(self) -> list[Request]:
+    def prompt(self, *, must_fit: bool = True) -> FittedPrompt:
+        """The prompt; unless it `must_fit`, also one that is longer than the context.
+
+        Raises:
+            ApiError: the conversation cannot be read.
+            TooManyTokensError: it must fit, and does not.
+        """
         flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
@@ -86,11 +93,16 @@ class ChatJob(GenerationJob):
             tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
             continues_last=self.continues_last,
             max_tokens=self.max_tokens if self.truncates else None,
+            must_fit=must_fit,
         )
         if self.is_free:
             end = self.served.tokenizer.decode(prompt.token_ids[-MAX_OPENING_TOKENS:], keep_special=True)
             self.begins_in_thoughts = opens_thoughts(flat[-1]["content"] if self.continues_last else end)
         self.num_omitted_messages = prompt.num_omitted
+        return prompt
+
+    def requests(self) -> list[Request]:
+        prompt = self.prompt()
         return [
             engine_request(
                 self.fields, self.served, prompt.token_ids, max_tokens=self.max_tokens, seed=self.seed, choice=choice,

@@ -30,7 +30,13 @@ T = TypeVar("T")
 
 
 class ChunkEvents(ABC):
-    """The server-sent events of one answer, made from the chunks of its sequences."""
+    """The server-sent events of one answer, made from the chunks of its sequences.
+
+    Attributes:
+        ping: sent in silence, so that nothing on the way closes the connection.
+    """
+
+    ping: ClassVar[bytes] = PING
 
     def opening(self) -> Iterator[bytes]:
         """The events before the first chunk."""
@@ -125,7 +131,7 @@ async def _events(state: State, events: ChunkEvents, group: SequenceGroup) -> As
             yield data
         async for item in group.chunks(state.settings.ping_s):
             if item is None:
-                yield PING
+                yield events.ping
                 continue
             number, chunk = item
             here = _num_logprobs(chunk)

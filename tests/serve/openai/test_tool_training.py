@@ -40,3 +40,4 @@ def test_a_model_tuned_on_calls_returns_them(tmp_path: Path) -> None:
     (call,) = answer["message"]["tool_calls"]
     assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("forge", {"thing": "nail"})
     assert answer["message"]["reasoning_content"] == "Forge."
+    assert answer["finish_reason"] == "tool_calls"

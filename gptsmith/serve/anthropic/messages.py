@@ -1,0 +1,115 @@
+"""POST /v1/messages and /v1/messages/count_tokens: answers to conversations in Anthropic's form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from gptsmith.base.json_reader import parse_json
+from gptsmith.generate.request import Request
+from gptsmith.serve.anthropic.events import MessageEvents, message_usage, stop_reason
+from gptsmith.serve.anthropic.request_mapping import chat_request
+from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest, PromptFields
+from gptsmith.serve.openai.answer import Part, Thoughts, Words
+from gptsmith.serve.openai.chat_job import ChatJob
+from gptsmith.serve.openai.generation import ChunkEvents, generate_response
+from gptsmith.serve.openai.ids import new_id
+from gptsmith.serve.openai.reasoning import template_variables
+from gptsmith.serve.openai.request_mapping import check_sampling_fields, resolve_max_tokens, resolve_seed
+from gptsmith.serve.openai.streaming import SequenceOutput
+from gptsmith.serve.openai.tools import ToolCall, resolve_tools
+from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.state import State
+
+
+async def messages(state: State, body: MessagesRequest, log_fields: dict[str, Any]) -> Response:
+    """The answer to a conversation.
+
+    Raises:
+        ApiError: it cannot be given.
+    """
+    return await generate_response(state, MessagesJob(body, state.models.writer(body.model)), log_fields)
+
+
+async def count_tokens(state: State, body: CountTokensRequest, log_fields: dict[str, Any]) -> Response:
+    """The number of tokens of a conversation, also of one that is longer than the context.
+
+    Raises:
+        ApiError: the conversation cannot be read.
+    """
+    served = state.models.writer(body.model)
+    job = MessagesJob(body, served)
+    with served.reserved(1):
+        prompt = await state.models.run_on_reader(lambda: job.prompt(must_fit=False))
+    log_fields |= {"model": served.name, "prompt_tokens": len(prompt.token_ids)}
+    return JSONResponse({"input_tokens": len(prompt.token_ids)})
+
+
+class MessagesJob(ChatJob):
+    """A request for a message.
+
+    Attributes:
+        num_prompt_tokens: known once there are requests of the engine.
+    """
+
+    prompt_field = "messages"
+
+    def __init__(self, body: PromptFields, served: ServedModel) -> None:
+        """
+        Raises:
+            ApiError: the model was not tuned on conversations, or fields are not allowed.
+        """
+        served.template()
+        chat = chat_request(body)
+        check_sampling_fields(chat, served, 1)
+        max_tokens = resolve_max_tokens(chat.max_tokens, served.context_length, served, "max_tokens")
+        wants_thoughts = None if body.thinking is None else body.thinking.type != "disabled"
+        super().__init__(
+            chat, served, chat.messages,
+            max_tokens=max_tokens, seed=resolve_seed(chat.seed), toolset=resolve_tools(chat), response_format=None,
+            effort=None, verbosity=None, top_logprobs=None, truncates=False,
+            variables=template_variables(None, wants_thoughts, None),
+            continues_last=bool(chat.continue_final_message),
+        )  # fmt: skip
+        self.id = new_id("msg_")
+        self.num_prompt_tokens = 0
+
+    def requests(self) -> list[Request]:
+        found = super().requests()
+        self.num_prompt_tokens = len(found[0].prompt_ids)
+        return found
+
+    def head(self) -> dict[str, Any]:
+        """The fields of a message before its content is known."""
+        head = {"id": self.id, "type": "message", "role": "assistant", "model": self.served.name, "content": []}
+        return {**head, "stop_reason": None, "stop_sequence": None}
+
+    def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
+        (output,) = outputs
+        parts = self.parts(output)
+        has_calls = any(isinstance(part, ToolCall) for part in parts)
+        return {
+            **self.head(),
+            "content": [whole_block(part) for part in parts],
+            "stop_reason": stop_reason(output.finish_reason, has_calls),
+            "usage": message_usage(usage),
+        }
+
+    def chunk_events(self) -> ChunkEvents:
+        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser())
+
+
+def whole_block(part: Part) -> dict[str, Any]:
+    """A part of an answer as a block; arguments that were cut off so that they are no JSON are left out."""
+    if isinstance(part, Thoughts):
+        return {"type": "thinking", "thinking": part.text, "signature": ""}
+    if isinstance(part, Words):
+        return {"type": "text", "text": part.text, "citations": None}
+    try:
+        given = parse_json(part.text)
+    except ValueError:
+        given = {}
+    block = {"type": "tool_use", "id": new_id("toolu_"), "name": part.name}
+    return {**block, "input": given if isinstance(given, dict) else {}}

@@ -1,0 +1,135 @@
+"""The bodies of POST /v1/messages and /v1/messages/count_tokens. `cache_control` and bookkeeping are hints that change
+no text; an unknown field is refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gptsmith.serve.openai.schemas.common import MAX_SEED, MAX_TOKEN_ID, Count, Name, NonEmptyText, Schema
+
+
+class TextBlock(Schema):
+    """Text of a message."""
+
+    type: Literal["text"]
+    text: str
+    cache_control: Any = None
+    citations: Any = None
+
+
+class OtherBlock(BaseModel):
+    """A block that is no text; it is known so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal[
+        "image", "document", "search_result", "redacted_thinking", "server_tool_use", "web_search_tool_result",
+        "web_fetch_tool_result", "code_execution_tool_result", "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result", "tool_search_tool_result", "mcp_tool_use", "mcp_tool_result",
+        "container_upload", "tool_reference",
+    ]  # fmt: skip
+
+
+class ThinkingBlock(Schema):
+    """Thoughts of the model."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str | None = None
+
+
+class ToolUseBlock(Schema):
+    """A call of a tool by the model."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+    cache_control: Any = None
+    caller: Any = None
+
+
+class ToolResultBlock(Schema):
+    """The result of a call."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: str | list[Annotated[TextBlock | OtherBlock, Field(discriminator="type")]] | None = None
+    is_error: bool | None = None
+    cache_control: Any = None
+
+
+Block = Annotated[TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock | OtherBlock, Field(discriminator="type")]
+
+
+class InputMessage(Schema):
+    """A message of the conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str | list[Block]
+
+
+class ClientTool(Schema):
+    """A tool that the client runs."""
+
+    type: Literal["custom"] | None = None
+    name: Name
+    description: str | None = None
+    input_schema: dict[str, Any]
+    strict: bool | None = None
+    cache_control: Any = None
+
+
+class HostedTool(BaseModel):
+    """A tool of Anthropic's; it is known so that it can be refused by its name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Annotated[str, Field(pattern=r"_[0-9]{8}$")]
+
+
+class ToolChoice(Schema):
+    """Which tools may be called."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Schema):
+    """Whether the model is to think. A budget is a hint: thoughts count towards `max_tokens`."""
+
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: int | None = None
+
+
+class PromptFields(Schema):
+    """The fields that make a prompt."""
+
+    model: str | None = None
+    """May be left out if one model is served."""
+    messages: Annotated[list[InputMessage], Field(min_length=1)]
+    system: str | list[TextBlock] | None = None
+    tools: Annotated[list[ClientTool | HostedTool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    cache_control: Any = None
+
+
+class CountTokensRequest(PromptFields):
+    """The body of POST /v1/messages/count_tokens."""
+
+
+class MessagesRequest(PromptFields):
+    """The body of POST /v1/messages."""
+
+    max_tokens: Count
+    stop_sequences: Annotated[list[NonEmptyText], Field(max_length=16)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)] | None = None
+    seed: Annotated[int, Field(ge=-MAX_SEED, lt=MAX_SEED)] | None = None
+    """Not of Anthropic's."""
+    stream: bool | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
