@@ -75,10 +75,10 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     rows = {part: weight for weight in family.weights for part in weight.parts}
     found: dict[str, TensorMapping] = {}
     for name in shapes:
-        layer, place, kind = _place(name)
+        numbers, place, kind = _place(name)
         weight = rows[place]
         transform = None if weight.transform is None else weight.transform(config)
-        mapping = _mapping(weight, transform, layer, kind, shapes)
+        mapping = _mapping(weight, transform, numbers, kind, shapes)
         found.setdefault(mapping.theirs, mapping)
     return list(found.values())
 
@@ -106,19 +106,28 @@ def model_of(config: GPTConfig, weights: Iterable[tuple[str, Tensor]]) -> GPT:
     return computing_in_float32(model).eval()
 
 
-def _place(name: str) -> tuple[str, str, str]:
-    """`("3", "blocks.{layer}.attention.query", "weight")` for `blocks.3.attention.query.weight`."""
+def _place(name: str) -> tuple[dict[str, str], str, str]:
+    """`({"layer": "3"}, "blocks.{layer}.attention.query", "weight")` for `blocks.3.attention.query.weight`; an expert's
+    number is another one."""
     place, _, kind = name.rpartition(".")
-    block = re.match(r"blocks\.(\d+)\.", place)
-    return (block[1], re.sub(r"^blocks\.\d+", "blocks.{layer}", place), kind) if block else ("", place, kind)
+    numbers = {}
+    for group, number in (("blocks", "layer"), ("experts", "expert")):
+        if found := re.search(rf"\b{group}\.(\d+)\.", place):
+            numbers[number] = found[1]
+            place = place.replace(found[0], f"{group}.{{{number}}}.", 1)
+    return numbers, place, kind
 
 
 def _mapping(
-    weight: Weight, transform: Transform | None, layer: str, kind: str, shapes: Mapping[str, tuple[int, ...]]
+    weight: Weight,
+    transform: Transform | None,
+    numbers: Mapping[str, str],
+    kind: str,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> TensorMapping:
-    ours = tuple(f"{part.format(layer=layer)}.{kind}" for part in weight.parts)
+    ours = tuple(f"{part.format(**numbers)}.{kind}" for part in weight.parts)
     rows = tuple(shapes[name][0] for name in ours)
     shape = (sum(rows), *shapes[ours[0]][1:])
     transposed = weight.transposed and len(shape) == 2
-    theirs, gguf = (f"{name.format(layer=layer)}.{kind}" for name in (weight.theirs, weight.gguf))
+    theirs, gguf = (f"{name.format(**numbers)}.{kind}" for name in (weight.theirs, weight.gguf))
     return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform)

@@ -27,7 +27,7 @@ class PrefillBudget:
         self.max_prefill_slowdown = max_prefill_slowdown
         query_dim = config.num_heads * config.resolved_head_dim
         products = 2 * config.embed_dim * (query_dim + config.num_kv_heads * config.resolved_head_dim)
-        products += 2 * config.embed_dim * config.feedforward.width(config.dims)
+        products += 2 * config.embed_dim * config.feedforward.active_width(config.dims)
         self._attention_cost = self.ATTENTION_COST * 2 * query_dim / products
         """The cost of a token for each one that it attends to."""
         self._usual_s: dict[int, float] = {}

@@ -16,10 +16,12 @@ class Cost:
     """A model's cost. FLOPs count a multiplication and an addition as two."""
 
     num_parameters: int
+    num_active_parameters: int
+    """Those that one token uses: all but those of the experts that are not chosen for it."""
     num_trained_parameters: int
     """All but the frozen ones: quantized matrices, and everything below adapters."""
     num_matrix_parameters: int
-    """Parameters that are multiplied with every token: all but the embeddings, norms and biases; the head counts."""
+    """Parameters that are multiplied with a token: all but the embeddings, norms and biases; the head counts."""
     training_flops_per_token: int
     """Forward and backward at full context: 6 per matrix parameter, 4 if it is frozen, and the attention's products."""
     decoding_flops_per_token: int
@@ -36,23 +38,24 @@ def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
     model = shaped_model(config, "the settings of the model")
     parameters = dict(model.named_parameters())
-    matrices: list[Tensor] = [
-        parameter
+    active = {name: parameter.numel() * config.feedforward.active_share(name) for name, parameter in parameters.items()}
+    multiplied = {
+        name
         for name, parameter in parameters.items()
-        if parameter.dim() == 2 and not name.startswith(("embedding", "position"))
-    ]
-    if config.tie_embeddings:
-        matrices.append(model.embedding.weight)
-    num_multiplied = _count(matrices)
-    num_trained = _count(matrix for matrix in matrices if matrix.requires_grad)
+        if parameter.dim() == 2 and (config.tie_embeddings or name != "embedding.weight")
+        if not name.startswith("position")
+    }
+    num_multiplied = int(sum(active[name] for name in multiplied))
+    num_trained = int(sum(active[name] for name in multiplied if parameters[name].requires_grad))
     attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
     # Scores and weighted sums are 2 x 2 FLOPs per dimension and key; causal training sees half of the keys on average.
     training_attention = 3 * 4 * attended_dim * config.context_length // 2
-    hidden_dim = config.feedforward.width(config.dims)
+    hidden_dim = config.feedforward.active_width(config.dims)
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
     cached = config.attention.cache_shape(config.dims)
     return Cost(
         num_parameters=_count(parameters.values()),
+        num_active_parameters=int(sum(active.values())),
         num_trained_parameters=_count(p for p in parameters.values() if p.requires_grad),
         num_matrix_parameters=num_multiplied,
         training_flops_per_token=4 * num_multiplied + 2 * num_trained + training_attention,

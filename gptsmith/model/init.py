@@ -47,7 +47,7 @@ def _draw(name: str, weight: Tensor, config: GPTConfig, generator: torch.Generat
         weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * 3**0.5 * deviation)
 
     zero_output = config.init == "zero_output"
-    is_output = name.endswith(("attention.output.weight", "feedforward.output.weight"))
+    is_output = name.startswith("blocks.") and name.endswith(".output.weight")
     # A norm behind them would divide zero by its epsilon.
     starts_at_zero = is_output and zero_output and config.norm_placement in ("pre", "post")
     if name.endswith("bias"):

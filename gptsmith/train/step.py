@@ -11,6 +11,7 @@ import torch
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.sharding import is_sharded
+from gptsmith.train.balance import training_counts, training_terms
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
@@ -123,11 +124,11 @@ def accumulate(
     """
     totals: Counter[str] = Counter()
     for batch in batches:
-        totals.update(objective.counts(batch))
+        totals.update(training_counts(model, objective, batch))
     num_items = dict(zip(totals, processes.all_reduce_sum(totals.values()), strict=True))
     loss = 0.0
     for batch in batches:
-        terms = objective.loss(model, batch)
+        terms = training_terms(model, objective, batch)
         share = torch.stack([term.sum * (term.weight / max(num_items[name], 1)) for name, term in terms.items()]).sum()
         torch.autograd.backward(share)
         loss += share.item()

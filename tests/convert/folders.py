@@ -124,6 +124,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "norm_epsilon": 1e-3,
         },
     ),
+    "mixtral": ("mixtral", "mistral", GROUPED | {"num_local_experts": 4}),
+    "mixtral-window": (
+        "mixtral", "mistral", GROUPED | {
+            "num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 9, "head_dim": 16,
+            "tie_word_embeddings": True, "router_aux_loss_coef": 0.02,
+        },
+    ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),
 }  # fmt: skip
 """Every setting of a family that changes what is computed."""

@@ -55,8 +55,27 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
     "geglu_tanh": lambda x: x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
 }
+
+
+def experts(half: Any, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Token by token, and expert by expert."""
+
+    def output(token: Tensor) -> Tensor:
+        probabilities = half.router(token).softmax(0)
+        best = probabilities.argsort(descending=True)[:2].tolist()
+        whole = torch.stack([probabilities[e] for e in best]).sum() if half.renormalizes else 1.0
+        return torch.stack([probabilities[e] / whole * computed(half.experts[e], token) for e in best]).sum(0)
+
+    def computed(one: Any, token: Tensor) -> Tensor:
+        inner = act(one.input(token))
+        return one.output(act(one.gate(token)) * one.input(token) if hasattr(one, "gate") else inner)
+
+    return torch.stack([torch.stack([output(token) for token in row]) for row in x])
+
+
 FEEDFORWARD: dict[str, tuple[tuple[str, ...], Callable[[Any, Callable[[Tensor], Tensor], Tensor], Tensor]]] = {
     "mlp": (("gelu", "gelu_tanh", "relu", "relu2"), lambda half, act, x: half.output(act(half.input(x)))),
+    "experts": (("swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"), experts),
     "gated": (("swiglu", "geglu", "geglu_tanh"), lambda half, act, x: half.output(act(half.gate(x)) * half.input(x))),
 }
 """The activations of a kind, and what it makes of x."""

@@ -1,12 +1,13 @@
 """The kinds of feed-forward half.
 
 Contract: `settings.build(dims)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its
-output projection is called `output`.
+output projection is called `output`, those of several experts `experts.0.output` and so on.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import Field
@@ -33,6 +34,14 @@ class FeedForwardSettings(Settings):
     @abstractmethod
     def width(self, dims: LayerDims) -> int:
         """The width between the two layers."""
+
+    def active_width(self, dims: LayerDims) -> int:
+        """The numbers between the two layers that are computed for a token."""
+        return self.width(dims)
+
+    def active_share(self, name: str) -> Fraction:
+        """The share of tokens that a parameter of the model is used for: all, unless a kind chooses among several."""
+        return Fraction(1)
 
 
 KINDS = Kinds(__name__, FeedForwardSettings, default="mlp")

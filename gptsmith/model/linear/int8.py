@@ -14,14 +14,17 @@ from gptsmith.model.kernels.int8_weights import int8_linear, quantize_per_row
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings
 from gptsmith.model.linear.dense import DenseLinear
 
+KEPT_DENSE = ("head", "feedforward.router")
+
 
 class Int8LinearSettings(LinearSettings):
-    """y = (x W') s + b, W int8 and s a scale a row. The head stays dense, because it may be the embedding."""
+    """y = (x W') s + b, W int8 and s a scale a row. The head stays dense, because it may be the embedding,
+    and so does the router of experts: rounding it would choose others."""
 
     kind: Literal["int8"] = "int8"
 
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
-        return DenseLinear(in_dim, out_dim, bias=bias) if name == "head" else Int8Linear(in_dim, out_dim, bias)
+        return DenseLinear(in_dim, out_dim, bias=bias) if name in KEPT_DENSE else Int8Linear(in_dim, out_dim, bias)
 
     def prepare_for_decoding(self, model: nn.Module) -> None:
         if next(model.parameters()).device.type == "cpu":

@@ -141,8 +141,8 @@ def freeze_all_but_adapters(model: nn.Module) -> None:
 
 
 def layer_name(place: str) -> str:
-    """`attention.query` for `blocks.0.attention.query`."""
-    return re.sub(r"^blocks\.\d+\.", "", place)
+    """`attention.query` for `blocks.0.attention.query`; all experts' layers have one name."""
+    return re.sub(r"^feedforward\.experts\.\d+\.", "feedforward.", re.sub(r"^blocks\.\d+\.", "", place))
 
 
 def _matches(target: str, name: str) -> bool:

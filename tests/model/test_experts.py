@@ -1,0 +1,152 @@
+"""A mixture of experts: its contract, its cost, its other linear layers and what its router learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.model.cost import cost
+from gptsmith.model.feedforward.experts import balance_sum, recorded_routing
+from gptsmith.model.gpt import GPT
+from gptsmith.model.linear.lora import LoraLinearSettings
+from gptsmith.model.presets import preset
+from gptsmith.model.transform import merge_lora, quantize, with_adapters
+from tests.model.contracts import MODEL_CHECKS, VOCAB, build, close, some_ids
+
+FOUR = {"kind": "experts", "num_experts": 4, "hidden_dim": 24}
+
+
+@pytest.mark.parametrize("linear", ["dense", "lora"])
+@pytest.mark.parametrize("check", MODEL_CHECKS)
+def test_experts_keep_the_contract(check: Callable[[GPT], None], linear: str) -> None:
+    check(build(feedforward=FOUR, linear=linear))
+
+
+@pytest.mark.parametrize("renormalize", [True, False])
+def test_all_experts_together_are_their_weighted_sum(renormalize: bool) -> None:
+    half = build(feedforward=FOUR | {"experts_per_token": 4, "renormalize": renormalize}).blocks[0].feedforward
+    x = torch.randn(2, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        weights = half.router(x).softmax(-1)
+        expected = sum(weights[..., number, None] * expert(x) for number, expert in enumerate(half.experts))
+        close(half(x), expected, atol=1e-12)
+
+
+def test_probabilities_that_are_not_renormalized_weigh_the_experts() -> None:
+    half = build(feedforward=FOUR | {"renormalize": False}).blocks[0].feedforward
+    x = torch.randn(1, 3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        weights, chosen = half.router(x).softmax(-1).topk(2)
+        for t in range(3):
+            parts = [
+                w * half.experts[int(e)](x[0, t][None])[0] for w, e in zip(weights[0, t], chosen[0, t], strict=True)
+            ]
+            close(half(x)[0, t], parts[0] + parts[1], atol=1e-12)
+
+
+def test_an_expert_without_tokens_has_a_gradient_of_zero() -> None:
+    model = build(feedforward=FOUR | {"num_experts": 16}).train()
+    model(some_ids(1, 2)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    idle = [e for e in model.blocks[0].feedforward.experts if not any(p.grad.any() for p in e.parameters())]
+    assert len(idle) >= 12
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    gradients = []
+    for enabled in (False, True):
+        model = build(feedforward=FOUR).train()
+        model.use_gradient_checkpointing(enabled)
+        with recorded_routing(model) as routings:
+            nats = model(some_ids()).square().mean()
+        assert len(routings) == 2
+        (nats + balance_sum(routings, torch.ones(2, 16, dtype=torch.bool))).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for plain, again in zip(*gradients, strict=True):
+        close(again, plain, atol=1e-12)
+
+
+def test_the_balance_is_switchs_equation_and_least_where_experts_share_tokens_equally() -> None:
+    model = build(feedforward=FOUR)
+    counted = torch.ones(2, 16, dtype=torch.bool)
+    counted[1, 9:] = False
+    with recorded_routing(model) as routings:
+        model(some_ids())
+    expected = torch.zeros((), dtype=torch.float64)
+    for routing in routings:
+        for row, tokens in ((0, 16), (1, 9)):
+            for expert in range(4):
+                share = (routing.chosen[row, :tokens] == expert).any(-1).double().mean()
+                mean = routing.probabilities[row, :tokens, expert].mean()
+                expected = expected + 4 * share * mean * tokens / 2
+    close(balance_sum(routings, counted), expected, atol=1e-12)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.feedforward.router.weight.zero_()
+    with recorded_routing(model) as routings:
+        model(some_ids())
+    close(balance_sum(routings, counted), torch.tensor(2 * 25.0, dtype=torch.float64))
+    with recorded_routing(model) as routings, torch.no_grad():
+        model(some_ids())
+    assert routings == []
+
+
+def test_the_cost_counts_the_experts_of_a_token() -> None:
+    config = preset("smith", vocab_size=50, feedforward=FOUR | {"experts_per_token": 1})
+    dense = preset("smith", vocab_size=50, feedforward={"hidden_dim": 24})
+    model, known, alone = GPT(config), cost(config), cost(dense)
+    router = config.num_layers * 4 * config.embed_dim
+    assert known.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert known.num_active_parameters == alone.num_parameters + router
+    assert known.num_matrix_parameters == alone.num_matrix_parameters + router
+    assert known.training_flops_per_token == alone.training_flops_per_token + 6 * router
+    assert alone.num_active_parameters == alone.num_parameters
+
+
+def test_without_a_width_a_token_costs_about_as_much_as_in_a_dense_model() -> None:
+    wide = {"vocab_size": 50, "embed_dim": 768}
+    for dense, activation in (("gated", "swiglu"), ("mlp", "relu2")):
+        alone = cost(preset("smith", **wide, feedforward=dense)).training_flops_per_token
+        chosen = cost(preset("smith", **wide, feedforward={"kind": "experts", "activation": activation}))
+        assert alone <= chosen.training_flops_per_token <= 1.05 * alone
+
+
+def test_adapters_and_int8_reach_every_expert() -> None:
+    dense = build(feedforward=FOUR)
+    tuned = with_adapters(dense, LoraLinearSettings(targets=["feedforward.gate"], rank=2))
+    adapted = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
+    assert len(adapted) == 2 * 2 * 4
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+        close(merge_lora(tuned)(some_ids()), tuned(some_ids()))
+        small = quantize(dense)
+        assert small.blocks[0].feedforward.experts[3].gate.weight.dtype == torch.int8
+        assert small.blocks[0].feedforward.router.weight.is_floating_point()
+        fast = quantize(build(feedforward=FOUR).float())
+        exact = fast(some_ids())
+        fast.config.linear.prepare_for_decoding(fast)
+        assert 0 < float((fast(some_ids()) - exact).abs().mean()) < 0.2 * float(exact.std())
+
+
+def test_output_projections_of_experts_begin_at_zero() -> None:
+    model = GPT(preset("smith", vocab_size=VOCAB, embed_dim=64, num_layers=2, feedforward=FOUR), seed=1)
+    assert not any(expert.output.weight.any() for block in model.blocks for expert in block.feedforward.experts)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"experts_per_token": 5}, "experts_per_token=5 is more than num_experts=4"),
+        ({"activation": "swoglu"}, "activation"),
+        ({"num_experts": 0}, "num_experts"),
+    ],
+)
+def test_odd_settings_are_refused(table: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        preset("smith", vocab_size=8, feedforward=FOUR | table)
