@@ -35,7 +35,7 @@ class InADtype(OfARun):
     """A request that computes with a run in a dtype of choice."""
 
     dtype: str = "auto"
-    """Dtype of weights and products: float32 or bfloat16; auto keeps weights as they came and computes in float32."""
+    """float32 or bfloat16; auto keeps weights as they came."""
 
 
 class SamplingOptions(InADtype):
