@@ -193,7 +193,7 @@ def test_each_trial_is_shown_and_pruned_ones_are_marked(searched: Any) -> None:
         (line,) = [line for line in lines if f"trial {number} of 8" in line]
         assert ("pruned at" in line) == (number in [trial.number for trial in pruned])
         assert "learning rate" in line
-    assert str(said[0]).endswith("8 trials of learning rate 2e-05 to 0.002, batch size 1 to 12, dropout 0 to 0.3")
+    assert str(said[0]).endswith("8 trials of learning rate 0.0001 to 0.01, batch size 1 to 12, dropout 0 to 0.3")
     assert "the best so far" in lines[1]
 
 
