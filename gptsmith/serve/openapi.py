@@ -75,7 +75,9 @@ def _operation(route: Route) -> dict[str, Any]:
     """The operation of one route."""
     content: dict[str, Any] = {"application/json": {"schema": route.response_schema}}
     if route.streams:
-        content["text/event-stream"] = {"schema": EVENT}
+        content[route.stream_type] = {
+            "schema": EVENT if route.stream_type == "text/event-stream" else route.response_schema
+        }
     error = {"application/json": {"schema": route.error_schema or {"$ref": REFERENCE.format(model="Error")}}}
     errors = {status: {"description": description, "content": error} for status, description in ERRORS.items()}
     operation: dict[str, Any] = {

@@ -29,10 +29,11 @@ class Route:
         response_schema: JSON schema of the answer; None keeps the route out of the OpenAPI document.
         needs_key: whether only those with a key may ask, if the server has keys.
         drains: whether it is refused while the server shuts down.
-        streams: whether it can answer with server-sent events.
+        streams: whether it can answer with a stream.
         models: the kinds of models that can answer.
         error_body: writes its errors; None writes them in OpenAI's form.
         error_schema: JSON schema of its errors; None if they are in OpenAI's form.
+        stream_type: the media type of its streams.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Route:
     models: Sequence[str] = MODEL_KINDS
     error_body: Callable[[ApiError], dict[str, Any]] | None = None
     error_schema: Mapping[str, Any] | None = None
+    stream_type: str = "text/event-stream"
     prefix: str = field(init=False)
     """The part of the path before its parameter; empty if it has none."""
 

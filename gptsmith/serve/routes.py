@@ -12,6 +12,7 @@ from gptsmith.base.json_text import json_text
 from gptsmith.serve.anthropic.errors import ERROR, error_body
 from gptsmith.serve.anthropic.messages import count_tokens, messages
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest
+from gptsmith.serve.ollama.routes import OLLAMA_ROUTES
 from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.classify import classify
 from gptsmith.serve.openai.completions import completions
@@ -129,6 +130,7 @@ ROUTES = (
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT
     ),
     Route("/detokenize", "POST", detokenize, "The text of token ids.", DetokenizeRequest, ANY_OBJECT),
+    *OLLAMA_ROUTES,
 )  # fmt: skip
 
 

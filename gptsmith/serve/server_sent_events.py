@@ -22,22 +22,27 @@ LINE_ENDS = {sign.encode(): f"\\u{ord(sign):04x}".encode() for sign in "\u0085\u
 """Characters at which some clients end a line, though the standard does not: as JSON escapes them."""
 
 
-def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
-    """One event, in the form of the HTML standard."""
+def json_line(data: Mapping[str, Any]) -> bytes:
+    """JSON in one line for every client, without its end."""
     text = json_bytes(data)
     for sign, escaped in LINE_ENDS.items():
         text = text.replace(sign, escaped)
-    return (f"event: {name}\n".encode() if name else b"") + b"data: " + text + b"\n\n"
+    return text
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One event, in the form of the HTML standard."""
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + json_line(data) + b"\n\n"
 
 
 class EventStream(Response):
     """A stream of events, which handles its own failures. It ends when the client leaves; `close` is called at the end
     in any case."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None]) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    def __init__(
+        self, events: AsyncIterator[bytes], close: Callable[[], None], media_type: str = "text/event-stream"
+    ) -> None:
+        super().__init__(media_type=media_type, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self.events, self.close = events, close
 

@@ -37,6 +37,7 @@ class ChunkEvents(ABC):
     """
 
     ping: ClassVar[bytes] = PING
+    media_type: ClassVar[str] = "text/event-stream"
 
     def opening(self) -> Iterator[bytes]:
         """The events before the first chunk."""
@@ -61,6 +62,7 @@ class GenerationJob(ABC):
     Attributes:
         num_sequences: how many sequences are generated for it.
         sequences_per_prompt: how many of them each prompt has.
+        group: its sequences, once there are places for them.
     """
 
     prompt_field: ClassVar[str]
@@ -69,6 +71,7 @@ class GenerationJob(ABC):
     """The field that holds the form of the text, for errors."""
     num_sequences: int
     sequences_per_prompt: int
+    group: SequenceGroup
 
     def __init__(self, body: GenerationFields, served: ServedModel) -> None:
         self.fields, self.served = body, served
@@ -100,6 +103,7 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         group = SequenceGroup(job.served, state.metrics, log_fields, job.sequences_per_prompt)
         stack.callback(group.close)
         group.reserve(job.num_sequences)
+        job.group = group
         try:
             with job.served.engine.kv_memory.explained():
                 requests = await state.models.run_on_reader(job.requests)
@@ -107,8 +111,8 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
             raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field, job.format_field)
         if job.fields.stream:
-            events = _events(state, job.chunk_events(), group)
-            return EventStream(events, stack.pop_all().close)
+            written = job.chunk_events()
+            return EventStream(_events(state, written, group), stack.pop_all().close, written.media_type)
         outputs = await group.collect()
         num_logprobs = sum(map(_num_logprobs, outputs))
         data = await _written(state, num_logprobs, lambda: json_bytes(job.response(outputs, group.usage())))

@@ -60,6 +60,7 @@ class SequenceGroup:
         self._queue: asyncio.Queue[tuple[int, OutputChunk]] = asyncio.Queue()
         self._reservation = ExitStack()
         self._started = time.monotonic()
+        self._first: float | None = None
         self._latest: dict[int, float] = {}
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
@@ -107,6 +108,7 @@ class SequenceGroup:
         self.num_tokens += len(chunk.tokens)
         now = time.monotonic()
         if chunk.tokens:
+            self._first = now if self._first is None else self._first
             if number in self._latest:
                 self.metrics.inter_token_latency(self.served.name, (now - self._latest[number]) / len(chunk.tokens))
             else:
@@ -167,6 +169,12 @@ class SequenceGroup:
             outputs[number].prompt += chunk.prompt
             outputs[number].finish_reason, outputs[number].stop_string = chunk.finish_reason or "", chunk.stop_string
         return outputs
+
+    def durations_s(self) -> tuple[float, float]:
+        """The time to the first token, the wait for a place included, and the time from there until now."""
+        now = time.monotonic()
+        first = now if self._first is None else self._first
+        return first - self._started, now - first
 
     def usage(self) -> dict[str, Any]:
         """Tokens as OpenAI counts them: a prompt once, however many sequences it has."""

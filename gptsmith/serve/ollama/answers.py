@@ -1,0 +1,102 @@
+"""The lines of Ollama's answers: the parts of a text, and the counts and durations at its end."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gptsmith.generate.request import OutputChunk
+from gptsmith.serve.errors import ApiError
+from gptsmith.serve.ollama.errors import error_body
+from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.openai.generation import ChunkEvents
+from gptsmith.serve.openai.streaming import SequenceGroup
+from gptsmith.serve.openai.tools import ToolCall
+from gptsmith.serve.server_sent_events import json_line
+
+NDJSON = "application/x-ndjson"
+NANOSECONDS = 1_000_000_000
+
+
+class AnswerForm:
+    """How one endpoint writes an answer: of a conversation as a message, else as a response."""
+
+    def __init__(self, model: str, is_chat: bool) -> None:
+        self.model, self.is_chat = model, is_chat
+
+    def line(self, parts: Sequence[Part], **more: Any) -> dict[str, Any]:
+        """A line with some parts of the text."""
+        content = "".join(part.text for part in parts if isinstance(part, Words))
+        thoughts = "".join(part.text for part in parts if isinstance(part, Thoughts))
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        fields: dict[str, Any] = {"thinking": thoughts} if thoughts else {}
+        now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+        head = {"model": self.model, "created_at": now}
+        if not self.is_chat:
+            return {**head, "response": content, **fields, "done": False, **more}
+        if calls:
+            fields["tool_calls"] = [
+                {"function": {"name": call.name, "arguments": _arguments(call.text)}} for call in calls
+            ]
+        return {**head, "message": {"role": "assistant", "content": content, **fields}, "done": False, **more}
+
+    def end(self, reason: str, usage: dict[str, Any], group: SequenceGroup) -> dict[str, Any]:
+        """The fields of the last line."""
+        first_s, rest_s = group.durations_s()
+        return {
+            "done": True,
+            "done_reason": reason,
+            "total_duration": int((first_s + rest_s) * NANOSECONDS),
+            "load_duration": 0,
+            "prompt_eval_count": usage["prompt_tokens"],
+            "prompt_eval_duration": int(first_s * NANOSECONDS),
+            "eval_count": usage["completion_tokens"],
+            "eval_duration": int(rest_s * NANOSECONDS),
+        }
+
+    def loaded(self) -> dict[str, Any]:
+        """The answer to a request without a prompt, which only loads the model."""
+        return self.line([], done=True, done_reason="load")
+
+
+class AnswerLines(ChunkEvents):
+    """An answer as lines of JSON. A call comes whole, once it is complete."""
+
+    ping = b""
+    """A line of JSON says something, and an empty one is an error to clients."""
+    media_type = NDJSON
+
+    def __init__(self, form: AnswerForm, parser: AnswerParser | None, group: SequenceGroup) -> None:
+        """Without a parser, all is words."""
+        self.form, self.parser, self.group = form, parser, group
+        self.reason = ""
+
+    def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
+        self.reason = chunk.finish_reason or ""
+        is_last = chunk.finish_reason is not None
+        parts: list[Part] = [Words(chunk.text)] if chunk.text else []
+        if self.parser is not None:
+            parts = self.parser.feed(chunk.text, is_last=is_last, is_cut=self.reason != "stop")
+        for part in parts:
+            yield _line(self.form.line([part]))
+
+    def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
+        yield _line(self.form.line([], **self.form.end(self.reason, usage, self.group)))
+
+    def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:
+        return _line(error_body(error))
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json_line(data) + b"\n"
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """The arguments of a call; empty if it was cut off in the midst of them."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
