@@ -16,7 +16,7 @@ from gptsmith.workflows.requests import EvaluateRequest
         "Data": ("encoding", "encoding_errors"),
         "Comparison": ("against",),
         "lm-eval": ("lm_eval", "lm_eval_path"),
-        "Machine": ("seed", "device"),
+        "Machine": ("seed", "device", "dtype"),
     },
     examples=(
         "gptsmith evaluate runs/mine other.txt --against runs/small",

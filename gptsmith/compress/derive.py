@@ -73,7 +73,7 @@ def derive(
     target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)
     place = choose_device(device)
-    before = source.model(place)
+    before = source.model(place).float()
     after = change(before)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
     require_place(target, bytes_after)

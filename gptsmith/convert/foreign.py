@@ -64,7 +64,7 @@ class ForeignModel(ABC):
         """The other program that reads the files; or why none does here."""
 
     def model(self) -> GPT:
-        """The model, float32, in evaluation mode: each weight is read once, into its place.
+        """The model, in evaluation mode, as `model_of` makes it: each weight is read once, into its place.
 
         Raises:
             ConversionError: a weight is not finite.

@@ -14,7 +14,7 @@ from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import Generation, generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.model.device import DTYPES, choose_device, choose_model_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
@@ -179,9 +179,14 @@ class Loaded:
         return "".join(generation)
 
 
-def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "float32") -> Loaded:
+def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
     one.
+
+    Args:
+        dtype: of weights and products: float32 or bfloat16. `auto` leaves weights in the dtype that they came in
+            (float16 becomes float32, which holds all of its numbers), and computes in float32. bfloat16 computes in
+            float32 where the hardware does not multiply it. float64 is for the products alone.
 
     Raises:
         UserError: the folder is neither, or holds no weights that can be read.
@@ -189,5 +194,15 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "f
     opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)
     model = opened.model(place)
-    model.compute_dtype = choose_dtype(dtype, place)
+    model.compute_dtype = choose_model_dtype(dtype, place)
+    if dtype in ("float32", "bfloat16"):
+        _convert(model, DTYPES[dtype])
     return Loaded(opened, model)
+
+
+def _convert(model: GPT, dtype: torch.dtype) -> None:
+    """Changes the dtype of a model's weights, one by one, in place. Vectors, such as norms' gains and the scales of
+    int8 rows, are never rounded."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and (parameter.dim() > 1 or dtype == torch.float32):
+            parameter.data = parameter.data.to(dtype)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,18 +38,13 @@ class StoredTensor:
     begin: int
     """The place of its first byte in the file."""
 
-    def read(self) -> Tensor:
-        """It, in memory of its own."""
-        data = torch.empty(math.prod(self.shape) * self.dtype.itemsize, dtype=torch.uint8)
-        with self.file.open("rb", buffering=0) as opened:
-            opened.seek(self.begin)
-            rest = memoryview(data.numpy().data)
-            while rest:
-                count = opened.readinto(rest)
-                if not count:
-                    raise ConversionError(f"{self.file} was cut short while it was read")
-                rest = rest[count:]
-        return data.view(self.dtype).view(self.shape)
+    def read(self, mapped: np.memmap[Any, Any]) -> Tensor:
+        """It, as part of its file that is mapped into memory: its bytes are read when they are used, and writing to it
+        leaves the file alone."""
+        data = mapped[self.begin : self.begin + math.prod(self.shape) * self.dtype.itemsize]
+        # A file may begin its numbers anywhere; processors want them at multiples of their size.
+        whole = data if data.ctypes.data % self.dtype.itemsize == 0 else data.copy()
+        return torch.from_numpy(whole).view(self.dtype).view(self.shape)
 
 
 class TensorFiles:
@@ -65,6 +61,7 @@ class TensorFiles:
             ConversionError: a file is not a sound safetensors file, or two hold a tensor of one name.
         """
         self.files = list(files)
+        self._mapped: dict[Path, np.memmap[Any, Any]] = {}
         stored: dict[str, StoredTensor] = {}
         for file in self.files:
             for name, tensor in read_header(file).items():
@@ -88,7 +85,19 @@ class TensorFiles:
             ConversionError: it holds a number that is not finite.
         """
         stored = self._stored[name]
-        return require_finite(stored.read(), name, stored.file)
+        if stored.file not in self._mapped:
+            self._mapped[stored.file] = _mapped(stored.file)
+        return require_finite(stored.read(self._mapped[stored.file]), name, stored.file)
+
+
+def _mapped(file: Path) -> np.memmap[Any, Any]:
+    """The bytes of a file, mapped into memory, to be written to in memory alone.
+
+    Raises:
+        ConversionError: it is not there any more.
+    """
+    with _opened(file) as opened:
+        return np.memmap(opened, np.uint8, mode="c")
 
 
 def require_finite(tensor: Tensor, name: str, file: Path) -> Tensor:

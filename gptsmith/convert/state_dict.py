@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptsmith.convert.families import Family, Transform, Weight
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model, meta_model
+from gptsmith.model.gpt import GPT, computing_in_float32, empty_model, in_memory, meta_model
 from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 
@@ -95,15 +95,15 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
 
 
 def model_of(config: GPTConfig, weights: Iterable[tuple[str, Tensor]]) -> GPT:
-    """The model of a shape with these weights, float32, in evaluation mode. They become the parameters where they can,
-    so that they are in memory once."""
+    """The model of a shape with these weights, in evaluation mode: bfloat16 stays, and float64 and float16 become
+    float32. They become the parameters where they can, so that they are in memory once. Products are in float32."""
     model = empty_model(config)
     parameters = dict(model.named_parameters())
     for name, part in weights:
         # A view of a part would keep the whole tensor in memory.
         own = part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
-        parameters[name].data = own.float().contiguous()
-    return model.eval()
+        parameters[name].data = in_memory(own).contiguous()
+    return computing_in_float32(model).eval()
 
 
 def _place(name: str) -> tuple[dict[str, str], str, str]:

@@ -42,6 +42,17 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def choose_model_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype that a trained model computes in: the one of that name; float32 for `auto`, whatever its weights are
+    kept in, and where the hardware does not multiply bfloat16.
+
+    Raises:
+        ConfigurationError: there is no such dtype.
+    """
+    wanted = torch.float32 if name == "auto" else choose_dtype(name, device)
+    return torch.float32 if wanted == torch.bfloat16 and not multiplies_bfloat16(device) else wanted
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 products; without them they are emulated, many times slower than float32."""
     if device.type == "cuda":

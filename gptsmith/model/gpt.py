@@ -170,6 +170,19 @@ class GPT(nn.Module):
         return normalised if self.config.logits_scaling == 1 else normalised / self.config.logits_scaling
 
 
+def in_memory(weight: Tensor) -> Tensor:
+    """A weight in the dtype that it is kept in to compute with: bfloat16 and integers as they are; all others float32,
+    which holds every number of float16."""
+    return weight if weight.dtype == torch.bfloat16 or not weight.is_floating_point() else weight.float()
+
+
+def computing_in_float32(model: GPT) -> GPT:
+    """The model, whose products are in float32 where its weights are bfloat16."""
+    if any(parameter.dtype == torch.bfloat16 for parameter in model.parameters()):
+        model.compute_dtype = torch.float32
+    return model
+
+
 class _WithoutInit(TorchFunctionMode):
     """Leaves parameters as they are made. PyTorch draws the first weights of an embedding even if there is no memory
     for them, and imports its compiler for that, which takes a second."""

@@ -40,7 +40,8 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
 @torch.no_grad()
 def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
     """A new model of `config`, initialized from every weight of `model` that it has too. Others, such as those of
-    adapters or of a score head, are drawn.
+    adapters or of a score head, are drawn. Below adapters, weights that are not trained are those of `model` itself,
+    in the dtype that they are in; all that are trained are float32.
 
     Raises:
         ConfigurationError: its linear layers are neither of the kind of the model's nor adapt that kind.
@@ -51,8 +52,16 @@ def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
         raise ConfigurationError(
             f"model.linear={wanted.kind}{adapted}, but the linear layers it begins with are {has.kind}"
         )
-    made = GPT(config, seed=seed)
-    _copy_parameters(made, model)
+    if not wanted.has_adapters:
+        made = GPT(config, seed=seed)
+        _copy_parameters(made, model)
+        return made
+    made = empty_model(config, model.device)
+    if made.score_head is not None:
+        for parameter in made.score_head.parameters():
+            parameter.zero_()
+    initialize_adapters(made, seed)
+    _copy_parameters(made, model, shares_frozen=True)
     return made
 
 
@@ -113,11 +122,13 @@ def _copy(model: GPT, **changes: Any) -> GPT:
     return made.train(model.training)
 
 
-def _copy_parameters(made: GPT, model: GPT) -> None:
+def _copy_parameters(made: GPT, model: GPT, *, shares_frozen: bool = False) -> None:
     there = {_dense_name(name): parameter for name, parameter in model.named_parameters()}
     for name, parameter in made.named_parameters():
         known = there.get(_dense_name(name))
-        if known is not None:
+        if known is not None and shares_frozen and not parameter.requires_grad:
+            parameter.data = known.data
+        elif known is not None:
             parameter.copy_(known)
 
 

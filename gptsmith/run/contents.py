@@ -18,7 +18,7 @@ from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import CheckpointError, one_line
 from gptsmith.base.files import write_json
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, shaped_model, with_memory
+from gptsmith.model.gpt import GPT, computing_in_float32, in_memory, shaped_model, with_memory
 from gptsmith.run.checkpoint import (
     ENVIRONMENT,
     FROZEN,
@@ -99,7 +99,7 @@ def config_of(checkpoint: Checkpoint) -> GPTConfig:
 
 def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GPT:
     """The model of a checkpoint, in evaluation mode. No memory is taken before names and shapes of its weights are
-    compared with its config.
+    compared with its config. On a processor the files' own bytes, mapped into memory, are its weights; bfloat16 stays.
 
     Raises:
         CheckpointError: its weights do not have the names and shapes that its config asks for.
@@ -113,8 +113,8 @@ def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GP
     model = shaped_model(config, str(checkpoint.folder / MODEL))
     _require_shapes(checkpoint, dict(model.named_parameters()), shapes)
     model = with_memory(model)
-    _fill(model, checkpoint, files)
-    return model.to(device).eval()
+    _fill(model, checkpoint, files, adopts=True)
+    return computing_in_float32(model.to(device)).eval()
 
 
 def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
@@ -136,7 +136,10 @@ def load_trained_weights(model: GPT, checkpoint: Checkpoint) -> None:
     _fill(model, checkpoint, [checkpoint.folder / WEIGHTS], but_frozen=checkpoint.frozen() is not None)
 
 
-def _fill(model: GPT, checkpoint: Checkpoint, files: Sequence[Path], *, but_frozen: bool = False) -> None:
+def _fill(
+    model: GPT, checkpoint: Checkpoint, files: Sequence[Path], *, but_frozen: bool = False, adopts: bool = False
+) -> None:
+    """Puts the tensors of files into a model, or, if it `adopts` them, makes them its parameters."""
     reshard(model)
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad or not but_frozen}
     tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
@@ -146,7 +149,10 @@ def _fill(model: GPT, checkpoint: Checkpoint, files: Sequence[Path], *, but_froz
             if tensors[name].is_floating_point() != parameter.is_floating_point():
                 given, expected = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
                 raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {expected}")
-            parameter.copy_(shard_like(tensors[name], parameter))
+            if adopts:
+                parameter.data = in_memory(tensors.pop(name))
+            else:
+                parameter.copy_(shard_like(tensors[name], parameter))
 
 
 def _weight_files(checkpoint: Checkpoint) -> list[Path]:

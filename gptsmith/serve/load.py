@@ -47,7 +47,9 @@ class LoadedRun:
     classifier: Classifier | None = None
 
 
-def load_served(runs: Sequence[str | Path], *, device: str = "auto", with_prompts: bool = False) -> list[LoadedRun]:
+def load_served(
+    runs: Sequence[str | Path], *, device: str = "auto", dtype: str = "auto", with_prompts: bool = False
+) -> list[LoadedRun]:
     """The runs of `RUN` or `NAME=RUN`. Weights that two of them have in common are in memory once: adapters come as
     models of their own beside the model that they are for.
 
@@ -58,7 +60,7 @@ def load_served(runs: Sequence[str | Path], *, device: str = "auto", with_prompt
     served: list[LoadedRun] = []
     known: dict[str, torch.Tensor] = {}
     for name, path in folders.items():
-        loaded = load(path, device=device)
+        loaded = load(path, device=device, dtype=dtype)
         classifier = Classifier.of(loaded)
         if classifier is None:
             loaded.require_words()

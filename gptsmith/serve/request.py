@@ -23,8 +23,10 @@ class ServeRequest(ServeSettings):
     share_prompts: bool = False
     """Show example prompts from the training text to clients on other machines too."""
     draft: PathText | None = None
-    """Draft model for speculative decoding: a smaller run with the same tokenizer."""
+    """A smaller run with the same tokenizer, for speculative decoding."""
     device: str = "auto"
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    dtype: str = "auto"
+    """float32 or bfloat16; auto keeps weights as they came."""
     background: SkipJsonSchema[bool] = not_recorded(False)
     """In Python only: serve in a thread of its own, and return the server."""

@@ -35,7 +35,7 @@ class Server:
         Raises:
             UserError: a model cannot be read, the port is not available, or others could use it without a key.
         """
-        host, device = request.host, request.device
+        host, device, dtype = request.host, request.device, request.dtype
         if request.api_key_file is None and not is_loopback(host):
             raise UserError(
                 f"--host {host} can be reached from other machines: give --api-key-file FILE, or leave --host out"
@@ -43,8 +43,9 @@ class Server:
         keys = None if request.api_key_file is None else read_api_keys(str(request.api_key_file))
         self._socket = bound_socket(host, request.port)
         try:
-            served = load_served(request.runs, device=device, with_prompts=request.share_prompts or is_loopback(host))
-            draft = None if request.draft is None else load(request.draft, device=device)
+            shows_prompts = request.share_prompts or is_loopback(host)
+            served = load_served(request.runs, device=device, dtype=dtype, with_prompts=shows_prompts)
+            draft = None if request.draft is None else load(request.draft, device=device, dtype=dtype)
             models = ServedModels(served, request, draft)
         except BaseException:
             self._socket.close()

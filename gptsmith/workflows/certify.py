@@ -52,7 +52,7 @@ def certify(request: CertifyRequest) -> dict[str, Any]:
 
 
 def _own(path: str | Path) -> OwnBackend:
-    loaded = load(path, device="cpu")
+    loaded = load(path, device="cpu", dtype="float32")
     return OwnBackend(loaded.model, loaded.tokenizer, loaded.template, loaded.run.model_files)
 
 

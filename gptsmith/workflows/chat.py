@@ -27,7 +27,7 @@ def chat(request: ChatRequest) -> Conversation:
 
 def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Conversation:
     """The conversation that is requested, whose replies are computed by `thread` if there is one."""
-    loaded = load(request.run, device=request.device)
+    loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
     return Conversation(

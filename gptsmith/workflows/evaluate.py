@@ -20,6 +20,7 @@ from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
 from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.evaluate.run_tasks import PreparedTask, prepare_task, run_task
 from gptsmith.evaluate.tasks import KINDS, TaskResult
+from gptsmith.model.device import choose_dtype
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.validation_text import validation_text
 from gptsmith.workflows.requests import EvaluateRequest
@@ -70,7 +71,7 @@ def _predicted(
     request: EvaluateRequest, run: str | Path, opened: OpenedModel, data_of: OpenedModel
 ) -> tuple[UnitScores, dict[str, Any]]:
     """A run's scores of the units of a text, or of the validation text of the run `data_of`."""
-    loaded = load(opened, device=request.device, dtype=opened.dtype)
+    loaded = _loaded(opened, request, opened.dtype)
     stream = _stream(data_of, loaded.tokenizer, request)
     started = time.monotonic()
     with meter("evaluating", len(stream)) as bar:
@@ -124,7 +125,7 @@ def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:
 
 def _task_result(task: PreparedTask, request: EvaluateRequest, run: str | Path) -> tuple[TaskResult, dict[str, Any]]:
     """A run's result in a task, and its scores as JSON values."""
-    loaded = load(run, device=request.device)
+    loaded = _loaded(run, request)
     model = _language_model(loaded)
     with meter(task.settings.kind, task.num_predictions) as bar:
         result = run_task(task, model, bar.update)
@@ -138,12 +139,20 @@ def _in_lm_eval(request: EvaluateRequest, lm_eval: str) -> dict[str, Any]:
         from gptsmith.evaluate.lm_eval import run_lm_eval
     except ImportError:
         raise MissingExtraError("--lm-eval", "gptsmith[eval]") from None
-    loaded = load(request.run, device=request.device)
+    loaded = _loaded(request.run, request)
     found = run_lm_eval(
         _language_model(loaded), lm_eval,
         folder=request.lm_eval_path, num_shots=request.shots, limit=request.limit, seed=request.seed,
     )  # fmt: skip
     return {**_who(request.run, loaded), **found}
+
+
+def _loaded(run: str | Path | OpenedModel, request: EvaluateRequest, usual_dtype: str = "float32") -> Loaded:
+    """A model that computes in the dtype that is requested, or else in the usual one, with its weights as they came."""
+    loaded = load(run, device=request.device, dtype=request.dtype)
+    if request.dtype == "auto":
+        loaded.model.compute_dtype = choose_dtype(usual_dtype, loaded.model.device)
+    return loaded
 
 
 def _language_model(loaded: Loaded) -> LanguageModel:

@@ -43,7 +43,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     require_out(run, request.out)
     given = {"precision": request.precision} if request.precision is not None else {}
     form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, request.settings), f"--to {to}")
-    loaded = load(run, device="cpu")
+    loaded = load(run, device="cpu", dtype="float32")
     target = Path(request.out) if request.out is not None else beside(run, f"-{to}")
     if target.exists():
         raise ConversionError(f"{target} exists already: choose another --out")

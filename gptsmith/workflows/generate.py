@@ -44,7 +44,7 @@ def generations(request: GenerateRequest, prompts: Iterable[str]) -> Iterator[tu
     Raises:
         UserError: the model cannot be read, a prompt is longer than the context, or a setting is not allowed.
     """
-    loaded = load(request.run, device=request.device)
+    loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
     engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))

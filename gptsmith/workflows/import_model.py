@@ -47,7 +47,9 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     if is_adapter_folder(folder):
         refuse_changed_files(folder)
         adapter = AdapterFolder.open(folder)
-        figures = import_adapter(adapter, load(adapter.require_base(request.base), device="cpu"), target)
+        figures = import_adapter(
+            adapter, load(adapter.require_base(request.base), device="cpu", dtype="float32"), target
+        )
     elif request.base is not None:
         raise UserError(f"--base is for adapters, and {source} holds none (no {ADAPTER_CONFIG})")
     else:

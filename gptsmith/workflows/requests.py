@@ -31,7 +31,14 @@ class OfARun(OnADevice):
     """A run, a Hugging Face model folder or a GGUF file."""
 
 
-class SamplingOptions(OfARun):
+class InADtype(OfARun):
+    """A request that computes with a run in a dtype of choice."""
+
+    dtype: str = "auto"
+    """float32 or bfloat16; auto keeps weights as they came."""
+
+
+class SamplingOptions(InADtype):
     """How tokens are sampled; what is not given is the model's own."""
 
     temperature: float | None = None
@@ -97,7 +104,7 @@ class PredictRequest(OfARun, ReadingOptions):
     """Records to label: .jsonl, .csv or .parquet."""
 
 
-class EvaluateRequest(OfARun, ReadingOptions):
+class EvaluateRequest(InADtype, ReadingOptions):
     """The arguments of `evaluate`."""
 
     texts: Sources = Field(default_factory=list)
