@@ -39,6 +39,10 @@ LEAST = {
     "/v1/classify": {"model": "labels", "input": "a"},
     "/tokenize": {"model": "base", "prompt": "a"},
     "/detokenize": {"model": "base", "tokens": [1]},
+    "/api/chat": {"model": "chat", "messages": [{"role": "user", "content": "a"}]},
+    "/api/generate": {"model": "base", "prompt": "a"},
+    "/api/embed": {"model": "base", "input": "a"},
+    "/api/show": {"model": "base"},
 }
 """The least that each route takes."""
 
@@ -63,6 +67,13 @@ def bounded(runs: Path) -> Iterator[Served]:
         ("POST", "/v1/classify"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
+        ("POST", "/api/chat"),
+        ("POST", "/api/generate"),
+        ("POST", "/api/embed"),
+        ("POST", "/api/show"),
+        ("GET", "/api/tags"),
+        ("GET", "/api/ps"),
+        ("GET", "/api/version"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{name}"),
         ("GET", "/health"),
