@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args, get_origin, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -307,7 +307,8 @@ def _carried(
         value = old.get(name, default)
         new_default = new_fields[name].get_default(call_default_factory=True) if name in new_fields else None
         is_shared = name in new_fields and (
-            name not in fields or (fields[name].annotation == new_fields[name].annotation and default == new_default)
+            name not in fields
+            or (default == new_default and _takes_what(new_fields[name].annotation, fields[name].annotation, value))
         )
         if is_shared and name in old:
             kept[name] = value
@@ -316,6 +317,12 @@ def _carried(
             why = f"the default of {kind}" if name in new_fields else f"{kind} has no such setting"
             changes.append(KindChange(prefix + name, value, new_default, why))
     return kept
+
+
+def _takes_what(new: Any, old: Any, value: Any) -> bool:
+    """Whether a field of one type takes a value of another's: that of the same type does, and one with choices takes
+    each of them."""
+    return bool(new == old or (get_origin(new) is Literal and value in get_args(new)))
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
+from gptsmith.base.machine import free_memory_bytes
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.generate.api import Generation, generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
@@ -179,14 +180,20 @@ class Loaded:
         return "".join(generation)
 
 
+SHARE_WIDENED = 0.25
+"""Weights of half the size become float32 if they then take no more than so much of the free memory."""
+
+
 def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
     one.
 
     Args:
-        dtype: of weights and products: float32 or bfloat16. `auto` leaves weights in the dtype that they came in
-            (float16 becomes float32, which holds all of its numbers), and computes in float32. bfloat16 computes in
-            float32 where the hardware does not multiply it. float64 is for the products alone.
+        dtype: of weights and products: float32 or bfloat16. `auto` computes in float32; weights become float32, too,
+            where that takes no more than a quarter of the free memory, because then they need not be widened for each
+            token, and otherwise stay in the dtype that they came in (float16 becomes float32, which holds all of its
+            numbers). The results are the same. bfloat16 computes in float32 where the hardware does not multiply it.
+            float64 is for the products alone.
 
     Raises:
         UserError: the folder is neither, or holds no weights that can be read.
@@ -197,6 +204,10 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
     model.compute_dtype = choose_model_dtype(dtype, place)
     if dtype in ("float32", "bfloat16"):
         _convert(model, DTYPES[dtype])
+    elif dtype == "auto" and 4 * sum(p.numel() for p in model.parameters()) <= SHARE_WIDENED * (
+        free_memory_bytes() or 0
+    ):
+        _convert(model, torch.float32)
     return Loaded(opened, model)
 
 

@@ -32,6 +32,11 @@ def folder_of(dtype: torch.dtype, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptsmith.convert.load.SHARE_WIDENED", 0.0)
+
+
 @pytest.fixture
 def bfloat16(tmp_path: Path) -> Path:
     return folder_of(torch.bfloat16, tmp_path / "bfloat16")
@@ -44,6 +49,15 @@ def test_bfloat16_weights_stay_and_compute_as_float32_ones_do(bfloat16: Path) ->
     assert dtypes(wide) == {torch.float32}
     assert kept.compute_dtype == wide.compute_dtype == torch.float32
     torch.testing.assert_close(kept(IDS), wide(IDS), rtol=0, atol=1e-6)
+
+
+def test_where_there_is_much_memory_weights_are_widened_once(bfloat16: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptsmith.convert.load.SHARE_WIDENED", 0.25)
+    monkeypatch.setattr("gptsmith.convert.load.free_memory_bytes", lambda: 1 << 30)
+    assert dtypes(load(bfloat16, device="cpu").model) == {torch.float32}
+    for little in (1 << 10, None):
+        monkeypatch.setattr("gptsmith.convert.load.free_memory_bytes", lambda little=little: little)
+        assert dtypes(load(bfloat16, device="cpu").model) == {torch.bfloat16}
 
 
 @torch.no_grad()

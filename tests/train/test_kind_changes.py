@@ -91,6 +91,14 @@ def test_heads_and_norms_of_attention_survive_its_kind() -> None:
     assert additive.attention.kind == "additive"
 
 
+def test_a_choice_that_the_other_kind_has_too_survives() -> None:
+    feedforward = preset("smith", feedforward={"kind": "gated", "activation": "geglu"}).feedforward
+    assert feedforward.plain()["activation"] == "geglu"
+    low = Layer("preset", {"model": {"feedforward": {"kind": "gated", "activation": "geglu"}}})
+    mixed = layered([low, *assignments(["model.feedforward=experts"])], RunSettings)
+    assert mixed.values["model"]["feedforward"] == {"kind": "experts", "activation": "geglu"}
+
+
 def test_a_change_that_a_higher_layer_sets_is_not_said() -> None:
     low = Layer("preset", {"model": {"norm": {"kind": "rmsnorm", "epsilon": 1e-6}}})
     alone = layered([low, *assignments(["model.norm=layernorm"])], RunSettings)

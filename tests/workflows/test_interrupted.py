@@ -158,7 +158,7 @@ def forked(words):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(said, 2)
         files.sync_folder = interrupting(files.sync_folder)  # before anything gets its name
-        GPT.forward = interrupting(GPT.forward)
+        GPT.hidden = interrupting(GPT.hidden)
         Engine.step = interrupting(Engine.step)
         sys.argv = ["gptsmith", *words]
         try:

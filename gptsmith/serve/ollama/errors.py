@@ -26,5 +26,5 @@ async def refuse_change(_: State, request: Request) -> Response:
     """
     raise ApiError(
         400,
-        f"{request.url.path} is not done here: models are named when the server is started (gptsmith serve MODEL ...)",
+        f"{request.url.path} is not done here: models are named when the server is started",
     )
