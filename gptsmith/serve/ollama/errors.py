@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gptsmith.base.hints import shell_command
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.state import State
 
@@ -26,5 +27,6 @@ async def refuse_change(_: State, request: Request) -> Response:
     """
     raise ApiError(
         400,
-        f"{request.url.path} is not done here: models are named when the server is started",
+        f"{request.url.path} is not done here: models are named when the server is "
+        f"started: {shell_command('serve', 'MODEL')}",
     )
