@@ -11,15 +11,11 @@ such products, under bfloat16 autocast; ours in the dtype that it chooses for th
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 
 import torch
+from turns import take_turns, work
 
 from gptsmith.base.memory import keep_freed_memory
 from gptsmith.model.cost import cost
@@ -32,7 +28,6 @@ from gptsmith.train.optimizers.adamw import AdamWSettings
 from gptsmith.train.step import train_step
 
 ROWS, LENGTH, VOCAB_SIZE = 2, 512, 50257
-WARM_UP_ROUNDS = 3
 
 
 def gptsmith() -> Callable[[], object]:
@@ -79,46 +74,16 @@ CONTENDERS: dict[str, Callable[[], Callable[[], object]]] = {
 }
 
 
-def work(name: str) -> None:
-    """A contender's process: one step, timed, for each line that it reads."""
-    step = CONTENDERS[name]()
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work)
+        work(CONTENDERS[arguments.work]())
         return
     names = [name for name in CONTENDERS if "bfloat16" not in name or multiplies_bfloat16(torch.device("cpu"))]
-    workers = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, "--work", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for name in names
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    peak_bytes = dict.fromkeys(names, 0)
-    for round_number in range(WARM_UP_ROUNDS + arguments.rounds):
-        for name, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write("\n")
-            worker.stdin.flush()
-            answer = json.loads(worker.stdout.readline())
-            peak_bytes[name] = answer["peak_bytes"]
-            if round_number >= WARM_UP_ROUNDS:
-                seconds[name].append(answer["seconds"])
-    for worker in workers.values():
-        worker.communicate()
+    seconds, peak_bytes = take_turns(__file__, [], names, arguments.rounds)
     product_rate = 2 * 2048**3 / statistics.median(seconds.pop("product"))
     for name, times in seconds.items():
         ratios = [other / own for other, own in zip(times, seconds["gptsmith"], strict=True)]

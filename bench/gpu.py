@@ -240,6 +240,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}")
+    failed = []
     for part in arguments.parts or PARTS:
         print(f"\n== {part}", flush=True)
         started = time.perf_counter()
@@ -247,7 +248,10 @@ def main() -> None:
             PARTS[part](device, arguments.small, arguments.text)
         except Exception:
             traceback.print_exc(limit=-6)
+            failed.append(part)
         print(f"({time.perf_counter() - started:.0f} s)", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

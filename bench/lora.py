@@ -13,20 +13,15 @@ autocast; ours in the dtype that it chooses for this machine.
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 
 import torch
+from turns import take_turns, work
 
 RANK, VOCAB_SIZE, LEARNING_RATE = 8, 49_152, 2e-4
 NUM_CONVERSATIONS, LENGTHS, ANSWER_SHARE = 12, (40, 200), 0.6
-WARM_UP_ROUNDS = 2
 
 
 def conversations() -> list[tuple[list[int], int]]:
@@ -102,17 +97,6 @@ CONTENDERS: dict[str, Callable[[str], Callable[[], object]]] = {
 }
 
 
-def work(name: str, folder: str) -> None:
-    """A contender's process: one step, timed, for each line that it reads."""
-    step = CONTENDERS[name](folder)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="SmolLM2-135M as a Hugging Face folder")
@@ -120,34 +104,12 @@ def main() -> None:
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work, arguments.folder)
+        work(CONTENDERS[arguments.work](arguments.folder))
         return
     from gptsmith.model.device import multiplies_bfloat16
 
     names = [name for name in CONTENDERS if "bfloat16" not in name or multiplies_bfloat16(torch.device("cpu"))]
-    workers = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, arguments.folder, "--work", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    peak_bytes = dict.fromkeys(names, 0)
-    for round_number in range(WARM_UP_ROUNDS + arguments.rounds):
-        for name, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write("\n")
-            worker.stdin.flush()
-            answer = json.loads(worker.stdout.readline())
-            peak_bytes[name] = answer["peak_bytes"]
-            if round_number >= WARM_UP_ROUNDS:
-                seconds[name].append(answer["seconds"])
-    for worker in workers.values():
-        worker.communicate()
+    seconds, peak_bytes = take_turns(__file__, [arguments.folder], names, arguments.rounds)
     num_tokens = sum(len(ids) for ids, _ in conversations())
     for name, times in seconds.items():
         ratios = [other / own for other, own in zip(times, seconds["gptsmith"], strict=True)]
