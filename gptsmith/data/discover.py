@@ -111,12 +111,12 @@ def _files(sources: list[Path], skipped: dict[str, str]) -> Iterator[tuple[Path,
             yield from ((path, False) for path in _inside(source, skipped))
         elif source.exists() or not glob.has_magic(str(source)):
             if not source.exists():
-                raise DataError(f"{source}: no such file or folder; {_allowed()}: check the spelling")
+                raise DataError(f"{source}: no such file or folder: check the spelling")
             yield source, True
         else:
             matches = sorted(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
             if not matches:
-                raise DataError(f"{source}: no file matches; {_allowed()}: check the pattern")
+                raise DataError(f"{source}: no file matches: check the pattern")
             for match in matches:
                 inside = _inside(match, skipped) if match.is_dir() else [match]
                 yield from ((path, False) for path in inside)
