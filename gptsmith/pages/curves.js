@@ -120,6 +120,7 @@ class Curves {
 
 /** `Some name` of some_name. */
 function title(name) {
+  if (name === "mfu") return "MFU";
   const words = name.replaceAll("_", " ");
   return words[0].toUpperCase() + words.slice(1);
 }

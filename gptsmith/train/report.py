@@ -46,7 +46,12 @@ def report(run: str | Path) -> Path:
     path = folder / REPORT
     content = [
         _heading(folder, result),
-        _headline(result, shown, events),
+        _headline(known := _known(result, shown, events)),
+        *(
+            [element("p", f"Of what the base knew: {line}.", class_="soft")]
+            if (line := forgetting_in_a_line(known))
+            else []
+        ),
         *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Search", name="search")] if searched else []),
@@ -134,11 +139,15 @@ def _base(folder: Path) -> list[str]:
     return [", made from ", element("a", base.name, href=quote(os.path.relpath(base / REPORT, folder.resolve())))]
 
 
-def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[Any]) -> Html:
-    """The most important figures, of the result or else the newest of the log."""
+def _known(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[Any]) -> dict[str, Any]:
+    """The figures of the result, or else the newest of the log."""
     newest = {name: values[-1] for name, (_, values) in shown["curves"].items()}
     starts = [row for row in events if isinstance(row, dict) and row.get("event") == "start"]
-    known = {**(starts[-1] if starts else {}), **newest, **result}
+    return {**(starts[-1] if starts else {}), **newest, **result}
+
+
+def _headline(known: Mapping[str, Any]) -> Html:
+    """The most important figures, each of a few characters."""
     figures = {
         "validation loss": _number(known.get("validation_loss"), ".4f"),
         "bits per byte": _number(known.get("bits_per_byte"), ".4f"),
@@ -147,7 +156,6 @@ def _headline(result: Mapping[str, Any], shown: Mapping[str, Any], events: list[
         "test reward": _number(known.get("test_reward"), ".3f"),
         "parameters": _large(known.get("num_parameters")),
         "tokens": _large(known.get("num_tokens")),
-        "forgotten": forgetting_in_a_line(known),
         "time": _time(known.get("seconds")),
         "tokens per second": _number(known.get("tokens_per_second"), ",.0f"),
     }

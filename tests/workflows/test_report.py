@@ -96,6 +96,18 @@ def test_a_report_shows_the_result_of_the_run(tmp_path: Path) -> None:
     assert "num_steps = 400" in text
 
 
+def test_headline_figures_are_short_and_what_was_forgotten_is_a_sentence(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "tuned")
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    forgotten = {"general_bits_per_byte_before": 1.5, "general_bits_per_byte": 2.7}
+    (run / "result.json").write_text(json.dumps({**result, **forgotten}), encoding="utf-8")
+    html = report(run).read_text(encoding="utf-8")
+    assert "Of what the base knew: general text: 1.50 -&gt; 2.70 bits per byte: much was forgotten." in html
+    figures = re.findall("<dd>(.*?)</dd>", html.partition('class="headline"')[2].partition("</dl>")[0])
+    assert figures
+    assert max(map(len, figures)) < 20
+
+
 def test_text_of_people_never_becomes_part_of_the_page(tmp_path: Path) -> None:
     text = report(write_run(tmp_path / NASTY.replace("/", "_"))).read_text(encoding="utf-8")
     assert "<b>bold" not in text
