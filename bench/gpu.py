@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,8 @@ def agreement(device: torch.device, small: bool, text: Path | None) -> None:
                     batch = Batch(ids[:, :-1].contiguous().to(place), ids[:, 1:].contiguous().to(place))
                     both.append(model(batch.input_ids).detach().cpu().float())
                     backward(model, NextTokenSettings(), [batch])
-                    gradients.append(
-                        torch.cat([parameter.grad.to_dense().flatten().cpu() for parameter in model.parameters()])  # type: ignore[union-attr]
-                    )
+                    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+                    gradients.append(torch.cat([gradient.to_dense().flatten().cpu() for gradient in found]))
                     tokens.append(greedy(model.eval(), 3, 64))
                 difference = float((both[0] - both[1]).abs().max())
                 apart = float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
@@ -197,7 +197,7 @@ def generation(device: torch.device, small: bool, text: Path | None) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model = GPT(preset("gpt2"), seed=1).eval().to(device, dtype)
         for count in (1, 2) if small else (1, 16, 64):
-            seconds = seconds_of(device, lambda m=model, c=count: greedy(m, c, num_tokens), 1 if small else 3, 1)  # type: ignore[misc]
+            seconds = seconds_of(device, partial(greedy, model, count, num_tokens), 1 if small else 3, 1)
             print(f"ours, {dtype}, {count} sequences: {count * num_tokens / seconds:,.0f} tokens/s", flush=True)
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -206,7 +206,7 @@ def generation(device: torch.device, small: bool, text: Path | None) -> None:
         for count in (1, 2) if small else (1, 16, 64):
             ids = torch.randint(50257, (count, 16), device=device)
             kept = {"max_new_tokens": num_tokens, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-            seconds = seconds_of(device, lambda p=peer, i=ids, k=kept: p.generate(i, **k), 1 if small else 3, 1)  # type: ignore[misc]
+            seconds = seconds_of(device, partial(peer.generate, ids, **kept), 1 if small else 3, 1)
             print(f"Transformers, {dtype}, {count} sequences: {count * num_tokens / seconds:,.0f} tokens/s", flush=True)
 
 

@@ -67,12 +67,14 @@ class Layers:
         attention, position = shape.attention, shape.position
         if not isinstance(position, LocalRotaryPositionSettings):
             return {}
-        is_windowed = isinstance(attention, SlidingWindowAttentionSettings)
+        window_size = shape.context_length
+        if isinstance(attention, SlidingWindowAttentionSettings):
+            window_size = attention.window_size
         every = RotaryPositionSettings(base=position.base, scaling=position.scaling)
         written = GLOBAL.write(shape.model_copy(update={"position": every}))
         local = {"rope_type": "default", "rope_theta": position.local_base}
         return {
-            "sliding_window": attention.window_size if is_windowed else shape.context_length,  # type: ignore[attr-defined]
+            "sliding_window": window_size,
             "layer_types": [SLIDING if layer in position.local_layers else FULL for layer in range(shape.num_layers)],
             "rope_parameters": {"full_attention": written["rope_parameters"], "sliding_attention": local},
         }

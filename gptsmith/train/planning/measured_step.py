@@ -124,7 +124,8 @@ def _kept_of_pass(model: GPT, train: TrainSettings, batches: list[Batch]) -> tup
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         terms = [train.objective.loss(model, batch) for batch in batches]
     del terms
-    return tuple(sum(size for size, is_copy in kept.values() if is_copy == wanted) for wanted in (False, True))  # type: ignore[return-value]
+    num_bytes = {wanted: sum(size for size, is_copy in kept.values() if is_copy == wanted) for wanted in (False, True)}
+    return num_bytes[False], num_bytes[True]
 
 
 @contextmanager
