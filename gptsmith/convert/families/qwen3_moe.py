@@ -1,4 +1,4 @@
-"""Qwen3 with experts (Yang et al. 2025). Our default model is of this family where its feed-forward half is `experts`."""
+"""Qwen3 with experts (Yang et al. 2025): the family of our default model where `feedforward` is `experts`."""
 
 from __future__ import annotations
 
