@@ -28,6 +28,7 @@ class TensorMapping:
         rows: how many rows each has.
         transposed: whether it is (in, out) there.
         transform: the difference of its values there; None if they are ours.
+        is_stacked: whether it is an expert's, and a GGUF file has one tensor for all experts'.
     """
 
     theirs: str
@@ -37,6 +38,7 @@ class TensorMapping:
     rows: tuple[int, ...]
     transposed: bool
     transform: Transform | None = None
+    is_stacked: bool = False
 
     def split(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Our parameters from the tensor of a safetensors file."""
@@ -130,4 +132,6 @@ def _mapping(
     shape = (sum(rows), *shapes[ours[0]][1:])
     transposed = weight.transposed and len(shape) == 2
     theirs, gguf = (f"{name.format(**numbers)}.{kind}" for name in (weight.theirs, weight.gguf))
-    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform)
+    is_stacked = "expert" in numbers and "{expert}" not in weight.gguf
+    stored = shape[::-1] if transposed else shape
+    return TensorMapping(theirs, gguf, stored, ours, rows, transposed, transform, is_stacked)
