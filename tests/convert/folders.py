@@ -53,6 +53,7 @@ SMALL = {
     "max_position_embeddings": 128,
 }  # fmt: skip
 GROUPED = SMALL | {"num_key_value_heads": 2}
+QWEN3_MOE = GROUPED | {"moe_intermediate_size": 40, "num_experts": 5, "num_experts_per_tok": 2}
 SMOLLM3 = GROUPED | {"num_hidden_layers": 4, "tie_word_embeddings": True}
 GRANITE = GROUPED | {
     "embedding_multiplier": 12.0, "attention_multiplier": 0.4, "residual_multiplier": 0.22, "logits_scaling": 8.0,
@@ -141,6 +142,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "mixtral", "mistral", GROUPED | {
             "num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 9, "head_dim": 16,
             "tie_word_embeddings": True, "router_aux_loss_coef": 0.02,
+        },
+    ),
+    "qwen3_moe": ("qwen3_moe", "qwen2", QWEN3_MOE | {"norm_topk_prob": True}),
+    "qwen3_moe-window": (
+        "qwen3_moe", "qwen2", QWEN3_MOE | {
+            "num_experts_per_tok": 3, "use_sliding_window": True, "sliding_window": 9, "head_dim": 16,
+            "tie_word_embeddings": True, "router_aux_loss_coef": 0.02, "attention_bias": True,
         },
     ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),

@@ -162,6 +162,27 @@ def test_presets_belong_to_their_families(name: str) -> None:
     assert family_for(preset(name)).model_type == {"smith": "qwen3", "gpt1": "openai-gpt", "gpt2": "gpt2"}[name]
 
 
+def test_our_default_with_experts_is_a_qwen3_moe() -> None:
+    assert family_for(preset("smith", feedforward="experts")).model_type == "qwen3_moe"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"decoder_sparse_step": 2}, r"decoder_sparse_step=2 is not known \(allowed: 1\)"),
+        ({"mlp_only_layers": [0]}, r"mlp_only_layers=\[0\] is not known"),
+        ({"num_experts": 0, "num_local_experts": 0}, "num_experts"),
+        ({"num_experts": None, "num_local_experts": 1}, "experts_per_token=2 is more than num_experts=1"),
+        ({"hidden_act": "relu"}, "hidden_act='relu' is not known"),
+    ],
+)
+def test_a_qwen3_moe_with_other_layers_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    write_model("qwen3_moe", tmp_path)
+    changed_config(tmp_path, **changes)
+    with pytest.raises(UserError, match=named):
+        ModelFolder.open(tmp_path)
+
+
 def test_every_parameter_has_a_name_in_each_table() -> None:
     for family in families():
         config = own_shape(family)
