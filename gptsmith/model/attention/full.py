@@ -43,7 +43,7 @@ def scaled_dot_product(
         return causal_attention(queries, keys, values, sinks)
     if span.bias is None and span.packed is not None:
         batches = zip(*map(span.packed.gather, (queries, keys, values)), strict=True)
-        return span.packed.scatter([causal_attention(*batch, sinks) for batch in batches], len(queries))
+        return span.packed.scatter([causal_attention(q, k, v, sinks) for q, k, v in batches], len(queries))
     if span.bias is None and span.mask is not None and queries.device.type == "cpu" and not torch.is_grad_enabled():
         return masked_attention(queries, keys, values, span.mask, sinks)
     bias = score_bias(queries, keys, span)
