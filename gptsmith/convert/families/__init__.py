@@ -137,8 +137,9 @@ class GGUFArchitecture:
 @dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
-    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow. A name
-    in a GGUF file without the expert's number is that of one tensor (E, out, in) for all experts."""
+    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow,
+    unless ours is a parameter's. A tensor without `{expert}` in its name holds the parts of all experts: (E, out, in)
+    in a GGUF file."""
 
     ours: str | tuple[str, ...]
     """Several are one matrix there, one below the other."""
