@@ -112,7 +112,7 @@ class Blocks:
         for part in plan.parts:
             M, R = part.num_blocks, part.num_readers
             if N == 1:
-                rows = queries.view(1, K, -1, D).expand(M, -1, -1, -1).reshape(M * K, -1, D)
+                rows = queries.reshape(1, K, -1, D).expand(M, -1, -1, -1).reshape(M * K, -1, D)
             else:
                 rows = _by_head(queries.reshape(N, -1).index_select(0, part.rows), M, R, K, D)  # (M K, R H/K T, D)
             products = [

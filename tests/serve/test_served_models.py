@@ -203,7 +203,7 @@ def test_by_default_three_quarters_of_what_is_free(runs: Path, monkeypatch: pyte
 
 
 def test_too_little_memory_for_any_text_is_refused_with_what_is_needed(runs: Path) -> None:
-    with pytest.raises(UserError, match="holds no block of 64 tokens, .*: allow at least .*--kv-cache-memory"):
+    with pytest.raises(UserError, match=r"holds no block of 64 tokens, .*: allow at least .*--kv-cache-memory"):
         ServedModels(load_served([str(runs / "base")], device="cpu"), ServeSettings(kv_cache_memory="9KB"))
 
 
