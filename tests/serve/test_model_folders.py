@@ -329,7 +329,7 @@ def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
     with serving([str(folder)]) as server:
         assert list(states(server)) == ["base"]
         for name, reason in (
-            ("chat", "newer version"), ("cut", "cut"), ("adapter", "adapters"), ("labels", "checkpoint"),
+            ("chat", "upgrade gptsmith"), ("cut", "cut"), ("adapter", "adapters"), ("labels", "checkpoint"),
         ):  # fmt: skip
             answer = complete(server, model=name)
             assert (answer.status, answer.error["code"]) == (404, "model_not_found")
