@@ -29,8 +29,8 @@ from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, insi
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, meta_model
-from gptsmith.model.linear import linear_layers
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
+from gptsmith.model.linear import layer_name, linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.transform import with_adapters
 from gptsmith.text.patterns import require_bounded
 
