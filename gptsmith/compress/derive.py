@@ -82,7 +82,7 @@ def derive(
         "status": status,
         "made_from": str(run),
         "step": source.step,
-        "num_parameters": sum(p.numel() for p in after.parameters()),
+        "num_parameters": after.num_parameters,
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
         "ratio": bytes_before / bytes_after,

@@ -40,7 +40,7 @@ class Loaded:
     def __repr__(self) -> str:
         config = self.config
         kind = f"{config.num_labels} labels" if config.num_labels else "chat model" if self.template else "base model"
-        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        num_parameters = self.model.num_parameters
         return (
             f"Loaded({self.run.folder}: {kind}, {num_parameters / 1e6:.2f}M parameters, "
             f"context {config.context_length}, {str(self.model.compute_dtype).removeprefix('torch.')} on "
@@ -204,9 +204,7 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
     model.compute_dtype = choose_model_dtype(dtype, place)
     if dtype in ("float32", "bfloat16"):
         _convert(model, DTYPES[dtype])
-    elif dtype == "auto" and 4 * sum(p.numel() for p in model.parameters()) <= SHARE_WIDENED * (
-        free_memory_bytes() or 0
-    ):
+    elif dtype == "auto" and 4 * model.num_parameters <= SHARE_WIDENED * (free_memory_bytes() or 0):
         _convert(model, torch.float32)
     return Loaded(opened, model)
 
