@@ -113,7 +113,8 @@ class GGUFArchitecture:
 @dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
-    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow."""
+    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow,
+    unless ours is a parameter's. A tensor without `{expert}` in its name holds the parts of all experts."""
 
     ours: str | tuple[str, ...]
     """Several are one matrix there, one below the other."""

@@ -31,7 +31,7 @@ class ExpertsSettings(FeedForwardSettings):
     """Experts that compute a token."""
     renormalize: bool = True
     """Whether the weights of a token's experts add up to 1, or are the probabilities of the router."""
-    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "swiglu_oai", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
     """Activation of an expert: those with "glu" make it `gated`, the others an `mlp`."""
     balance_weight: float = Field(default=0.01, ge=0)
     """Weight, in training, of the load-balancing loss of each row: num_experts times the sum, over experts, of their
@@ -90,7 +90,7 @@ class Experts(nn.Module):
     def __init__(self, settings: ExpertsSettings, dims: LayerDims) -> None:
         super().__init__()
         self.num_chosen, self.renormalizes = settings.experts_per_token, settings.renormalize
-        self.router = dims.linear.build(dims.embed_dim, settings.num_experts, False, "feedforward.router")
+        self.router = dims.linear.build(dims.embed_dim, settings.num_experts, settings.bias, "feedforward.router")
         self.experts = nn.ModuleList(settings.build_expert(dims) for _ in range(settings.num_experts))
         self.record: list[Routing] | None = None
 
