@@ -23,6 +23,8 @@ from gptsmith.convert.state_dict import TensorMapping, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
+from gptsmith.model.kernels.block_formats import BlockFormat
+from gptsmith.model.linear.grouped import grouped
 from gptsmith.model.position.rotary import RotaryPositionSettings
 from gptsmith.text.chat_template import MAX_TEMPLATE, ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -64,7 +66,7 @@ class GGUFModel(ForeignModel):
         table = tensor_mappings(family, shape)
         match(path, tensors.shapes, {mapping.gguf: mapping.rows_shape for mapping in table}, [DIVISORS])
         _compare_vocabularies(path, tokenizer, shape, tensors)
-        return cls(path, family, shape, tensors, table, tokenizer, template)
+        return cls(path, family, _with_formats(shape, tensors, table), tensors, table, tokenizer, template)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -92,7 +94,8 @@ class GGUFModel(ForeignModel):
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         for mapping in self.table:
-            tensor = self.tensors.read(mapping.gguf)
+            stays = _form(self.tensors, mapping) is not None
+            tensor = (self.tensors.read_blocks if stays else self.tensors.read)(mapping.gguf)
             if architecture_of(self.family).is_interleaved:
                 tensor = _halves(mapping, tensor, self.shape)
             yield from mapping.split_rows(tensor)
@@ -119,6 +122,23 @@ def _with_divisors(shape: GPTConfig, tensors: GGUFTensors) -> GPTConfig:
     scaling = scaling_of(tensors.read(DIVISORS).float(), position.base)
     plain = shape.plain()
     return GPTConfig.parse({**plain, "position": {**plain["position"], "scaling": scaling}}, DIVISORS)
+
+
+def _form(tensors: GGUFTensors, mapping: TensorMapping) -> BlockFormat | None:
+    """The format that a tensor stays in: that of a linear layer or of the embedding."""
+    is_table = any(name.startswith("position") for name in mapping.ours)
+    return None if is_table else tensors.form(mapping.gguf)
+
+
+def _with_formats(shape: GPTConfig, tensors: GGUFTensors, table: Sequence[TensorMapping]) -> GPTConfig:
+    """The shape whose linear layers and embedding are in the formats that the file keeps them in."""
+    forms = {
+        name.removesuffix(".weight"): form.name
+        for mapping in table
+        if (form := _form(tensors, mapping)) is not None
+        for name in mapping.ours
+    }
+    return shape.model_copy(update={"linear": grouped(forms)}) if forms else shape
 
 
 def _template(tensors: GGUFTensors) -> ChatTemplate | None:

@@ -86,12 +86,12 @@ class TensorFiles:
         """
         stored = self._stored[name]
         if stored.file not in self._mapped:
-            self._mapped[stored.file] = _mapped(stored.file)
+            self._mapped[stored.file] = map_file(stored.file)
         whole = stored.read(self._mapped[stored.file])
         return require_finite(whole if part is None else whole[part], name, stored.file)
 
 
-def _mapped(file: Path) -> np.memmap[Any, Any]:
+def map_file(file: Path) -> np.memmap[Any, Any]:
     """The bytes of a file, mapped into memory, to be written to in memory alone.
 
     Raises:
