@@ -46,13 +46,13 @@ class StoredTensor:
     @property
     def form(self) -> BlockFormat | None:
         """The format that its weights can stay in; None if they are no matrix in one."""
-        return FORMATS.get(self.kind.name.lower()) if len(self.shape) == 2 else None
+        return FORMATS.get(self.kind.name.lower()) if len(self.shape) > 1 else None
 
     def rows(self, mapped: np.memmap[Any, Any]) -> Tensor:
-        """Its bytes (rows, bytes of a row), as part of its file that is mapped into memory: they are read when they are
+        """Its bytes (..., out, row_bytes), as part of its file that is mapped into memory: they are read when they are
         used, and writing to them leaves the file alone."""
         data = mapped[self.begin : self.begin + self.num_bytes]
-        return torch.from_numpy(data).view(math.prod(self.shape[:-1]), -1)
+        return torch.from_numpy(data).view(*self.shape[:-1], -1)
 
     def read(self, mapped: np.memmap[Any, Any]) -> Tensor:
         """It: part of the mapped file if that holds numbers, else dequantized to float32."""
@@ -62,7 +62,7 @@ class StoredTensor:
             # A file may begin its numbers anywhere; processors want them at multiples of their size.
             return (rows if rows.data_ptr() % dtype.itemsize == 0 else rows.clone()).view(dtype).view(self.shape)
         with np.errstate(all="ignore"):  # scales that are not finite are found below
-            numbers = gguf.dequantize(rows.numpy(), self.kind)
+            numbers = gguf.dequantize(rows.flatten(0, -2).numpy(), self.kind)
         return torch.from_numpy(numbers).view(self.shape)
 
 
