@@ -47,6 +47,7 @@ class BlockFormat:
         group_size: weights that share a scale.
         block_size: weights of a block.
         block_bytes: bytes of a block.
+        scale_places: where float16 numbers begin in a block.
         split: blocks (N, block_bytes), uint8, to their groups.
     """
 
@@ -55,6 +56,7 @@ class BlockFormat:
     group_size: int
     block_size: int
     block_bytes: int
+    scale_places: tuple[int, ...]
     split: Callable[[Tensor], Groups]
 
     def row_bytes(self, num_weights: int) -> int:
@@ -64,6 +66,11 @@ class BlockFormat:
     def num_weights(self, num_bytes: int) -> int:
         """The weights in so many bytes."""
         return num_bytes // self.block_bytes * self.block_size
+
+    def scales(self, packed: Tensor) -> Tensor:
+        """The float16 numbers (N, blocks) in rows: weights are finite where these are."""
+        blocks = packed.view(-1, self.block_bytes)
+        return torch.cat([_float16(blocks, place) for place in self.scale_places], dim=1)
 
     def groups(self, packed: Tensor) -> Groups:
         """The groups of rows (..., row_bytes): integers (..., G, group_size), scale and offset (..., G)."""
@@ -153,14 +160,14 @@ def _q6_k(blocks: Tensor) -> Groups:
 FORMATS = {
     each.name: each
     for each in (
-        BlockFormat("q4_0", 4, 32, 32, 18, _q4_0),
-        BlockFormat("q4_1", 4, 32, 32, 20, _q4_1),
-        BlockFormat("q5_0", 5, 32, 32, 22, _q5_0),
-        BlockFormat("q5_1", 5, 32, 32, 24, _q5_1),
-        BlockFormat("q8_0", 8, 32, 32, 34, _q8_0),
-        BlockFormat("q4_k", 4, 32, 256, 144, _q4_k),
-        BlockFormat("q5_k", 5, 32, 256, 176, _q5_k),
-        BlockFormat("q6_k", 6, 16, 256, 210, _q6_k),
+        BlockFormat("q4_0", 4, 32, 32, 18, (0,), _q4_0),
+        BlockFormat("q4_1", 4, 32, 32, 20, (0, 2), _q4_1),
+        BlockFormat("q5_0", 5, 32, 32, 22, (0,), _q5_0),
+        BlockFormat("q5_1", 5, 32, 32, 24, (0, 2), _q5_1),
+        BlockFormat("q8_0", 8, 32, 32, 34, (0,), _q8_0),
+        BlockFormat("q4_k", 4, 32, 256, 144, (0, 2), _q4_k),
+        BlockFormat("q5_k", 5, 32, 256, 176, (0, 2), _q5_k),
+        BlockFormat("q6_k", 6, 16, 256, 210, (208,), _q6_k),
     )
 }
 """The formats by name."""

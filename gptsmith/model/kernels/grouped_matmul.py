@@ -127,12 +127,12 @@ def has_kernel(matrices: Sequence[Tensor], form: BlockFormat) -> bool:
         matrices[0].device.type == "cpu"
         and form.group_size in KERNEL_GROUPS
         and sum(len(packed) for packed in matrices) % KERNEL_ROWS == 0
-        and _processor_has_kernel()
+        and processor_has_kernel()
     )
 
 
 @cache
-def _processor_has_kernel() -> bool:
+def processor_has_kernel() -> bool:
     """Whether the kernel is written for this processor: elsewhere it is slower than unpacking."""
     is_there = hasattr(torch.ops.aten, "_weight_int4pack_mm_for_cpu")
     return is_there and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

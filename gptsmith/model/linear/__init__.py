@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
@@ -96,7 +97,15 @@ class LinearSettings(Settings):
     has_adapters: ClassVar[bool] = False
     """Whether a small change of frozen layers is trained, which can be merged into them."""
 
+    is_storage: ClassVar[bool] = False
+    """Whether weights are kept in the form that a file has them in, which dense ones may take the place of at any time:
+    to be trained, or for another dtype."""
+
     kind: str
+
+    def is_fast_on(self, device: torch.device) -> bool:
+        """Whether decoding on a device is no slower than with dense weights of float32."""
+        return True
 
     @abstractmethod
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:

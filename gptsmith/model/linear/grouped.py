@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
 from gptsmith.model.kernels.block_rounding import quantize_blocks
-from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, grouped_linear
+from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, grouped_linear, processor_has_kernel
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.packed_linear import Packable, pack_layers
@@ -23,8 +24,22 @@ BY_NAME_ONLY = ("head", "embedding", "feedforward.router")
 """Layers that no pattern matches: the router of experts, because rounding it would choose others."""
 
 
+def grouped(forms: Mapping[str, str]) -> GroupedLinearSettings:
+    """The settings of a model whose layers at these places are in these formats, said in as few names as it takes."""
+    by_name: dict[str, Counter[str]] = {}
+    for place, form in forms.items():
+        by_name.setdefault(layer_name(place), Counter())[form] += 1
+    usual = {name: counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    formats: dict[str, list[str]] = {}
+    for name, form in [*usual.items(), *((p, form) for p, form in forms.items() if form != usual[layer_name(p)])]:
+        formats.setdefault(form, []).append(name)
+    return GroupedLinearSettings.parse({"formats": formats})
+
+
 class GroupedLinearSettings(LinearSettings):
     """y = x W' + b, W in blocks of a format of GGUF's. The embedding can be in blocks too; a tied head then is."""
+
+    is_storage: ClassVar[bool] = True
 
     kind: Literal["grouped"] = "grouped"
     formats: dict[FormatName, list[str]] = Field(
@@ -32,6 +47,9 @@ class GroupedLinearSettings(LinearSettings):
     )
     """The layers in each format: names, such as attention.query or blocks.3.attention.query, or patterns. The nearest
     name decides; the head, the embedding and a router match only by their own. Other layers are dense."""
+
+    def is_fast_on(self, device: torch.device) -> bool:
+        return device.type == "cpu" and processor_has_kernel()
 
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
         return DenseLinear(in_dim, out_dim, bias=bias)  # which `complete` replaces, where it knows the layer's number
