@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Size
-from gptsmith.generate.settings import EngineSettings
+from gptsmith.generate.settings import EngineSettings, KVCacheDtype
 
 ANY_ORIGIN = "*"
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -26,6 +26,8 @@ class ServeSettings(Settings):
     """Memory for KV caches (4GB); by default 3/4 of what is free."""
     keep_loaded_minutes: float = 5.0
     """How long a model of a folder of models stays loaded after its last request; negative: until the server ends."""
+    kv_cache_dtype: KVCacheDtype = EngineSettings().kv_cache_dtype
+    """Numbers in KV caches: auto, as computed, or int8."""
     max_choices: int = Field(default=16, gt=0)
     """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
@@ -71,7 +73,10 @@ class ServeSettings(Settings):
     def engine(self, kv_cache_bytes: int | None) -> EngineSettings:
         """The settings of an engine, whose KV cache has so much memory."""
         return EngineSettings(
-            max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size, kv_cache_bytes=kv_cache_bytes
+            max_num_seqs=self.max_num_seqs,
+            max_queue_size=self.max_queue_size,
+            kv_cache_bytes=kv_cache_bytes,
+            kv_cache_dtype=self.kv_cache_dtype,
         )
 
 

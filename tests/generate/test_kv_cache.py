@@ -74,7 +74,7 @@ def served(engine: Engine, clients: list[Client]) -> Iterator[EngineFigures]:
 def test_after_any_company_every_block_is_free(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "HEADROOM_TOKENS", 1)
     settings = EngineSettings(max_num_seqs=5, kv_block_size=4, max_prefill_tokens=8)
-    whole = KVCacheMemory.of(model, settings).bytes_of(CONTEXT)
+    whole = KVCacheMemory.of(model.config, torch.float32, settings).bytes_of(CONTEXT)
     preemptions = cached = shared = 0
     for seed in range(3):
         bound = settings.model_copy(update={"kv_cache_bytes": whole + seed * whole // 8})
@@ -112,7 +112,7 @@ def test_layers_with_a_window_keep_its_blocks_alone() -> None:
 
 def test_memory_that_one_group_leaves_is_given_back_for_another() -> None:
     settings = EngineSettings(kv_block_size=4, kv_cache_bytes=40 * 4 * 512)
-    memory = KVCacheMemory.of(WINDOWED, settings)
+    memory = KVCacheMemory.of(WINDOWED.config, torch.float32, settings)
     cache = PagedKVCache(WINDOWED.config, memory, device=torch.device("cpu"), max_num_seqs=4)
     many_windows = [cache.new_table() for _ in range(4)]
     for table in many_windows:
@@ -128,7 +128,7 @@ def test_memory_that_one_group_leaves_is_given_back_for_another() -> None:
 
 
 def test_a_shared_block_is_copied_by_whoever_writes_to_it() -> None:
-    memory = KVCacheMemory.of(MODEL, EngineSettings(kv_block_size=4))
+    memory = KVCacheMemory.of(MODEL.config, torch.float32, EngineSettings(kv_block_size=4))
     cache = PagedKVCache(MODEL.config, memory, device=torch.device("cpu"), max_num_seqs=2)
     table = cache.new_table()
     assert cache.extend(table, 0, 10)
