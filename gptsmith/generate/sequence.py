@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gptsmith.generate.detokenizer import Detokenizer
+from gptsmith.generate.kv_cache import BlockTable
 from gptsmith.generate.request import FinishReason, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.generate.structured_output import Grammar
 from gptsmith.text.channels import ChannelReader
@@ -24,7 +25,7 @@ class SequenceState:
         channels: turns the messages of a model that has channels into tags; None for all others.
         ids: the tokens in the context: the prompt's and the output's, or the newest of them if it slides.
         output_ids: all generated tokens.
-        slot: its slot in the KV cache; -1 while it waits.
+        table: its blocks of the KV cache, while it runs.
         num_computed: how many of `ids` the KV cache holds.
         is_preempted: whether it has run, and waits again because others needed its memory.
     """
@@ -38,7 +39,7 @@ class SequenceState:
     channels: ChannelReader | None = None
     ids: list[int] = field(init=False)
     output_ids: list[int] = field(default_factory=list)
-    slot: int = -1
+    table: BlockTable = field(init=False)
     num_computed: int = 0
     is_preempted: bool = False
 
@@ -65,7 +66,7 @@ class SequenceState:
 
     def preempt(self) -> None:
         """Makes it wait again; its tokens are read anew when there is room."""
-        self.slot, self.num_computed, self.is_preempted = -1, 0, True
+        self.num_computed, self.is_preempted = 0, True
         if not self.output_ids:
             self.prompt_logprobs = []
 
