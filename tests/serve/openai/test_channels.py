@@ -101,14 +101,14 @@ def test_a_message_to_a_function_is_a_call(served: Served, scripted: Any) -> Non
 )
 def test_an_answer_of_a_given_form_is_opened_in_its_channel(served: Served, fields: Any, opened: str) -> None:
     body = ChatCompletionRequest.model_validate({"model": "harmony", "messages": HI, **fields})
-    (request,) = ChatCompletionJob(body, served.state.models.get("harmony")).requests()
+    (request,) = ChatCompletionJob(body, served.state.models.loaded["harmony"]).requests()
     prompt = TOKENIZER.decode(request.prompt_ids, keep_special=True)
     assert prompt.endswith(f"<|start|>assistant{opened}")
     assert (request.constraint is not None) == (opened == FINAL)
 
 
 def test_a_conversation_leaves_out_what_was_thought(served: Served, scripted: Any) -> None:
-    model = served.state.models.get("harmony")
+    model = served.state.models.loaded["harmony"]
     talk = Conversation(
         model.engine, TOKENIZER, model.template(), system=None, max_tokens=50, sampling=SamplingSettings(), seed=0
     )
