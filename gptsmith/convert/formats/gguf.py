@@ -166,7 +166,8 @@ def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
 
 
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
-    """A tensor as it is kept: vectors, biases, positions and routers in float32, rows that are no whole blocks in float16."""
+    """A tensor as it is kept: vectors, biases, positions and routers in float32, rows that are no whole blocks in
+    float16."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
