@@ -181,7 +181,8 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
     "gpt_oss": (
         "gpt-oss-20b", "gpt4o", "gpt_oss", CHATML, SMALL | {
             "attention": {"window_size": 9, "layers": [0, 2], "num_kv_heads": 2}, "embed_dim": 64, "head_dim": 64,
-            "feedforward": EXPERTS | {"activation": "swiglu_oai", "bias": True}, "norm": {"epsilon": 1e-6},
+            "feedforward": EXPERTS | {"activation": "swiglu_oai", "bias": True},
+            "position": {"scaling": {"truncate": True}},
         },
     ),
     "mixtral": ("smith", "llama2", "mixtral", MISTRAL, PLAIN | {"feedforward": EXPERTS} | rotary(1e4)),

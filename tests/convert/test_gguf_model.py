@@ -101,8 +101,6 @@ def special_settings(family: Family, table: dict[str, Any], chance: random.Rando
         case "mixtral" | "qwen3_moe":
             return {"feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": chance.choice((1, 2))}}
         case "gpt_oss":
-            scaling = table["position"]["scaling"]
-            table["position"]["scaling"] = scaling and {**scaling, "truncate": scaling["kind"] != "yarn"}
             window = {"kind": "sliding_window", "window_size": chance.choice((4, 200)), "layers": list(layers)[::2]}
             return {
                 "attention": window, "feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": 2}

@@ -58,17 +58,13 @@ WINDOW = "attention.sliding_window"
 
 class GGUFSettings:
     """llama.cpp's gpt-oss has a window in every other layer, from the first on. It cuts the ramp of YaRN to whole
-    dimensions, and no key says that the model does not; a file stands for the model."""
+    dimensions, which the published models do not: a file is read as llama.cpp computes it."""
 
     keys: Sequence[str] = (WINDOW,)
 
     def read(self, config: Mapping[str, Any]) -> Table:
         layers = list(range(0, config["block_count"], 2))
-        is_yarn = config.get("rope.scaling.type") == "yarn"
-        return {
-            "attention": {"kind": "sliding_window", "window_size": config.get(WINDOW), "layers": layers},
-            "position": {"scaling": {"truncate": False}} if is_yarn else {},
-        }
+        return {"attention": {"kind": "sliding_window", "window_size": config.get(WINDOW), "layers": layers}}
 
     def write(self, shape: GPTConfig) -> Table:
         attention = shape.attention
