@@ -10,7 +10,7 @@ import torch
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from gptsmith.convert.formats import KINDS, FormatSettings, Source
-from gptsmith.convert.gguf_pretokenizers import GPT4O_SPLIT, LLAMA3_SPLIT
+from gptsmith.convert.gguf_pretokenizers import LLAMA3_SPLIT
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.model.gpt import GPT
@@ -113,7 +113,6 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "gpt2": lambda: byte_tokens(split_by(GPT2_SPLIT), CHATML_SPECIAL[:1]),
     "qwen2": lambda: byte_tokens(split_by(QWEN2_SPLIT), CHATML_SPECIAL, composes=True),
     "llama3": lambda: byte_tokens(split_by(LLAMA3_SPLIT), LLAMA3_SPECIAL, "<|begin_of_text|>"),
-    "gpt4o": lambda: byte_tokens(split_by(GPT4O_SPLIT), CHATML_SPECIAL),
     "smollm": lambda: byte_tokens(DIGITS, CHATML_SPECIAL),
     "llama2": llama_tokens,
     "metaspace-never": lambda: llama_tokens("never"),
@@ -179,7 +178,7 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
     "qwen3": ("smith", "qwen2", "qwen3", CHATML, SMALL | {"head_dim": 32} | rotary(1e6)),
     "qwen3_moe": ("smith", "bpe", None, CHATML, SMALL | {"feedforward": EXPERTS}),
     "gpt_oss": (
-        "gpt-oss-20b", "gpt4o", "gpt_oss", CHATML, SMALL | {
+        "gpt-oss-20b", "bpe", "gpt_oss", CHATML, SMALL | {
             "attention": {"window_size": 9, "layers": [0, 2], "num_kv_heads": 2}, "embed_dim": 64, "head_dim": 64,
             "feedforward": EXPERTS | {"activation": "swiglu_oai", "bias": True},
             "position": {"scaling": {"truncate": True}},
