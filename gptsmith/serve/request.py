@@ -20,6 +20,10 @@ class ServeRequest(ServeSettings):
     """Port; 0 selects a free one."""
     api_key_file: PathText | None = None
     """File of accepted API keys, one per line, readable only by you."""
+    tls_certificate: PathText | None = None
+    """Certificate for HTTPS, with its chain, as a PEM file; it needs --tls-key."""
+    tls_key: PathText | None = None
+    """Private key of the certificate, as a PEM file without a password."""
     share_prompts: bool = False
     """Show example prompts from the training text to clients on other machines too."""
     draft: PathText | None = None

@@ -47,8 +47,11 @@ class MessageEvents(ChunkEvents):
 
     ping = named({"type": "ping"})
 
-    def __init__(self, head: dict[str, Any], num_prompt_tokens: int, parser: AnswerParser) -> None:
+    def __init__(
+        self, head: dict[str, Any], num_prompt_tokens: int, parser: AnswerParser, *, shows_thoughts: bool = True
+    ) -> None:
         self.head, self.num_prompt_tokens, self.parser = head, num_prompt_tokens, parser
+        self.shows_thoughts = shows_thoughts
         self.number = -1
         self.open: type[Part] | None = None
         self.has_calls = False
@@ -63,7 +66,8 @@ class MessageEvents(ChunkEvents):
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
         reason = chunk.finish_reason
         for part in self.parser.feed(chunk.text, is_last=reason is not None, is_cut=reason != "stop"):
-            yield from self._part(part)
+            if self.shows_thoughts or not isinstance(part, Thoughts):
+                yield from self._part(part)
         self.reason, self.stop_string = reason or "", chunk.stop_string
 
     def _part(self, part: Part) -> Iterator[bytes]:

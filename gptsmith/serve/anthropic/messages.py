@@ -55,6 +55,7 @@ class MessagesJob(ChatJob):
     """
 
     prompt_field = "messages"
+    format_field = "output_config.format"
 
     def __init__(self, body: PromptFields, served: ServedModel) -> None:
         """
@@ -65,15 +66,18 @@ class MessagesJob(ChatJob):
         chat = chat_request(body)
         check_sampling_fields(chat, served, 1)
         max_tokens = resolve_max_tokens(chat.max_tokens, served.context_length, served, "max_tokens")
+        effort = None if body.output_config is None else body.output_config.effort
         wants_thoughts = None if body.thinking is None else body.thinking.type != "disabled"
         super().__init__(
             chat, served, chat.messages,
-            max_tokens=max_tokens, seed=resolve_seed(chat.seed), toolset=resolve_tools(chat), response_format=None,
-            effort=None, verbosity=None, top_logprobs=None, truncates=False,
-            variables=template_variables(None, wants_thoughts, None),
+            max_tokens=max_tokens, seed=resolve_seed(chat.seed), toolset=resolve_tools(chat),
+            response_format=chat.response_format, effort=effort, verbosity=None, top_logprobs=None, truncates=False,
+            variables=template_variables(effort, wants_thoughts, None),
             continues_last=bool(chat.continue_final_message),
         )  # fmt: skip
         self.id = new_id("msg_")
+        self.shows_thoughts = body.thinking is None or body.thinking.display != "omitted"
+        self.edits_context = body.context_management is not None
         self.num_prompt_tokens = 0
 
     def requests(self) -> list[Request]:
@@ -84,7 +88,8 @@ class MessagesJob(ChatJob):
     def head(self) -> dict[str, Any]:
         """The fields of a message before its content is known."""
         head = {"id": self.id, "type": "message", "role": "assistant", "model": self.served.name, "content": []}
-        return {**head, "stop_reason": None, "stop_sequence": None}
+        edits = {"context_management": {"applied_edits": []}} if self.edits_context else {}
+        return {**head, "stop_reason": None, "stop_sequence": None, **edits}
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
@@ -92,13 +97,13 @@ class MessagesJob(ChatJob):
         has_calls = any(isinstance(part, ToolCall) for part in parts)
         return {
             **self.head(),
-            "content": [whole_block(part) for part in parts],
+            "content": [whole_block(part) for part in parts if self.shows_thoughts or not isinstance(part, Thoughts)],
             **stop_fields(output.finish_reason, output.stop_string, has_calls),
             "usage": message_usage(usage),
         }
 
     def chunk_events(self) -> ChunkEvents:
-        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser())
+        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser(), shows_thoughts=self.shows_thoughts)
 
 
 def whole_block(part: Part) -> dict[str, Any]:

@@ -99,10 +99,11 @@ class OllamaChatJob(ChatCompletionJob):
     def __init__(self, request: ChatCompletionRequest, served: ServedModel, form: AnswerForm) -> None:
         super().__init__(request, served)
         self.form = form
+        form.tokenizer = served.tokenizer if request.logprobs else None
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        return self.form.line(self.parts(output), **self.form.end(output.finish_reason, usage, self.group))
+        return self.form.whole(self.parts(output), output, usage, self.group)
 
     def chunk_events(self) -> ChunkEvents:
         return AnswerLines(self.form, self.parser(), self.group)
@@ -122,8 +123,10 @@ class OllamaRawJob(CompletionJob):
         most = served.settings.max_tokens
         longest = served.context_length if most is None else min(most, served.context_length)
         fields = {"max_tokens": longest, **sampling_fields(body), "prompt": body.prompt}
+        fields |= {"logprobs": body.top_logprobs or 0} if body.logprobs else {}
         super().__init__(CompletionRequest.model_validate(fields), served)
         self.form = form
+        form.tokenizer = served.tokenizer if body.logprobs else None
         self.constraint = response_format_constraint(parsed_format(body))
 
     def requests(self) -> list[Request]:
@@ -131,7 +134,7 @@ class OllamaRawJob(CompletionJob):
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        return self.form.line([Words(output.text)], **self.form.end(output.finish_reason, usage, self.group))
+        return self.form.whole([Words(output.text)], output, usage, self.group)
 
     def chunk_events(self) -> ChunkEvents:
         return AnswerLines(self.form, None, self.group)

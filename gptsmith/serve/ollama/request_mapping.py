@@ -15,18 +15,24 @@ from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest, ResponseFo
 NO_IMAGES = "models here read and write text only"
 
 
+PENALTIES = {"repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0}
+"""By name, with the values that turn them off."""
+
+
 def sampling_fields(body: OllamaGenerationFields) -> dict[str, Any]:
     """The fields of OpenAI's requests for what the options say.
 
     Raises:
-        ApiError: log-probabilities are asked for.
+        ApiError: penalties are to count a part of the tokens.
     """
-    for name in ("logprobs", "top_logprobs"):
-        if getattr(body, name):
-            raise unsupported(name, "they are given by /v1/completions and /v1/chat/completions")
     options = {} if body.options is None else body.options.model_dump(exclude_none=True)
     for name in ("penalize_newline", "vocab_only", "embedding_only", "logits_all", "f16_kv"):
         options.pop(name, None)
+    last_n = options.pop("repeat_last_n", -1)
+    if last_n > 0 and any(options.get(name, off) != off for name, off in PENALTIES.items()):
+        raise unsupported("options.repeat_last_n", "penalties count all tokens here: give -1, or 0 for no penalties")
+    if last_n == 0:
+        options |= PENALTIES
     most = options.pop("num_predict", -1)
     fields = {**options, "stream": body.stream is not False}
     if body.truncate is not False:
@@ -59,6 +65,7 @@ def chat_request(
         ApiError: a field is not allowed.
     """
     fields = {**sampling_fields(body), "messages": list(messages), "response_format": response_format(body.format)}
+    fields |= {"logprobs": body.logprobs, "top_logprobs": body.top_logprobs if body.logprobs else None}
     fields |= {"think": body.think} if isinstance(body.think, bool) else {"reasoning_effort": body.think}
     fields |= {"tools": [tool.model_dump(exclude_none=True) for tool in tools]} if tools else {}
     try:
