@@ -167,5 +167,5 @@ def test_an_output_format_is_kept(served: Served) -> None:
     body = {"model": "chat", "max_tokens": 60, "messages": QUESTION, "seed": 1, **form}
     answer = served.ask("POST", "/v1/messages", body)
     assert answer.json["content"][0]["text"].replace(" ", "") == '{"tool":"nail"}'
-    wrong = {"output_config": {"format": {"type": "json_schema", "schema": {"type": "string", "pattern": "("}}}}
+    wrong = {"output_config": {"format": {"type": "json_schema", "schema": {"type": 5}}}}
     assert "output_config.format" in served.ask("POST", "/v1/messages", {**body, **wrong}).json["error"]["message"]
