@@ -147,6 +147,22 @@ def test_every_room_has_a_floor() -> None:
     assert rooms <= FLOOR_OF.keys()
 
 
+FACES = ("openai", "anthropic", "ollama")
+"""The APIs of the server, none of which stands on another."""
+
+
+def test_no_api_of_the_server_is_made_of_another() -> None:
+    graph = import_graph(PACKAGE)
+    rooms = {face: f"gptsmith.serve.{face}" for face in FACES}
+    below = {module for module in graph if module.startswith("gptsmith.serve.chat")}
+    for face, room in rooms.items():
+        others = tuple(f"{other}." for other in rooms.values() if other != room)
+        for module in graph:
+            if module in below or module.startswith(f"{room}."):
+                assert [name for name in graph[module] if f"{name}.".startswith(others)] == [], (face, module)
+    assert not [name for module in below for name in graph[module] if name.startswith(tuple(rooms.values()))]
+
+
 @pytest.mark.parametrize(
     ("room", "source"),
     [

@@ -338,10 +338,10 @@ def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
             assert str(folder) not in answer.error["message"]
         assert complete(server, model="notes").error["message"] == "there is no model of that name here; there are base"
         # Weights that were changed later are noticed when they are loaded.
-        weights = next((folder / "base").rglob("model.safetensors"))
-        data = bytearray(weights.read_bytes())
-        data[-1] ^= 1
-        weights.write_bytes(data)
+        for weights in (folder / "base").rglob("model.safetensors"):
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
         assert complete(server).error["code"] == "model_load_failed"
         assert server.ask("GET", "/health").status == 200
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from gptsmith.generate.request import OutputChunk
 from gptsmith.serve.anthropic.errors import error_body
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.chat.generation import ChunkEvents
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
-from gptsmith.serve.openai.generation import ChunkEvents
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import event
 
 

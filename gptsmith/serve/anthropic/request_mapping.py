@@ -1,4 +1,4 @@
-"""From a request in Anthropic's form to one for a chat completion, which the engine's jobs read."""
+"""From a request in Anthropic's form to the common one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from gptsmith.serve.anthropic.schemas import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.schemas.chat import (
     AssistantMessage,
     CalledFunction,
-    ChatCompletionRequest,
     ChatMessage,
+    ChatRequest,
     FunctionCall,
     FunctionChoice,
     FunctionDefinition,
@@ -33,7 +32,8 @@ from gptsmith.serve.openai.schemas.chat import (
     ToolName,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.chat import ToolChoice as ChatToolChoice
+from gptsmith.serve.chat.schemas.chat import ToolChoice as ChatToolChoice
+from gptsmith.serve.errors import refused, unsupported
 
 CHOICES: dict[str, ChatToolChoice] = {"auto": "auto", "any": "required", "none": "none"}
 UNSUPPORTED = {
@@ -46,8 +46,8 @@ ERROR_PREFIX = "Error: "
 """Before the result of a call that failed."""
 
 
-def chat_request(body: PromptFields) -> ChatCompletionRequest:
-    """The request for a chat completion that means the same.
+def chat_request(body: PromptFields) -> ChatRequest:
+    """The request in the common form that means the same.
 
     Raises:
         ApiError: a block is no text, a tool runs at Anthropic's, or parts do not go together; the place is named.
@@ -77,13 +77,17 @@ def chat_request(body: PromptFields) -> ChatCompletionRequest:
         if fields["tools"]:
             raise refused("messages", "the assistant's message at the end is continued only without tools")
         fields["continue_final_message"] = True
+    if body.thinking is not None:
+        fields["enable_thinking"] = body.thinking.type != "disabled"
+    if body.output_config is not None:
+        fields["reasoning_effort"] = body.output_config.effort
     if body.output_config is not None and body.output_config.format is not None:
-        schema = JsonSchema(name="output", schema=body.output_config.format.schema_)
+        schema = JsonSchema.model_validate({"name": "output", "schema": body.output_config.format.schema_})
         fields["response_format"] = JsonSchemaFormat(type="json_schema", json_schema=schema)
     if isinstance(body, MessagesRequest):
         names = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stream")
         fields |= {name: getattr(body, name) for name in names} | {"stop": body.stop_sequences}
-    return ChatCompletionRequest(**fields)
+    return ChatRequest(**fields)
 
 
 def _messages(message: InputMessage, place: str, call_ids: set[str]) -> list[ChatMessage]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from gptsmith.serve.openai.schemas.common import MAX_SEED, MAX_TOKEN_ID, Count, Effort, Name, NonEmptyText, Schema
+from gptsmith.serve.chat.schemas.common import MAX_SEED, MAX_TOKEN_ID, Count, Effort, Name, NonEmptyText, Schema
 
 
 class TextBlock(Schema):

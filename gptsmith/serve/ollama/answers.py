@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.chat.generation import ChunkEvents
+from gptsmith.serve.chat.logprobs import LogprobBuffer, chat_logprob
+from gptsmith.serve.chat.streaming import SequenceGroup, SequenceOutput
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.ollama.errors import error_body
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
-from gptsmith.serve.openai.generation import ChunkEvents
-from gptsmith.serve.openai.logprobs import LogprobBuffer, chat_logprob
-from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
-from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import json_line
 from gptsmith.text.tokenizer import Tokenizer
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from gptsmith.serve.embedding import embed_texts
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.ollama.keep_alive import keep_alive_s
 from gptsmith.serve.ollama.models import known_name
 from gptsmith.serve.ollama.schemas import OllamaEmbeddingsRequest, OllamaEmbedRequest
-from gptsmith.serve.openai.embeddings import embed_texts
 from gptsmith.serve.state import State
 
 

@@ -1,4 +1,4 @@
-"""From the fields of Ollama's requests to those of OpenAI's, which are honoured in one way for both."""
+"""From the fields of Ollama's requests to the common ones, which are honoured in one way for all APIs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from gptsmith.base.json_text import json_text
+from gptsmith.serve.chat.schemas.chat import ChatRequest, ResponseFormat
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.ollama.schemas import OllamaGenerationFields, OllamaMessage
-from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest, ResponseFormat
 
 NO_IMAGES = "models here read and write text only"
 
@@ -20,7 +20,7 @@ PENALTIES = {"repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0}
 
 
 def sampling_fields(body: OllamaGenerationFields) -> dict[str, Any]:
-    """The fields of OpenAI's requests for what the options say.
+    """The common fields for what the options say.
 
     Raises:
         ApiError: penalties are to count a part of the tokens.
@@ -41,7 +41,7 @@ def sampling_fields(body: OllamaGenerationFields) -> dict[str, Any]:
 
 
 def response_format(given: Any) -> dict[str, Any] | None:
-    """OpenAI's form of a format; None if it allows any text."""
+    """The common form of a format; None if it allows any text."""
     if not given:
         return None
     if given == "json":
@@ -53,13 +53,13 @@ def parsed_format(body: OllamaGenerationFields) -> ResponseFormat | None:
     """The format of a request that has no messages."""
     form = response_format(body.format)
     parts = {"messages": [{"role": "user", "content": ""}], "response_format": form}
-    return ChatCompletionRequest.model_validate(parts).response_format
+    return ChatRequest.model_validate(parts).response_format
 
 
 def chat_request(
     body: OllamaGenerationFields, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()
-) -> ChatCompletionRequest:
-    """A request for a chat completion.
+) -> ChatRequest:
+    """A conversation in the common form.
 
     Raises:
         ApiError: a field is not allowed.
@@ -69,14 +69,14 @@ def chat_request(
     fields |= {"think": body.think} if isinstance(body.think, bool) else {"reasoning_effort": body.think}
     fields |= {"tools": [tool.model_dump(exclude_none=True) for tool in tools]} if tools else {}
     try:
-        return ChatCompletionRequest.model_validate(fields)
+        return ChatRequest.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise refused(str(first["loc"][0]), first["msg"]) from None
 
 
 def chat_messages(messages: Sequence[OllamaMessage]) -> list[dict[str, Any]]:
-    """The messages in OpenAI's form. The output of a tool goes to the first call without one, of its name if given.
+    """The messages in the common form. The output of a tool goes to the first call without one, of its name if given.
 
     Raises:
         ApiError: a message has images, or is the output of no call.

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gptsmith.generate.sampling import SMALLEST
-from gptsmith.serve.openai.schemas.chat import FunctionTool
-from gptsmith.serve.openai.schemas.common import (
+from gptsmith.serve.chat.schemas.chat import FunctionTool
+from gptsmith.serve.chat.schemas.common import (
     MAX_SEED,
     MAX_STOPS,
     MAX_TOKEN_ID,
@@ -17,7 +17,7 @@ from gptsmith.serve.openai.schemas.common import (
     Schema,
     StopText,
 )
-from gptsmith.serve.openai.schemas.other_servers import HintFields
+from gptsmith.serve.chat.schemas.other_servers import HintFields
 
 
 class OllamaOptions(HintFields):

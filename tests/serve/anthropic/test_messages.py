@@ -15,7 +15,7 @@ from gptsmith.serve.anthropic.events import MessageEvents
 from gptsmith.serve.anthropic.messages import MessagesJob
 from gptsmith.serve.anthropic.schemas import MessagesRequest
 from gptsmith.serve.auth import ApiKeys
-from gptsmith.serve.openai.streaming import SequenceOutput
+from gptsmith.serve.chat.streaming import SequenceOutput
 from gptsmith.text.tool_calls import render_call
 
 from ..conftest import QUESTION, Served, serving

@@ -15,7 +15,7 @@ from gptsmith.serve.anthropic import schemas
 from gptsmith.serve.anthropic.request_mapping import UNSUPPORTED, chat_request
 from gptsmith.serve.anthropic.schemas import MessagesRequest, OtherBlock
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.parsing import parse_body
+from gptsmith.serve.parsing import parse_body
 
 from ..conftest import QUESTION, Served
 

@@ -9,9 +9,9 @@ from typing import Any
 import ollama
 import pytest
 
+from gptsmith.serve.chat.answer import Thoughts
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.ollama.answers import AnswerForm
-from gptsmith.serve.openai.answer import Thoughts
-from gptsmith.serve.openai.tools import ToolCall
 
 from ..conftest import QUESTION, Served
 
