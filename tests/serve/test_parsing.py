@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from gptsmith.serve import parsing
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai import parsing
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest

@@ -67,8 +67,9 @@ def test_log_probabilities_are_those_of_openais_api(served: Served) -> None:
     try:
         whole = client.chat("chat", QUESTION, **wanted)
         assert whole.logprobs is not None
-        spelled = [(one["token"], one["logprob"]) for one in expected]
-        assert [(one.token, one.logprob) for one in whole.logprobs] == spelled
+        assert [one.token for one in whole.logprobs] == [one["token"] for one in expected]
+        # The last bits depend on which part of the prompt was in the cache.
+        assert [one.logprob for one in whole.logprobs] == pytest.approx([one["logprob"] for one in expected], abs=1e-5)
         assert [len(one.top_logprobs or ()) for one in whole.logprobs] == [2] * len(expected)
         parts = client.chat("chat", QUESTION, stream=True, **wanted)
         assert [one.token for part in parts for one in part.logprobs or ()] == [one["token"] for one in expected]

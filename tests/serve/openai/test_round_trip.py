@@ -16,11 +16,11 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from gptsmith.generate.request import TokenLogprob
+from gptsmith.serve.chat.schemas import chat as chat_schemas
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.chat.streaming import SequenceOutput
 from gptsmith.serve.openai.chat import ChatCompletionJob
 from gptsmith.serve.openai.responses import ResponseJob
-from gptsmith.serve.openai.schemas import chat as chat_schemas
 from gptsmith.serve.openai.schemas import responses as response_schemas
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
