@@ -26,7 +26,7 @@ SMALL_PARAMETERS = 1e8
 ROOT, MOST_RAISED = 0.5, 5.0
 """Their rate is higher by this power of how many times smaller they are, up to so many times: more was not measured."""
 ADAPTERS_POWER, MOST_OF_ADAPTERS = 1.4, 1e-2
-"""The same power for adapters, which learn far more slowly than all weights of a small model; and their highest rate."""
+"""The same power for adapters, which learn more slowly than all weights of a small model; and their highest rate."""
 
 
 def training_table(
