@@ -31,6 +31,7 @@ class TensorMapping:
         transform: the difference of its values there; None if they are ours.
         expert: the number of the expert whose part of the tensor it is, where one holds those of all; else None.
         num_experts: how many parts it has then.
+        is_stacked: whether it is an expert's, and a GGUF file has one tensor for all experts'.
     """
 
     theirs: str
@@ -42,6 +43,7 @@ class TensorMapping:
     transform: Transform | None = None
     expert: int | None = None
     num_experts: int | None = None
+    is_stacked: bool = False
 
     @property
     def whole_shape(self) -> tuple[int, ...]:
@@ -109,9 +111,10 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
     quantized."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for place, linear in linear_layers(model).items():
-        if f"{place}.scale" in result:
-            del result[f"{place}.scale"]
+        result.pop(f"{place}.scale", None)
+        if f"{place}.weight" in result and not result[f"{place}.weight"].is_floating_point():
             result[f"{place}.weight"] = linear.matrix().detach()
+    result["embedding.weight"] = model.embedding.matrix().detach()
     return result
 
 
@@ -152,7 +155,9 @@ def _mapping(
     transposed = weight.transposed and len(shape) == 2
     theirs, gguf = (f"{name.format(**numbers)}{suffix}" for name in (weight.theirs, weight.gguf))
     expert = int(numbers["expert"]) if "expert" in numbers and "{expert}" not in weight.theirs else None
-    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform, expert)
+    stored = shape[::-1] if transposed else shape
+    is_stacked = "expert" in numbers and "{expert}" not in weight.gguf
+    return TensorMapping(theirs, gguf, stored, ours, rows, transposed, transform, expert=expert, is_stacked=is_stacked)
 
 
 def _with_counts(mappings: Sequence[TensorMapping]) -> list[TensorMapping]:

@@ -24,6 +24,8 @@ class ExpertsSettings(FeedForwardSettings):
     """The sum of w_e expert_e(x) over the experts of the largest router probabilities, softmax(x R), which weigh them.
     A token costs about as much as with one dense half, if `hidden_dim` is not set."""
 
+    chooses_experts = True
+
     kind: Literal["experts"] = "experts"
     num_experts: int = Field(default=8, gt=0, le=MOST_EXPERTS)
     """Experts of each layer."""
