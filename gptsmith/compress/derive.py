@@ -23,6 +23,7 @@ from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.perplexity import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
 from gptsmith.run.folder import DATA, RESULT, require_free
@@ -59,10 +60,10 @@ def derive(
 
     Returns:
         run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
-        num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and where the
-        run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a tuned run that
-        text is its base's, of others this package's general text, and the figures are general_bits_per_byte_before and
-        general_bits_per_byte.
+        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds;
+        and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a
+        tuned run that text is its base's, of others this package's general text, and the figures are
+        general_bits_per_byte_before and general_bits_per_byte.
 
     Raises:
         UserError: the run cannot be read or changed so, or the new folder is in use.
@@ -74,6 +75,8 @@ def derive(
     require_free(target)
     place = choose_device(device)
     before = source.model(place).float()
+    if before.config.linear.is_storage:
+        before = dequantize(before)
     after = change(before)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
     require_place(target, bytes_after)
@@ -82,7 +85,7 @@ def derive(
         "status": status,
         "made_from": str(run),
         "step": source.step,
-        "num_parameters": sum(p.numel() for p in after.parameters()),
+        "num_parameters": after.num_parameters,
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
         "ratio": bytes_before / bytes_after,
@@ -136,6 +139,7 @@ def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
     return {
         "compared_on": name,
         "num_compared_tokens": gap.num_tokens,
+        "kl_divergence": gap.kl_divergence,
         "largest_logit_difference": gap.largest,
         "mean_logit_difference": gap.mean,
         "top1_agreement": gap.top1_agreement,

@@ -10,7 +10,7 @@ from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear import LinearSettings, linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, initialize_adapters
@@ -84,6 +84,15 @@ def merge_lora(model: GPT) -> GPT:
 
 
 @torch.no_grad()
+def dequantize(model: GPT) -> GPT:
+    """A new dense model that computes what `model` computes, whose layers are quantized and have no adapters."""
+    assert not model.config.linear.has_adapters, "adapters would be lost"
+    made = _copy(model, linear=DenseLinearSettings())
+    _load_matrices(made, model)
+    return made
+
+
+@torch.no_grad()
 def without_adapters(model: GPT) -> GPT:
     """A new model of the layers below the adapters of `model`: the one that they were trained on.
 
@@ -97,8 +106,11 @@ def without_adapters(model: GPT) -> GPT:
 
 
 @torch.no_grad()
-def quantize(model: GPT) -> GPT:
-    """A new model whose blocks multiply with the weights of `model`, which is dense, quantized to int8.
+def quantize(model: GPT, linear: LinearSettings | None = None) -> GPT:
+    """A new model that multiplies with the weights of `model`, which is dense, quantized.
+
+    Args:
+        linear: the kind of its linear layers, with what that quantizes; int8 by rows if None.
 
     Raises:
         ConfigurationError: the model is not dense, or a weight is not finite.
@@ -108,7 +120,7 @@ def quantize(model: GPT) -> GPT:
         raise ConfigurationError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
     if kind != "dense":
         raise ConfigurationError(f"only dense weights can be quantized, and those of this model are {kind} already")
-    made = _copy(model, linear=Int8LinearSettings())
+    made = _copy(model, linear=linear or Int8LinearSettings())
     _load_matrices(made, model)
     return made
 
@@ -116,7 +128,9 @@ def quantize(model: GPT) -> GPT:
 def _copy(model: GPT, **changes: Any) -> GPT:
     """A model of a changed config, with every parameter that both have."""
     config = GPTConfig.parse({**model.config.plain(), **changes})
-    made = empty_model(config, model.device).to(model.embedding.weight.dtype)
+    made = empty_model(config, model.device)
+    if model.embedding.weight.is_floating_point():
+        made = made.to(model.embedding.weight.dtype)
     _copy_parameters(made, model)
     made.compute_dtype = model.compute_dtype
     return made.train(model.training)
@@ -128,7 +142,7 @@ def _copy_parameters(made: GPT, model: GPT, *, shares_frozen: bool = False) -> N
         known = there.get(_dense_name(name))
         if known is not None and shares_frozen and not parameter.requires_grad:
             parameter.data = known.data
-        elif known is not None:
+        elif known is not None and known.is_floating_point() == parameter.is_floating_point():
             parameter.copy_(known)
 
 
@@ -138,6 +152,7 @@ def _dense_name(name: str) -> str:
 
 
 def _load_matrices(made: GPT, model: GPT) -> None:
+    made.embedding.load_dense_weight(model.embedding.matrix())
     there = linear_layers(model)
     for place, own in linear_layers(made).items():
         try:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend
-from gptsmith.convert.families import Family, at_path, families, family_for, resolved
+from gptsmith.convert.families import Family, at_path, families, family_for, readable, resolved
 from gptsmith.convert.formats import FormatSettings, Source
-from gptsmith.convert.gguf_keys import SAMPLING, architecture_of, interleaved_heads, written_keys
+from gptsmith.convert.gguf_keys import SAMPLING, unsaid, written_keys
+from gptsmith.convert.gguf_layout import architecture_of, gguf_tensors
 from gptsmith.convert.gguf_rope import DIVISORS, divisors
 from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
-from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
+from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.linear.grouped import packed_weights
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
-
-
-YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
-"""llama.cpp has keys for these, and its code for our families does not read them."""
+ROUTER = "ffn_gate_inp.weight"
+"""The end of a router's name; rounded, it would choose other experts."""
 
 
 class GGUFFormatSettings(FormatSettings):
@@ -33,7 +33,15 @@ class GGUFFormatSettings(FormatSettings):
 
     kind: Literal["gguf"] = "gguf"
     precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "float16"
-    """float16 is what llama.cpp's own converter has always written and what its quantiser begins with."""
+    """That of weights that are not in blocks. float16 is what llama.cpp's own converter has always written and what
+    its quantiser begins with. Weights in blocks are written as they are, unless a precision is given."""
+
+    @property
+    def keeps_blocks(self) -> bool:
+        return "precision" not in self.model_fields_set
+
+    def bound(self, source: Source) -> str:
+        return "q8_0" if packed_weights(source.model) else self.precision
 
     def check(self, source: Source) -> None:
         shape = source.model.config
@@ -54,8 +62,7 @@ class GGUFFormatSettings(FormatSettings):
             _add_vocabulary(writer, vocabulary_of(source.tokenizer, shape.vocab_size))
             if source.template is not None:
                 writer.add_chat_template(source.template.source)
-            for name, tensor in _tensors(source, family):
-                data, kind = _kept(name, tensor.numpy(), self.precision)
+            for name, data, kind in _tensors(source, family, self.precision):
                 writer.add_tensor(name, data, raw_dtype=kind)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
@@ -82,22 +89,17 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
         ConversionError: Transformers' models of the family are more than llama.cpp's.
     """
     architecture = architecture_of(family)
-    plain = resolved(shape)
-    odd = None
-    if plain["attention"]["kind"] == "sliding_window":
-        odd, but = "attention.kind=sliding_window", "sees the whole context in every layer"
-    elif plain["feedforward"]["activation"] != architecture.activation:
-        odd, but = f"feedforward.activation={plain['feedforward']['activation']}", f"knows {architecture.activation}"
-    elif (scaling := at_path(plain, "position.scaling.kind")) not in (None, *architecture.scalings):
-        odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings) or 'no scaling'}"
-    elif changed := [
-        k for k, usual in YARN_ALWAYS.items() if at_path(plain, f"position.scaling.{k}") not in (None, usual)
-    ]:
-        odd, but = f"another position.scaling.{changed[0]}", f"always has {YARN_ALWAYS[changed[0]]:g}"
-    elif plain["attention"]["output_bias"] and not architecture.output_bias:
-        odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
-    if odd is not None:
-        raise ConversionError(f"llama.cpp supports no model with {odd}: its {architecture.name} {but}")
+    scaling = at_path(resolved(shape), "position.scaling.kind")
+    if scaling not in (None, *architecture.scalings):
+        raise ConversionError(
+            f"llama.cpp supports no model with position.scaling.kind={scaling}: its {architecture.name} knows "
+            f"{', '.join(architecture.scalings) or 'no scaling'}"
+        )
+    for key, (ours, theirs) in unsaid(family, shape).items():
+        raise ConversionError(
+            f"llama.cpp supports no model with {key}={readable(ours)}: its {architecture.name} always has "
+            f"{readable(theirs)}"
+        )
 
 
 def _require_float16(source: Source) -> None:
@@ -105,8 +107,9 @@ def _require_float16(source: Source) -> None:
     Raises:
         ConversionError: a weight is larger than float16's largest number.
     """
+    packed = packed_weights(source.model)
     for name, weight in plain_weights(source.model).items():
-        if weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
+        if name not in packed and weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
             raise ConversionError(f"{name} is larger than float16 can be: choose --precision bfloat16 or float32")
 
 
@@ -114,16 +117,15 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     import gguf
 
     kinds = gguf.LlamaFileType
+    forms = Counter(part.form.name for part in packed_weights(source.model).values())
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(_name(source))
-    writer.add_file_type(
-        {
-            "float32": kinds.ALL_F32,
-            "float16": kinds.MOSTLY_F16,
-            "bfloat16": kinds.MOSTLY_BF16,
-            "q8_0": kinds.MOSTLY_Q8_0,
-        }[precision]
-    )
+    known = {
+        "float32": kinds.ALL_F32, "float16": kinds.MOSTLY_F16, "bfloat16": kinds.MOSTLY_BF16,
+        "q4_0": kinds.MOSTLY_Q4_0, "q4_1": kinds.MOSTLY_Q4_1, "q5_0": kinds.MOSTLY_Q5_0, "q5_1": kinds.MOSTLY_Q5_1,
+        "q8_0": kinds.MOSTLY_Q8_0, "q4_k": kinds.MOSTLY_Q4_K_M, "q5_k": kinds.MOSTLY_Q5_K_M, "q6_k": kinds.MOSTLY_Q6_K,
+    }  # fmt: skip
+    writer.add_file_type(known[forms.most_common(1)[0][0] if forms else precision])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for ours, key in SAMPLING.items():
         if (value := source.generation.get(ours)) is not None:
@@ -138,7 +140,10 @@ def _name(source: Source) -> str:
 
 
 def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
-    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, bool: writer.add_bool}
+    add: dict[type, Any] = {
+        int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, bool: writer.add_bool,
+        list: writer.add_array,
+    }  # fmt: skip
     for key, value in written_keys(family, shape).items():
         add[type(value)](f"{architecture_of(family).name}.{key}", value)
 
@@ -158,31 +163,32 @@ def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
     writer.add_bool(COMPOSES, vocabulary.composes)
 
 
-def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor of the file, float32, matrices as (out, in)."""
-    shape, ours = source.model.config, plain_weights(source.model)
-    for mapping in tensor_mappings(family, shape):
-        yield mapping.gguf, _interleaved(mapping, mapping.join_rows(ours).float(), family, shape)
+def _tensors(source: Source, family: Family, precision: str) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Each tensor of the file, matrices as (out, in), with its type: those that are all in blocks of one format as they
+    are, others as `_kept` says."""
+    import gguf
+
+    shape, ours, packed = source.model.config, plain_weights(source.model), packed_weights(source.model)
+    for tensor in gguf_tensors(family, shape):
+        parts = {name: packed.get(name) for mapping in tensor.mappings for name in mapping.ours}
+        forms = {None if part is None else part.form.name for part in parts.values()}
+        form = forms.pop() if len(forms) == 1 else None
+        if form is not None:
+            rows = tensor.join({name: part.weight.detach() for name, part in parts.items() if part is not None})
+            yield tensor.name, rows.numpy(), gguf.GGMLQuantizationType[form.upper()]
+        else:
+            yield tensor.name, *_kept(tensor.name, tensor.join(ours).float().numpy(), precision)
     if (divided := divisors(shape)) is not None:
-        yield DIVISORS, divided
-
-
-def _interleaved(mapping: TensorMapping, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
-    """With the rows of queries and keys as llama.cpp has them: the two of a head that rotate together are
-    neighbours."""
-    heads = interleaved_heads(mapping, shape)
-    if not architecture_of(family).is_interleaved or heads is None:
-        return tensor
-    return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
+        yield DIVISORS, *_kept(DIVISORS, divided.numpy(), precision)
 
 
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
-    """A tensor as it is kept: vectors and positions in float32, rows that are no whole blocks in float16."""
+    """A tensor as it is kept: vectors, positions and routers in float32, rows that are no whole blocks in float16."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
     kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
-    if data.ndim == 1 or name == "position_embd.weight":
+    if data.ndim == 1 or name == "position_embd.weight" or name.endswith(ROUTER):
         kind = kinds.F32
     elif kind == kinds.Q8_0 and data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
         kind = kinds.F16
