@@ -66,6 +66,10 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
+        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
+        self.call_form = template.call_form if self.with_calls else None
+        if toolset is not None:
+            toolset.write_as(self.call_form, served.tokenizer.special_tokens)
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
@@ -73,7 +77,6 @@ class ChatJob(GenerationJob):
         self.is_free = is_plain and not (toolset is not None and toolset.is_required)
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
-        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         if toolset is not None and not self.with_calls:
             self.instructions.append(toolset.introduction())
         self.variables = variables
@@ -86,7 +89,7 @@ class ChatJob(GenerationJob):
             ApiError: the conversation cannot be read.
             TooManyTokensError: it must fit, and does not.
         """
-        flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
+        flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls, form=self.call_form)
         prompt = chat_prompt(
             self.served,
             flat,

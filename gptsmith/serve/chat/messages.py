@@ -19,6 +19,7 @@ from gptsmith.serve.chat.schemas.chat import (
 from gptsmith.serve.chat.schemas.common import RefusalPart
 from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.call_forms import CallForm
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 from gptsmith.text.tokenizer import TooManyTokensError
@@ -37,14 +38,19 @@ def takes_calls(template: ChatTemplate, messages: Sequence[ChatMessage]) -> bool
         if isinstance(message, AssistantMessage)
         for call in message.tool_calls or []
     )
-    return template.tags_calls and not custom
+    return (template.tags_calls or template.call_form is not None) and not custom
 
 
 def flatten_messages(
-    messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_calls: bool = False
+    messages: Sequence[ChatMessage],
+    instructions: Sequence[str] = (),
+    *,
+    with_calls: bool = False,
+    form: CallForm | None = None,
 ) -> list[FlatMessage]:
     """Messages of a role and a text each, as templates take them. Calls are apart `with_calls`, else the text that the
-    model generated; all system messages at the beginning and `instructions` become one.
+    model generated; all system messages at the beginning and `instructions` become one. `form` is the one in which the
+    template writes calls.
 
     Raises:
         ApiError: a message is not allowed; it is named.
@@ -64,11 +70,11 @@ def flatten_messages(
             flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
             call_ids |= {call.id for call in message.tool_calls or []}
-            flat.append(_answer(message, place, with_calls))
+            flat.append(_answer(message, place, with_calls, form))
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in call_ids:
                 raise refused(f"{place}.tool_call_id", "no call before it has this id")
-            named = {"tool_call_id": message.tool_call_id} if with_calls else {}
+            named = {"tool_call_id": _call_id(message.tool_call_id, form)} if with_calls else {}
             flat.append({"role": "tool", "content": _text(message.content, place), **named})
         else:
             assert isinstance(message, FunctionMessage)
@@ -77,7 +83,11 @@ def flatten_messages(
     return [{"role": "system", "content": "\n\n".join(system)}, *flat] if system else flat
 
 
-def _answer(message: AssistantMessage, place: str, with_calls: bool) -> FlatMessage:
+def _call_id(given: str, form: CallForm | None) -> str:
+    return given if form is None else form.call_id(given)
+
+
+def _answer(message: AssistantMessage, place: str, with_calls: bool, form: CallForm | None) -> FlatMessage:
     """A message of the assistant, its calls apart or as a part of its text."""
     if message.audio is not None:
         raise unsupported(f"{place}.audio", "models here read and write text only")
@@ -97,7 +107,7 @@ def _answer(message: AssistantMessage, place: str, with_calls: bool) -> FlatMess
     flat: FlatMessage = {"role": "assistant", "content": "\n".join(filter(None, parts))}
     if calls and with_calls:
         flat["tool_calls"] = [
-            {"id": id_, "type": "function", "function": {"name": name, "arguments": _arguments(given)}}
+            {"id": _call_id(id_, form), "type": "function", "function": {"name": name, "arguments": _arguments(given)}}
             for id_, name, given in calls
         ]
     thoughts = message.reasoning_content or message.reasoning
