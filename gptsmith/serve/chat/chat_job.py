@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.generate.request import Request
 from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.chat.generation import GenerationJob
-from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
 from gptsmith.serve.chat.reasoning import reasoning_instructions, template_variables
 from gptsmith.serve.chat.request_mapping import check_sampling_fields, engine_request, resolve_max_tokens, resolve_seed
 from gptsmith.serve.chat.schemas.chat import ChatMessage, ChatRequest, ResponseFormat
@@ -67,9 +67,11 @@ class ChatJob(GenerationJob):
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
         self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
-        self.call_form = template.call_form if self.with_calls else None
+        form = template.call_form if self.with_calls else None
+        if form is not None:
+            self.messages = with_call_ids(messages, form)
         if toolset is not None:
-            toolset.write_as(self.call_form, served.tokenizer.special_tokens)
+            toolset.write_as(form, served.tokenizer.special_tokens)
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
@@ -89,7 +91,7 @@ class ChatJob(GenerationJob):
             ApiError: the conversation cannot be read.
             TooManyTokensError: it must fit, and does not.
         """
-        flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls, form=self.call_form)
+        flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
             flat,

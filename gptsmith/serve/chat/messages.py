@@ -41,16 +41,24 @@ def takes_calls(template: ChatTemplate, messages: Sequence[ChatMessage]) -> bool
     return (template.tags_calls or template.call_form is not None) and not custom
 
 
+def with_call_ids(messages: Sequence[ChatMessage], form: CallForm) -> list[ChatMessage]:
+    """Messages whose calls have ids as templates of a form take them."""
+    found: list[ChatMessage] = []
+    for message in messages:
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            calls = [call.model_copy(update={"id": form.call_id(call.id)}) for call in message.tool_calls]
+            message = message.model_copy(update={"tool_calls": calls})
+        elif isinstance(message, ToolMessage):
+            message = message.model_copy(update={"tool_call_id": form.call_id(message.tool_call_id)})
+        found.append(message)
+    return found
+
+
 def flatten_messages(
-    messages: Sequence[ChatMessage],
-    instructions: Sequence[str] = (),
-    *,
-    with_calls: bool = False,
-    form: CallForm | None = None,
+    messages: Sequence[ChatMessage], instructions: Sequence[str] = (), *, with_calls: bool = False
 ) -> list[FlatMessage]:
     """Messages of a role and a text each, as templates take them. Calls are apart `with_calls`, else the text that the
-    model generated; all system messages at the beginning and `instructions` become one. `form` is the one in which the
-    template writes calls.
+    model generated; all system messages at the beginning and `instructions` become one.
 
     Raises:
         ApiError: a message is not allowed; it is named.
@@ -70,11 +78,11 @@ def flatten_messages(
             flat.append({"role": "user", "content": _text(message.content, place, message.name)})
         elif isinstance(message, AssistantMessage):
             call_ids |= {call.id for call in message.tool_calls or []}
-            flat.append(_answer(message, place, with_calls, form))
+            flat.append(_answer(message, place, with_calls))
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in call_ids:
                 raise refused(f"{place}.tool_call_id", "no call before it has this id")
-            named = {"tool_call_id": _call_id(message.tool_call_id, form)} if with_calls else {}
+            named = {"tool_call_id": message.tool_call_id} if with_calls else {}
             flat.append({"role": "tool", "content": _text(message.content, place), **named})
         else:
             assert isinstance(message, FunctionMessage)
@@ -83,11 +91,7 @@ def flatten_messages(
     return [{"role": "system", "content": "\n\n".join(system)}, *flat] if system else flat
 
 
-def _call_id(given: str, form: CallForm | None) -> str:
-    return given if form is None else form.call_id(given)
-
-
-def _answer(message: AssistantMessage, place: str, with_calls: bool, form: CallForm | None) -> FlatMessage:
+def _answer(message: AssistantMessage, place: str, with_calls: bool) -> FlatMessage:
     """A message of the assistant, its calls apart or as a part of its text."""
     if message.audio is not None:
         raise unsupported(f"{place}.audio", "models here read and write text only")
@@ -107,7 +111,7 @@ def _answer(message: AssistantMessage, place: str, with_calls: bool, form: CallF
     flat: FlatMessage = {"role": "assistant", "content": "\n".join(filter(None, parts))}
     if calls and with_calls:
         flat["tool_calls"] = [
-            {"id": _call_id(id_, form), "type": "function", "function": {"name": name, "arguments": _arguments(given)}}
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": _arguments(given)}}
             for id_, name, given in calls
         ]
     thoughts = message.reasoning_content or message.reasoning
