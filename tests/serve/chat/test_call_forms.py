@@ -164,6 +164,7 @@ def test_a_required_call_comes_back_as_one_and_can_be_sent_again(served: Served,
     assert [delta.function.arguments for delta in deltas] == [call["function"]["arguments"]]
     again = [*QUESTION, choice["message"], {"role": "tool", "tool_call_id": call["id"], "content": "done"}]
     assert served.ask("POST", "/v1/chat/completions", {**asked, "messages": again, "tool_choice": "none"}).status == 200
+    assert served.ask("POST", "/tokenize", {"model": "chat", "messages": again}).status == 200
     model = served.state.models.loaded["chat"]
     body = ChatCompletionRequest.model_validate({**asked, "messages": again, "max_tokens": 9})
     job = ChatCompletionJob(body, model)
