@@ -25,7 +25,7 @@ from gptsmith.text.tokenizer import TURN_END, Tokenizer
 from gptsmith.text.tool_calls import (
     PROBED_CONVERSATION,
     PROBED_TOOL,
-    has_tagged_call,
+    has_known_call,
     knows_tools,
     with_tools_as_text,
 )
@@ -145,8 +145,8 @@ class ChatTemplate:
 
     @property
     def tags_calls(self) -> bool:
-        """Whether it knows tools, and writes calls as `<tool_call>` around a JSON object."""
-        return knows_tools(self._probed) and has_tagged_call(self._probed)
+        """Whether it knows tools, and writes calls in a form that is read here."""
+        return knows_tools(self._probed) and has_known_call(self._probed)
 
     @cached_property
     def call_form(self) -> CallForm | None:

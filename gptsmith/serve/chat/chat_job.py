@@ -20,6 +20,7 @@ from gptsmith.serve.chat.structured_output import response_format_constraint
 from gptsmith.serve.chat.tools import Toolset
 from gptsmith.serve.errors import refused
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.channels import Channels
 from gptsmith.text.context import FittedPrompt
 from gptsmith.text.thoughts import opens_thoughts
 
@@ -77,6 +78,9 @@ class ChatJob(GenerationJob):
         )
         is_plain = response_format is None or response_format.type == "text"
         self.is_free = is_plain and not (toolset is not None and toolset.is_required)
+        self.channels = Channels.of(served.tokenizer)
+        if self.channels is not None and self.is_free and toolset is not None:
+            self.constraint = None  # its calls are messages apart, which no grammar of texts describes
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
         if toolset is not None and not self.with_calls:
@@ -91,6 +95,8 @@ class ChatJob(GenerationJob):
             ApiError: the conversation cannot be read.
             TooManyTokensError: it must fit, and does not.
         """
+        # Of a model that has channels, any text of a given form is an answer, and one that goes on is, too.
+        is_answer = self.constraint is not None or self.continues_last
         flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
@@ -98,6 +104,7 @@ class ChatJob(GenerationJob):
             self.variables,
             tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
             continues_last=self.continues_last,
+            header=self.channels.final_header if self.channels is not None and is_answer else (),
             max_tokens=self.max_tokens if self.truncates else None,
             must_fit=must_fit,
         )

@@ -145,13 +145,15 @@ def chat_prompt(
     *,
     tools: Sequence[Tool] = (),
     continues_last: bool = False,
+    header: Sequence[int] = (),
     max_tokens: int | None = None,
     must_fit: bool = True,
 ) -> FittedPrompt:
     """The prompt of a conversation: with `continues_last`, up to the end of the assistant's last message. With
     `max_tokens`, the oldest messages are omitted until there is room for so many tokens behind it.
 
-    `tools` and `variables` are for the template; `must_fit` refuses at once what is certainly longer than the context.
+    `tools` and `variables` are for the template; `header` stands behind the beginning of the answer; `must_fit`
+    refuses at once what is certainly longer than the context.
 
     Raises:
         ApiError: the model was not tuned on conversations, or its template does not take this one.
@@ -159,7 +161,7 @@ def chat_prompt(
     """
     if continues_last and messages[-1]["role"] != "assistant":
         raise refused("continue_final_message", "the last message is not the assistant's")
-    encode = _encoder(served, variables, tools, continues_last, must_fit)
+    encode = _encoder(served, variables, tools, header, continues_last, must_fit)
     try:
         if any(message["role"] == "system" for message in messages[1:]):
             messages = messages if max_tokens is None and _takes_all(served, messages, variables) else _joined(messages)
@@ -192,6 +194,7 @@ def _encoder(
     served: ServedModel,
     variables: Mapping[str, Any] | None,
     tools: Sequence[Tool],
+    header: Sequence[int],
     continues_last: bool,
     must_fit: bool,
 ) -> Callable[[Sequence[FlatMessage]], list[int]]:
@@ -203,7 +206,7 @@ def _encoder(
         before = messages[:-1] if continues_last else messages
         if not before:
             raise refused("continue_final_message", "there is no message before the last one")
-        token_ids = template.prompt_ids(tokenizer, before, variables, longest, tools)
+        token_ids = [*template.prompt_ids(tokenizer, before, variables, longest, tools), *header]
         return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
 
     return encode
