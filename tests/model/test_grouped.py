@@ -114,6 +114,13 @@ def test_few_inputs_are_rounded_and_many_are_not(name: str) -> None:
         assert gap < (1e-5 if num_rows == 200 or product.kernel_weights is None else 0.006)
 
 
+def test_rows_are_packed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, x = some_blocks("q5_1", 208, 64), drawn(3, 64)
+    whole = GroupedMatmul([packed], FORMATS["q5_1"], None)(x)
+    monkeypatch.setattr(grouped_matmul, "BLOCK_ELEMENTS", 1)
+    assert torch.equal(GroupedMatmul([packed[:32], packed[32:]], FORMATS["q5_1"], None)(x), whole)
+
+
 def test_no_few_inputs_depend_on_the_others() -> None:
     product, x = GroupedMatmul([some_blocks("q4_0", 32, 64)], FORMATS["q4_0"], None), drawn(20, 64)
     assert torch.equal(product(x), torch.cat([product(row[None]) for row in x]))

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
 from gptsmith.model.kernels.block_rounding import quantize_blocks
 from gptsmith.model.kernels.grouped_matmul import (
@@ -121,6 +122,7 @@ class GroupedLinearSettings(LinearSettings):
         pack_layers(model, GroupedLinear)
         # The first pass packs all layers: better now than while somebody waits for a token.
         model(torch.zeros(1, 1, dtype=torch.long))
+        give_back_freed_memory()
 
 
 def _without_adapter(place: str) -> str:
