@@ -104,6 +104,11 @@ def special_settings(family: Family, table: dict[str, Any], chance: random.Rando
     match family.model_type:
         case "mixtral" | "qwen3_moe":
             return {"feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": chance.choice((1, 2))}}
+        case "gpt_oss":
+            window = {"kind": "sliding_window", "window_size": chance.choice((4, 200)), "layers": list(layers)[::2]}
+            return {
+                "attention": window, "feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": 2}
+            }  # fmt: skip
         case "gpt_neox":
             return {
                 "attention": {"num_kv_heads": None}, "embed_dim": 16 * table["num_heads"],
