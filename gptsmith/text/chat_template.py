@@ -18,13 +18,14 @@ from typing import Any
 from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
+from gptsmith.text.call_forms import CallForm, call_form
 from gptsmith.text.masking import Masking, special_pattern
 from gptsmith.text.thoughts import end_of_thoughts, thoughts_of, with_thoughts
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 from gptsmith.text.tool_calls import (
     PROBED_CONVERSATION,
     PROBED_TOOL,
-    has_tagged_call,
+    has_known_call,
     knows_tools,
     with_tools_as_text,
 )
@@ -148,8 +149,13 @@ class ChatTemplate:
 
     @property
     def tags_calls(self) -> bool:
-        """Whether it knows tools, and writes calls as `<tool_call>` around a JSON object."""
-        return knows_tools(self._probed) and has_tagged_call(self._probed)
+        """Whether it knows tools, and writes calls in a form that is read here."""
+        return knows_tools(self._probed) and has_known_call(self._probed)
+
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """The form in which it writes calls without tags; None if it knows no tools, or writes calls otherwise."""
+        return call_form(self._probed) if knows_tools(self._probed) else None
 
     @cached_property
     def _probed(self) -> str:

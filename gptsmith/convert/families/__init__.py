@@ -108,33 +108,6 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True)
-class GGUFArchitecture:
-    """The code of llama.cpp for a family, and what it computes.
-
-    Attributes:
-        name: its name in a GGUF file.
-        activation: the activation that it knows.
-        near: activations that it computes by its own, which is so near that a certificate passes.
-        epsilon: the key of the smallest variance of its norms.
-        is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
-        scalings: the ways to scale rotary frequencies that it knows.
-        has_head_dim: whether it knows heads that are not as wide as the model divided by their number.
-        fixed: the settings that all its models share besides those of the family, under our names: no key says them.
-        settings: its keys besides those that every architecture has, without its name before them.
-    """
-
-    name: str
-    activation: str = "swiglu"
-    near: tuple[str, ...] = ()
-    epsilon: str = "attention.layer_norm_rms_epsilon"
-    is_interleaved: bool = False
-    scalings: tuple[str, ...] = ("linear", "yarn")
-    has_head_dim: bool = True
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    settings: tuple[Part, ...] = ()
-
-
-@dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
     for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow,
@@ -153,6 +126,35 @@ class Weight:
     @property
     def parts(self) -> tuple[str, ...]:
         return (self.ours,) if isinstance(self.ours, str) else self.ours
+
+
+@dataclass(frozen=True)
+class GGUFArchitecture:
+    """The code of llama.cpp for a family, and what it computes.
+
+    Attributes:
+        name: its name in a GGUF file.
+        activation: the activation that it knows.
+        near: activations that it computes by its own, which is so near that a certificate passes.
+        epsilon: the key of the smallest variance of its norms.
+        is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
+        scalings: the ways to scale rotary frequencies that it knows.
+        has_head_dim: whether it knows heads that are not as wide as the model divided by their number.
+        fixed: the settings that all its models share besides those of the family, under our names: no key says them.
+        settings: its keys besides those that every architecture has, without its name before them.
+        weights: the names of its weights, where its tensors hold other parts than those of a safetensors file.
+    """
+
+    name: str
+    activation: str = "swiglu"
+    near: tuple[str, ...] = ()
+    epsilon: str = "attention.layer_norm_rms_epsilon"
+    is_interleaved: bool = False
+    scalings: tuple[str, ...] = ("linear", "yarn")
+    has_head_dim: bool = True
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    settings: tuple[Part, ...] = ()
+    weights: tuple[Weight, ...] = ()
 
 
 @dataclass(frozen=True)
