@@ -84,7 +84,7 @@ class ServedModels:
             if served.engine.kv_memory.is_shorter:
                 note(f"{name}: {served.engine.kv_memory.limit}: that is its context here (--kv-cache-memory)")
         if folders is not None:
-            self._memory = ModelMemory(choose_device(folders.device), settings)
+            self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings)
             self._take_in(folders)
 
     def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
@@ -296,14 +296,14 @@ class ServedModels:
         Raises:
             ApiError: there is not.
         """
-        about, has_cache = entry.about, entry.about.kind != "classifier"
-        while self._memory.is_short(about.config, self._promised_bytes(), has_cache=has_cache):
+        about = entry.about
+        while self._memory.is_short(about, self._promised_bytes()):
             idle = [other for other in self.entries.values() if other.served and not (other.is_pinned or other.is_busy)]
             if not idle:
                 break
             self._retire(min(idle, key=lambda other: other.last_used))
             await self._run_on_loader(give_back_memory)
-        needed, free = self._memory.weight_bytes(about.config), self._memory.free_bytes()
+        needed, free = self._memory.weight_bytes(about), self._memory.free_bytes()
         if free is None or needed <= free:
             return
         message = f"{about.name} takes {readable_bytes(needed)} of memory, and {readable_bytes(free)} are free"
