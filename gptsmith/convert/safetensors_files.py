@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,14 @@ class TensorFiles:
     def _keep(self, stored: dict[str, StoredTensor]) -> None:
         self._stored = stored
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
+
+    @property
+    def num_parameters(self) -> Counter[str]:
+        """The numbers in all tensors, by the name of their dtype."""
+        counts: Counter[str] = Counter()
+        for tensor in self._stored.values():
+            counts[str(tensor.dtype).removeprefix("torch.")] += math.prod(tensor.shape)
+        return counts
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Gives tensors the names that `names` has for them; others keep theirs."""

@@ -215,7 +215,7 @@ class InfoRequest(Settings):
     """The arguments of `info`."""
 
     run: PathText | None = None
-    """A run folder."""
+    """A run, a Hugging Face model folder or a GGUF file."""
     preset: str | None = None
     """A preset instead of a run, such as gpt2-xl."""
     settings: Assignments = Field(default_factory=list)
