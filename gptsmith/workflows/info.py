@@ -25,8 +25,8 @@ def info(request: InfoRequest) -> dict[str, Any]:
 
     Returns:
         the shape (vocab_size, context_length, embed_dim, num_layers, num_heads, num_kv_heads and the kinds), the cost
-        (num_parameters, ..., see `gptsmith.model.cost.Cost`), the memory that talking to it and tuning it takes, and, of
-        a run, its figures so far.
+        (num_parameters, ..., see `gptsmith.model.cost.Cost`), the memory that talking to it and tuning it takes, and,
+        of a run, its figures so far.
 
     Raises:
         UserError: neither or both are given, or they cannot be read.
