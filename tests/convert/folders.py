@@ -53,6 +53,7 @@ SMALL = {
     "max_position_embeddings": 128,
 }  # fmt: skip
 GROUPED = SMALL | {"num_key_value_heads": 2}
+QWEN3_MOE = GROUPED | {"moe_intermediate_size": 40, "num_experts": 5, "num_experts_per_tok": 2}
 SMOLLM3 = GROUPED | {"num_hidden_layers": 4, "tie_word_embeddings": True}
 GRANITE = GROUPED | {
     "embedding_multiplier": 12.0, "attention_multiplier": 0.4, "residual_multiplier": 0.22, "logits_scaling": 8.0,
@@ -66,6 +67,11 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_pos
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
 GEMMA3 = GROUPED | {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 9, "sliding_window_pattern": 3}
 GEMMA3_ROPE = {"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}
+
+GPT_OSS = GROUPED | {
+    "head_dim": 16, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 9,
+}  # fmt: skip
+GPT_OSS_ROPE = YARN | {"rope_theta": 150_000.0, "truncate": False, "attention_factor": 1.2}
 
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     #                    model_type, tokenizer, config
@@ -107,6 +113,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "gpt_neox-yarn": ("gpt_neox", "gpt2", SMALL | {"rope_parameters": YARN | {"partial_rotary_factor": 0.5}}),
+    "gpt_oss": ("gpt_oss", "qwen2", GPT_OSS),
+    "gpt_oss-plain": (
+        "gpt_oss", "qwen2", GPT_OSS | {
+            "num_hidden_layers": 4, "attention_bias": False, "tie_word_embeddings": True, "num_experts_per_tok": 3,
+            "layer_types": ["full_attention", *["sliding_attention"] * 3], "rope_parameters": GPT_OSS_ROPE,
+        },
+    ),
     "granite": ("granite", "gpt2", GRANITE | {"tie_word_embeddings": True}),
     "granite-biased": ("granite", "llama2", GRANITE | {"attention_bias": True, "mlp_bias": True}),
     "olmo2": ("olmo2", "gpt2", GROUPED),
@@ -129,6 +142,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "mixtral", "mistral", GROUPED | {
             "num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 9, "head_dim": 16,
             "tie_word_embeddings": True, "router_aux_loss_coef": 0.02,
+        },
+    ),
+    "qwen3_moe": ("qwen3_moe", "qwen2", QWEN3_MOE | {"norm_topk_prob": True}),
+    "qwen3_moe-window": (
+        "qwen3_moe", "qwen2", QWEN3_MOE | {
+            "num_experts_per_tok": 3, "use_sliding_window": True, "sliding_window": 9, "head_dim": 16,
+            "tie_word_embeddings": True, "router_aux_loss_coef": 0.02, "attention_bias": True,
         },
     ),
     "qwen3-one-head": ("qwen3", "qwen2", SMALL | {"num_key_value_heads": 1, "head_dim": 8, "attention_bias": True}),

@@ -1,4 +1,8 @@
-"""Publishes checkpoints as fast as it can and says each step once it is durable, until it is killed. No torch."""
+"""Publishers of checkpoints, to be killed: one for each line that comes in.
+
+python publishing.py RUN says the process number of each, the steps that it has made durable, and "killed" when it
+is gone. They are forks of one process, which has imported everything. No torch.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from pathlib import Path
 from gptsmith.run.checkpoint import Retention, list_checkpoints
 from gptsmith.run.writer import CheckpointWriter, only_writer
 
-checkpoints = Path(sys.argv[1]) / "checkpoints"
-
 
 def fill(folder: Path) -> None:
     for name in ("model.safetensors", "optimizer.safetensors"):
@@ -18,15 +20,26 @@ def fill(folder: Path) -> None:
     (folder / "train_state.json").write_text("{}", encoding="utf-8")
 
 
+def publish(checkpoints: Path) -> None:
+    """Publishes as fast as it can and says each step once it is durable, until it is killed."""
+    with only_writer(checkpoints.parent), CheckpointWriter(checkpoints, Retention(keep=2), print) as writer:
+        step = max((checkpoint.step for checkpoint in list_checkpoints(checkpoints)), default=0)
+        while True:
+            again = step % 3 == 0 and step > 0  # a step that is written anew must not be lost in between
+            step += not again
+            writer.save(step, 100_000, fill, None)
+            writer.wait()
+            print(step, flush=True)
+            if again:
+                step += 1
+
+
+checkpoints = Path(sys.argv[1]) / "checkpoints"
 checkpoints.mkdir(exist_ok=True)
-with only_writer(checkpoints.parent), CheckpointWriter(checkpoints, Retention(keep=2), print) as writer:
-    assert "torch" not in sys.modules
-    step = max((checkpoint.step for checkpoint in list_checkpoints(checkpoints)), default=0)
-    while True:
-        again = step % 3 == 0 and step > 0  # a step that is written anew must not be lost in between
-        step += not again
-        writer.save(step, 100_000, fill, None)
-        writer.wait()
-        print(step, flush=True)
-        if again:
-            step += 1
+assert "torch" not in sys.modules
+for _ in sys.stdin:
+    if (pid := os.fork()) == 0:
+        print(os.getpid(), flush=True)
+        publish(checkpoints)
+    os.waitpid(pid, 0)
+    print("killed", flush=True)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -35,22 +36,22 @@ def a_writer(run: Path, said: list[str] | None = None, keep: int = 2) -> Checkpo
 def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path) -> None:
     chance = random.Random(0)
     acknowledged = 0
-    for _ in range(NUM_KILLS):
-        process = subprocess.Popen(
-            [sys.executable, str(PUBLISHING), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()  # it has begun to publish
-        time.sleep(chance.random() * 0.05)
-        process.kill()
-        out, err = process.communicate()
-        assert "Error" not in err
-        steps = [int(step) for step in (line + out).split()]
-        acknowledged = max(acknowledged, *steps)
-        published = list_checkpoints(tmp_path / "checkpoints")
-        aside = [path.name.removeprefix(OLD) for path in (tmp_path / "checkpoints").glob(f"{OLD}*")]
-        assert all(checkpoint.problem() is None for checkpoint in published)
-        assert max([checkpoint.step for checkpoint in published] + [int(name[5:]) for name in aside]) >= acknowledged
+    command, pipe = [sys.executable, str(PUBLISHING), str(tmp_path)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1) as publishers:
+        assert publishers.stdin is not None
+        assert publishers.stdout is not None
+        for _ in range(NUM_KILLS):
+            publishers.stdin.write("\n")
+            pid, step = int(publishers.stdout.readline()), int(publishers.stdout.readline())  # it has begun to publish
+            time.sleep(chance.random() * 0.05)
+            os.kill(pid, signal.SIGKILL)
+            acknowledged = max([acknowledged, step, *map(int, iter(publishers.stdout.readline, "killed\n"))])
+            published = list_checkpoints(tmp_path / "checkpoints")
+            aside = [path.name.removeprefix(OLD) for path in (tmp_path / "checkpoints").glob(f"{OLD}*")]
+            assert all(checkpoint.problem() is None for checkpoint in published)
+            assert max([each.step for each in published] + [int(name[5:]) for name in aside]) >= acknowledged
+        _, err = publishers.communicate()
+    assert err == ""
     sweep(tmp_path / "checkpoints")
     assert list_checkpoints(tmp_path / "checkpoints")[0].step >= acknowledged > NUM_KILLS // 2
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]

@@ -58,10 +58,22 @@ class AttentionSettings(Settings):
         """Sentences for a person who chooses this kind for such a context; most kinds need none."""
         return []
 
+    def visible_tokens(self, layer: int, context_length: int) -> int:
+        """The tokens, itself included, that the last token of a context sees in a layer."""
+        return context_length
+
     def cache_shape(self, dims: LayerDims) -> CacheShape:
         """The shape of a token's keys and values in a cache."""
         heads = self.num_kv_heads or dims.num_heads
         return CacheShape((heads, dims.head_dim), (heads, dims.head_dim))
+
+
+class DotProductAttentionSettings(AttentionSettings):
+    """Settings of every kind whose scores are products of queries and keys."""
+
+    sinks: bool = False
+    """Whether each head has a learnt score that takes part in its softmax and stands for no value, so that a token may
+    attend to nothing (gpt-oss; Xiao et al. 2023)."""
 
 
 class Attention(nn.Module):

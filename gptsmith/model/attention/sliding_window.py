@@ -9,13 +9,13 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
 from gptsmith.model.layout import Span
 
 
-class SlidingWindowAttentionSettings(AttentionSettings):
+class SlidingWindowAttentionSettings(DotProductAttentionSettings):
     """In some layers each token attends to a window of the tokens before it; in the others attention is full."""
 
     kind: Literal["sliding_window"] = "sliding_window"
@@ -27,6 +27,9 @@ class SlidingWindowAttentionSettings(AttentionSettings):
     def is_windowed(self, layer: int) -> bool:
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
+
+    def visible_tokens(self, layer: int, context_length: int) -> int:
+        return min(self.window_size, context_length) if self.is_windowed(layer) else context_length
 
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:
