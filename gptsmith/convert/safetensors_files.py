@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,11 @@ class StoredTensor:
     begin: int
     """The place of its first byte in the file."""
 
+    @property
+    def kind(self) -> str:
+        """The name of its dtype."""
+        return str(self.dtype).removeprefix("torch.")
+
     def read(self, mapped: Callable[[Path], np.memmap[Any, Any]], part: int | None = None) -> Tensor:
         """It, or a part of it along its first dimension, as part of its file that is mapped into memory: its bytes are
         read when they are used, and writing to it leaves the file alone."""
@@ -59,6 +64,7 @@ class PackedTensor:
     blocks: StoredTensor
     scales: StoredTensor
     shape: tuple[int, ...]
+    kind: ClassVar[str] = "MXFP4"
 
     @property
     def file(self) -> Path:
@@ -103,7 +109,7 @@ class TensorFiles:
         """The numbers in all tensors, by the name of their dtype."""
         counts: Counter[str] = Counter()
         for tensor in self._stored.values():
-            counts[str(tensor.dtype).removeprefix("torch.")] += math.prod(tensor.shape)
+            counts[tensor.kind] += math.prod(tensor.shape)
         return counts
 
     def rename(self, names: Mapping[str, str]) -> None:
