@@ -127,7 +127,7 @@ class TensorFiles:
 
     def _map(self, file: Path) -> np.memmap[Any, Any]:
         if file not in self._mapped:
-            self._mapped[file] = _mapped(file)
+            self._mapped[file] = map_file(file)
         return self._mapped[file]
 
 
@@ -159,7 +159,7 @@ def _with_packed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor |
     return found
 
 
-def _mapped(file: Path) -> np.memmap[Any, Any]:
+def map_file(file: Path) -> np.memmap[Any, Any]:
     """The bytes of a file, mapped into memory, to be written to in memory alone.
 
     Raises:

@@ -13,8 +13,10 @@ from gptsmith.base.files import readable_bytes
 from gptsmith.base.hints import shell_command
 from gptsmith.generate.kv_memory import FEWEST_TOKENS
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
 from gptsmith.model.device import DTYPES
 from gptsmith.model.kv_cache import bytes_per_token
+from gptsmith.model.linear.dense import DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES, weight_bytes
 
@@ -49,8 +51,11 @@ class ServingMemory:
         return PROCESS_BYTES + self.added_bytes(num_tokens)
 
 
-def dtype_in_memory(config: GPTConfig, stored: Mapping[str, int], dtype: str, free: int | None) -> torch.dtype:
-    """The dtype that a model's matrices are kept in.
+def kept_in_memory(
+    config: GPTConfig, stored: Mapping[str, int], dtype: str, device: torch.device, free: int | None
+) -> tuple[GPTConfig, torch.dtype]:
+    """The shape that a model has in memory, which is dense where its blocks are dequantized, and the dtype of its
+    matrices.
 
     Args:
         stored: the number of its parameters by the dtype that its files hold them in.
@@ -58,12 +63,15 @@ def dtype_in_memory(config: GPTConfig, stored: Mapping[str, int], dtype: str, fr
             otherwise bfloat16 stays what it is. float64 is for the products alone.
         free: the bytes of memory that are free; None if they are not known.
     """
+    fits = torch.float32.itemsize * cost(config).num_parameters <= SHARE_WIDENED * (free or 0)
+    linear = config.linear
+    is_dequantized = linear.is_storage and (dtype in DTYPES or (fits and not linear.is_fast_on(device)))
+    shape = config.model_copy(update={"linear": DenseLinearSettings()}) if is_dequantized else config
     if dtype in ("float32", "bfloat16"):
-        return DTYPES[dtype]
+        return shape, DTYPES[dtype]
     comes_halved = stored.get("bfloat16", 0) > stored.get("float32", 0)
-    if comes_halved and (dtype != "auto" or weight_bytes(config, torch.float32) > SHARE_WIDENED * (free or 0)):
-        return torch.bfloat16
-    return torch.float32
+    stays_halved = comes_halved and (dtype != "auto" or not fits)
+    return shape, torch.bfloat16 if stays_halved else torch.float32
 
 
 def require_memory(place: str, config: GPTConfig, weights: torch.dtype, free: int | None) -> None:
@@ -95,7 +103,7 @@ def nearest(place: str, config: GPTConfig, weights: torch.dtype, free: int) -> s
         needed = ServingMemory.of(shape, torch.bfloat16).added_bytes(num_tokens)
         return readable_bytes(needed) if needed <= free else None
 
-    if weights != torch.bfloat16 and (size := fitting(config)):
+    if weights != torch.bfloat16 and not config.linear.is_storage and (size := fitting(config)):
         return f"give --dtype bfloat16, with which it takes {size}"
     is_dense = config.linear.kind == "dense"
     if is_dense and (size := fitting(config.model_copy(update={"linear": Int8LinearSettings()}))):

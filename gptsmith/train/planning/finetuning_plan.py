@@ -130,7 +130,7 @@ def _figures(job: FinetuningJob, measured: MeasuredStep) -> dict[str, Any]:
         "gradient_checkpointing": train.gradient_checkpointing,
         "context_length": settings.model.context_length,
         "lora_rank": settings.request.lora,
-        "num_parameters": sum(parameter.numel() for parameter in job.model.parameters()),
+        "num_parameters": job.model.num_parameters,
         "num_trained_parameters": _num_trained(job.model),
     }
 
@@ -165,12 +165,11 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
 def _memory(job: FinetuningJob, free: float) -> TuningMemory:
     train, model = job.settings.train, job.model
     bytes_now = memory_bytes() or 0
-    dtype = model.compute_dtype or model.embedding.weight.dtype
     return TuningMemory(
         bytes_now=bytes_now,
         num_trained=_num_trained(model),
         state_bytes_per_parameter=train.optimizer.state_bytes_per_parameter,
-        head_bytes=head_bytes(model.config, job.dataset.longest_sample, dtype, model.device),
+        head_bytes=head_bytes(model.config, job.dataset.longest_sample, model.dtype, model.device),
         kept=kept_bytes(model, job.dataset, train, free),
         longest_sample=job.dataset.longest_sample,
     )

@@ -84,7 +84,7 @@ def kept_bytes(model: GPT, dataset: Dataset, train: TrainSettings, limit_bytes: 
         model.train()
         batches = dataset.batches(model, 0, 1, 1)
         num_tokens = max(dataset.num_tokens_of(0, 1), 1)
-        itemsize = (model.compute_dtype or model.embedding.weight.dtype).itemsize
+        itemsize = model.dtype.itemsize
         activations, copies = int(cost(model.config).activation_bytes_per_token * itemsize / 4 * num_tokens), 0
         if checkpointing or activations <= limit_bytes:
             if checkpointing:  # one block at a time has all of its own again

@@ -13,10 +13,11 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.hints import shell_command
-from gptsmith.convert.serving_memory import ServingMemory, dtype_in_memory, nearest
+from gptsmith.convert.serving_memory import ServingMemory, kept_in_memory, nearest
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_dtype
 from gptsmith.model.linear import LinearSettings
+from gptsmith.model.linear.dense import DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinearSettings
 from gptsmith.model.memory import PROCESS_BYTES, KeptBytes, kept_by_shape
@@ -44,16 +45,33 @@ class ModelMemory:
     free: int | None
 
     @cached_property
+    def _usual(self) -> tuple[GPTConfig, torch.dtype]:
+        return self._kept("auto")
+
+    def _kept(self, dtype: str) -> tuple[GPTConfig, torch.dtype]:
+        return kept_in_memory(self.config, self.stored, dtype, torch.device("cpu"), self.free)
+
+    @property
+    def usual_shape(self) -> GPTConfig:
+        """The shape that it has in memory with `--dtype auto`."""
+        return self._usual[0]
+
+    @property
     def usual_dtype(self) -> torch.dtype:
         """The dtype of its matrices with `--dtype auto`."""
-        return dtype_in_memory(self.config, self.stored, "auto", self.free)
+        return self._usual[1]
+
+    @property
+    def dense_shape(self) -> GPTConfig:
+        """Its shape without blocks of other programs', which are not trained themselves."""
+        is_storage = self.config.linear.is_storage
+        return self.config.model_copy(update={"linear": DenseLinearSettings()}) if is_storage else self.config
 
     @cached_property
     def serving(self) -> dict[str, ServingMemory]:
         """Talking to it, by `--dtype`; `int8` is its quantized copy."""
-        ways = {"auto": ServingMemory.of(self.config, self.usual_dtype)}
-        ways |= {name: ServingMemory.of(self.config, getattr(torch, name)) for name in ("float32", "bfloat16")}
-        if self.config.linear.kind == "dense":
+        ways = {name: ServingMemory.of(*self._kept(name)) for name in ("auto", "float32", "bfloat16")}
+        if self.dense_shape.linear.kind == "dense":
             quantized = self.config.model_copy(update={"linear": Int8LinearSettings()})
             ways["int8"] = ServingMemory.of(quantized, self.usual_dtype)
         return ways
@@ -63,9 +81,9 @@ class ModelMemory:
         """Tuning it, by what is trained, on samples of `sample_tokens`; an adapted model is tuned as it is."""
         if self.config.linear.has_adapters:
             return {"lora": self._tuning(self.config), "lora_with_checkpointing": self._tuning(self.config, True)}
-        lora = adapted(self.config, self.config.linear)
+        lora = adapted(self.usual_shape, self.usual_shape.linear)
         return {
-            "all_weights": self._tuning(self.config),
+            "all_weights": self._tuning(self.dense_shape),
             "lora": self._tuning(lora),
             "lora_with_checkpointing": self._tuning(lora, True),
         }
@@ -123,7 +141,7 @@ class ModelMemory:
         have = readable_bytes(self.free)
         if usual.added_bytes(min(FEW_TOKENS, context)) > self.free:
             yield f"{have} are free here, too little to talk to it: " + nearest(
-                self.place, self.config, self.usual_dtype, self.free
+                self.place, self.usual_shape, self.usual_dtype, self.free
             )
         elif fitting := [way for way, size in needed.items() if size - PROCESS_BYTES <= MEMORY_SHARE * self.free]:
             rest = "" if len(fitting) == len(needed) else f", and to tune it with {fitting[0]}"
@@ -160,7 +178,7 @@ def require_tuning_memory(config: GPTConfig, memory: ModelMemory) -> None:
 
     if (needed := least(config)) <= limit:
         return
-    base = memory.config
+    base = memory.usual_shape
     ways = f"end other programs, or tune a smaller model than {place}"
     if not config.linear.has_adapters and (with_lora := least(adapted(base, base.linear))) <= limit:
         ways = f"give --lora {RANK}, with which it takes {readable_bytes(with_lora)}"
