@@ -11,7 +11,6 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.hints import shell_command
-from gptsmith.generate.kv_memory import FEWEST_TOKENS
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.device import DTYPES
@@ -20,6 +19,8 @@ from gptsmith.model.linear.dense import DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES, weight_bytes
 
+FEWEST_TOKENS = 64
+"""A model that can read no more is of no use."""
 SHARE_WIDENED = 0.25
 """Weights of half the size become float32 if they then take no more than so much of the free memory."""
 

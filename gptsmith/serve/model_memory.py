@@ -14,6 +14,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.kv_cache import bytes_per_token
 from gptsmith.serve.load import LoadedRun
+from gptsmith.serve.settings import ServeSettings
 
 FREE_SHARE = 0.75
 """Of the memory that is free once models are loaded, for KV caches."""
@@ -71,20 +72,21 @@ def _whole_context_bytes(config: GPTConfig) -> int:
     return config.context_length * bytes_per_token(config, torch.float32)
 
 
-def equal_shares(runs: Sequence[LoadedRun], given: int | None, num_others: int = 0) -> dict[str, int | None]:
+def equal_shares(runs: Sequence[LoadedRun], settings: ServeSettings, num_others: int = 0) -> dict[str, int | None]:
     """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
     on its device, `num_others` of them for models that come later. A share that holds no whole context is told of.
 
     Raises:
         UserError: hardly a sequence would fit into a share.
     """
+    given = settings.kv_cache_memory
     writers = [run for run in runs if run.classifier is None]
     shares: dict[str, int | None] = {run.name: None for run in runs}
     for run in writers:
         free = free_bytes(run.loaded.model.device) if given is None else None
         total = given if free is None else int(FREE_SHARE * free)
         shares[run.name] = None if total is None else total // (len(writers) + num_others)
-        memory = KVCacheMemory.of(run.loaded.model, shares[run.name])
+        memory = KVCacheMemory.of(run.loaded.model, settings.engine(shares[run.name]))
         if memory.is_shorter:
             note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
     return shares

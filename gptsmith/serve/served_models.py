@@ -74,7 +74,7 @@ class ServedModels:
         for run in runs:
             # The server holds no weights but those that it computes with.
             run.loaded.model = inference_model(run.loaded.model)
-        shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
+        shares = equal_shares(runs, settings, num_others=folders is not None)
         self.entries = {
             run.name: ModelEntry(run.about, self._with_engine(run, shares[run.name]), is_pinned=True, num_loads=1)
             for run in runs

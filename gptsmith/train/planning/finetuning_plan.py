@@ -19,7 +19,7 @@ from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.finetuning_defaults import NUM_EVALUATIONS, step_table
 from gptsmith.train.optimizers import trained_parameters
 from gptsmith.train.planning.measured_step import MeasuredStep, kept_bytes, measure_step
-from gptsmith.train.planning.memory import MEMORY_SHARE, TOKENS_PER_PASS, TuningMemory, head_bytes
+from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, head_bytes, samples_per_pass
 from gptsmith.train.planning.time_budget import CLOSING_S
 from gptsmith.train.run_settings import FinetuneSettings
 
@@ -142,7 +142,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
         UserError: nothing fits.
     """
     train, dataset, model = job.settings.train, job.dataset, job.model
-    wanted = train.micro_batch_size or min(train.batch_size, max(1, TOKENS_PER_PASS // dataset.longest_sample))
+    wanted = train.micro_batch_size or min(train.batch_size, samples_per_pass(model.config, dataset.longest_sample))
     available = free_memory_bytes() if model.device.type == "cpu" else None
     free = math.inf if available is None else MEMORY_SHARE * available
     ways = (False, True) if "gradient_checkpointing" not in given else (train.gradient_checkpointing,)

@@ -13,8 +13,9 @@ from gptsmith.model.cost import cost
 from gptsmith.model.kernels.cross_entropy import BlockSizes
 from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES, KeptBytes, weight_bytes
 
-TOKENS_PER_PASS = 2048
-"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor."""
+TOKENS_PER_PASS, ADAPTERS_TOKENS_PER_PASS = 2048, 512
+"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor. Where adapters alone are
+trained, activations are most of the memory, and a pass of few tokens has no large gradient to add."""
 MEMORY_SHARE = 0.9
 """Of the memory that is free, at most so much is planned with."""
 TRAINER_BYTES = 250_000_000
@@ -35,6 +36,12 @@ def expected_peak_bytes(
     activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
     moving = figures.num_parameters * (4 * 4 + 2 * optimizer_bytes_per_parameter)
     return int(bytes_now + RUNTIME_BYTES + moving + FRAGMENTATION * activations)
+
+
+def samples_per_pass(config: GPTConfig, longest_sample: int) -> int:
+    """The samples of a micro-batch, where nobody sets them."""
+    tokens = ADAPTERS_TOKENS_PER_PASS if config.linear.has_adapters else TOKENS_PER_PASS
+    return max(1, tokens // longest_sample)
 
 
 def head_bytes(config: GPTConfig, longest_sample: int, dtype: torch.dtype, device: torch.device) -> int:

@@ -22,10 +22,12 @@ from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinearSettings
 from gptsmith.model.memory import PROCESS_BYTES, KeptBytes, kept_by_shape
 from gptsmith.train.optimizers.adamw import AdamWSettings
-from gptsmith.train.planning.memory import MEMORY_SHARE, TOKENS_PER_PASS, TuningMemory
+from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, samples_per_pass
 
 RANK = 8
 FEW_TOKENS = 1000
+SAMPLE_TOKENS = 512
+"""Of a conversation that is not short."""
 
 
 @dataclass(frozen=True)
@@ -77,30 +79,34 @@ class ModelMemory:
         return ways
 
     @cached_property
-    def tuning(self) -> dict[str, TuningMemory]:
-        """Tuning it, by what is trained, on samples of `sample_tokens`; an adapted model is tuned as it is."""
-        if self.config.linear.has_adapters:
-            return {"lora": self._tuning(self.config), "lora_with_checkpointing": self._tuning(self.config, True)}
-        lora = adapted(self.usual_shape, self.usual_shape.linear)
-        return {
-            "all_weights": self._tuning(self.dense_shape),
-            "lora": self._tuning(lora),
-            "lora_with_checkpointing": self._tuning(lora, True),
-        }
+    def _ways(self) -> dict[str, tuple[GPTConfig, bool]]:
+        """The shapes that are trained, and whether with gradient checkpointing; an adapted model is tuned as it is."""
+        is_adapted = self.config.linear.has_adapters
+        lora = self.config if is_adapted else adapted(self.usual_shape, self.usual_shape.linear)
+        whole = {} if is_adapted else {"all_weights": (self.dense_shape, False)}
+        return {**whole, "lora": (lora, False), "lora_with_checkpointing": (lora, True)}
 
-    def _tuning(self, config: GPTConfig, checkpointing: bool = False) -> TuningMemory:
+    @cached_property
+    def tuning(self) -> dict[str, TuningMemory]:
+        """Tuning it, by what is trained, on samples of `sample_tokens`."""
+        return {name: self._tuning(shape, checkpointing) for name, (shape, checkpointing) in self._ways.items()}
+
+    @property
+    def tuning_bytes(self) -> dict[str, int]:
+        """The peak of each way of tuning it."""
+        sizes = {name: samples_per_pass(shape, self.sample_tokens) for name, (shape, _) in self._ways.items()}
+        return {name: way.peak_bytes(sizes[name]) for name, way in self.tuning.items()}
+
+    def _tuning(self, config: GPTConfig, checkpointing: bool) -> TuningMemory:
         dtype = choose_dtype("auto", torch.device("cpu"))
-        kept = kept_by_shape(config, self._num_samples, self.sample_tokens, dtype, checkpointing=checkpointing)
+        size = samples_per_pass(config, self.sample_tokens)
+        kept = kept_by_shape(config, size, self.sample_tokens, dtype, checkpointing=checkpointing)
         return _tuning_memory(config, self.sample_tokens, kept, self.usual_dtype)
 
     @property
     def sample_tokens(self) -> int:
         """The tokens of the samples that the memory of tuning is said for."""
-        return min(self.config.context_length, TOKENS_PER_PASS)
-
-    @property
-    def _num_samples(self) -> int:
-        return max(1, TOKENS_PER_PASS // self.sample_tokens)
+        return min(self.config.context_length, SAMPLE_TOKENS)
 
     def figures(self) -> dict[str, Any]:
         """All of it, for `--json`."""
@@ -114,7 +120,7 @@ class ModelMemory:
             "kv_cache_bytes_at_context": context * usual.cache_bytes_per_token,
             "chat_bytes": {name: way.peak_bytes(few) for name, way in self.serving.items()},
             "tuning_sample_tokens": self.sample_tokens,
-            "tuning_bytes": {name: way.peak_bytes(self._num_samples) for name, way in self.tuning.items()},
+            "tuning_bytes": self.tuning_bytes,
             "remarks": list(self.remarks()),
         }
 
@@ -131,10 +137,10 @@ class ModelMemory:
         )
         words = {"all_weights": "all weights", "lora": f"--lora {RANK}",
                  "lora_with_checkpointing": f"--lora {RANK} with gradient checkpointing"}  # fmt: skip
-        needed = {words[name]: way.peak_bytes(self._num_samples) for name, way in self.tuning.items()}
+        needed = {words[name]: num_bytes for name, num_bytes in self.tuning_bytes.items()}
         yield (
             f"tuning it takes about {', '.join(f'{readable_bytes(size)} for {way}' for way, size in needed.items())}, "
-            f"in micro-batches of {self._num_samples * self.sample_tokens:,} tokens"
+            f"on samples of {self.sample_tokens:,} tokens"
         )
         if self.free is None:
             return
