@@ -191,7 +191,9 @@ class Loaded:
         return "".join(generation)
 
 
-def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto") -> Loaded:
+def load(
+    run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto", keeps_blocks: bool = False
+) -> Loaded:
     """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
     one.
 
@@ -203,6 +205,7 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
             is no slower, or where float32 would take more than that share; a dtype that is named dequantizes them.
             bfloat16 computes in float32 where the hardware does not multiply it.
             float64 is for the products alone.
+        keeps_blocks: whether quantized weights stay so, whatever the dtype.
 
     Raises:
         UserError: the folder is neither, or holds no weights that can be read, or there is not enough memory for them.
@@ -211,6 +214,8 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
     place = choose_device(device)
     products, free = choose_model_dtype(dtype, place), free_bytes(place)
     shape, weights = kept_in_memory(opened.config, opened.stored_parameters, dtype, place, free)
+    if keeps_blocks:
+        shape = opened.config
     require_memory(str(opened.folder), shape, weights, free)
     model = opened.model(place)
     if model.config.linear.is_storage and not shape.linear.is_storage:

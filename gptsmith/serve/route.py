@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.schemas.common import Schema
 
 MODEL_KINDS = ("chat", "base", "classifier")
 WRITERS = ("chat", "base")

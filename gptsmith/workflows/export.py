@@ -50,7 +50,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
         raise ConversionError("--public is for --push: leave it out, or name a model on the Hub with --push")
     given = {"precision": request.precision} if request.precision is not None else {}
     form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, request.settings), f"--to {to}")
-    loaded = load(run, device="cpu", dtype="float32")
+    loaded = load(run, device="cpu", dtype="float32", keeps_blocks=form.keeps_blocks)
     target = Path(request.out) if request.out is not None else beside(run, f"-{to}")
     if name is not None and is_certified_copy(target, loaded.run.model_files):
         note(f"{target} is whole: it is not exported again")
@@ -97,7 +97,7 @@ def _exported(request: ExportRequest, loaded: Loaded, form: FormatSettings, targ
             files.append(folder / CARD)
         certificate = compare(
             f"Export of {source.name} to {to}", (str(run), target.name), own, form.backend(folder),
-            precision=form.precision, files=[path for path in files if path.parent == folder],
+            precision=form.bound(source), files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")
         certificate.save(folder)

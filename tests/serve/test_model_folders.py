@@ -195,7 +195,7 @@ def test_a_load_that_fails_harms_nobody(
 
 
 def test_idle_models_are_unloaded_and_their_memory_is_free(folder: Path) -> None:
-    with serving([str(folder)], keep_loaded_minutes=0.002) as server:
+    with serving([str(folder)], keep_loaded_s=0.12) as server:
         assert complete(server).status == 200
         served = server.state.models.loaded["base"]
         weights = weakref.ref(served.loaded.model.embedding.weight)
@@ -347,7 +347,7 @@ def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
 
 
 def test_a_model_that_was_named_stays(all_models: Path, runs: Path) -> None:
-    with serving([str(all_models), f"chat={runs / 'base'}"], keep_loaded_minutes=0) as server:
+    with serving([str(all_models), f"chat={runs / 'base'}"], keep_loaded_s=0) as server:
         assert states(server) == {"chat": "loaded", "base": "unloaded", "labels": "unloaded"}
         for more in ({"prompt": "The", "options": {"num_predict": 2}}, {}):
             asked = {"model": "chat", "keep_alive": 0, "stream": False, **more}

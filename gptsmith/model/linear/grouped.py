@@ -24,15 +24,18 @@ BY_NAME_ONLY = ("head", "embedding", "feedforward.router")
 """Layers that no pattern matches: the router of experts, because rounding it would choose others."""
 
 
-def grouped(forms: Mapping[str, str]) -> GroupedLinearSettings:
-    """The settings of a model whose layers at these places are in these formats, said in as few names as it takes."""
-    by_name: dict[str, Counter[str]] = {}
+def grouped(forms: Mapping[str, str | None]) -> GroupedLinearSettings:
+    """The settings of a model whose layers at these places are in these formats, or dense, said in few names."""
+    by_name: dict[str, Counter[str | None]] = {}
     for place, form in forms.items():
         by_name.setdefault(layer_name(place), Counter())[form] += 1
-    usual = {name: counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    # A name would speak for dense layers too.
+    usual = {name: None if None in counts else counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    others = {place: form for place, form in forms.items() if form != usual[layer_name(place)]}
     formats: dict[str, list[str]] = {}
-    for name, form in [*usual.items(), *((p, form) for p, form in forms.items() if form != usual[layer_name(p)])]:
-        formats.setdefault(form, []).append(name)
+    for name, form in [*usual.items(), *others.items()]:
+        if form is not None:
+            formats.setdefault(form, []).append(name)
     return GroupedLinearSettings.parse({"formats": formats})
 
 
@@ -189,6 +192,12 @@ class GroupedLinear(Grouped, Packable):
 
     def num_outputs(self) -> int:
         return len(self.weight)
+
+
+def packed_weights(model: nn.Module) -> dict[str, Grouped]:
+    """The modules whose weights are in blocks, by the names of these weights; a tied head is the embedding."""
+    found = {f"{place}.weight": module for place, module in model.named_modules() if isinstance(module, Grouped)}
+    return {name: module for name, module in found.items() if not module.is_tied}
 
 
 def _in_blocks(layer: DenseLinear | DenseEmbedding, form: BlockFormat) -> Grouped:

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gptsmith.serve.chat.logprobs import token_text
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls
 from gptsmith.serve.errors import refused
 from gptsmith.serve.json_slices import json_bytes
-from gptsmith.serve.openai.logprobs import token_text
-from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from gptsmith.serve.state import State
 

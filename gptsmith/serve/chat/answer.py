@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptsmith.serve.openai.tools import ToolCall, Toolset
+from gptsmith.serve.chat.tools import ToolCall, Toolset
 from gptsmith.text.thoughts import THOUGHTS_CLOSE, THOUGHTS_OPEN
 from gptsmith.text.tool_calls import OPEN, CallFrame
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_reader import parse_json
-from gptsmith.serve.errors import api_error, refused, unsupported
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.schemas.chat import (
     AssistantMessage,
     ChatMessage,
     FunctionMessage,
@@ -17,7 +16,8 @@ from gptsmith.serve.openai.schemas.chat import (
     ToolMessage,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.common import RefusalPart
+from gptsmith.serve.chat.schemas.common import RefusalPart
+from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens

@@ -9,24 +9,23 @@ from typing import Any
 
 from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint
-from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.generation_schema import arguments_schema
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.generation_schema import arguments_schema
+from gptsmith.serve.chat.schemas.chat import (
     AllowedChoice,
-    ChatCompletionRequest,
+    ChatRequest,
     CustomChoice,
     CustomTool,
     FunctionChoice,
     FunctionTool,
     Tool,
     ToolChoice,
-    ToolName,
 )
-from gptsmith.serve.openai.structured_output import (
+from gptsmith.serve.chat.structured_output import (
     grammar_constraint,
     json_schema_constraint,
     response_format_constraint,
 )
+from gptsmith.serve.errors import refused
 from gptsmith.text.tool_calls import OPEN, CallFrame, introduction
 
 BEGIN = f"{OPEN}\n"
@@ -128,24 +127,13 @@ class Toolset:
         return [CallFrame(name, isinstance(tool, CustomTool)) for name, tool in self.by_name.items()]
 
 
-def resolve_tools(body: ChatCompletionRequest) -> Toolset | None:
-    """The tools of a request for a chat completion, those of the older form too; None if none may be called.
+def request_toolset(body: ChatRequest) -> Toolset | None:
+    """The tools of a request; None if none may be called.
 
     Raises:
-        ApiError: they are not allowed, or both forms are there.
+        ApiError: they are not allowed.
     """
-    if body.functions and body.tools:
-        raise refused("functions", "it is the older form of tools: give one of them")
-    if body.function_call is not None and not body.functions:
-        raise refused("function_call", "it needs functions")
-    if not body.functions:
-        return make_toolset(body.tools or [], body.tool_choice, body.parallel_tool_calls)
-    named = body.function_call
-    choice: ToolChoice | None = (
-        FunctionChoice(type="function", function=named) if isinstance(named, ToolName) else named
-    )
-    tools = [FunctionTool(type="function", function=function) for function in body.functions]
-    return make_toolset(tools, choice, False)
+    return make_toolset(body.tools or [], body.tool_choice, body.parallel_tool_calls)
 
 
 def make_toolset(tools: Sequence[Tool], choice: ToolChoice | None, is_parallel: bool | None) -> Toolset | None:
