@@ -80,7 +80,7 @@ class ServedModels:
             for run in runs
         }
         if folders is not None:
-            self._memory = ModelMemory(choose_device(folders.device), settings.kv_cache_memory)
+            self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings.kv_cache_memory)
             self._take_in(folders)
 
     def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
@@ -291,14 +291,14 @@ class ServedModels:
         Raises:
             ApiError: there is not.
         """
-        about, has_cache = entry.about, entry.about.kind != "classifier"
-        while self._memory.is_short(about.config, self._promised_bytes(), has_cache=has_cache):
+        about = entry.about
+        while self._memory.is_short(about, self._promised_bytes()):
             idle = [other for other in self.entries.values() if other.served and not (other.is_pinned or other.is_busy)]
             if not idle:
                 break
             self._retire(min(idle, key=lambda other: other.last_used))
             await self._run_on_loader(give_back_memory)
-        needed, free = self._memory.weight_bytes(about.config), self._memory.free_bytes()
+        needed, free = self._memory.weight_bytes(about), self._memory.free_bytes()
         if free is None or needed <= free:
             return
         message = f"{about.name} takes {readable_bytes(needed)} of memory, and {readable_bytes(free)} are free"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import shutil
@@ -14,9 +15,11 @@ from typing import Any
 
 import ollama
 import pytest
+import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
+from gptsmith.model.cost import cost
 from gptsmith.serve import model_folders, model_memory
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.model_folders import ModelFolders, split_folders
@@ -227,7 +230,7 @@ def test_keep_alive_is_honoured(server: Served, smith: ollama.Client) -> None:
 def with_room_for(server: Served, num_models: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Lets memory be free for so many models of the size of ours, whose bytes are returned."""
     models = server.state.models
-    one = ModelMemory.weight_bytes(models.entries["labels"].about.config)  # the largest, by its head
+    one = max(models._memory.weight_bytes(entry.about) for entry in models.entries.values())
     monkeypatch.setattr(model_memory, "free_bytes", lambda _: (num_models - len(models.loaded)) * one)
     return one
 
@@ -258,11 +261,25 @@ def test_where_memory_is_short_the_model_that_was_used_least_recently_goes(
 def test_a_model_that_does_not_fit_says_what_it_needs(all_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving([str(all_models)]) as server:
         with_room_for(server, 0, monkeypatch)
-        needed = ModelMemory.weight_bytes(server.state.models.entries["base"].about.config)
+        models = server.state.models
+        needed = models._memory.weight_bytes(models.entries["base"].about)
         answer = complete(server)
         assert (answer.status, answer.error["code"]) == (400, "insufficient_memory")
         assert answer.error["message"] == f"base takes {readable_bytes(needed)} of memory, and 0 bytes are free"
         assert states(server)["base"] == "failed"
+
+
+def test_weights_are_counted_as_they_will_be_kept(folder: Path) -> None:
+    (base,) = (about for about in ModelFolders([folder]).found.values() if about.name == "base")
+    as_it_came, num_parameters = base.file_bytes, cost(base.config).num_parameters
+    half = dataclasses.replace(base, stamps=(("weights", as_it_came // 2, 0),))
+    for dtype, about, expected in (
+        ("auto", half, as_it_came // 2),
+        ("auto", base, 4 * num_parameters),
+        ("float32", half, 4 * num_parameters),
+        ("bfloat16", base, 2 * num_parameters),
+    ):
+        assert ModelMemory(torch.device("cpu"), dtype, None).weight_bytes(about) == expected
 
 
 def test_the_memory_of_caches_is_promised_once(all_models: Path) -> None:

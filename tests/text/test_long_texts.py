@@ -76,7 +76,9 @@ WHOLE = {
     "a token of two words": changed(added_tokens=[*BPE.state["added_tokens"], token("the smith")]),
     "a token that takes in spaces": changed(added_tokens=[*BPE.state["added_tokens"], token("nail", rstrip=True)]),
 }
-SENTENCE_PIECE = {f"SentencePiece, {scheme}": Tokenizer(sentence_piece(scheme), "</s>") for scheme in (None, "first", "gemma")}
+SENTENCE_PIECE = {
+    f"SentencePiece, {scheme}": Tokenizer(sentence_piece(scheme), "</s>") for scheme in (None, "first", "gemma")
+}
 
 
 @pytest.mark.parametrize("name", CUT)

@@ -24,8 +24,9 @@ from gptsmith.model.linear.grouped import packed_weights
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
-ROUTER = "ffn_gate_inp.weight"
-"""The end of a router's name; rounded, it would choose other experts."""
+EXACT = ("position_embd.weight", "ffn_gate_inp.weight", ".bias")
+"""The ends of the names of tensors in float32: rounded, a router would choose other experts; biases of experts are
+vectors, too."""
 
 
 class GGUFFormatSettings(FormatSettings):
@@ -183,12 +184,13 @@ def _tensors(source: Source, family: Family, precision: str) -> Iterator[tuple[s
 
 
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
-    """A tensor as it is kept: vectors, positions and routers in float32, rows that are no whole blocks in float16."""
+    """A tensor as it is kept: vectors, biases, positions and routers in float32, rows that are no whole blocks in
+    float16."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
     kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
-    if data.ndim == 1 or name == "position_embd.weight" or name.endswith(ROUTER):
+    if data.ndim == 1 or name.endswith(EXACT):
         kind = kinds.F32
     elif kind == kinds.Q8_0 and data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
         kind = kinds.F16

@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.generate.request import Request
 from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.chat.generation import GenerationJob
-from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
 from gptsmith.serve.chat.reasoning import reasoning_instructions, template_variables
 from gptsmith.serve.chat.request_mapping import check_sampling_fields, engine_request, resolve_max_tokens, resolve_seed
 from gptsmith.serve.chat.schemas.chat import ChatMessage, ChatRequest, ResponseFormat
@@ -20,6 +20,7 @@ from gptsmith.serve.chat.structured_output import response_format_constraint
 from gptsmith.serve.chat.tools import Toolset
 from gptsmith.serve.errors import refused
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.channels import Channels
 from gptsmith.text.context import FittedPrompt
 from gptsmith.text.thoughts import opens_thoughts
 
@@ -66,14 +67,22 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
+        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
+        form = template.call_form if self.with_calls else None
+        if form is not None:
+            self.messages = with_call_ids(messages, form)
+        if toolset is not None:
+            toolset.write_as(form, served.tokenizer.special_tokens)
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
         is_plain = response_format is None or response_format.type == "text"
         self.is_free = is_plain and not (toolset is not None and toolset.is_required)
+        self.channels = Channels.of(served.tokenizer)
+        if self.channels is not None and self.is_free and toolset is not None:
+            self.constraint = None  # its calls are messages apart, which no grammar of texts describes
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
-        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         if toolset is not None and not self.with_calls:
             self.instructions.append(toolset.introduction())
         self.variables = variables
@@ -86,6 +95,8 @@ class ChatJob(GenerationJob):
             ApiError: the conversation cannot be read.
             TooManyTokensError: it must fit, and does not.
         """
+        # Of a model that has channels, any text of a given form is an answer, and one that goes on is, too.
+        is_answer = self.constraint is not None or self.continues_last
         flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
@@ -93,6 +104,7 @@ class ChatJob(GenerationJob):
             self.variables,
             tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
             continues_last=self.continues_last,
+            header=self.channels.final_header if self.channels is not None and is_answer else (),
             max_tokens=self.max_tokens if self.truncates else None,
             must_fit=must_fit,
         )
