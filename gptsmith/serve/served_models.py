@@ -250,9 +250,10 @@ class ServedModels:
                 started, about = time.monotonic(), entry.about
                 await self._make_room(entry)
                 served = await self._run_on_loader(partial(self._loaded_from_folder, entry))
-                if entry.about is not about:  # its files have changed meanwhile
+                if entry.about.stamps not in (about.stamps, served.run.about.stamps):  # they have changed meanwhile
                     served.engine.close()
                     return None
+                entry.about = served.run.about
                 entry.served, served.on_idle = served, partial(entry.used, self._unload_if_idle)
                 entry.num_loads, entry.load_s = entry.num_loads + 1, time.monotonic() - started
                 entry.used(self._unload_if_idle)
