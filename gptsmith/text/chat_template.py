@@ -32,6 +32,7 @@ from gptsmith.text.tool_calls import (
 
 TEMPLATE = "chat_template.jinja"
 MAX_TEMPLATE = 1_000_000
+WITHOUT = "`gptsmith generate` continues a text without a template"
 MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
@@ -130,13 +131,16 @@ class ChatTemplate:
         return self._rendered(given)
 
     def _rendered(self, given: Mapping[str, Any]) -> str:
+        from jinja2 import UndefinedError
+
         from gptsmith.text.template_environment import render
 
         compiled = self._compiled
         try:
             return render(compiled, given)
         except Exception as error:  # a template can raise whatever Python does
-            raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
+            hint = f" ({WITHOUT})" if isinstance(error, UndefinedError) else ""
+            raise DataError(f"the chat template does not take this conversation: {one_line(error)}{hint}") from None
 
     @property
     def knows_tools(self) -> bool:
@@ -285,7 +289,7 @@ class ChatTemplate:
         try:
             return template_environment().from_string(self.source)
         except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise DataError(f"the chat template is not sound Jinja: {one_line(error)}") from None
+            raise DataError(f"the chat template is not sound Jinja: {one_line(error)} ({WITHOUT})") from None
 
 
 def _thoughts(written: str, message: Message, number: int) -> str:
