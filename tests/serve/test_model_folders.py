@@ -131,10 +131,11 @@ def test_a_model_of_the_wrong_kind_is_not_loaded(server: Served, gate: Gate) -> 
     assert gate.num_loads == 0
 
 
-def test_first_requests_at_once_load_a_model_once(server: Served, gate: Gate) -> None:
+def test_first_requests_at_once_load_a_model_once(server: Served, gate: Gate, all_models: Path) -> None:
     with ThreadPoolExecutor(4) as clients:
         answers = [clients.submit(complete, server) for _ in range(4)]
         until(lambda: server.state.models.entries["base"].num_waiting == 4, "all wait")
+        (all_models / "base" / "metrics.jsonl").touch()  # as by a training that goes on; its weights are what they were
         assert states(server)["base"] == "loading"
         gate.is_open.set()
         assert [answer.result().status for answer in answers] == [200] * 4
@@ -255,6 +256,7 @@ def test_where_memory_is_short_the_model_that_was_used_least_recently_goes(
             answer = server.ask("POST", "/v1/classify", {"model": "labels", "input": "3 nail"})
             assert (answer.status, answer.headers["retry-after"]) == (429, "1")
             assert "are free while base is in use: try again" in answer.error["message"]
+            assert states(server)["labels"] == "unloaded"
             assert not running.done()
         assert running.result().status == 200
 
@@ -334,6 +336,19 @@ def test_what_changes_while_it_is_loaded_is_loaded_again(
         assert answer.result().status == 200
         assert server.state.models.loaded["base"].run.about.kind == "chat"
         assert gone.result().error["code"] == "model_not_found"
+
+
+def test_a_model_that_goes_while_it_is_loaded_is_not_there(folder: Path, gate: Gate) -> None:
+    with serving([str(folder)]) as server, ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(complete, server)
+        assert gate.begun.wait(60)
+        (folder / "base").rename(folder.parent / "elsewhere")
+        assert "base" not in states(server)
+        (folder.parent / "elsewhere").rename(folder / "base")  # whole again when it is read, and another one now
+        gate.is_open.set()
+        assert answer.result().error["code"] == "model_not_found"
+        assert server.state.models.loaded == {}
+        assert complete(server).status == 200
 
 
 def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
