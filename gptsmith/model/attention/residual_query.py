@@ -6,13 +6,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
+from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import Span
 
 
-class ResidualQueryAttentionSettings(AttentionSettings):
+class ResidualQueryAttentionSettings(DotProductAttentionSettings):
     """The query itself is added to the mixed values."""
 
     kind: Literal["residual_query"] = "residual_query"
@@ -24,5 +25,5 @@ class ResidualQueryAttentionSettings(AttentionSettings):
 class ResidualQueryAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V + Q, where Q is the query as it met the keys."""
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+    def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         return super().attend(queries, keys, values, span) + queries

@@ -9,13 +9,14 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
+from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
 from gptsmith.model.layout import Span
 
 
-class SlidingWindowAttentionSettings(AttentionSettings):
+class SlidingWindowAttentionSettings(DotProductAttentionSettings):
     """In some layers each token attends to a window of the tokens before it; in the others attention is full."""
 
     kind: Literal["sliding_window"] = "sliding_window"
@@ -27,6 +28,9 @@ class SlidingWindowAttentionSettings(AttentionSettings):
     def is_windowed(self, layer: int) -> bool:
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
+
+    def visible_tokens(self, layer: int, context_length: int) -> int:
+        return min(self.window_size, context_length) if self.is_windowed(layer) else context_length
 
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:
@@ -44,15 +48,11 @@ class SlidingWindowAttentionSettings(AttentionSettings):
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
-    def __init__(self, settings: SlidingWindowAttentionSettings, dims: LayerDims, layer: int) -> None:
-        super().__init__(settings, dims, layer)
-        self.window_size = settings.window_size
-
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
-        if self.window_size < keys.shape[2]:
+    def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
+        if self.window < span.key_ids.shape[-1]:
             distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
             # Without a mask attention is causal: no later key.
-            near = (distance < self.window_size) & (distance >= 0)
+            near = (distance < self.window) & (distance >= 0)
             near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
             span = replace(span, mask=near if span.mask is None else span.mask & near, packed=None)
         return super().attend(queries, keys, values, span)
