@@ -129,14 +129,15 @@ def _form(tensors: GGUFTensors, tensor: GGUFTensor) -> BlockFormat | None:
 
 def _with_formats(shape: GPTConfig, tensors: GGUFTensors, table: Sequence[GGUFTensor]) -> GPTConfig:
     """The shape whose linear layers and embedding are in the formats that the file keeps them in."""
+    kept = [(tensor, _form(tensors, tensor)) for tensor in table]
     forms = {
-        name.removesuffix(".weight"): form.name
-        for tensor in table
-        if (form := _form(tensors, tensor)) is not None
+        name.removesuffix(".weight"): None if form is None else form.name
+        for tensor, form in kept
         for mapping in tensor.mappings
         for name in mapping.ours
+        if name.endswith(".weight")
     }
-    return shape.model_copy(update={"linear": grouped(forms)}) if forms else shape
+    return shape.model_copy(update={"linear": grouped(forms)}) if any(forms.values()) else shape
 
 
 def _template(tensors: GGUFTensors) -> ChatTemplate | None:

@@ -193,7 +193,9 @@ SHARE_WIDENED = 0.25
 """Weights of half the size become float32 if they then take no more than so much of the free memory."""
 
 
-def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto") -> Loaded:
+def load(
+    run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto", keeps_blocks: bool = False
+) -> Loaded:
     """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
     one.
 
@@ -205,6 +207,7 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
             is no slower, or where float32 would take more than that share; a dtype that is named dequantizes them.
             bfloat16 computes in float32 where the hardware does not multiply it.
             float64 is for the products alone.
+        keeps_blocks: whether quantized weights stay so, whatever the dtype.
 
     Raises:
         UserError: the folder is neither, or holds no weights that can be read.
@@ -213,7 +216,9 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
     place = choose_device(device)
     model = opened.model(place)
     fits = 4 * model.num_parameters <= SHARE_WIDENED * (free_memory_bytes() or 0)
-    if model.config.linear.is_storage and (dtype in DTYPES or (fits and not model.config.linear.is_fast_on(place))):
+    linear = model.config.linear
+    needs_floats = dtype in DTYPES or (fits and not linear.is_fast_on(place))
+    if linear.is_storage and needs_floats and not keeps_blocks:
         model = dequantize(model)
     model.compute_dtype = choose_model_dtype(dtype, place)
     if dtype in ("float32", "bfloat16"):

@@ -39,6 +39,7 @@ from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import PromptLookup, Proposer
 from gptsmith.generate.structured_output import GrammarCompiler
 from gptsmith.model.gpt import GPT
+from gptsmith.text.channels import Channels
 from gptsmith.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class Engine:
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
         self._end_ids = frozenset() if tokenizer is None else tokenizer.end_ids
+        self._channels = None if tokenizer is None else Channels.of(tokenizer)
         self._grammar_compiler = None if tokenizer is None else GrammarCompiler(tokenizer, model.config.vocab_size)
         self._incoming: deque[SequenceState] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -279,7 +281,10 @@ class Engine:
             grammar = self._grammar_compiler.compile(request.constraint)
         end_ids = request.stop_ids if request.ignore_end else self._end_ids | request.stop_ids
         handle = RequestHandle(len(request.prompt_ids))
-        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar)
+        channels = None
+        if self._channels is not None and self.tokenizer is not None:
+            channels = self._channels.reader(request.prompt_ids, self.tokenizer)
+        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar, channels)
 
     def _take_incoming(self) -> None:
         self._scheduler.waiting.extend(self._incoming)

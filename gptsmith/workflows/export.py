@@ -43,7 +43,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     require_out(run, request.out)
     given = {"precision": request.precision} if request.precision is not None else {}
     form = KINDS.settings(to).parse(with_assignments({**given, "kind": to}, request.settings), f"--to {to}")
-    loaded = load(run, device="cpu", dtype="float32")
+    loaded = load(run, device="cpu", dtype="float32", keeps_blocks=form.keeps_blocks)
     target = Path(request.out) if request.out is not None else beside(run, f"-{to}")
     if target.exists():
         raise ConversionError(f"{target} exists already: choose another --out")
@@ -58,7 +58,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         certificate = compare(
             f"Export of {source.name} to {to}", (str(run), target.name), own, form.backend(folder),
-            precision=form.precision, files=[path for path in files if path.parent == folder],
+            precision=form.bound(source), files=[path for path in files if path.parent == folder],
         )  # fmt: skip
         require_passed(certificate, f"the export to {to}")
         certificate.save(folder)

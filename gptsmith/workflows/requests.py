@@ -163,7 +163,7 @@ class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
     to: str = Field(default=...)
-    """Compression method. int8 quantizes the weights per row, to a quarter of their bytes."""
+    """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
 
 
 class MergeRequest(DeriveRequest):

@@ -125,7 +125,7 @@ def test_no_name_that_a_figure_may_have_is_shown_as_it_stands_in_the_code() -> N
     files = (path for path in package.rglob("*.py") if path != Path(console.__file__))
     sources = [path.read_text(encoding="utf-8") for path in files]
     names = {name for source in sources for name in re.findall(r'"([a-z][a-z0-9]*(?:_[a-z0-9]+)+)"', source)}
-    assert {"validation_loss", "num_general_answers_kept", "bits_per_byte_low", "num_active_parameters"} <= names
+    assert {"validation_loss", "num_general_answers_kept", "bits_per_byte_low"} <= names
     for name in names:
         label = console.label_of(name)
         assert label, name

@@ -24,8 +24,9 @@ from gptsmith.train.planning.memory import TuningMemory
 from gptsmith.train.planning.time_budget import CLOSING_S
 from gptsmith.train.run_settings import FinetuneSettings
 
-TOKENS_PER_PASS = 2048
-"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor."""
+TOKENS_PER_PASS, ADAPTERS_TOKENS_PER_PASS = 2048, 512
+"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor. Where adapters alone are
+trained, activations are most of the memory, and a pass of few tokens has no large gradient to add."""
 MEMORY_SHARE = 0.9
 """Of the memory that is free, at most so much is planned with."""
 STEPS_WANTED, LEAST_STEPS = 32, 8
@@ -147,7 +148,8 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
         UserError: nothing fits.
     """
     train, dataset, model = job.settings.train, job.dataset, job.model
-    wanted = train.micro_batch_size or min(train.batch_size, max(1, TOKENS_PER_PASS // dataset.longest_sample))
+    tokens = ADAPTERS_TOKENS_PER_PASS if model.config.linear.has_adapters else TOKENS_PER_PASS
+    wanted = train.micro_batch_size or min(train.batch_size, max(1, tokens // dataset.longest_sample))
     available = free_memory_bytes() if model.device.type == "cpu" else None
     free = math.inf if available is None else MEMORY_SHARE * available
     ways = (False, True) if "gradient_checkpointing" not in given else (train.gradient_checkpointing,)
