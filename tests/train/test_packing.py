@@ -83,8 +83,9 @@ def test_the_work_of_packing_grows_with_the_number_of_samples() -> None:
 
 def test_rows_of_many_lengths_have_few_shapes() -> None:
     """PyTorch keeps a program for each shape of a product: rows of any length would take more memory step by step."""
-    samples = [Sample("", [Encoded([5] * sample.num_tokens, [True] * sample.num_tokens)]) for sample in drawn(60)]
-    for row in pack(samples, CONTEXT):
+    lengths = drawn(60)
+    for numbers in packed(lengths, CONTEXT):
+        row = [Sample("", [Encoded([5] * lengths[number], [True] * lengths[number])]) for number in numbers]
         batch, num_tokens = packed_batch([row]), sum(sample.num_tokens for sample in row)
         assert batch.segments is not None
         assert batch.input_ids.shape[1] % ROW_MULTIPLE == 0
