@@ -131,4 +131,3 @@ def test_no_name_that_a_figure_may_have_is_shown_as_it_stands_in_the_code() -> N
         assert label, name
         assert "_" not in label, name
         assert not re.search(r"\bnum\b", label), name
-    assert not {name for name in console.LABELS if name not in names}
