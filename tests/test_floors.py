@@ -148,7 +148,7 @@ def test_every_room_has_a_floor() -> None:
 
 
 FACES = ("openai", "anthropic", "ollama")
-"""The APIs of the server, none of which stands on another."""
+"""The APIs of the server, none of which is made of another."""
 
 
 def test_no_api_of_the_server_is_made_of_another() -> None:

@@ -97,9 +97,10 @@ class TensorFiles:
         self._stored = stored
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
 
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Gives tensors the names that `names` has for them; others keep theirs."""
-        self._keep({names.get(name, name): tensor for name, tensor in self._stored.items()})
+    def rename(self, names: Mapping[str, str], *, drops_others: bool = False) -> None:
+        """Gives tensors the names that `names` has for them; others keep theirs, or are dropped."""
+        kept = {name: tensor for name, tensor in self._stored.items() if name in names or not drops_others}
+        self._keep({names.get(name, name): tensor for name, tensor in kept.items()})
 
     def read(self, name: str, part: int | None = None) -> Tensor:
         """A tensor, or the part of that number along its first dimension.

@@ -29,7 +29,7 @@ def scheduled_logits(model: GPT, scheduled: Sequence[ScheduledTokens], hidden: T
         wanted += range(start - num_rows, start)
     if not wanted:
         return hidden[:0].float()
-    logits: Tensor = model.head(hidden if len(wanted) == len(hidden) else hidden[wanted])
+    logits: Tensor = model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
     return logits.float()
 
 

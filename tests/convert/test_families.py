@@ -164,6 +164,8 @@ def test_presets_belong_to_their_families(name: str) -> None:
 
 def test_our_default_with_experts_is_a_qwen3_moe() -> None:
     assert family_for(preset("smith", feedforward="experts")).model_type == "qwen3_moe"
+    with pytest.raises(UserError, match=r"feedforward.balance_rate=0.01; the nearest .*family qwen3_moe"):
+        family_for(preset("smith", feedforward={"kind": "experts", "balance_rate": 0.01}))
 
 
 @pytest.mark.parametrize(

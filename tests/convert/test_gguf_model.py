@@ -208,6 +208,26 @@ def test_a_file_serves_as_a_run(tmp_path: Path) -> None:
     assert same_weights(gptsmith.load(tmp_path / "run").model, loaded.model)
 
 
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ("{% for %}", "is not sound Jinja: .*generate` continues a text"),
+        ("{{ messages | no_such_filter }}", "No filter named 'no_such_filter'.*generate` continues"),
+        ("{{ no_such_function(messages) }}", "'no_such_function' is undefined.*generate` continues"),
+        ("{% include 'another' %}", "does not take this conversation: no loader"),
+    ],
+)
+def test_a_template_that_needs_what_we_do_not_have_is_named_when_it_is_used(
+    template: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(monkeypatch, chat_template=template)
+    loaded = gptsmith.load(written(source("smith", num_layers=1), tmp_path))
+    assert loaded.generate("The smith", max_tokens=2)
+    with pytest.raises(UserError, match=named) as caught:
+        loaded.reply([{"role": "user", "content": "Who?"}], max_tokens=2)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_of_two_models_names_them(tmp_path: Path) -> None:
     path = written(source("gpt2"), tmp_path)
     path.with_name("other.gguf").write_bytes(path.read_bytes())

@@ -168,6 +168,7 @@ class Family:
         preset: the nearest of our presets.
         fixed: the settings that all its models share, under our names.
         settings: the settings in which they differ.
+        defaults: their values of settings that a config may leave out, where several of ours follow from one.
         only: settings of theirs that would make it another model, with the one value that we know.
         weights: the names of its weights.
         prefix: the prefix of the names of all its weights but the head, and is left out in some files.
@@ -183,6 +184,7 @@ class Family:
     fixed: Mapping[str, Any]
     settings: Sequence[Part]
     weights: Sequence[Weight]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     only: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     extra: Sequence[str] = ()
@@ -201,6 +203,7 @@ class Family:
             ConversionError: it asks for something that no shape of ours is, or is not sound.
         """
         table: Table = dict(self.fixed)
+        config = {**self.defaults, **config}
         for part in (*(Only(key, value) for key, value in self.only.items()), *self.settings):
             table = layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
@@ -339,7 +342,8 @@ def without_followers(keys: Sequence[str]) -> list[str]:
 
 
 def _weight_of(unsupported: Sequence[str]) -> int:
-    return len(without_followers(unsupported))
+    """How far a shape is from a family: another kind is further than another setting."""
+    return sum(2 if key.endswith(".kind") else 1 for key in without_followers(unsupported))
 
 
 def readable(value: Any) -> str:

@@ -212,7 +212,11 @@ FAMILY = Family(
         Layers(),
     ),
     weights=tuple(_renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
+    defaults={
+        "vocab_size": 262_208, "max_position_embeddings": 131_072, "hidden_size": 2304, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "intermediate_size": 9216,
+    },
     only={"attn_logit_softcapping": None, "final_logit_softcapping": None, "use_bidirectional_attention": False},
     prefix="model.",
     extra=EXTRA,
-)
+)  # fmt: skip

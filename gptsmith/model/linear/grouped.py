@@ -12,9 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
 from gptsmith.model.kernels.block_rounding import quantize_blocks
-from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, grouped_linear, processor_has_kernel
+from gptsmith.model.kernels.grouped_matmul import (
+    GroupedMatmul,
+    ShortlistMatmul,
+    grouped_linear,
+    processor_has_kernel,
+)
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.packed_linear import Packable, pack_layers
@@ -89,7 +95,10 @@ class GroupedLinearSettings(LinearSettings):
                     f"linear.formats: {place} has rows of {layer.weight.shape[1]:,}, and {form.name} whole blocks of "
                     f"{form.block_size}"
                 )
-            model.set_submodule(place, _in_blocks(layer, form))
+            made = _in_blocks(layer, form)
+            if isinstance(made, GroupedLinear):
+                made.is_head = _without_adapter(place) == "head"
+            model.set_submodule(place, made)
         for place in tied:
             if isinstance(head := model.get_submodule(place), GroupedLinear):
                 head.tie(model.get_parameter("embedding.weight"))
@@ -110,10 +119,10 @@ class GroupedLinearSettings(LinearSettings):
     def prepare_for_decoding(self, model: nn.Module) -> None:
         if next(model.parameters()).device.type != "cpu":
             return
-        # The head stays as it is: logits that are rounded to bfloat16 would be the same for several tokens.
-        pack_layers(model.get_submodule("blocks"), GroupedLinear)
+        pack_layers(model, GroupedLinear)
         # The first pass packs all layers: better now than while somebody waits for a token.
         model(torch.zeros(1, 1, dtype=torch.long))
+        give_back_freed_memory()
 
 
 def _without_adapter(place: str) -> str:
@@ -167,10 +176,15 @@ class GroupedEmbedding(Grouped):
 
 
 class GroupedLinear(Grouped, Packable):
-    """A linear layer whose matrix is in blocks. Gradients reach its input, never the matrix."""
+    """A linear layer whose matrix is in blocks. Gradients reach its input, never the matrix.
+
+    Attributes:
+        is_head: whether its outputs are logits, the largest of which are never rounded.
+    """
 
     def __init__(self, in_dim: int, out_dim: int, bias: bool, form: BlockFormat, device: torch.device) -> None:
         super().__init__(in_dim, out_dim, form, device)
+        self.is_head = False
         self.bias = nn.Parameter(torch.empty(out_dim, device=device)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,7 +202,8 @@ class GroupedLinear(Grouped, Packable):
         layers = [self, *(layer for layer in others if isinstance(layer, GroupedLinear))]
         biases = [torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]
         has_bias = any(layer.bias is not None for layer in layers)
-        return GroupedMatmul([layer.weight for layer in layers], self.form, torch.cat(biases) if has_bias else None)
+        product = ShortlistMatmul if self.is_head else GroupedMatmul
+        return product([layer.weight for layer in layers], self.form, torch.cat(biases) if has_bias else None)
 
     def num_outputs(self) -> int:
         return len(self.weight)

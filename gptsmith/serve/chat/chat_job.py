@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.generate.request import Request
 from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.chat.generation import GenerationJob
-from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
 from gptsmith.serve.chat.reasoning import reasoning_instructions, template_variables
 from gptsmith.serve.chat.request_mapping import check_sampling_fields, engine_request, resolve_max_tokens, resolve_seed
 from gptsmith.serve.chat.schemas.chat import ChatMessage, ChatRequest, ResponseFormat
@@ -67,6 +67,12 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
+        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
+        form = template.call_form if self.with_calls else None
+        if form is not None:
+            self.messages = with_call_ids(messages, form)
+        if toolset is not None:
+            toolset.write_as(form, served.tokenizer.special_tokens)
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
@@ -77,7 +83,6 @@ class ChatJob(GenerationJob):
             self.constraint = None  # its calls are messages apart, which no grammar of texts describes
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
-        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         if toolset is not None and not self.with_calls:
             self.instructions.append(toolset.introduction())
         self.variables = variables

@@ -19,6 +19,7 @@ from gptsmith.serve.chat.schemas.chat import (
 from gptsmith.serve.chat.schemas.common import RefusalPart
 from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.call_forms import CallForm
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 from gptsmith.text.thoughts import divided_thoughts
@@ -38,7 +39,20 @@ def takes_calls(template: ChatTemplate, messages: Sequence[ChatMessage]) -> bool
         if isinstance(message, AssistantMessage)
         for call in message.tool_calls or []
     )
-    return template.tags_calls and not custom
+    return (template.tags_calls or template.call_form is not None) and not custom
+
+
+def with_call_ids(messages: Sequence[ChatMessage], form: CallForm) -> list[ChatMessage]:
+    """Messages whose calls have ids as templates of a form take them."""
+    found: list[ChatMessage] = []
+    for message in messages:
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            calls = [call.model_copy(update={"id": form.call_id(call.id)}) for call in message.tool_calls]
+            message = message.model_copy(update={"tool_calls": calls})
+        elif isinstance(message, ToolMessage):
+            message = message.model_copy(update={"tool_call_id": form.call_id(message.tool_call_id)})
+        found.append(message)
+    return found
 
 
 def flatten_messages(

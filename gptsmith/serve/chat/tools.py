@@ -3,7 +3,8 @@ makes sure that arguments are of the tool's schema."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from gptsmith.serve.chat.structured_output import (
     response_format_constraint,
 )
 from gptsmith.serve.errors import refused
+from gptsmith.text.call_forms import CallForm
 from gptsmith.text.tool_calls import OPEN, CallFrame, introduction
 
 BEGIN = f"{OPEN}\n"
@@ -71,6 +73,12 @@ class Toolset:
             raise refused("tool_choice", f"no tool is called {missing[0]}")
         self.by_name = {name: tool for name, tool in self.by_name.items() if name in allowed}
         self.is_parallel = is_parallel
+        self.form: CallForm | None = None
+        self.special_tokens: Mapping[str, int] = {}
+
+    def write_as(self, form: CallForm | None, special_tokens: Mapping[str, int]) -> None:
+        """Has calls written in the form of a chat template; without one, in tags."""
+        self.form, self.special_tokens = form, special_tokens
 
     def introduction(self) -> str:
         """The description of the tools for the system message."""
@@ -91,6 +99,8 @@ class Toolset:
         Raises:
             ApiError: a schema is missing or not JSON.
         """
+        if self.form is not None:
+            return self._untagged_constraint(self.form, response_format)
         parts: dict[str, Constraint] = {}
 
         def named(name: str, rule: Constraint | None, otherwise: str) -> str:
@@ -118,6 +128,37 @@ class Toolset:
             f"words_before[lazy]: WORDS {json_text(BEGIN)}",
             f"WORDS: {ANY_WORDS}",
             f"ANY_INPUT: {ANY_INPUT}",
+        ]
+        return Constraint("grammar", "\n".join(lines), parts)
+
+    def _untagged_constraint(self, form: CallForm, response_format: Any) -> Constraint:
+        """The constraint of an answer that is calls alone, or if none is required, words or a text of the format.
+
+        Raises:
+            ApiError: a schema is missing or not JSON.
+        """
+        parts: dict[str, Constraint] = {}
+        calls = []
+        for name, tool in self.by_name.items():
+            given = _input_constraint(tool)
+            assert given is not None, "custom tools are called in tags"
+            parts[f"tool-{name}"] = given
+            calls.append(f"({json_text(form.before(name))} @tool-{name} {json_text(form.after)})")
+        opening, token = form.opening(self.special_tokens), self.special_tokens.get(form.token)
+        more = f"({json_text(form.separator)} call){{0,{MAX_CALLS - 1}}}" if form.separator and self.is_parallel else ""
+        begin = " ".join([*([] if token is None else [f"<[{token}]>"]), *([json_text(opening)] if opening else [])])
+        answers = ["calls"]
+        if not self.is_required:
+            rule = response_format_constraint(response_format)
+            parts |= {} if rule is None else {FORMAT_PART: rule}
+            answers.append("WORDS" if rule is None else f"@{FORMAT_PART}")
+        # A token that is no text tells calls from words; without one, words do not begin as a call does.
+        taken = "" if token is not None else f" & ~/(?s:\\s*{re.escape(opening or form.before('')[:9])}.*)/"
+        lines = [
+            f"start: {' | '.join(answers)}",
+            f"calls: {begin} call {more} {json_text(form.end) if form.end else ''}",
+            f"call: {' | '.join(calls)}",
+            f"WORDS: /(?s:.*)/{taken}",
         ]
         return Constraint("grammar", "\n".join(lines), parts)
 
