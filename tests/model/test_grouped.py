@@ -231,3 +231,6 @@ class TestModel:
             torch.testing.assert_close(merged(ids), adapted(ids), rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(dequantize(made)(ids), made(ids), rtol=1e-4, atol=1e-4)
             assert torch.equal(without_adapters(adapted)(ids), made(ids))
+            fast = inference_model(adapted)
+            assert isinstance(fast.get_submodule("blocks.0.attention.query.base"), PackedLinear)
+            assert float((fast(ids) - adapted(ids)).std() / adapted(ids).std()) < 0.02
