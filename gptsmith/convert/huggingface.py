@@ -116,6 +116,10 @@ class ModelFolder(ForeignModel):
         names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.path / name).exists())]
         return [*(self.path / name for name in names), *self.files.files]
 
+    @property
+    def stored_parameters(self) -> Mapping[str, int]:
+        return self.files.num_parameters
+
     def backend(self) -> Backend | str:
         return transformers_backend(self.path)
 

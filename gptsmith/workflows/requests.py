@@ -197,6 +197,10 @@ class ExportRequest(Settings):
     """The new folder. By default RUN-FORMAT."""
     precision: str | None = None
     """Precision of the weights: float32, float16, bfloat16 or q8_0. The default depends on the format."""
+    push: str | None = None
+    """A model on the Hugging Face Hub to bring the folder to, as hf:owner/name. It is made private."""
+    public: bool = False
+    """With --push: a new model is public."""
     settings: Assignments = Field(default_factory=list)
     """A setting of the format. May be repeated."""
 
@@ -218,7 +222,7 @@ class InfoRequest(Settings):
     """The arguments of `info`."""
 
     run: PathText | None = None
-    """A run folder."""
+    """A run, a Hugging Face model folder or a GGUF file."""
     preset: str | None = None
     """A preset instead of a run, such as gpt2-xl."""
     settings: Assignments = Field(default_factory=list)

@@ -220,6 +220,8 @@ def test_phi3_with_other_rotary_positions_is_refused(changes: dict[str, Any], na
         ({"layer_types": None, "sliding_window_pattern": 0}, "sliding_window_pattern"),
         ({"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}}, "sliding_attention"),
         ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+        ({"num_hidden_layers": 2**40, "layer_types": None}, "num_hidden_layers=1099511627776 is not a whole number"),
+        ({"num_hidden_layers": "many", "layer_types": None}, "num_hidden_layers='many' is not a whole number"),
     ],
 )
 def test_a_gemma_that_computes_something_else_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:

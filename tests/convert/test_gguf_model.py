@@ -261,6 +261,15 @@ WRONG = {
     "layers": ("smith", {"block_count": 9_999}, "9,999 layers, and"),
     "wide": ("smith", {"embedding_length": 32}, "weights and config do not agree"),
     "scaling": ("llama-linear", {"factor": 0.0}, "rope.scaling.factor"),
+    "Gemma's layers": ("gemma3", {"block_count": 2**31}, "block_count=2147483648 is not a whole number from 1 to"),
+    "Gemma's heads": ("gemma3", {"head_count": 0}, "attention.head_count=0 is not a whole number"),
+    "Gemma's keys": ("gemma3", {"key_length": 0, "value_length": 0, "dimension_count": 0}, "key_length=0 is not a"),
+    "Gemma's pattern": ("gemma3", {"sliding_window_pattern": [True]}, "sliding_window_pattern is no number above 0"),
+    "SmolLM3's layers": ("smollm3", {"block_count": 2**31}, "block_count=2147483648 is not a whole number"),
+    "NeoX's heads": ("gpt_neox", {"head_count": 0}, "attention.head_count=0 is not a whole number"),
+    "NeoX's rotation": ("gpt_neox", {"dimension_count": 99}, r"rope.dimension_count=99 \(allowed: 1 to 16"),
+    "no experts": ("qwen3_moe", {"expert_count": 0}, "num_experts"),
+    "more experts": ("qwen3_moe", {"expert_count": 6}, "weights and config do not agree .*ffn_gate_exps.weight is"),
     "no end": ("smith", {"eos_token_id": 2**31}, "no token that ends a text"),
 }  # fmt: skip
 
@@ -406,7 +415,7 @@ def test_a_dtype_that_is_named_dequantizes(tmp_path: Path, monkeypatch: pytest.M
         torch.testing.assert_close(kept(ids), floats(ids), rtol=1e-4, atol=1e-4)
     monkeypatch.setattr("gptsmith.model.linear.grouped.processor_has_kernel", lambda: False)
     assert load(path, device="cpu").model.config.linear.kind == "dense"
-    monkeypatch.setattr("gptsmith.convert.load.free_memory_bytes", lambda: 1000)
+    monkeypatch.setattr("gptsmith.convert.load.free_bytes", lambda _: None)
     assert load(path, device="cpu").model.config.linear.kind == "grouped"
 
 

@@ -19,6 +19,7 @@ from gptsmith.base.errors import ConversionError, did_you_mean, shown
 from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LARGEST_DIM
 
 Table = dict[str, Any]
 REQUIRED: Any = object()
@@ -300,6 +301,18 @@ def resolved(shape: GPTConfig) -> Table:
             if shape.attention.is_windowed(layer)  # type: ignore[attr-defined]
         ]
     return table
+
+
+def size_of(config: Mapping[str, Any], key: str, most: int = LARGEST_DIM) -> int:
+    """A size that a config says, checked before anything is counted by it.
+
+    Raises:
+        ConversionError: it is no whole number from 1 to `most`.
+    """
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+        raise ConversionError(f"{key}={shown(value)} is not a whole number from 1 to {most:,}")
+    return value
 
 
 def nested(path: str, value: Any) -> Table:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, size_of
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.rope import RotaryPart
 from gptsmith.convert.window import FULL, SLIDING, SomeLayers
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import MOST_LAYERS
 from gptsmith.model.position.rotary import RotaryPositionSettings
 
 
@@ -37,7 +38,7 @@ class RotatedLayers:
 
 def _rotates(config: Mapping[str, Any]) -> list[int]:
     """1 or 0 for each layer."""
-    count, interval = config["num_hidden_layers"], config.get("no_rope_layer_interval", 4)
+    count, interval = size_of(config, "num_hidden_layers", MOST_LAYERS), config.get("no_rope_layer_interval", 4)
     if not isinstance(interval, int) or interval < 1:
         raise ConversionError(f"no_rope_layer_interval={interval!r} is not a number of layers above 0")
     rotates = config.get("no_rope_layers") or [int((layer + 1) % interval != 0) for layer in range(count)]
@@ -63,7 +64,7 @@ class EveryFourthDoesNotRotate:
     keys: Sequence[str] = ()
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        return RotatedLayers().read({"num_hidden_layers": config["block_count"]})
+        return RotatedLayers().read({"num_hidden_layers": size_of(config, "block_count", MOST_LAYERS)})
 
     def write(self, shape: GPTConfig) -> Table:
         return {}
