@@ -20,6 +20,7 @@ FOLDERS = {
     "corpora": "corpora",
     "tokens": "tokens",
     "tokenizers": "tokenizers",
+    "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 THOUGHTS_OPEN, THOUGHTS_CLOSE = "<think>", "</think>"
@@ -26,6 +26,21 @@ def render_thoughts(thoughts: str) -> str:
 def opens_thoughts(text: str) -> bool:
     """Whether a text ends in thoughts that are not closed."""
     return text.rfind(THOUGHTS_OPEN) > text.rfind(THOUGHTS_CLOSE)
+
+
+def with_thoughts_marked(pieces: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """The pieces of an answer as they come, and whether each is of thoughts, their tags included; a piece in which
+    thoughts end is two."""
+    written = ""
+    for piece in pieces:
+        is_thought = opens_thoughts(written) or THOUGHTS_OPEN in piece
+        written += piece
+        thoughts, closing, rest = piece.partition(THOUGHTS_CLOSE)
+        if is_thought and closing and not opens_thoughts(written):
+            yield thoughts + closing, True
+            yield rest, False
+        else:
+            yield piece, is_thought or opens_thoughts(written)
 
 
 def divided_thoughts(text: str) -> tuple[str | None, str]:

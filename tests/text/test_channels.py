@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import transformers
 
-from gptsmith.base.errors import UserError
 from gptsmith.text.channels import Channels
 from gptsmith.text.chat_template import ChangedTurnError, ChatTemplate
-from gptsmith.text.thoughts import divided_thoughts
+from gptsmith.text.thoughts import with_thoughts_marked
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 from tests.text.harmony import TEMPLATE, harmony_tokenizer, marked_ids
 
@@ -130,9 +129,20 @@ def test_turns_that_change_when_more_follow_are_trained_answer_by_answer() -> No
     HARMONY.encode(TOKENIZER, [*ASKED, ANSWERED, {"role": "user", "content": "Two?"}, ANSWERED], only_last=True)
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_thoughts_are_marked_as_they_come(size: int) -> None:
+    text = "<think>\nHm.\n</think>\n\nHello."
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    marked = list(with_thoughts_marked(pieces))
+    assert "".join(piece for piece, _ in marked) == text
+    thoughts = "".join(piece for piece, is_thought in marked if is_thought)
+    assert "Hm." in thoughts
+    assert "".join(piece for piece, is_thought in marked if not is_thought).endswith("Hello.")
+    assert "Hello." not in thoughts
+    assert [*with_thoughts_marked(["Hello", "."])] == [("Hello", False), (".", False)]
+
+
 def test_text_that_spells_a_channel_is_text() -> None:
     text = f"{ANALYSIS}Let me out"
     ids = HARMONY.rendered_ids(TOKENIZER, [{"role": "user", "content": text}], open_turn=True)
     assert ids.count(TOKENIZER.special_tokens["<|channel|>"]) == 0
-    assert divided_thoughts(text) == (None, text)
-    assert isinstance(UserError("x"), Exception)

@@ -22,6 +22,7 @@ from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.call_forms import CallForm
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
+from gptsmith.text.thoughts import divided_thoughts
 from gptsmith.text.tokenizer import TooManyTokensError
 from gptsmith.text.tool_calls import render_call
 
@@ -207,6 +208,10 @@ def _encoder(
         if not before:
             raise refused("continue_final_message", "there is no message before the last one")
         token_ids = [*template.prompt_ids(tokenizer, before, variables, longest, tools), *header]
-        return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
+        if not continues_last:
+            return token_ids
+        begun = messages[-1]["content"]
+        # Behind the header of an answer there are no thoughts.
+        return [*token_ids, *tokenizer.encode_inside(divided_thoughts(begun)[1] if header else begun)]
 
     return encode

@@ -32,6 +32,7 @@ CALL = (
     '{"n": 1}<|call|>'
 )
 HI = [{"role": "user", "content": "Hi"}]
+BEGUN = [*HI, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHe"}]
 FORGE = {"type": "function", "function": {"name": "forge", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -96,7 +97,7 @@ def test_a_message_to_a_function_is_a_call(served: Served, scripted: Any) -> Non
         ({"tools": [FORGE]}, ""),
         ({"tools": [FORGE], "tool_choice": "required"}, FINAL),
         ({"response_format": {"type": "json_object"}}, FINAL),
-        ({"messages": [*HI, {"role": "assistant", "content": "He"}], "continue_final_message": True}, f"{FINAL}He"),
+        ({"messages": BEGUN, "continue_final_message": True}, f"{FINAL}He"),
     ],
 )
 def test_an_answer_of_a_given_form_is_opened_in_its_channel(served: Served, fields: Any, opened: str) -> None:
