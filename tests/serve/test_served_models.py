@@ -15,6 +15,7 @@ from gptsmith.base.files import readable_bytes
 from gptsmith.base.settings import Settings
 from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
+from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve import model_memory
@@ -168,6 +169,9 @@ def test_health_and_metrics(served: Served) -> None:
     assert 'gptsmith_requests_total{route="/v1/completions",status="200"}' in text.data.decode()
     assert served.gauge("gptsmith_time_to_first_token_seconds_count") >= 1
     assert served.gauge("gptsmith_inter_token_latency_seconds_count") >= 1
+    assert served.gauge("gptsmith_kv_cache_blocks") >= 1
+    assert served.gauge("gptsmith_kv_cache_bytes") >= served.gauge("gptsmith_kv_cache_blocks") * 64
+    assert served.gauge("gptsmith_kv_cache_shared_blocks") == served.gauge("gptsmith_preemptions_total") == 0
 
 
 def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,6 +225,18 @@ def test_a_draft_is_for_models_that_write_text(runs: Path) -> None:
         assert answer.json["data"][0]["label"] in ("tool", "food")
         asked = {"model": "chat", "prompt": "The", "max_tokens": 5}
         assert running.ask("POST", "/v1/completions", asked).status == 200
+
+
+def test_a_drafts_cache_counts_in_the_bound(runs: Path) -> None:
+    draft = load(runs / "base", device="cpu")
+    models = ServedModels(load_served([str(runs / "chat")], device="cpu"), ServeSettings(kv_cache_memory="2MB"), draft)
+    served = models.loaded["chat"]
+    proposer = served.engine._proposer
+    assert isinstance(proposer, DraftModel)
+    bounds = [engine.kv_memory.num_bytes for engine in (served.engine, proposer.engine)]
+    assert bounds == [1_000_000, 1_000_000]  # models of one shape
+    assert served.kv_cache_bytes == 2_000_000
+    models.close()
 
 
 def test_the_document_names_the_models_that_can_answer(runs: Path) -> None:
