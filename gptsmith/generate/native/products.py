@@ -1,0 +1,197 @@
+"""Products of quantized inputs and packed matrices.
+
+Inputs are quantized in groups of 32 to two bytes each (15 bits and a sign), so that a product of integers is as good
+as one of float32: 256 high + low, both with sign. Sums of integers inside a group are exact, and the groups' sums are
+added in their order: a row's result depends neither on the rows beside it nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy
+
+from gptsmith.generate.native import vectors as v
+from gptsmith.generate.native.vectors import LANES
+
+GROUP = 32
+INPUT_MAX = 127 * 256 + 127
+INPUT_BYTES = 2 * GROUP
+"""A group of inputs: 32 low bytes, then 32 high ones."""
+
+MATRIX = numpy.dtype(
+    [
+        (name, numpy.int64)
+        for name in (
+            "bits",  # of a weight: 4, 5 or 8; 16 for bfloat16 and 32 for float32
+            "zero",  # the integer that stands for zero
+            "num_tiles",  # tiles of 16 rows
+            "num_columns",
+            "weights",  # addresses from here on, 0 where there is nothing
+            "fifths",  # of 5 bits
+            "scales",  # float16 a row and group
+            "minimums",  # float16 a row and group, added to each weight
+            "row_scales",  # float32 a row
+            "bias",  # float32 a row
+        )
+    ]
+)
+INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "num_groups", "floats", "stride")])
+"""Addresses of rows of inputs: quantized bytes; a scale (float32) and a sum (int32) a group; the floats themselves."""
+
+compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy")
+
+
+@compiled
+def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
+    """Quantizes a row of inputs, float32 at an address, a multiple of 32 long."""
+    num_groups = num_columns // GROUP
+    bytes_ = inputs.bytes + row * inputs.num_groups * INPUT_BYTES
+    scales = inputs.scales + row * inputs.num_groups * 4
+    sums = inputs.sums + row * inputs.num_groups * 4
+    for group in range(num_groups):
+        first, second = v.load(floats + group * 128), v.load(floats + group * 128 + 64)
+        size = max(v.largest(v.larger(v.absolute(first), v.absolute(second))), numpy.float32(1e-30))
+        share = v.floats(numpy.float32(INPUT_MAX) / size)
+        first, second = first * share, second * share
+        v.store_two_bytes(bytes_ + group * INPUT_BYTES, first)
+        v.store_two_bytes(bytes_ + group * INPUT_BYTES + LANES, second)
+        v.store_float(scales + group * 4, size / numpy.float32(INPUT_MAX))
+        v.store_integer(sums + group * 4, v.sum_of_nearest(first) + v.sum_of_nearest(second))
+
+
+@inlined
+def finish(matrix: Any, tile: int, sums: Any, out: int) -> None:
+    """Writes a tile's sums, scaled and with their bias."""
+    if matrix.row_scales != 0:
+        sums = sums * v.load(matrix.row_scales + tile * 64)
+    if matrix.bias != 0:
+        sums = sums + v.load(matrix.bias + tile * 64)
+    v.store(out + tile * 64, sums)
+
+
+def _quantized(bits: int) -> tuple[Any, Any]:
+    """Functions for weights of so many bits: the products of a tile's rows with one row of inputs, and with four."""
+    tile_bytes = 512 if bits == 8 else 256
+
+    @inlined
+    def group(zero: int, weights: int, fifths: int, bytes_: int, sum_: int) -> Any:
+        """The sums of one group's products, for a tile's rows."""
+        high, low = v.integers(numpy.int32(0)), v.integers(numpy.int32(-zero * sum_))
+        if bits == 8:
+            for quad in range(8):
+                low = v.add_products_of_8_bits(low, weights + 64 * quad, bytes_ + 4 * quad)
+                high = v.add_products_of_8_bits(high, weights + 64 * quad, bytes_ + 32 + 4 * quad)
+        elif bits == 4:
+            for quad in range(4):
+                low = v.add_products_of_4_bits(low, weights + 64 * quad, bytes_ + 4 * quad)
+                high = v.add_products_of_4_bits(high, weights + 64 * quad, bytes_ + 32 + 4 * quad)
+        else:
+            for quad in range(4):
+                at, flags = weights + 64 * quad, fifths + 16 * quad
+                low = v.add_products_of_5_bits(low, at, flags, bytes_ + 4 * quad)
+                high = v.add_products_of_5_bits(high, at, flags, bytes_ + 32 + 4 * quad)
+        return v.joined(high, low)
+
+    @inlined
+    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
+        """Sums with one group added: `at` counts the groups of all tiles, `place` those of all rows of inputs."""
+        scale, sum_ = v.load_float(inputs.scales + place * 4), v.load_integer(inputs.sums + place * 4)
+        bytes_ = inputs.bytes + place * INPUT_BYTES
+        products = group(matrix.zero, matrix.weights + at * tile_bytes, matrix.fifths + at * 64, bytes_, sum_)
+        factor = v.floats(scale)
+        if matrix.scales != 0:
+            factor = factor * v.load_half(matrix.scales + at * 32)
+        sums = v.multiply_add(products, factor, sums)
+        if matrix.minimums != 0:
+            offset = v.floats(numpy.float32(scale * numpy.float32(sum_)))
+            sums = v.multiply_add(v.load_half(matrix.minimums + at * 32), offset, sums)
+        return sums
+
+    @compiled
+    def one(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
+        num_groups = inputs.num_groups
+        sums = v.floats(numpy.float32(0))
+        for number in range(num_groups):
+            sums = added(matrix, tile * num_groups + number, inputs, row * num_groups + number, sums)
+        finish(matrix, tile, sums, out)
+
+    @compiled
+    def four(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int) -> None:
+        num_groups = inputs.num_groups
+        a = b = c = d = v.floats(numpy.float32(0))
+        for number in range(num_groups):
+            at, place = tile * num_groups + number, row * num_groups + number
+            a = added(matrix, at, inputs, place, a)
+            b = added(matrix, at, inputs, place + num_groups, b)
+            c = added(matrix, at, inputs, place + 2 * num_groups, c)
+            d = added(matrix, at, inputs, place + 3 * num_groups, d)
+        finish(matrix, tile, a, out)
+        finish(matrix, tile, b, out + stride)
+        finish(matrix, tile, c, out + 2 * stride)
+        finish(matrix, tile, d, out + 3 * stride)
+
+    return one, four
+
+
+@compiled
+def _dense(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
+    """The products of a tile's rows of float32 or bfloat16 with one row of inputs."""
+    num_columns, floats = matrix.num_columns, inputs.floats + row * inputs.stride
+    size = matrix.bits // 8
+    for four in range(0, LANES, 4):
+        weights = matrix.weights + (tile * LANES + four) * num_columns * size
+        a = b = c = d = v.floats(numpy.float32(0))
+        step = num_columns * size
+        for column in range(0, num_columns, LANES):
+            x, at = v.load(floats + column * 4), weights + column * size
+            if size == 4:
+                a, b = v.multiply_add(v.load(at), x, a), v.multiply_add(v.load(at + step), x, b)
+                c, d = v.multiply_add(v.load(at + 2 * step), x, c), v.multiply_add(v.load(at + 3 * step), x, d)
+            else:
+                a = v.multiply_add(v.load_bfloat16(at), x, a)
+                b = v.multiply_add(v.load_bfloat16(at + step), x, b)
+                c = v.multiply_add(v.load_bfloat16(at + 2 * step), x, c)
+                d = v.multiply_add(v.load_bfloat16(at + 3 * step), x, d)
+        place = out + tile * 64 + four * 4
+        v.store_float(place, v.total(a))
+        v.store_float(place + 4, v.total(b))
+        v.store_float(place + 8, v.total(c))
+        v.store_float(place + 12, v.total(d))
+    finish(matrix, tile, v.load(out + tile * 64), out)
+
+
+_one8, _four8 = _quantized(8)
+_one5, _four5 = _quantized(5)
+_one4, _four4 = _quantized(4)
+
+
+@compiled
+def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thread: int, num_threads: int) -> None:
+    """A thread's share of the products: rows of outputs, float32 at an address, `stride` bytes from one to the next."""
+    first, last = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
+    for tile in range(first, last):
+        row = 0
+        while row < num_rows:
+            at = out + row * stride
+            if matrix.bits > 8:
+                _dense(matrix, tile, inputs, row, at)
+                row += 1
+            elif row + 4 <= num_rows:
+                if matrix.bits == 8:
+                    _four8(matrix, tile, inputs, row, at, stride)
+                elif matrix.bits == 5:
+                    _four5(matrix, tile, inputs, row, at, stride)
+                else:
+                    _four4(matrix, tile, inputs, row, at, stride)
+                row += 4
+            else:
+                if matrix.bits == 8:
+                    _one8(matrix, tile, inputs, row, at)
+                elif matrix.bits == 5:
+                    _one5(matrix, tile, inputs, row, at)
+                else:
+                    _one4(matrix, tile, inputs, row, at)
+                row += 1
