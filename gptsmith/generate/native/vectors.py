@@ -214,6 +214,12 @@ def exponential(builder: Any, x: Any) -> Any:
     return builder.fmul(series, builder.bitcast(builder.shl(power, ir.Constant(I32S, [23] * LANES)), F32S))
 
 
+@_operation(Floats, Floats, Floats)
+def with_sign(builder: Any, size: Any, sign: Any) -> Any:
+    """The numbers of the first with the signs of the second."""
+    return _call(builder, "llvm.copysign.v16f32", F32S, size, sign)
+
+
 def _folded(builder: Any, values: Any, join: Callable[[Any, Any], Any]) -> Any:
     """One number of all lanes: the halves are joined, again and again."""
     lanes = LANES

@@ -1,0 +1,251 @@
+"""A model's decoder in compiled code: what it is made of, and a pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from gptsmith.generate.native import products, step
+from gptsmith.generate.native.products import GROUP, INPUT_BYTES
+from gptsmith.generate.native.threads import Threads
+from gptsmith.generate.native.vectors import LANES
+from gptsmith.model.feedforward.gated import GatedFeedForward, GatedSettings
+from gptsmith.model.feedforward.mlp import MLP, MLPSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.model.linear import LinearLayer
+from gptsmith.model.linear.dense import DenseLinear
+from gptsmith.model.linear.int8 import Int8Linear
+from gptsmith.model.norm.layernorm import LayerNorm
+from gptsmith.model.norm.rmsnorm import RMSNorm
+from gptsmith.model.position.rotary import RotaryPosition
+
+ACTIVATIONS = {
+    "swiglu": step.SILU,
+    "geglu": step.GELU,
+    "geglu_tanh": step.GELU_TANH,
+    "gelu": step.GELU,
+    "gelu_tanh": step.GELU_TANH,
+    "relu": step.RELU,
+    "relu2": step.RELU2,
+}
+
+
+class UnsupportedModelError(Exception):
+    """A kind that compiled code does not know, by name."""
+
+
+class NativeDecoder:
+    """Runs a model's layers and head in compiled code, over the keys and values of an engine's cache.
+
+    Raises:
+        UnsupportedModelError: it has a kind that is not known here.
+    """
+
+    def __init__(self, model: GPT, num_threads: int, max_rows: int) -> None:
+        self.model, self.max_rows, self.num_threads = model, max_rows, num_threads
+        self._kept: list[Any] = []  # what the addresses point at
+        config = model.config
+        _check(model)
+        attention = model.blocks[0].attention
+        self._shape = numpy.zeros(1, step.SHAPE)
+        shape = self._shape[0]
+        shape["num_layers"], shape["embed_dim"] = config.num_layers, config.embed_dim
+        shape["num_heads"], shape["num_kv_heads"] = attention.num_heads, attention.num_kv_heads
+        shape["head_dim"] = attention.head_dim
+        shape["hidden_dim"] = config.feedforward.width(config.dims)
+        shape["activation"] = ACTIVATIONS[config.feedforward.activation]
+        shape["is_gated"] = isinstance(config.feedforward, GatedSettings)
+        shape["scale"] = attention.query_multiplier / attention.head_dim**0.5
+        shape["residual_multiplier"] = config.residual_multiplier
+        self._layers = numpy.zeros(config.num_layers, step.LAYER)
+        self._matrices = numpy.zeros(config.num_layers * step.NUM_MATRICES + 1, products.MATRIX)
+        self._norms = numpy.zeros(config.num_layers * step.NUM_NORMS + 1, step.NORM)
+        for layer, block in enumerate(model.blocks):
+            self._add_layer(layer, block)
+        self._add_matrix(-1, model.head)
+        self._add_norm(-1, model.final_norm)
+        self._logits = self._zeros(max_rows, int(self._matrices[-1]["num_tiles"]) * LANES)
+        self._add_rotation(model)
+        self._add_rows()
+        self._number, self._work = 0, self._run_step
+        self.threads = Threads(num_threads, lambda thread: self._work(thread))
+        self._state[0]["counters"] = self.threads.address
+
+    def hidden(self, ids: Tensor, slots: Sequence[int], positions: Sequence[int], cache: Any) -> None:
+        """Reads tokens (N) of slots of a cache at positions: their residual stream stays here for `logits`."""
+        num_rows = len(slots)
+        with torch.inference_mode():
+            x = self.model.embedding.weight[ids].float()
+            if self.model.config.embedding_multiplier != 1:
+                x = x * self.model.config.embedding_multiplier
+            self._stream[:num_rows] = self.model.position.embed(x[None], torch.tensor(positions))[0]
+        self._slots[:num_rows], self._positions[:num_rows] = slots, positions
+        state = self._state[0]
+        state["num_rows"] = num_rows
+        _, heads, length, width = cache.keys[0].shape
+        state["slot_stride"], state["head_stride"] = heads * length * width * 4, length * width * 4
+        self._layers["keys"] = [keys.data_ptr() for keys in cache.keys]
+        self._layers["values"] = [values.data_ptr() for values in cache.values]
+        if length > self._scores.shape[1]:
+            self._scores = self._zeros(self.num_threads, -(-length // LANES) * LANES)
+            state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.shape[1] * 4
+        self._work = self._run_step
+        self.threads.run()
+
+    def logits(self, rows: Sequence[int]) -> Tensor:
+        """The logits (N, V) of rows of the last pass."""
+        count = len(rows)
+        if list(rows) != list(range(count)):
+            self._stream[:count] = self._stream[list(rows)]
+        self._state[0]["num_rows"] = count
+        self._work = self._run_logits
+        self.threads.run()
+        return self._logits[:count, : self.model.config.vocab_size]
+
+    def _run_step(self, thread: int) -> None:
+        number = step.step(
+            self._shape, self._state, self._layers, self._matrices, self._norms, self._scratch, thread, self._number
+        )
+        if thread == 0:
+            self._number = number
+
+    def _run_logits(self, thread: int) -> None:
+        out = self._logits.data_ptr()
+        number = step.logits(self._state, self._matrices, self._norms, self._scratch, out, thread, self._number)
+        if thread == 0:
+            self._number = number
+
+    def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(*shape, dtype=dtype)
+
+    def _add_layer(self, layer: int, block: Any) -> None:
+        attention, feed = block.attention, block.feedforward
+        first = layer * step.NUM_MATRICES
+        for place, linear in (
+            (step.QUERY, attention.query),
+            (step.KEY, attention.key),
+            (step.VALUE, attention.value),
+            (step.OUTPUT, attention.output),
+            (step.FEED, feed.input),
+            (step.FEED_OUTPUT, feed.output),
+        ):
+            self._add_matrix(first + place, linear)
+        if isinstance(feed, GatedFeedForward):
+            self._add_matrix(first + step.GATE, feed.gate)
+        first = layer * step.NUM_NORMS
+        self._add_norm(first + step.ATTENTION_NORM, block.attention_norm)
+        self._add_norm(first + step.FEED_NORM, block.feedforward_norm)
+        self._add_norm(first + step.QUERY_NORM, attention.query_norm)
+        self._add_norm(first + step.KEY_NORM, attention.key_norm)
+        self._layers[layer]["window"] = getattr(attention, "window_size", 0)
+        position = self.model.position
+        if isinstance(position, RotaryPosition) and (position.layers == "all" or layer in position.layers):
+            self._layers[layer]["rotary_dim"] = position.rotary_dim
+
+    def _add_norm(self, place: int, norm: nn.Module) -> None:
+        row = self._norms[place]
+        if isinstance(norm, LayerNorm):
+            row["weight"], row["bias"], row["epsilon"] = self._at(norm.weight), self._at(norm.bias), norm.eps
+        elif isinstance(norm, RMSNorm):
+            row["weight"], row["epsilon"] = self._at(norm.weight), norm.epsilon
+
+    def _add_matrix(self, place: int, linear: LinearLayer) -> None:
+        row = self._matrices[place]
+        weight = linear.weight
+        out_dim, in_dim = weight.shape
+        row["num_tiles"], row["num_columns"] = -(-out_dim // LANES), in_dim
+        if linear.bias is not None:
+            row["bias"] = self._at(linear.bias, pad=True)
+        if isinstance(linear, Int8Linear):
+            padded = nn.functional.pad(weight, (0, 0, 0, -out_dim % LANES)).numpy().astype(numpy.int16) + 128
+            tiles = padded.reshape(-1, LANES, in_dim // GROUP, 8, 4).transpose(0, 2, 3, 1, 4).astype(numpy.uint8)
+            row["bits"], row["zero"] = 8, 128
+            row["weights"] = self._keep(numpy.ascontiguousarray(tiles))
+            row["row_scales"] = self._at(linear.scale, pad=True)
+        else:
+            row["bits"] = 8 * weight.element_size()
+            weight = weight.detach()
+            if out_dim % LANES:
+                weight = nn.functional.pad(weight, (0, 0, 0, -out_dim % LANES))
+            self._kept.append(weight)
+            row["weights"] = weight.data_ptr()
+
+    def _keep(self, values: Any) -> int:
+        self._kept.append(values)
+        return values.ctypes.data
+
+    def _at(self, values: Tensor, pad: bool = False) -> int:
+        values = values.detach().float().contiguous()
+        if pad and len(values) % LANES:
+            values = nn.functional.pad(values, (0, -len(values) % LANES))
+        self._kept.append(values)
+        return values.data_ptr()
+
+    def _add_rotation(self, model: GPT) -> None:
+        self._state = numpy.zeros(1, step.PASS)
+        if isinstance(model.position, RotaryPosition):
+            cosines, sines = model.position.rotation(torch.arange(model.config.context_length))
+            half = cosines.shape[1] // 2
+            self._shape[0]["num_rotated"] = half
+            self._state[0]["cosines"] = self._at(cosines[:, :half])
+            self._state[0]["sines"] = self._at(sines[:, half:])
+
+    def _add_rows(self) -> None:
+        """Room for the rows of a pass."""
+        shape, state, rows = self._shape[0], self._state[0], self.max_rows
+        C, D, F = int(shape["embed_dim"]), int(shape["head_dim"]), int(shape["hidden_dim"])
+        query_dim, kv_dim = int(shape["num_heads"]) * D, int(shape["num_kv_heads"]) * D
+        self._stream = self._zeros(rows, C)
+        state["stream"] = self._stream.data_ptr()
+        for name, width in (
+            ("normalised", C),
+            ("query", query_dim),
+            ("key", kv_dim),
+            ("value", kv_dim),
+            ("attended", query_dim),
+            ("gate", F),
+            ("hidden", F),
+        ):
+            state[name] = self._at(self._zeros(rows, width))
+        self._scores = self._zeros(self.num_threads, LANES)
+        self._slots, self._positions = numpy.zeros(rows, numpy.int64), numpy.zeros(rows, numpy.int64)
+        state["slots"], state["positions"] = self._slots.ctypes.data, self._positions.ctypes.data
+        state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.shape[1] * 4
+        state["num_threads"] = self.num_threads
+        widest = max(C, query_dim, F)
+        self._scratch = numpy.zeros(self.num_threads + 1, products.INPUTS)
+        for place in range(self.num_threads + 1):
+            count = rows if place == self.num_threads or self.num_threads == 1 else min(rows, step.ALONE)
+            one = self._scratch[place]
+            one["bytes"] = self._at_bytes(count * widest * INPUT_BYTES // GROUP)
+            one["scales"] = self._at(self._zeros(count, widest // GROUP))
+            one["sums"] = self._at_bytes(count * widest // GROUP * 4)
+            one["floats"], one["stride"] = self._at(self._zeros(count, widest)), widest * 4
+
+    def _at_bytes(self, count: int) -> int:
+        return self._keep(numpy.zeros(count, numpy.uint8))
+
+
+def _check(model: GPT) -> None:
+    config = model.config
+    known = {
+        "norm placement": config.norm_placement == "pre",
+        "parallel residual": not config.parallel_residual,
+        "feed-forward": isinstance(config.feedforward, GatedSettings | MLPSettings),
+        "attention": config.attention.kind in ("full", "sliding_window"),
+        "position": config.position.kind in ("none", "rotary", "learned", "sinusoidal"),
+        "head width": config.dims.head_dim % LANES == 0 and config.attention.qk_norm_per_head,
+        "width": config.embed_dim % GROUP == 0 and config.feedforward.width(config.dims) % GROUP == 0,
+        "logits scaling": config.logits_scaling == 1,
+        "linear": all(
+            isinstance(module, DenseLinear | Int8Linear)
+            for module in model.modules()
+            if isinstance(module, LinearLayer)
+        ),
+    }
+    if unknown := [name for name, is_known in known.items() if not is_known]:
+        raise UnsupportedModelError(", ".join(unknown))

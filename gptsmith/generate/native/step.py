@@ -1,0 +1,318 @@
+"""One step of a decoder in compiled code: tokens of many sequences in, their last hidden states and logits out.
+
+All threads run `step` together, each with its share of every matrix's rows and of the heads. Between two parts that
+read what others wrote stands a barrier. Rows of few tokens are normalised and quantized by each thread for itself,
+which costs less than a barrier; those of many are shared out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy
+
+from gptsmith.generate.native import vectors as v
+from gptsmith.generate.native.products import INPUTS, MATRIX, compiled, multiply, quantize
+from gptsmith.generate.native.threads import barrier
+from gptsmith.generate.native.vectors import LANES
+
+QUERY, KEY, VALUE, OUTPUT, GATE, FEED, FEED_OUTPUT, NUM_MATRICES = range(8)
+"""The matrices of a layer."""
+ATTENTION_NORM, FEED_NORM, QUERY_NORM, KEY_NORM, NO_NORM, NUM_NORMS = range(6)
+"""The norms of a layer, and one that is none."""
+SILU, GELU_TANH, GELU, RELU, RELU2 = range(5)
+ALONE = 8
+"""Up to so many rows are prepared by each thread for itself."""
+
+LAYER = numpy.dtype(
+    [(name, numpy.int64) for name in ("keys", "values", "window", "rotary_dim")]  # a window of 0 is none
+)
+NORM = numpy.dtype([("weight", numpy.int64), ("bias", numpy.int64), ("epsilon", numpy.float64)])
+"""Addresses of float32; without a weight there is no norm, and one with a bias is LayerNorm."""
+SHAPE = numpy.dtype(
+    [
+        (name, numpy.int64)
+        for name in (
+            *("num_layers", "embed_dim", "num_heads", "num_kv_heads", "head_dim", "hidden_dim"),
+            *("activation", "is_gated", "num_rotated"),
+        )
+    ]
+    + [("scale", numpy.float64), ("residual_multiplier", numpy.float64)]
+)
+PASS = numpy.dtype(
+    [
+        (name, numpy.int64)
+        for name in (
+            *("num_rows", "slots", "positions", "cosines", "sines"),
+            *("stream", "normalised", "query", "key", "value", "attended", "gate", "hidden", "scores", "scores_stride"),
+            *("slot_stride", "head_stride", "counters", "num_threads"),
+        )
+    ]
+)
+"""Addresses of what a pass reads and writes, rows of float32, and the strides of the cache in bytes."""
+
+
+@compiled
+def normalise(dim: int, norm: Any, x: int, y: int) -> None:
+    """Writes a row (dim, a multiple of 16) normalised; without a norm, as it is."""
+    if norm.weight == 0:
+        if x != y:
+            for at in range(0, dim * 4, 64):
+                v.store(y + at, v.load(x + at))
+        return
+    mean = numpy.float32(0)
+    if norm.bias != 0:
+        sums = v.floats(numpy.float32(0))
+        for at in range(0, dim * 4, 64):
+            sums = sums + v.load(x + at)
+        mean = v.total(sums) / numpy.float32(dim)
+    shift, squares = v.floats(-mean), v.floats(numpy.float32(0))
+    for at in range(0, dim * 4, 64):
+        moved = v.load(x + at) + shift
+        squares = v.multiply_add(moved, moved, squares)
+    variance = v.total(squares) / numpy.float32(dim) + numpy.float32(norm.epsilon)
+    factor = v.floats(numpy.float32(1) / numpy.sqrt(variance))
+    for at in range(0, dim * 4, 64):
+        value = (v.load(x + at) + shift) * factor * v.load(norm.weight + at)
+        if norm.bias != 0:
+            value = value + v.load(norm.bias + at)
+        v.store(y + at, value)
+
+
+@compiled
+def prepare(state: Any, inputs: Any, dim: int, norm: Any, source: int, thread: int, is_alone: bool) -> None:
+    """Normalises rows and quantizes them: all of them if a thread works for itself, else its share."""
+    first, step = (0, 1) if is_alone else (thread, state.num_threads)
+    for row in range(first, state.num_rows, step):
+        y = inputs.floats + row * inputs.stride
+        normalise(dim, norm, source + row * dim * 4, y)
+        quantize(row, inputs, y, dim)
+
+
+@compiled
+def add_rows(state: Any, dim: int, begin: int, end: int, multiplier: float, source: int) -> None:
+    """Adds columns of rows to those of the residual stream."""
+    factor = v.floats(numpy.float32(multiplier))
+    for row in range(state.num_rows):
+        x, y = state.stream + row * dim * 4, source + row * dim * 4
+        for at in range(begin * 4, end * 4, 64):
+            v.store(x + at, v.multiply_add(v.load(y + at), factor, v.load(x + at)))
+
+
+@compiled
+def error_function(x: Any) -> Any:
+    """erf(x) to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26)."""
+    size, one = v.absolute(x), v.floats(numpy.float32(1))
+    t = one / v.multiply_add(v.floats(numpy.float32(0.3275911)), size, one)
+    series = v.floats(numpy.float32(1.061405429))
+    series = v.multiply_add(series, t, v.floats(numpy.float32(-1.453152027)))
+    series = v.multiply_add(series, t, v.floats(numpy.float32(1.421413741)))
+    series = v.multiply_add(series, t, v.floats(numpy.float32(-0.284496736)))
+    series = v.multiply_add(series, t, v.floats(numpy.float32(0.254829592)))
+    rest = series * t * v.exponential(v.floats(numpy.float32(0)) - size * size)
+    return v.with_sign(one - rest, x)
+
+
+@compiled
+def activate(kind: int, x: Any) -> Any:
+    """The activation of sixteen numbers."""
+    zero, one = v.floats(numpy.float32(0)), v.floats(numpy.float32(1))
+    if kind == SILU:
+        return x / (one + v.exponential(zero - x))
+    if kind == GELU_TANH:
+        inner = x + v.floats(numpy.float32(0.044715)) * x * x * x
+        return x / (one + v.exponential(v.floats(numpy.float32(-1.5957691216)) * inner))
+    if kind == GELU:
+        return x * v.floats(numpy.float32(0.5)) * (one + error_function(x * v.floats(numpy.float32(0.7071067812))))
+    positive = v.larger(x, zero)
+    return positive if kind == RELU else positive * positive
+
+
+@compiled
+def rotate(x: int, cosines: int, sines: int, rotary_dim: int) -> None:
+    """Rotates the first dimensions of a head in place, halves together."""
+    half = rotary_dim // 2
+    for place in range(half):
+        first, second = v.load_float(x + place * 4), v.load_float(x + (half + place) * 4)
+        cosine, sine = v.load_float(cosines + place * 4), v.load_float(sines + place * 4)
+        v.store_float(x + place * 4, first * cosine - second * sine)
+        v.store_float(x + (half + place) * 4, second * cosine + first * sine)
+
+
+@compiled
+def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: int) -> None:
+    """Normalises and rotates one head of a row's queries or keys; keys and values go to the cache."""
+    dim, size = shape.head_dim, shape.head_dim * 4
+    slot = v.load_address(state.slots + row * 8)
+    position = v.load_address(state.positions + row * 8)
+    angles = position * shape.num_rotated * 4
+    cosines, sines = state.cosines + angles, state.sines + angles
+    target = 0
+    if head < shape.num_heads:
+        x, norm = state.query + (row * shape.num_heads + head) * size, QUERY_NORM
+    elif head < shape.num_heads + shape.num_kv_heads:
+        head -= shape.num_heads
+        x, norm = state.key + (row * shape.num_kv_heads + head) * size, KEY_NORM
+        target = layer.keys
+    else:
+        head -= shape.num_heads + shape.num_kv_heads
+        x, norm = state.value + (row * shape.num_kv_heads + head) * size, NO_NORM
+        target = layer.values
+    if norm != NO_NORM:
+        normalise(dim, norms[norm], x, x)
+        if layer.rotary_dim:
+            rotate(x, cosines, sines, layer.rotary_dim)
+    if norm != QUERY_NORM:
+        target += slot * state.slot_stride + head * state.head_stride + position * size
+        for at in range(0, size, 64):
+            v.store(target + at, v.load(x + at))
+
+
+@compiled
+def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int) -> None:
+    """softmax(q K' scale) V of one head and row."""
+    dim, size = shape.head_dim, shape.head_dim * 4
+    slot = v.load_address(state.slots + row * 8)
+    position = v.load_address(state.positions + row * 8)
+    shared = head // (shape.num_heads // shape.num_kv_heads)
+    offset = slot * state.slot_stride + shared * state.head_stride
+    begin = max(0, position + 1 - layer.window) if layer.window > 0 else 0
+    count = position + 1 - begin
+    keys, values = layer.keys + offset + begin * size, layer.values + offset + begin * size
+    query = state.query + (row * shape.num_heads + head) * size
+    scores = state.scores + thread * state.scores_stride
+    scale = numpy.float32(shape.scale)
+    most = numpy.float32(-1e30)
+    for place in range(count):
+        key, sums = keys + place * size, v.floats(numpy.float32(0))
+        for at in range(0, size, 64):
+            sums = v.multiply_add(v.load(query + at), v.load(key + at), sums)
+        score = v.total(sums) * scale
+        most = max(most, score)
+        v.store_float(scores + place * 4, score)
+    for place in range(count, (count + LANES - 1) // LANES * LANES):
+        v.store_float(scores + place * 4, numpy.float32(-1e30))
+    shift, sums = v.floats(-most), v.floats(numpy.float32(0))
+    for at in range(0, count * 4, 64):
+        weights = v.exponential(v.load(scores + at) + shift)
+        if at + 64 > count * 4:  # what stands behind the last key has no weight
+            v.store(scores + at, weights)
+            for place in range(count, (count + LANES - 1) // LANES * LANES):
+                v.store_float(scores + place * 4, numpy.float32(0))
+            weights = v.load(scores + at)
+        sums = sums + weights
+        v.store(scores + at, weights)
+    share = v.floats(numpy.float32(1) / v.total(sums))
+    target = state.attended + (row * shape.num_heads + head) * size
+    for at in range(0, size, 64):
+        mixed = v.floats(numpy.float32(0))
+        value = values + at
+        for place in range(count):
+            mixed = v.multiply_add(v.floats(v.load_float(scores + place * 4)), v.load(value + place * size), mixed)
+        v.store(target + at, mixed * share)
+
+
+@compiled
+def _columns(matrix: Any, thread: int, num_threads: int) -> tuple[int, int]:
+    """The columns of its output that a thread writes."""
+    first, last = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
+    return first * LANES, last * LANES
+
+
+@compiled
+def step(
+    shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int
+) -> int:
+    """Runs all layers over the residual stream, in place.
+
+    Args:
+        shapes, states: one of each.
+        matrices, norms: those of each layer, one after the other.
+        scratch: inputs of each thread; the last are shared by all.
+        thread: which of the threads this is.
+        number: how many barriers there have been; the number after this step is returned.
+    """
+    shape, state = shapes[0], states[0]
+    threads, C = state.num_threads, shape.embed_dim
+    num_rows, is_alone = state.num_rows, state.num_rows <= ALONE or state.num_threads == 1
+    inputs = scratch[thread if is_alone else threads]
+    query_dim, kv_dim = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    num_tasks = num_rows * (shape.num_heads + 2 * shape.num_kv_heads)
+    for index in range(shape.num_layers):
+        layer, m, n = layers[index], index * NUM_MATRICES, index * NUM_NORMS
+        prepare(state, inputs, C, norms[n + ATTENTION_NORM], state.stream, thread, is_alone)
+        if not is_alone:
+            number += 1
+            barrier(state.counters, number, threads)
+        multiply(matrices[m + QUERY], inputs, num_rows, state.query, query_dim * 4, thread, threads)
+        multiply(matrices[m + KEY], inputs, num_rows, state.key, kv_dim * 4, thread, threads)
+        multiply(matrices[m + VALUE], inputs, num_rows, state.value, kv_dim * 4, thread, threads)
+        number += 1
+        barrier(state.counters, number, threads)
+        for task in range(num_tasks * thread // threads, num_tasks * (thread + 1) // threads):
+            heads = shape.num_heads + 2 * shape.num_kv_heads
+            place_head(shape, state, layer, norms[n : n + NUM_NORMS], task // heads, task % heads)
+        number += 1
+        barrier(state.counters, number, threads)
+        for task in range(num_rows * shape.num_heads):
+            if task % threads == thread:
+                attend(shape, state, layer, task // shape.num_heads, task % shape.num_heads, thread)
+        number += 1
+        barrier(state.counters, number, threads)
+        prepare(state, inputs, query_dim, norms[n + NO_NORM], state.attended, thread, is_alone)
+        if not is_alone:
+            number += 1
+            barrier(state.counters, number, threads)
+        multiply(matrices[m + OUTPUT], inputs, num_rows, state.normalised, C * 4, thread, threads)
+        begin, end = _columns(matrices[m + OUTPUT], thread, threads)
+        add_rows(state, C, begin, end, shape.residual_multiplier, state.normalised)
+        number += 1
+        barrier(state.counters, number, threads)
+        prepare(state, inputs, C, norms[n + FEED_NORM], state.stream, thread, is_alone)
+        if not is_alone:
+            number += 1
+            barrier(state.counters, number, threads)
+        F = shape.hidden_dim
+        multiply(matrices[m + FEED], inputs, num_rows, state.hidden, F * 4, thread, threads)
+        begin, end = _columns(matrices[m + FEED], thread, threads)
+        if shape.is_gated:
+            multiply(matrices[m + GATE], inputs, num_rows, state.gate, F * 4, thread, threads)
+        for row in range(num_rows):
+            hidden, gate = state.hidden + row * F * 4, state.gate + row * F * 4
+            for at in range(begin * 4, end * 4, 64):
+                if shape.is_gated:
+                    v.store(hidden + at, activate(shape.activation, v.load(gate + at)) * v.load(hidden + at))
+                else:
+                    v.store(hidden + at, activate(shape.activation, v.load(hidden + at)))
+        number += 1
+        barrier(state.counters, number, threads)
+        prepare(state, inputs, F, norms[n + NO_NORM], state.hidden, thread, is_alone)
+        if not is_alone:
+            number += 1
+            barrier(state.counters, number, threads)
+        multiply(matrices[m + FEED_OUTPUT], inputs, num_rows, state.normalised, C * 4, thread, threads)
+        begin, end = _columns(matrices[m + FEED_OUTPUT], thread, threads)
+        add_rows(state, C, begin, end, shape.residual_multiplier, state.normalised)
+        number += 1
+        barrier(state.counters, number, threads)
+    return number
+
+
+@compiled
+def logits(states: Any, matrices: Any, norms: Any, scratch: Any, out: int, thread: int, number: int) -> int:
+    """Normalises the residual stream and multiplies it with the head: rows of logits, float32 at an address.
+
+    Args:
+        matrices, norms: the head and the last norm come last.
+    """
+    state, head, norm = states[0], matrices[-1], norms[-1]
+    threads, is_alone = state.num_threads, state.num_rows <= ALONE or state.num_threads == 1
+    inputs = scratch[thread if is_alone else threads]
+    prepare(state, inputs, head.num_columns, norm, state.stream, thread, is_alone)
+    number += 1
+    barrier(state.counters, number, threads)
+    multiply(head, inputs, state.num_rows, out, head.num_tiles * 64, thread, threads)
+    number += 1
+    barrier(state.counters, number, threads)
+    return number
