@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy
 
 from gptsmith.generate.native import vectors as v
-from gptsmith.generate.native.products import INPUTS, MATRIX, compiled, multiply, quantize
+from gptsmith.generate.native.products import compiled, inlined, multiply, quantize
 from gptsmith.generate.native.threads import barrier
 from gptsmith.generate.native.vectors import LANES
 
@@ -22,6 +21,8 @@ QUERY, KEY, VALUE, OUTPUT, GATE, FEED, FEED_OUTPUT, NUM_MATRICES = range(8)
 ATTENTION_NORM, FEED_NORM, QUERY_NORM, KEY_NORM, NO_NORM, NUM_NORMS = range(6)
 """The norms of a layer, and one that is none."""
 SILU, GELU_TANH, GELU, RELU, RELU2 = range(5)
+LEAST = -1e30
+"""The score of a place that is no key: its weight is 1e-38."""
 ALONE = 8
 """Up to so many rows are prepared by each thread for itself."""
 
@@ -44,13 +45,14 @@ PASS = numpy.dtype(
     [
         (name, numpy.int64)
         for name in (
-            *("num_rows", "slots", "positions", "cosines", "sines"),
+            *("num_rows", "tables", "positions", "cosines", "sines"),
             *("stream", "normalised", "query", "key", "value", "attended", "gate", "hidden", "scores", "scores_stride"),
-            *("slot_stride", "head_stride", "counters", "num_threads"),
+            *("block_size", "block_stride", "head_stride", "counters", "num_threads"),
         )
     ]
 )
-"""Addresses of what a pass reads and writes, rows of float32, and the strides of the cache in bytes."""
+"""Addresses of what a pass reads and writes, rows of float32; the tokens of a block of the cache, and its strides in
+bytes. `tables` has for each row the address of its sequence's table: the numbers of its blocks in order."""
 
 
 @compiled
@@ -140,11 +142,17 @@ def rotate(x: int, cosines: int, sines: int, rotary_dim: int) -> None:
         v.store_float(x + (half + place) * 4, second * cosine + first * sine)
 
 
+@inlined
+def block_of(state: Any, row: int, position: int) -> int:
+    """The offset of the block that holds a position of a row's sequence."""
+    table = v.load_address(state.tables + row * 8)
+    return v.load_address(table + position // state.block_size * 8) * state.block_stride
+
+
 @compiled
 def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: int) -> None:
     """Normalises and rotates one head of a row's queries or keys; keys and values go to the cache."""
     dim, size = shape.head_dim, shape.head_dim * 4
-    slot = v.load_address(state.slots + row * 8)
     position = v.load_address(state.positions + row * 8)
     angles = position * shape.num_rotated * 4
     cosines, sines = state.cosines + angles, state.sines + angles
@@ -164,7 +172,7 @@ def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: i
         if layer.rotary_dim:
             rotate(x, cosines, sines, layer.rotary_dim)
     if norm != QUERY_NORM:
-        target += slot * state.slot_stride + head * state.head_stride + position * size
+        target += block_of(state, row, position) + head * state.head_stride + position % state.block_size * size
         for at in range(0, size, 64):
             v.store(target + at, v.load(x + at))
 
@@ -172,44 +180,43 @@ def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: i
 @compiled
 def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int) -> None:
     """softmax(q K' scale) V of one head and row."""
-    dim, size = shape.head_dim, shape.head_dim * 4
-    slot = v.load_address(state.slots + row * 8)
+    size, block_size = shape.head_dim * 4, state.block_size
     position = v.load_address(state.positions + row * 8)
-    shared = head // (shape.num_heads // shape.num_kv_heads)
-    offset = slot * state.slot_stride + shared * state.head_stride
+    shared = head // (shape.num_heads // shape.num_kv_heads) * state.head_stride
     begin = max(0, position + 1 - layer.window) if layer.window > 0 else 0
-    count = position + 1 - begin
-    keys, values = layer.keys + offset + begin * size, layer.values + offset + begin * size
     query = state.query + (row * shape.num_heads + head) * size
-    scores = state.scores + thread * state.scores_stride
-    scale = numpy.float32(shape.scale)
-    most = numpy.float32(-1e30)
-    for place in range(count):
-        key, sums = keys + place * size, v.floats(numpy.float32(0))
-        for at in range(0, size, 64):
-            sums = v.multiply_add(v.load(query + at), v.load(key + at), sums)
-        score = v.total(sums) * scale
-        most = max(most, score)
-        v.store_float(scores + place * 4, score)
-    for place in range(count, (count + LANES - 1) // LANES * LANES):
-        v.store_float(scores + place * 4, numpy.float32(-1e30))
+    # Scores lie from the first key's block on; those of keys before it weigh nothing.
+    first = begin // block_size * block_size
+    scores = state.scores + thread * state.scores_stride - first * 4
+    scale, most = numpy.float32(shape.scale), numpy.float32(LEAST)
+    for block in range(first, position + 1, block_size):
+        keys = layer.keys + block_of(state, row, block) + shared - block * size
+        for place in range(max(begin, block), min(block + block_size, position + 1)):
+            sums = v.floats(numpy.float32(0))
+            for at in range(0, size, 64):
+                sums = v.multiply_add(v.load(query + at), v.load(keys + place * size + at), sums)
+            score = v.total(sums) * scale
+            most = max(most, score)
+            v.store_float(scores + place * 4, score)
+    for place in range(first, begin):
+        v.store_float(scores + place * 4, numpy.float32(LEAST))
+    end = first + (position - first + LANES) // LANES * LANES
+    for place in range(position + 1, end):
+        v.store_float(scores + place * 4, numpy.float32(LEAST))
     shift, sums = v.floats(-most), v.floats(numpy.float32(0))
-    for at in range(0, count * 4, 64):
-        weights = v.exponential(v.load(scores + at) + shift)
-        if at + 64 > count * 4:  # what stands behind the last key has no weight
-            v.store(scores + at, weights)
-            for place in range(count, (count + LANES - 1) // LANES * LANES):
-                v.store_float(scores + place * 4, numpy.float32(0))
-            weights = v.load(scores + at)
+    for place in range(first, end, LANES):
+        weights = v.exponential(v.load(scores + place * 4) + shift)
         sums = sums + weights
-        v.store(scores + at, weights)
+        v.store(scores + place * 4, weights)
     share = v.floats(numpy.float32(1) / v.total(sums))
     target = state.attended + (row * shape.num_heads + head) * size
     for at in range(0, size, 64):
         mixed = v.floats(numpy.float32(0))
-        value = values + at
-        for place in range(count):
-            mixed = v.multiply_add(v.floats(v.load_float(scores + place * 4)), v.load(value + place * size), mixed)
+        for block in range(first, position + 1, block_size):
+            values = layer.values + block_of(state, row, block) + shared - block * size + at
+            for place in range(max(begin, block), min(block + block_size, position + 1)):
+                weight = v.floats(v.load_float(scores + place * 4))
+                mixed = v.multiply_add(weight, v.load(values + place * size), mixed)
         v.store(target + at, mixed * share)
 
 
