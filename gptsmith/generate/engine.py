@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,8 +19,8 @@ from gptsmith.base.futures import without_stop_iteration
 from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
-from gptsmith.generate.kv_cache import SlotKVCache
-from gptsmith.generate.kv_memory import KVCacheMemory, cache_dtype
+from gptsmith.generate.kv_cache import PagedKVCache
+from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.logprobs import collect_prompt_logprobs, token_logprob
 from gptsmith.generate.prefill_budget import PrefillBudget
 from gptsmith.generate.request import (
@@ -47,10 +46,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EngineFigures:
-    """Counts of an engine: `running` and `waiting` are those of now, the others add up."""
+    """Counts of an engine: of sequences and blocks those of now, the others add up.
+
+    Attributes:
+        num_kv_blocks: the blocks of the KV cache that hold something: sequences that run, or prefixes for prompts that
+            begin alike.
+        num_shared_kv_blocks: those of them that several sequences or prefixes share.
+    """
 
     running: int
     waiting: int
+    num_kv_blocks: int
+    num_shared_kv_blocks: int
+    num_preemptions: int
     num_prompt_tokens: int
     num_cached_tokens: int
     num_tokens: int
@@ -92,7 +100,7 @@ class Engine:
         """
         self.model, self.tokenizer = inference_model(model, int8_matmul=int8_matmul), tokenizer
         self.settings = settings or EngineSettings()
-        self.kv_memory = KVCacheMemory.of(self.model, self.settings.kv_cache_bytes)
+        self.kv_memory = KVCacheMemory.of(self.model, self.settings)
         self.context_length = self.kv_memory.context_length
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
@@ -103,14 +111,11 @@ class Engine:
         self._lock, self._stepping, self._is_closed = threading.Lock(), threading.Lock(), False
         self._counts = dict.fromkeys(EngineFigures.__dataclass_fields__, 0)
 
-        # A thread serves whoever comes: it must not stop to move to a larger place. On a CPU memory is taken up
-        # only as it is written; elsewhere, and for a caller, the cache grows.
-        cache = SlotKVCache(model.config, dtype=cache_dtype(self.model), device=model.device)
-        if thread is not None and self.model.device.type == "cpu":
-            with suppress(UserError):  # where not even addresses can be had, it grows too
-                cache.reserve(self.settings.max_num_seqs, self.context_length)
-        self.kv_cache, self._budget = cache, PrefillBudget(model.config, self.settings.max_prefill_slowdown)
-        self._scheduler = Scheduler(self.settings, cache, self._budget, self.context_length, self.kv_memory.max_tokens)
+        self.kv_cache = PagedKVCache(
+            model.config, self.kv_memory, device=self.model.device, max_num_seqs=self.settings.max_num_seqs
+        )
+        self._budget = PrefillBudget(model.config, self.settings.max_prefill_slowdown)
+        self._scheduler = Scheduler(self.settings, self.kv_cache, self._budget, self.context_length)
         self._thread = thread
         if thread is not None:
             thread.add(self)
@@ -289,20 +294,30 @@ class Engine:
         for sequence in scheduler.schedule():
             self._counts["num_cached_tokens"] += sequence.num_computed
             self._counts["num_prompt_tokens"] += len(sequence.request.prompt_ids)
-        while scheduler.unplaced:
-            sequence, error = scheduler.unplaced.pop()
-            self._finish(sequence, "error", error)
         self._count()
 
+    def _end_unplaced(self) -> None:
+        """Ends the texts for which there is no memory."""
+        while self._scheduler.unplaced:
+            sequence, error = self._scheduler.unplaced.pop()
+            self._finish(sequence, "error", error)
+
     def _count(self) -> None:
-        self._counts["running"], self._counts["waiting"] = len(self._scheduler.running), len(self._scheduler.waiting)
+        scheduler, pools = self._scheduler, self.kv_cache.pools
+        self._counts["running"], self._counts["waiting"] = len(scheduler.running), len(scheduler.waiting)
+        self._counts["num_preemptions"] = scheduler.num_preemptions
+        self._counts["num_kv_blocks"] = sum(pool.num_used for pool in pools)
+        self._counts["num_shared_kv_blocks"] = sum(pool.num_shared for pool in pools)
 
     def _advance(self) -> None:
         """One forward pass, and the tokens that follow from it."""
         self.on_pass()
-        scheduled, num_single, prefill_cost = self._scheduler.next_pass(self._proposals())
+        scheduled, prefill_cost = self._scheduler.next_pass(self._proposals())
+        self._end_unplaced()
+        if not scheduled:
+            return
         started = self._clock()
-        self.kv_cache.plan([each.segment for each in scheduled], num_single)
+        self.kv_cache.plan([each.segment for each in scheduled])
         ids = [token for each in scheduled for token in each.token_ids]
         hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self.kv_cache)[0]  # (N, C)
         self._accept(scheduled, scheduled_logits(self.model, scheduled, hidden))
@@ -391,15 +406,15 @@ class Engine:
 
     def _fail(self, sequence: SequenceState, error: Exception) -> None:
         """Ends one text for an error of its own: the others of its step go on."""
-        slot = sequence.slot
+        self._scheduler.discard(sequence)
         self._finish(sequence, "error", error)
-        self._scheduler.forget(slot)
 
     def _finish_running(self, error: BaseException) -> None:
         """Ends the texts of a pass that failed; what the cache holds of them may be wrong."""
+        self._scheduler.forget_prefixes()
         for sequence in list(self._scheduler.running):
+            self._scheduler.discard(sequence)
             self._finish(sequence, "error", error)
-        self._scheduler.forget_all()
 
     def _finish_all(self, reason: FinishReason) -> None:
         for sequence in [*self._scheduler.running, *self._scheduler.waiting]:

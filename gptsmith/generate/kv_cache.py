@@ -1,23 +1,50 @@
-"""The keys and values of many sequences, each in a slot of its own, and passes over segments of several of them."""
+"""A paged KV cache: the keys and values of many sequences in blocks of one pool (Kwon et al. 2023).
+
+Each sequence has a table of its blocks. Sequences that begin alike share blocks; one that writes to a shared block gets
+a copy of it first. Layers that see a window keep the blocks of that window alone, from a pool of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 
+from gptsmith.base.errors import UserError
+from gptsmith.generate.block_pool import BlockPool, BlockTensor
+from gptsmith.generate.kv_memory import BlockGroup, KVCacheMemory
+from gptsmith.model.blocks import BlockPlan
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.kv_cache import discard, empty_layers, lazy_zeros
-from gptsmith.model.layout import Layout, Span, causal_mask
+from gptsmith.model.layout import KeysAndValues, Layout, Span, causal_mask
+
+SAME_LENGTH = 2
+"""Sequences that are decoded attend together while their keys and padding are at most so many times their keys."""
+
+
+@dataclass(eq=False, slots=True)
+class BlockTable:
+    """The blocks of one sequence.
+
+    Attributes:
+        blocks: for each group of layers, its blocks in order.
+        first: for each group, which block of the sequence is the first that is kept.
+        num_written: the tokens that were written.
+    """
+
+    blocks: list[list[int]]
+    first: list[int]
+    num_written: int = 0
 
 
 @dataclass(slots=True)
 class Segment:
     """Tokens that one pass reads of one sequence: those at the positions from `start` on."""
 
-    slot: int
+    table: BlockTable
     start: int
     count: int
 
@@ -26,161 +53,290 @@ class Segment:
         return self.start + self.count
 
 
-class SlotKVCache:
-    """Slots for sequences in every layer, on contiguous memory: none at first, then as many and as long as `reserve`
-    asks for.
-
-    `plan` says which tokens the next pass reads: those of the first segment, then those of the next, all in one row.
+@dataclass
+class _GroupPass:
+    """What the next pass reads and writes in a group of layers.
 
     Attributes:
-        num_slots: how many sequences have a slot.
-        capacity: the tokens that fit in a slot.
+        blocks: the block of each token.
+        plans: for each span the blocks of its keys; None where the pass itself makes all of them.
     """
 
-    def __init__(self, config: GPTConfig, *, dtype: torch.dtype, device: torch.device) -> None:
-        self.keys, self.values = empty_layers(config, 0, 0, dtype, device)
-        self.device = device
-        self.num_slots = self.capacity = 0
-        self._num_written: list[int] = []
-        """So many tokens of each slot are written: what they take up stays taken up until they are released."""
-        self._layout: Layout | None = None
+    blocks: Tensor
+    spans: list[Span] = field(default_factory=list)
+    plans: list[BlockPlan | None] = field(default_factory=list)
 
-    def reserve(self, num_slots: int, capacity: int) -> None:
-        """Makes room for so many sequences of so many tokens; what the slots hold stays. On a CPU, memory is taken up
-        only as they are written.
+
+class PagedKVCache:
+    """The keys and values of all sequences of an engine.
+
+    `extend` makes room for the tokens of each sequence that the next pass reads, and `plan` says which ones those are:
+    the tokens of the first segment, then those of the next, all in one row.
+
+    Attributes:
+        memory: its groups of layers, and its bound.
+        pools: for each group, which blocks are in use.
+    """
+
+    def __init__(self, config: GPTConfig, memory: KVCacheMemory, *, device: torch.device, max_num_seqs: int) -> None:
+        """Without a bound on its memory there is room for `max_num_seqs` whole contexts."""
+        self.memory, self.device = memory, device
+        self.block_size = memory.block_size
+        self.pools = [BlockPool(most) for most in memory.most_blocks(max_num_seqs)]
+        shape = config.attention.cache_shape(config.dims)
+        self.keys, self.values = (
+            [BlockTensor(heads, self.block_size, width, memory.dtype, device) for _ in range(config.num_layers)]
+            for heads, width in (shape.keys, shape.values)
+        )
+        self._group_of = {layer: number for number, group in enumerate(memory.groups) for layer in group.layers}
+        self._capacities = [0 for _ in memory.groups]
+        self._passes: list[_GroupPass] = []
+        self._layout: Layout | None = None
+        if device.type == "cpu":
+            # Memory is taken up only where it is written to. Where not even addresses can be had, the cache grows.
+            with suppress(UserError):
+                for number, pool in enumerate(self.pools):
+                    self._grow(number, pool.num_blocks)
+
+    def new_table(self) -> BlockTable:
+        """The table of a sequence that has no blocks yet."""
+        return BlockTable([[] for _ in self.pools], [0 for _ in self.pools])
+
+    # Blocks
+
+    def extend(self, table: BlockTable, start: int, end: int) -> bool:
+        """Makes room for a sequence's tokens at the positions from `start` to before `end`, and frees the blocks behind
+        its windows. From position 0 it begins anew.
+
+        Returns:
+            whether there is room; else nothing was taken.
 
         Raises:
-            UserError: there is too little memory.
+            UserError: there is less memory than the bound says.
         """
-        if num_slots <= self.num_slots and capacity <= self.capacity:
-            return
-        num_slots, capacity = max(num_slots, self.num_slots), max(capacity, self.capacity)
-        for layers in (self.keys, self.values):
-            for number, old in enumerate(layers):
-                shape = num_slots, old.shape[1], capacity, old.shape[3]  # (slots, K, S, D)
-                grown = lazy_zeros(shape, old.dtype, old.device)
-                for slot, count in enumerate(self._num_written):
-                    grown[slot, :, :count] = old[slot, :, :count]
-                layers[number] = grown
-        self._num_written += [0] * (num_slots - self.num_slots)
-        self.num_slots, self.capacity = num_slots, capacity
+        if start == 0 and table.num_written:
+            self.release(table)
+        wanted = []
+        for number, group in enumerate(self.memory.groups):
+            self._free_behind(table, number, group, start)
+            missing = -(-end // self.block_size) - table.first[number] - len(table.blocks[number])
+            wanted.append(max(0, missing) + len(list(self._shared_places(table, number, start))))
+        if not self._has_room(wanted):
+            return False
+        for number, pool in enumerate(self.pools):
+            blocks = table.blocks[number]
+            for place in list(self._shared_places(table, number, start)):
+                copy = self._take(number)
+                for tensor in self._tensors(number):
+                    tensor.copy(blocks[place], copy)
+                pool.drop(blocks[place])
+                blocks[place] = copy
+            while table.first[number] + len(blocks) < -(-end // self.block_size):
+                blocks.append(self._take(number))
+        return True
 
-    def plan(self, segments: Sequence[Segment], num_single: int) -> None:
-        """Plans the next pass.
+    def share(self, source: BlockTable, num_tokens: int) -> BlockTable | None:
+        """A table of a sequence that begins with the first tokens of another; None if not all are kept that it would
+        see."""
+        table = self.new_table()
+        for number, (group, pool) in enumerate(zip(self.memory.groups, self.pools, strict=True)):
+            first = source.first[number]
+            if first and first > self._first_seen(group, num_tokens):
+                self.release(table)
+                return None
+            blocks = source.blocks[number][: -(-num_tokens // self.block_size) - first]
+            for block in blocks:
+                pool.share(block)
+            table.blocks[number], table.first[number] = list(blocks), first
+        table.num_written = num_tokens
+        return table
+
+    def cut(self, table: BlockTable, num_tokens: int) -> None:
+        """Frees the blocks behind a sequence's first tokens."""
+        for number, pool in enumerate(self.pools):
+            keep = max(0, -(-num_tokens // self.block_size) - table.first[number])
+            for block in table.blocks[number][keep:]:
+                pool.drop(block)
+            del table.blocks[number][keep:]
+        table.num_written = num_tokens
+
+    def release(self, table: BlockTable, *, clear: bool = False) -> None:
+        """Frees the blocks of a sequence.
 
         Args:
-            segments: what it reads.
-            num_single: so many sequences come first that are being decoded, one token each, in the order of their
-                slots.
+            clear: whether zeros are written. A NaN would reach whoever gets the block next: masked keys count 0 times,
+                and 0 times NaN is NaN.
         """
-        for segment in segments:
-            self._num_written[segment.slot] = max(self._num_written[segment.slot], segment.end)
-        assert all(segment.count == 1 for segment in segments[:num_single]), "single tokens come first"
-        singles = segments[:num_single] if num_single > 1 else []  # one alone is stored faster as any other segment
+        for number, pool in enumerate(self.pools):
+            for block in table.blocks[number]:
+                if pool.drop(block) and clear:
+                    self._clear(number, block)
+            table.blocks[number], table.first[number] = [], 0
+        table.num_written = 0
+
+    def missing_bytes(self, table: BlockTable, num_tokens: int) -> int:
+        """The most bytes that a sequence still takes until it has so many tokens."""
+        wanted = self.memory.num_blocks(num_tokens)
+        return self.memory.block_bytes(
+            [max(0, most - len(blocks)) for most, blocks in zip(wanted, table.blocks, strict=True)]
+        )
+
+    def bytes_of(self, tables: Iterable[BlockTable]) -> int:
+        """The bytes of the blocks of some sequences; a shared block counts once."""
+        used = [set[int]() for _ in self.pools]
+        for table in tables:
+            for found, blocks in zip(used, table.blocks, strict=True):
+                found.update(blocks)
+        return self.memory.block_bytes([*map(len, used)])
+
+    def _first_seen(self, group: BlockGroup, position: int) -> int:
+        """The first block that tokens from a position on see."""
+        return 0 if group.window is None else max(0, position - group.window + 1) // self.block_size
+
+    def _free_behind(self, table: BlockTable, number: int, group: BlockGroup, start: int) -> None:
+        num_free = min(self._first_seen(group, start) - table.first[number], len(table.blocks[number]))
+        if num_free > 0:
+            for block in table.blocks[number][:num_free]:
+                self.pools[number].drop(block)
+            del table.blocks[number][:num_free]
+            table.first[number] += num_free
+
+    def _shared_places(self, table: BlockTable, number: int, start: int) -> Iterator[int]:
+        """The places in a table from a position on whose blocks others use too."""
+        blocks, pool = table.blocks[number], self.pools[number]
+        for place in range(start // self.block_size - table.first[number], len(blocks)):
+            if pool.is_shared(blocks[place]):
+                yield place
+
+    def _has_room(self, wanted: Sequence[int]) -> bool:
+        """Whether so many blocks of each group are free."""
+        if any(count > pool.num_free for count, pool in zip(wanted, self.pools, strict=True)):
+            return False
+        bound = self.memory.num_bytes
+        used = [count + pool.num_used for count, pool in zip(wanted, self.pools, strict=True)]
+        return bound is None or self.memory.block_bytes(used) <= bound
+
+    def _take(self, number: int) -> int:
+        """A free block of a group; blocks that others have left are given back for it where they exceed the bound."""
+        pool, bound = self.pools[number], self.memory.num_bytes
+        block = pool.take()
+        try:
+            if block >= self._capacities[number]:
+                self._grow(number, min(max(block + 1, 2 * self._capacities[number]), pool.num_blocks))
+        except UserError:
+            pool.drop(block)
+            raise
+        while bound is not None and self.memory.block_bytes([each.num_touched for each in self.pools]) > bound:
+            for other, each in enumerate(self.pools):
+                if (left := each.give_back()) is not None:
+                    self._clear(other, left)
+                    break
+        return block
+
+    def _grow(self, number: int, num_blocks: int) -> None:
+        for tensor in self._tensors(number):
+            tensor.grow(num_blocks)
+        self._capacities[number] = num_blocks
+
+    def _clear(self, number: int, block: int) -> None:
+        for tensor in self._tensors(number):
+            tensor.clear(block)
+
+    def _tensors(self, number: int) -> Iterator[BlockTensor]:
+        for layer in self.memory.groups[number].layers:
+            yield from (self.keys[layer], self.values[layer])
+
+    # Passes
+
+    def plan(self, segments: Sequence[Segment]) -> None:
+        """Plans the next pass. Segments of one token that come first, the shorter sequences first, attend together."""
         ids = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
-        self._single_slots = torch.tensor([s.slot for s in singles], dtype=torch.long, device=self.device)
-        self._single_ids = ids[: len(singles)]
-        self._segments = segments[len(singles) :]
-        self._batches = [*_batches(singles), *([segment] for segment in self._segments)]
-        spans, at = [], 0
-        for batch in self._batches:
-            num_tokens = sum(segment.count for segment in batch)
-            tokens = slice(at, at + num_tokens)
-            spans.append(self._batch_span(batch, ids, tokens) if len(batch) > 1 else self._span(batch[0], tokens))
-            at += num_tokens
-        self._layout = Layout(ids, spans, max(segment.end for segment in segments))
+        self._offsets = ids % self.block_size
+        batches = list(_batches(segments))
+        self._passes = [self._group_pass(number, segments, batches, ids) for number in range(len(self.pools))]
+        windows = [group.window for group in self.memory.groups]
+        spans = {window: planned.spans for window, planned in zip(windows, self._passes, strict=True)}
+        windowed = {window: of_window for window, of_window in spans.items() if window is not None}
+        longest = max(segment.end for segment in segments)
+        self._layout = Layout(ids, spans.get(None, self._passes[0].spans), longest, windowed)
+        for segment in segments:
+            segment.table.num_written = segment.end
 
     def layout(self, num_tokens: int, attention_mask: Tensor | None) -> Layout:
         """The layout that was planned."""
         assert self._layout is not None, "a pass is planned before it is made"
         assert len(self._layout.ids) == num_tokens, "a pass reads what was planned"
-        assert attention_mask is None, "slots hold no padding"
+        assert attention_mask is None, "blocks hold no padding"
         return self._layout
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Stores a layer's new keys and values (1, K, N, D) in their slots; returns those that each span attends to."""
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> list[KeysAndValues]:
+        """Stores a layer's new keys and values (1, K, N, D) in their blocks; returns those that each span attends
+        to."""
+        planned = self._passes[self._group_of[layer]]
         pair = self.keys[layer], self.values[layer]
-        for whole, new in zip(pair, (keys[0], values[0]), strict=True):
-            self._store(whole, new)
-        visible = []
-        for batch in self._batches:
-            rows, longest = slice(batch[0].slot, batch[-1].slot + 1), max(segment.end for segment in batch)
-            visible.append((pair[0][rows, :, :longest], pair[1][rows, :, :longest]))  # (N, K, S, D)
-        return visible
+        for tensor, new in zip(pair, (keys[0], values[0]), strict=True):
+            tensor.write(planned.blocks, self._offsets, new)
+        return [
+            (keys[:, :, span.tokens], values[:, :, span.tokens])
+            if plan is None
+            else (pair[0].planned(plan), pair[1].planned(plan))
+            for span, plan in zip(planned.spans, planned.plans, strict=True)
+        ]
 
     def advance(self, num_tokens: int) -> None:
         """Nothing: whoever plans counts the tokens of each sequence."""
 
-    def copy(self, source: int, target: int, num_tokens: int) -> None:
-        """Gives a slot the first tokens of another."""
-        self._num_written[target] = max(self._num_written[target], num_tokens)
-        for layer in (*self.keys, *self.values):
-            layer[target, :, :num_tokens] = layer[source, :, :num_tokens]
-
-    def swap(self, first: int, second: int, num_tokens: int) -> None:
-        """Exchanges the first tokens of two slots."""
-        for slot in (first, second):
-            self._num_written[slot] = max(self._num_written[slot], num_tokens)
-        for layer in (*self.keys, *self.values):
-            layer[[first, second], :, :num_tokens] = layer[[second, first], :, :num_tokens]
-
-    def clear(self, slot: int) -> None:
-        """Empties a slot."""
-        for layer in (*self.keys, *self.values):
-            layer[slot, :, : self._num_written[slot]] = 0
-
-    @property
-    def is_lazy(self) -> bool:
-        """Whether slots take up memory only as they are written."""
-        return self.device.type == "cpu"
-
-    def num_written(self, slot: int) -> int:
-        """The tokens of a slot that take up memory."""
-        return self._num_written[slot]
-
-    def release(self, slot: int, keep: int) -> None:
-        """Gives back the memory of a slot behind its first `keep` tokens."""
-        for layer in (*self.keys, *self.values):
-            for head in [layer[slot]] if not keep else layer[slot]:
-                discard(head[keep:] if keep else head)
-        self._num_written[slot] = min(self._num_written[slot], keep)
-
-    def _store(self, whole: Tensor, new: Tensor) -> None:
-        """Keeps one layer's keys or values of this pass (K, N, D)."""
-        at = len(self._single_ids)
-        if at:
-            whole[self._single_slots, :, self._single_ids] = new[:, :at].transpose(0, 1).to(whole.dtype)
-        for segment in self._segments:
-            whole[segment.slot, :, segment.start : segment.end] = new[:, at : at + segment.count]
-            at += segment.count
-
-    def _batch_span(self, batch: Sequence[Segment], ids: Tensor, tokens: slice) -> Span:
-        """One token of each of several sequences, which attend as a batch."""
-        key_ids = torch.arange(max(segment.end for segment in batch), device=self.device)
-        query_ids = ids[tokens, None]  # (N, 1)
-        mask = (key_ids <= query_ids)[:, None, None]  # (N, 1, 1, S)
-        return Span(query_ids, key_ids, mask, tokens=tokens, is_batch=True)
-
-    def _span(self, segment: Segment, tokens: slice) -> Span:
-        """Tokens of one sequence, after those of it that the cache holds."""
-        key_ids = torch.arange(segment.end, device=self.device)
-        is_plain = segment.start == 0 or segment.count == 1
-        mask = None if is_plain else causal_mask(segment.count, segment.end, self.device)[None, None]
-        return Span(key_ids[segment.start :], key_ids, mask, tokens=tokens)
-
-
-def _batches(singles: Sequence[Segment]) -> list[list[Segment]]:
-    """Sequences that attend faster as a batch: their slots lie one behind the other, and they are about equally long,
-    so that at most half of the batch's keys are masked."""
-    batches: list[list[Segment]] = []
-    num_keys = longest = 0
-    for segment in singles:
-        if batches and segment.slot == batches[-1][-1].slot + 1:
-            size, most = len(batches[-1]) + 1, max(longest, segment.end)
-            if size * most <= 2 * (num_keys + segment.end):
-                batches[-1].append(segment)
-                num_keys, longest = num_keys + segment.end, most
+    def _group_pass(
+        self, number: int, segments: Sequence[Segment], batches: Sequence[Sequence[Segment]], ids: Tensor
+    ) -> _GroupPass:
+        """The next pass in a group of layers."""
+        blocks = [
+            segment.table.blocks[number][place // self.block_size - segment.table.first[number]]
+            for segment in segments
+            for place in range(segment.start, segment.end)
+        ]
+        planned = _GroupPass(torch.tensor(blocks, device=self.device))
+        at = 0
+        for batch in batches:
+            tokens = slice(at, at := at + sum(segment.count for segment in batch))
+            begins = [segment.table.first[number] * self.block_size for segment in batch]
+            num_keys = max(segment.end - begin for segment, begin in zip(batch, begins, strict=True))
+            planned.spans.append(self._span(batch, begins, num_keys, ids[tokens], tokens))
+            if batch[0].start == 0 and self.memory.dtype.is_floating_point:
+                planned.plans.append(None)
                 continue
-        batches.append([segment])
-        num_keys = longest = segment.end
-    return batches
+            tables = [
+                segment.table.blocks[number][: -(-(segment.end - begin) // self.block_size)]
+                for segment, begin in zip(batch, begins, strict=True)
+            ]
+            planned.plans.append(BlockPlan.of(tables, self.block_size, num_keys, self.device))
+        return planned
+
+    def _span(self, batch: Sequence[Segment], begins: Sequence[int], num_keys: int, ids: Tensor, tokens: slice) -> Span:
+        """Segments that attend together, to so many keys from a position on that each begins at."""
+        key_ids = torch.arange(num_keys, device=self.device)
+        if len(batch) == 1:
+            [segment], [begin] = batch, begins
+            is_plain = segment.start == 0 or segment.count == 1
+            mask = None if is_plain else causal_mask(segment.count, num_keys, self.device)[None, None]
+            return Span(ids, key_ids + begin, mask, tokens=tokens)
+        query_ids = ids[:, None]  # (N, 1)
+        if any(begins):
+            key_ids = key_ids + torch.tensor(begins, device=self.device)[:, None]  # (N, S)
+        return Span(query_ids, key_ids, (key_ids <= query_ids)[:, None, None], tokens=tokens, is_batch=True)
+
+
+def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """The segments that come first and have one token, in batches of about one length; then each other by itself."""
+    singles = list(takewhile(lambda segment: segment.count == 1 and segment.start > 0, segments))
+    batch: list[Segment] = []
+    num_keys = 0
+    for segment in singles:
+        if (len(batch) + 1) * segment.end > SAME_LENGTH * (num_keys + segment.end):
+            yield batch
+            batch, num_keys = [], 0
+        batch.append(segment)
+        num_keys += segment.end
+    if batch:
+        yield batch
+    yield from ([segment] for segment in segments[len(singles) :])

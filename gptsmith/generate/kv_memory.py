@@ -1,11 +1,10 @@
-"""The memory of a KV cache: how many bytes a token takes, and how many tokens a bound holds."""
+"""The memory of a KV cache: the bytes that sequences take, and how long a sequence a bound holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 
 import torch
 
@@ -13,57 +12,109 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import free_memory_bytes
 from gptsmith.generate.request import ContextOverflowError
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import bytes_per_token
 from gptsmith.text.tokenizer import TooManyTokensError
 
-FEWEST_TOKENS = 64
-"""A cache that holds fewer, and not the whole context, is of no use."""
+
+@dataclass(frozen=True)
+class BlockGroup:
+    """Layers that keep the keys and values of the same tokens, and so share a table of blocks.
+
+    Attributes:
+        layers: their numbers.
+        window: the tokens that they see; None for all.
+        block_bytes: the bytes of a block in all of them.
+        most_blocks: the most blocks of one sequence.
+    """
+
+    layers: Sequence[int]
+    window: int | None
+    block_bytes: int
+    most_blocks: int
 
 
 @dataclass(frozen=True)
 class KVCacheMemory:
-    """The bound on a KV cache.
+    """How a model's keys and values are kept, and the bound on them.
 
     Attributes:
-        num_bytes: the most bytes of all keys and values; None for no bound.
-        bytes_per_token: the bytes of one token's keys and values in all layers.
+        groups: its layers.
+        block_size: the tokens of a block.
+        dtype: the numbers in a block.
+        num_bytes: the most bytes of all blocks; None for no bound.
         model_context_length: the most tokens that the model reads.
     """
 
+    groups: Sequence[BlockGroup]
+    block_size: int
+    dtype: torch.dtype
     num_bytes: int | None
-    bytes_per_token: int
     model_context_length: int
 
     @classmethod
-    def of(cls, model: GPT, num_bytes: int | None) -> KVCacheMemory:
-        """The bound for a model.
+    def of(cls, model: GPT, settings: EngineSettings) -> KVCacheMemory:
+        """The memory of a model's KV cache.
 
         Raises:
             UserError: hardly a sequence would fit.
         """
         config: GPTConfig = model.config
-        memory = cls(num_bytes, bytes_per_token(config, cache_dtype(model)), config.context_length)
-        if memory.max_tokens < min(FEWEST_TOKENS, config.context_length):
+        dtype = torch.int8 if settings.kv_cache_dtype == "int8" else cache_dtype(model)
+        size, num_bytes = settings.kv_block_size, settings.kv_cache_bytes
+        layers: dict[int | None, list[int]] = {}
+        for layer in range(config.num_layers):
+            window = config.attention.window(layer)
+            layers.setdefault(None if window is None or window >= config.context_length else window, []).append(layer)
+        whole = -(-config.context_length // size)
+        # One more than the tokens fill: those of a window and of a pass need not begin where a block does.
+        in_pass = max(settings.max_prefill_tokens, 1 + settings.num_speculative_tokens)
+        groups = [
+            BlockGroup(
+                numbers,
+                window,
+                size * bytes_per_token(config, dtype) * len(numbers) // config.num_layers,
+                whole if window is None else min(whole, -(-(window + in_pass) // size) + 1),
+            )
+            for window, numbers in layers.items()
+        ]
+        memory = cls(groups, size, dtype, num_bytes, config.context_length)
+        if not memory.context_length:
             raise UserError(
-                f"a KV cache of {readable_bytes(num_bytes or 0)} holds {memory.max_tokens} tokens, of "
-                f"{readable_bytes(memory.bytes_per_token)} each: allow at least "
-                f"{readable_bytes(FEWEST_TOKENS * memory.bytes_per_token)}, better "
-                f"{readable_bytes(config.context_length * memory.bytes_per_token)} for a whole context "
-                "(--kv-cache-memory)"
+                f"a KV cache of {readable_bytes(num_bytes or 0)} holds no block of {size} tokens, which takes "
+                f"{readable_bytes(memory.bytes_of(size))}: allow at least that, better "
+                f"{readable_bytes(memory.bytes_of(config.context_length))} for a whole context (--kv-cache-memory)"
             )
         return memory
 
-    @property
-    def max_tokens(self) -> float:
-        """The most tokens of all sequences together."""
-        return inf if self.num_bytes is None else self.num_bytes // self.bytes_per_token
+    def num_blocks(self, num_tokens: int) -> list[int]:
+        """The most blocks that a sequence of so many tokens takes of each group."""
+        return [min(-(-num_tokens // self.block_size), group.most_blocks) for group in self.groups]
+
+    def bytes_of(self, num_tokens: int) -> int:
+        """The most bytes that one sequence takes."""
+        return self.block_bytes(self.num_blocks(num_tokens))
+
+    def block_bytes(self, num_blocks: Sequence[int]) -> int:
+        """The bytes of so many blocks of each group."""
+        return sum(count * group.block_bytes for count, group in zip(num_blocks, self.groups, strict=True))
+
+    def most_blocks(self, max_num_seqs: int) -> list[int]:
+        """The most blocks of each group that there can be."""
+        if self.num_bytes is None:
+            return [max_num_seqs * group.most_blocks for group in self.groups]
+        return [self.num_bytes // group.block_bytes for group in self.groups]
 
     @property
     def context_length(self) -> int:
         """The most tokens of one sequence."""
-        return int(min(self.model_context_length, self.max_tokens))
+        if self.num_bytes is None or self.bytes_of(self.model_context_length) <= self.num_bytes:
+            return self.model_context_length
+        longest = self.model_context_length // self.block_size
+        fitting = (count for count in range(longest, 0, -1) if self.bytes_of(count * self.block_size) <= self.num_bytes)
+        return next(fitting, 0) * self.block_size
 
     @property
     def is_shorter(self) -> bool:
@@ -73,9 +124,9 @@ class KVCacheMemory:
     @property
     def limit(self) -> str:
         """The bound in words: what a whole context needs, and what fits."""
-        needed = self.model_context_length * self.bytes_per_token
         return (
-            f"a context of {self.model_context_length:,} tokens takes {readable_bytes(needed)} of KV cache, and "
+            f"a context of {self.model_context_length:,} tokens takes "
+            f"{readable_bytes(self.bytes_of(self.model_context_length))} of KV cache, and "
             f"{readable_bytes(self.num_bytes or 0)} hold {self.context_length:,} tokens"
         )
 

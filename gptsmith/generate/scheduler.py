@@ -1,14 +1,15 @@
-"""Scheduling: which sequences run, in which slots of the KV cache, and which tokens each pass reads."""
+"""Scheduling: which sequences run, whose keys and values the KV cache holds, and which tokens each pass reads."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
-from gptsmith.generate.kv_cache import Segment, SlotKVCache
+from gptsmith.base.errors import UserError
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.prefill_budget import PrefillBudget
+from gptsmith.generate.prefix_cache import Prefix, PrefixCache, common_length
 from gptsmith.generate.sequence import SequenceState
 from gptsmith.generate.settings import EngineSettings
 
@@ -46,32 +47,24 @@ class ScheduledTokens:
 
 
 class Scheduler:
-    """Gives slots to sequences in the order in which they come, and divides each pass between them.
+    """Starts sequences in the order in which they come, and divides each pass between them.
 
     Attributes:
-        waiting: sequences without a slot.
-        running: sequences with one.
+        waiting: sequences that have not started, or that wait again because others needed their memory.
+        running: the sequences that have blocks in the cache, the oldest first.
         unplaced: sequences for which there is no memory, each with its error; whoever ends them empties it.
+        num_preemptions: how many times a sequence had to wait again.
     """
 
     def __init__(
-        self,
-        settings: EngineSettings,
-        cache: SlotKVCache,
-        budget: PrefillBudget,
-        context_length: int,
-        max_cached_tokens: float = inf,
+        self, settings: EngineSettings, cache: PagedKVCache, budget: PrefillBudget, context_length: int
     ) -> None:
-        """`max_cached_tokens` bounds the tokens of all sequences in the cache; one alone always fits."""
         self.settings, self.cache, self.budget, self.context_length = settings, cache, budget, context_length
-        self.max_cached_tokens = max_cached_tokens
         self.waiting: deque[SequenceState] = deque()
         self.running: list[SequenceState] = []
         self.unplaced: list[tuple[SequenceState, Exception]] = []
-        self._prefixes: dict[int, list[int]] = {}
-        """The tokens of each slot that no sequence uses now, for prefix caching."""
-        self._released_at: dict[int, int] = {}
-        self._num_released = 0
+        self.num_preemptions = 0
+        self._prefixes = PrefixCache(cache)
 
     @property
     def decoding(self) -> list[SequenceState]:
@@ -79,81 +72,88 @@ class Scheduler:
         return [sequence for sequence in self.running if sequence.is_decoding]
 
     def schedule(self) -> list[SequenceState]:
-        """Gives free slots to waiting sequences, as far as there is memory; returns those that have got one for the
-        first time."""
-        self._preempt()
+        """Starts waiting sequences, as far as there is memory; returns those that start for the first time."""
         started: list[SequenceState] = []
         postponed: list[SequenceState] = []
         while self.waiting and len(self.running) < self.settings.max_num_seqs:
             sequence = self.waiting.popleft()
-            if not self._has_memory_for(sequence):
-                self.waiting.appendleft(sequence)
-                break
             if self._shares_prefix_with_a_prefill(sequence):
                 postponed.append(sequence)
                 continue
-            try:
-                self._reserve(len(self.running) + len(self.waiting) + 1, sequence.max_length)
-            except Exception as error:  # too little memory
-                self.unplaced.append((sequence, error))
-                continue
-            self._start(sequence)
+            if not self._start(sequence):
+                self.waiting.appendleft(sequence)
+                break
             if not sequence.is_preempted:
                 sequence.handle.num_cached_tokens = sequence.num_computed
                 started.append(sequence)
         self.waiting.extendleft(reversed(postponed))
-        self._close_gaps()
-        self._trim()
+        self._bound_prefixes()
         return started
 
     def release(self, sequence: SequenceState) -> None:
-        """Takes a sequence out. Its slot keeps its tokens for prompts that begin alike."""
+        """Takes a sequence out. The cache keeps its tokens for prompts that begin alike, as far as there is memory."""
         if sequence in self.running:
-            self._free(sequence)
+            self._stop(sequence)
+            self._bound_prefixes()
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
-    def _free(self, sequence: SequenceState) -> None:
+    def discard(self, sequence: SequenceState) -> None:
+        """Takes a running sequence out, of whose keys and values nothing is kept: they may be wrong."""
         self.running.remove(sequence)
-        self._num_released += 1
-        self._prefixes[sequence.slot] = sequence.ids[: sequence.num_computed]
-        self._released_at[sequence.slot] = self._num_released
+        self.cache.release(sequence.table, clear=True)
 
-    def forget(self, slot: int) -> None:
-        """Empties a free slot. A NaN in it would reach whoever gets it next: masked keys count 0 times, and 0 times NaN
-        is NaN."""
-        self._prefixes.pop(slot, None)
-        self.cache.clear(slot)
-
-    def forget_all(self) -> None:
-        """Empties all slots; none may be in use."""
-        for slot in range(self.cache.num_slots):
-            self.forget(slot)
+    def forget_prefixes(self) -> None:
+        """Forgets what sequences that have ended left in the cache."""
+        self._prefixes.clear()
 
     def chunk_size(self, start: int) -> int:
         """How many tokens from a position on may be read beside a step of now."""
         fitting = self.budget.num_tokens(start, self.budget.allowance(len(self.decoding)))
         return int(max(CHUNK_MULTIPLE, min(fitting, self.settings.max_prefill_tokens)))
 
-    def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], int, float]:
-        """The tokens of the next pass: one of each sequence that is decoded, with its proposals, and chunks of prompts.
+    def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], float]:
+        """The tokens of the next pass, for which there is room in the cache: one of each sequence that is decoded, with
+        its proposals, and chunks of prompts.
 
         Returns:
-            the tokens; how many sequences come first with a single one, in the order of their slots; the cost of the
+            the tokens, those of sequences with a single one first, by the length of the sequences; the cost of the
             chunks, as the prefill budget counts it.
         """
         scheduled = []
         for sequence in self.decoding:
             proposed = proposals.get(sequence, NO_TOKENS)
-            segment = Segment(sequence.slot, sequence.num_computed, 1 + len(proposed))
+            segment = Segment(sequence.table, sequence.num_computed, 1 + len(proposed))
             scheduled.append(ScheduledTokens(sequence, segment, True, proposed))
-        chunks, cost = self._prefill_chunks(len(scheduled))
-        scheduled += chunks
-        scheduled.sort(key=lambda each: (each.segment.count > 1, each.segment.slot))
-        return scheduled, sum(each.segment.count == 1 for each in scheduled), cost
+        scheduled = self._with_room(scheduled + self._prefill_chunks(len(scheduled)))
+        scheduled.sort(key=lambda each: (each.segment.count > 1, each.segment.end))
+        cost = sum(self.budget.cost(s.segment.start, s.segment.count) for s in scheduled if not s.is_decoding)
+        return scheduled, cost
 
-    def _prefill_chunks(self, num_decoding: int) -> tuple[list[ScheduledTokens], float]:
-        """The next chunks of prompts that the budget allows beside so many sequences, and their cost."""
+    def _with_room(self, scheduled: Sequence[ScheduledTokens]) -> list[ScheduledTokens]:
+        """Makes room in the cache for tokens: prefixes that nobody uses are forgotten first, then the newest sequences
+        have to wait again. Returns the tokens of those that go on."""
+        for each in sorted(scheduled, key=lambda each: self.running.index(each.sequence)):
+            segment = each.segment
+            while each.sequence in self.running:
+                error: Exception | None = None
+                try:
+                    if self.cache.extend(segment.table, segment.start, segment.end):
+                        break
+                except UserError as failure:  # less memory than the bound says
+                    error = failure
+                if self._prefixes.evict():
+                    continue
+                if len(self.running) > 1:
+                    self._preempt(self.running[-1])
+                else:
+                    self.unplaced.append((each.sequence, error or UserError("the KV cache is too small")))
+                    break
+        failed = {sequence for sequence, _ in self.unplaced}
+        return [each for each in scheduled if each.sequence in self.running and each.sequence not in failed]
+
+    def _prefill_chunks(self, num_decoding: int) -> list[ScheduledTokens]:
+        """The next chunks of prompts that the budget allows beside so many sequences."""
         allowed, room = self.budget.allowance(num_decoding), self.settings.max_prefill_tokens
         chunks: list[ScheduledTokens] = []
         cost = 0.0
@@ -165,114 +165,60 @@ class Scheduler:
             whole = max(min(fitting, room) // CHUNK_MULTIPLE * CHUNK_MULTIPLE, 0 if cost else CHUNK_MULTIPLE)
             count = int(min(len(sequence.ids) - start, whole, room))
             if count > 0:
-                chunks.append(ScheduledTokens(sequence, Segment(sequence.slot, start, count), False))
+                chunks.append(ScheduledTokens(sequence, Segment(sequence.table, start, count), False))
                 room -= count
                 cost += self.budget.cost(start, count)
-        return chunks, cost
+        return chunks
 
     def _shares_prefix_with_a_prefill(self, sequence: SequenceState) -> bool:
-        """Whether much of its prompt is just being read for another sequence: it waits for that, and gets a copy."""
+        """Whether much of its prompt is just being read for another sequence: it waits for that, and shares it."""
         if sequence.request.prompt_logprobs:
             return False
         others = [other for other in self.running if not other.is_decoding]
-        shared = max((_common(other.ids, sequence.ids) for other in others), default=0)
-        return shared - self._num_cached(sequence) >= MIN_SHARED_PREFIX if shared >= MIN_SHARED_PREFIX else False
+        lengths = [(common_length(other.ids, sequence.ids), other.num_computed) for other in others]
+        return any(length - num_computed >= MIN_SHARED_PREFIX for length, num_computed in lengths)
 
-    def _num_cached(self, sequence: SequenceState) -> int:
-        """How many tokens of its prompt some slot holds."""
-        held = [*self._prefixes.values(), *(other.ids[: other.num_computed] for other in self.running)]
-        return max((_common(ids, sequence.ids) for ids in held), default=0)
-
-    def _start(self, sequence: SequenceState) -> None:
-        """Gives a sequence the free slot that holds the longest prefix of its prompt, or a copy of what another holds
-        of it."""
+    def _start(self, sequence: SequenceState) -> bool:
+        """Starts a sequence with the longest prefix of its prompt that the cache holds, if it has memory to grow a
+        little beside those that run; returns whether it has. One alone always has."""
         # A prompt whose log-probabilities are requested is read anew, and one token always is, for its logits.
         limit = 0 if sequence.request.prompt_logprobs else len(sequence.ids) - 1
-        held = {slot: self._prefixes.get(slot, []) for slot in range(self.cache.num_slots)}
-        taken = {other.slot: other.ids[: other.num_computed] for other in self.running}
-        shared = {slot: min(_common(ids, sequence.ids), limit) for slot, ids in {**held, **taken}.items()}
-        slot = max(
-            held.keys() - taken.keys(),
-            key=lambda free: (shared[free], -len(held[free]), -self._released_at.get(free, 0), -free),
-        )
-        best = max(shared, key=lambda other: shared[other])
-        self._prefixes.pop(slot, None)
-        if shared[best] > shared[slot]:
-            self.cache.copy(best, slot, shared[best])
-        sequence.slot, sequence.num_computed = slot, shared[best]
+        held = [Prefix(other.ids[: other.num_computed], other.table) for other in self.running]
+        sequence.table, sequence.num_computed, prefix = self._prefixes.find(sequence.ids[:limit], held)
+        if self.running and not self._has_memory_for(sequence):
+            self.cache.release(sequence.table)
+            return False
+        if prefix is not None:
+            self._prefixes.use(prefix, sequence.num_computed)
         self.running.append(sequence)
-
-    def _reserve(self, num_slots: int, num_tokens: int) -> None:
-        """Makes room in the cache for so many sequences, as far as they may run at once: exactly as much as is needed
-        at first, then at least twice as much as before."""
-        cache = self.cache
-        if not cache.is_lazy and self.max_cached_tokens < inf:
-            cache.reserve(len(self.running) + 1, num_tokens)
-            return
-        num_slots = min(num_slots, self.settings.max_num_seqs)
-        if num_slots > cache.num_slots:
-            num_slots = min(max(num_slots, 2 * cache.num_slots), self.settings.max_num_seqs)
-        if num_tokens > cache.capacity:
-            num_tokens = min(max(num_tokens, 2 * cache.capacity), self.context_length)
-        cache.reserve(num_slots, num_tokens)
+        return True
 
     def _has_memory_for(self, sequence: SequenceState) -> bool:
         """Whether a sequence fits beside those that run, and can grow a little."""
-        if not self.running or self.max_cached_tokens == inf:
+        bound = self.cache.memory.num_bytes
+        if bound is None:
             return True
-        if self.cache.is_lazy:
-            grown = min(len(sequence.ids) + HEADROOM_TOKENS, sequence.max_length)
-            return sum(map(self._most_tokens, self.running)) + grown <= self.max_cached_tokens
-        num_slots = max(self.cache.num_slots, len(self.running) + 1)
-        return num_slots * max(self.cache.capacity, sequence.max_length) <= self.max_cached_tokens
+        grown = min(len(sequence.ids) + HEADROOM_TOKENS, sequence.max_length)
+        most = [*((other.table, self._most_tokens(other)) for other in self.running), (sequence.table, grown)]
+        growth = sum(self.cache.missing_bytes(table, num_tokens) for table, num_tokens in most)
+        return self.cache.bytes_of(table for table, _ in most) + growth <= bound
 
     def _most_tokens(self, sequence: SequenceState) -> int:
-        """The most tokens that the cache holds of a running sequence after the next pass."""
+        """The most tokens that the cache holds of a running sequence once its prompt is read."""
         return min(len(sequence.ids) + self.settings.num_speculative_tokens, sequence.max_length)
 
-    def _preempt(self) -> None:
-        """Has the newest sequences wait again while the others need their memory."""
-        if not self.cache.is_lazy:
-            return
-        while len(self.running) > 1 and sum(map(self._most_tokens, self.running)) > self.max_cached_tokens:
-            sequence = self.running[-1]
-            self._free(sequence)
-            sequence.preempt()
-            self.waiting.appendleft(sequence)
+    def _preempt(self, sequence: SequenceState) -> None:
+        """Has a sequence wait again."""
+        self._stop(sequence)
+        sequence.preempt()
+        self.waiting.appendleft(sequence)
+        self.num_preemptions += 1
 
-    def _trim(self) -> None:
-        """Gives back memory beyond the bound: of free slots, the longest unused ones first, then what others have left
-        behind in slots in use."""
-        if self.max_cached_tokens == inf or not self.cache.is_lazy:
-            return
-        kept = {sequence.slot: self._most_tokens(sequence) for sequence in self.running}
-        slots = range(self.cache.num_slots)
-        excess = sum(max(self.cache.num_written(slot), kept.get(slot, 0)) for slot in slots) - self.max_cached_tokens
-        for slot in sorted(slots, key=lambda slot: (slot in kept, self._released_at.get(slot, 0))):
-            freed = self.cache.num_written(slot) - kept.get(slot, 0)
-            if excess > 0 and freed > 0:
-                self.cache.release(slot, kept.get(slot, 0))
-                excess -= freed
-                if slot not in kept:
-                    self._prefixes.pop(slot, None)
+    def _stop(self, sequence: SequenceState) -> None:
+        self.running.remove(sequence)
+        self._prefixes.add(sequence.ids[: sequence.num_computed], sequence.table)
 
-    def _close_gaps(self) -> None:
-        """Moves sequences to the first slots: those that lie one behind the other attend as a batch."""
-        used = {sequence.slot: sequence for sequence in self.running}
-        gaps = [slot for slot in range(len(used)) if slot not in used]
-        for gap, slot in zip(gaps, sorted(used, reverse=True), strict=False):
-            sequence = used[slot]
-            prefix = self._prefixes.pop(gap, [])
-            self.cache.swap(gap, slot, max(len(prefix), sequence.num_computed))
-            self._prefixes[slot], self._released_at[slot] = prefix, self._released_at.get(gap, 0)
-            sequence.slot = gap
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the longest common prefix."""
-    count = 0
-    for here, there in zip(one, other, strict=False):
-        if here != there:
-            break
-        count += 1
-    return count
+    def _bound_prefixes(self) -> None:
+        """Without a bound in bytes, sequences that run and those that have ended are together no more than may run."""
+        if self.cache.memory.num_bytes is None:
+            self._prefixes.shrink(max(0, self.settings.max_num_seqs - len(self.running)))

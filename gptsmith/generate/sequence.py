@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gptsmith.generate.detokenizer import Detokenizer
+from gptsmith.generate.kv_cache import BlockTable
 from gptsmith.generate.request import FinishReason, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.generate.structured_output import Grammar
 
@@ -22,7 +23,7 @@ class SequenceState:
         deliver: called with its chunks.
         ids: the tokens in the context: the prompt's and the output's, or the newest of them if it slides.
         output_ids: all generated tokens.
-        slot: its slot in the KV cache; -1 while it waits.
+        table: its blocks of the KV cache, while it runs.
         num_computed: how many of `ids` the KV cache holds.
         is_preempted: whether it has run, and waits again because others needed its memory.
     """
@@ -35,7 +36,7 @@ class SequenceState:
     grammar: Grammar | None = None
     ids: list[int] = field(init=False)
     output_ids: list[int] = field(default_factory=list)
-    slot: int = -1
+    table: BlockTable = field(init=False)
     num_computed: int = 0
     is_preempted: bool = False
 
@@ -62,7 +63,7 @@ class SequenceState:
 
     def preempt(self) -> None:
         """Makes it wait again; its tokens are read anew when there is room."""
-        self.slot, self.num_computed, self.is_preempted = -1, 0, True
+        self.num_computed, self.is_preempted = 0, True
         if not self.output_ids:
             self.prompt_logprobs = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from gptsmith.base.settings import Settings
@@ -17,6 +19,11 @@ class EngineSettings(Settings):
     kv_cache_bytes: int | None = Field(default=None, gt=0)
     """The most memory for the keys and values of all sequences. One that does not fit beside the others waits; by
     default they take what they need."""
+    kv_cache_dtype: Literal["auto", "int8"] = "auto"
+    """The numbers in which keys and values are kept: those in which the model computes, or integers of 8 bits with a
+    scale for each token and head."""
+    kv_block_size: int = Field(default=64, gt=0)
+    """Tokens of a block of the KV cache."""
     max_prefill_tokens: int = Field(default=512, gt=0)
     """The most prompt tokens that one step reads (chunked prefill)."""
     max_prefill_slowdown: float = Field(default=2.6, gt=1)

@@ -97,15 +97,17 @@ def lazy_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | 
         return torch.frombuffer(memory, dtype=dtype).view(*shape)
     except (OSError, MemoryError, RuntimeError):
         raise UserError(
-            f"there is too little memory for {shape[0]} sequences of {shape[2]} tokens: {num_bytes / 1e9:.1f} GB for "
-            "the keys or values of one layer cannot be had: allow fewer sequences at once, such as --max-num-seqs 1"
+            f"there is too little memory: {num_bytes / 1e9:.1f} GB for the keys or values of one layer cannot be had: "
+            "allow fewer sequences at once, such as --max-num-seqs 1"
         ) from None
 
 
 def bytes_per_token(config: GPTConfig, dtype: torch.dtype) -> int:
-    """The bytes of one token's keys and values in all layers."""
+    """The bytes of one token's keys and values in all layers; those of integers have a float32 scale for each head."""
+    scale_bytes = 0 if dtype.is_floating_point else torch.float32.itemsize
     shape = config.attention.cache_shape(config.dims)
-    return config.num_layers * dtype.itemsize * sum(heads * width for heads, width in (shape.keys, shape.values))
+    heads = sum(heads * (width * dtype.itemsize + scale_bytes) for heads, width in (shape.keys, shape.values))
+    return config.num_layers * heads
 
 
 def discard(values: Tensor) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from gptsmith.model.blocks import Blocks
+
+KeysAndValues = tuple[Tensor, Tensor] | tuple[Blocks, Blocks]
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,13 @@ class Layout:
         ids: their positions, (T) or (B, T).
         spans: the tokens in order, in groups that attend together.
         length: the tokens of the longest sequence, those that were read before included.
+        windowed: the spans in layers that see only a window of so many tokens, where a cache keeps no other keys.
     """
 
     ids: Tensor
     spans: Sequence[Span]
     length: int
+    windowed: Mapping[int, Sequence[Span]] = field(default_factory=dict)
 
     @classmethod
     def causal(
@@ -161,9 +167,9 @@ class KVCache(Protocol):
     def layout(self, num_tokens: int, attention_mask: Tensor | None) -> Layout:
         """The layout of the next forward pass, which reads `num_tokens` tokens a row."""
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> Sequence[KeysAndValues]:
         """Stores a layer's new keys and values (B, K, T, D). Returns the keys and values (B, K, S, D) that each span of
-        the layout attends to."""
+        the layout attends to: as tensors, or as the blocks in which they lie."""
 
     def advance(self, num_tokens: int) -> None:
         """Ends a forward pass: every layer has stored its keys and values of `num_tokens` tokens a row."""

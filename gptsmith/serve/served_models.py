@@ -178,7 +178,7 @@ class ServedModels:
         for run in runs:
             # The server holds no weights but those that it computes with.
             run.loaded.model = inference_model(run.loaded.model)
-        shares = _kv_cache_bytes(runs, settings.kv_cache_memory)
+        shares = _kv_cache_bytes(runs, settings)
         self.by_name = {
             run.name: ServedModel(
                 run,
@@ -282,20 +282,21 @@ class ServedModels:
         return not self._num_reading
 
 
-def _kv_cache_bytes(runs: Sequence[LoadedRun], given: int | None) -> dict[str, int | None]:
+def _kv_cache_bytes(runs: Sequence[LoadedRun], settings: ServeSettings) -> dict[str, int | None]:
     """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
     on its device. A share that holds no whole context is told of.
 
     Raises:
         UserError: hardly a sequence would fit into a share.
     """
+    given = settings.kv_cache_memory
     writers = [run for run in runs if run.classifier is None]
     shares: dict[str, int | None] = {run.name: None for run in runs}
     for run in writers:
         free = free_bytes(run.loaded.model.device) if given is None else None
         total = given if free is None else int(FREE_SHARE * free)
         shares[run.name] = None if total is None else total // len(writers)
-        memory = KVCacheMemory.of(run.loaded.model, shares[run.name])
+        memory = KVCacheMemory.of(run.loaded.model, settings.engine(shares[run.name]))
         if memory.is_shorter:
             note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
     return shares

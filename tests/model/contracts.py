@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptsmith.generate.kv_cache import Segment, SlotKVCache
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
+from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
@@ -92,25 +94,38 @@ def check_packing(model: GPT) -> None:
         close(packed, torch.cat([model.hidden(ids[:, :6]), model.hidden(ids[:, 6:])], dim=1))
 
 
-def check_slots(model: GPT) -> None:
-    """Sequences of a continuous batch are each read as if alone: prompts in pieces, beside decoding, and neighbours
-    that attend as one batch."""
+def check_paged(model: GPT) -> None:
+    """Sequences of a continuous batch are each read as if alone over blocks of four tokens: prompts in pieces, beside
+    decoding, sequences of other lengths that attend as one batch, several tokens that are verified at once, and a
+    beginning that two of them share up to the middle of a block."""
     ids = some_ids(4)
-    cache = SlotKVCache(model.config, dtype=torch.float64, device=torch.device("cpu"))
-    cache.reserve(5, CONTEXT)
+    ids[3, :6] = ids[1, :6]
+    memory = KVCacheMemory.of(model, EngineSettings(kv_block_size=4, max_prefill_tokens=8))
+    cache = PagedKVCache(model.config, memory, device=torch.device("cpu"), max_num_seqs=5)
+    tables = [cache.new_table() for _ in range(3)]
     passes = [
-        ([Segment(0, 0, 8), Segment(1, 0, 6), Segment(2, 0, 3)], 0),
-        ([Segment(0, 8, 1), Segment(1, 6, 1), Segment(2, 3, 4), Segment(3, 0, 5)], 2),
-        ([Segment(0, 9, 1), Segment(1, 7, 1), Segment(2, 7, 1), Segment(3, 5, 1)], 4),
-        ([Segment(0, 10, 1), Segment(2, 8, 2)], 1),
+        [(0, 0, 8), (1, 0, 6), (2, 0, 3)],
+        [(1, 6, 1), (3, 6, 1), (2, 3, 4)],
+        [(0, 8, 1), (1, 7, 1), (2, 7, 2), (3, 7, 5)],
+        [(1, 8, 1), (0, 9, 1), (2, 9, 1), (3, 12, 1)],
+        [(0, 10, 1), (1, 9, 2)],
     ]
     with torch.no_grad():
         expected = model.hidden(ids)
-        for segments, num_single in passes:
-            cache.plan(segments, num_single)
-            read = torch.cat([ids[s.slot, s.start : s.end] for s in segments])
-            wanted = torch.cat([expected[s.slot, s.start : s.end] for s in segments])
-            close(model.hidden(read[None], cache=cache)[0], wanted)
+        for number, read in enumerate(passes):
+            if number == 1:
+                shared = cache.share(tables[1], 6)
+                assert shared is not None
+                tables.append(shared)
+            segments = [Segment(tables[row], start, count) for row, start, count in read]
+            assert all(cache.extend(s.table, s.start, s.end) for s in segments)
+            cache.plan(segments)
+            tokens = torch.cat([ids[row, start : start + count] for row, start, count in read])
+            wanted = torch.cat([expected[row, start : start + count] for row, start, count in read])
+            close(model.hidden(tokens[None], cache=cache)[0], wanted)
+    for table in tables:
+        cache.release(table)
+    assert [(pool.num_used, pool.num_shared) for pool in cache.pools] == [(0, 0)] * len(cache.pools)
 
 
 def check_gradients(model: GPT) -> None:
@@ -146,7 +161,7 @@ def check_linear(model: GPT) -> None:
             assert layer(x.bfloat16()).dtype == torch.bfloat16
 
 
-ATTENTION_CHECKS = [check_causal, check_cached, check_padding, check_packing, check_slots, check_gradients]
+ATTENTION_CHECKS = [check_causal, check_cached, check_padding, check_packing, check_paged, check_gradients]
 """What holds for every kind of attention, position and norm, in every combination."""
 
 MODEL_CHECKS = [*ATTENTION_CHECKS, check_tokens_apart, check_linear]

@@ -8,6 +8,7 @@ linear layers are others. Its settings give the shape of what is cached.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import MOST_HEADS, LayerDims
-from gptsmith.model.layout import KVCache, Span, causal_mask
+from gptsmith.model.layout import KeysAndValues, KVCache, Span, causal_mask
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
 
@@ -54,6 +56,10 @@ class AttentionSettings(Settings):
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
 
+    def window(self, layer: int) -> int | None:
+        """The tokens that a layer sees, itself included; None if it sees all."""
+        return None
+
     def remarks(self, context_length: int) -> list[str]:
         """Sentences for a person who chooses this kind for such a context; most kinds need none."""
         return []
@@ -69,12 +75,17 @@ class Attention(nn.Module):
 
     Attributes:
         layer: which layer of the model it is, from 0.
+        window: the tokens that each one attends to, itself included; None for all.
     """
+
+    reads_blocks: ClassVar[bool] = False
+    """Whether `attend` takes keys and values also as the blocks in which a paged cache holds them; else it gets a copy
+    of them in order."""
 
     def __init__(self, settings: AttentionSettings, dims: LayerDims, layer: int) -> None:
         super().__init__()
         self.layer, self.num_heads, self.head_dim = layer, dims.num_heads, dims.head_dim
-        self.num_kv_heads = settings.num_kv_heads or dims.num_heads
+        self.num_kv_heads, self.window = settings.num_kv_heads or dims.num_heads, settings.window(layer)
         # What attends divides by sqrt(D).
         self.query_multiplier = 1.0 if settings.scale is None else settings.scale * dims.head_dim**0.5
         self.add_projections(settings, dims)
@@ -103,10 +114,11 @@ class Attention(nn.Module):
         queries, keys, values = self.project(x, positions)
         if self.query_multiplier != 1:
             queries = queries * self.query_multiplier
-        visible = [(keys, values)] if cache is None else cache.update(self.layer, keys, values)
+        spans = positions.spans_of(self.window)
+        visible: Sequence[KeysAndValues] = [(keys, values)] if cache is None else cache.update(self.layer, keys, values)
         attended = [
-            span.restore(self.attend(span.select(queries), *keys_and_values, span))
-            for span, keys_and_values in zip(positions.spans, visible, strict=True)
+            span.restore(self._attend(span.select(queries), span_keys, span_values, span))
+            for span, (span_keys, span_values) in zip(spans, visible, strict=True)
         ]
         return self.combine(torch.cat(attended, dim=2) if len(attended) > 1 else attended[0], x)
 
@@ -123,6 +135,11 @@ class Attention(nn.Module):
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         return positions.rotate(queries, self.layer), positions.rotate(keys, self.layer), values
 
+    def _attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
+        if not self.reads_blocks:
+            keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
+        return self.attend(queries, keys, values, span)  # type: ignore[arg-type]
+
     @abstractmethod
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         """The values (B, K, S, D), weighted for each query (B, H, T, D): (B, H, T, D). H is a multiple of K.
@@ -137,14 +154,19 @@ class Attention(nn.Module):
         return self.output(attended.transpose(1, 2).reshape(B, T, H * D))
 
 
+def gathered(keys_or_values: Tensor | Blocks, dtype: torch.dtype) -> Tensor:
+    """Keys or values as a tensor (B, K, S, D)."""
+    return keys_or_values.gather(dtype) if isinstance(keys_or_values, Blocks) else keys_or_values
+
+
 def repeat_kv(shared: Tensor, num_heads: int) -> Tensor:
     """Keys or values (B, K, S, D), each repeated for all query heads of its group: (B, H, S, D)."""
     return shared.repeat_interleave(num_heads // shared.shape[1], dim=1)
 
 
-def score_bias(queries: Tensor, keys: Tensor, span: Span) -> Tensor:
+def score_bias(queries: Tensor, span: Span) -> Tensor:
     """The bias of scores (B, H, T, S): the span's own where a query may attend, minus infinity where it may not."""
-    T, S = queries.shape[2], keys.shape[2]
+    T, S = queries.shape[2], span.key_ids.shape[-1]
     allowed = causal_mask(T, S, queries.device) if span.mask is None else span.mask
     zero = torch.zeros((), dtype=queries.dtype, device=queries.device)
     return torch.where(allowed, zero if span.bias is None else span.bias.to(queries.dtype), float("-inf"))

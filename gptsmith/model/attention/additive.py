@@ -42,7 +42,7 @@ class AdditiveAttention(Attention):
         keys, values = (repeat_kv(shared, H) for shared in (keys, values))  # (B, H, S, D)
         bias = None
         if span.mask is not None or span.bias is not None:
-            bias = score_bias(queries, keys, span).expand(B, H, T, keys.shape[2]).flatten(0, 1)
+            bias = score_bias(queries, span).expand(B, H, T, keys.shape[2]).flatten(0, 1)
         score = self.score.expand(B, H, D).flatten(0, 1)
         attended = additive_attention(queries.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), score, bias)
         return attended.view(B, H, T, D)

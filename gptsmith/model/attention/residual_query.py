@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.attention.full import FullAttention
+from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import Span
 
@@ -24,5 +25,5 @@ class ResidualQueryAttentionSettings(AttentionSettings):
 class ResidualQueryAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V + Q, where Q is the query as it met the keys."""
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+    def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         return super().attend(queries, keys, values, span) + queries

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gptsmith.model.attention import AttentionSettings
 from gptsmith.model.attention.full import FullAttention
+from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
 from gptsmith.model.layout import Span
 
@@ -28,6 +29,9 @@ class SlidingWindowAttentionSettings(AttentionSettings):
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
 
+    def window(self, layer: int) -> int | None:
+        return self.window_size if self.is_windowed(layer) else None
+
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:
             return []
@@ -44,15 +48,13 @@ class SlidingWindowAttentionSettings(AttentionSettings):
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
-    def __init__(self, settings: SlidingWindowAttentionSettings, dims: LayerDims, layer: int) -> None:
-        super().__init__(settings, dims, layer)
-        self.window_size = settings.window_size
+    window: int
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
-        if self.window_size < keys.shape[2]:
+    def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
+        if self.window < span.key_ids.shape[-1]:
             distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
             # Without a mask attention is causal: no later key.
-            near = (distance < self.window_size) & (distance >= 0)
+            near = (distance < self.window) & (distance >= 0)
             near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
             span = replace(span, mask=near if span.mask is None else span.mask & near, packed=None)
         return super().attend(queries, keys, values, span)

@@ -7,7 +7,7 @@ rotates queries and keys, `bias` adds to the attention scores. Every attention w
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -57,17 +57,27 @@ class Positions:
         kind: rotates queries and keys.
         rotation: its rotation for the tokens of this pass.
         spans: the tokens in order, in groups that attend together, each with the bias of its scores.
+        windowed: the same for layers that see only a window of so many tokens, where it differs.
     """
 
     kind: Position
     rotation: Any
     spans: Sequence[Span]
+    windowed: Mapping[int, Sequence[Span]]
 
     @classmethod
     def of(cls, kind: Position, layout: Layout) -> Positions:
         """The positions of a pass: computed once, before its first layer."""
-        spans = [replace(span, bias=kind.bias(span.query_ids, span.key_ids)) for span in layout.spans]
-        return cls(kind, kind.rotation(layout.ids), spans)
+
+        def biased(spans: Sequence[Span]) -> list[Span]:
+            return [replace(span, bias=kind.bias(span.query_ids, span.key_ids)) for span in spans]
+
+        windowed = {window: biased(spans) for window, spans in layout.windowed.items()}
+        return cls(kind, kind.rotation(layout.ids), biased(layout.spans), windowed)
+
+    def spans_of(self, window: int | None) -> Sequence[Span]:
+        """The spans in a layer that sees a window of so many tokens, or all."""
+        return self.spans if window is None else self.windowed.get(window, self.spans)
 
     def rotate(self, x: Tensor, layer: int) -> Tensor:
         """Queries or keys (B, H, T, D) that a layer made of the tokens of this pass, rotated by their positions."""
