@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor, nn
 
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, step
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import Threads
@@ -71,53 +72,80 @@ class NativeDecoder:
         self._logits = self._zeros(max_rows, int(self._matrices[-1]["num_tiles"]) * LANES)
         self._add_rotation(model)
         self._add_rows()
-        self._number, self._work = 0, self._run_step
-        self.threads = Threads(num_threads, lambda thread: self._work(thread))
-        self._state[0]["counters"] = self.threads.address
+        self._number, self._work = 0, self._step
+        self._threads = Threads(num_threads, self._run_share)
+        self._state[0]["counters"] = self._threads.address
 
-    def hidden(self, ids: Tensor, slots: Sequence[int], positions: Sequence[int], cache: Any) -> None:
-        """Reads tokens (N) of slots of a cache at positions: their residual stream stays here for `logits`."""
-        num_rows = len(slots)
-        with torch.inference_mode():
-            x = self.model.embedding.weight[ids].float()
-            if self.model.config.embedding_multiplier != 1:
-                x = x * self.model.config.embedding_multiplier
-            self._stream[:num_rows] = self.model.position.embed(x[None], torch.tensor(positions))[0]
-        self._slots[:num_rows], self._positions[:num_rows] = slots, positions
-        state = self._state[0]
+    def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
+        """The residual stream (N, C) after the last layer, of the tokens of a pass."""
+        state, num_rows = self._state[0], len(ids)
+        positions = [place for segment in segments for place in range(segment.start, segment.end)]
+        model = self.model
+        x = model.embedding.weight[torch.tensor(ids)].float()
+        if model.config.embedding_multiplier != 1:
+            x = x * model.config.embedding_multiplier
+        self._stream[:num_rows] = model.position.embed(x[None], torch.tensor(positions))[0]
+        self._positions[:num_rows] = positions
+        self._place(segments, cache)
         state["num_rows"] = num_rows
-        _, heads, length, width = cache.keys[0].shape
-        state["slot_stride"], state["head_stride"] = heads * length * width * 4, length * width * 4
-        self._layers["keys"] = [keys.data_ptr() for keys in cache.keys]
-        self._layers["values"] = [values.data_ptr() for values in cache.values]
-        if length > self._scores.shape[1]:
-            self._scores = self._zeros(self.num_threads, -(-length // LANES) * LANES)
+        self._run(self._step)
+        return self._stream[:num_rows].clone()
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """The logits (N, V), float32, of rows of `hidden`."""
+        self._stream[: len(hidden)] = hidden
+        self._state[0]["num_rows"] = len(hidden)
+        self._run(self._head)
+        return self._logits[: len(hidden), : self.model.config.vocab_size].clone()
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._threads.close()
+
+    def _place(self, segments: Sequence[Segment], cache: PagedKVCache) -> None:
+        """Says where the keys and values of a pass lie."""
+        state, longest = self._state[0], max(segment.end for segment in segments)
+        size, (_, heads, _, width) = cache.block_size, cache.keys[0].blocks.shape
+        state["block_size"], state["block_stride"] = size, heads * size * width * 4
+        state["head_stride"] = size * width * 4
+        self._layers["keys"] = [keys.blocks.data_ptr() for keys in cache.keys]
+        self._layers["values"] = [values.blocks.data_ptr() for values in cache.values]
+        most = -(-longest // size)
+        if most * size + LANES > self._scores.shape[1]:
+            self._scores = torch.zeros(self.num_threads, 2 * most * size + LANES)
             state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.shape[1] * 4
-        self._work = self._run_step
-        self.threads.run()
+        for number, group in enumerate(cache.memory.groups):
+            tables = self._tables[number] = numpy.zeros((len(segments), most), numpy.int64)
+            at = 0
+            for row, segment in zip(tables, segments, strict=True):
+                blocks, first = segment.table.blocks[number], segment.table.first[number]
+                row[first : first + len(blocks)] = blocks[: most - first]
+                self._rows[number, at : at + segment.count] = row.ctypes.data
+                at += segment.count
+            self._layers["tables"][list(group.layers)] = self._rows[number].ctypes.data
+        for segment in segments:
+            segment.table.num_written = segment.end
 
-    def logits(self, rows: Sequence[int]) -> Tensor:
-        """The logits (N, V) of rows of the last pass."""
-        count = len(rows)
-        if list(rows) != list(range(count)):
-            self._stream[:count] = self._stream[list(rows)]
-        self._state[0]["num_rows"] = count
-        self._work = self._run_logits
-        self.threads.run()
-        return self._logits[:count, : self.model.config.vocab_size]
+    def _run(self, work: Callable[[int], int]) -> None:
+        self._work = work
+        self._threads.run()
 
-    def _run_step(self, thread: int) -> None:
-        number = step.step(
+    def _run_share(self, thread: int) -> None:
+        """A thread's share of what is to be done."""
+        number = self._work(thread)
+        if thread == 0:
+            self._number = number
+
+    def _step(self, thread: int) -> int:
+        number: int = step.step(
             self._shape, self._state, self._layers, self._matrices, self._norms, self._scratch, thread, self._number
         )
-        if thread == 0:
-            self._number = number
+        return number
 
-    def _run_logits(self, thread: int) -> None:
+    def _head(self, thread: int) -> int:
         out = self._logits.data_ptr()
-        number = step.logits(self._state, self._matrices, self._norms, self._scratch, out, thread, self._number)
-        if thread == 0:
-            self._number = number
+        number: int = step.logits(self._state, self._matrices, self._norms, self._scratch, out, thread, self._number)
+        return number
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(*shape, dtype=dtype)
@@ -212,8 +240,10 @@ class NativeDecoder:
         ):
             state[name] = self._at(self._zeros(rows, width))
         self._scores = self._zeros(self.num_threads, LANES)
-        self._slots, self._positions = numpy.zeros(rows, numpy.int64), numpy.zeros(rows, numpy.int64)
-        state["slots"], state["positions"] = self._slots.ctypes.data, self._positions.ctypes.data
+        self._tables: dict[int, Any] = {}
+        self._rows = numpy.zeros((shape["num_layers"], rows), numpy.int64)
+        self._positions = numpy.zeros(rows, numpy.int64)
+        state["positions"] = self._positions.ctypes.data
         state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.shape[1] * 4
         state["num_threads"] = self.num_threads
         widest = max(C, query_dim, F)

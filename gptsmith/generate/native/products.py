@@ -37,7 +37,7 @@ MATRIX = numpy.dtype(
         )
     ]
 )
-INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "num_groups", "floats", "stride")])
+INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "floats", "stride")])
 """Addresses of rows of inputs: quantized bytes; a scale (float32) and a sum (int32) a group; the floats themselves."""
 
 compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
@@ -48,9 +48,9 @@ inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy")
 def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
     """Quantizes a row of inputs, float32 at an address, a multiple of 32 long."""
     num_groups = num_columns // GROUP
-    bytes_ = inputs.bytes + row * inputs.num_groups * INPUT_BYTES
-    scales = inputs.scales + row * inputs.num_groups * 4
-    sums = inputs.sums + row * inputs.num_groups * 4
+    bytes_ = inputs.bytes + row * num_groups * INPUT_BYTES
+    scales = inputs.scales + row * num_groups * 4
+    sums = inputs.sums + row * num_groups * 4
     for group in range(num_groups):
         first, second = v.load(floats + group * 128), v.load(floats + group * 128 + 64)
         size = max(v.largest(v.larger(v.absolute(first), v.absolute(second))), numpy.float32(1e-30))
@@ -112,7 +112,7 @@ def _quantized(bits: int) -> tuple[Any, Any]:
 
     @compiled
     def one(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
-        num_groups = inputs.num_groups
+        num_groups = matrix.num_columns // GROUP
         sums = v.floats(numpy.float32(0))
         for number in range(num_groups):
             sums = added(matrix, tile * num_groups + number, inputs, row * num_groups + number, sums)
@@ -120,7 +120,7 @@ def _quantized(bits: int) -> tuple[Any, Any]:
 
     @compiled
     def four(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int) -> None:
-        num_groups = inputs.num_groups
+        num_groups = matrix.num_columns // GROUP
         a = b = c = d = v.floats(numpy.float32(0))
         for number in range(num_groups):
             at, place = tile * num_groups + number, row * num_groups + number

@@ -27,8 +27,10 @@ ALONE = 8
 """Up to so many rows are prepared by each thread for itself."""
 
 LAYER = numpy.dtype(
-    [(name, numpy.int64) for name in ("keys", "values", "window", "rotary_dim")]  # a window of 0 is none
+    [(name, numpy.int64) for name in ("keys", "values", "tables", "window", "rotary_dim")]  # a window of 0 is none
 )
+"""Where a layer's keys and values lie, in blocks, and for each row the address of its sequence's table: the numbers of
+its blocks, in order."""
 NORM = numpy.dtype([("weight", numpy.int64), ("bias", numpy.int64), ("epsilon", numpy.float64)])
 """Addresses of float32; without a weight there is no norm, and one with a bias is LayerNorm."""
 SHAPE = numpy.dtype(
@@ -45,14 +47,14 @@ PASS = numpy.dtype(
     [
         (name, numpy.int64)
         for name in (
-            *("num_rows", "tables", "positions", "cosines", "sines"),
+            *("num_rows", "positions", "cosines", "sines"),
             *("stream", "normalised", "query", "key", "value", "attended", "gate", "hidden", "scores", "scores_stride"),
             *("block_size", "block_stride", "head_stride", "counters", "num_threads"),
         )
     ]
 )
 """Addresses of what a pass reads and writes, rows of float32; the tokens of a block of the cache, and its strides in
-bytes. `tables` has for each row the address of its sequence's table: the numbers of its blocks in order."""
+bytes."""
 
 
 @compiled
@@ -143,9 +145,9 @@ def rotate(x: int, cosines: int, sines: int, rotary_dim: int) -> None:
 
 
 @inlined
-def block_of(state: Any, row: int, position: int) -> int:
+def block_of(state: Any, layer: Any, row: int, position: int) -> int:
     """The offset of the block that holds a position of a row's sequence."""
-    table = v.load_address(state.tables + row * 8)
+    table = v.load_address(layer.tables + row * 8)
     return v.load_address(table + position // state.block_size * 8) * state.block_stride
 
 
@@ -172,7 +174,7 @@ def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: i
         if layer.rotary_dim:
             rotate(x, cosines, sines, layer.rotary_dim)
     if norm != QUERY_NORM:
-        target += block_of(state, row, position) + head * state.head_stride + position % state.block_size * size
+        target += block_of(state, layer, row, position) + head * state.head_stride + position % state.block_size * size
         for at in range(0, size, 64):
             v.store(target + at, v.load(x + at))
 
@@ -190,7 +192,7 @@ def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int)
     scores = state.scores + thread * state.scores_stride - first * 4
     scale, most = numpy.float32(shape.scale), numpy.float32(LEAST)
     for block in range(first, position + 1, block_size):
-        keys = layer.keys + block_of(state, row, block) + shared - block * size
+        keys = layer.keys + block_of(state, layer, row, block) + shared - block * size
         for place in range(max(begin, block), min(block + block_size, position + 1)):
             sums = v.floats(numpy.float32(0))
             for at in range(0, size, 64):
@@ -213,7 +215,7 @@ def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int)
     for at in range(0, size, 64):
         mixed = v.floats(numpy.float32(0))
         for block in range(first, position + 1, block_size):
-            values = layer.values + block_of(state, row, block) + shared - block * size + at
+            values = layer.values + block_of(state, layer, row, block) + shared - block * size + at
             for place in range(max(begin, block), min(block + block_size, position + 1)):
                 weight = v.floats(v.load_float(scores + place * 4))
                 mixed = v.multiply_add(weight, v.load(values + place * size), mixed)
