@@ -69,11 +69,12 @@ class NativeDecoder:
             self._add_layer(layer, block)
         self._add_matrix(-1, model.head)
         self._add_norm(-1, model.final_norm)
-        self._logits = self._zeros(max_rows, int(self._matrices[-1]["num_tiles"]) * LANES)
         self._add_rotation(model)
         self._add_rows()
-        self._number, self._work = 0, self._step
-        self._threads = Threads(num_threads, self._run_share)
+        self._logits = torch.zeros(max_rows, int(self._matrices[-1]["num_tiles"]) * LANES)
+        self._state[0]["logits"] = self._logits.data_ptr()
+        self._tables = self._shape, self._state, self._layers, self._matrices, self._norms, self._scratch
+        self._threads = Threads(num_threads, self._run_share, self._attend_starts)
         self._state[0]["counters"] = self._threads.address
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
@@ -88,18 +89,19 @@ class NativeDecoder:
         self._positions[:num_rows] = positions
         self._place(segments, cache)
         state["num_rows"] = num_rows
-        self._run(self._step)
+        self._run(step.LAYERS)
         return self._stream[:num_rows].clone()
 
     def head(self, hidden: Tensor) -> Tensor:
         """The logits (N, V), float32, of rows of `hidden`."""
         self._stream[: len(hidden)] = hidden
         self._state[0]["num_rows"] = len(hidden)
-        self._run(self._head)
+        self._run(step.HEAD)
         return self._logits[: len(hidden), : self.model.config.vocab_size].clone()
 
     def close(self) -> None:
         """Ends its threads."""
+        self._state[0]["job"] = step.END
         self._threads.close()
 
     def _place(self, segments: Sequence[Segment], cache: PagedKVCache) -> None:
@@ -115,7 +117,7 @@ class NativeDecoder:
             self._scores = torch.zeros(self.num_threads, 2 * most * size + LANES)
             state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.shape[1] * 4
         for number, group in enumerate(cache.memory.groups):
-            tables = self._tables[number] = numpy.zeros((len(segments), most), numpy.int64)
+            tables = self._block_tables[number] = numpy.zeros((len(segments), most), numpy.int64)
             at = 0
             for row, segment in zip(tables, segments, strict=True):
                 blocks, first = segment.table.blocks[number], segment.table.first[number]
@@ -126,25 +128,15 @@ class NativeDecoder:
         for segment in segments:
             segment.table.num_written = segment.end
 
-    def _run(self, work: Callable[[int], int]) -> None:
-        self._work = work
+    def _run(self, job: int) -> None:
+        self._state[0]["job"] = job
         self._threads.run()
 
     def _run_share(self, thread: int) -> None:
-        """A thread's share of what is to be done."""
-        number = self._work(thread)
-        if thread == 0:
-            self._number = number
+        self._state[0]["num_barriers"] = step.run_share(*self._tables, thread)
 
-    def _step(self, thread: int) -> int:
-        number: int = step.step(
-            self._shape, self._state, self._layers, self._matrices, self._norms, self._scratch, thread, self._number
-        )
-        return number
-
-    def _head(self, thread: int) -> int:
-        out = self._logits.data_ptr()
-        number: int = step.logits(self._state, self._matrices, self._norms, self._scratch, out, thread, self._number)
+    def _attend_starts(self, thread: int, next_start: int) -> int:
+        number: int = step.attend_starts(*self._tables, thread, next_start)
         return number
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -240,7 +232,7 @@ class NativeDecoder:
         ):
             state[name] = self._at(self._zeros(rows, width))
         self._scores = self._zeros(self.num_threads, LANES)
-        self._tables: dict[int, Any] = {}
+        self._block_tables: dict[int, Any] = {}
         self._rows = numpy.zeros((shape["num_layers"], rows), numpy.int64)
         self._positions = numpy.zeros(rows, numpy.int64)
         state["positions"] = self._positions.ctypes.data

@@ -13,13 +13,15 @@ import numpy
 
 from gptsmith.generate.native import vectors as v
 from gptsmith.generate.native.products import compiled, inlined, multiply, quantize
-from gptsmith.generate.native.threads import barrier
+from gptsmith.generate.native.threads import YIELDS, barrier, reaches
 from gptsmith.generate.native.vectors import LANES
 
 QUERY, KEY, VALUE, OUTPUT, GATE, FEED, FEED_OUTPUT, NUM_MATRICES = range(8)
 """The matrices of a layer."""
 ATTENTION_NORM, FEED_NORM, QUERY_NORM, KEY_NORM, NO_NORM, NUM_NORMS = range(6)
 """The norms of a layer, and one that is none."""
+LAYERS, HEAD, END = range(3)
+"""The jobs."""
 SILU, GELU_TANH, GELU, RELU, RELU2 = range(5)
 LEAST = -1e30
 """The score of a place that is no key: its weight is 1e-38."""
@@ -49,7 +51,7 @@ PASS = numpy.dtype(
         for name in (
             *("num_rows", "positions", "cosines", "sines"),
             *("stream", "normalised", "query", "key", "value", "attended", "gate", "hidden", "scores", "scores_stride"),
-            *("block_size", "block_stride", "head_stride", "counters", "num_threads"),
+            *("block_size", "block_stride", "head_stride", "logits", "counters", "num_barriers", "num_threads", "job"),
         )
     ]
 )
@@ -230,19 +232,17 @@ def _columns(matrix: Any, thread: int, num_threads: int) -> tuple[int, int]:
 
 
 @compiled
-def step(
-    shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int
+def run_layers(
+    shape: Any, state: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int
 ) -> int:
     """Runs all layers over the residual stream, in place.
 
     Args:
-        shapes, states: one of each.
         matrices, norms: those of each layer, one after the other.
         scratch: inputs of each thread; the last are shared by all.
         thread: which of the threads this is.
         number: how many barriers there have been; the number after this step is returned.
     """
-    shape, state = shapes[0], states[0]
     threads, C = state.num_threads, shape.embed_dim
     num_rows, is_alone = state.num_rows, state.num_rows <= ALONE or state.num_threads == 1
     inputs = scratch[thread if is_alone else threads]
@@ -309,19 +309,38 @@ def step(
 
 
 @compiled
-def logits(states: Any, matrices: Any, norms: Any, scratch: Any, out: int, thread: int, number: int) -> int:
-    """Normalises the residual stream and multiplies it with the head: rows of logits, float32 at an address.
-
-    Args:
-        matrices, norms: the head and the last norm come last.
-    """
-    state, head, norm = states[0], matrices[-1], norms[-1]
+def run_head(state: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int) -> int:
+    """Normalises the residual stream and multiplies it with the head. The head and the last norm come last."""
+    head, norm = matrices[-1], norms[-1]
     threads, is_alone = state.num_threads, state.num_rows <= ALONE or state.num_threads == 1
     inputs = scratch[thread if is_alone else threads]
     prepare(state, inputs, head.num_columns, norm, state.stream, thread, is_alone)
-    number += 1
-    barrier(state.counters, number, threads)
-    multiply(head, inputs, state.num_rows, out, head.num_tiles * 64, thread, threads)
+    if not is_alone:
+        number += 1
+        barrier(state.counters, number, threads)
+    multiply(head, inputs, state.num_rows, state.logits, head.num_tiles * 64, thread, threads)
     number += 1
     barrier(state.counters, number, threads)
     return number
+
+
+@compiled
+def run_share(shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int) -> int:
+    """A thread's share of the job; returns how many barriers there have been."""
+    state = states[0]
+    if state.job == LAYERS:
+        return run_layers(shapes[0], state, layers, matrices, norms, scratch, thread, state.num_barriers)
+    return run_head(state, matrices, norms, scratch, thread, state.num_barriers)
+
+
+@compiled
+def attend_starts(
+    shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, next_start: int
+) -> int:
+    """Runs a thread's share at each start, until none comes for a while, or the job is to end."""
+    while reaches(states[0].counters, next_start, YIELDS):
+        if states[0].job == END:
+            break
+        run_share(shapes, states, layers, matrices, norms, scratch, thread)
+        next_start += 1
+    return next_start

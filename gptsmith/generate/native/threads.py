@@ -6,6 +6,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -95,19 +96,22 @@ def barrier(counters: int, number: int, num_threads: int) -> None:
 
 
 class Threads:
-    """Threads that run one function together: the caller's own, and others that wait for it in between.
+    """Threads that run one function together: the caller's own, and others that wait for it in compiled code.
 
     Args:
         num_threads: how many, the caller's included.
-        work: called with a thread's number, 0 to num_threads - 1; it gives back the interpreter's lock by itself.
+        work: runs a thread's share, called with its number.
+        attend: waits for starts and runs a thread's share at each, called with its number and that of the next start;
+            returns the number of the start that it has waited for in vain. A thread sleeps then.
+
+    Attributes:
+        counters: what `start`, `barrier` and `attend` count.
     """
 
-    def __init__(self, num_threads: int, work: Callable[[int], None]) -> None:
-        self._work, self._is_closed = work, False
+    def __init__(self, num_threads: int, work: Callable[[int], None], attend: Callable[[int, int], int]) -> None:
+        self._run_share, self._attend, self._is_closed = work, attend, False
         self.counters = numpy.zeros(16, dtype=numpy.int64)
-        self.address, self._num_started = self.counters.ctypes.data, 0
-        self._wake = threading.Condition()
-        self._num_asleep = 0
+        self._wake, self._num_asleep = threading.Condition(), 0
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"decoder-{number}", daemon=True)
             for number in range(1, num_threads)
@@ -115,33 +119,37 @@ class Threads:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def address(self) -> int:
+        """Where the counters lie."""
+        return int(self.counters.ctypes.data)
+
     def run(self) -> None:
-        """Runs the function in all threads. The function's last barrier is its end."""
-        start(self.address)
-        self._num_started += 1
-        if self._num_asleep:
-            with self._wake:
-                self._wake.notify_all()
-        self._work(0)
+        """Runs the function in all threads. Its last barrier is its end."""
+        self._start()
+        self._run_share(0)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Ends the threads. `attend` has to return at the next start."""
         self._is_closed = True
-        start(self.address)
-        with self._wake:
-            self._wake.notify_all()
+        self._start()
         for thread in self._threads:
             thread.join()
 
+    def _start(self) -> None:
+        start(self.address)
+        if self._num_asleep:
+            with self._wake:
+                self._wake.notify_all()
+
     def _run(self, number: int) -> None:
-        num_started = 0
-        while True:
-            num_started += 1
-            if not reaches(self.address + STARTED, num_started, YIELDS):
-                with self._wake:
-                    self._num_asleep += 1
-                    self._wake.wait_for(lambda: self.counters[0] >= num_started)
-                    self._num_asleep -= 1
-            if self._is_closed:
-                return
-            self._work(number)
+        next_start = 1
+        while not self._is_closed:
+            next_start = self._attend(number, next_start)
+            with self._wake:
+                self._num_asleep += 1
+                self._wake.wait_for(partial(self._has_started, next_start))
+                self._num_asleep -= 1
+
+    def _has_started(self, number: int) -> bool:
+        return bool(self.counters[0] >= number)
