@@ -11,33 +11,15 @@ from torch import Tensor, nn
 
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, step
+from gptsmith.generate.native.known import ACTIVATIONS, require_known
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import Threads
 from gptsmith.generate.native.vectors import LANES
-from gptsmith.model.feedforward.gated import GatedFeedForward, GatedSettings
-from gptsmith.model.feedforward.mlp import MLP, MLPSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import LinearLayer
-from gptsmith.model.linear.dense import DenseLinear
-from gptsmith.model.linear.int8 import Int8Linear
 from gptsmith.model.norm.layernorm import LayerNorm
 from gptsmith.model.norm.rmsnorm import RMSNorm
 from gptsmith.model.position.rotary import RotaryPosition
-
-ACTIVATIONS = {
-    "swiglu": step.SILU,
-    "geglu": step.GELU,
-    "geglu_tanh": step.GELU_TANH,
-    "gelu": step.GELU,
-    "gelu_tanh": step.GELU_TANH,
-    "relu": step.RELU,
-    "relu2": step.RELU2,
-}
-
-
-class UnsupportedModelError(Exception):
-    """A kind that compiled code does not know, by name."""
-
 
 class NativeDecoder:
     """Runs a model's layers and head in compiled code, over the keys and values of an engine's cache.
@@ -49,8 +31,8 @@ class NativeDecoder:
     def __init__(self, model: GPT, num_threads: int, max_rows: int) -> None:
         self.model, self.max_rows, self.num_threads = model, max_rows, num_threads
         self._kept: list[Any] = []  # what the addresses point at
+        require_known(model)
         config = model.config
-        _check(model)
         attention = model.blocks[0].attention
         self._shape = numpy.zeros(1, step.SHAPE)
         shape = self._shape[0]
@@ -59,7 +41,7 @@ class NativeDecoder:
         shape["head_dim"] = attention.head_dim
         shape["hidden_dim"] = config.feedforward.width(config.dims)
         shape["activation"] = ACTIVATIONS[config.feedforward.activation]
-        shape["is_gated"] = isinstance(config.feedforward, GatedSettings)
+        shape["is_gated"] = hasattr(model.blocks[0].feedforward, "gate")
         shape["scale"] = attention.query_multiplier / attention.head_dim**0.5
         shape["residual_multiplier"] = config.residual_multiplier
         self._layers = numpy.zeros(config.num_layers, step.LAYER)
@@ -154,7 +136,7 @@ class NativeDecoder:
             (step.FEED_OUTPUT, feed.output),
         ):
             self._add_matrix(first + place, linear)
-        if isinstance(feed, GatedFeedForward):
+        if hasattr(feed, "gate"):
             self._add_matrix(first + step.GATE, feed.gate)
         first = layer * step.NUM_NORMS
         self._add_norm(first + step.ATTENTION_NORM, block.attention_norm)
@@ -250,24 +232,3 @@ class NativeDecoder:
 
     def _at_bytes(self, count: int) -> int:
         return self._keep(numpy.zeros(count, numpy.uint8))
-
-
-def _check(model: GPT) -> None:
-    config = model.config
-    known = {
-        "norm placement": config.norm_placement == "pre",
-        "parallel residual": not config.parallel_residual,
-        "feed-forward": isinstance(config.feedforward, GatedSettings | MLPSettings),
-        "attention": config.attention.kind in ("full", "sliding_window"),
-        "position": config.position.kind in ("none", "rotary", "learned", "sinusoidal"),
-        "head width": config.dims.head_dim % LANES == 0 and config.attention.qk_norm_per_head,
-        "width": config.embed_dim % GROUP == 0 and config.feedforward.width(config.dims) % GROUP == 0,
-        "logits scaling": config.logits_scaling == 1,
-        "linear": all(
-            isinstance(module, DenseLinear | Int8Linear)
-            for module in model.modules()
-            if isinstance(module, LinearLayer)
-        ),
-    }
-    if unknown := [name for name, is_known in known.items() if not is_known]:
-        raise UnsupportedModelError(", ".join(unknown))
