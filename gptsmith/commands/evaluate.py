@@ -12,7 +12,7 @@ from gptsmith.workflows.requests import EvaluateRequest
     EvaluateRequest,
     arguments={"run": "RUN", "texts": "TEXT"},
     panels={
-        "Task": ("task", "shots", "limit", "settings"),
+        "Task": ("task", "shots", "limit", "skip_bad", "settings"),
         "Data": ("encoding", "encoding_errors"),
         "Comparison": ("against",),
         "lm-eval": ("lm_eval", "lm_eval_path"),

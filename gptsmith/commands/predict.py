@@ -17,7 +17,6 @@ def predict(request: PredictRequest) -> None:
     from gptsmith.base import console
     from gptsmith.workflows.predict import predict as run_predict
 
-    num_rows = num_bad = 0
     rows = run_predict(
         request.run,
         request.files,
@@ -26,7 +25,4 @@ def predict(request: PredictRequest) -> None:
         encoding_errors=request.encoding_errors,
     )
     for row in rows:
-        num_rows, num_bad = num_rows + 1, num_bad + ("probabilities" not in row)
         console.show_json(row)
-    if num_bad:
-        console.note(f"{num_bad:,} of {num_rows:,} records could not be labelled: their lines have an error")

@@ -28,6 +28,7 @@ from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.feedforward.experts import ExpertsSettings
 from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
@@ -98,6 +99,20 @@ def their_adapters(model: GPT, family: Family) -> dict[str, tuple[Tensor, Tensor
                 column += rank
         found[name] = (a, b if mapping.transform is None else mapping.transform.to_theirs(b))
     return found
+
+
+def require_linear(model: GPT) -> None:
+    """
+    Raises:
+        ConversionError: a linear layer with an adapter is none in Transformers, which keeps experts in one parameter.
+    """
+    adapted = {layer_name(place) for place, layer in linear_layers(model).items() if isinstance(layer, LoraLinear)}
+    odd = sorted(name for name in adapted if name.startswith("feedforward."))
+    if odd and isinstance(model.config.feedforward, ExpertsSettings):
+        raise ConversionError(
+            f"PEFT has no adapters of experts and their routers ({', '.join(odd)}): merge the adapters with gptsmith "
+            "merge and export the model, or tune with --set 'model.linear.targets=[\"attention.*\"]'"
+        )
 
 
 def adapter_config(model: GPT, family: Family, base: str) -> dict[str, Any]:

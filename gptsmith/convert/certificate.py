@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, GptsmithError
@@ -29,6 +30,8 @@ class Bound:
 
     divergence: float
     largest: float
+    rerouted_share: float = 0.0
+    """The share of positions, those of the largest distance, that are not judged."""
 
 
 BOUNDS = {
@@ -39,6 +42,10 @@ BOUNDS = {
 }
 """By what the copy's weights are kept in: a few times what llama.cpp is apart from us, which rounds activations as it
 rounds weights, and looks GPT-2's activation up in a table of float16 whatever the weights are."""
+
+REROUTED_SHARE = 0.1
+"""The share of positions that are not judged where a model chooses experts and the copy's weights are rounded: two
+experts may be as likely for a token, and the choice of the other is no fault. A wrong expert shows in more of them."""
 
 Status = Literal["passed", "failed", "not run"]
 
@@ -153,6 +160,8 @@ def compare(
         continued = [_continued(one, ids) for ids in _prompts(one)]
         pairs = [(one.logits(text.ids), other.logits(text.ids)) for text in continued]
         bound = BOUNDS[precision]
+        if one.chooses_experts and precision != "float32":
+            bound = replace(bound, rerouted_share=REROUTED_SHARE)
         checks = [
             tokens_check(one, other),
             conversations_check(one, other),
@@ -203,15 +212,18 @@ def conversations_check(one: Backend, other: Backend) -> Check:
 def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
     """The distance of logits (T, V)."""
     parts = [_distances(*(_shared_vocabulary(pair, side).double() for side in (0, 1))) for pair in pairs]
-    count, num_logits = (sum(part[key] for part in parts) for key in ("positions", "logits"))
-    scale = max(part["scale"] for part in parts)
+    found = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    count, scale = len(found["largest"]), float(found["scale"].max())
+    spared = int(bound.rerouted_share * count) if found["largest"].isfinite().all() else 0
+    judged = found["largest"].argsort()[: count - spared]
     figures = {
         "num_positions": count,
-        "largest_logit_difference": max((part["largest"] for part in parts), key=lambda gap: (gap != gap, gap)),
-        "mean_logit_difference": sum(part["sum"] for part in parts) / num_logits,
+        "num_judged": len(judged),
+        "largest_logit_difference": float(found["largest"][judged].max()),
+        "mean_logit_difference": float(found["mean"][judged].mean()),
         "largest_logit": scale,
-        "mean_divergence": sum(part["divergence"] for part in parts) / count,
-        "top1_agreement": sum(part["agreement"] for part in parts) / count,
+        "mean_divergence": float(found["divergence"][judged].mean()),
+        "top1_agreement": float(found["agreement"].mean()),
     }
     limits = {"mean_divergence": bound.divergence, "largest_logit_difference": bound.largest * max(scale, 1.0)}
     broken = [
@@ -222,18 +234,16 @@ def logits_check(pairs: Sequence[tuple[Tensor, Tensor]], bound: Bound) -> Check:
     return Check("logits", "failed" if broken else "passed", figures, limits, "; ".join(broken))
 
 
-def _distances(here: Tensor, there: Tensor) -> dict[str, float]:
-    """Sums over the positions of one text: those of all texts together would take a gigabyte of a small model."""
+def _distances(here: Tensor, there: Tensor) -> dict[str, Tensor]:
+    """Figures (T) of one text: the logits of all texts together would take a gigabyte of a small model."""
     gaps = (here - there).abs()
     logs = [side.log_softmax(dim=-1) for side in (here, there)]
     return {
-        "positions": len(here),
-        "logits": gaps.numel(),
-        "largest": float(gaps.max()),
-        "sum": float(gaps.sum()),
-        "scale": float(here.abs().max()),
-        "divergence": float((logs[0].exp() * (logs[0] - logs[1])).sum()),
-        "agreement": float((here.argmax(dim=-1) == there.argmax(dim=-1)).sum()),
+        "largest": gaps.amax(dim=-1),
+        "mean": gaps.mean(dim=-1),
+        "scale": here.abs().amax(dim=-1),
+        "divergence": (logs[0].exp() * (logs[0] - logs[1])).sum(dim=-1),
+        "agreement": (here.argmax(dim=-1) == there.argmax(dim=-1)).double(),
     }
 
 
@@ -253,7 +263,7 @@ def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, T
         pairs: the logits of both sides after each of the ids.
     """
     num_tokens = num_equal = num_ties = 0
-    why = ""
+    different: list[str] = []
     for text, (here, there) in zip(continued, pairs, strict=True):
         for place in range(text.num_prompt_tokens, len(text.ids)):
             mine, token, choice = here[place - 1], text.ids[place], int(there[place - 1].argmax())
@@ -264,11 +274,13 @@ def greedy_check(continued: Sequence[Continued], pairs: Sequence[tuple[Tensor, T
             elif choice < len(mine) and float(mine[token] - mine[choice]) <= limit:
                 num_ties += 1
             else:
-                why = why or f"one continues with token {token}, the other with {choice}"
+                different.append(f"one continues with token {token}, the other with {choice}")
     figures = {"num_tokens": num_tokens, "num_equal": num_equal, "num_ties": num_ties}
     if not num_tokens:
         return Check("greedy text", "not run", figures, why="the prompts fill the context")
-    return Check("greedy text", "failed" if why else "passed", figures, why=why)
+    if len(different) > bound.rerouted_share * num_tokens:
+        return Check("greedy text", "failed", figures, why=different[0])
+    return Check("greedy text", "passed", figures)
 
 
 def require_passed(certificate: Certificate, what: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import ConversionError, UserError, shown
+from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import (
     Family,
-    GGUFArchitecture,
     Part,
     Setting,
     Table,
@@ -16,11 +17,12 @@ from gptsmith.convert.families import (
     families,
     layered,
     nested,
+    resolved,
+    without_followers,
 )
+from gptsmith.convert.gguf_layout import architecture_of, gguf_tensors
 from gptsmith.convert.gguf_rope import GGUFRotary, shortest
-from gptsmith.convert.state_dict import TensorMapping
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.position.rotary import RotaryPositionSettings
 
 ARCHITECTURE = "general.architecture"
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
@@ -45,8 +47,11 @@ BIASES = {
     "feedforward.bias": "blocks.{layer}.feedforward.input",
 }
 """The settings that no key names: a tensor is there, or is not."""
+FOR_TRAINING = "feedforward.balance_weight"
+"""A setting that only training knows."""
 NEUTRAL: Mapping[str, Any] = {
-    "expert_count": 0, "attention.causal": True, "attention.scale": 0.0, "attention.clamp_kqv": 0.0,
+    "expert_count": 0, "expert_shared_count": 0, "expert_shared_feed_forward_length": 0, "expert_gating_func": 1,
+    "expert_weights_scale": 1.0, "attention.causal": True, "attention.scale": 0.0, "attention.clamp_kqv": 0.0,
     "attention.max_alibi_bias": 0.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0,
     "attn_logit_softcapping": 0.0, "final_logit_softcapping": 0.0, "use_parallel_residual": False,
 }  # fmt: skip
@@ -62,29 +67,50 @@ SAMPLING = {
 """Our sampling defaults, and their keys."""
 
 
-def architecture_of(family: Family) -> GGUFArchitecture:
-    """llama.cpp's code for a family that it knows."""
-    assert family.gguf is not None, f"{family.model_type} is not among the families that llama.cpp knows"
-    return family.gguf
+def _head_sizes(family: Family) -> tuple[Part, ...]:
+    return HEAD_SIZES if _is_rotary(family) and architecture_of(family).has_head_dim else ()
 
 
-def interleaved_heads(mapping: TensorMapping, shape: GPTConfig) -> int | None:
-    """The number of heads of a tensor of queries or keys; None of another tensor."""
-    counts = {"attn_q": shape.num_heads, "attn_k": shape.num_kv_heads}
-    return counts.get(mapping.gguf.split(".")[-2])
+def _is_rotary(family: Family) -> bool:
+    return at_path(family.fixed, "position.kind") in (None, "rotary", "local_rotary")
 
 
-def _parts(architecture: GGUFArchitecture, *, is_rotary: bool) -> tuple[Part, ...]:
-    positions = (*HEAD_SIZES, GGUFRotary()) if is_rotary else ()
+def _parts(family: Family) -> tuple[Part, ...]:
+    architecture = architecture_of(family)
+    positions = (*_head_sizes(family), GGUFRotary()) if _is_rotary(family) else ()
     return (*SIZES, Setting(architecture.epsilon, "norm.epsilon"), *positions, *architecture.settings)
 
 
 def written_keys(family: Family, shape: GPTConfig) -> Table:
     """The keys of a shape, without the architecture's name before them."""
     table: Table = {}
-    for part in _parts(architecture_of(family), is_rotary=isinstance(shape.position, RotaryPositionSettings)):
+    for part in _parts(family):
         table |= part.write(shape)
-    return table
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def unsaid(family: Family, shape: GPTConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings of a shape that a file of the family does not say, and so llama.cpp computes otherwise: the shape's
+    value and llama.cpp's."""
+    written = {
+        key: shortest(value) if isinstance(value, float) else value
+        for key, value in written_keys(family, shape).items()
+    }
+    tensors = {tensor.name: tensor.shape for tensor in gguf_tensors(family, shape)}
+    own, back = resolved(shape), resolved(_shape(family, written, tensors))
+    if at_path(own, "position.scaling.kind") == "llama3":  # which a tensor says
+        back["position"]["scaling"] = own["position"]["scaling"]
+    if at_path(own, "feedforward.activation") in architecture_of(family).near:
+        back["feedforward"]["activation"] = own["feedforward"]["activation"]
+    # The model's own first: others may follow from them.
+    keys = sorted(without_followers(changed_keys(own, back)), key=lambda key: key.count("."))
+    changed = {key: (at_path(own, key), at_path(back, key)) for key in keys}
+    return {key: values for key, values in changed.items() if key != FOR_TRAINING and not _is_rounded(*values)}
+
+
+def _is_rounded(one: Any, other: Any) -> bool:
+    """Whether two values are numbers that float32 does not keep apart."""
+    return isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=1e-6)
 
 
 def read_shape(keys: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> tuple[Family, GPTConfig]:
@@ -106,7 +132,6 @@ def read_shape(keys: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
         for key, value in keys.items()
         if key.startswith(f"{name}.")
     }
-    config["vocab_size"] = shapes[EMBEDDING][0]
     errors: list[UserError] = []
     for family in found:
         try:
@@ -117,21 +142,21 @@ def read_shape(keys: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def _shape(family: Family, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> GPTConfig:
-    architecture = architecture_of(family)
-    is_rotary = at_path(family.fixed, "position.kind") in (None, "rotary")
-    parts = _parts(architecture, is_rotary=is_rotary)
+    architecture, parts = architecture_of(family), _parts(family)
+    config = {**config, "vocab_size": shapes[EMBEDDING][0]}
     known = {key for part in parts for key in part.keys}
     for key, neutral in NEUTRAL.items():
         if key in config and key not in known and config[key] != neutral:
             raise ConversionError(f"{key}={shown(config[key])} is not known of {architecture.name}")
-    heads = {config[part.keys[0]] for part in HEAD_SIZES if part.keys[0] in config} if is_rotary else set()
+    heads = {config[part.keys[0]] for part in _head_sizes(family) if part.keys[0] in config}
     if len(heads) > 1:
         raise ConversionError(
             f"heads of {shown(sorted(heads, key=str))}: values of another width, and rotary positions of a part of a "
             "head, are not known"
         )
     table = layered({"feedforward": {"activation": architecture.activation}}, _present(family, shapes))
-    for known_part in (family.fixed, *(part.read(config) for part in parts)):
+    said = (nested(ours, value) for ours, value in architecture.fixed.items())
+    for known_part in (family.fixed, *said, *(part.read(config) for part in parts)):
         table = layered(table, known_part)
     return GPTConfig.parse(table, ARCHITECTURE + "=" + architecture.name)
 

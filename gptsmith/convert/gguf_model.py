@@ -14,12 +14,12 @@ from gptsmith.base.errors import ConversionError, UserError
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.families import Family
 from gptsmith.convert.foreign import ForeignModel
-from gptsmith.convert.gguf_keys import EMBEDDING, SAMPLING, architecture_of, interleaved_heads, read_shape
+from gptsmith.convert.gguf_keys import EMBEDDING, SAMPLING, read_shape
+from gptsmith.convert.gguf_layout import GGUFTensor, gguf_tensors
 from gptsmith.convert.gguf_rope import DIVISORS, scaling_of
 from gptsmith.convert.gguf_tensors import PLAIN, GGUFTensors
 from gptsmith.convert.gguf_tokenizer import tokenizer_of
 from gptsmith.convert.safetensors_files import match
-from gptsmith.convert.state_dict import TensorMapping, tensor_mappings
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
@@ -39,7 +39,7 @@ class GGUFModel(ForeignModel):
     family: Family
     shape: GPTConfig
     tensors: GGUFTensors
-    table: list[TensorMapping]
+    table: list[GGUFTensor]
     tokenizer: Tokenizer
     template: ChatTemplate | None
 
@@ -61,8 +61,8 @@ class GGUFModel(ForeignModel):
             template = _template(tensors)
         except UserError as error:
             raise ConversionError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-        table = tensor_mappings(family, shape)
-        match(path, tensors.shapes, {mapping.gguf: mapping.rows_shape for mapping in table}, [DIVISORS])
+        table = gguf_tensors(family, shape)
+        match(path, tensors.shapes, {tensor.name: tensor.shape for tensor in table}, [DIVISORS])
         _compare_vocabularies(path, tokenizer, shape, tensors)
         return cls(path, family, shape, tensors, table, tokenizer, template)
 
@@ -91,11 +91,8 @@ class GGUFModel(ForeignModel):
         return SamplingSettings.parse(found, str(self.path)).model_dump(include=set(found))
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        for mapping in self.table:
-            tensor = self.tensors.read(mapping.gguf)
-            if architecture_of(self.family).is_interleaved:
-                tensor = _halves(mapping, tensor, self.shape)
-            yield from mapping.split_rows(tensor)
+        for tensor in self.table:
+            yield from tensor.split(self.tensors.read(tensor.name))
 
     def backend(self) -> Backend | str:
         try:
@@ -145,12 +142,3 @@ def _compare_vocabularies(path: Path, tokenizer: Tokenizer, shape: GPTConfig, te
             f"{path}: {EMBEDDING} has {shape.vocab_size:,} rows for {len(listed):,} tokens: the others are kept, and "
             "stand for no text"
         )
-
-
-def _halves(mapping: TensorMapping, tensor: Tensor, shape: GPTConfig) -> Tensor:
-    """With the rows of queries and keys as we have them: the two of a head that rotate together are half a head
-    apart."""
-    heads = interleaved_heads(mapping, shape)
-    if heads is None:
-        return tensor
-    return tensor.view(heads, -1, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)

@@ -82,7 +82,7 @@ class ModelFolder(ForeignModel):
         shaped_model(shape, str(folder / CONFIG))
         table = tensor_mappings(family, shape)
         extra = [*family.extra, *([re.escape(family.head)] if shape.tie_embeddings else [])]
-        wanted = {mapping.theirs: mapping.shape for mapping in table}
+        wanted = {mapping.theirs: mapping.whole_shape for mapping in table}
         add_prefix(files, wanted, family.prefix)
         match(folder, files.shapes, wanted, extra)
         if by_hash:
@@ -126,7 +126,7 @@ class ModelFolder(ForeignModel):
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         for mapping in self.table:
-            for name, part in mapping.split(self.files.read(mapping.theirs)):
+            for name, part in mapping.split(self.files.read(mapping.theirs, mapping.expert)):
                 yield name, part.contiguous()
 
 

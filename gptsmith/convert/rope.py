@@ -15,8 +15,11 @@ DEFAULT_BASE = 10_000.0
 NAMES = {
     "linear": {},
     "llama3": {"low_freq_factor": "low_frequency_factor", "high_freq_factor": "high_frequency_factor"},
-    "yarn": {"beta_fast": "fast_rotations", "beta_slow": "slow_rotations", "attention_factor": "attention_factor"},
-}
+    "yarn": {
+        "beta_fast": "fast_rotations", "beta_slow": "slow_rotations", "attention_factor": "attention_factor",
+        "truncate": "truncate",
+    },
+}  # fmt: skip
 """The settings of each kind of scaling, under their names and ours."""
 PARTIAL = "partial_rotary_factor"
 UNKNOWN = ("mscale", "mscale_all_dim")

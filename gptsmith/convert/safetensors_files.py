@@ -78,8 +78,8 @@ class TensorFiles:
         """Gives tensors the names that `names` has for them; others keep theirs."""
         self._keep({names.get(name, name): tensor for name, tensor in self._stored.items()})
 
-    def read(self, name: str) -> Tensor:
-        """A tensor.
+    def read(self, name: str, part: int | None = None) -> Tensor:
+        """A tensor, or the part of that number along its first dimension.
 
         Raises:
             ConversionError: it holds a number that is not finite.
@@ -87,7 +87,8 @@ class TensorFiles:
         stored = self._stored[name]
         if stored.file not in self._mapped:
             self._mapped[stored.file] = _mapped(stored.file)
-        return require_finite(stored.read(self._mapped[stored.file]), name, stored.file)
+        whole = stored.read(self._mapped[stored.file])
+        return require_finite(whole if part is None else whole[part], name, stored.file)
 
 
 def _mapped(file: Path) -> np.memmap[Any, Any]:

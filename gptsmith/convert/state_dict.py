@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,11 +24,14 @@ class TensorMapping:
     Attributes:
         theirs: its name in a safetensors file.
         gguf: its name in a GGUF file.
-        shape: its shape in a safetensors file.
+        shape: its shape in a safetensors file; that of one expert's part where it holds those of all.
         ours: the names of our parameters, one below the other.
         rows: how many rows each has.
         transposed: whether it is (in, out) there.
         transform: the difference of its values there; None if they are ours.
+        expert: the number of the expert whose part of the tensor it is, where one holds those of all; else None.
+        num_experts: how many parts it has then.
+        is_stacked: whether it is an expert's, and a GGUF file has one tensor for all experts'.
     """
 
     theirs: str
@@ -37,9 +41,17 @@ class TensorMapping:
     rows: tuple[int, ...]
     transposed: bool
     transform: Transform | None = None
+    expert: int | None = None
+    num_experts: int | None = None
+    is_stacked: bool = False
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape of the tensor in a safetensors file, with the parts of all experts."""
+        return self.shape if self.num_experts is None else (self.num_experts, *self.shape)
 
     def split(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Our parameters from the tensor of a safetensors file."""
+        """Our parameters from the tensor of a safetensors file, or an expert's part of it."""
         whole = tensor.T if self.transposed else tensor
         yield from self.split_rows(whole if self.transform is None else self.transform.to_ours(whole))
 
@@ -53,7 +65,7 @@ class TensorMapping:
         return self.shape[::-1] if self.transposed else self.shape
 
     def join(self, ours: Mapping[str, Tensor]) -> Tensor:
-        """The tensor of a safetensors file from our parameters."""
+        """The tensor of a safetensors file, or an expert's part of it, from our parameters."""
         whole = self.join_rows(ours)
         whole = whole if self.transform is None else self.transform.to_theirs(whole)
         return whole.T.contiguous() if self.transposed else whole
@@ -76,11 +88,22 @@ def tensor_mappings(family: Family, config: GPTConfig) -> list[TensorMapping]:
     found: dict[str, TensorMapping] = {}
     for name in shapes:
         numbers, place, kind = _place(name)
-        weight = rows[place]
+        weight, suffix = (rows[key], "") if (key := f"{place}.{kind}") in rows else (rows[place], f".{kind}")
         transform = None if weight.transform is None else weight.transform(config)
-        mapping = _mapping(weight, transform, numbers, kind, shapes)
-        found.setdefault(mapping.theirs, mapping)
-    return list(found.values())
+        mapping = _mapping(weight, transform, numbers, suffix, shapes)
+        found.setdefault(mapping.ours[0], mapping)
+    return _with_counts(list(found.values()))
+
+
+def their_tensors(family: Family, config: GPTConfig, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, from our parameters."""
+    parts: dict[str, list[Tensor]] = {}
+    stacked = set()
+    for mapping in tensor_mappings(family, config):
+        parts.setdefault(mapping.theirs, []).append(mapping.join(ours))
+        if mapping.expert is not None:
+            stacked.add(mapping.theirs)
+    return {name: torch.stack(some) if name in stacked else some[0] for name, some in parts.items()}
 
 
 def plain_weights(model: GPT) -> dict[str, Tensor]:
@@ -122,12 +145,21 @@ def _mapping(
     weight: Weight,
     transform: Transform | None,
     numbers: Mapping[str, str],
-    kind: str,
+    suffix: str,
     shapes: Mapping[str, tuple[int, ...]],
 ) -> TensorMapping:
-    ours = tuple(f"{part.format(**numbers)}.{kind}" for part in weight.parts)
+    ours = tuple(f"{part.format(**numbers)}{suffix}" for part in weight.parts)
     rows = tuple(shapes[name][0] for name in ours)
     shape = (sum(rows), *shapes[ours[0]][1:])
     transposed = weight.transposed and len(shape) == 2
-    theirs, gguf = (f"{name.format(**numbers)}.{kind}" for name in (weight.theirs, weight.gguf))
-    return TensorMapping(theirs, gguf, shape[::-1] if transposed else shape, ours, rows, transposed, transform)
+    theirs, gguf = (f"{name.format(**numbers)}{suffix}" for name in (weight.theirs, weight.gguf))
+    expert = int(numbers["expert"]) if "expert" in numbers and "{expert}" not in weight.theirs else None
+    stored = shape[::-1] if transposed else shape
+    is_stacked = "expert" in numbers and "{expert}" not in weight.gguf
+    return TensorMapping(theirs, gguf, stored, ours, rows, transposed, transform, expert=expert, is_stacked=is_stacked)
+
+
+def _with_counts(mappings: Sequence[TensorMapping]) -> list[TensorMapping]:
+    """With the number of experts whose parts are in one tensor."""
+    counts = Counter(mapping.theirs for mapping in mappings if mapping.expert is not None)
+    return [replace(mapping, num_experts=counts.get(mapping.theirs)) for mapping in mappings]

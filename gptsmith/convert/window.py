@@ -65,3 +65,33 @@ class SomeLayers:
             "layer_types": [SLIDING if yes else FULL for yes in sliding_window],
             "max_window_layers": sliding_window.index(True) if True in sliding_window else shape.num_layers,
         }
+
+
+@dataclass(frozen=True)
+class EveryOtherLayer:
+    """gpt-oss's and Gemma 2's: each layer is of one type or the other; without a list, every other one from the first
+    on has a window."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return ("sliding_window", "layer_types")
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        count, window = config["num_hidden_layers"], config.get("sliding_window")
+        types = config.get("layer_types") or [FULL if layer % 2 else SLIDING for layer in range(count)]
+        if not isinstance(types, list) or len(types) != count or not {*map(str, types)} <= {SLIDING, FULL}:
+            raise ConversionError(f"layer_types does not name {count} layers, each {SLIDING} or {FULL}")
+        layers = [layer for layer, kind in enumerate(types) if kind == SLIDING]
+        if window is None or not layers:
+            return {"attention": {"kind": "full"}}
+        return {"attention": {"kind": "sliding_window", "window_size": window, "layers": layers}}
+
+    def write(self, shape: GPTConfig) -> Table:
+        attention, layers = shape.attention, range(shape.num_layers)
+        if not isinstance(attention, SlidingWindowAttentionSettings):
+            # Transformers wants a window even of a model that has none.
+            return {"sliding_window": shape.context_length, "layer_types": [FULL for _ in layers]}
+        return {
+            "sliding_window": attention.window_size,
+            "layer_types": [SLIDING if attention.is_windowed(layer) else FULL for layer in layers],
+        }

@@ -13,14 +13,14 @@ from typing import Any
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.chats import require_messages_of, with_roles
-from gptsmith.data.discover import discover
+from gptsmith.data.discover import discover, readers_by_extension
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
 from gptsmith.data.shapes import KINDS, TEXT, Example, ExampleShape
-from gptsmith.data.skipped import Skipped
+from gptsmith.data.skipped import Skipped, Skipping
 
 MAX_SHOWN_CHARACTERS = 50
 NUM_SAMPLES = 200
@@ -140,20 +140,25 @@ def read_examples(
     require_records(sources, reading.settings)
     examples: list[Example] = []
     fields: dict[str, dict[str, str]] = {}
-    skipped = Skipped()
+    skipping = Skipping(skip_bad)
     for named in named_records(sources, reading):
-        try:
+        with skipping.at(named.place):
             examples.append(example_of(named, shape))
-        except DataError as error:
-            if not skip_bad:
-                raise DataError(f"{named.place}: {error}") from None
-            skipped.add(named.place, str(error))
-        else:
             if named.names.own and str(named.path) not in fields:
                 fields[str(named.path)] = dict(named.names.own)
     if not examples:
-        raise DataError(f"{', '.join(map(str, sources))}: no examples in it" + "".join(skipped.lines()[1:2]))
-    return ReadExamples(examples, fields, skipped)
+        raise no_examples(sources, skipping.skipped)
+    return ReadExamples(examples, fields, skipping.skipped)
+
+
+def no_examples(sources: Iterable[str | Path], skipped: Skipped) -> DataError:
+    """The error for a person whose files hold no records, or none of which an example can be made."""
+    said = ", ".join(map(str, sources))
+    if skipped:
+        ((reason, places),) = list(skipped.places.items())[:1]
+        return DataError(f"{said}: none of {len(skipped):,} records can be used; the first, {places[0]}: {reason}")
+    allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)
+    return DataError(f"{said}: no records in it (allowed: {allowed})")
 
 
 def example_of(named: NamedRecord, shape: str) -> Example:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from gptsmith.base.errors import DataError, UserError
 
 PLACES_KEPT = 20
 """Per reason."""
@@ -39,11 +43,12 @@ class Skipped:
             both.places[reason] = [*both.places.get(reason, ()), *other.places[reason]][:PLACES_KEPT]
         return both
 
-    def lines(self) -> list[str]:
-        """Lines for a person, the commonest reason first."""
+    def lines(self, heading: str | None = None) -> list[str]:
+        """Lines for a person, the commonest reason first; none if nothing was skipped. The usual heading says how many
+        were."""
         if not self.counts:
             return []
-        lines = [f"{len(self):,} bad {'example is' if len(self) == 1 else 'examples are'} skipped:"]
+        lines = [heading or f"{len(self):,} bad {'example is' if len(self) == 1 else 'examples are'} skipped:"]
         ordered = sorted(self.counts.items(), key=lambda item: -item[1])
         for reason, count in ordered[:REASONS_SHOWN]:
             places = "; ".join(self.places[reason][:PLACES_SHOWN])
@@ -55,3 +60,26 @@ class Skipped:
     def plain(self) -> dict[str, Any]:
         """By reason, the number and the first places, as JSON values."""
         return {reason: {"count": count, "places": self.places[reason]} for reason, count in self.counts.items()}
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """What is done with a bad example: it is skipped and counted, or it ends the work."""
+
+    skip_bad: bool
+    skipped: Skipped = field(default_factory=Skipped)
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """A block that makes something of the example at a place. If it cannot, the block ends there.
+
+        Raises:
+            DataError: the block raised a `UserError`, and bad examples are not to be skipped; the message begins with
+                the place.
+        """
+        try:
+            yield
+        except UserError as error:
+            if not self.skip_bad:
+                raise DataError(f"{place}: {error}") from None
+            self.skipped.add(place, str(error))

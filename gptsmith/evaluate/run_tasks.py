@@ -12,6 +12,7 @@ import numpy as np
 from gptsmith.base.errors import UserError
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.readers import ReadSettings
+from gptsmith.data.skipped import Skipped
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.prompt import Prompt
 from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings
@@ -23,11 +24,13 @@ class PreparedTask:
 
     Attributes:
         prompts: each example's prompt, after its few-shot examples.
+        skipped: records of the files of which no example could be made.
     """
 
     settings: TaskSettings
     examples: list[Example]
     prompts: list[Prompt]
+    skipped: Skipped
 
     @property
     def num_predictions(self) -> int:
@@ -43,6 +46,7 @@ def prepare_task(
     limit: int | None = None,
     seed: int = 0,
     reading: ReadSettings | None = None,
+    skip_bad: bool = False,
 ) -> PreparedTask:
     """Read or generate the examples of a task.
 
@@ -51,19 +55,19 @@ def prepare_task(
         limit: the number of examples; all if None.
         seed: decides which examples are drawn.
         reading: how the files are read.
+        skip_bad: whether records of which no example can be made are skipped, instead of stopping at the first.
 
     Raises:
         UserError: the examples cannot be read, or are too few for the shots.
     """
-    examples = task.examples(sources, "test", seed=seed, limit=limit, reading=reading)
-    prompts = [example.prompt for example in examples]
+    examples = task.examples(sources, seed=seed, limit=limit, reading=reading, skip_bad=skip_bad)
+    prompts = [example.prompt for example in examples.scored]
     if num_shots:
-        pool = task.examples(sources, "train", seed=seed, reading=reading)
         prompts = [
-            example.prompt.with_shots(_shots(pool, example, num_shots, derived_seed(seed, "shots", number)))
-            for number, example in enumerate(examples)
+            example.prompt.with_shots(_shots(examples.shots, example, num_shots, derived_seed(seed, "shots", number)))
+            for number, example in enumerate(examples.scored)
         ]
-    return PreparedTask(task, examples, prompts)
+    return PreparedTask(task, examples.scored, prompts, examples.skipped)
 
 
 def run_task(task: PreparedTask, model: LanguageModel, observe: Observe = lambda _: None) -> TaskResult:

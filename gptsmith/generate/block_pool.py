@@ -36,8 +36,9 @@ class BlockTensor:
         if self.scales is not None:
             self.scales = _grown(self.scales, num_blocks)
 
-    def write(self, blocks: Tensor, offsets: Tensor, new: Tensor) -> None:
-        """Stores keys or values (K, N, D) of N tokens, each at an offset in a block."""
+    def write(self, blocks: Tensor | int, offsets: Tensor | int, new: Tensor) -> None:
+        """Stores keys or values (K, N, D) of N tokens, each at an offset in a block; a single one is stored faster at
+        plain numbers."""
         rows = new.transpose(0, 1)  # (N, K, D)
         if self.scales is not None:
             rows, self.scales[blocks, :, offsets] = quantized(rows)

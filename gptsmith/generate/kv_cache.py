@@ -58,11 +58,11 @@ class _GroupPass:
     """What the next pass reads and writes in a group of layers.
 
     Attributes:
-        blocks: the block of each token.
+        blocks: the block of each token; the number alone if there is one token.
         plans: for each span the blocks of its keys; None where the pass itself makes all of them.
     """
 
-    blocks: Tensor
+    blocks: Tensor | int
     spans: list[Span] = field(default_factory=list)
     plans: list[BlockPlan | None] = field(default_factory=list)
 
@@ -251,7 +251,9 @@ class PagedKVCache:
     def plan(self, segments: Sequence[Segment]) -> None:
         """Plans the next pass. Segments of one token that come first, the shorter sequences first, attend together."""
         ids = torch.tensor([place for s in segments for place in range(s.start, s.end)], device=self.device)
-        self._offsets = ids % self.block_size
+        self._offsets = _indices(
+            [place % self.block_size for s in segments for place in range(s.start, s.end)], self.device
+        )
         batches = list(_batches(segments))
         self._passes = [self._group_pass(number, segments, batches, ids) for number in range(len(self.pools))]
         windows = [group.window for group in self.memory.groups]
@@ -295,7 +297,7 @@ class PagedKVCache:
             for segment in segments
             for place in range(segment.start, segment.end)
         ]
-        planned = _GroupPass(torch.tensor(blocks, device=self.device))
+        planned = _GroupPass(_indices(blocks, self.device))
         at = 0
         for batch in batches:
             tokens = slice(at, at := at + sum(segment.count for segment in batch))
@@ -324,6 +326,10 @@ class PagedKVCache:
         if any(begins):
             key_ids = key_ids + torch.tensor(begins, device=self.device)[:, None]  # (N, S)
         return Span(query_ids, key_ids, (key_ids <= query_ids)[:, None, None], tokens=tokens, is_batch=True)
+
+
+def _indices(numbers: Sequence[int], device: torch.device) -> Tensor | int:
+    return numbers[0] if len(numbers) == 1 else torch.tensor(numbers, device=device)
 
 
 def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

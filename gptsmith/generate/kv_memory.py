@@ -66,8 +66,8 @@ class KVCacheMemory:
         size, num_bytes = settings.kv_block_size, settings.kv_cache_bytes
         layers: dict[int | None, list[int]] = {}
         for layer in range(config.num_layers):
-            window = config.attention.window(layer)
-            layers.setdefault(None if window is None or window >= config.context_length else window, []).append(layer)
+            window = config.attention.visible_tokens(layer, config.context_length)
+            layers.setdefault(window if window < config.context_length else None, []).append(layer)
         whole = -(-config.context_length // size)
         # One more than the tokens fill: those of a window and of a pass need not begin where a block does.
         in_pass = max(settings.max_prefill_tokens, 1 + settings.num_speculative_tokens)

@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 CONVERTED_BYTES = 1 << 19
 """Quantised blocks are read back to floating point so many bytes at a time: they stay in the processor's cache."""
@@ -25,12 +24,12 @@ class Part:
     """Blocks that equally many sequences read.
 
     Attributes:
-        runs: ranges of the pool that they fill, each with its place among the blocks of this part.
+        runs: the ranges of the pool that they fill: begin and end there, begin and end among the blocks of this part.
         rows: the sequences that read each block, one block after the other, (M * R).
         num_blocks, num_readers: M and R.
     """
 
-    runs: Sequence[tuple[slice, slice]]
+    runs: Sequence[tuple[int, int, int, int]]
     rows: Tensor
     num_blocks: int
     num_readers: int
@@ -82,14 +81,15 @@ class BlockPlan:
         return cls(tables, block_size, num_keys, parts, pair_of_cell, cell_of_pair)
 
 
-def _runs(blocks: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    """Ranges of numbers that follow each other, each with its place among all."""
+def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
+    """Ranges of numbers that follow each other: first and last one, places of these among all; each last one is not
+    included."""
     ends = [place for place, (one, other) in enumerate(pairwise(blocks), 1) if other != one + 1]
     for first, last in pairwise([0, *ends, len(blocks)]):
-        yield slice(blocks[first], blocks[first] + last - first), slice(first, last)
+        yield blocks[first], blocks[first] + last - first, first, last
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Blocks:
     """The keys or the values of a span, in the pool of a layer.
 
@@ -108,20 +108,22 @@ class Blocks:
         anything."""
         plan, (N, H, T, D) = self.plan, queries.shape
         K, B = self.pool.shape[1:3]
-        flat = queries.reshape(N, H * T * D)
         found = []
         for part in plan.parts:
             M, R = part.num_blocks, part.num_readers
-            rows = flat.expand(M, -1) if N == 1 else flat.index_select(0, part.rows)
-            rows = _by_head(rows, M, R, K, D)  # (M K, R H/K T, D)
-            products = rows.new_empty(M * K, rows.shape[1], B)
-            for pool, place in _pieces(part.runs, self._converted_blocks):
-                heads = slice(place.start * K, place.stop * K)
-                torch.bmm(rows[heads], self._floats(pool, queries.dtype).mT, out=products[heads])
-                if self.scales is not None:
-                    products[heads] *= self.scales[pool].view(-1, 1, B)
-            found.append(_by_reader(products, M, R, K))  # (M R, H T B)
-        pairs = torch.cat(found) if len(found) > 1 else found[0]
+            if N == 1:
+                rows = queries.reshape(1, K, -1, D).expand(M, -1, -1, -1).reshape(M * K, -1, D)
+            else:
+                rows = _by_head(queries.reshape(N, -1).index_select(0, part.rows), M, R, K, D)  # (M K, R H/K T, D)
+            products = [
+                torch.bmm(rows[first * K : last * K], self._floats(begin, end, queries.dtype).mT)
+                if self.scales is None
+                else torch.bmm(rows[first * K : last * K], self._floats(begin, end, queries.dtype).mT)
+                * self.scales[begin:end].view(-1, 1, B)
+                for begin, end, first, last in self._pieces(part)
+            ]
+            found.append(_by_reader(_joined(products), M, R, K))  # (M R, H T B)
+        pairs = _joined(found)
         cells = pairs if plan.pair_of_cell is None else pairs.index_select(0, plan.pair_of_cell)
         scores = cells.view(N, -1, H, T, B).permute(0, 2, 3, 1, 4).reshape(N, H, T, -1)
         return scores[..., : plan.num_keys]
@@ -131,27 +133,31 @@ class Blocks:
         one."""
         plan, (N, H, T, S) = self.plan, pattern.shape
         K, B, D = self.pool.shape[1:]
-        pattern = functional.pad(pattern, (0, -S % B)) if S % B else pattern
+        pattern = torch.constant_pad_nd(pattern, (0, -S % B)) if S % B else pattern
         cells = pattern.view(N, H, T, -1, B).permute(0, 3, 1, 2, 4).reshape(-1, H * T * B)
         pairs = cells if plan.cell_of_pair is None else cells.index_select(0, plan.cell_of_pair)
-        mixed = pattern.new_zeros(N, H * T * D)
+        mixed: Tensor | None = None
         at = 0
         for part in plan.parts:
             M, R = part.num_blocks, part.num_readers
             rows = _by_head(pairs[at : at + M * R], M, R, K, B)  # (M K, R H/K T, B)
-            sums = rows.new_empty(M * K, rows.shape[1], D)
-            for pool, place in _pieces(part.runs, self._converted_blocks):
-                heads = slice(place.start * K, place.stop * K)
-                weights = rows[heads]
-                if self.scales is not None:
-                    weights = weights * self.scales[pool].view(-1, 1, B)
-                torch.bmm(weights, self._floats(pool, pattern.dtype), out=sums[heads])
-            found = _by_reader(sums, M, R, K)  # (M R, H T D)
-            if N == 1:
-                mixed += found.sum(dim=0)
-            else:
-                mixed.index_add_(0, part.rows, found)
             at += M * R
+            sums = [
+                torch.bmm(
+                    rows[first * K : last * K]
+                    if self.scales is None
+                    else rows[first * K : last * K] * self.scales[begin:end].view(-1, 1, B),
+                    self._floats(begin, end, pattern.dtype),
+                )
+                for begin, end, first, last in self._pieces(part)
+            ]
+            found = _by_reader(_joined(sums), M, R, K)  # (M R, H T D)
+            if N == 1:
+                mixed = found.sum(dim=0) if mixed is None else mixed + found.sum(dim=0)
+            else:
+                mixed = found.new_zeros(N, H * T * D) if mixed is None else mixed
+                mixed.index_add_(0, part.rows, found)
+        assert mixed is not None, "a span has keys"
         return mixed.view(N, H, T, D)
 
     def gather(self, dtype: torch.dtype) -> Tensor:
@@ -161,41 +167,44 @@ class Blocks:
         most = max(map(len, plan.tables))
         found = torch.empty(len(plan.tables), K, most, B, D, dtype=dtype, device=self.pool.device)
         for row, table in zip(found, plan.tables, strict=True):
-            for pool, place in _runs(table):
-                row[:, place] = self._floats(pool, dtype).view(-1, K, B, D).transpose(0, 1)
+            for begin, end, first, last in _runs(table):
+                row[:, first:last] = self.pool[begin:end].transpose(0, 1)
                 if self.scales is not None:
-                    row[:, place] *= self.scales[pool].transpose(0, 1)[..., None]
+                    row[:, first:last] *= self.scales[begin:end].transpose(0, 1)[..., None]
             row[:, len(table) :] = 0
         return found.view(len(plan.tables), K, most * B, D)[:, :, : plan.num_keys]
 
-    @property
-    def _converted_blocks(self) -> int | None:
-        """So many blocks are read back to floating point at a time; None where none need to be."""
-        return None if self.scales is None else max(1, CONVERTED_BYTES // (4 * self.pool[0].numel()))
+    def _floats(self, begin: int, end: int, dtype: torch.dtype) -> Tensor:
+        """The blocks from one to before another, (M K, B, D), not yet scaled."""
+        return self.pool[begin:end].flatten(0, 1).to(dtype)
 
-    def _floats(self, blocks: slice, dtype: torch.dtype) -> Tensor:
-        """Some blocks, (M K, B, D), not yet scaled."""
-        return self.pool[blocks].view(-1, *self.pool.shape[2:]).to(dtype)
+    def _pieces(self, part: Part) -> Iterator[tuple[int, int, int, int]]:
+        """The runs of a part, cut into pieces that can be read back to floating point at once."""
+        if self.scales is None:
+            yield from part.runs
+            return
+        most = max(1, CONVERTED_BYTES // (torch.float32.itemsize * self.pool[0].numel()))
+        for begin, end, first, _ in part.runs:
+            for start in range(begin, end, most):
+                stop = min(start + most, end)
+                yield start, stop, first + start - begin, first + stop - begin
 
 
-def _pieces(runs: Sequence[tuple[slice, slice]], most: int | None) -> Iterator[tuple[slice, slice]]:
-    """Runs, cut into pieces of at most so many blocks."""
-    if most is None:
-        yield from runs
-        return
-    for pool, place in runs:
-        for start in range(0, place.stop - place.start, most):
-            stop = min(start + most, place.stop - place.start)
-            yield slice(pool.start + start, pool.start + stop), slice(place.start + start, place.start + stop)
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _by_head(rows: Tensor, num_blocks: int, num_readers: int, num_heads: int, width: int) -> Tensor:
     """Rows (M * R, H * T * X) for the R readers of each block, as (M * K, R * H/K * T, X): H heads share K."""
+    if num_readers == 1:
+        return rows.view(num_blocks * num_heads, -1, width)
     heads = rows.view(num_blocks, num_readers, num_heads, -1, width).transpose(1, 2)
     return heads.reshape(num_blocks * num_heads, -1, width)
 
 
 def _by_reader(heads: Tensor, num_blocks: int, num_readers: int, num_heads: int) -> Tensor:
     """The inverse of `_by_head`."""
+    if num_readers == 1:
+        return heads.view(num_blocks, -1)
     rows = heads.view(num_blocks, num_heads, num_readers, -1).transpose(1, 2)
     return rows.reshape(num_blocks * num_readers, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import Tensor
 
@@ -17,13 +18,15 @@ class Cost:
 
     num_parameters: int
     num_active_parameters: int
-    """Those that one token uses: all but those of the experts that are not chosen for it."""
+    """Those that compute one token: without those of the experts that are not chosen for it, and without an embedding
+    that is not the head too, of which it reads one row."""
     num_trained_parameters: int
     """All but the frozen ones: quantized matrices, and everything below adapters."""
     num_matrix_parameters: int
     """Parameters that are multiplied with a token: all but the embeddings, norms and biases; the head counts."""
     training_flops_per_token: int
-    """Forward and backward at full context: 6 per matrix parameter, 4 if it is frozen, and the attention's products."""
+    """Forward and backward at full context: 6 per active matrix parameter, 4 if it is frozen, and the attention's
+    products with the keys that a token sees."""
     decoding_flops_per_token: int
     """One more token behind a full context."""
     weight_bytes: int
@@ -47,19 +50,24 @@ def cost(config: GPTConfig) -> Cost:
     }
     num_multiplied = int(sum(active[name] for name in multiplied))
     num_trained = int(sum(active[name] for name in multiplied if parameters[name].requires_grad))
-    attended_dim = config.num_layers * config.num_heads * config.resolved_head_dim
-    # Scores and weighted sums are 2 x 2 FLOPs per dimension and key; causal training sees half of the keys on average.
-    training_attention = 3 * 4 * attended_dim * config.context_length // 2
+    if not config.tie_embeddings:
+        active["embedding.weight"] = Fraction(0)
+    attended_dim = config.num_heads * config.resolved_head_dim
+    # Scores and weighted sums are 2 x 2 FLOPs per dimension and key. A token sees the last w keys; of a whole text of T
+    # tokens it sees w - w^2 / 2T on average, which is half of them if w is T.
+    context = config.context_length
+    seen = [config.attention.visible_tokens(layer, context) for layer in range(config.num_layers)]
+    training_attention = 3 * 4 * attended_dim * sum(w - Fraction(w * w, 2 * context) for w in seen)
     hidden_dim = config.feedforward.active_width(config.dims)
-    kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * attended_dim
+    kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * config.num_layers * attended_dim
     cached = config.attention.cache_shape(config.dims)
     return Cost(
         num_parameters=_count(parameters.values()),
         num_active_parameters=int(sum(active.values())),
         num_trained_parameters=_count(p for p in parameters.values() if p.requires_grad),
         num_matrix_parameters=num_multiplied,
-        training_flops_per_token=4 * num_multiplied + 2 * num_trained + training_attention,
-        decoding_flops_per_token=2 * num_multiplied + 4 * attended_dim * config.context_length,
+        training_flops_per_token=4 * num_multiplied + 2 * num_trained + int(training_attention),
+        decoding_flops_per_token=2 * num_multiplied + 4 * attended_dim * sum(seen),
         weight_bytes=sum(parameter.nbytes for parameter in parameters.values()),
         cache_bytes_per_token=4 * config.num_layers * sum(heads * width for heads, width in cached),
         activation_bytes_per_token=4 * (kept + 2 * config.vocab_size),

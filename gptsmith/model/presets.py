@@ -47,6 +47,39 @@ GPT3_SHAPES = {
     "gpt3-175b": (96, 12288, 96),
 }
 
+# OpenAI 2025, table 1 and section 2: (layers, experts).
+GPT_OSS_SHAPES = {"gpt-oss-20b": (24, 32), "gpt-oss-120b": (36, 128)}
+
+
+def _gpt_oss(num_layers: int, num_experts: int) -> dict[str, Any]:
+    yarn = {"kind": "yarn", "factor": 32.0, "original_context_length": 4096, "truncate": False}
+    return {
+        "vocab_size": 201_088,
+        "context_length": 131_072,
+        "embed_dim": 2880,
+        "num_layers": num_layers,
+        "num_heads": 64,
+        "head_dim": 64,
+        "attention": {
+            "kind": "sliding_window",
+            "window_size": 128,
+            "layers": list(range(0, num_layers, 2)),
+            "num_kv_heads": 8,
+            "sinks": True,
+            "bias": True,
+        },
+        "position": {"kind": "rotary", "base": 150_000.0, "scaling": yarn},
+        "feedforward": {
+            "kind": "experts",
+            "num_experts": num_experts,
+            "experts_per_token": 4,
+            "hidden_dim": 2880,
+            "activation": "swiglu_oai",
+            "bias": True,
+        },
+        "norm": {"kind": "rmsnorm", "epsilon": 1e-5},
+    }
+
 
 def _pre_norm(shape: tuple[int, int, int], context_length: int, attention_kind: str) -> dict[str, Any]:
     num_layers, embed_dim, num_heads = shape
@@ -91,6 +124,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt1": GPT1,
     **{name: _pre_norm(shape, 1024, "full") for name, shape in GPT2_SHAPES.items()},
     **{name: _pre_norm(shape, 2048, "sliding_window") for name, shape in GPT3_SHAPES.items()},
+    **{name: _gpt_oss(*shape) for name, shape in GPT_OSS_SHAPES.items()},
 }
 
 

@@ -33,6 +33,8 @@ class RotaryScaling(Settings):
     """yarn: dimensions that turn more often than this in the original context stay."""
     slow_rotations: float = Field(default=1.0, gt=0)
     """yarn: dimensions that turn fewer times than this are divided."""
+    truncate: bool = True
+    """yarn: whether the ramp begins and ends at whole dimensions (gpt-oss's does not)."""
     attention_factor: float | None = Field(default=None, gt=0)
     """yarn: sines and cosines are multiplied by it; 0.1 ln(factor) + 1 if None."""
 
@@ -74,7 +76,9 @@ class RotaryScaling(Settings):
             length = self.original_context_length or 1
             return head_dim * math.log(length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-        low = max(math.floor(dimension(self.fast_rotations)), 0)
-        high = min(math.ceil(dimension(self.slow_rotations)), head_dim - 1)
+        low, high = dimension(self.fast_rotations), dimension(self.slow_rotations)
+        if self.truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, head_dim - 1)
         places = torch.arange(head_dim // 2, dtype=torch.float32)
         return ((places - low) / (high - low if high != low else 0.001)).clamp(0, 1)

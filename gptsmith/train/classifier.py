@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from gptsmith.convert.load import Loaded
 from gptsmith.data.shapes.labelled import LabelledExample
@@ -32,19 +32,23 @@ class Classifier:
         """The labels of a single text; none if its examples are pairs, or questions with choices."""
         return self.objective.text_labels
 
-    def predict(self, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
-        """The probability of each label, example by example.
+    def labels_for(self, example: LabelledExample) -> Sequence[str]:
+        """The labels that an example may get."""
+        return self.objective.labels_for(example)
+
+    def sample(self, example: LabelledExample) -> Sample:
+        """An example as token sequences; if it is longer than the context, it loses its end.
 
         Raises:
-            UserError: an example is not of the form that the model was trained on.
+            UserError: it is not of the form that the model was trained on.
         """
-        return self.objective.predict(self.loaded.model, self.encoder, examples)
+        return self.objective.label_sample(example, self.encoder)
 
     def samples(self, texts: Sequence[str]) -> list[Sample]:
         """Single texts as token sequences; those longer than the context lose their ends."""
-        examples = [LabelledExample(f"text {number}", "text", (text,), None) for number, text in enumerate(texts, 1)]
-        return [self.objective.label_sample(example, self.encoder) for example in examples]
+        return [self.sample(LabelledExample(f"text {n}", "text", (text,), None)) for n, text in enumerate(texts, 1)]
 
     def probabilities(self, samples: Sequence[Sample]) -> list[list[float]]:
-        """The probabilities of the labels of some samples, in one forward pass."""
+        """The probabilities of the labels of some samples, in one forward pass; of a question with choices, of its
+        choices, and zeros behind them where another sample has more."""
         return self.objective.probabilities(self.loaded.model, samples)

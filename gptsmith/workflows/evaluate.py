@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.console import meter
+from gptsmith.base.console import meter, note
 from gptsmith.base.errors import MissingExtraError
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
@@ -36,9 +36,10 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
     Returns:
         run, step, seconds, and of texts validation_loss (nats per token), perplexity, bits_per_byte,
         bits_per_byte_low, bits_per_byte_high, interval_over, num_tokens, num_bytes, tokens_per_second; of a task: task,
-        settings, num_shots, scores (of each: value, interval, baseline, num_examples), num_truncated; of lm-eval:
-        lm_eval, lm_eval_version, results. With `against` also against (the other's figures) and comparison (of each
-        score: value, against, difference, difference_interval, p_value).
+        settings, num_shots, scores (of each: value, interval, baseline, num_examples), num_truncated,
+        skipped_examples (of each reason: count, places); of lm-eval: lm_eval, lm_eval_version, results. With `against`
+        also against (the other's figures) and comparison (of each score: value, against, difference,
+        difference_interval, p_value).
 
     Raises:
         UserError: a run, a text or an example cannot be read, or the options exclude each other.
@@ -111,10 +112,14 @@ def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:
     settings, num_shots = KINDS.settings(kind).parse(table, f"--task {kind}"), request.shots or 0
     reading = ReadSettings.parse(request.reading_settings(), "data")
     task = prepare_task(
-        settings, request.texts, num_shots=num_shots, limit=request.limit, seed=request.seed, reading=reading
-    )
+        settings, request.texts,
+        num_shots=num_shots, limit=request.limit, seed=request.seed, reading=reading, skip_bad=request.skip_bad,
+    )  # fmt: skip
+    for line in task.skipped.lines():
+        note(line)
     result, figures = _task_result(task, request, request.run)
-    figures = {"task": kind, "settings": settings.plain(), "num_shots": num_shots, **figures}
+    about = {"task": kind, "settings": settings.plain(), "num_shots": num_shots}
+    figures = {**about, **figures, "skipped_examples": task.skipped.plain()}
     if request.against is None:
         return figures
     other_result, others = _task_result(task, request, request.against)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.console import note
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
-from gptsmith.data.discover import readers_by_extension
-from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, unknown_shape
+from gptsmith.data.examples import ExampleReading, NamedRecord, named_records, no_examples, unknown_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.labelled import LabelledExample, LabelledShape
+from gptsmith.data.skipped import Skipped
 from gptsmith.data.sources import Sources, sources_of
 from gptsmith.train.classifier import Classifier
+from gptsmith.train.samples import Sample
+
+RECORDS_AT_ONCE = 32
 
 
 def predict(
@@ -29,6 +34,8 @@ def predict(
     """The fields of each record of some files, with `label` (`predicted` if there is a label already) and
     `probabilities`. A record that cannot be labelled has the label None, and its place and the reason as `error`.
 
+    Files are read as their rows are labelled: memory does not grow with them.
+
     Raises:
         UserError: the run is not a classifier, or no record can be labelled.
     """
@@ -40,23 +47,22 @@ def predict(
     options = {"encoding": encoding, "encoding_errors": encoding_errors}
     given = {name: value for name, value in options.items() if value is not None}
     reading = _reading(loaded, {**training.settings.get("data", {}), **given})
-    rows = [(named, *_unlabelled(named)) for named in named_records(files, reading)]
-    if not rows:
-        allowed = ", ".join(name for name, reader in readers_by_extension().items() if reader.holds_records)
-        raise UserError(f"{', '.join(map(str, files))}: no records in it (allowed: {allowed})")
-    examples = [example for _, example, _ in rows if example is not None]
-    if not examples:
-        raise UserError(f"none of the {len(rows):,} records can be labelled; the first: {rows[0][2]}")
-    predictions = classifier.predict(examples)
-    for number, (named, example, problem) in enumerate(rows, 1):
-        name = "predicted" if "label" in named.fields else "label"
-        if example is None:
-            yield {**named.original, name: None, "error": problem}
+    skipped, num_rows = Skipped(), 0
+    held: list[dict[str, Any]] | None = []  # rows with an error, until one can be labelled
+    for row, is_labelled in _rows(classifier, named_records(files, reading), skipped):
+        num_rows += 1
+        if held is not None:
+            held.append(row)
+            if is_labelled:
+                yield from held
+                held = None
         else:
-            probabilities = next(predictions)
-            label = max(probabilities, key=probabilities.__getitem__)
-            yield {**named.original, name: label, "probabilities": probabilities}
-        observe(number)
+            yield row
+        observe(num_rows)
+    if held is not None:
+        raise no_examples(files, skipped)
+    for line in skipped.lines(f"{len(skipped):,} of {num_rows:,} records could not be labelled; their lines say why:"):
+        note(line)
 
 
 def _reading(loaded: Loaded, data: Mapping[str, Any]) -> ExampleReading:
@@ -67,13 +73,33 @@ def _reading(loaded: Loaded, data: Mapping[str, Any]) -> ExampleReading:
     return ExampleReading(reading, has_labels=False, usual_text=texts.pop() if len(texts) == 1 else None)
 
 
-def _unlabelled(named: NamedRecord) -> tuple[LabelledExample | None, str | None]:
-    """The example of a record, which may lack its label; or why there is none, with its place."""
+def _rows(
+    classifier: Classifier, records: Iterable[NamedRecord], skipped: Skipped
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The rows of some records, in order, and whether they are labelled; `skipped` counts those that cannot be."""
+    records = iter(records)
+    while some := list(islice(records, RECORDS_AT_ONCE)):
+        read = [_read(classifier, named) for named in some]
+        samples = [each[1] for each in read if not isinstance(each, DataError)]
+        probabilities = iter(classifier.probabilities(samples) if samples else [])
+        for named, each in zip(some, read, strict=True):
+            name = "predicted" if "label" in named.fields else "label"
+            if isinstance(each, DataError):
+                skipped.add(named.place, str(each))
+                yield {**named.original, name: None, "error": f"{named.place}: {each}"}, False
+            else:
+                found = dict(zip(classifier.labels_for(each[0]), next(probabilities), strict=False))
+                yield {**named.original, name: max(found, key=found.__getitem__), "probabilities": found}, True
+
+
+def _read(classifier: Classifier, named: NamedRecord) -> tuple[LabelledExample, Sample] | DataError:
+    """The example of a record, which may lack its label, and its tokens; or why it cannot be labelled."""
     if named.problem is not None:
-        return None, f"{named.place}: {named.problem}"
+        return DataError(named.problem)
     try:
-        return LabelledShape().unlabelled_example(named.fields, named.place), None
+        example = LabelledShape().unlabelled_example(named.fields, named.place)
+        return example, classifier.sample(example)
     except UserError as error:
-        return None, f"{named.place}: {error}"
+        return DataError(str(error))
     except (KeyError, TypeError, AttributeError, StopIteration):
-        return None, f"{named.place}: {unknown_shape(named.fields, 'labelled')}"
+        return DataError(unknown_shape(named.fields, "labelled"))

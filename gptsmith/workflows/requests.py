@@ -115,6 +115,8 @@ class EvaluateRequest(InADtype, ReadingOptions):
     """Solved examples before each question (few-shot)."""
     limit: int | None = Field(default=None, gt=0)
     """Evaluate at most this many examples, sampled by the seed."""
+    skip_bad: bool = False
+    """Skip examples that cannot be used, and list them."""
     against: PathText | None = None
     """Another run to compare with, by a paired test."""
     lm_eval: str | None = None
@@ -130,9 +132,10 @@ class EvaluateRequest(InADtype, ReadingOptions):
     def _goes_together(self) -> Self:
         if self.lm_eval is not None:
             others = {"a text": self.texts, "--task": self.task, "--against": self.against, "--set": self.settings}
-            _refuse("--lm-eval", others)
+            _refuse("--lm-eval", {**others, "--skip-bad": self.skip_bad})
         elif self.task is None:
-            _refuse("a text, without --task,", {"--shots": self.shots, "--limit": self.limit, "--set": self.settings})
+            others = {"--shots": self.shots, "--limit": self.limit, "--skip-bad": self.skip_bad, "--set": self.settings}
+            _refuse("a text, without --task,", others)
         if (given := self.reading_settings()) and not self.texts:
             names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ConfigurationError(f"{names} is for files to read: name some, or leave it out")
@@ -145,7 +148,7 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: something was.
     """
-    if given := [name for name, value in others.items() if value not in (None, (), [])]:
+    if given := [name for name, value in others.items() if value not in (None, False, (), [])]:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 

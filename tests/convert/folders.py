@@ -68,6 +68,11 @@ LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
 GEMMA3 = GROUPED | {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 9, "sliding_window_pattern": 3}
 GEMMA3_ROPE = {"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}
 
+GPT_OSS = GROUPED | {
+    "head_dim": 16, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 9,
+}  # fmt: skip
+GPT_OSS_ROPE = YARN | {"rope_theta": 150_000.0, "truncate": False, "attention_factor": 1.2}
+
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     #                    model_type, tokenizer, config
     "gpt1": ("openai-gpt", "gpt1", GPT),
@@ -108,6 +113,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "gpt_neox-yarn": ("gpt_neox", "gpt2", SMALL | {"rope_parameters": YARN | {"partial_rotary_factor": 0.5}}),
+    "gpt_oss": ("gpt_oss", "qwen2", GPT_OSS),
+    "gpt_oss-plain": (
+        "gpt_oss", "qwen2", GPT_OSS | {
+            "num_hidden_layers": 4, "attention_bias": False, "tie_word_embeddings": True, "num_experts_per_tok": 3,
+            "layer_types": ["full_attention", *["sliding_attention"] * 3], "rope_parameters": GPT_OSS_ROPE,
+        },
+    ),
     "granite": ("granite", "gpt2", GRANITE | {"tie_word_embeddings": True}),
     "granite-biased": ("granite", "llama2", GRANITE | {"attention_bias": True, "mlp_bias": True}),
     "olmo2": ("olmo2", "gpt2", GROUPED),

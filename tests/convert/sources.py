@@ -117,6 +117,7 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "llama2": llama_tokens,
     "metaspace-never": lambda: llama_tokens("never"),
     "metaspace-first": lambda: llama_tokens("first"),
+    "gemma": lambda: llama_tokens("gemma"),
 }
 
 SMALL: dict[str, Any] = {
@@ -127,6 +128,18 @@ PLAIN = SMALL | {"attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": Fal
 BIASED = SMALL | {
     "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": False, "bias": True, "output_bias": False}
 }
+EXPERTS = {"kind": "experts", "num_experts": 5, "experts_per_token": 2, "hidden_dim": 32}
+NEOX = SMALL | {"attention": {"kind": "full", "bias": True}, "feedforward": {"kind": "mlp", "bias": True}}
+GEMMA3 = SMALL | {
+    "tie_embeddings": True,
+    "attention": {
+        "kind": "sliding_window", "window_size": 9, "layers": [0, 2], "num_kv_heads": 2, "qk_norm": True, "scale": 0.25,
+    },
+    "position": {"kind": "local_rotary", "base": 1e5, "local_base": 300.0, "local_layers": [0, 2]},
+    "feedforward": {"kind": "gated", "activation": "geglu_tanh", "hidden_dim": 96},
+    "norm_placement": "sandwich", "embedding_multiplier": 8.0,
+}  # fmt: skip
+"""A window and a base of its own in two layers of three."""
 SMALL_GPT2 = {"context_length": 128, "embed_dim": 64, "num_layers": 3, "num_heads": 4}
 LLAMA3_SCALING = {
     "kind": "llama3", "factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0,
@@ -163,6 +176,33 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
     "qwen2": ("smith", "qwen2", "qwen2", CHATML, BIASED | {"tie_embeddings": True} | rotary(1e6)),
     "qwen2-yarn": ("smith", "qwen2", "qwen2", CHATML, BIASED | rotary(1e6, YARN)),
     "qwen3": ("smith", "qwen2", "qwen3", CHATML, SMALL | {"head_dim": 32} | rotary(1e6)),
+    "qwen3_moe": ("smith", "bpe", None, CHATML, SMALL | {"feedforward": EXPERTS}),
+    "mixtral": ("smith", "llama2", "mixtral", MISTRAL, PLAIN | {"feedforward": EXPERTS} | rotary(1e4)),
+    "gpt_neox": ("gpt2", "gpt2", "gpt_neox", None, NEOX | {
+        "position": {"kind": "rotary", "base": 3e3, "partial_rotary_factor": 0.25}, "parallel_residual": True,
+    }),
+    "gpt_neox-serial": ("gpt2", "gpt2", "gpt_neox", None, NEOX | {
+        "position": {"kind": "rotary", "base": 1e2, "partial_rotary_factor": 0.5},
+    }),
+    "olmo2": ("smith", "gpt2", "olmo2", None, SMALL | {
+        "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": True, "qk_norm_per_head": False},
+        "norm_placement": "output",
+    }),
+    "smollm3": ("smith", "llama3", "smollm3", None, PLAIN | {
+        "num_layers": 4, "tie_embeddings": True, "position": {"kind": "rotary", "base": 2e4, "layers": [0, 1, 2]},
+    }),
+    "granite": ("smith", "smollm", "granite", None, PLAIN | {
+        "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0,
+        "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": False, "scale": 0.4},
+    } | rotary(1e4)),
+    "starcoder2": ("gpt2", "smollm", "starcoder2", None, NEOX | {
+        "attention": {"kind": "full", "bias": True, "num_kv_heads": 2}, "position": {"kind": "rotary", "base": 1e5},
+        "tie_embeddings": True,
+    }),
+    "gemma3": ("smith", "gemma", "gemma3_text", None, GEMMA3),
+    "gemma3-linear": ("smith", "gemma", "gemma3_text", None, GEMMA3 | {
+        "tie_embeddings": False, "position": GEMMA3["position"] | {"scaling": {"kind": "linear", "factor": 2.0}},
+    }),
     "qwen3-yarn": (
         "smith", "qwen2", "qwen3", CHATML,
         SMALL | {"head_dim": 32} | rotary(1e2, {

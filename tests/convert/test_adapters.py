@@ -26,24 +26,27 @@ from gptsmith.convert.adapters import (
     adapter_config,
     adapter_tensors,
     fingerprint,
+    require_linear,
     their_adapters,
 )
 from gptsmith.convert.families import Family
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.state_dict import plain_weights
+from gptsmith.model.gpt import GPT
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
+from gptsmith.model.presets import preset
 from gptsmith.model.transform import with_adapters, without_adapters
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
 SHARED = {"vocab_size": 260, "bos_token_id": None, "eos_token_id": 256}
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32, **SHARED}
+GPT1 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32, **SHARED}
 LLAMA = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "intermediate_size": 40, "max_position_embeddings": 32, "head_dim": 8, **SHARED,
 }  # fmt: skip
 CONFIGS: dict[str, dict[str, Any]] = {
-    "gpt2": GPT,
-    "openai-gpt": GPT,
+    "gpt2": GPT1,
+    "openai-gpt": GPT1,
     "gpt_neox": {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -191,6 +194,13 @@ def test_fused_maps_have_a_block_for_each_of_ours(bases: Callable[[str], Path]) 
     assert config["rank_pattern"] == {"c_attn": 9}
     assert config["alpha_pattern"] == {"c_attn": 21.0}
     assert config["fan_in_fan_out"]
+
+
+def test_adapters_of_experts_are_refused_where_peft_has_none() -> None:
+    model = GPT(preset("smith", embed_dim=32, num_layers=1, num_heads=2, feedforward={"kind": "experts", "bias": True}))
+    with pytest.raises(UserError, match=r"no adapters of experts .*feedforward.router.* merge the adapters"):
+        require_linear(with_adapters(model, LoraLinearSettings(targets=ALL, rank=2)))
+    require_linear(with_adapters(model, LoraLinearSettings(targets=["attention.*"], rank=2)))
 
 
 def test_targets_name_no_map_that_is_not_adapted(bases: Callable[[str], Path]) -> None:

@@ -30,6 +30,7 @@ from gptsmith.convert.certificate import (
 from gptsmith.convert.probe_texts import TEXTS
 
 EXACT = Bound(1e-9, 1e-9)
+REROUTED = Bound(1e-6, 1e-6, rerouted_share=0.1)
 
 
 class Fixed(Backend):
@@ -124,6 +125,23 @@ def test_both_bounds_hold_on_their_own() -> None:
 def test_not_a_number_is_no_small_difference() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]])
     assert logits_check([(logits, logits * float("nan"))], BOUNDS["q8_0"]).status == "failed"
+    spoilt = torch.zeros(20, 3)
+    spoilt[3, 1] = float("nan")
+    assert logits_check([(torch.zeros(20, 3), spoilt)], REROUTED).status == "failed"
+
+
+@pytest.mark.parametrize(("num_odd", "status"), [(2, "passed"), (3, "failed")])
+def test_where_experts_are_chosen_a_tenth_of_the_positions_may_differ(num_odd: int, status: str) -> None:
+    """As where a rounded weight chooses the other of two experts that are as likely."""
+    here = torch.zeros(20, 3)
+    there = here.clone()
+    there[:num_odd, 1] = 1.0
+    assert logits_check([(here, there)], REROUTED).status == status
+    text = Continued([1] * 21, 1)
+    here[:, 1] = 0.5
+    there[:num_odd, 2] = 2.0
+    there[num_odd:, 1] = 1.0
+    assert greedy_check([text], [(here, there)], REROUTED).status == status
 
 
 def greedily(one: Backend, other: Backend) -> Check:

@@ -21,7 +21,7 @@ from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.gguf_vocabulary import Type, vocabulary_of
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
-from tests.convert.sources import MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
+from tests.convert.sources import EXPERTS, MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
 
 KINDS = gguf.GGMLQuantizationType
 
@@ -201,11 +201,25 @@ REFUSED: dict[str, tuple[Callable[[Path], Source], str]] = {
     "alibi": (shape_of("smith", position="alibi"), "position.kind=alibi"),
     "a sliding window": (
         shape_of("mistral", attention=SLIDING_WINDOW),
-        "no model with attention.kind=sliding_window: its llama sees",
+        "no model with attention.kind=sliding_window: its llama always has full",
     ),
     "another activation": (
         shape_of("gpt2", feedforward={"kind": "mlp", "activation": "relu", "bias": True}),
-        "no model with feedforward.activation=relu: its gpt2 knows gelu_tanh",
+        "no model with feedforward.activation=relu: its gpt2 always has gelu_tanh",
+    ),
+    "a tied head": (shape_of("olmo2", tie_embeddings=True), "tie_embeddings=true: its olmo2 always has false"),
+    "heads of another width": (shape_of("starcoder2", head_dim=8), "head_dim=8: its starcoder2 always has 16"),
+    "a window of StarCoder's": (
+        shape_of("starcoder2", attention=SLIDING_WINDOW | {"bias": True}), "attention.kind=sliding_window",
+    ),
+    "other layers without positions": (
+        shape_of("smollm3", position={"kind": "rotary", "layers": [1, 2, 3]}), r"position.layers=\[1, 2, 3\]: its",
+    ),
+    "experts' weights that are probabilities": (
+        shape_of("qwen3_moe", feedforward=EXPERTS | {"renormalize": False}), "feedforward.renormalize=false: its",
+    ),
+    "another scale of Gemma's": (
+        shape_of("gemma3", embedding_multiplier=7.0), "family gemma3_text|embedding_multiplier=7.0",
     ),
     "another gate": (
         shape_of("llama2", feedforward={"kind": "gated", "activation": "geglu"}), "feedforward.activation=geglu",
@@ -215,11 +229,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Source], str]] = {
     ),
     "frequencies that no code of it reads": (
         shape_of("qwen3-yarn", **rotary(1e2, YARN | {"fast_rotations": 4.0})),
-        r"no model with another position.scaling.fast_rotations: its qwen3 always has 32",
+        "no model with position.scaling.fast_rotations=4.0: its qwen3 always has 32",
     ),
     "a bias behind attention": (
         shape_of("qwen3", attention={"kind": "full", "qk_norm": True, "bias": True}),
-        "attention.output_bias=true: its qwen3 knows",
+        "attention.output_bias=true: its qwen3 always has false",
     ),
     "characters": (shape_of("smith", tokenizer="characters"), r"text split by \[.*such as the tokenizer bpe makes"),
     "a space before some texts": (shape_of("smith", tokenizer="metaspace-first"), "no tokenizer with Metaspace"),
@@ -243,6 +257,20 @@ def test_what_llama_cpp_does_not_know_is_refused_by_name(name: str, tmp_path: Pa
     make, message = REFUSED[name]
     with pytest.raises(UserError, match=message):
         form("gguf").check(make(tmp_path))
+
+
+def test_an_activation_that_llama_cpp_approximates_is_no_obstacle() -> None:
+    form("gguf").check(source("gpt_neox", feedforward={"kind": "mlp", "activation": "gelu", "bias": True}))
+
+
+def test_the_experts_of_a_layer_are_one_tensor_and_their_router_is_not_rounded(tmp_path: Path) -> None:
+    made = source("qwen3_moe")
+    reader = written(made, tmp_path, "q8_0")
+    found, ours = {tensor.name: tensor for tensor in reader.tensors}, plain_weights(made.model)
+    stack = torch.stack([ours[f"blocks.1.feedforward.experts.{number}.input.weight"] for number in range(5)])
+    assert np.abs(tensors(reader)["blk.1.ffn_up_exps.weight"] - stack.numpy()).max() < 0.01
+    assert found["blk.1.ffn_up_exps.weight"].tensor_type == KINDS.Q8_0
+    assert found["blk.1.ffn_gate_inp.weight"].tensor_type == KINDS.F32
 
 
 def test_a_band_as_wide_as_the_context_is_no_band() -> None:

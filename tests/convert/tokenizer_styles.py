@@ -48,7 +48,8 @@ def sentence_piece(scheme: str | None = None, *, every_merge: bool = False) -> T
     """Merges of characters with bytes to fall back on, as Llama 2 and Mistral have them.
 
     Args:
-        scheme: Metaspace's way to put spaces before words (the newer form); a normalizer's (the older) if None.
+        scheme: Metaspace's way to put spaces before words (the newer form); a normalizer's (the older) if None, and
+            Gemma's, which puts none, if "gemma".
         every_merge: whether every pair of tokens that makes a token is a merge, as in Llama 2's own file.
     """
     special = ["<unk>", "<s>", "</s>"]
@@ -72,11 +73,13 @@ def sentence_piece(scheme: str | None = None, *, every_merge: bool = False) -> T
     made = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     if scheme is None:
         made.normalizer = learnt.normalizer
+    elif scheme == "gemma":
+        made.normalizer = normalizers.Replace(" ", SPACE)
+        made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     else:
         made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=False)
-    made.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
+    strip = [] if scheme == "gemma" else [decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     add_special(made, special, "<s>")
     return made
 

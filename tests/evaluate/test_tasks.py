@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.data.examples import records
 from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.prompt import Prompt
@@ -76,7 +77,7 @@ def test_every_kind_keeps_the_contract() -> None:
 ])  # fmt: skip
 def test_a_choice_is_named_by_its_number_its_letter_or_its_text(field: str, answer: Any, tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [{"question": "Which?", "choices": CHOICES, field: answer}])
-    (example,) = task("multiple_choice").examples([data], "test", seed=0)
+    (example,) = task("multiple_choice").examples([data], seed=0).scored
     assert (example.gold, example.answer, example.choices) == (2, "wood", tuple(CHOICES))
     assert example.prompt.text == "Question: Which?\nAnswer:"
     assert [*example.prompt.messages] == [{"role": "user", "content": "Which?"}]
@@ -84,7 +85,7 @@ def test_a_choice_is_named_by_its_number_its_letter_or_its_text(field: str, answ
 
 def test_the_text_of_a_choice_comes_before_its_number(tmp_path: Path) -> None:
     record = {"question": "How many?", "choices": ["2", "0", "1"], "answer": "1"}
-    (example,) = task("multiple_choice").examples([written(tmp_path / "data.jsonl", [record])], "test", seed=0)
+    (example,) = task("multiple_choice").examples([written(tmp_path / "data.jsonl", [record])], seed=0).scored
     assert example.gold == 2
 
 
@@ -123,7 +124,7 @@ def test_the_baseline_of_choices_is_that_of_their_numbers(tmp_path: Path) -> Non
 def test_a_question_without_a_right_choice_is_refused(record: dict[str, Any], words: Any, tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [*questions(1), record])
     with pytest.raises(UserError) as refused:
-        task("multiple_choice").examples([data], "test", seed=0)
+        task("multiple_choice").examples([data], seed=0)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -150,7 +151,7 @@ def test_labels_are_those_of_all_examples_and_not_of_those_that_are_scored(tmp_p
 
 def test_two_texts_with_a_label_are_one_question(tmp_path: Path) -> None:
     records = [{"premise": "It rains.", "hypothesis": "It is wet.", "label": label} for label in ("yes", "no")]
-    example, _ = task("classification").examples([written(tmp_path / "data.jsonl", records)], "test", seed=0)
+    example, _ = task("classification").examples([written(tmp_path / "data.jsonl", records)], seed=0).scored
     assert example.prompt.text == "Premise: It rains.\nHypothesis: It is wet.\nLabel:"
     assert (example.answer, example.choices) == ("yes", ("no", "yes"))
 
@@ -163,7 +164,7 @@ def test_two_texts_with_a_label_are_one_question(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_records_without_labels_are_refused(records: Any, words: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
-        task("classification").examples([written(tmp_path / "data.jsonl", records)], "test", seed=0)
+        task("classification").examples([written(tmp_path / "data.jsonl", records)], seed=0)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -174,7 +175,7 @@ def test_records_without_labels_are_refused(records: Any, words: Any, tmp_path: 
     {"messages": [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "4"}]},
 ])  # fmt: skip
 def test_questions_that_are_answered_freely(record: dict[str, Any], tmp_path: Path) -> None:
-    (example,) = task("generated").examples([written(tmp_path / "data.jsonl", [record])], "test", seed=0)
+    (example,) = task("generated").examples([written(tmp_path / "data.jsonl", [record])], seed=0).scored
     assert [*example.prompt.messages] == [{"role": "user", "content": "How many?"}]
     assert example.prompt.text == "Question: How many?\nAnswer:"
     assert example.answer == "4"
@@ -182,7 +183,7 @@ def test_questions_that_are_answered_freely(record: dict[str, Any], tmp_path: Pa
 
 def test_a_prompt_stands_as_it_is(tmp_path: Path) -> None:
     data = written(tmp_path / "data.jsonl", [{"prompt": "def add(a, b):", "answer": "return a + b"}])
-    (example,) = task("generated").examples([data], "test", seed=0)
+    (example,) = task("generated").examples([data], seed=0).scored
     assert example.prompt.text == "def add(a, b):"
 
 
@@ -220,7 +221,7 @@ def test_scorers(scorer: Any, reply: str, answer: str, is_correct: bool, tmp_pat
 ])  # fmt: skip
 def test_what_cannot_be_scored_is_refused(settings: Any, record: Any, words: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
-        task("generated", **settings).examples([written(tmp_path / "data.jsonl", [record])], "test", seed=0)
+        task("generated", **settings).examples([written(tmp_path / "data.jsonl", [record])], seed=0)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -241,10 +242,48 @@ def test_guessing_is_always_to_reply_the_commonest_answer(tmp_path: Path) -> Non
 
 def test_files_that_hold_no_records_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("words", encoding="utf-8")
-    with pytest.raises(UserError, match=r"no records in it \(allowed: \.jsonl"):
-        task("multiple_choice").examples([tmp_path / "text.txt"], "test", seed=0)
+    with pytest.raises(UserError, match=r"no records in it \(allowed: .*\.jsonl"):
+        task("multiple_choice").examples([tmp_path / "text.txt"], seed=0)
     with pytest.raises(UserError, match=r"needs files of examples.*question, choices"):
-        task("multiple_choice").examples([], "test", seed=0)
+        task("multiple_choice").examples([], seed=0)
+
+
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "multiple_choice": questions(4),
+    "classification": REVIEWS[:4],
+    "generated": [{"question": f"{number}?", "answer": "x"} for number in range(4)],
+}
+BAD: dict[str, list[Any]] = {
+    "multiple_choice": [{"question": "?", "choices": CHOICES, "answer": 3}, {"question": 3, "choices": CHOICES}, {}],
+    "classification": [{"text": "x", "label": None}, {"question": "?", "choices": CHOICES, "label": "iron"}, {"id": 1}],
+    "generated": [{"question": "?", "answer": " "}, {"messages": [{"role": 7}]}, {"question": "?"}],
+}
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS.names() if KINDS.settings(name).fields])
+def test_bad_records_are_skipped_and_counted_if_so_told(kind: str, tmp_path: Path) -> None:
+    data = written(tmp_path / "data.jsonl", [*GOOD[kind][:2], *BAD[kind], *GOOD[kind][2:]])
+    data.write_text(data.read_text(encoding="utf-8") + '{"question": "cut', encoding="utf-8")
+    found = task(kind).examples([data], seed=0, skip_bad=True)
+    assert [example.place for example in found.scored] == [f"{data}, line {number}" for number in (1, 2, 6, 7)]
+    places = [place for places in found.skipped.places.values() for place in places]
+    assert sorted(places) == [f"{data}, line {number}" for number in (3, 4, 5, 8)]
+    with pytest.raises(UserError, match=r"data.jsonl, line 3: "):
+        task(kind).examples([data], seed=0)
+    with pytest.raises(UserError, match=r"none of 3 records can be used; the first, .*bad.jsonl, line 1: "):
+        task(kind).examples([written(tmp_path / "bad.jsonl", BAD[kind])], seed=0, skip_bad=True)
+
+
+def test_files_are_read_once_for_questions_and_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    def watched(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return records(*arguments)
+
+    monkeypatch.setattr("gptsmith.evaluate.tasks.records", watched)
+    prepared = prepare_task(task("generated"), [written(tmp_path / "data.jsonl", GOOD["generated"])], num_shots=2)
+    assert (len(opened), len(prepared.prompts)) == (1, 4)
 
 
 def test_numbers_in_words() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from math import inf
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +11,7 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.machine import memory_bytes
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.engine_thread import EngineThread
-from gptsmith.generate.kv_cache import SlotKVCache
+from gptsmith.generate.kv_cache import PagedKVCache
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.request import ContextOverflowError, Request
 from gptsmith.generate.sequence import SequenceState
@@ -24,10 +23,10 @@ from .test_engine import CONTEXT, MODEL, TOKENIZER, plain, run, together, tokens
 TOKEN_BYTES = bytes_per_token(MODEL.config, torch.float32)
 
 
-def engine_of(num_tokens: int, thread: EngineThread | None = None, **settings: int) -> Engine:
-    """An engine whose cache holds so many tokens."""
-    bounds = EngineSettings(**{"max_num_seqs": 6, "kv_cache_bytes": num_tokens * TOKEN_BYTES, **settings})
-    return Engine(MODEL, TOKENIZER, settings=bounds, thread=thread)
+def engine_of(num_tokens: int, **settings: int) -> Engine:
+    """An engine whose cache holds so many tokens, in blocks of 8."""
+    given = {"max_num_seqs": 6, "kv_block_size": 8, "kv_cache_bytes": num_tokens * TOKEN_BYTES, **settings}
+    return Engine(MODEL, TOKENIZER, settings=EngineSettings(**given))
 
 
 @pytest.fixture
@@ -46,23 +45,26 @@ def preempted(monkeypatch: pytest.MonkeyPatch) -> list[SequenceState]:
 
 @pytest.fixture
 def most_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The tokens that take up memory, after the plan of each pass."""
+    """The tokens of the blocks that take up memory, after the plan of each pass."""
     seen: list[int] = []
-    plan = SlotKVCache.plan
+    plan = PagedKVCache.plan
 
-    def spy(cache: SlotKVCache, *given: object) -> None:
-        plan(cache, *given)  # type: ignore[arg-type]
-        seen.append(sum(map(cache.num_written, range(cache.num_slots))))
+    def spy(cache: PagedKVCache, *given: Any) -> None:
+        plan(cache, *given)
+        seen.append(cache.block_size * sum(pool.num_touched for pool in cache.pools))
 
-    monkeypatch.setattr(SlotKVCache, "plan", spy)
+    monkeypatch.setattr(PagedKVCache, "plan", spy)
     return seen
 
 
 def test_a_token_takes_what_it_takes() -> None:
     assert 2 * MODEL.config.num_layers * 2 * 32 * 4 == TOKEN_BYTES
-    cache = SlotKVCache(MODEL.config, dtype=torch.float32, device=torch.device("cpu"))
-    cache.reserve(1, 10)
-    assert sum(layer.nbytes for layer in (*cache.keys, *cache.values)) == 10 * TOKEN_BYTES
+    assert bytes_per_token(MODEL.config, torch.int8) == 2 * MODEL.config.num_layers * 2 * (32 + 4)
+    for dtype in ("auto", "int8"):
+        memory = KVCacheMemory.of(MODEL, EngineSettings(kv_block_size=8, kv_cache_dtype=dtype))
+        cache = PagedKVCache(MODEL.config, memory, device=torch.device("cpu"), max_num_seqs=2)
+        tensors = [tensor for layer in (*cache.keys, *cache.values) for tensor in layer.tensors]
+        assert sum(tensor.nbytes for tensor in tensors) == memory.bytes_of(CONTEXT) * 2
 
 
 @pytest.mark.parametrize("num_tokens", [CONTEXT, 150, 300, 6 * CONTEXT])
@@ -75,6 +77,7 @@ def test_all_sequences_together_stay_within_the_bound(
     assert [tokens_of(chunks) for chunks in together(engine, requests)] == [plain(request) for request in requests]
     assert max(most_written) <= num_tokens
     assert bool(preempted) == (num_tokens < 6 * CONTEXT)
+    assert engine.figures().num_preemptions == len(preempted)
     assert engine.figures().num_prompt_tokens == sum(len(request.prompt_ids) for request in requests)
 
 
@@ -82,12 +85,12 @@ def test_without_a_bound_nobody_waits(preempted: list[SequenceState], most_writt
     requests = [Request([number + 1], 80, ignore_end=True) for number in range(6)]
     engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=6))
     together(engine, requests)
-    assert engine.kv_memory.max_tokens == inf
+    assert engine.kv_memory.num_bytes is None
     assert not preempted
     assert max(most_written) > 4 * 80
 
 
-def test_what_free_slots_hold_makes_room_for_others(most_written: list[int]) -> None:
+def test_prefixes_make_room_for_others(most_written: list[int]) -> None:
     engine = engine_of(CONTEXT + 60)
     for number in range(4):
         request = Request([number + 1] * 40, 50, seed=number, ignore_end=True)
@@ -128,22 +131,23 @@ def test_the_first_in_the_queue_is_not_overtaken() -> None:
 
 def test_a_bound_below_one_context_shortens_it() -> None:
     engine = engine_of(70)
-    assert engine.context_length == 70
+    assert engine.context_length == 64
     (chunks,) = together(engine, [Request([1], 200, ignore_end=True)])
-    assert (len(tokens_of(chunks)), chunks[-1].finish_reason) == (69, "context")
+    assert (len(tokens_of(chunks)), chunks[-1].finish_reason) == (63, "context")
     with pytest.raises(ContextOverflowError) as caught:
         engine.submit(Request([1] * 80, 1), lambda _: None)
     assert str(caught.value) == (
-        "the prompt has 80 tokens and the model's context holds 70: shorten it, or give the server a larger "
-        "--kv-cache-memory: a context of 96 tokens takes 98.3 kB of KV cache, and 71.7 kB hold 70 tokens"
+        "the prompt has 80 tokens and the model's context holds 64: shorten it, or give the server a larger "
+        "--kv-cache-memory: a context of 96 tokens takes 98.3 kB of KV cache, and 71.7 kB hold 64 tokens"
     )
 
 
 def test_a_bound_that_holds_hardly_anything_is_refused() -> None:
-    with pytest.raises(UserError, match=r"holds 10 tokens, of 1.02 kB each: allow at least 65.5 kB, better 98.3 kB"):
-        engine_of(10)
-    with pytest.raises(UserError, match="holds 0 tokens"):
-        KVCacheMemory.of(MODEL, 1)
+    message = (
+        "a KV cache of 5.12 kB holds no block of 8 tokens, which takes 8.19 kB: allow at least that, better 98.3 kB"
+    )
+    with pytest.raises(UserError, match=message):
+        engine_of(5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is given back page by page on Linux alone")

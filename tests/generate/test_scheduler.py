@@ -1,8 +1,9 @@
-"""Slots, prefix caching and memory: what a pass reads is as little as it can be, and nothing else changes."""
+"""Scheduling, prefix caching and memory: what a pass reads is as little as it can be, and nothing else changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.machine import memory_bytes
-from gptsmith.generate import kv_cache
+from gptsmith.generate import block_pool
+from gptsmith.generate.block_pool import BlockPool
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
-from gptsmith.generate.kv_cache import Segment, SlotKVCache
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
+from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform, uniform
 from gptsmith.generate.settings import EngineSettings
@@ -30,16 +32,16 @@ PROMPT = [number * 7 % 256 for number in range(40)]
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Segment], int]]:
-    """What passes read: their segments, and how many sequences have a single token."""
-    seen: list[tuple[list[Segment], int]] = []
-    plan = SlotKVCache.plan
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[Segment]]:
+    """What passes read."""
+    seen: list[list[Segment]] = []
+    plan = PagedKVCache.plan
 
-    def spy(cache: SlotKVCache, segments: list[Segment], num_single: int) -> None:
-        seen.append((list(segments), num_single))
-        plan(cache, segments, num_single)
+    def spy(cache: PagedKVCache, segments: list[Segment]) -> None:
+        seen.append(list(segments))
+        plan(cache, segments)
 
-    monkeypatch.setattr(SlotKVCache, "plan", spy)
+    monkeypatch.setattr(PagedKVCache, "plan", spy)
     return seen
 
 
@@ -51,58 +53,46 @@ def generated(engine: Engine, requests: list[Request]) -> list[list[int]]:
     return [tokens_of(own) for own in chunks]
 
 
-def test_a_prefix_is_read_once_for_sequences_that_come_together(passes: list[tuple[list[Segment], int]]) -> None:
+def test_a_prefix_is_read_once_for_sequences_that_come_together(passes: list[list[Segment]]) -> None:
     engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=8, max_prefill_slowdown=inf))
     requests = [Request(PROMPT, 12, seed=seed, ignore_end=True) for seed in range(6)]
     assert generated(engine, requests) == [plain(request) for request in requests]
-    assert [(s.start, s.count) for s in passes[0][0]] == [(0, len(PROMPT))]
-    assert sorted(s.count for s in passes[1][0]) == [1] * 6
+    assert [(s.start, s.count) for s in passes[0]] == [(0, len(PROMPT))]
+    assert sorted(s.count for s in passes[1]) == [1] * 6
     assert engine.figures().num_cached_tokens == 5 * (len(PROMPT) - 1)
 
 
-def test_sequences_stay_neighbours_when_others_end(passes: list[tuple[list[Segment], int]]) -> None:
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=8, speculative_max_batch_size=0))
-    requests = [
-        Request([number + 1], length, seed=number, ignore_end=True)
-        for number, length in enumerate([4, 30, 6, 30, 9, 30])
-    ]
-    assert generated(engine, requests) == [plain(request) for request in requests]
-    for segments, num_single in passes:
-        assert num_single == len(segments)
-        assert [segment.slot for segment in segments] == list(range(len(segments)))
+def test_a_beginning_is_shared_and_not_copied() -> None:
+    """Sequences that begin alike share all blocks but the last ones, into which each writes."""
+    settings = EngineSettings(max_num_seqs=8, max_prefill_slowdown=inf, kv_block_size=4)
+    engine = Engine(MODEL, TOKENIZER, settings=settings)
+    requests = [Request(PROMPT, 12, seed=seed, ignore_end=True) for seed in range(6)]
+    for request in requests:
+        engine.submit(request, lambda chunk: None)
+    for _ in range(4):
+        engine.step()
+    figures = engine.figures()
+    assert figures.num_shared_kv_blocks == len(PROMPT) // 4 - 1
+    assert figures.num_kv_blocks == len(PROMPT) // 4 - 1 + 6 * 2
+    run(engine)
 
 
-def test_a_slot_that_was_moved_keeps_its_prefix() -> None:
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=2))
-    first, second = Request(PROMPT, 2, GREEDY, ignore_end=True), Request([9], 30, GREEDY, ignore_end=True)
-    generated(engine, [first, second])
-    before = engine.figures().num_cached_tokens
-    again = Request([*PROMPT, 3], 5, GREEDY, ignore_end=True)
-    assert generated(engine, [again]) == [plain(again)]
-    assert engine.figures().num_cached_tokens - before == len(PROMPT)
+def test_the_oldest_prefixes_make_room(passes: list[list[Segment]]) -> None:
+    """Without a bound, sequences that run and those that have ended are no more than may run."""
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=2, kv_block_size=8))
+    prompts = [[number] * 20 for number in (1, 2, 3)]
+    for prompt in [*prompts, prompts[2], prompts[1], prompts[0]]:
+        generated(engine, [Request(prompt, 2, GREEDY, ignore_end=True)])
+    read = [segments[0].count for segments in passes if segments[0].count > 1]
+    assert read == [20, 20, 20, 20]  # the first prompt is forgotten, the others need their last token alone
 
 
-def test_one_text_needs_memory_for_itself_alone(thread: EngineThread) -> None:
-    def num_bytes(engine: Engine) -> int:
-        return sum(layer.numel() for layer in (*engine.kv_cache.keys, *engine.kv_cache.values))
-
-    per_token = 2 * MODEL.config.num_layers * MODEL.config.num_kv_heads * MODEL.config.resolved_head_dim
-    engine = Engine(MODEL, TOKENIZER)
-    assert num_bytes(engine) == 0
+def test_one_text_needs_memory_for_itself_alone() -> None:
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(kv_block_size=4))
     generated(engine, [Request([1] * 5, 6, ignore_end=True)])
-    assert num_bytes(engine) == 11 * per_token
+    assert engine.figures().num_kv_blocks == 3
     generated(engine, [Request([2], 5, ignore_end=True, slide=True)])
-    assert num_bytes(engine) == CONTEXT * per_token
-    served = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=3), thread=thread)
-    assert num_bytes(served) == 3 * CONTEXT * per_token
-    served.close()
-
-
-@pytest.fixture
-def thread() -> Iterator[EngineThread]:
-    made = EngineThread()
-    yield made
-    made.close()
+    assert engine.figures().num_kv_blocks == 3 + 2
 
 
 def test_a_model_is_shared_and_stays_as_it_is() -> None:
@@ -147,60 +137,59 @@ def next_token(request: Request, model: GPT, seed: int, position: int) -> list[i
 
 def test_a_long_context_takes_up_memory_only_as_it_is_used() -> None:
     """The room would be 16 GiB."""
-    cache = SlotKVCache(MODEL.config, dtype=torch.float32, device=torch.device("cpu"))
+    memory = replace(KVCacheMemory.of(MODEL, EngineSettings()), model_context_length=2**19)
+    memory = replace(memory, groups=[replace(group, most_blocks=2**13) for group in memory.groups])
     before = memory_bytes()
-    cache.reserve(16, 2**19)
-    cache.plan([Segment(3, 0, 200)], 0)
-    shape = 1, cache.keys[0].shape[1], 200, cache.keys[0].shape[3]
+    cache = PagedKVCache(MODEL.config, memory, device=torch.device("cpu"), max_num_seqs=16)
+    table = cache.new_table()
+    assert cache.extend(table, 0, 200)
+    cache.plan([Segment(table, 0, 200)])
+    ones = torch.ones(1, MODEL.config.num_kv_heads, 200, MODEL.config.resolved_head_dim)
     for layer in range(MODEL.config.num_layers):
-        cache.update(layer, torch.ones(shape), torch.ones(shape))
-    cache.copy(3, 15, 200)
-    cache.swap(3, 0, 200)
-    assert all(bool((layer[[0, 15], :, :200] == 1).all()) for layer in cache.keys)
-    cache.clear(0)
-    assert not any(layer[0, :, :200].any() for layer in (*cache.keys, *cache.values))
-    total = sum(layer.numel() * 4 for layer in (*cache.keys, *cache.values))
+        cache.update(layer, ones, ones)
+    total = sum(tensor.nbytes for layer in (*cache.keys, *cache.values) for tensor in layer.tensors)
     after = memory_bytes()
     if before is not None and after is not None:
         assert after - before < 20_000_000 < 2_000_000_000 < total
+    cache.release(table, clear=True)
+    assert not any(layer.blocks[:4].any() for layer in (*cache.keys, *cache.values))
 
 
 def test_one_text_that_finds_no_memory_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(MODEL, TOKENIZER)
-    reserve = SlotKVCache.reserve
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(kv_block_size=8))
+    take = BlockPool.take
 
-    def too_much(cache: SlotKVCache, num_slots: int, capacity: int) -> None:
-        if capacity > 40:
-            raise MemoryError
-        reserve(cache, num_slots, capacity)
+    def too_much(pool: BlockPool) -> int:
+        if pool.num_used > 4:
+            raise UserError("too little")
+        return take(pool)
 
-    monkeypatch.setattr(SlotKVCache, "reserve", too_much)
+    monkeypatch.setattr(BlockPool, "take", too_much)
     small, large = Request([1], 8, GREEDY, ignore_end=True), Request([1], 60, GREEDY, ignore_end=True)
     chunks: list[OutputChunk] = []
     engine.submit(large, chunks.append)
     assert generated(engine, [small]) == [plain(small)]
-    assert isinstance(chunks[-1].failure, MemoryError)
+    assert str(chunks[-1].failure) == "too little"
 
 
 def test_too_little_memory_is_said_in_one_line() -> None:
-    with pytest.raises(UserError, match="too little memory for 16 sequences") as caught:
+    with pytest.raises(UserError, match="too little memory: ") as caught:
         lazy_zeros((16, 2**20, 2**30, 64), torch.float32, "cpu")
     assert "\n" not in str(caught.value)
 
 
-def test_where_not_all_can_be_had_at_once_the_cache_grows(
-    monkeypatch: pytest.MonkeyPatch, thread: EngineThread
-) -> None:
-    zeros = kv_cache.lazy_zeros
+def test_where_not_all_can_be_had_at_once_the_cache_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = block_pool.lazy_zeros
 
     def scarce(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
-        if shape[2] == CONTEXT:
+        if shape[0] > 20:
             raise UserError("too little")
         return zeros(shape, dtype, device)
 
-    monkeypatch.setattr(kv_cache, "lazy_zeros", scarce)
-    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=3), thread=thread)
-    request = Request([1], 8, GREEDY, ignore_end=True)
-    assert [token.id for chunk in engine.stream(request) for token in chunk.tokens] == plain(request)
-    assert engine.kv_cache.capacity < CONTEXT
+    monkeypatch.setattr(block_pool, "lazy_zeros", scarce)
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=3, kv_block_size=4))
+    assert len(engine.kv_cache.keys[0].blocks) == 0
+    requests = [Request([number], 20, GREEDY, ignore_end=True) for number in range(3)]
+    assert generated(engine, requests) == [plain(request) for request in requests]
+    assert len(engine.kv_cache.keys[0].blocks) == 16
     engine.close()

@@ -11,6 +11,7 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import UserError
+from gptsmith.convert import gguf_layout
 from gptsmith.convert import gguf_vocabulary as gguf_words
 from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
 from gptsmith.convert.backends.own import OwnBackend
@@ -18,6 +19,7 @@ from gptsmith.convert.certificate import CERTIFICATE, compare
 from gptsmith.convert.families import GGUFArchitecture
 from gptsmith.convert.formats import gguf as gguf_format
 from gptsmith.convert.formats.gguf import FILE
+from gptsmith.convert.gguf_layout import GGUFTensor
 from gptsmith.convert.probe_texts import TEXTS
 from tests.convert.sources import MODELS, TOKENIZERS, form, source, write_run
 
@@ -135,17 +137,27 @@ def only(ending: str, value: Any) -> Callable[[str, Any], Any]:
 
 FAULTS: dict[str, tuple[str, Change, str]] = {
     "rows of queries as we have them": (
-        "llama3", lambda p: p.setattr(gguf_format, "_interleaved", lambda _, tensor, *others: tensor), "logits",
+        "llama3", lambda p: p.setattr(GGUFTensor, "_interleaved", lambda _, rows: rows), "logits",
     ),
     "rows turned where they should not be": (
         "qwen2",
         lambda p: p.setattr(
-            gguf_format, "architecture_of", lambda _: GGUFArchitecture("qwen2", is_interleaved=True)
+            gguf_layout, "architecture_of", lambda _: GGUFArchitecture("qwen2", is_interleaved=True)
         ),
         "logits",
     ),
     "a bias of nothing": ("qwen2", tensors(lambda n, t: t * 0 if n == "blk.1.attn_v.bias" else t), "logits"),
     "a gain of one": ("qwen3", tensors(lambda n, t: t * 0 + 1 if n == "blk.2.attn_q_norm.weight" else t), "logits"),
+    "experts in another order": (
+        "qwen3_moe", tensors(lambda n, t: t.roll(1, 0) if n == "blk.1.ffn_up_exps.weight" else t), "logits",
+    ),
+    "a gain that is its distance from one": (
+        "gemma3", tensors(lambda n, t: t - 1 if n == "blk.1.post_ffw_norm.weight" else t), "logits",
+    ),
+    "another base of local layers": ("gemma3", keys(only("rope.freq_base_swa", 10_000.0)), "logits"),
+    "another pattern of windows": ("gemma3", keys(only("sliding_window_pattern", [True] * 3)), "logits"),
+    "another part of each head": ("gpt_neox", keys(only("rope.dimension_count", 8)), "logits"),
+    "another scale of residuals": ("granite", keys(only("residual_scale", 1.0)), "logits"),
     "positions one off": ("gpt2", tensors(lambda n, t: t.roll(1, 0) if n == "position_embd.weight" else t), "logits"),
     "no frequencies": ("llama3", tensors(lambda n, t: t * 0 + 1 if n == "rope_freqs.weight" else t), "logits"),
     "another base": ("smith", keys(only("rope.freq_base", 10_000.0)), "logits"),

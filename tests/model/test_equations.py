@@ -27,6 +27,11 @@ def full(half: Any, head: int, vectors: Vectors) -> Tensor:
     return (k @ q / len(q) ** 0.5).softmax(0) @ v
 
 
+def with_sink(half: Any, head: int, vectors: Vectors) -> Tensor:
+    q, k, v = vectors
+    return torch.cat([k @ q / len(q) ** 0.5, half.sinks[head, None]]).softmax(0)[:-1] @ v
+
+
 def sliding_window(half: Any, head: int, vectors: Vectors) -> Tensor:
     q, k, v = vectors
     return full(half, head, (q, k[-5:], v[-5:]))
@@ -57,27 +62,35 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def experts(half: Any, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def gated(half: Any, name: str, x: Tensor) -> Tensor:
+    gate, inner = half.gate(x), half.input(x)
+    if name == "swiglu_oai":
+        gate, inner = gate.clamp(max=7), inner.clamp(-7, 7)
+        return half.output((inner + 1) * gate * torch.sigmoid(1.702 * gate))
+    return half.output(ACTIVATIONS[name](gate) * inner)
+
+
+def mlp(half: Any, name: str, x: Tensor) -> Tensor:
+    return half.output(ACTIVATIONS[name](half.input(x)))
+
+
+def experts(half: Any, name: str, x: Tensor) -> Tensor:
     """Token by token, and expert by expert."""
 
     def output(token: Tensor) -> Tensor:
         probabilities = half.router(token).softmax(0)
         best = probabilities.argsort(descending=True)[:2].tolist()
         whole = torch.stack([probabilities[e] for e in best]).sum() if half.renormalizes else 1.0
-        return torch.stack([probabilities[e] / whole * computed(half.experts[e], token) for e in best]).sum(0)
-
-    def computed(one: Any, token: Tensor) -> Tensor:
-        inner = act(one.input(token))
-        return one.output(act(one.gate(token)) * one.input(token) if hasattr(one, "gate") else inner)
+        computed = gated if hasattr(half.experts[0], "gate") else mlp
+        return torch.stack([probabilities[e] / whole * computed(half.experts[e], name, token) for e in best]).sum(0)
 
     return torch.stack([torch.stack([output(token) for token in row]) for row in x])
 
 
-FEEDFORWARD: dict[str, tuple[tuple[str, ...], Callable[[Any, Callable[[Tensor], Tensor], Tensor], Tensor]]] = {
-    "mlp": (("gelu", "gelu_tanh", "relu", "relu2"), lambda half, act, x: half.output(act(half.input(x)))),
-    "experts": (("swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"), experts),
-    "gated": (("swiglu", "geglu", "geglu_tanh"), lambda half, act, x: half.output(act(half.gate(x)) * half.input(x))),
-}
+GATES, PLAIN = ("swiglu", "geglu", "geglu_tanh", "swiglu_oai"), ("gelu", "gelu_tanh", "relu", "relu2")
+FEEDFORWARD: dict[str, tuple[tuple[str, ...], Callable[[Any, str, Tensor], Tensor]]] = {
+    "mlp": (PLAIN, mlp), "experts": ((*GATES, *PLAIN), experts), "gated": (GATES, gated),
+}  # fmt: skip
 """The activations of a kind, and what it makes of x."""
 
 NORM: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -159,14 +172,30 @@ def test_attention_equals_its_equation(kind: str) -> None:
     close(half(x, Positions.of(model.position, Layout.causal(12, x.device)), None)[0], expected)
 
 
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_attention_with_sinks_equals_its_equation(with_mask: bool) -> None:
+    model = build(attention={"kind": "full", "num_kv_heads": 2, "sinks": True}, position={"kind": "none"})
+    half = model.blocks[1].attention
+    x = drawn(1, 12, 32)
+    q = half.query(x)[0].view(12, 4, 8).transpose(0, 1)
+    k, v = (layer(x)[0].view(12, 2, 8).transpose(0, 1).repeat_interleave(2, dim=0) for layer in (half.key, half.value))
+    found = [[with_sink(half, h, (q[h, t], k[h, : t + 1], v[h, : t + 1])) for h in range(4)] for t in range(12)]
+    expected = half.output(torch.stack([torch.cat(heads) for heads in found]))
+    mask = torch.ones(1, 12) if with_mask else None
+    layout = Layout.causal(12, x.device, attention_mask=mask)
+    close(half(x, Positions.of(model.position, layout), None)[0], expected)
+    with torch.no_grad():
+        close(half(x, Positions.of(model.position, layout), None)[0], expected)
+
+
 @pytest.mark.parametrize("placement", ["pre", "post"])
 @pytest.mark.parametrize(
     ("kind", "activation"), [(kind, name) for kind in FEEDFORWARD for name in FEEDFORWARD[kind][0]]
 )
 def test_feedforward_equals_its_equation_and_learns(placement: str, kind: str, activation: str) -> None:
     model = build(feedforward={"kind": kind, "activation": activation, "bias": True}, norm_placement=placement)
-    half, x = model.blocks[0].feedforward, torch.linspace(-2, 2, 32 * 3, dtype=torch.float64).view(1, 3, 32)
-    close(half(x), FEEDFORWARD[kind][1](half, ACTIVATIONS[activation], x), atol=1e-12)
+    half, x = model.blocks[0].feedforward, torch.linspace(-9, 9, 32 * 3, dtype=torch.float64).view(1, 3, 32)
+    close(half(x), FEEDFORWARD[kind][1](half, activation, x), atol=1e-12)
     model(torch.arange(16)[None]).mean().backward()
     assert all(parameter.grad is not None for parameter in half.parameters())
 

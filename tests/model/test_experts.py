@@ -26,6 +26,27 @@ def test_experts_keep_the_contract(check: Callable[[GPT], None], linear: str) ->
     check(build(feedforward=FOUR, linear=linear))
 
 
+@pytest.mark.parametrize("check", MODEL_CHECKS)
+def test_the_shape_of_gpt_oss_keeps_the_contract(check: Callable[[GPT], None]) -> None:
+    attention = {
+        "kind": "sliding_window",
+        "window_size": 5,
+        "layers": [0],
+        "num_kv_heads": 2,
+        "sinks": True,
+        "bias": True,
+    }
+    yarn = {"kind": "yarn", "factor": 4.0, "original_context_length": 8, "truncate": False}
+    check(
+        build(
+            attention=attention,
+            position={"kind": "rotary", "scaling": yarn},
+            feedforward=FOUR | {"experts_per_token": 3, "activation": "swiglu_oai", "bias": True},
+            head_dim=12,
+        )
+    )
+
+
 @pytest.mark.parametrize("renormalize", [True, False])
 def test_all_experts_together_are_their_weighted_sum(renormalize: bool) -> None:
     half = build(feedforward=FOUR | {"experts_per_token": 4, "renormalize": renormalize}).blocks[0].feedforward
@@ -101,10 +122,12 @@ def test_the_cost_counts_the_experts_of_a_token() -> None:
     model, known, alone = GPT(config), cost(config), cost(dense)
     router = config.num_layers * 4 * config.embed_dim
     assert known.num_parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert known.num_active_parameters == alone.num_parameters + router
+    assert known.num_active_parameters == alone.num_active_parameters + router
     assert known.num_matrix_parameters == alone.num_matrix_parameters + router
     assert known.training_flops_per_token == alone.training_flops_per_token + 6 * router
-    assert alone.num_active_parameters == alone.num_parameters
+    assert alone.num_active_parameters == alone.num_parameters - dense.vocab_size * dense.embed_dim
+    tied = cost(dense.model_copy(update={"tie_embeddings": True}))
+    assert tied.num_active_parameters == tied.num_parameters == alone.num_active_parameters
 
 
 def test_without_a_width_a_token_costs_about_as_much_as_in_a_dense_model() -> None:

@@ -39,6 +39,20 @@ def test_causal_attention_is_pytorchs(
 
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2)])
+@pytest.mark.parametrize("keep", [True, False])
+def test_causal_attention_with_sinks_is_the_plain_one(
+    num_heads: int, num_kv_heads: int, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(attention, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
+    inputs = leaves((2, num_heads, 37, 8), (2, num_kv_heads, 37, 8), (2, num_kv_heads, 37, 8), (num_heads,))
+    later = torch.full((37, 37), float("-inf"), dtype=torch.float64).triu(1)
+    plain = attention.plain_attention(*inputs[:3], later, inputs[3])
+    assert_same(attention.causal_attention(*inputs), plain, inputs)
+    assert_same(attention.plain_attention(*inputs[:3], later), attention.causal_attention(*inputs[:3]), inputs[:3])
+
+
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2)])
 @pytest.mark.parametrize("num_queries", [1, 12, 80])
 def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_queries: int) -> None:
     num_keys = 100
@@ -51,6 +65,14 @@ def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_
     shared_keys, shared_values = (shared.repeat_interleave(groups, dim=1) for shared in (keys, values))
     scores = (queries @ shared_keys.mT / 8**0.5).masked_fill(~mask, float("-inf"))
     torch.testing.assert_close(found, scores.softmax(dim=-1) @ shared_values, rtol=1e-5, atol=1e-5)
+    sinks = torch.linspace(-1, 2, num_heads)
+    with_sinks = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(1, -1, num_queries, 1)], dim=-1)
+    torch.testing.assert_close(
+        attention.masked_attention(queries, keys, values, mask, sinks),
+        with_sinks.softmax(dim=-1)[..., :-1] @ shared_values,
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_a_large_pattern_is_computed_again_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:

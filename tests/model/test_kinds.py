@@ -13,8 +13,9 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
-from tests.model.contracts import ATTENTION_CHECKS, build, check_linear, check_tokens_apart, some_ids
+from tests.model.contracts import ATTENTION_CHECKS, CONTEXT, build, check_linear, check_tokens_apart, some_ids
 
 COMBINATIONS = list(product(attention.KINDS.names(), position.KINDS.names(), norm.KINDS.names()))
 
@@ -25,6 +26,24 @@ def test_every_combination_keeps_the_contract(
     attention_kind: str, position_kind: str, norm_kind: str, check: Callable[[GPT], None]
 ) -> None:
     check(build(attention_kind, position_kind, norm_kind))
+
+
+@pytest.mark.parametrize("kind", ["full", "sliding_window"])
+@pytest.mark.parametrize("check", ATTENTION_CHECKS)
+def test_sinks_keep_the_contract(kind: str, check: Callable[[GPT], None]) -> None:
+    table = {"kind": kind, "num_kv_heads": 2, "sinks": True} | ({"window_size": 5} if kind != "full" else {})
+    check(build(attention=table))
+
+
+def test_a_window_bounds_what_is_attended_to() -> None:
+    shape = build("sliding_window").config
+    assert [shape.attention.visible_tokens(layer, CONTEXT) for layer in range(2)] == [CONTEXT, 5]
+    wide, narrow = cost(build().config), cost(shape)
+    dim = shape.num_heads * shape.resolved_head_dim
+    assert wide.decoding_flops_per_token - narrow.decoding_flops_per_token == 4 * dim * (CONTEXT - 5)
+    # Of a text of T tokens each sees w - w^2 / 2T on average.
+    unseen = CONTEXT / 2 - (5 - 25 / (2 * CONTEXT))
+    assert wide.training_flops_per_token - narrow.training_flops_per_token == int(3 * 4 * dim * unseen)
 
 
 @pytest.mark.parametrize("feedforward_kind", feedforward.KINDS.names())

@@ -27,10 +27,24 @@ PUBLISHED = {
     "gpt3-2.7b": 2.7e9, "gpt3-6.7b": 6.7e9, "gpt3-13b": 13e9, "gpt3-175b": 175e9,
 }  # fmt: skip
 
+GPT_OSS = {"gpt-oss-20b": (20.91, 3.61), "gpt-oss-120b": (116.83, 5.13)}
+"""Billions of parameters, and of those that are active (OpenAI 2025, table 1)."""
+
 
 @pytest.mark.parametrize("name", EXACT)
 def test_gpt1_and_gpt2_have_the_published_count(name: str) -> None:
     assert cost(preset(name)).num_parameters == EXACT[name]
+
+
+@pytest.mark.parametrize("name", GPT_OSS)
+def test_gpt_oss_has_the_published_counts(name: str) -> None:
+    total, active = GPT_OSS[name]
+    known = cost(preset(name))
+    assert (round(known.num_parameters / 1e9, 2), round(known.num_active_parameters / 1e9, 2)) == (total, active)
+    # Half of the layers see 128 tokens, the others all, in 64 heads of 64.
+    shape = preset(name)
+    seen = shape.num_layers // 2 * (128 + shape.context_length)
+    assert known.decoding_flops_per_token == 2 * known.num_matrix_parameters + 4 * 64 * 64 * seen
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -41,12 +55,22 @@ def test_gpt3_is_within_three_percent(name: str) -> None:
 
 
 def test_every_preset_is_tested() -> None:
-    assert {"smith"} | EXACT.keys() | PUBLISHED.keys() == PRESETS.keys()
+    assert {"smith"} | EXACT.keys() | PUBLISHED.keys() | GPT_OSS.keys() == PRESETS.keys()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_first_loss_is_that_of_guessing(name: str) -> None:
-    model = GPT(preset(name, num_layers=2, context_length=32, vocab_size=1000, embed_dim=128, num_heads=2, head_dim=64))
+    small = {
+        "num_layers": 2,
+        "context_length": 32,
+        "vocab_size": 1000,
+        "embed_dim": 128,
+        "num_heads": 2,
+        "head_dim": 64,
+    }
+    if name in GPT_OSS:
+        small |= {"attention": {"num_kv_heads": 1}, "feedforward": {"hidden_dim": 64}}
+    model = GPT(preset(name, **small))
     ids = torch.randint(1000, (4, 33), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())

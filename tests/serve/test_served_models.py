@@ -175,11 +175,11 @@ def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.C
         memory = models["base"].engine.kv_memory
         assert memory.num_bytes == models["chat"].engine.kv_memory.num_bytes == 300_000
         assert models["labels"].engine.kv_memory.num_bytes is None
-        room = 300_000 // memory.bytes_per_token
+        room = 300_000 // memory.bytes_of(64) * 64
         assert 64 <= room < 768
         assert running.ask("GET", "/v1/models/chat").json["gptsmith"]["context_length"] == room
         said = " ".join(capsys.readouterr().err.split())
-        whole = readable_bytes(768 * memory.bytes_per_token)
+        whole = readable_bytes(memory.bytes_of(768))
         assert f"base: a context of 768 tokens takes {whole} of KV cache, and 300 kB hold {room}" in said
         for path, body in (
             ("/v1/completions", {"prompt": [1] * (room + 1)}),
@@ -203,7 +203,7 @@ def test_by_default_three_quarters_of_what_is_free(runs: Path, monkeypatch: pyte
 
 
 def test_too_little_memory_for_any_text_is_refused_with_what_is_needed(runs: Path) -> None:
-    with pytest.raises(UserError, match=r"holds \d+ tokens, of .* each: allow at least .*--kv-cache-memory"):
+    with pytest.raises(UserError, match=r"holds no block of 64 tokens, .*: allow at least .*--kv-cache-memory"):
         ServedModels(load_served([str(runs / "base")], device="cpu"), ServeSettings(kv_cache_memory="9KB"))
 
 

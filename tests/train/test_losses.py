@@ -11,7 +11,7 @@ from torch import nn
 from gptsmith.base.kinds import Kinds
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import cross_entropy
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, token_log_likelihoods
 from gptsmith.model.presets import preset
 from gptsmith.train import objectives, optimizers
 from gptsmith.train.batch import Batch
@@ -42,6 +42,41 @@ def test_gradients_are_those_of_finite_differences(sizes: Any, monkeypatch: pyte
     weight = torch.randn(20, 4, dtype=torch.float64, generator=generator, requires_grad=True)
     targets = torch.tensor([3, -100, 0, 19, 3])
     assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, targets), (hidden, weight))
+
+
+def drawn_rows(num_rows: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states (B, 7, 4), a head's weight (20, 4) and targets (B, 7), of which some ask nothing."""
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(num_rows, 7, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    weight = torch.randn(20, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    targets = torch.randint(20, (num_rows, 7), generator=generator)
+    targets[0, :5] = targets[1] = -100
+    return hidden, weight, targets
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 20), (4, 3, 20), (100, 100, 64)])
+def test_log_likelihoods_in_blocks_are_those_of_all_logits_at_once(sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy.BlockSizes, "of", lambda vocab_size, device: cross_entropy.BlockSizes(*sizes))
+    hidden, weight, targets = drawn_rows()
+    rows, values = token_log_likelihoods(hidden, weight, targets)
+    expected = (hidden @ weight.T).log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0][targets >= 0]
+    assert rows.tolist() == [0] * 2 + [2] * 7
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(token_log_likelihoods(hidden, weight, targets)[1], values)
+    upstream = torch.linspace(-1, 2, len(values), dtype=torch.float64)  # each token's own, as objectives weigh them
+    both = (torch.autograd.grad(each, (hidden, weight), upstream) for each in (values, expected))
+    for ours, plain in zip(*both, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+
+
+def test_log_likelihoods_keep_no_logits_for_the_backward_pass() -> None:
+    hidden, weight, targets = drawn_rows(9)
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda x: x):
+        values = token_log_likelihoods(hidden, weight, targets)[1]
+    assert kept
+    assert all(shape.numel() < len(values) * len(weight) for shape in kept)
 
 
 def test_bfloat16_hidden_states_keep_a_float32_loss_and_weight_gradient() -> None:

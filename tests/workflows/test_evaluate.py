@@ -178,6 +178,24 @@ class TestTasks:
         call("evaluate", run, questions(tmp_path / "data.jsonl", 3), "--task", "multiple_choice", "--shots", 2)
         assert [message["role"] for message in asked[0]] == ["user", "assistant", "user", "assistant", "user"]
 
+    def test_bad_examples_are_skipped_and_listed(self, run: str, call: Call, tmp_path: Path) -> None:
+        data = questions(tmp_path / "data.jsonl", 3)
+        data.write_text(data.read_text(encoding="utf-8") + '{"question": "?"}\n{"que', encoding="utf-8")
+        asked = ["evaluate", run, data, "--task", "multiple_choice"]
+        stopped = call(*asked)
+        assert (stopped.code, f"{data}, line 4: expected question, choices" in stopped.err) == (2, True)
+        done = call(*asked, "--skip-bad", "--json")
+        assert (done.object["scores"]["accuracy"]["num_examples"], "2 bad examples are skipped:" in done.err) == (
+            3,
+            True,
+        )
+        assert [each["places"] for each in done.object["skipped_examples"].values()] == [
+            [f"{data}, line 4"], [f"{data}, line 5"]
+        ]  # fmt: skip
+        for odd in ([data], ["--lm-eval", "arc_easy"]):
+            refused = call("evaluate", run, *odd, "--skip-bad")
+            assert (refused.code, "--skip-bad" in refused.err) == (2, True)
+
     def test_a_person_gets_tables(self, run: str, worse: str, call: Call, tmp_path: Path) -> None:
         data = questions(tmp_path / "data.jsonl")
         shown = call("evaluate", run, data, "--task", "multiple_choice", "--against", worse).out

@@ -156,10 +156,15 @@ def test_a_classifier_learns_and_predicts(
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert (done.code, [row["label"] is None for row in rows]) == (0, [False, True, True, False])
     assert [row.get("error", "").partition(": ")[0] for row in rows[1:3]] == [f"{mixed}, line 2", f"{mixed}, line 3"]
-    assert "2 of 4 records could not be labelled" in done.err
+    assert "2 of 4 records could not be labelled; their lines say why:" in done.err
+    assert f"  1: the text is None, not a text ({mixed}, line 2)" in done.err
+    assert f"{mixed}, line 2: the text is None, not a text" == rows[1]["error"]
+    pair = written(tmp_path / "pair.jsonl", [{"text": "x"}, {"question": "?", "choices": ["a", "b"]}])
+    *_, last = map(json.loads, call("predict", tmp_path / "run", pair).out.splitlines())
+    assert "an example of choice, and the others are of text" in last["error"]
     nothing = call("predict", tmp_path / "run", written(tmp_path / "none.jsonl", [{"text": " "}]))
     assert nothing.code == 2
-    assert "none of the 1 records can be labelled" in nothing.err
+    assert "none of 1 records can be used; the first, " in nothing.err
 
 
 def test_every_verb_on_examples_takes_an_encoding(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:

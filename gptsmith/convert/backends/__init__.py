@@ -29,12 +29,14 @@ class Backend(ABC):
         files: the files that it read.
         context_length: the most tokens that it reads at once.
         special_tokens: the spellings of its special tokens.
+        chooses_experts: whether it is known to choose among experts for each token.
     """
 
     name: str
     files: Sequence[Path]
     context_length: int
     special_tokens: Sequence[str]
+    chooses_experts: bool = False
 
     @abstractmethod
     def token_ids(self, text: str) -> list[int]:

@@ -30,6 +30,7 @@ class OwnBackend(Backend):
         self.name, self.files = f"gptsmith {__version__}", files
         self.context_length = model.config.context_length
         self.special_tokens = list(tokenizer.special_tokens)
+        self.chooses_experts = model.config.feedforward.chooses_experts
 
     def token_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text)

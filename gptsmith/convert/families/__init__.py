@@ -76,6 +76,26 @@ class Setting:
         return {self.theirs: value}
 
 
+@dataclass(frozen=True)
+class Only:
+    """A setting of theirs that would make it another model, with the one value that we know."""
+
+    theirs: str
+    value: Any
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return (self.theirs,)
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        if (value := config.get(self.theirs, self.value)) != self.value:
+            raise ConversionError(f"{self.theirs}={shown(value)} is not known (allowed: {self.value!r})")
+        return {}
+
+    def write(self, shape: GPTConfig) -> Table:
+        return {}
+
+
 class Transform(Protocol):
     """The difference of a weight's values in a safetensors file, such as a norm that is kept as its distance from 1. A
     GGUF file keeps ours. Of a linear layer it may only put rows in another order: its adapters' rows follow."""
@@ -94,26 +114,32 @@ class GGUFArchitecture:
     Attributes:
         name: its name in a GGUF file.
         activation: the activation that it knows.
+        near: activations that it computes by its own, which is so near that a certificate passes.
         epsilon: the key of the smallest variance of its norms.
         is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
         scalings: the ways to scale rotary frequencies that it knows.
-        output_bias: whether it knows a bias behind attention.
+        has_head_dim: whether it knows heads that are not as wide as the model divided by their number.
+        fixed: the settings that all its models share besides those of the family, under our names: no key says them.
         settings: its keys besides those that every architecture has, without its name before them.
     """
 
     name: str
     activation: str = "swiglu"
+    near: tuple[str, ...] = ()
     epsilon: str = "attention.layer_norm_rms_epsilon"
     is_interleaved: bool = False
     scalings: tuple[str, ...] = ("linear", "yarn")
-    output_bias: bool = True
+    has_head_dim: bool = True
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     settings: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
-    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow."""
+    for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow,
+    unless ours is a parameter's. A tensor without `{expert}` in its name holds the parts of all experts: (E, out, in)
+    in a GGUF file."""
 
     ours: str | tuple[str, ...]
     """Several are one matrix there, one below the other."""
@@ -172,11 +198,8 @@ class Family:
         Raises:
             ConversionError: it asks for something that no shape of ours is, or is not sound.
         """
-        for key, value in self.only.items():
-            if config.get(key, value) != value:
-                raise ConversionError(f"{key}={shown(config[key])} is not known (allowed: {value!r})")
         table: Table = dict(self.fixed)
-        for part in self.settings:
+        for part in (*(Only(key, value) for key, value in self.only.items()), *self.settings):
             table = layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
 
@@ -233,7 +256,7 @@ def family_for(shape: GPTConfig, *, preferred: str | None = None, among: Sequenc
             return family
     nearest = min(candidates, key=lambda family: _weight_of(unsupported[family.model_type]))
     own = resolved(shape)
-    odd = [f"{key}={_readable(at_path(own, key))}" for key in _heads(unsupported[nearest.model_type])]
+    odd = [f"{key}={readable(at_path(own, key))}" for key in without_followers(unsupported[nearest.model_type])]
     raise ConversionError(
         f"no program that this format is for supports a model with {' and '.join(odd)}; the nearest that one does is "
         f"the preset {nearest.preset} (family {nearest.model_type})"
@@ -307,15 +330,15 @@ def _bare(shape: GPTConfig) -> Table:
     return table
 
 
-def _heads(keys: Sequence[str]) -> list[str]:
+def without_followers(keys: Sequence[str]) -> list[str]:
     """The keys without those that follow from another: of a group whose kind differs only the kind is named."""
     groups = {key.removesuffix(".kind") for key in keys if key.endswith(".kind")}
     return [key for key in keys if key.endswith(".kind") or key.rpartition(".")[0] not in groups]
 
 
 def _weight_of(unsupported: Sequence[str]) -> int:
-    return len(_heads(unsupported))
+    return len(without_followers(unsupported))
 
 
-def _readable(value: Any) -> str:
+def readable(value: Any) -> str:
     return "not set" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

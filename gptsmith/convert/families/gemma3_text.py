@@ -13,10 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, shown
-from gptsmith.convert.families import Family, Setting, Table, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.families.olmo2 import OUTPUT_NORMS
 from gptsmith.convert.families.qwen3 import NORMS
+from gptsmith.convert.gguf_rope import GGUFRotary
 from gptsmith.convert.rope import RotaryPart
 from gptsmith.convert.window import FULL, SLIDING
 from gptsmith.model.attention.sliding_window import SlidingWindowAttentionSettings
@@ -26,6 +27,9 @@ from gptsmith.model.position.rotary import RotaryPositionSettings
 
 EVERY_SIXTH, LOCAL_BASE, QUERY_SCALAR = 6, 10_000.0, 256
 GLOBAL = RotaryPart(base=1_000_000.0)
+LAYERS_OF_27B = 62
+WINDOW, PATTERN = "attention.sliding_window", "attention.sliding_window_pattern"
+LOCAL = "rope.freq_base_swa"
 
 
 class DistanceFromOne:
@@ -64,20 +68,23 @@ class Layers:
         }
 
     def write(self, shape: GPTConfig) -> Table:
-        attention, position = shape.attention, shape.position
+        position = shape.position
         if not isinstance(position, LocalRotaryPositionSettings):
             return {}
-        window_size = shape.context_length
-        if isinstance(attention, SlidingWindowAttentionSettings):
-            window_size = attention.window_size
         every = RotaryPositionSettings(base=position.base, scaling=position.scaling)
         written = GLOBAL.write(shape.model_copy(update={"position": every}))
         local = {"rope_type": "default", "rope_theta": position.local_base}
         return {
-            "sliding_window": window_size,
+            "sliding_window": _window_size(shape),
             "layer_types": [SLIDING if layer in position.local_layers else FULL for layer in range(shape.num_layers)],
             "rope_parameters": {"full_attention": written["rope_parameters"], "sliding_attention": local},
         }
+
+
+def _window_size(shape: GPTConfig) -> int:
+    """That of local layers, which see the whole context where attention is full."""
+    attention = shape.attention
+    return attention.window_size if isinstance(attention, SlidingWindowAttentionSettings) else shape.context_length
 
 
 def _bases(config: Mapping[str, Any]) -> Table:
@@ -112,6 +119,58 @@ class Scales:
         return {"query_pre_attn_scalar": shape.resolved_head_dim if scale is None else round(scale**-2)}
 
 
+@dataclass(frozen=True)
+class GGUFLayers:
+    """Windows and bases in a GGUF file."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return (WINDOW, PATTERN, LOCAL)
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        count, window = config["block_count"], config.get(WINDOW, 0)
+        pattern = config.get(PATTERN, EVERY_SIXTH)
+        if isinstance(pattern, int) and not isinstance(pattern, bool) and pattern > 0:
+            pattern = [(layer + 1) % pattern != 0 for layer in range(count)]
+        if not isinstance(pattern, list) or len(pattern) < count or not {*pattern} <= {0, 1}:
+            raise ConversionError(f"{PATTERN} is no number above 0, and does not say yes or no of {count:,} layers")
+        local = [layer for layer in range(count) if window and pattern[layer]]
+        return {
+            "attention": {"kind": "sliding_window", "window_size": window, "layers": local} if local else {},
+            "position": {
+                "kind": "local_rotary", "local_layers": local, "local_base": config.get(LOCAL, LOCAL_BASE),
+            },
+        }  # fmt: skip
+
+    def write(self, shape: GPTConfig) -> Table:
+        position = shape.position
+        if not isinstance(position, LocalRotaryPositionSettings):
+            return {}
+        every = RotaryPositionSettings(base=position.base, scaling=position.scaling)
+        return {
+            **GGUFRotary().write(shape.model_copy(update={"position": every})),
+            LOCAL: position.local_base,
+            WINDOW: _window_size(shape),
+            PATTERN: [layer in position.local_layers for layer in range(shape.num_layers)],
+        }
+
+
+class GGUFScales:
+    """The scales of embeddings and of scores, which llama.cpp knows without a key."""
+
+    keys: Sequence[str] = ()
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        width, num_heads = config["embedding_length"], config["attention.head_count"]
+        head_dim = config.get("attention.key_length", width // num_heads)
+        # The model of 27B alone scales by the width of a head that its 32 heads would have if they filled the model's.
+        queries = width // num_heads if config["block_count"] == LAYERS_OF_27B else head_dim
+        return {"attention": {"scale": queries**-0.5}, "embedding_multiplier": width**0.5}
+
+    def write(self, shape: GPTConfig) -> Table:
+        return {}
+
+
 def _renamed(weight: Weight) -> Weight:
     """With Gemma's name of the norm before the feed-forward half, and gains as it keeps them."""
     if "norm" not in weight.parts[0]:
@@ -124,7 +183,13 @@ def _renamed(weight: Weight) -> Weight:
 FAMILY = Family(
     model_type="gemma3_text",
     architecture="Gemma3ForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "gemma3",
+        activation="geglu_tanh",
+        scalings=("linear",),
+        fixed={"attention.bias": False, "attention.output_bias": False},
+        settings=(GGUFLayers(), GGUFScales()),
+    ),
     preset="smith with norm_placement=sandwich and position=local_rotary",
     fixed=FIXED
     | {

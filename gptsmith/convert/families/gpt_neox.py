@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from gptsmith.convert.families import Family, Setting, Table, Weight
+from gptsmith.base.errors import ConversionError, shown
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
 from gptsmith.convert.families.gpt2 import ACTIVATIONS, QKV
 from gptsmith.convert.rope import PARTIAL, RotaryPart
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.position.rotary import RotaryPositionSettings
 
 
 class InterleavedHeads:
@@ -52,10 +54,42 @@ class NeoXRotary(RotaryPart):
         }
 
 
+@dataclass(frozen=True)
+class RotaryDimensions:
+    """The part of a head that is rotated, as its number of dimensions in a GGUF file."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return ("rope.dimension_count",)
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        head_dim = config["embedding_length"] // config["attention.head_count"]
+        rotated = config.get("rope.dimension_count", head_dim)
+        if not isinstance(rotated, int) or not 0 < rotated <= head_dim:
+            raise ConversionError(
+                f"rope.dimension_count={shown(rotated)} (allowed: 1 to {head_dim}, a head's dimensions)"
+            )
+        return {"position": {PARTIAL: rotated / head_dim}}
+
+    def write(self, shape: GPTConfig) -> Table:
+        position = shape.position
+        if not isinstance(position, RotaryPositionSettings):
+            return {}
+        return {"rope.dimension_count": int(shape.resolved_head_dim * position.partial_rotary_factor)}
+
+
 FAMILY = Family(
     model_type="gpt_neox",
     architecture="GPTNeoXForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "gptneox",
+        activation="gelu_tanh",
+        near=("gelu",),
+        epsilon="attention.layer_norm_epsilon",
+        has_head_dim=False,
+        fixed={"attention.bias": True, "attention.output_bias": True, "tie_embeddings": False},
+        settings=(Setting("use_parallel_residual", "parallel_residual", True), RotaryDimensions()),
+    ),
     preset="gpt2 with position=rotary",
     fixed={
         "attention": {"kind": "full"},

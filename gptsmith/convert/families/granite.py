@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptsmith.convert.families import Family, Setting, Table
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.model.config import GPTConfig
 
@@ -30,7 +30,17 @@ class AttentionMultiplier:
 FAMILY = Family(
     model_type="granite",
     architecture="GraniteForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "granite",
+        is_interleaved=True,
+        scalings=("linear", "yarn", "llama3"),
+        settings=(
+            Setting("attention.scale", "attention.scale", None),
+            Setting("embedding_scale", "embedding_multiplier", 1.0),
+            Setting("residual_scale", "residual_multiplier", 1.0),
+            Setting("logit_scale", "logits_scaling"),
+        ),
+    ),
     preset="smith with attention.qk_norm=false",
     fixed=FIXED,
     settings=(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Setting, Weight
-from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
+from dataclasses import replace
+
+from gptsmith.convert.families import Family, Part, Setting, Weight
+from gptsmith.convert.families.llama import EXTRA, FIXED, GGUF, SHAPE, WEIGHTS
 from gptsmith.convert.window import EveryLayer
 
 EXPERT = "model.layers.{layer}.block_sparse_moe.experts.{expert}"
@@ -11,16 +13,21 @@ EXPERTS = (
     Weight(
         "blocks.{layer}.feedforward.router", "model.layers.{layer}.block_sparse_moe.gate", "blk.{layer}.ffn_gate_inp"
     ),
-    Weight("blocks.{layer}.feedforward.experts.{expert}.gate", f"{EXPERT}.w1", "blk.{layer}.ffn_gate.{expert}"),
-    Weight("blocks.{layer}.feedforward.experts.{expert}.input", f"{EXPERT}.w3", "blk.{layer}.ffn_up.{expert}"),
-    Weight("blocks.{layer}.feedforward.experts.{expert}.output", f"{EXPERT}.w2", "blk.{layer}.ffn_down.{expert}"),
+    Weight("blocks.{layer}.feedforward.experts.{expert}.gate", f"{EXPERT}.w1", "blk.{layer}.ffn_gate_exps"),
+    Weight("blocks.{layer}.feedforward.experts.{expert}.input", f"{EXPERT}.w3", "blk.{layer}.ffn_up_exps"),
+    Weight("blocks.{layer}.feedforward.experts.{expert}.output", f"{EXPERT}.w2", "blk.{layer}.ffn_down_exps"),
 )
 DENSE = {f"blocks.{{layer}}.feedforward.{name}" for name in ("gate", "input", "output")}
+EXPERT_COUNTS: tuple[Part, ...] = (
+    Setting("expert_count", "feedforward.num_experts"),
+    Setting("expert_used_count", "feedforward.experts_per_token"),
+)
+"""In a GGUF file."""
 
 FAMILY = Family(
     model_type="mixtral",
     architecture="MixtralForCausalLM",
-    gguf=None,
+    gguf=replace(GGUF, settings=EXPERT_COUNTS),
     preset="smith with attention.qk_norm=false and feedforward=experts",
     fixed=FIXED
     | {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Setting, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Only, Setting, Weight
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.families.qwen3 import NORMS
 
@@ -23,7 +23,12 @@ OUTPUT_NORMS = (
 FAMILY = Family(
     model_type="olmo2",
     architecture="Olmo2ForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "olmo2",
+        has_head_dim=False,
+        fixed={"attention.bias": False, "attention.output_bias": False, "tie_embeddings": False},
+        settings=(Only("attention.sliding_window", 0),),
+    ),
     preset="smith with norm_placement=output and attention.qk_norm_per_head=false",
     fixed=FIXED
     | {"attention": {"kind": "full", "qk_norm": True, "qk_norm_per_head": False}, "norm_placement": "output"},

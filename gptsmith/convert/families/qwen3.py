@@ -14,7 +14,7 @@ NORMS = (
 FAMILY = Family(
     model_type="qwen3",
     architecture="Qwen3ForCausalLM",
-    gguf=GGUFArchitecture("qwen3", output_bias=False),
+    gguf=GGUFArchitecture("qwen3", fixed={"attention.output_bias": False}),
     preset="smith",
     fixed=FIXED | {"attention": {"kind": "full", "qk_norm": True}},
     settings=(

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptsmith.convert.families import Family, Setting, Table, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
+from gptsmith.convert.families.mixtral import DENSE, EXPERT_COUNTS
 from gptsmith.convert.families.qwen3 import NORMS
 from gptsmith.convert.window import EveryLayer
 from gptsmith.model.config import GPTConfig
@@ -20,7 +21,6 @@ EXPERTS = (
     Weight(f"{FEEDFORWARD}.experts.{{expert}}.input", f"{EXPERT}.up_proj", "blk.{layer}.ffn_up_exps"),
     Weight(f"{FEEDFORWARD}.experts.{{expert}}.output", f"{EXPERT}.down_proj", "blk.{layer}.ffn_down_exps"),
 )
-DENSE = {f"{FEEDFORWARD}.{name}" for name in ("gate", "input", "output")}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class SwitchedWindow(EveryLayer):
 FAMILY = Family(
     model_type="qwen3_moe",
     architecture="Qwen3MoeForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "qwen3moe",
+        fixed={"attention.output_bias": False, "feedforward.renormalize": True},
+        settings=(Setting("expert_feed_forward_length", "feedforward.hidden_dim"), *EXPERT_COUNTS),
+    ),
     preset="smith with feedforward=experts",
     fixed=FIXED | {"attention": {"kind": "full", "qk_norm": True}, "feedforward": {"kind": "experts", "bias": False}},
     settings=(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.families import Family, Setting, Table
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.rope import RotaryPart
 from gptsmith.model.config import GPTConfig
@@ -39,10 +39,22 @@ class RotatedLayers:
         return {"no_rope_layers": [int(layers == "all" or layer in layers) for layer in range(shape.num_layers)]}
 
 
+class EveryFourthDoesNotRotate:
+    """llama.cpp's own choice of layers, which no key of a GGUF file says."""
+
+    keys: Sequence[str] = ()
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        return RotatedLayers().read({"num_hidden_layers": config["block_count"]})
+
+    def write(self, shape: GPTConfig) -> Table:
+        return {}
+
+
 FAMILY = Family(
     model_type="smollm3",
     architecture="SmolLM3ForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture("smollm3", is_interleaved=True, settings=(EveryFourthDoesNotRotate(),)),
     preset="smith with attention.qk_norm=false",
     fixed=FIXED,
     settings=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.convert.families import Family, Setting, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Weight
 from gptsmith.convert.families.gpt2 import ACTIVATIONS
 from gptsmith.convert.families.llama import EXTRA, SHAPE, WEIGHTS
 from gptsmith.convert.window import EveryLayer
@@ -16,7 +16,13 @@ FEEDFORWARD = (
 FAMILY = Family(
     model_type="starcoder2",
     architecture="Starcoder2ForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "starcoder2",
+        activation="gelu_tanh",
+        epsilon="attention.layer_norm_epsilon",
+        has_head_dim=False,
+        fixed={"attention.bias": True, "attention.output_bias": True, "feedforward.bias": True},
+    ),
     preset="gpt2 with position=rotary",
     fixed={
         "attention": {"kind": "full"},

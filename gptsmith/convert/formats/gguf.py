@@ -12,20 +12,19 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend
-from gptsmith.convert.families import Family, at_path, families, family_for, resolved
+from gptsmith.convert.families import Family, at_path, families, family_for, readable, resolved
 from gptsmith.convert.formats import FormatSettings, Source
-from gptsmith.convert.gguf_keys import SAMPLING, architecture_of, interleaved_heads, written_keys
+from gptsmith.convert.gguf_keys import SAMPLING, unsaid, written_keys
+from gptsmith.convert.gguf_layout import architecture_of, gguf_tensors
 from gptsmith.convert.gguf_rope import DIVISORS, divisors
 from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
-from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
+from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
-
-
-YARN_ALWAYS = {"fast_rotations": 32.0, "slow_rotations": 1.0}
-"""llama.cpp has keys for these, and its code for our families does not read them."""
+ROUTER = "ffn_gate_inp.weight"
+"""The end of a router's name; rounded, it would choose other experts."""
 
 
 class GGUFFormatSettings(FormatSettings):
@@ -82,22 +81,17 @@ def _require_known(family: Family, shape: GPTConfig) -> None:
         ConversionError: Transformers' models of the family are more than llama.cpp's.
     """
     architecture = architecture_of(family)
-    plain = resolved(shape)
-    odd = None
-    if plain["attention"]["kind"] == "sliding_window":
-        odd, but = "attention.kind=sliding_window", "sees the whole context in every layer"
-    elif plain["feedforward"]["activation"] != architecture.activation:
-        odd, but = f"feedforward.activation={plain['feedforward']['activation']}", f"knows {architecture.activation}"
-    elif (scaling := at_path(plain, "position.scaling.kind")) not in (None, *architecture.scalings):
-        odd, but = f"position.scaling.kind={scaling}", f"knows {', '.join(architecture.scalings) or 'no scaling'}"
-    elif changed := [
-        k for k, usual in YARN_ALWAYS.items() if at_path(plain, f"position.scaling.{k}") not in (None, usual)
-    ]:
-        odd, but = f"another position.scaling.{changed[0]}", f"always has {YARN_ALWAYS[changed[0]]:g}"
-    elif plain["attention"]["output_bias"] and not architecture.output_bias:
-        odd, but = "attention.output_bias=true", "knows biases of queries, keys and values only"
-    if odd is not None:
-        raise ConversionError(f"llama.cpp supports no model with {odd}: its {architecture.name} {but}")
+    scaling = at_path(resolved(shape), "position.scaling.kind")
+    if scaling not in (None, *architecture.scalings):
+        raise ConversionError(
+            f"llama.cpp supports no model with position.scaling.kind={scaling}: its {architecture.name} knows "
+            f"{', '.join(architecture.scalings) or 'no scaling'}"
+        )
+    for key, (ours, theirs) in unsaid(family, shape).items():
+        raise ConversionError(
+            f"llama.cpp supports no model with {key}={readable(ours)}: its {architecture.name} always has "
+            f"{readable(theirs)}"
+        )
 
 
 def _require_float16(source: Source) -> None:
@@ -138,7 +132,10 @@ def _name(source: Source) -> str:
 
 
 def _add_shape(writer: Any, family: Family, shape: GPTConfig) -> None:
-    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, bool: writer.add_bool}
+    add: dict[type, Any] = {
+        int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, bool: writer.add_bool,
+        list: writer.add_array,
+    }  # fmt: skip
     for key, value in written_keys(family, shape).items():
         add[type(value)](f"{architecture_of(family).name}.{key}", value)
 
@@ -161,28 +158,19 @@ def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
 def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
     """Each tensor of the file, float32, matrices as (out, in)."""
     shape, ours = source.model.config, plain_weights(source.model)
-    for mapping in tensor_mappings(family, shape):
-        yield mapping.gguf, _interleaved(mapping, mapping.join_rows(ours).float(), family, shape)
+    for tensor in gguf_tensors(family, shape):
+        yield tensor.name, tensor.join(ours).float()
     if (divided := divisors(shape)) is not None:
         yield DIVISORS, divided
 
 
-def _interleaved(mapping: TensorMapping, tensor: Tensor, family: Family, shape: GPTConfig) -> Tensor:
-    """With the rows of queries and keys as llama.cpp has them: the two of a head that rotate together are
-    neighbours."""
-    heads = interleaved_heads(mapping, shape)
-    if not architecture_of(family).is_interleaved or heads is None:
-        return tensor
-    return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
-
-
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
-    """A tensor as it is kept: vectors and positions in float32, rows that are no whole blocks in float16."""
+    """A tensor as it is kept: vectors, positions and routers in float32, rows that are no whole blocks in float16."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
     kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
-    if data.ndim == 1 or name == "position_embd.weight":
+    if data.ndim == 1 or name == "position_embd.weight" or name.endswith(ROUTER):
         kind = kinds.F32
     elif kind == kinds.Q8_0 and data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
         kind = kinds.F16

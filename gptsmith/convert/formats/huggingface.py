@@ -19,7 +19,7 @@ from gptsmith.convert.families import family_for
 from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.huggingface import CONFIG, ModelFolder
 from gptsmith.convert.safetensors_files import INDEX, SINGLE
-from gptsmith.convert.state_dict import plain_weights, tensor_mappings
+from gptsmith.convert.state_dict import plain_weights, their_tensors
 from gptsmith.run.folder import GENERATION
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -41,7 +41,7 @@ class HuggingFaceFormatSettings(FormatSettings):
         family = family_for(source.model.config, preferred=source.model_type)
         ours = plain_weights(source.model)
         dtype = DTYPES[self.precision]
-        tensors = {mapping.theirs: mapping.join(ours) for mapping in tensor_mappings(family, source.model.config)}
+        tensors = their_tensors(family, source.model.config, ours)
         _save_shards(tensors, folder, dtype, self.shard_bytes)
         ids = _token_ids(source)
         config = family.write(source.model.config)

@@ -19,6 +19,7 @@ from gptsmith.convert.adapters import (
     adapter_config,
     adapter_tensors,
     fingerprint,
+    require_linear,
 )
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.backends.peft import peft_backend
@@ -44,6 +45,7 @@ class PeftFormatSettings(FormatSettings):
                 f"{source.name} has no adapters, and peft holds nothing else: export the model with --to huggingface"
             )
         family_for(source.model.config, preferred=source.model_type)
+        require_linear(source.model)
 
     def write(self, source: Source, folder: Path) -> None:
         family = family_for(source.model.config, preferred=source.model_type)

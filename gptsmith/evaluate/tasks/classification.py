@@ -14,6 +14,7 @@ from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.data.examples import ExampleReading, NamedRecord, example_of, named_records, shape_of
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
+from gptsmith.data.skipped import Skipping
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
@@ -32,17 +33,27 @@ class ClassificationSettings(TaskSettings):
     label_names: dict[str, str] = Field(default_factory=dict)
     """The name of a label for the prompt, if the label itself says little: `label_names.0=negative`."""
 
-    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
-        named = named_records(sources, ExampleReading(reading))
-        labelled = [_labelled(record, self.fields) for record in named]
+    def read(self, sources: Sequence[str | Path], reading: ReadSettings, skipping: Skipping) -> list[Example]:
+        labelled = []
+        for record in named_records(sources, ExampleReading(reading)):
+            with skipping.at(record.place):
+                labelled.append(self._labelled(record))
+        if not labelled:
+            return []
         labels = labels_of(labelled)
         if unknown := [label for label in self.label_names if label not in labels]:
             raise DataError(f"label_names.{unknown[0]}: no example has that label ({did_you_mean(unknown[0], labels)})")
         return [self._example(example, labels) for example in labelled]
 
-    def _example(self, example: LabelledExample, labels: Sequence[str]) -> Example:
+    def _labelled(self, record: NamedRecord) -> LabelledExample:
+        if record.problem is None and shape_of(record.fields) != "labelled":
+            raise malformed_record(record.original, self.fields)
+        example = cast(LabelledExample, example_of(record, "labelled"))
         if example.form not in TITLES:
-            raise DataError(f"{example.place} has choices of its own: use --task multiple_choice")
+            raise DataError("it has choices of its own: use --task multiple_choice")
+        return example
+
+    def _example(self, example: LabelledExample, labels: Sequence[str]) -> Example:
         titles = TITLES[example.form]
         names = tuple(self.label_names.get(label, label) for label in labels)
         lines = "\n".join(f"{title}: {text}" for title, text in zip(titles, example.texts, strict=True))
@@ -69,12 +80,3 @@ class ClassificationSettings(TaskSettings):
         ]
         counts = confusion_matrix(metrics[1].outcomes, len(labels))
         return TaskResult(metrics, {"labels": list(labels), "confusion_matrix": counts.tolist()})
-
-
-def _labelled(record: NamedRecord, wanted: str) -> LabelledExample:
-    if record.problem is None and shape_of(record.fields) != "labelled":
-        raise malformed_record(record.place, record.original, wanted)
-    try:
-        return cast(LabelledExample, example_of(record, "labelled"))
-    except DataError as error:
-        raise DataError(f"{record.place}: {error}") from None

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from gptsmith.base.errors import DataError, UserError
-from gptsmith.data.readers import ReadSettings
+from gptsmith.base.errors import DataError
 from gptsmith.data.shapes.chat import ChatShape
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt
 from gptsmith.evaluate.scorers import KINDS as SCORERS
 from gptsmith.evaluate.scorers import AnyScorer
-from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings
 
 PATTERN = "pattern:"
 
@@ -42,20 +40,12 @@ class GeneratedSettings(TaskSettings):
             return {"kind": "pattern", "pattern": scorer.removeprefix(PATTERN)}
         return scorer
 
-    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
-        return [self._example(place, fields) for place, fields in records_of(sources, reading)]
-
-    def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
-        try:
-            chat = ChatShape().example(_as_chat(fields), place)
-            *question, answer = chat.messages
-            if chat.tools or answer.get("tool_calls"):
-                raise DataError("it has tools, and replies are compared as texts: leave such examples out")
-            self.scorer.validate_answer(answer["content"])
-        except (KeyError, TypeError, AttributeError, StopIteration):
-            raise malformed_record(place, fields, self.fields) from None
-        except UserError as error:
-            raise DataError(f"{place}: {error}") from None
+    def example(self, fields: Mapping[str, Any], place: str) -> Example:
+        chat = ChatShape().example(_as_chat(fields), place)
+        *question, answer = chat.messages
+        if chat.tools or answer.get("tool_calls"):
+            raise DataError("it has tools, and replies are compared as texts: leave such examples out")
+        self.scorer.validate_answer(answer["content"])
         # A prompt is the beginning of a text, given verbatim.
         is_text = isinstance(fields.get("prompt"), str) and len(question) == 1
         prompt = Prompt.from_text(question[0]["content"]) if is_text else Prompt.from_messages(question)

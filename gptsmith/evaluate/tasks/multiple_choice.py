@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
-from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record, records_of
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, malformed_record
 
 ANSWER_FIELDS = ("answer", "label")
 
@@ -27,21 +25,18 @@ class MultipleChoiceSettings(TaskSettings):
         "question, choices (a list), and answer (or label): the choice's number from 0, its letter or its text"
     )
 
-    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
-        return [self._example(place, fields) for place, fields in records_of(sources, reading)]
-
-    def _example(self, place: str, fields: Mapping[str, Any]) -> Example:
+    def example(self, fields: Mapping[str, Any], place: str) -> Example:
         question, choices = fields.get("question"), fields.get("choices")
         answer = next((fields[name] for name in ANSWER_FIELDS if fields.get(name) is not None), None)
         if not isinstance(question, str) or not isinstance(choices, list) or answer is None:
-            raise malformed_record(place, fields, self.fields)
+            raise malformed_record(fields, self.fields)
         texts = tuple(str(choice).strip() for choice in choices)
         if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
-            raise DataError(f"{place}: its choices are {list(texts)}: give two or more, none empty and no two the same")
+            raise DataError(f"its choices are {list(texts)}: give two or more, none empty and no two the same")
         gold = _number_of(answer, texts)
         if gold is None:
             raise DataError(
-                f"{place}: the answer {answer!r} is none of its {len(texts)} choices: give the number of one from 0, "
+                f"the answer {answer!r} is none of its {len(texts)} choices: give the number of one from 0, "
                 "its letter or its text"
             )
         return Example(place, Prompt.from_messages([user(question)]), texts[gold], texts, gold)

@@ -56,13 +56,13 @@ class AttentionSettings(Settings):
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
 
-    def window(self, layer: int) -> int | None:
-        """The tokens that a layer sees, itself included; None if it sees all."""
-        return None
-
     def remarks(self, context_length: int) -> list[str]:
         """Sentences for a person who chooses this kind for such a context; most kinds need none."""
         return []
+
+    def visible_tokens(self, layer: int, context_length: int) -> int:
+        """The tokens, itself included, that the last token of a context sees in a layer."""
+        return context_length
 
     def cache_shape(self, dims: LayerDims) -> CacheShape:
         """The shape of a token's keys and values in a cache."""
@@ -70,12 +70,20 @@ class AttentionSettings(Settings):
         return CacheShape((heads, dims.head_dim), (heads, dims.head_dim))
 
 
+class DotProductAttentionSettings(AttentionSettings):
+    """Settings of every kind whose scores are products of queries and keys."""
+
+    sinks: bool = False
+    """Whether each head has a learnt score that takes part in its softmax and stands for no value, so that a token may
+    attend to nothing (gpt-oss; Xiao et al. 2023)."""
+
+
 class Attention(nn.Module):
     """Projects to queries, keys and values, attends, projects back.
 
     Attributes:
         layer: which layer of the model it is, from 0.
-        window: the tokens that each one attends to, itself included; None for all.
+        window: the most tokens that one attends to, itself included.
     """
 
     reads_blocks: ClassVar[bool] = False
@@ -85,7 +93,8 @@ class Attention(nn.Module):
     def __init__(self, settings: AttentionSettings, dims: LayerDims, layer: int) -> None:
         super().__init__()
         self.layer, self.num_heads, self.head_dim = layer, dims.num_heads, dims.head_dim
-        self.num_kv_heads, self.window = settings.num_kv_heads or dims.num_heads, settings.window(layer)
+        self.num_kv_heads = settings.num_kv_heads or dims.num_heads
+        self.window = settings.visible_tokens(layer, dims.context_length)
         # What attends divides by sqrt(D).
         self.query_multiplier = 1.0 if settings.scale is None else settings.scale * dims.head_dim**0.5
         self.add_projections(settings, dims)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.attention import Attention, AttentionSettings, gathered, score_bias
+from gptsmith.model.attention import Attention, DotProductAttentionSettings, gathered, score_bias
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
-from gptsmith.model.kernels.attention import causal_attention, masked_attention
+from gptsmith.model.kernels.attention import causal_attention, masked_attention, plain_attention, softmax
 from gptsmith.model.layout import Span
 
 FEW_QUERIES = 16
 """Up to so many, attention is computed block by block; beyond, a copy of keys and values in order costs less."""
 
 
-class FullAttentionSettings(AttentionSettings):
+class FullAttentionSettings(DotProductAttentionSettings):
     """Every token looks at itself and at all before it."""
 
     kind: Literal["full"] = "full"
@@ -32,33 +32,41 @@ class FullAttention(Attention):
 
     reads_blocks = True
 
+    def __init__(self, settings: DotProductAttentionSettings, dims: LayerDims, layer: int) -> None:
+        super().__init__(settings, dims, layer)
+        self.sinks = nn.Parameter(torch.empty(self.num_heads)) if settings.sinks else None
+
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-        return scaled_dot_product(queries, keys, values, span)
+        return scaled_dot_product(queries, keys, values, span, self.sinks)
 
 
-def scaled_dot_product(queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-    """softmax(QK'/sqrt D)V by the fastest way for this device: queries (B, H, T, D), keys (B, K, S, D) and values
-    (B, K, S, V) to (B, H, T, V)."""
+def scaled_dot_product(
+    queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span, sinks: Tensor | None = None
+) -> Tensor:
+    """softmax(QK'/sqrt D)V by the fastest way for this device: queries (B, H, T, D), keys (B, K, S, D), values
+    (B, K, S, V) and sinks (H) to (B, H, T, V)."""
     if isinstance(keys, Blocks) and isinstance(values, Blocks) and queries.shape[2] <= FEW_QUERIES:
-        return _block_attention(queries, keys, values, span)
+        return _block_attention(queries, keys, values, span, sinks)
     keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
     if span.mask is None and span.bias is None:
-        return causal_attention(queries, keys, values)
+        return causal_attention(queries, keys, values, sinks)
     if span.bias is None and span.packed is not None:
         batches = zip(*map(span.packed.gather, (queries, keys, values)), strict=True)
-        return span.packed.scatter([causal_attention(*batch) for batch in batches], len(queries))
+        return span.packed.scatter([causal_attention(q, k, v, sinks) for q, k, v in batches], len(queries))
     if span.bias is None and span.mask is not None and queries.device.type == "cpu" and not torch.is_grad_enabled():
-        return masked_attention(queries, keys, values, span.mask)
+        return masked_attention(queries, keys, values, span.mask, sinks)
     bias = score_bias(queries, span)
+    if sinks is not None:
+        return plain_attention(queries, keys, values, bias, sinks)
     is_grouped = queries.shape[1] != keys.shape[1]
     return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, enable_gqa=is_grouped)
 
 
-def _block_attention(queries: Tensor, keys: Blocks, values: Blocks, span: Span) -> Tensor:
+def _block_attention(queries: Tensor, keys: Blocks, values: Blocks, span: Span, sinks: Tensor | None) -> Tensor:
     """The same over keys and values where they lie in a paged cache: fewer numbers are read than to copy them."""
     scores = keys.scores(queries * queries.shape[3] ** -0.5)  # (B, H, T, S)
     if span.bias is not None:
         scores = scores + score_bias(queries, span)
     elif span.mask is not None:
         scores.masked_fill_(~span.mask, float("-inf"))
-    return values.mix(scores.softmax(dim=-1))
+    return values.mix(softmax(scores, None if sinks is None else sinks.view(-1, 1, 1)))

@@ -6,14 +6,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.layout import Span
 
 
-class ResidualQueryAttentionSettings(AttentionSettings):
+class ResidualQueryAttentionSettings(DotProductAttentionSettings):
     """The query itself is added to the mixed values."""
 
     kind: Literal["residual_query"] = "residual_query"

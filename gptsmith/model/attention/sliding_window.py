@@ -9,14 +9,14 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
 from gptsmith.model.layout import Span
 
 
-class SlidingWindowAttentionSettings(AttentionSettings):
+class SlidingWindowAttentionSettings(DotProductAttentionSettings):
     """In some layers each token attends to a window of the tokens before it; in the others attention is full."""
 
     kind: Literal["sliding_window"] = "sliding_window"
@@ -29,8 +29,8 @@ class SlidingWindowAttentionSettings(AttentionSettings):
         """Whether a layer has a window."""
         return bool(layer % 2) if self.layers == "odd" else self.layers == "all" or layer in self.layers
 
-    def window(self, layer: int) -> int | None:
-        return self.window_size if self.is_windowed(layer) else None
+    def visible_tokens(self, layer: int, context_length: int) -> int:
+        return min(self.window_size, context_length) if self.is_windowed(layer) else context_length
 
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:
@@ -47,8 +47,6 @@ class SlidingWindowAttentionSettings(AttentionSettings):
 
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
-
-    window: int
 
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         if self.window < span.key_ids.shape[-1]:

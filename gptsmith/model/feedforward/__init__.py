@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -20,6 +20,9 @@ from gptsmith.model.dims import LARGEST_DIM, LayerDims
 
 class FeedForwardSettings(Settings):
     """Settings of every kind of feed-forward half."""
+
+    chooses_experts: ClassVar[bool] = False
+    """Whether a token is computed by a few of several experts: then a small change of it can make a large one."""
 
     kind: str
     hidden_dim: int | None = Field(default=None, gt=0, le=LARGEST_DIM)

@@ -24,6 +24,8 @@ class ExpertsSettings(FeedForwardSettings):
     """The sum of w_e expert_e(x) over the experts of the largest router probabilities, softmax(x R), which weigh them.
     A token costs about as much as with one dense half, if `hidden_dim` is not set."""
 
+    chooses_experts = True
+
     kind: Literal["experts"] = "experts"
     num_experts: int = Field(default=8, gt=0, le=MOST_EXPERTS)
     """Experts of each layer."""
@@ -31,7 +33,7 @@ class ExpertsSettings(FeedForwardSettings):
     """Experts that compute a token."""
     renormalize: bool = True
     """Whether the weights of a token's experts add up to 1, or are the probabilities of the router."""
-    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "swiglu_oai", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
     """Activation of an expert: those with "glu" make it `gated`, the others an `mlp`."""
     balance_weight: float = Field(default=0.01, ge=0)
     """Weight, in training, of the load-balancing loss of each row: num_experts times the sum, over experts, of their
@@ -90,7 +92,7 @@ class Experts(nn.Module):
     def __init__(self, settings: ExpertsSettings, dims: LayerDims) -> None:
         super().__init__()
         self.num_chosen, self.renormalizes = settings.experts_per_token, settings.renormalize
-        self.router = dims.linear.build(dims.embed_dim, settings.num_experts, False, "feedforward.router")
+        self.router = dims.linear.build(dims.embed_dim, settings.num_experts, settings.bias, "feedforward.router")
         self.experts = nn.ModuleList(settings.build_expert(dims) for _ in range(settings.num_experts))
         self.record: list[Routing] | None = None
 

@@ -1,11 +1,11 @@
-"""A gated feed-forward half (Shazeer 2020, equation 6)."""
+"""A gated feed-forward half (Shazeer 2020, equation 6), and gpt-oss's variant of it (OpenAI 2025)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,19 +13,31 @@ from gptsmith.model.dims import LayerDims
 from gptsmith.model.feedforward import FeedForwardSettings
 from gptsmith.model.linear import fused_projections
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "swiglu": functional.silu,
-    "geglu": functional.gelu,
-    "geglu_tanh": partial(functional.gelu, approximate="tanh"),
+OAI_ALPHA, OAI_LIMIT = 1.702, 7.0
+
+
+def swiglu_oai(gate: Tensor, inner: Tensor) -> Tensor:
+    """gpt-oss's SwiGLU: both halves are clamped, the sigmoid is steeper, and the gate itself is added."""
+    gate, inner = gate.clamp(max=OAI_LIMIT), inner.clamp(-OAI_LIMIT, OAI_LIMIT)
+    return (inner + 1) * (gate * torch.sigmoid(OAI_ALPHA * gate))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "swiglu": lambda gate, inner: functional.silu(gate) * inner,
+    "geglu": lambda gate, inner: functional.gelu(gate) * inner,
+    "geglu_tanh": lambda gate, inner: functional.gelu(gate, approximate="tanh") * inner,
+    "swiglu_oai": swiglu_oai,
 }
+"""The output of a gate and of the layer beside it."""
 
 
 class GatedSettings(FeedForwardSettings):
     """(activation(x Wg) * x W1) W2, 8/3 as wide between the layers, so that it costs as much as an `mlp`."""
 
     kind: Literal["gated"] = "gated"
-    activation: Literal["swiglu", "geglu", "geglu_tanh"] = "swiglu"
-    """Activation of the gate: swiglu, geglu or geglu_tanh (its approximation by tanh)."""
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "swiglu_oai"] = "swiglu"
+    """Activation of the gate: swiglu, geglu, geglu_tanh (its approximation by tanh) or swiglu_oai (gpt-oss's clamped
+    form)."""
 
     def build(self, dims: LayerDims) -> GatedFeedForward:
         return GatedFeedForward(self, dims)
@@ -48,4 +60,4 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, inner = fused_projections(x, self.gate, self.input)
-        return self.output(self.activation(gate) * inner)
+        return self.output(self.activation(gate, inner))

@@ -20,31 +20,61 @@ MAX_KEPT_PATTERN = 1 << 24
 """Attention patterns of up to this many numbers are kept for the backward pass; larger ones are computed again."""
 
 
-def causal_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def causal_attention(queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None = None) -> Tensor:
     """softmax(QK'/sqrt d_k)V, each query over the keys up to its own.
 
     Args:
         queries: (B, H, T, D).
         keys: (B, K, T, D). Queries of one group share a key head: H is a multiple of K.
         values: (B, K, T, V).
+        sinks: (H), a score of each head that takes part in the softmax and stands for no value; none if None.
 
     Returns:
         (B, H, T, V).
     """
-    if queries.device.type == "cpu" and queries.shape[2] > 1:
-        mixed: Tensor = _CausalAttention.apply(queries, keys, values)  # type: ignore[no-untyped-call]
+    T = queries.shape[2]
+    if queries.device.type == "cpu" and T > 1:
+        mixed: Tensor = _CausalAttention.apply(queries, keys, values, sinks)  # type: ignore[no-untyped-call]
         return mixed
+    if sinks is not None:
+        later = torch.full((T, T), float("-inf"), dtype=queries.dtype, device=queries.device).triu(1)
+        return plain_attention(queries, keys, values, later if T > 1 else None, sinks)
     return functional.scaled_dot_product_attention(
-        queries, keys, values, is_causal=queries.shape[2] > 1, enable_gqa=queries.shape[1] != keys.shape[1]
+        queries, keys, values, is_causal=T > 1, enable_gqa=queries.shape[1] != keys.shape[1]
     )
 
 
-def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """softmax(QK'/sqrt d_k)V where `mask` (B or 1, 1, T, S) lets queries (B, H, T, D) look at keys (B, K, S, D): by
-    products that need no copy of keys and values that are a part of a larger cache."""
+def plain_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, sinks: Tensor | None = None
+) -> Tensor:
+    """softmax(QK'/sqrt d_k + bias)V as the formula says it, with all scores in memory, for queries (B, H, T, D), keys
+    (B, K, S, D), values (B, K, S, V), a bias (B or 1, H or 1, T, S) and sinks (H): (B, H, T, V)."""
     B, H, T, D = queries.shape
     K, S = keys.shape[1], keys.shape[2]
-    if 1 < T <= FEW_QUERIES and H == K:
+    scores = (queries * D**-0.5).reshape(B, K, H // K * T, D) @ keys.mT
+    scores = scores.view(B, H, T, S)
+    scores = scores if bias is None else scores + bias
+    pattern = softmax(scores, None if sinks is None else sinks.view(H, 1, 1))
+    return (pattern.reshape(B, K, H // K * T, S) @ values).view(B, H, T, -1)
+
+
+def softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """The softmax of scores (..., S) and one sink (..., 1) for each of their rows, without the sink's own part: rows
+    add up to less than 1. In place of an exponential of differences, which would be rough in bfloat16."""
+    if sinks is None:
+        return scores.softmax(dim=-1)
+    with_sink = torch.cat((scores, sinks.to(scores.dtype).expand(*scores.shape[:-1], 1)), dim=-1)
+    return with_sink.softmax(dim=-1)[..., :-1]
+
+
+def masked_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sinks: Tensor | None = None
+) -> Tensor:
+    """softmax(QK'/sqrt d_k)V where `mask` (B or 1, 1, T, S) lets queries (B, H, T, D) look at keys (B, K, S, D) and at
+    sinks (H): by products that need no copy of keys and values that are a part of a larger cache."""
+    B, H, T, D = queries.shape
+    K, S = keys.shape[1], keys.shape[2]
+    if 1 < T <= FEW_QUERIES and H == K and sinks is None:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     # A few queries at a time, those of one group as rows of one matrix: keys are neither repeated nor copied.
     mask = mask.view(-1, 1, 1, *mask.shape[-2:])  # (B or 1, 1, 1, T, S)
@@ -55,7 +85,8 @@ def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
         scores = (block * D**-0.5) @ keys.transpose(-1, -2)
         allowed = mask[..., start:stop, :]
         scores = scores.view(B, K, H // K, stop - start, S).masked_fill_(~allowed, float("-inf"))
-        pattern = scores.softmax(dim=-1).view(B, K, H // K * (stop - start), S)
+        by_group = None if sinks is None else sinks.view(K, H // K, 1, 1)
+        pattern = softmax(scores, by_group).reshape(B, K, H // K * (stop - start), S)
         mixed[:, :, :, start:stop] = (pattern @ values).view(B, K, H // K, stop - start, -1)
     return mixed.view(B, H, T, -1)
 
@@ -64,7 +95,7 @@ class _CausalAttention(torch.autograd.Function):
     """By matrix products of whole blocks, which run at the machine's full rate where PyTorch's kernel does not."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None) -> Tensor:
         B, H, T, D = queries.shape
         K, V = keys.shape[1], values.shape[3]
         # One matrix product per block of queries, over the keys up to its last query.
@@ -75,29 +106,35 @@ class _CausalAttention(torch.autograd.Function):
         for start in range(0, T, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, T)
             block = _query_block(queries, K, start, stop)
-            pattern = _pattern(block, flat_keys, start, stop, H // K)
+            pattern = _pattern(block, flat_keys, start, stop, H // K, sinks)
             mixed[:, start:stop] = _unstacked(pattern @ flat_values[:, :stop], B, stop - start)
             if keep:
                 patterns.append(pattern)
-        ctx.save_for_backward(queries, flat_keys, flat_values, *patterns)
+        ctx.save_for_backward(queries, flat_keys, flat_values, sinks, *patterns)
         return mixed.view(B, T, H, V).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, values, *patterns = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        queries, keys, values, sinks, *patterns = ctx.saved_tensors
         B, H, T, D = queries.shape
         K, V = keys.shape[0] // B, values.shape[2]
         query_gradient = queries.new_empty(B, T, K, H // K, D)
         key_gradient, value_gradient = torch.zeros_like(keys), torch.zeros_like(values)
+        sink_gradient = None if sinks is None else torch.zeros_like(sinks)
         for number, start in enumerate(range(0, T, QUERY_BLOCK)):
             stop = min(start + QUERY_BLOCK, T)
             block = _query_block(queries, K, start, stop)
             upstream = _query_block(gradients[0], K, start, stop)
-            pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K)
+            pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K, sinks)
             # With P = softmax(S), O = PV: dV = P' dO, dP = dO V', and dS = P (dP - sum dP P) by rows.
             value_gradient[:, :stop] += pattern.mT @ upstream
             of_pattern = upstream @ values[:, :stop].mT
+            if sink_gradient is not None:
+                # The sink's value is zero: dS = P (0 - sum dP P) with its own P, which is what the row lacks.
+                missing = 1 - pattern.sum(dim=-1, dtype=torch.promote_types(pattern.dtype, torch.float32))
+                of_sinks = -missing * (of_pattern * pattern).sum(dim=-1)  # (B * K, G * (stop - start))
+                sink_gradient += of_sinks.view(B, H, -1).sum(dim=(0, 2)).to(sinks.dtype)
             of_scores = torch._softmax_backward_data(of_pattern, pattern, -1, pattern.dtype)
             of_scores *= D**-0.5
             # With S = QK' / sqrt D: dQ = dS K / sqrt D, dK = dS' Q / sqrt D.
@@ -107,6 +144,7 @@ class _CausalAttention(torch.autograd.Function):
             query_gradient.view(B, T, H, D).transpose(1, 2),
             key_gradient.view(B, K, T, D),
             value_gradient.view(B, K, T, V),
+            sink_gradient,
         )
 
 
@@ -120,8 +158,11 @@ def _unstacked(x: Tensor, batch_size: int, num_queries: int) -> Tensor:
     return x.view(batch_size, -1, x.shape[1] // num_queries, num_queries, x.shape[2]).permute(0, 3, 1, 2, 4)
 
 
-def _pattern(block: Tensor, keys: Tensor, start: int, stop: int, num_groups: int) -> Tensor:
+def _pattern(block: Tensor, keys: Tensor, start: int, stop: int, group_size: int, sinks: Tensor | None) -> Tensor:
     """Where queries start to stop look, (B * K, G * (stop - start), stop)."""
-    later = torch.full((stop - start, stop), float("-inf"), dtype=block.dtype).triu(start + 1).repeat(num_groups, 1)
+    later = torch.full((stop - start, stop), float("-inf"), dtype=block.dtype).triu(start + 1).repeat(group_size, 1)
     scores = torch.baddbmm(later, block, keys[:, :stop].mT, alpha=block.shape[2] ** -0.5)
-    return torch.softmax(scores, dim=-1)
+    if sinks is not None:
+        by_row = sinks.view(-1, group_size).repeat_interleave(stop - start, dim=1)  # (K, G * (stop - start))
+        sinks = by_row.repeat(len(block) // len(by_row), 1)[..., None]
+    return softmax(scores, sinks)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gptsmith.data.windows import IGNORED
@@ -39,35 +41,19 @@ class BlockSizes:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Computes loss and gradients together, block by block: each block's logits are used twice and forgotten.
-
-    With p = softmax(hidden weight'), the gradient of the logits is p - 1 at the target and p elsewhere.
-    """
+    """Computes loss and gradients together, block by block: each block's logits are used twice and forgotten."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        vocab_size = weight.shape[0]
         same = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient: Tensor | None = None
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        sizes = BlockSizes.of(vocab_size, hidden.device)
-        block = min(sizes.block, len(hidden))
-        part = min(sizes.part, block)
-        gradients = hidden.new_empty(block, sizes.stride)[:, :vocab_size]
-        scratch = hidden.new_empty(part, sizes.stride)[:, :vocab_size]
-        for start in range(0, len(hidden), block):
-            rows = hidden[start : start + block]
-            for first in range(0, len(rows), part):
-                wanted = targets[start + first : min(start + first + part, start + block)]
-                logits = torch.mm(rows[first : first + part], same.T, out=scratch[: len(wanted)])
-                total += _to_gradient(logits, wanted, gradients[first : first + len(wanted)])
-            # With G the gradient of the block's logits: dH = G W and dW = G' H.
-            gradient = gradients[: len(rows)]
-            torch.mm(gradient, same, out=hidden_gradient[start : start + block])
+        for rows, gradient, log_likelihoods in _gradient_blocks(hidden, same, targets):
+            total -= log_likelihoods.sum()
+            torch.mm(gradient, same, out=hidden_gradient[rows])
             if ctx.needs_input_grad[1]:
-                share = gradient.T @ rows
-                weight_gradient = share if weight_gradient is None else weight_gradient.to(total.dtype) + share
+                weight_gradient = _sum_of(weight_gradient, gradient.T @ hidden[rows], total.dtype)
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         ctx.weight_dtype = weight.dtype
         return total
@@ -81,8 +67,61 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient, None
 
 
+class _TokenLogLikelihoods(torch.autograd.Function):
+    """Each target's log-likelihood. What each will be multiplied by is known in the backward pass alone, so that the
+    logits are computed again there, block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight, targets)
+        return _log_likelihoods(hidden, weight, targets)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        hidden, weight, targets = ctx.saved_tensors
+        upstream = gradients[0]
+        same = weight.to(hidden.dtype)
+        hidden_gradient = torch.empty_like(hidden)
+        weight_gradient: Tensor | None = None
+        for rows, gradient, _ in _gradient_blocks(hidden, same, targets):
+            gradient *= -upstream[rows, None].to(gradient.dtype)
+            torch.mm(gradient, same, out=hidden_gradient[rows])
+            if ctx.needs_input_grad[1]:
+                weight_gradient = _sum_of(weight_gradient, gradient.T @ hidden[rows], upstream.dtype)
+        return hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight.dtype), None
+
+
+def _sum_of(total: Tensor | None, share: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum of what there is and of one more block's, which alone stays as it is."""
+    return share if total is None else total.to(dtype) + share
+
+
+def _gradient_blocks(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Block by block of hidden states (N, C): which rows it has, the gradient of its cross-entropy with respect to its
+    logits (n, V), which the next block overwrites, and ln p(target) (n).
+
+    With p = softmax(hidden weight'), that gradient is p - 1 at the target and p elsewhere. With it as G, the gradient
+    of the hidden states is G weight, and that of the weight G' hidden.
+    """
+    vocab_size = len(weight)
+    sizes = BlockSizes.of(vocab_size, hidden.device)
+    block = max(1, min(sizes.block, len(hidden)))
+    part = min(sizes.part, block)
+    gradients = hidden.new_empty(block, sizes.stride)[:, :vocab_size]
+    scratch = hidden.new_empty(part, sizes.stride)[:, :vocab_size]
+    for start in range(0, len(hidden), block):
+        rows = slice(start, min(start + block, len(hidden)))
+        found = []
+        for first in range(start, rows.stop, part):
+            stop = min(first + part, rows.stop)
+            logits = torch.mm(hidden[first:stop], weight.T, out=scratch[: stop - first])
+            found.append(_to_gradient(logits, targets[first:stop], gradients[first - start : stop - start]))
+        yield rows, gradients[: rows.stop - start], torch.cat(found)
+
+
 def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
-    """Writes softmax(logits) - (1 at the target) into `gradient`, and returns the sum of -ln p(target)."""
+    """Writes softmax(logits) - (1 at the target) into `gradient`, and returns ln p(target) of each row."""
     index = targets[:, None]
     largest = logits.amax(dim=1, keepdim=True)
     probability = torch.softmax(logits, dim=1, out=gradient)
@@ -91,7 +130,7 @@ def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     log_likelihood = gap + probability.amax(dim=1, keepdim=True).to(torch.float64).log()
     at_target = gradient.gather(1, index)
     gradient.scatter_(1, index, at_target - 1)
-    return -log_likelihood.sum()
+    return log_likelihood[:, 0]
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -108,10 +147,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     if torch.is_grad_enabled():
         total: Tensor = _LinearCrossEntropy.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
         return total
-    part = BlockSizes.of(weight.shape[0], rows.device).part
-    parts = zip(torch.split(rows, part), torch.split(wanted, part), strict=True)
-    same = weight.to(rows.dtype)
-    return torch.stack([plain_cross_entropy(part, same, part_wanted) for part, part_wanted in parts]).sum()
+    return -_log_likelihoods(rows, weight, wanted).sum()
 
 
 def token_log_likelihoods(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,9 +159,22 @@ def token_log_likelihoods(hidden: Tensor, weight: Tensor, targets: Tensor) -> tu
         targets: (B, T).
     """
     rows, wanted = _with_target(hidden, targets)
-    logits = (rows @ weight.to(rows.dtype).T).to(torch.promote_types(rows.dtype, torch.float32))
     owner = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[targets != IGNORED]
-    return owner, -functional.cross_entropy(logits, wanted, reduction="none")
+    if not torch.is_grad_enabled():
+        return owner, _log_likelihoods(rows, weight, wanted)
+    values: Tensor = _TokenLogLikelihoods.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
+    return owner, values
+
+
+def _log_likelihoods(rows: Tensor, weight: Tensor, wanted: Tensor) -> Tensor:
+    """The same (N) of hidden states (N, C) that all have a target, a part of the logits at a time, without a
+    gradient."""
+    part = BlockSizes.of(len(weight), rows.device).part
+    same, dtype = weight.to(rows.dtype), torch.promote_types(rows.dtype, torch.float32)
+    parts = zip(torch.split(rows, part), torch.split(wanted, part), strict=True)
+    return torch.cat(
+        [-functional.cross_entropy((some @ same.T).to(dtype), ids, reduction="none") for some, ids in parts]
+    )
 
 
 def _with_target(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,9 +75,9 @@ class Positions:
         windowed = {window: biased(spans) for window, spans in layout.windowed.items()}
         return cls(kind, kind.rotation(layout.ids), biased(layout.spans), windowed)
 
-    def spans_of(self, window: int | None) -> Sequence[Span]:
-        """The spans in a layer that sees a window of so many tokens, or all."""
-        return self.spans if window is None else self.windowed.get(window, self.spans)
+    def spans_of(self, window: int) -> Sequence[Span]:
+        """The spans in a layer that sees so many tokens."""
+        return self.windowed.get(window, self.spans)
 
     def rotate(self, x: Tensor, layer: int) -> Tensor:
         """Queries or keys (B, H, T, D) that a layer made of the tokens of this pass, rotated by their positions."""

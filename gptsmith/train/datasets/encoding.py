@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gptsmith.base.console import meter
-from gptsmith.base.errors import UserError
 from gptsmith.data.shapes import Example
-from gptsmith.data.skipped import Skipped
+from gptsmith.data.skipped import Skipped, Skipping
 from gptsmith.text.chat_template import Encoded
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.unknown_tokens import UNKNOWN_LOOKED_AT, unknown_warning
@@ -36,7 +35,6 @@ class Encoding:
     """Encodes examples, and keeps account.
 
     Attributes:
-        skipped: the examples that cannot be used.
         num_shortened: conversations that lost their oldest turns, because they are longer than the context.
         num_omitted: the turns that they lost.
         num_truncated: examples that lost the ends of their texts for the same reason.
@@ -45,29 +43,28 @@ class Encoding:
     """
 
     def __init__(self, encoder: Encoder, skip_bad: bool) -> None:
-        self.encoder, self.skip_bad = encoder, skip_bad
-        self.skipped = Skipped()
+        self.encoder, self._skipping = encoder, Skipping(skip_bad)
         self.num_shortened = self.num_omitted = self.num_truncated = 0
         self.num_tokens = self.num_unknown = 0
+
+    @property
+    def skipped(self) -> Skipped:
+        """The examples that cannot be used."""
+        return self._skipping.skipped
 
     def encode(self, examples: Sequence[Example], each: Callable[[Example], Sequence[S]]) -> list[S]:
         """What `each` makes of the examples.
 
         Raises:
-            UserError: it takes one of them not, and such ones are not to be skipped; the message names the example.
+            DataError: it takes one of them not, and such ones are not to be skipped; the message names the example.
         """
         found: list[S] = []
         with meter("encoding examples", len(examples)) as bar:
             for number, example in enumerate(examples, 1):
-                try:
+                with self._skipping.at(example.place):
                     parts = each(example)
-                except UserError as error:
-                    if not self.skip_bad:
-                        raise UserError(f"{example.place}: {error}") from None
-                    self.skipped.add(example.place, str(error))
-                    continue
-                self._count(parts)
-                found += parts
+                    self._count(parts)
+                    found += parts
                 bar.update(number)
         return found
 

@@ -15,7 +15,7 @@ and the command that uses the tuned model. An objective that learns from example
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -67,7 +67,7 @@ class ObjectiveSettings(Settings):
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
     predicts_labels: ClassVar[bool] = False
-    """Whether the tuned model predicts the labels of texts (`predict`)."""
+    """Whether the tuned model predicts the labels of texts."""
 
     @classmethod
     def for_examples(cls, table: Mapping[str, Any], splits: ExampleSplits) -> Self:
@@ -102,20 +102,16 @@ class ObjectiveSettings(Settings):
             UserError: an example or a setting cannot be used.
         """
 
-    def predict(self, model: GPT, encoder: Encoder, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
-        """The probability of each label, example by example; for objectives with `predicts_labels`.
-
-        Raises:
-            UserError: an example is not of the form that the model was trained on.
-        """
-        raise NotImplementedError(f"{self.kind} predicts no labels")
-
     def label_sample(self, example: LabelledExample, encoder: Encoder) -> Sample:
         """An example to be labelled as token sequences; for objectives with `predicts_labels`.
 
         Raises:
             UserError: it is not of the form that the model was trained on.
         """
+        raise NotImplementedError(f"{self.kind} predicts no labels")
+
+    def labels_for(self, example: LabelledExample) -> Sequence[str]:
+        """The labels that an example may get; for objectives with `predicts_labels`."""
         raise NotImplementedError(f"{self.kind} predicts no labels")
 
     def probabilities(self, model: GPT, samples: Sequence[Sample]) -> list[list[float]]:

@@ -7,7 +7,7 @@ added; of several choices each is read with the question, and their scores compe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.base.errors import DataError, UserError, did_you_mean
+from gptsmith.base.errors import DataError, did_you_mean
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
@@ -138,23 +138,14 @@ class ClassificationSettings(ExampleObjective):
     def label_sample(self, example: LabelledExample, encoder: Encoder) -> Sample:
         return self.sample(example.without_label(), encoder)
 
+    def labels_for(self, example: LabelledExample) -> Sequence[str]:
+        return example.texts[1:] if self.form == "choice" else self.labels
+
     @torch.inference_mode()
     def probabilities(self, model: GPT, samples: Sequence[Sample]) -> list[list[float]]:
         batch = self.collate([[sample] for sample in samples]).to(model.device)
         rows: list[list[float]] = self.scores(model, model.hidden(batch.input_ids), batch).softmax(dim=1).tolist()
         return rows
-
-    def predict(self, model: GPT, encoder: Encoder, examples: Sequence[LabelledExample]) -> Iterator[dict[str, float]]:
-        for start in range(0, len(examples), EXAMPLES_AT_ONCE):
-            some = examples[start : start + EXAMPLES_AT_ONCE]
-            samples = []
-            for example in some:
-                try:
-                    samples.append(self.label_sample(example, encoder))
-                except UserError as error:
-                    raise DataError(f"{example.place}: {error}") from None
-            for example, row in zip(some, self.probabilities(model, samples), strict=True):
-                yield dict(zip(self.labels or example.texts[1:], row, strict=False))
 
     def counts(self, batch: Batch) -> dict[str, int]:
         counts = dict.fromkeys((self.kind, "accuracy"), len(cast(LabelledBatch, batch).labels))

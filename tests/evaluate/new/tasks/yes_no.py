@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gptsmith.data.readers import ReadSettings
 from gptsmith.evaluate.language_model import LanguageModel, Observe
 from gptsmith.evaluate.loglikelihood import ContinuationScore
 from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.prompt import Prompt, user
-from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings, records_of
+from gptsmith.evaluate.tasks import Example, TaskResult, TaskSettings
 
 CHOICES = ("no", "yes")
 
@@ -24,17 +22,9 @@ class YesNoSettings(TaskSettings):
     kind: Literal["yes_no"] = "yes_no"
     fields: ClassVar[str] = "question and answer, true or false"
 
-    def read(self, sources: Sequence[str | Path], reading: ReadSettings) -> list[Example]:
-        return [
-            Example(
-                place,
-                Prompt.from_messages([user(fields["question"])]),
-                CHOICES[fields["answer"]],
-                CHOICES,
-                int(fields["answer"]),
-            )
-            for place, fields in records_of(sources, reading)
-        ]
+    def example(self, fields: Mapping[str, Any], place: str) -> Example:
+        prompt = Prompt.from_messages([user(fields["question"])])
+        return Example(place, prompt, CHOICES[fields["answer"]], CHOICES, int(fields["answer"]))
 
     def predict(
         self, model: LanguageModel, examples: Sequence[Example], prompts: Sequence[Prompt], observe: Observe
