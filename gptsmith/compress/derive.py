@@ -23,6 +23,7 @@ from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.perplexity import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
 from gptsmith.run.folder import DATA, RESULT, require_free
@@ -74,6 +75,8 @@ def derive(
     require_free(target)
     place = choose_device(device)
     before = source.model(place).float()
+    if before.config.linear.is_storage:
+        before = dequantize(before)
     after = change(before)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
     require_place(target, bytes_after)
@@ -82,7 +85,7 @@ def derive(
         "status": status,
         "made_from": str(run),
         "step": source.step,
-        "num_parameters": sum(p.numel() for p in after.parameters()),
+        "num_parameters": after.num_parameters,
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
         "ratio": bytes_before / bytes_after,

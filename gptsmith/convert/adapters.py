@@ -30,8 +30,8 @@ from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_map
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.feedforward.experts import ExpertsSettings
 from gptsmith.model.gpt import GPT, meta_model
-from gptsmith.model.linear import linear_layers
-from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, layer_name
+from gptsmith.model.linear import layer_name, linear_layers
+from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.transform import with_adapters
 from gptsmith.text.patterns import require_bounded
 

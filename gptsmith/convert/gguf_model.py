@@ -23,6 +23,8 @@ from gptsmith.convert.safetensors_files import match
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
+from gptsmith.model.kernels.block_formats import BlockFormat
+from gptsmith.model.linear.grouped import grouped
 from gptsmith.model.position.rotary import RotaryPositionSettings
 from gptsmith.text.chat_template import MAX_TEMPLATE, ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -64,7 +66,7 @@ class GGUFModel(ForeignModel):
         table = gguf_tensors(family, shape)
         match(path, tensors.shapes, {tensor.name: tensor.shape for tensor in table}, [DIVISORS])
         _compare_vocabularies(path, tokenizer, shape, tensors)
-        return cls(path, family, shape, tensors, table, tokenizer, template)
+        return cls(path, family, _with_formats(shape, tensors, table), tensors, table, tokenizer, template)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -92,7 +94,8 @@ class GGUFModel(ForeignModel):
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         for tensor in self.table:
-            yield from tensor.split(self.tensors.read(tensor.name))
+            stays = _form(self.tensors, tensor) is not None
+            yield from tensor.split((self.tensors.read_blocks if stays else self.tensors.read)(tensor.name))
 
     def backend(self) -> Backend | str:
         try:
@@ -116,6 +119,24 @@ def _with_divisors(shape: GPTConfig, tensors: GGUFTensors) -> GPTConfig:
     scaling = scaling_of(tensors.read(DIVISORS).float(), position.base)
     plain = shape.plain()
     return GPTConfig.parse({**plain, "position": {**plain["position"], "scaling": scaling}}, DIVISORS)
+
+
+def _form(tensors: GGUFTensors, tensor: GGUFTensor) -> BlockFormat | None:
+    """The format that a tensor stays in: that of linear layers or of the embedding."""
+    is_table = any(name.startswith("position") for mapping in tensor.mappings for name in mapping.ours)
+    return None if is_table else tensors.form(tensor.name)
+
+
+def _with_formats(shape: GPTConfig, tensors: GGUFTensors, table: Sequence[GGUFTensor]) -> GPTConfig:
+    """The shape whose linear layers and embedding are in the formats that the file keeps them in."""
+    forms = {
+        name.removesuffix(".weight"): form.name
+        for tensor in table
+        if (form := _form(tensors, tensor)) is not None
+        for mapping in tensor.mappings
+        for name in mapping.ours
+    }
+    return shape.model_copy(update={"linear": grouped(forms)}) if forms else shape
 
 
 def _template(tensors: GGUFTensors) -> ChatTemplate | None:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import ConversionError, one_line
 from gptsmith.convert.gguf_header import Header, read_header, shard_names
-from gptsmith.convert.safetensors_files import require_finite
+from gptsmith.convert.safetensors_files import map_file, require_finite
+from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types that are no blocks of rounded weights, and their dtypes."""
@@ -43,17 +43,26 @@ class StoredTensor:
         block, block_bytes = gguf.GGML_QUANT_SIZES[self.kind]
         return math.prod(self.shape) // int(block) * int(block_bytes)
 
-    def read(self) -> Tensor:
-        """It, in memory of its own: in the file's dtype if it has one, else dequantized to float32."""
-        data = np.empty(self.num_bytes, np.uint8)
-        with open_regular(self.file) as opened:
-            opened.seek(self.begin)
-            if opened.readinto(memoryview(data.data)) != self.num_bytes:
-                raise ConversionError(f"{self.file} was cut short while it was read")
+    @property
+    def form(self) -> BlockFormat | None:
+        """The format that its weights can stay in; None if they are no matrix in one."""
+        return FORMATS.get(self.kind.name.lower()) if len(self.shape) > 1 else None
+
+    def rows(self, mapped: np.memmap[Any, Any]) -> Tensor:
+        """Its bytes (..., out, row_bytes), as part of its file that is mapped into memory: they are read when they are
+        used, and writing to them leaves the file alone."""
+        data = mapped[self.begin : self.begin + self.num_bytes]
+        return torch.from_numpy(data).view(*self.shape[:-1], -1)
+
+    def read(self, mapped: np.memmap[Any, Any]) -> Tensor:
+        """It: part of the mapped file if that holds numbers, else dequantized to float32."""
+        rows = self.rows(mapped)
         if self.kind.name in PLAIN:
-            return torch.from_numpy(data).view(PLAIN[self.kind.name]).view(self.shape)
+            dtype = PLAIN[self.kind.name]
+            # A file may begin its numbers anywhere; processors want them at multiples of their size.
+            return (rows if rows.data_ptr() % dtype.itemsize == 0 else rows.clone()).view(dtype).view(self.shape)
         with np.errstate(all="ignore"):  # scales that are not finite are found below
-            numbers = gguf.dequantize(data.reshape(math.prod(self.shape[:-1]), -1), self.kind)
+            numbers = gguf.dequantize(rows.flatten(0, -2).numpy(), self.kind)
         return torch.from_numpy(numbers).view(self.shape)
 
 
@@ -85,6 +94,7 @@ class GGUFTensors:
                 stored[name] = tensor
         _require_count(path, self.keys, stored)
         self._stored = stored
+        self._mapped: dict[Path, np.memmap[Any, Any]] = {}
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
 
     @property
@@ -99,7 +109,31 @@ class GGUFTensors:
             ConversionError: it holds a number that is not finite.
         """
         stored = self._stored[name]
-        return require_finite(stored.read(), name, stored.file)
+        return require_finite(stored.read(self._mapping(stored)), name, stored.file)
+
+    def form(self, name: str) -> BlockFormat | None:
+        """The format that a tensor's weights can stay in; None if they are no matrix in one."""
+        return self._stored[name].form
+
+    def read_blocks(self, name: str) -> Tensor:
+        """The rows (out, row_bytes), uint8, of a matrix in such a format, as they are in its file.
+
+        Raises:
+            ConversionError: a scale is not finite.
+        """
+        stored = self._stored[name]
+        rows = stored.rows(self._mapping(stored))
+        assert stored.form is not None
+        require_finite(stored.form.scales(rows), name, stored.file)
+        return rows
+
+    def _mapping(self, stored: StoredTensor) -> np.memmap[Any, Any]:
+        if stored.file not in self._mapped:
+            self._mapped[stored.file] = map_file(stored.file)
+        mapped = self._mapped[stored.file]
+        if len(mapped) < stored.begin + stored.num_bytes:
+            raise ConversionError(f"{stored.file} was cut short while it was read")
+        return mapped
 
 
 def _shards(path: Path) -> list[Path]:

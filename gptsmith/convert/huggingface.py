@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gptsmith.base.errors import ConversionError, UserError
+from gptsmith.base.errors import ConversionError, UserError, shown
 from gptsmith.base.files import read_json, read_table, sha256_of
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.backends.transformers import transformers_backend
@@ -69,6 +69,7 @@ class ModelFolder(ForeignModel):
         config = _table(folder, CONFIG)
         try:
             family = family_of(config.get("model_type"))
+            _require_known_quantization(config)
             shape = family.read(config)
         except UserError as error:
             raise ConversionError(f"{folder / CONFIG}: {error}") from None
@@ -132,6 +133,17 @@ class ModelFolder(ForeignModel):
 
 def _table(folder: Path, name: str) -> dict[str, Any]:
     return read_table(inside(folder, name))
+
+
+def _require_known_quantization(config: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ConversionError: the weights are rounded in a way that is not known.
+    """
+    quantization = config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
+    if method not in (None, "mxfp4"):
+        raise ConversionError(f"quantization_config: quant_method={shown(method)} is not known (known: mxfp4)")
 
 
 def refuse_changed_files(folder: Path) -> None:

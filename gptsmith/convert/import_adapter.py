@@ -57,7 +57,7 @@ def import_adapter(adapter: AdapterFolder, base: Loaded, target: Path) -> dict[s
         "made_from": str(adapter.folder),
         "base": str(named),
         "model_type": family.model_type,
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_parameters": model.num_parameters,
         "weight_bytes": num_bytes,
     }
     contents = CheckpointContents(

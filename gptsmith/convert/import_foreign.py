@@ -13,6 +13,7 @@ from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import Certificate, compare, require_passed
 from gptsmith.convert.foreign import ForeignModel
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
+from gptsmith.model.gpt import meta_model
 from gptsmith.run.contents import CheckpointContents, load_model
 from gptsmith.run.environment import environment
 from gptsmith.run.folder import RESULT
@@ -37,7 +38,7 @@ def import_foreign(found: ForeignModel, target: Path) -> dict[str, Any]:
         "status": "imported",
         "made_from": str(found.path),
         "model_type": found.family.model_type,
-        "num_parameters": sum(tensor.numel() for tensor in weights.values()),
+        "num_parameters": meta_model(found.shape).num_parameters,
         "weight_bytes": num_bytes,
     }
     contents = CheckpointContents(

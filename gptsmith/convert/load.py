@@ -17,6 +17,7 @@ from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import DTYPES, choose_device, choose_model_dtype
 from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import dequantize
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -40,7 +41,7 @@ class Loaded:
     def __repr__(self) -> str:
         config = self.config
         kind = f"{config.num_labels} labels" if config.num_labels else "chat model" if self.template else "base model"
-        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        num_parameters = self.model.num_parameters
         return (
             f"Loaded({self.run.folder}: {kind}, {num_parameters / 1e6:.2f}M parameters, "
             f"context {config.context_length}, {str(self.model.compute_dtype).removeprefix('torch.')} on "
@@ -192,7 +193,9 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
         dtype: of weights and products: float32 or bfloat16. `auto` computes in float32; weights become float32, too,
             where that takes no more than a quarter of the free memory, because then they need not be widened for each
             token, and otherwise stay in the dtype that they came in (float16 becomes float32, which holds all of its
-            numbers). The results are the same. bfloat16 computes in float32 where the hardware does not multiply it.
+            numbers). The results are the same. Quantized weights of a GGUF file stay so, mapped into memory, where that
+            is no slower, or where float32 would take more than that share; a dtype that is named dequantizes them.
+            bfloat16 computes in float32 where the hardware does not multiply it.
             float64 is for the products alone.
 
     Raises:
@@ -201,12 +204,13 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
     opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)
     model = opened.model(place)
+    fits = 4 * model.num_parameters <= SHARE_WIDENED * (free_memory_bytes() or 0)
+    if model.config.linear.is_storage and (dtype in DTYPES or (fits and not model.config.linear.is_fast_on(place))):
+        model = dequantize(model)
     model.compute_dtype = choose_model_dtype(dtype, place)
     if dtype in ("float32", "bfloat16"):
         _convert(model, DTYPES[dtype])
-    elif dtype == "auto" and 4 * sum(p.numel() for p in model.parameters()) <= SHARE_WIDENED * (
-        free_memory_bytes() or 0
-    ):
+    elif dtype == "auto" and fits:
         _convert(model, torch.float32)
     return Loaded(opened, model)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +18,14 @@ from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import ConversionError, one_line, shown
 from gptsmith.base.files import read_json
 from gptsmith.base.json_reader import parse_json
+from gptsmith.convert.mxfp4 import BLOCKS, SCALES, packed_shape, unpacked
 from gptsmith.run.contents import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights."""
+STORED_DTYPES = DTYPES | {"U8": torch.uint8}
+"""The dtypes in files: bytes are parts of packed weights."""
 SHOWN = 5
 MAX_DIMENSIONS = 16
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "adapter_model.bin")
@@ -38,13 +41,33 @@ class StoredTensor:
     begin: int
     """The place of its first byte in the file."""
 
-    def read(self, mapped: np.memmap[Any, Any]) -> Tensor:
-        """It, as part of its file that is mapped into memory: its bytes are read when they are used, and writing to it
-        leaves the file alone."""
-        data = mapped[self.begin : self.begin + math.prod(self.shape) * self.dtype.itemsize]
+    def read(self, mapped: Callable[[Path], np.memmap[Any, Any]], part: int | None = None) -> Tensor:
+        """It, or a part of it along its first dimension, as part of its file that is mapped into memory: its bytes are
+        read when they are used, and writing to it leaves the file alone."""
+        data = mapped(self.file)[self.begin : self.begin + math.prod(self.shape) * self.dtype.itemsize]
         # A file may begin its numbers anywhere; processors want them at multiples of their size.
         whole = data if data.ctypes.data % self.dtype.itemsize == 0 else data.copy()
-        return torch.from_numpy(whole).view(self.dtype).view(self.shape)
+        tensor = torch.from_numpy(whole).view(self.dtype).view(self.shape)
+        return tensor if part is None else tensor[part]
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """Matrices in MXFP4: the places of their blocks and of the blocks' scales."""
+
+    blocks: StoredTensor
+    scales: StoredTensor
+    shape: tuple[int, ...]
+
+    @property
+    def file(self) -> Path:
+        return self.blocks.file
+
+    def read(self, mapped: Callable[[Path], np.memmap[Any, Any]], part: int | None = None) -> Tensor:
+        """All of them (E, in, out), or one, in memory of its own."""
+        if part is None:
+            return torch.stack([self.read(mapped, number) for number in range(self.shape[0])])
+        return unpacked(self.blocks.read(mapped, part), self.scales.read(mapped, part))
 
 
 class TensorFiles:
@@ -68,9 +91,9 @@ class TensorFiles:
                 if name in stored:
                     raise ConversionError(f"{file} and {stored[name].file.name} both hold {name}")
                 stored[name] = tensor
-        self._keep(stored)
+        self._keep(_with_packed(stored))
 
-    def _keep(self, stored: dict[str, StoredTensor]) -> None:
+    def _keep(self, stored: dict[str, StoredTensor | PackedTensor]) -> None:
         self._stored = stored
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
 
@@ -85,13 +108,43 @@ class TensorFiles:
             ConversionError: it holds a number that is not finite.
         """
         stored = self._stored[name]
-        if stored.file not in self._mapped:
-            self._mapped[stored.file] = _mapped(stored.file)
-        whole = stored.read(self._mapped[stored.file])
-        return require_finite(whole if part is None else whole[part], name, stored.file)
+        return require_finite(stored.read(self._map, part), name, stored.file)
+
+    def _map(self, file: Path) -> np.memmap[Any, Any]:
+        if file not in self._mapped:
+            self._mapped[file] = map_file(file)
+        return self._mapped[file]
 
 
-def _mapped(file: Path) -> np.memmap[Any, Any]:
+def _with_packed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor | PackedTensor]:
+    """With the two parts of each packed tensor as one, under its name.
+
+    Raises:
+        ConversionError: bytes are no such part, or two parts do not fit together.
+    """
+    found: dict[str, StoredTensor | PackedTensor] = dict(stored)
+    for name in [name for name in stored if name.endswith(BLOCKS)]:
+        whole = name.removesuffix(BLOCKS)
+        blocks, scales = stored[name], stored.get(whole + SCALES)
+        if scales is None or {blocks.dtype, scales.dtype} != {torch.uint8} or whole in stored:
+            continue
+        if (shape := packed_shape(blocks.shape, scales.shape)) is None:
+            raise ConversionError(
+                f"{blocks.file}: {one_line(whole, 80)} has blocks {blocks.shape} and scales {scales.shape}, which do "
+                "not fit together (MXFP4 has blocks of 32 numbers in 16 bytes, and a scale for each)"
+            )
+        found[whole] = PackedTensor(blocks, scales, shape)
+        del found[name], found[whole + SCALES]
+    for name, tensor in found.items():
+        if isinstance(tensor, StoredTensor) and tensor.dtype not in DTYPES.values():
+            raise ConversionError(
+                f"{tensor.file}: {one_line(name, 80)} is U8, and weights are {', '.join(DTYPES)} (bytes only as "
+                f"*{BLOCKS} and *{SCALES} of MXFP4)"
+            )
+    return found
+
+
+def map_file(file: Path) -> np.memmap[Any, Any]:
     """The bytes of a file, mapped into memory, to be written to in memory alone.
 
     Raises:
@@ -184,11 +237,11 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
             ) from None
     end = 0
     for name, kind, begin, stop, shape in rows:
-        if kind not in DTYPES:
+        if kind not in STORED_DTYPES:
             raise ConversionError(
                 f"{file}: {one_line(name, 80)} is {one_line(kind, 20)}, and weights are {', '.join(DTYPES)}"
             )
-        if begin != end or stop - begin != math.prod(shape) * DTYPES[kind].itemsize:
+        if begin != end or stop - begin != math.prod(shape) * STORED_DTYPES[kind].itemsize:
             raise ConversionError(
                 f"{file}: {one_line(name, 100)} does not lie where the header says: the file is damaged"
             )
@@ -197,7 +250,9 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         raise ConversionError(
             f"{file} has {size:,} bytes and its header declares {end + 8 + length:,}: the file is cut short"
         )
-    return {name: StoredTensor(file, DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows}
+    return {
+        name: StoredTensor(file, STORED_DTYPES[kind], shape, 8 + length + begin) for name, kind, begin, _, shape in rows
+    }
 
 
 def _opened(file: Path) -> BinaryIO:

@@ -111,9 +111,10 @@ def plain_weights(model: GPT) -> dict[str, Tensor]:
     quantized."""
     result = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for place, linear in linear_layers(model).items():
-        if f"{place}.scale" in result:
-            del result[f"{place}.scale"]
+        result.pop(f"{place}.scale", None)
+        if f"{place}.weight" in result and not result[f"{place}.weight"].is_floating_point():
             result[f"{place}.weight"] = linear.matrix().detach()
+    result["embedding.weight"] = model.embedding.matrix().detach()
     return result
 
 

@@ -18,7 +18,7 @@ def embedding_chunks(
     Args:
         chunk_size: how many tokens may be read at once from a position on.
     """
-    dtype = model.compute_dtype or model.embedding.weight.dtype
+    dtype = model.dtype
     cache = Cache(model.config, 1, len(ids), dtype=dtype, device=model.device)
     total = torch.zeros(model.config.embed_dim, device=model.device)
     while cache.length < len(ids):

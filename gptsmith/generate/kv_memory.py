@@ -143,7 +143,7 @@ class KVCacheMemory:
 
 def cache_dtype(model: GPT) -> torch.dtype:
     """The dtype of a model's keys and values."""
-    return model.compute_dtype or model.embedding.weight.dtype
+    return model.dtype
 
 
 def free_bytes(device: torch.device) -> int | None:

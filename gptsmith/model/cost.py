@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from torch import Tensor
-
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
+from gptsmith.model.linear import parameter_counts
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Cost:
     decoding_flops_per_token: int
     """One more token behind a full context."""
     weight_bytes: int
-    """Weights as float32, quantized ones as int8."""
+    """Weights as float32, quantized ones in their own bytes."""
     cache_bytes_per_token: int
     """Keys and values of one token, as float32."""
     activation_bytes_per_token: int
@@ -41,7 +39,8 @@ def cost(config: GPTConfig) -> Cost:
     """The cost of a model of this shape, without making it: it is built on the meta device."""
     model = shaped_model(config, "the settings of the model")
     parameters = dict(model.named_parameters())
-    active = {name: parameter.numel() * config.feedforward.active_share(name) for name, parameter in parameters.items()}
+    counts = parameter_counts(model)
+    active = {name: count * config.feedforward.active_share(name) for name, count in counts.items()}
     multiplied = {
         name
         for name, parameter in parameters.items()
@@ -62,9 +61,9 @@ def cost(config: GPTConfig) -> Cost:
     kept = config.num_layers * (8 * config.embed_dim + 3 * hidden_dim) + 3 * config.num_layers * attended_dim
     cached = config.attention.cache_shape(config.dims)
     return Cost(
-        num_parameters=_count(parameters.values()),
+        num_parameters=model.num_parameters,
         num_active_parameters=int(sum(active.values())),
-        num_trained_parameters=_count(p for p in parameters.values() if p.requires_grad),
+        num_trained_parameters=sum(counts[name] for name, each in parameters.items() if each.requires_grad),
         num_matrix_parameters=num_multiplied,
         training_flops_per_token=4 * num_multiplied + 2 * num_trained + int(training_attention),
         decoding_flops_per_token=2 * num_multiplied + 4 * attended_dim * sum(seen),
@@ -72,7 +71,3 @@ def cost(config: GPTConfig) -> Cost:
         cache_bytes_per_token=4 * config.num_layers * sum(heads * width for heads, width in cached),
         activation_bytes_per_token=4 * (kept + 2 * config.vocab_size),
     )
-
-
-def _count(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() for tensor in tensors)

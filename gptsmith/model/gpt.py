@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
@@ -14,7 +13,8 @@ from gptsmith.base.errors import ConfigurationError, UserError, one_line
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
 from gptsmith.model.layout import KVCache, Layout
-from gptsmith.model.linear.dense import DenseLinear
+from gptsmith.model.linear import parameter_counts
+from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.position import Positions
 
 
@@ -79,7 +79,10 @@ class GPT(nn.Module):
         self.config = config
         self.compute_dtype: torch.dtype | None = None
         # In: tokens and positions become vectors of the residual stream.
-        self.embedding = nn.Embedding(config.vocab_size, config.embed_dim)
+        # The head's gradient is dense: a tied embedding adds its few rows to it, without a second matrix of zeros.
+        self.embedding: DenseEmbedding = DenseEmbedding(
+            config.vocab_size, config.embed_dim, sparse=config.tie_embeddings
+        )
         self.position = config.position.build(config.dims)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
@@ -96,6 +99,17 @@ class GPT(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.embedding.weight.device
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of its parameters; weights in blocks count one by one."""
+        return sum(parameter_counts(self).values())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the residual stream."""
+        kept = next(each.dtype for each in self.parameters() if each.is_floating_point())
+        return self.compute_dtype or kept
 
     def use_gradient_checkpointing(self, enabled: bool) -> None:
         """Says whether the backward pass computes each block again: less memory, more time, the same gradients."""
@@ -153,8 +167,7 @@ class GPT(nn.Module):
         if self.config.context_length < layout.length:
             raise UserError(f"{layout.length} tokens do not fit in a context of {self.config.context_length}")
         positions = Positions.of(self.position, layout)
-        # The head's gradient is dense: a tied embedding adds its few rows to it, without a second matrix of zeros.
-        x = functional.embedding(input_ids, self.embedding.weight, sparse=self.config.tie_embeddings)  # (B, T, C)
+        x: Tensor = self.embedding(input_ids)  # (B, T, C)
         if self.compute_dtype is not None:
             x = x.to(self.compute_dtype)
         if self.config.embedding_multiplier != 1:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.linear import LinearLayer
+from gptsmith.model.linear import DrawsItself
 
 
 @torch.no_grad()
@@ -24,8 +24,7 @@ def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def draw_module(place: str, module: nn.Module) -> None:
-        # A linear layer knows what of its parameters stands for the weight of a dense one.
-        if isinstance(module, LinearLayer):
+        if isinstance(module, DrawsItself):
             module.initialize(lambda part, weight: _draw(f"{place}.{part}", weight, config, generator))
             return
         for part, parameter in module.named_parameters(place, recurse=False):

@@ -84,6 +84,15 @@ def merge_lora(model: GPT) -> GPT:
 
 
 @torch.no_grad()
+def dequantize(model: GPT) -> GPT:
+    """A new dense model that computes what `model` computes, whose layers are quantized and have no adapters."""
+    assert not model.config.linear.has_adapters, "adapters would be lost"
+    made = _copy(model, linear=DenseLinearSettings())
+    _load_matrices(made, model)
+    return made
+
+
+@torch.no_grad()
 def without_adapters(model: GPT) -> GPT:
     """A new model of the layers below the adapters of `model`: the one that they were trained on.
 
@@ -116,7 +125,9 @@ def quantize(model: GPT) -> GPT:
 def _copy(model: GPT, **changes: Any) -> GPT:
     """A model of a changed config, with every parameter that both have."""
     config = GPTConfig.parse({**model.config.plain(), **changes})
-    made = empty_model(config, model.device).to(model.embedding.weight.dtype)
+    made = empty_model(config, model.device)
+    if model.embedding.weight.is_floating_point():
+        made = made.to(model.embedding.weight.dtype)
     _copy_parameters(made, model)
     made.compute_dtype = model.compute_dtype
     return made.train(model.training)
@@ -128,7 +139,7 @@ def _copy_parameters(made: GPT, model: GPT, *, shares_frozen: bool = False) -> N
         known = there.get(_dense_name(name))
         if known is not None and shares_frozen and not parameter.requires_grad:
             parameter.data = known.data
-        elif known is not None:
+        elif known is not None and known.is_floating_point() == parameter.is_floating_point():
             parameter.copy_(known)
 
 
@@ -138,6 +149,7 @@ def _dense_name(name: str) -> str:
 
 
 def _load_matrices(made: GPT, model: GPT) -> None:
+    made.embedding.load_dense_weight(model.embedding.matrix())
     there = linear_layers(model)
     for place, own in linear_layers(made).items():
         try:

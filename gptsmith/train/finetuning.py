@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from gptsmith.data.skipped import Skipped
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT, meta_model
-from gptsmith.model.transform import initialize_from
+from gptsmith.model.transform import dequantize, initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, default_template
@@ -100,6 +101,8 @@ def prepare_job(
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = _splits(request, own, choices, shape, seed, reading)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    if base.config.linear.is_storage and not _is_adapted(request, table):
+        base.model = dequantize(base.model)
     config = _config(table, request, base, objective)
     device = choose_device(train_table.get("device", "auto"))
     model = initialize_from(base.model, config, seed=seed).to(device)
@@ -229,6 +232,12 @@ def _config(table: dict[str, Any], request: FinetuneRequest, base: Loaded, objec
     if request.lora is not None:
         added["linear"] = {"kind": "lora", "rank": request.lora, "alpha": 2.0 * request.lora, "base": shape["linear"]}
     return GPTConfig.parse(merged(merged({**shape, **added}, {}), given), "model")
+
+
+def _is_adapted(request: FinetuneRequest, table: Mapping[str, Any]) -> bool:
+    """Whether adapters are trained, below which weights stay as they are."""
+    linear = table.get("model", {}).get("linear", {})
+    return request.lora is not None or (linear if isinstance(linear, str) else linear.get("kind")) == "lora"
 
 
 def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: int) -> PreparedData:

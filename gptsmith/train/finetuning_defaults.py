@@ -95,4 +95,4 @@ def _embedding_lr_multiplier(model: GPT) -> float:
     if not matrices:
         return 1.0
     total = sum(float(p.float().square().sum()) for p in matrices) / sum(p.numel() for p in matrices)
-    return float(f"{math.sqrt(float(model.embedding.weight.float().square().mean()) / max(total, 1e-12)):.2g}")
+    return float(f"{math.sqrt(float(model.embedding.matrix().float().square().mean()) / max(total, 1e-12)):.2g}")

@@ -287,7 +287,7 @@ class Trainer:
 
     @property
     def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return self.model.num_parameters
 
     @property
     def resume_command(self) -> str:

@@ -31,7 +31,7 @@ from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import prompt_lookup
 from gptsmith.generate.structured_output import Grammar
 from gptsmith.model.gpt import GPT
-from gptsmith.model.linear.int8 import DynamicInt8Linear
+from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.model.presets import preset
 from gptsmith.model.transform import quantize
 from gptsmith.text.tokenizer import Tokenizer
@@ -568,7 +568,7 @@ def test_int8_texts_are_those_of_each_request_alone() -> None:
     as attention's do, may become another integer, and the text another text."""
     model = quantize(model_of().double())
     engine = Engine(model, TOKENIZER, settings=EngineSettings(max_num_seqs=3, max_prefill_tokens=5))
-    assert isinstance(engine.model.head, DynamicInt8Linear)
+    assert isinstance(engine.model.head, PackedLinear)
     requests = some_requests(6, seed=3)
     found = together(engine, requests)
     twin = engine.model

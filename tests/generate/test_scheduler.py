@@ -22,7 +22,7 @@ from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform, un
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import lazy_zeros
-from gptsmith.model.linear.int8 import DynamicInt8Linear
+from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.model.transform import quantize
 
 from .test_engine import CONTEXT, MODEL, TOKENIZER, model_of, plain, run, tokens_of
@@ -104,9 +104,9 @@ def test_a_model_is_shared_and_stays_as_it_is() -> None:
     assert model.training
     assert not engine.model.training
     assert engine.model.embedding.weight is model.embedding.weight
-    assert isinstance(engine.model.head, DynamicInt8Linear)
-    assert isinstance(inference_model(engine.model).head, DynamicInt8Linear)
-    assert not isinstance(Engine(model, int8_matmul=False).model.head, DynamicInt8Linear)
+    assert isinstance(engine.model.head, PackedLinear)
+    assert isinstance(inference_model(engine.model).head, PackedLinear)
+    assert not isinstance(Engine(model, int8_matmul=False).model.head, PackedLinear)
 
 
 def test_a_text_that_slides_is_the_same_in_company() -> None:

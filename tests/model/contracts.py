@@ -154,7 +154,7 @@ def check_linear(model: GPT) -> None:
         x = torch.randn(3, layer.matrix().shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
             zero = layer(torch.zeros_like(x))
-            close(layer(x) - zero, x @ layer.matrix().T)
+            close(layer(x) - zero, x @ layer.matrix().to(x.dtype).T)
             close(zero, torch.zeros_like(zero) if bias is None else bias.expand_as(zero))
             for fused in fused_projections(x, layer, layer):
                 close(fused, layer(x))

@@ -100,8 +100,17 @@ NORM: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "rmsnorm": lambda half, x: x / (x.square().mean() + 1e-6) ** 0.5 * half.weight,
 }
 
+
+def q8_0(layer: Any, x: Tensor) -> Tensor:
+    """A row is blocks of 34 bytes: a scale, float16, and 32 integers."""
+    blocks = layer.weight.view(len(layer.weight), -1, 34)
+    scale, integers = blocks[..., :2].contiguous().view(torch.float16), blocks[..., 2:].contiguous().view(torch.int8)
+    return x @ (scale.double() * integers).flatten(1).T + layer.bias
+
+
 LINEAR: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "dense": lambda layer, x: x @ layer.weight.T + layer.bias,
+    "grouped": q8_0,
     "int8": lambda layer, x: x @ (layer.weight * layer.scale[:, None]).T + layer.bias,
     "lora": lambda layer, x: x @ layer.base.weight.T + layer.base.bias + 16 / 8 * (x @ layer.lora_a.T) @ layer.lora_b.T,
 }

@@ -19,7 +19,8 @@ from gptsmith.model.kernels.int8_matmul import (
 )
 from gptsmith.model.kernels.int8_weights import INT8_MAX, quantize_per_row
 from gptsmith.model.linear import fused_projections
-from gptsmith.model.linear.int8 import DynamicInt8Linear, Int8Linear
+from gptsmith.model.linear.int8 import Int8Linear
+from gptsmith.model.packed_linear import PackedLinear
 
 IN_DIM = 70
 packed = pytest.mark.skipif(
@@ -62,22 +63,22 @@ def test_the_largest_inputs_and_weights_are_summed_exactly() -> None:
 
 def test_a_product_is_that_of_the_quantized_input_and_matrix() -> None:
     linear, x = quantized_layer(40), drawn(2, 5, IN_DIM, seed=3) * 3
-    found = DynamicInt8Linear(linear)(x)
+    found = PackedLinear(linear)(x)
     largest = largest_exact_input() if best_kernel() is PackedKernel else INT8_MAX
     step = x.abs().amax(dim=-1, keepdim=True) / largest
     torch.testing.assert_close(found, (x / step).round() * step @ linear.matrix().T + linear.bias, rtol=1e-5, atol=1e-5)
-    assert torch.equal(DynamicInt8Linear(linear)(torch.zeros(1, IN_DIM))[0], linear.bias)
+    assert torch.equal(PackedLinear(linear)(torch.zeros(1, IN_DIM))[0], linear.bias)
 
 
 def test_no_row_depends_on_the_others() -> None:
-    layer, x = DynamicInt8Linear(quantized_layer(40)), drawn(33, IN_DIM, seed=4)
+    layer, x = PackedLinear(quantized_layer(40)), drawn(33, IN_DIM, seed=4)
     x[7] *= 1000
     assert torch.equal(layer(x), torch.cat([layer(row[None]) for row in x]))
 
 
 def test_layers_of_one_input_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [quantized_layer(10), quantized_layer(20, bias=False, seed=5), quantized_layer(30, seed=6)]
-    fused, x = [DynamicInt8Linear(layer) for layer in layers], drawn(1, 4, IN_DIM, seed=7)
+    fused, x = [PackedLinear(layer) for layer in layers], drawn(1, 4, IN_DIM, seed=7)
     for layer, dynamic in zip(layers, fused, strict=True):
         assert torch.equal(dynamic.matrix(), layer.matrix())
     fused_projections(x, *fused)
@@ -93,16 +94,16 @@ def test_layers_of_one_input_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 1
     for layer, dynamic, y in zip(layers, fused, found, strict=True):
         assert torch.equal(y, dynamic(x))
-        assert torch.equal(y, DynamicInt8Linear(layer)(x))
+        assert torch.equal(y, PackedLinear(layer)(x))
         torch.testing.assert_close(dynamic.matrix(), layer.matrix())
-    other = DynamicInt8Linear(layers[0])
+    other = PackedLinear(layers[0])
     assert [tuple(y.shape) for y in fused_projections(x, fused[1], other)] == [(1, 4, 20), (1, 4, 10)]
 
 
 def test_fused_layers_keep_one_copy_of_their_matrices() -> None:
     layers = [quantized_layer(10), quantized_layer(20)]
     left = [weakref.ref(layer) for layer in layers]
-    fused = [DynamicInt8Linear(layer) for layer in layers]
+    fused = [PackedLinear(layer) for layer in layers]
     del layers
     fused_projections(drawn(1, IN_DIM), *fused)
     gc.collect()

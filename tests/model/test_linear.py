@@ -16,9 +16,10 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import int8_weights
+from gptsmith.model.kernels.dense_matmul import product_by_threads
 from gptsmith.model.kernels.int8_weights import dequantized_linear, int8_linear, quantize_per_row
 from gptsmith.model.linear import linear_layers
-from gptsmith.model.linear.dense import DenseLinear, DenseLinearSettings, product_by_threads
+from gptsmith.model.linear.dense import DenseLinear, DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8Linear, use_int8_matmul
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings
 from gptsmith.model.transform import initialize_from, merge_lora, quantize, with_adapters
@@ -482,7 +483,7 @@ def test_only_large_products_of_float32_without_gradients_are_by_all_threads(mon
         calls.append(len(weight))
         return torch.nn.functional.linear(x, weight, bias)
 
-    monkeypatch.setattr("gptsmith.model.linear.dense.product_by_threads", counted)
+    monkeypatch.setattr("gptsmith.model.kernels.dense_matmul.product_by_threads", counted)
     large, small = DenseLinear(512, 2048), DenseLinear(32, 32)
     large(torch.zeros(1, 512))
     with torch.no_grad():

@@ -43,6 +43,10 @@ class Int8Matmul:
         y = y.mul_(largest) if self.bias is None else torch.addcmul(self.bias, y, largest)
         return y.to(x.dtype).view(*x.shape[:-1], -1)
 
+    def matrix(self) -> Tensor:
+        """The dequantized matrix (out, in)."""
+        return self.kernel.matrix()
+
 
 class Kernel(ABC):
     """An int8 matrix (out, in) with a scale a row (out), ready to be multiplied with."""

@@ -7,10 +7,12 @@ Contract: `settings.build(in_dim, out_dim, bias, name)` returns a `LinearLayer`,
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
@@ -45,6 +47,23 @@ class LinearLayer(nn.Module):
         return [layer(x) for layer in (self, *others)]
 
 
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A module that knows what of its parameters stands for the weight of a dense one."""
+
+    def initialize(self, draw: DrawWeight) -> None:
+        """Draws its initial weights, in place."""
+
+
+@runtime_checkable
+class Packed(Protocol):
+    """A module whose `weight` is bytes that stand for more or fewer weights."""
+
+    @property
+    def num_weights(self) -> int:
+        """The number of weights that the bytes stand for."""
+
+
 def fused_projections(x: Tensor, *layers: LinearLayer) -> list[Tensor]:
     """The outputs of several layers for one input, as one product where their kind can do so."""
     if all(type(layer) is type(layers[0]) for layer in layers):
@@ -59,13 +78,34 @@ def linear_layers(model: nn.Module) -> dict[str, LinearLayer]:
     return {place: module for place, module in layers.items() if place.rpartition(".")[0] not in layers}
 
 
+def layer_name(place: str) -> str:
+    """`attention.query` for `blocks.0.attention.query`; all experts' layers have one name."""
+    return re.sub(r"^feedforward\.experts\.\d+\.", "feedforward.", re.sub(r"^blocks\.\d+\.", "", place))
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """The number of weights in each of a model's parameters, by name; bytes that stand for weights count as those."""
+    packed = {
+        f"{place}.weight": module.num_weights for place, module in model.named_modules() if isinstance(module, Packed)
+    }
+    return {name: packed.get(name, parameter.numel()) for name, parameter in model.named_parameters()}
+
+
 class LinearSettings(Settings):
     """Settings of every kind of linear layer."""
 
     has_adapters: ClassVar[bool] = False
     """Whether a small change of frozen layers is trained, which can be merged into them."""
 
+    is_storage: ClassVar[bool] = False
+    """Whether weights are kept in the form that a file has them in, which dense ones may take the place of at any time:
+    to be trained, or for another dtype."""
+
     kind: str
+
+    def is_fast_on(self, device: torch.device) -> bool:
+        """Whether decoding on a device is no slower than with dense weights of float32."""
+        return True
 
     @abstractmethod
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:

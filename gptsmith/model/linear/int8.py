@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -13,6 +12,7 @@ from gptsmith.model.kernels.int8_matmul import Int8Matmul
 from gptsmith.model.kernels.int8_weights import int8_linear, quantize_per_row
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings
 from gptsmith.model.linear.dense import DenseLinear
+from gptsmith.model.packed_linear import Packable, PackedLinear, pack_layers
 
 KEPT_DENSE = ("head", "feedforward.router")
 
@@ -31,7 +31,7 @@ class Int8LinearSettings(LinearSettings):
             use_int8_matmul(model)
 
 
-class Int8Linear(LinearLayer):
+class Int8Linear(Packable):
     """A linear layer whose matrix is quantized row by row. Gradients reach its input, never the matrix.
 
     Attributes:
@@ -57,6 +57,18 @@ class Int8Linear(LinearLayer):
         self.weight.copy_(values)
         self.scale.copy_(scale)
 
+    def pack(self, others: Sequence[LinearLayer]) -> Int8Matmul:
+        layers = [self, *(layer for layer in others if isinstance(layer, Int8Linear))]
+        biases = [torch.zeros_like(layer.scale) if layer.bias is None else layer.bias for layer in layers]
+        return Int8Matmul(
+            torch.cat([layer.weight for layer in layers]),
+            torch.cat([layer.scale for layer in layers]),
+            torch.cat(biases) if any(layer.bias is not None for layer in layers) else None,
+        )
+
+    def num_outputs(self) -> int:
+        return len(self.weight)
+
     def initialize(self, draw: DrawWeight) -> None:
         """Draws what a dense layer would have, quantized."""
         weight = torch.empty(self.weight.shape)
@@ -66,67 +78,18 @@ class Int8Linear(LinearLayer):
             draw("bias", self.bias)
 
 
-class DynamicInt8Linear(LinearLayer):
-    """An int8 layer that quantizes its inputs too, each row by its own scale. Layers that are given one input are fused
-    into one product when they are first called."""
-
-    def __init__(self, layer: Int8Linear) -> None:
-        super().__init__()
-        self._layers = [layer]  # in a list, or it would be a part of the model
-        self._product: Int8Matmul | None = None
-        self._columns = slice(None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self._product is None:
-            _fuse([self])
-        assert self._product is not None
-        return self._product(x)[..., self._columns]
-
-    def forward_fused(self, x: Tensor, others: Sequence[LinearLayer]) -> list[Tensor]:
-        layers = [layer for layer in (self, *others) if isinstance(layer, DynamicInt8Linear)]
-        if len(layers) == 1 + len(others) and all(layer._product is None for layer in layers):
-            _fuse(layers)
-        if self._product is None or any(layer._product is not self._product for layer in layers):
-            return super().forward_fused(x, others)
-        y = self._product(x)
-        return [y[..., layer._columns] for layer in layers]
-
-    def matrix(self) -> Tensor:
-        if self._product is None:
-            return self._layers[0].matrix()
-        return self._product.kernel.matrix()[self._columns]
-
-
-def _fuse(dynamic: Sequence[DynamicInt8Linear]) -> None:
-    """Packs the matrices of layers that read one input into one product, in place of their own."""
-    layers = [layer for one in dynamic for layer in one._layers]
-    biases = [torch.zeros_like(layer.scale) if layer.bias is None else layer.bias for layer in layers]
-    has_bias = any(layer.bias is not None for layer in layers)
-    product = Int8Matmul(
-        torch.cat([layer.weight for layer in layers]),
-        torch.cat([layer.scale for layer in layers]),
-        torch.cat(biases) if has_bias else None,
-    )
-    ends = list(accumulate(len(layer.weight) for layer in layers))
-    for one, start, end in zip(dynamic, [0, *ends], ends, strict=False):
-        one._product, one._columns, one._layers = product, slice(start, end), []
-
-
 @torch.no_grad()
 def use_int8_matmul(model: nn.Module) -> None:
     """Makes an int8 model on a processor compute faster, in place: its layers quantize their inputs too, and so does
     the head, which is quantized as well. For inference only: no gradient passes."""
     head = model.get_submodule("head")
-    if isinstance(head, DynamicInt8Linear):
+    if isinstance(head, PackedLinear):
         return
     assert isinstance(head, DenseLinear), "the head of an int8 model is dense"
     out_dim, in_dim = head.weight.shape
     quantized = Int8Linear(in_dim, out_dim, bias=False)
     quantized.load_dense_weight(head.weight.float())
     model.add_module("head", quantized)
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, Int8Linear):
-                setattr(parent, name, DynamicInt8Linear(layer))
+    pack_layers(model, Int8Linear)
     # The first pass fuses and packs all layers: better now than while somebody waits for a token.
     model(torch.zeros(1, 1, dtype=torch.long))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
 
@@ -17,7 +16,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
 from gptsmith.model.dims import LARGEST_DIM
-from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, linear_layers
+from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name, linear_layers
 
 SCORE_HEAD = "score_head"
 
@@ -82,6 +81,7 @@ class LoraLinearSettings(LinearSettings):
                     f"linear.targets: {target} is no linear layer of this model (allowed: {', '.join(names)}, "
                     "or patterns such as attention.*; the head only by its own name)"
                 )
+        self.base.complete(model)
         freeze_all_but_adapters(model)
 
     def initialize_extras(self, model: nn.Module, seed: int) -> None:
@@ -138,11 +138,6 @@ def freeze_all_but_adapters(model: nn.Module) -> None:
     for place, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(isinstance(module, LoraLinear) or place == SCORE_HEAD)
-
-
-def layer_name(place: str) -> str:
-    """`attention.query` for `blocks.0.attention.query`; all experts' layers have one name."""
-    return re.sub(r"^feedforward\.experts\.\d+\.", "feedforward.", re.sub(r"^blocks\.\d+\.", "", place))
 
 
 def _matches(target: str, name: str) -> bool:

@@ -70,7 +70,7 @@ class DistillationDataset(Dataset):
         return self.data.origin(first_sample, num_samples)
 
     def description(self) -> list[str]:
-        num_parameters = sum(parameter.numel() for parameter in self.teacher.parameters())
+        num_parameters = self.teacher.num_parameters
         return [*self.data.description(), f"teacher: {num_parameters / 1e6:.2f}M parameters"]
 
     def account(self) -> Encoding | None:

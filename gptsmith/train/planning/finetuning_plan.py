@@ -135,7 +135,7 @@ def _figures(job: FinetuningJob, measured: MeasuredStep) -> dict[str, Any]:
         "gradient_checkpointing": train.gradient_checkpointing,
         "context_length": settings.model.context_length,
         "lora_rank": settings.request.lora,
-        "num_parameters": sum(parameter.numel() for parameter in job.model.parameters()),
+        "num_parameters": job.model.num_parameters,
         "num_trained_parameters": _num_trained(job.model),
     }
 
@@ -170,7 +170,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
 def _memory(job: FinetuningJob, free: float) -> TuningMemory:
     train, model = job.settings.train, job.model
     bytes_now = memory_bytes() or 0
-    config, itemsize = model.config, (model.compute_dtype or model.embedding.weight.dtype).itemsize
+    config, itemsize = model.config, model.dtype.itemsize
     head_rows = min(BlockSizes.of(config.vocab_size, model.device).block, job.dataset.longest_sample)
     head = config.vocab_size * (head_rows + config.embed_dim)
     return TuningMemory(

@@ -94,7 +94,7 @@ def kept_bytes(model: GPT, dataset: Dataset, train: TrainSettings, limit_bytes: 
         model.train()
         batches = dataset.batches(model, 0, 1, 1)
         num_tokens = max(dataset.num_tokens_of(0, 1), 1)
-        itemsize = (model.compute_dtype or model.embedding.weight.dtype).itemsize
+        itemsize = model.dtype.itemsize
         plain = int(cost(config).activation_bytes_per_token * itemsize / 4 * num_tokens), 0
         if plain[0] <= limit_bytes:
             model.use_gradient_checkpointing(False)
