@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, step
 from gptsmith.generate.native.known import ACTIVATIONS, require_known
+from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import Threads
 from gptsmith.generate.native.vectors import LANES
@@ -64,7 +65,7 @@ class NativeDecoder:
         state, num_rows = self._state[0], len(ids)
         positions = [place for segment in segments for place in range(segment.start, segment.end)]
         model = self.model
-        x = model.embedding.weight[torch.tensor(ids)].float()
+        x = model.embedding(torch.tensor(ids)).float()
         if model.config.embedding_multiplier != 1:
             x = x * model.config.embedding_multiplier
         self._stream[:num_rows] = model.position.embed(x[None], torch.tensor(positions))[0]
@@ -157,33 +158,23 @@ class NativeDecoder:
 
     def _add_matrix(self, place: int, linear: LinearLayer) -> None:
         row = self._matrices[place]
-        weight = linear.weight
-        out_dim, in_dim = weight.shape
-        row["num_tiles"], row["num_columns"] = -(-out_dim // LANES), in_dim
-        if linear.bias is not None:
-            row["bias"] = self._at(linear.bias, pad=True)
-        if isinstance(linear, Int8Linear):
-            padded = nn.functional.pad(weight, (0, 0, 0, -out_dim % LANES)).numpy().astype(numpy.int16) + 128
-            tiles = padded.reshape(-1, LANES, in_dim // GROUP, 8, 4).transpose(0, 2, 3, 1, 4).astype(numpy.uint8)
-            row["bits"], row["zero"] = 8, 128
-            row["weights"] = self._keep(numpy.ascontiguousarray(tiles))
-            row["row_scales"] = self._at(linear.scale, pad=True)
-        else:
-            row["bits"] = 8 * weight.element_size()
-            weight = weight.detach()
-            if out_dim % LANES:
-                weight = nn.functional.pad(weight, (0, 0, 0, -out_dim % LANES))
-            self._kept.append(weight)
-            row["weights"] = weight.data_ptr()
+        bias = getattr(linear, "bias", None)
+        if bias is not None:
+            row["bias"] = self._at(nn.functional.pad(bias.detach(), (0, -len(bias) % LANES)))
+        groups = linear.groups()
+        matrix = packed_floats(linear.matrix()) if groups is None else packed_groups(groups)
+        for name, value in matrix.fields.items():
+            row[name] = value
+        for name, values in matrix.tensors.items():
+            row[name] = values.data_ptr()
+        self._kept.append(matrix)
 
     def _keep(self, values: Any) -> int:
         self._kept.append(values)
         return values.ctypes.data
 
-    def _at(self, values: Tensor, pad: bool = False) -> int:
+    def _at(self, values: Tensor) -> int:
         values = values.detach().float().contiguous()
-        if pad and len(values) % LANES:
-            values = nn.functional.pad(values, (0, -len(values) % LANES))
         self._kept.append(values)
         return values.data_ptr()
 
@@ -227,7 +218,7 @@ class NativeDecoder:
             one = self._scratch[place]
             one["bytes"] = self._at_bytes(count * widest * INPUT_BYTES // GROUP)
             one["scales"] = self._at(self._zeros(count, widest // GROUP))
-            one["sums"] = self._at_bytes(count * widest // GROUP * 4)
+            one["sums"] = self._at_bytes(count * widest // GROUP * 8)
             one["floats"], one["stride"] = self._at(self._zeros(count, widest)), widest * 4
 
     def _at_bytes(self, count: int) -> int:

@@ -28,17 +28,20 @@ MATRIX = numpy.dtype(
             "zero",  # the integer that stands for zero
             "num_tiles",  # tiles of 16 rows
             "num_columns",
+            "group",  # columns that share a scale, 32 or 16
+            "scale_bytes",  # of a scale or minimum: 2 for float16, 4 for float32
             "weights",  # addresses from here on, 0 where there is nothing
             "fifths",  # of 5 bits
-            "scales",  # float16 a row and group
-            "minimums",  # float16 a row and group, added to each weight
+            "scales",  # a number a row and group
+            "minimums",  # a number a row and group, added to each weight
             "row_scales",  # float32 a row
             "bias",  # float32 a row
         )
     ]
 )
 INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "floats", "stride")])
-"""Addresses of rows of inputs: quantized bytes; a scale (float32) and a sum (int32) a group; the floats themselves."""
+"""Addresses of rows of inputs: quantized bytes; a scale (float32) a group and a sum (int32) for each half of it; the
+floats themselves, and the bytes from one row of them to the next."""
 
 compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy")
@@ -50,7 +53,7 @@ def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
     num_groups = num_columns // GROUP
     bytes_ = inputs.bytes + row * num_groups * INPUT_BYTES
     scales = inputs.scales + row * num_groups * 4
-    sums = inputs.sums + row * num_groups * 4
+    sums = inputs.sums + row * num_groups * 8
     for group in range(num_groups):
         first, second = v.load(floats + group * 128), v.load(floats + group * 128 + 64)
         size = max(v.largest(v.larger(v.absolute(first), v.absolute(second))), numpy.float32(1e-30))
@@ -59,7 +62,8 @@ def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
         v.store_two_bytes(bytes_ + group * INPUT_BYTES, first)
         v.store_two_bytes(bytes_ + group * INPUT_BYTES + LANES, second)
         v.store_float(scales + group * 4, size / numpy.float32(INPUT_MAX))
-        v.store_integer(sums + group * 4, v.sum_of_nearest(first) + v.sum_of_nearest(second))
+        v.store_integer(sums + group * 8, v.sum_of_nearest(first))
+        v.store_integer(sums + group * 8 + 4, v.sum_of_nearest(second))
 
 
 @inlined
@@ -72,8 +76,15 @@ def finish(matrix: Any, tile: int, sums: Any, out: int) -> None:
     v.store(out + tile * 64, sums)
 
 
-def _quantized(bits: int) -> tuple[Any, Any]:
-    """Functions for weights of so many bits: the products of a tile's rows with one row of inputs, and with four."""
+@inlined
+def lanes(address: int, number: int, size: int) -> Any:
+    """Sixteen numbers, those of a group, of 2 or 4 bytes."""
+    return v.load_half(address + number * 32) if size == 2 else v.load(address + number * 64)
+
+
+def _quantized(bits: int, num_quads: int = 8) -> tuple[Any, Any]:
+    """Functions for weights of so many bits, in groups of 4 times so many columns: the products of a tile's rows with one
+    row of inputs, and with four."""
     tile_bytes = 512 if bits == 8 else 256
 
     @inlined
@@ -81,7 +92,7 @@ def _quantized(bits: int) -> tuple[Any, Any]:
         """The sums of one group's products, for a tile's rows."""
         high, low = v.integers(numpy.int32(0)), v.integers(numpy.int32(-zero * sum_))
         if bits == 8:
-            for quad in range(8):
+            for quad in range(num_quads):
                 low = v.add_products_of_8_bits(low, weights + 64 * quad, bytes_ + 4 * quad)
                 high = v.add_products_of_8_bits(high, weights + 64 * quad, bytes_ + 32 + 4 * quad)
         elif bits == 4:
@@ -96,19 +107,31 @@ def _quantized(bits: int) -> tuple[Any, Any]:
         return v.joined(high, low)
 
     @inlined
-    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
-        """Sums with one group added: `at` counts the groups of all tiles, `place` those of all rows of inputs."""
-        scale, sum_ = v.load_float(inputs.scales + place * 4), v.load_integer(inputs.sums + place * 4)
-        bytes_ = inputs.bytes + place * INPUT_BYTES
-        products = group(matrix.zero, matrix.weights + at * tile_bytes, matrix.fifths + at * 64, bytes_, sum_)
+    def scaled(matrix: Any, at: int, products: Any, scale: Any, sum_: Any, sums: Any) -> Any:
+        """Sums with a group's products added, scaled: `at` counts the groups of all tiles."""
         factor = v.floats(scale)
         if matrix.scales != 0:
-            factor = factor * v.load_half(matrix.scales + at * 32)
+            factor = factor * lanes(matrix.scales, at, matrix.scale_bytes)
         sums = v.multiply_add(products, factor, sums)
         if matrix.minimums != 0:
             offset = v.floats(numpy.float32(scale * numpy.float32(sum_)))
-            sums = v.multiply_add(v.load_half(matrix.minimums + at * 32), offset, sums)
+            sums = v.multiply_add(lanes(matrix.minimums, at, matrix.scale_bytes), offset, sums)
         return sums
+
+    @inlined
+    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
+        """Sums with 32 columns added: `at` counts them over all tiles, `place` over all rows of inputs."""
+        scale, bytes_ = v.load_float(inputs.scales + place * 4), inputs.bytes + place * INPUT_BYTES
+        first, second = v.load_integer(inputs.sums + place * 8), v.load_integer(inputs.sums + place * 8 + 4)
+        weights = matrix.weights + at * tile_bytes
+        if num_quads == 4:
+            products = group(matrix.zero, weights, 0, bytes_, first)
+            sums = scaled(matrix, 2 * at, products, scale, first, sums)
+            products = group(matrix.zero, weights + 256, 0, bytes_ + LANES, second)
+            return scaled(matrix, 2 * at + 1, products, scale, second, sums)
+        both = numpy.int32(first + second)
+        products = group(matrix.zero, weights, matrix.fifths + at * 64, bytes_, both)
+        return scaled(matrix, at, products, scale, both, sums)
 
     @compiled
     def one(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
@@ -164,6 +187,7 @@ def _dense(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
 
 
 _one8, _four8 = _quantized(8)
+_one8_of_16, _four8_of_16 = _quantized(8, num_quads=4)
 _one5, _four5 = _quantized(5)
 _one4, _four4 = _quantized(4)
 
@@ -180,7 +204,9 @@ def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thr
                 _dense(matrix, tile, inputs, row, at)
                 row += 1
             elif row + 4 <= num_rows:
-                if matrix.bits == 8:
+                if matrix.group == 16:
+                    _four8_of_16(matrix, tile, inputs, row, at, stride)
+                elif matrix.bits == 8:
                     _four8(matrix, tile, inputs, row, at, stride)
                 elif matrix.bits == 5:
                     _four5(matrix, tile, inputs, row, at, stride)
@@ -188,7 +214,9 @@ def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thr
                     _four4(matrix, tile, inputs, row, at, stride)
                 row += 4
             else:
-                if matrix.bits == 8:
+                if matrix.group == 16:
+                    _one8_of_16(matrix, tile, inputs, row, at)
+                elif matrix.bits == 8:
                     _one8(matrix, tile, inputs, row, at)
                 elif matrix.bits == 5:
                     _one5(matrix, tile, inputs, row, at)
