@@ -22,6 +22,18 @@ from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
 
 
+def require_words(config: GPTConfig, folder: Path) -> None:
+    """
+    Raises:
+        UserError: a model of this shape predicts labels or rewards, and generates no text.
+    """
+    if config.num_labels:
+        raise UserError(
+            f"{folder} predicts labels or rewards and generates no text: use it with "
+            f"{shell_command('predict', folder, 'FILE')}"
+        )
+
+
 class Loaded:
     """A trained model and its tokenizer.
 
@@ -57,11 +69,7 @@ class Loaded:
         Raises:
             UserError: the model predicts labels or rewards, and generates no text.
         """
-        if self.config.num_labels:
-            raise UserError(
-                f"{self.run.folder} predicts labels or rewards and generates no text: use it with "
-                f"{shell_command('predict', self.run.folder, 'FILE')}"
-            )
+        require_words(self.config, self.run.folder)
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
         """The sampling settings: those given, else the model's own defaults; None means not given.

@@ -50,12 +50,20 @@ class EngineThread:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._is_closed and not any(engine.has_work for engine in self._engines):
-                    self._wake.wait()
-                if self._is_closed:
-                    return
-                engines = [engine for engine in self._engines if engine.has_work]
-            for engine in engines:
-                engine.step()
+        while self._wait():
+            self._step_all()
+
+    def _wait(self) -> bool:
+        """Waits until an engine has work; False if the thread is to end."""
+        with self._wake:
+            while not self._is_closed and not any(engine.has_work for engine in self._engines):
+                self._wake.wait()
+            return not self._is_closed
+
+    def _step_all(self) -> None:
+        """Steps each engine that has work. Only here the thread holds them: one that was removed is freed while the
+        others rest."""
+        with self._wake:
+            engines = [engine for engine in self._engines if engine.has_work]
+        for engine in engines:
+            engine.step()

@@ -1,50 +1,140 @@
-"""Runs to be served: loaded once, named, with what people want to know of them before they use them."""
+"""Models to be served: named, described by what people want to know of them before they use them, and loaded."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from gptsmith.base.errors import ConfigurationError, GptsmithError
 from gptsmith.base.hints import shell_command
-from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.load import Loaded, load, require_words
 from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.run.publish import model_name
 from gptsmith.serve.example_prompts import first_prompts
-from gptsmith.train.classifier import Classifier
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.train.classifier import Classifier, labelling_objective
 
+Stamps = tuple[tuple[str, int, int], ...]
 MAX_LINEAGE = 8
 """How many runs are told of, one tuned from the other. A run could name itself as its base."""
 
 
 @dataclass(frozen=True)
-class LoadedRun:
-    """A run under the name that people ask for it by.
+class ModelDescription:
+    """What is known of a model before its weights are read.
 
     Attributes:
+        name: the name that people ask for it by.
+        path: where it is.
+        config: its shape.
+        template: its chat template; None if it was not made for conversations.
         kind: whether it was taught to answer, or to label.
+        labels: of a classifier; None if the model writes text.
         trained_on: the names of its sources.
         made: when its weights were saved, in seconds since 1970.
         prompts: a few beginnings from its own texts; fewer or none where they cannot be read.
+        sampling: how its tokens are sampled by default.
+        end_tokens: the tokens that end a text, as log-probabilities spell them.
+        stamps: the sizes and times of the files of its weights and tokenizer, which tell whether they have changed.
+    """
+
+    name: str
+    path: Path
+    config: GPTConfig
+    template: ChatTemplate | None
+    kind: Literal["chat", "base", "classifier"]
+    labels: Sequence[str] | None
+    trained_on: str
+    made: int
+    prompts: Sequence[str]
+    sampling: Mapping[str, Any]
+    end_tokens: Sequence[str]
+    stamps: Stamps
+
+
+def describe(name: str, opened: OpenedModel, *, with_prompts: bool = False) -> ModelDescription:
+    """The description of a model.
+
+    Raises:
+        UserError: it cannot be read, or neither generates text nor labels single texts.
+    """
+    objective = labelling_objective(opened)
+    if objective is None:
+        require_words(opened.config, opened.folder)
+    elif not objective.text_labels:
+        raise ConfigurationError(
+            f"{opened.folder} labels pairs of texts, or chooses between answers, and only classifiers of single texts "
+            f"are served: use it with {shell_command('predict', opened.folder, 'FILE')}"
+        )
+    tokenizer, template = opened.tokenizer(), opened.template()
+    made = datetime.datetime.fromtimestamp(opened.written_at_s, datetime.UTC)
+    return ModelDescription(
+        name,
+        opened.folder,
+        opened.config,
+        template,
+        "classifier" if objective is not None else "base" if template is None else "chat",
+        None if objective is None else list(objective.text_labels),
+        trained_on(opened),
+        int(made.timestamp()),
+        first_prompts(opened) if with_prompts and objective is None else [],
+        SamplingSettings.parse(opened.generation(), "sampling").plain(),
+        [tokenizer.decode([token], keep_special=True) for token in sorted(tokenizer.end_ids)],
+        stamps_of(opened.model_files),
+    )
+
+
+def stamps_of(files: Iterable[Path]) -> Stamps:
+    """The path, size and time of change of each file that is there."""
+    found = []
+    for file in files:
+        with suppress(OSError):
+            status = file.stat()
+            found.append((str(file), status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A model under the name that people ask for it by, with its weights.
+
+    Attributes:
         shared_bytes: how much of its weights another model in memory has too.
         classifier: what labels texts; None if the model writes text.
     """
 
-    name: str
+    about: ModelDescription
     loaded: Loaded
-    kind: Literal["chat", "base", "classifier"]
-    trained_on: str
-    made: int
-    prompts: list[str] = field(default_factory=list)
     shared_bytes: int = 0
     classifier: Classifier | None = None
+
+    @property
+    def name(self) -> str:
+        return self.about.name
+
+
+def load_run(
+    name: str, path: str | Path, *, device: str = "auto", dtype: str = "auto", with_prompts: bool = False
+) -> LoadedRun:
+    """A model with its weights, under a name.
+
+    Raises:
+        UserError: they cannot be read, or it neither generates text nor labels single texts.
+    """
+    opened = open_model(path)
+    about = describe(name, opened, with_prompts=with_prompts)
+    loaded = load(opened, device=device, dtype=dtype)
+    return LoadedRun(about, loaded, classifier=Classifier.of(loaded))
 
 
 def load_served(
@@ -56,32 +146,11 @@ def load_served(
     Raises:
         UserError: two have one name, or one cannot be loaded or neither generates text nor labels single texts.
     """
-    folders = _named(runs)
     served: list[LoadedRun] = []
     known: dict[str, torch.Tensor] = {}
-    for name, path in folders.items():
-        loaded = load(path, device=device, dtype=dtype)
-        classifier = Classifier.of(loaded)
-        if classifier is None:
-            loaded.require_words()
-        elif not classifier.text_labels:
-            raise ConfigurationError(
-                f"{path} labels pairs of texts, or chooses between answers, and only classifiers of single texts are "
-                f"served: use it with {shell_command('predict', path, 'FILE')}"
-            )
-        made = datetime.datetime.fromtimestamp(loaded.run.written_at_s, datetime.UTC)
-        served.append(
-            LoadedRun(
-                name,
-                loaded,
-                "classifier" if classifier else "chat" if loaded.template is not None else "base",
-                trained_on(loaded.run),
-                int(made.timestamp()),
-                first_prompts(loaded.run) if with_prompts and classifier is None else [],
-                share_weights(loaded.model, known),
-                classifier,
-            )
-        )
+    for name, path in _named(runs).items():
+        run = load_run(name, path, device=device, dtype=dtype, with_prompts=with_prompts)
+        served.append(replace(run, shared_bytes=share_weights(run.loaded.model, known)))
     return served
 
 

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gptsmith.serve.model_entry import STATES
 from gptsmith.serve.served_models import ServedModels
 
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -87,7 +88,22 @@ class EngineCollector(Collector):
             ),
             "num_steps": CounterMetricFamily("gptsmith_engine_steps", "Steps of the engine.", labels=["model"]),
         }
-        for name, served in self.models.by_name.items():
+        states = GaugeMetricFamily("gptsmith_model_state", "1 for the state of each model.", labels=["model", "state"])
+        loads = CounterMetricFamily("gptsmith_model_loads", "How often a model was loaded.", labels=["model"])
+        failures = CounterMetricFamily(
+            "gptsmith_model_load_failures", "How often a model could not be loaded.", labels=["model"]
+        )
+        duration = GaugeMetricFamily(
+            "gptsmith_model_load_duration_seconds", "The time that the last load of a model took.", labels=["model"]
+        )
+        for name, entry in self.models.entries.items():
+            for state in STATES:
+                states.add_metric([name, state], float(entry.state == state))
+            loads.add_metric([name], entry.num_loads)
+            failures.add_metric([name], entry.num_failures)
+            duration.add_metric([name], entry.load_s)
+        yield from (states, loads, failures, duration)
+        for name, served in self.models.loaded.items():
             figures = served.engine.figures()
             for key, gauge in gauges.items():
                 gauge.add_metric([name], getattr(figures, key))

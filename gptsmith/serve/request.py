@@ -13,7 +13,7 @@ class ServeRequest(ServeSettings):
     """The options of `serve`."""
 
     runs: PathTexts = Field(default=...)
-    """Run folders, or NAME=RUN to serve one under another name."""
+    """Run folders, or NAME=RUN to serve one under another name; or folders of models, which are loaded on first use."""
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --api-key-file."""
     port: int = 8000

@@ -64,7 +64,7 @@ async def metrics(state: State, request: Request) -> Response:
 async def openapi(state: State, request: Request) -> Response:
     """The OpenAPI document of this table; the names of the models are for those with a key."""
     is_known = state.keys is None or state.keys.accepts(request.headers.get("authorization", ""))
-    kinds = {name: served.run.kind for name, served in state.models.by_name.items()} if is_known else {}
+    kinds = {name: entry.about.kind for name, entry in state.models.entries.items()} if is_known else {}
     return Response(_document(state.keys is not None, tuple(kinds.items())), media_type="application/json")
 
 

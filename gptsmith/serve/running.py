@@ -17,6 +17,7 @@ from gptsmith.convert.load import load
 from gptsmith.serve.auth import read_api_keys
 from gptsmith.serve.hosts import is_loopback
 from gptsmith.serve.load import load_served
+from gptsmith.serve.model_folders import ModelFolders, split_folders
 from gptsmith.serve.request import ServeRequest
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
@@ -44,16 +45,18 @@ class Server:
         self._socket = bound_socket(host, request.port)
         try:
             shows_prompts = request.share_prompts or is_loopback(host)
-            served = load_served(request.runs, device=device, dtype=dtype, with_prompts=shows_prompts)
+            named, folders = split_folders(request.runs)
+            served = load_served(named, device=device, dtype=dtype, with_prompts=shows_prompts)
             draft = None if request.draft is None else load(request.draft, device=device, dtype=dtype)
-            models = ServedModels(served, request, draft)
+            found = ModelFolders(folders, device=device, dtype=dtype, with_prompts=shows_prompts) if folders else None
+            models = ServedModels(served, request, draft, found)
         except BaseException:
             self._socket.close()
             raise
         self._models = models
         self._server = GracefulServer(State(models, request, host=host, keys=keys))
         self._thread: threading.Thread | None = None
-        self.models = [*models.by_name]
+        self.models = [*models.entries]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     def __repr__(self) -> str:

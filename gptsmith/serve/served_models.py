@@ -1,255 +1,346 @@
-"""The models of a server: each with its engine, and with a bound on its requests."""
+"""The models of a server: loaded at its start, or on first use from folders of models, and unloaded when nobody uses
+them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
-from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.base.files import readable_bytes
 from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
-from gptsmith.generate.kv_memory import KVCacheMemory, free_bytes
-from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.model.cost import cost
-from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
-from gptsmith.serve.load import LoadedRun, iso_time
+from gptsmith.model.device import choose_device
+from gptsmith.serve.errors import ApiError, overloaded
+from gptsmith.serve.load import LoadedRun
+from gptsmith.serve.log import LOGGER
+from gptsmith.serve.model_entry import ModelEntry
+from gptsmith.serve.model_folders import ModelFolders, reason_of
+from gptsmith.serve.model_memory import ModelMemory, equal_shares, give_back_memory
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.text.chat_template import ChatTemplate
-from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.classifier import Classifier
 
 T = TypeVar("T")
-FREE_SHARE = 0.75
-"""Of the memory that is free once the models are loaded, for KV caches."""
-OWNER = "gptsmith"
 NUM_READERS = 2
-LONGEST_RETRY_AFTER_S = 60
-"""OpenAI's client takes nothing longer."""
-
-
-class ServedModel:
-    """A model with its engine.
-
-    Attributes:
-        num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
-        card: the model as the API lists it.
-    """
-
-    def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings) -> None:
-        self.run, self.engine, self.settings = run, engine, settings
-        self.num_reserved, self.clock = 0, time.monotonic
-        self._ended: deque[float] = deque(maxlen=32)
-        self.card = self._card()
-
-    @property
-    def name(self) -> str:
-        return self.run.name
-
-    @property
-    def loaded(self) -> Loaded:
-        return self.run.loaded
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.loaded.tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        return self.loaded.config.vocab_size
-
-    @property
-    def context_length(self) -> int:
-        return self.engine.context_length
-
-    def template(self) -> ChatTemplate:
-        """How conversations are laid out.
-
-        Raises:
-            ApiError: the model was not made for conversations.
-        """
-        if self.loaded.template is None:
-            raise ApiError(
-                400,
-                f"{self.name} is a base model, which continues text and was not tuned on conversations: "
-                "use /v1/completions",
-                param="model",
-                code="not_a_chat_model",
-            )
-        return self.loaded.template
-
-    def sampling(self, given: Mapping[str, Any]) -> SamplingSettings:
-        """How tokens are sampled: as requested, else as this model usually is."""
-        return self.loaded.sampling(given)
-
-    @contextmanager
-    def reserved(self, count: int) -> Iterator[None]:
-        """Keeps places for so many texts while the block runs, before any work is spent on them.
-
-        Raises:
-            ApiError: there are not so many.
-        """
-        room = self.settings.max_sequences
-        if count > room:
-            raise ApiError(
-                400, f"{count} sequences at once exceed the limit of {room} running and waiting ones", param="n"
-            )
-        if self.num_reserved + count > room:
-            raise overloaded(
-                f"{self.num_reserved} of at most {room} sequences are running or waiting: try again",
-                self.retry_after_s(),
-            )
-        self.num_reserved += count
-        try:
-            yield
-        finally:
-            self.num_reserved -= count
-            self._ended.extend([self.clock()] * count)
-
-    def retry_after_s(self) -> int:
-        """The time after which half of the places will be free at the pace of the latest requests, in whole seconds. No
-        client waits longer than a minute."""
-        if len(self._ended) < 2:
-            return RETRY_AFTER_S
-        interval_s = (self.clock() - self._ended[0]) / len(self._ended)
-        return min(max(math.ceil(interval_s * self.num_reserved / 2), RETRY_AFTER_S), LONGEST_RETRY_AFTER_S)
-
-    def _card(self) -> dict[str, Any]:
-        run, config, settings = self.run, self.loaded.config, self.settings
-        return {
-            "id": self.name,
-            "object": "model",
-            "created": run.made,
-            "owned_by": OWNER,
-            "gptsmith": {
-                "kind": run.kind,
-                "labels": None if run.classifier is None else list(run.classifier.text_labels),
-                "context_length": self.context_length,
-                "num_parameters": cost(config).num_parameters,
-                "vocab_size": config.vocab_size,
-                "trained_on": run.trained_on,
-                "made": iso_time(run.made),
-                "prompts": run.prompts,
-                "sampling": self.sampling({}).plain(),
-                "max_choices": min(settings.max_choices, settings.max_sequences),
-                "max_tokens": settings.max_tokens,
-                "end_tokens": [
-                    self.tokenizer.decode([token], keep_special=True) for token in sorted(self.tokenizer.end_ids)
-                ],
-            },
-        }
 
 
 class ServedModels:
-    """All models of a server by name. One thread owns torch; two read prompts, so that a long one of one person does
-    not delay the short ones of others."""
+    """All models of a server by name. One thread owns torch while texts are generated; two read prompts, so that a long
+    one of one person does not delay the short ones of others; one loads models, one after the other.
 
-    def __init__(self, runs: Sequence[LoadedRun], settings: ServeSettings, draft: Loaded | None = None) -> None:
+    Which models are loaded changes on the thread of the loop alone. A handler that was given a model reserves a place
+    with it before it waits for anything else, so that it is not unloaded meanwhile.
+
+    Attributes:
+        entries: every model that can be asked for.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[LoadedRun],
+        settings: ServeSettings,
+        draft: Loaded | None = None,
+        folders: ModelFolders | None = None,
+    ) -> None:
         """
+        Args:
+            runs: the models that stay loaded.
+            draft: proposes tokens to every model that writes text and shares its tokenizer.
+            folders: where further models are.
+
         Raises:
-            UserError: the draft model's tokenizer is not that of the models, or it or they write no text.
+            UserError: the draft model's tokenizer is not that of `runs`, or it or they write no text; or `runs` and
+                folders have models of one name.
         """
-        if draft is not None:
-            draft.require_words()
-            if all(run.classifier is not None for run in runs):
-                raise UserError(
-                    f"--draft {draft.run.folder} proposes text, and {', '.join(run.name for run in runs)} writes none, "
-                    "but labels texts: leave --draft out"
-                )
-            for run in runs:
-                if run.classifier is None and run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
-                    raise UserError(
-                        f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
-                    )
+        self.settings, self._draft, self._folders = settings, draft, folders
+        self._require_same_tokenizer(runs)
         self._thread = EngineThread()
         self._lock, self._num_reading = threading.Lock(), 0
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
+        self._retiring: set[ServedModel] = set()
         for run in runs:
             # The server holds no weights but those that it computes with.
             run.loaded.model = inference_model(run.loaded.model)
-        shares = _kv_cache_bytes(runs, settings)
-        self.by_name = {
-            run.name: ServedModel(
-                run,
-                Engine(
-                    run.loaded.model,
-                    run.loaded.tokenizer,
-                    settings=settings.engine(shares[run.name]),
-                    proposer=None if draft is None or run.classifier is not None else DraftModel(draft.model),
-                    thread=self._thread,
-                ),
-                settings,
-            )
+        shares = equal_shares(runs, settings, num_others=folders is not None)
+        self.entries = {
+            run.name: ModelEntry(run.about, self._with_engine(run, shares[run.name]), is_pinned=True, num_loads=1)
             for run in runs
         }
+        if folders is not None:
+            self._memory = ModelMemory(choose_device(folders.device), settings.kv_cache_memory)
+            self._take_in(folders)
 
-    def get(self, name: str | None) -> ServedModel:
-        """The model of a name; without one, the only model.
+    def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
+        """
+        Raises:
+            UserError: the draft model can propose nothing to one of them.
+        """
+        draft = self._draft
+        if draft is None:
+            return
+        draft.require_words()
+        if runs and self._folders is None and all(run.classifier is not None for run in runs):
+            raise UserError(
+                f"--draft {draft.run.folder} proposes text, and {', '.join(run.name for run in runs)} writes none, "
+                "but labels texts: leave --draft out"
+            )
+        for run in runs:
+            if run.classifier is None and run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
+                raise UserError(
+                    f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
+                )
+
+    def _with_engine(self, run: LoadedRun, kv_cache_bytes: int | None) -> ServedModel:
+        draft, tokenizer = self._draft, run.loaded.tokenizer
+        helps = draft is not None and run.classifier is None and draft.tokenizer.fingerprint == tokenizer.fingerprint
+        engine = Engine(
+            run.loaded.model,
+            tokenizer,
+            settings=self.settings.engine(kv_cache_bytes),
+            proposer=DraftModel(draft.model) if draft is not None and helps else None,
+            thread=self._thread,
+        )
+        return ServedModel(run, engine, self.settings)
+
+    # Which models there are
+
+    @property
+    def loaded(self) -> dict[str, ServedModel]:
+        """The models that are loaded, by name."""
+        return {name: entry.served for name, entry in self.entries.items() if entry.served is not None}
+
+    async def refresh(self) -> None:
+        """Looks at what the folders hold now. A loaded model whose files have changed, or are gone, still ends what it
+        has begun."""
+        if self._folders is None:
+            return
+        async with self._refreshing:
+            await self.run_on_reader(self._folders.scan)
+            self._take_in(self._folders)
+
+    def _take_in(self, folders: ModelFolders) -> None:
+        found = folders.found
+        for name in [name for name, entry in self.entries.items() if not entry.is_pinned and name not in found]:
+            self._retire(self.entries.pop(name))
+        for name, about in found.items():
+            entry = self.entries.setdefault(name, ModelEntry(about))
+            if entry.is_pinned:  # it was named, and so comes first
+                continue
+            if entry.about.stamps != about.stamps:
+                self._retire(entry)
+                entry.failure = ""
+            entry.about = about
+
+    async def entry(self, name: str | None) -> ModelEntry:
+        """The model of a name, loaded or not; without a name, the only one.
 
         Raises:
             ApiError: there is none of that name, or there are several to choose from.
         """
         if name is None:
-            if len(self.by_name) > 1:
+            if len(self.entries) != 1:
                 raise ApiError(
                     400,
-                    f"model: name one of {', '.join(self.by_name)}",
+                    f"model: name one of {', '.join(self.entries)}",
                     param="model",
                     code="missing_required_parameter",
                 )
-            return next(iter(self.by_name.values()))
-        if name not in self.by_name:
-            raise ApiError(
-                404,
-                f"there is no model of that name here; there are {', '.join(self.by_name)}",
-                param="model",
-                code="model_not_found",
-            )
-        return self.by_name[name]
+            return next(iter(self.entries.values()))
+        if name not in self.entries:
+            await self.refresh()
+        if name not in self.entries:
+            raise self._not_found(name)
+        return self.entries[name]
 
-    def writer(self, name: str | None) -> ServedModel:
+    def _not_found(self, name: str) -> ApiError:
+        problem = None if self._folders is None else self._folders.problems.get(name)
+        others = f"there is no model of that name here; there are {', '.join(self.entries)}"
+        message = others if problem is None else f"{name} cannot be served: {problem}"
+        return ApiError(404, message, param="model", code="model_not_found")
+
+    async def get(self, name: str | None, keep_s: float | None = None) -> ServedModel:
+        """The model of a name, loaded; without a name, the only one. `keep_s` is how long it stays after its last
+        request, if that is not to be the server's default.
+
+        Raises:
+            ApiError: there is none, there are several to choose from, or it cannot be loaded.
+        """
+        return await self._load_once(await self.entry(name), keep_s)
+
+    async def writer(self, name: str | None, keep_s: float | None = None) -> ServedModel:
         """The model of a name, which writes text.
 
         Raises:
-            ApiError: there is none, or it is a classifier.
+            ApiError: as `get` does, or it is a classifier.
         """
-        served = self.get(name)
-        if served.run.classifier is not None:
+        entry = await self.entry(name)
+        if entry.about.kind == "classifier":
             raise ApiError(
                 400,
-                f"{served.name} is a classifier, which labels texts and writes none: use /v1/classify",
+                f"{entry.name} is a classifier, which labels texts and writes none: use /v1/classify",
                 param="model",
                 code="not_a_generative_model",
             )
-        return served
+        return await self._load_once(entry, keep_s)
 
-    def classifier(self, name: str | None) -> tuple[ServedModel, Classifier]:
+    async def classifier(self, name: str | None) -> tuple[ServedModel, Classifier]:
         """The model of a name, which labels texts.
 
         Raises:
-            ApiError: there is none, or it is no classifier.
+            ApiError: as `get` does, or it is no classifier.
         """
-        served = self.get(name)
-        if served.run.classifier is None:
-            endpoint = "/v1/chat/completions" if served.run.kind == "chat" else "/v1/completions"
+        entry = await self.entry(name)
+        if entry.about.kind != "classifier":
+            endpoint = "/v1/chat/completions" if entry.about.kind == "chat" else "/v1/completions"
             raise ApiError(
                 400,
-                f"{served.name} writes text and was not tuned on labels: use {endpoint}",
+                f"{entry.name} writes text and was not tuned on labels: use {endpoint}",
                 param="model",
                 code="not_a_classifier",
             )
+        served = await self._load_once(entry, None)
+        assert served.run.classifier is not None
         return served, served.run.classifier
+
+    # Loading and unloading
+
+    async def _load_once(self, entry: ModelEntry, keep_s: float | None) -> ServedModel:
+        """A model, loaded by the first request that needs it, for all that wait.
+
+        Raises:
+            ApiError: it cannot be loaded.
+        """
+        entry.num_waiting += 1
+        try:
+            while entry.served is None:
+                if entry.loading is None:
+                    entry.loading = asyncio.create_task(self._load(entry))
+                # It goes on where this client leaves: others may wait for it.
+                if (error := await asyncio.shield(entry.loading)) is not None:
+                    raise error
+        finally:
+            entry.num_waiting -= 1
+        entry.keep_s = self.settings.keep_loaded_s if keep_s is None else keep_s
+        entry.used(self._unload_if_idle)
+        return entry.served
+
+    async def _load(self, entry: ModelEntry) -> ApiError | None:
+        """Loads a model after those that are being loaded, unless nobody waits for it any more; gives the error if it
+        cannot be."""
+        try:
+            async with self._loads:
+                if not entry.num_waiting:
+                    return None
+                if self.entries.get(entry.name) is not entry:
+                    return self._not_found(entry.name)
+                entry.failure = ""
+                started, about = time.monotonic(), entry.about
+                await self._make_room(entry)
+                served = await self._run_on_loader(partial(self._loaded_from_folder, entry))
+                if entry.about is not about:  # its files have changed meanwhile
+                    served.engine.close()
+                    return None
+                entry.served, served.on_idle = served, partial(entry.used, self._unload_if_idle)
+                entry.num_loads, entry.load_s = entry.num_loads + 1, time.monotonic() - started
+                entry.used(self._unload_if_idle)
+                LOGGER.info("loaded %s in %.1f s", entry.name, entry.load_s)
+                return None
+        except Exception as error:
+            entry.num_failures += 1
+            if isinstance(error, ApiError):
+                entry.failure = error.message
+                return error
+            entry.failure = reason_of(error, entry.about.path, entry.name)
+            LOGGER.error("%s could not be loaded", entry.name)
+            return ApiError(500, f"{entry.name} could not be loaded: {entry.failure}", code="model_load_failed")
+        finally:
+            entry.loading = None
+
+    def _loaded_from_folder(self, entry: ModelEntry) -> ServedModel:
+        assert self._folders is not None, "a model without a folder stays loaded"
+        run = self._folders.load(entry.about)
+        run.loaded.model = inference_model(run.loaded.model)
+        is_writer = run.classifier is None
+        share = self._memory.share(run.loaded.config, self._promised_bytes()) if is_writer else None
+        served = self._with_engine(run, share)
+        if served.engine.kv_memory.is_shorter:
+            LOGGER.warning("%s: %s: that is its context here", entry.name, served.engine.kv_memory.limit)
+        return served
+
+    def _promised_bytes(self) -> int:
+        """The bounds of the KV caches that there are."""
+        there = [*self.loaded.values(), *self._retiring]
+        return sum(served.engine.kv_memory.num_bytes or 0 for served in there)
+
+    async def _make_room(self, entry: ModelEntry) -> None:
+        """Unloads models that nobody uses, the least recently used first, until there is memory for another one.
+
+        Raises:
+            ApiError: there is not.
+        """
+        about, has_cache = entry.about, entry.about.kind != "classifier"
+        while self._memory.is_short(about.config, self._promised_bytes(), has_cache=has_cache):
+            idle = [other for other in self.entries.values() if other.served and not (other.is_pinned or other.is_busy)]
+            if not idle:
+                break
+            self._retire(min(idle, key=lambda other: other.last_used))
+            await self._run_on_loader(give_back_memory)
+        needed, free = self._memory.weight_bytes(about.config), self._memory.free_bytes()
+        if free is None or needed <= free:
+            return
+        message = f"{about.name} takes {readable_bytes(needed)} of memory, and {readable_bytes(free)} are free"
+        busy = [other.name for other in self.entries.values() if other.served and not other.is_pinned]
+        if busy or self._retiring:
+            raise overloaded(f"{message} while {', '.join(busy) or 'an older one'} is in use: try again")
+        raise ApiError(400, message, param="model", code="insufficient_memory")
+
+    def unload(self, entry: ModelEntry) -> None:
+        """Unloads a model once it has ended what it has begun, unless it stays as long as the server."""
+        if not entry.is_pinned:
+            self._retire(entry)
+
+    def _unload_if_idle(self, entry: ModelEntry) -> None:
+        """Unloads a model, unless it is used; then it is called again."""
+        if not entry.is_busy:
+            self._retire(entry)
+
+    def _retire(self, entry: ModelEntry) -> None:
+        """Gives no further request to a loaded model, and closes it once it has ended what it has begun."""
+        served, entry.served = entry.served, None
+        entry.stop_timer()
+        if served is None:
+            return
+        LOGGER.info("unloaded %s", entry.name)
+        if served.num_reserved:
+            self._retiring.add(served)
+            served.on_idle = partial(self._close, served)
+        else:
+            self._close(served)
+
+    def _close(self, served: ServedModel) -> None:
+        self._retiring.discard(served)
+        served.on_idle = lambda: None
+        served.engine.close()
+        with suppress(RuntimeError):  # the server has ended
+            self._loader.submit(give_back_memory)
+
+    # Threads
+
+    async def _run_on_loader(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, self._counted(work))
 
     async def run_on_reader(self, work: Callable[[], T]) -> T:
         """The result of a function that reads what was sent, on a thread for that."""
@@ -267,12 +358,17 @@ class ServedModels:
 
         return counted
 
+    def cancel_all(self) -> None:
+        """Ends every text."""
+        for served in [*self.loaded.values(), *self._retiring]:
+            served.engine.close()
+
     def close(self) -> None:
         """Ends every text and all threads; see `has_ended` for those that do not let themselves be ended."""
-        for served in self.by_name.values():
-            served.engine.close()
+        self.cancel_all()
         self._thread.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._readers, self._loader):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether no thread reads any more, after at most this long: a template may run on and on."""
@@ -280,23 +376,3 @@ class ServedModels:
         while self._num_reading and time.monotonic() < deadline:
             time.sleep(0.01)
         return not self._num_reading
-
-
-def _kv_cache_bytes(runs: Sequence[LoadedRun], settings: ServeSettings) -> dict[str, int | None]:
-    """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
-    on its device. A share that holds no whole context is told of.
-
-    Raises:
-        UserError: hardly a sequence would fit into a share.
-    """
-    given = settings.kv_cache_memory
-    writers = [run for run in runs if run.classifier is None]
-    shares: dict[str, int | None] = {run.name: None for run in runs}
-    for run in writers:
-        free = free_bytes(run.loaded.model.device) if given is None else None
-        total = given if free is None else int(FREE_SHARE * free)
-        shares[run.name] = None if total is None else total // len(writers)
-        memory = KVCacheMemory.of(run.loaded.model, settings.engine(shares[run.name]))
-        if memory.is_shorter:
-            note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
-    return shares

@@ -121,8 +121,7 @@ class GracefulServer(uvicorn.Server):
             await asyncio.sleep(POLL_S)
         if self.state.num_active_requests:
             LOGGER.warning("shutting down: %d requests are cancelled", self.state.num_active_requests)
-            for served in self.state.models.by_name.values():
-                served.engine.close()
+            self.state.models.cancel_all()
         self.should_exit = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -23,6 +24,8 @@ class ServeSettings(Settings):
     """Sequences that may wait for each model; more are refused."""
     kv_cache_memory: Size | None = None
     """Memory for KV caches (4GB); by default 3/4 of what is free."""
+    keep_loaded_minutes: float = 5.0
+    """How long a model of a folder of models stays loaded after its last request; negative: until the server ends."""
     max_choices: int = Field(default=16, gt=0)
     """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
@@ -54,6 +57,11 @@ class ServeSettings(Settings):
     @classmethod
     def _normalize_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_origin, given))
+
+    @property
+    def keep_loaded_s(self) -> float:
+        """The time that a model stays loaded, in seconds; infinite for as long as the server."""
+        return math.inf if self.keep_loaded_minutes < 0 else 60 * self.keep_loaded_minutes
 
     @property
     def max_sequences(self) -> int:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gptsmith.convert.load import Loaded
+from gptsmith.convert.open import OpenedModel
 from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.text.chat_template import default_template
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS, ObjectiveSettings
 from gptsmith.train.samples import Sample
+
+
+def labelling_objective(run: OpenedModel) -> ObjectiveSettings | None:
+    """The objective by which a model was tuned on labels; None if it predicts none."""
+    training = run.training()
+    objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
+    return objective if objective is not None and objective.predicts_labels else None
 
 
 class Classifier:
@@ -23,9 +31,8 @@ class Classifier:
     @classmethod
     def of(cls, loaded: Loaded) -> Classifier | None:
         """The classifier that a model is; None if it predicts no labels."""
-        training = loaded.run.training()
-        objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])
-        return cls(loaded, objective) if objective is not None and objective.predicts_labels else None
+        objective = labelling_objective(loaded.run)
+        return None if objective is None else cls(loaded, objective)
 
     @property
     def text_labels(self) -> Sequence[str]:

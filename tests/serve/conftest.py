@@ -22,6 +22,7 @@ from gptsmith.convert.load import load
 from gptsmith.generate.engine import Engine
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.load import load_served
+from gptsmith.serve.model_folders import ModelFolders, split_folders
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import GracefulServer, bound_socket
 from gptsmith.serve.settings import ServeSettings
@@ -118,7 +119,7 @@ class Served:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
     def is_idle(self) -> bool:
-        models = self.state.models.by_name.values()
+        models = self.state.models.loaded.values()
         return (
             all(model.engine.figures().running + model.engine.figures().waiting == 0 for model in models)
             and all(model.num_reserved == 0 for model in models)
@@ -135,10 +136,13 @@ def serving(
     draft: str | None = None,
     **settings: Any,
 ) -> Iterator[Served]:
-    """A server of some runs while the block runs. `send_bytes` is what the network holds for a client."""
+    """A server of some runs, or folders of runs, while the block runs. `send_bytes` is what the network holds for a
+    client."""
     bounds = ServeSettings(**settings)
     guesser = None if draft is None else load(draft, device="cpu")
-    models = ServedModels(load_served(runs, device="cpu", with_prompts=True), bounds, guesser)
+    named, folders = split_folders(runs)
+    found = ModelFolders(folders, device="cpu", with_prompts=True) if folders else None
+    models = ServedModels(load_served(named, device="cpu", with_prompts=True), bounds, guesser, found)
     state = State(models, bounds, keys=keys, page=PageFiles() if page is None else PageFiles(page))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

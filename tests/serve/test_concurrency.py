@@ -145,21 +145,21 @@ def test_a_whole_answer_that_is_left_is_not_written_on(served: Served) -> None:
     data = json.dumps(LONG).encode()
     connection = socket.create_connection(("127.0.0.1", served.port))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
-    before = served.state.models.get("base").engine.figures().num_tokens
+    before = served.state.models.loaded["base"].engine.figures().num_tokens
     connection.sendall(head.encode() + data)
-    until(lambda: served.state.models.get("base").engine.figures().running > 0, "it is being written")
+    until(lambda: served.state.models.loaded["base"].engine.figures().running > 0, "it is being written")
     connection.close()
     until(served.is_idle, "it is not written on")
-    assert served.state.models.get("base").engine.figures().num_tokens - before < LONG["max_tokens"]
+    assert served.state.models.loaded["base"].engine.figures().num_tokens - before < LONG["max_tokens"]
 
 
 def test_a_full_queue_says_when_to_come_again(runs: Path) -> None:
     with serving([str(runs / "base")], max_num_seqs=1, max_queue_size=1) as running:
-        engine = running.state.models.get("base").engine
+        engine = running.state.models.loaded["base"].engine
         gate = threading.Event()
         held = engine.call(lambda: gate.wait(60))
         streams = [begin_stream(running, {**LONG, "max_tokens": 3}) for _ in range(2)]
-        until(lambda: running.state.models.get("base").num_reserved == 2, "both have their places")
+        until(lambda: running.state.models.loaded["base"].num_reserved == 2, "both have their places")
         answer = running.ask("POST", "/v1/completions", LONG)
         assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (429, "queue_full", "1")
         two = running.ask("POST", "/v1/completions", {**LONG, "n": 3})
@@ -179,7 +179,7 @@ def test_a_full_queue_says_when_to_come_again(runs: Path) -> None:
 def test_a_long_silence_is_broken_by_pings(runs: Path) -> None:
     with serving([str(runs / "base")], ping_s=0.05) as running:
         gate = threading.Event()
-        running.state.models.get("base").engine.call(lambda: gate.wait(60))
+        running.state.models.loaded["base"].engine.call(lambda: gate.wait(60))
         stream = begin_stream(running, {**LONG, "max_tokens": 3})
         seen = b""
         while seen.count(b": ping\n\n") < 3:
@@ -190,7 +190,7 @@ def test_a_long_silence_is_broken_by_pings(runs: Path) -> None:
 
 def test_a_text_that_takes_too_long_ends_with_what_there_is(runs: Path) -> None:
     with serving([str(runs / "base")], timeout_s=0.3) as running:
-        engine = running.state.models.get("base").engine
+        engine = running.state.models.loaded["base"].engine
         engine.on_pass = lambda: time.sleep(0.05)
         choice = running.client().completions.create(
             model="base", prompt="The", max_tokens=600, extra_body={"ignore_eos": True}
@@ -210,7 +210,7 @@ def test_those_who_do_not_listen_hold_up_nobody(runs: Path) -> None:
     body = {**LONG, "logprobs": 20, "max_tokens": 600}
     with serving([str(runs / "base")], send_bytes=4096, max_num_seqs=1, stall_timeout_s=0.3) as running:
         deaf = begin_stream(running, body, receive_bytes=2048)
-        until(lambda: running.state.models.get("base").num_reserved == 1, "it was asked for")
+        until(lambda: running.state.models.loaded["base"].num_reserved == 1, "it was asked for")
         assert running.client().completions.create(model="base", prompt="a", max_tokens=2).choices
         until(running.is_idle, "the connection was cut")
         assert not read_to_the_end(deaf)
@@ -221,7 +221,7 @@ def test_those_who_do_not_listen_hold_up_nobody(runs: Path) -> None:
 def test_a_long_prompt_of_one_person_does_not_delay_the_short_one_of_another(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = served.state.models.get("base").tokenizer
+    tokenizer = served.state.models.loaded["base"].tokenizer
     read, gate, has_begun = tokenizer.prompt_ids, threading.Event(), threading.Event()
 
     def slow(text: str, *more: Any) -> list[int]:
@@ -239,7 +239,7 @@ def test_a_long_prompt_of_one_person_does_not_delay_the_short_one_of_another(
 
 
 def test_an_engine_that_fails_is_told_and_goes_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = served.state.models.get("chat").engine
+    engine = served.state.models.loaded["chat"].engine
 
     def fail() -> None:
         raise RuntimeError("secretword")
@@ -315,7 +315,7 @@ def test_connections_leave_files_for_all_else(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_client_is_told_when_half_of_the_queue_will_be_free(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = served.state.models.get("base")
+    model = served.state.models.loaded["base"]
     now = [0.0]
     monkeypatch.setattr(model, "clock", lambda: now[0])
     monkeypatch.setattr(model, "_ended", deque(maxlen=32))
@@ -336,7 +336,7 @@ def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
     from gptsmith.serve.openai.streaming import SequenceGroup
 
     async def make() -> SequenceGroup:
-        return SequenceGroup(served.state.models.get("base"), served.state.metrics, {})
+        return SequenceGroup(served.state.models.loaded["base"], served.state.metrics, {})
 
     group = asyncio.run(make())
     group.deliver(0, OutputChunk("late"))
@@ -345,9 +345,9 @@ def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
 def test_at_the_end_running_texts_are_finished_and_new_ones_refused(runs: Path) -> None:
     with serving([str(runs / "base")], drain_s=60) as running:
         gate = threading.Event()
-        running.state.models.get("base").engine.call(lambda: gate.wait(60))
+        running.state.models.loaded["base"].engine.call(lambda: gate.wait(60))
         stream = begin_stream(running, {**LONG, "max_tokens": 5})
-        until(lambda: running.state.models.get("base").num_reserved == 1, "it was asked for")
+        until(lambda: running.state.models.loaded["base"].num_reserved == 1, "it was asked for")
         running.running.drain()
         health = running.ask("GET", "/health")
         assert (health.status, health.json) == (503, {"status": "draining"})
@@ -361,7 +361,7 @@ def test_at_the_end_running_texts_are_finished_and_new_ones_refused(runs: Path) 
 
 def test_at_the_deadline_what_is_left_is_cut_off(runs: Path) -> None:
     with serving([str(runs / "base")], drain_s=0.1) as running:
-        engine = running.state.models.get("base").engine
+        engine = running.state.models.loaded["base"].engine
         engine.on_pass = lambda: time.sleep(0.05)
         stream = begin_stream(running, LONG)
         assert stream.recv(10)

@@ -245,7 +245,7 @@ def test_our_own_fault_is_a_500_that_tells_nothing(
     def fail(*_: Any) -> None:
         raise RuntimeError("secretword")
 
-    monkeypatch.setattr(served.state.models.get("base").engine, "submit", fail)
+    monkeypatch.setattr(served.state.models.loaded["base"].engine, "submit", fail)
     answer = served.ask("POST", "/v1/completions", BODY)
     assert (answer.status, answer.error["type"]) == (500, "server_error")
     assert b"secretword" not in answer.data

@@ -17,7 +17,7 @@ from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
-from gptsmith.serve import served_models
+from gptsmith.serve import model_memory
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import load_served, trained_on
 from gptsmith.serve.openai.logprobs import chat_logprob
@@ -35,8 +35,10 @@ def test_models_are_listed_with_what_is_known_of_them(served: Served, client: Op
     assert base["context_length"] == 768
     assert base["trained_on"] == "smiths"
     assert chat["trained_on"] == "smiths, tuned on talk.jsonl"
-    assert base["vocab_size"] == served.state.models.get("base").vocab_size
-    assert base["num_parameters"] == sum(p.numel() for p in served.state.models.get("base").loaded.model.parameters())
+    assert base["vocab_size"] == served.state.models.loaded["base"].vocab_size
+    assert base["num_parameters"] == sum(
+        p.numel() for p in served.state.models.loaded["base"].loaded.model.parameters()
+    )
     assert base["sampling"]["temperature"] == 0.8
     assert len(base["prompts"]) == 3
     assert all(prompt.startswith("The ") for prompt in base["prompts"])
@@ -59,7 +61,7 @@ def test_bounds_are_on_the_card(runs: Path) -> None:
 def test_end_tokens_are_spelt_as_log_probabilities_spell_them(served: Served) -> None:
     ends = served.ask("GET", "/v1/models/chat").json["gptsmith"]["end_tokens"]
     assert ends == ["<|endoftext|>", "<|im_end|>"]
-    tokenizer = served.state.models.get("chat").tokenizer
+    tokenizer = served.state.models.loaded["chat"].tokenizer
     assert ends == [chat_logprob(tokenizer, TokenLogprob(token, None))["token"] for token in sorted(tokenizer.end_ids)]
 
 
@@ -73,7 +75,7 @@ def test_what_is_not_there_any_more_is_not_told(runs: Path, tmp_path: Path) -> N
 
 
 def test_weights_that_models_share_are_in_memory_once(served: Served) -> None:
-    base, adapted, chat = (served.state.models.get(name) for name in ("base", "adapted", "chat"))
+    base, adapted, chat = (served.state.models.loaded[name] for name in ("base", "adapted", "chat"))
     homes = {parameter.data_ptr() for parameter in base.loaded.model.parameters()}
     frozen = [p for name, p in adapted.loaded.model.named_parameters() if ".lora_" not in name]
     assert frozen
@@ -94,7 +96,7 @@ def test_names_are_those_of_folders_or_given(runs: Path) -> None:
 
 
 def test_an_embedding_is_the_mean_of_the_last_layer(served: Served, client: OpenAI) -> None:
-    model = served.state.models.get("base")
+    model = served.state.models.loaded["base"]
     ids = model.tokenizer.prompt_ids("The old smith")
     with torch.inference_mode():
         expected = model.loaded.model.hidden(torch.tensor([ids]))[0].mean(dim=0)
@@ -127,7 +129,7 @@ def test_embeddings_that_cannot_be_are_refused(served: Served, client: OpenAI) -
 def test_tokens_and_back(served: Served) -> None:
     text = "The old smith: é😀"
     told = served.ask("POST", "/tokenize", {"model": "base", "prompt": text, "return_token_strs": True}).json
-    assert told["tokens"] == served.state.models.get("base").tokenizer.prompt_ids(text)
+    assert told["tokens"] == served.state.models.loaded["base"].tokenizer.prompt_ids(text)
     assert told["count"] == len(told["tokens"]) == len(told["token_strs"])
     assert told["max_model_len"] == 768
     assert served.ask("POST", "/detokenize", {"model": "base", "tokens": told["tokens"]}).json == {"prompt": text}
@@ -171,7 +173,7 @@ def test_health_and_metrics(served: Served) -> None:
 def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [str(runs / name) for name in ("base", "chat", "labels")]
     with serving(names, kv_cache_memory="600KB") as running:
-        models = running.state.models.by_name
+        models = running.state.models.loaded
         memory = models["base"].engine.kv_memory
         assert memory.num_bytes == models["chat"].engine.kv_memory.num_bytes == 300_000
         assert models["labels"].engine.kv_memory.num_bytes is None
@@ -196,9 +198,9 @@ def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.C
 
 def test_by_default_three_quarters_of_what_is_free(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for free, expected in ((8_000_000, 6_000_000), (None, None)):
-        monkeypatch.setattr(served_models, "free_bytes", lambda _, free=free: free)
+        monkeypatch.setattr(model_memory, "free_bytes", lambda _, free=free: free)
         models = ServedModels(load_served([str(runs / "base")], device="cpu"), ServeSettings())
-        assert models.get("base").engine.kv_memory.num_bytes == expected
+        assert models.loaded["base"].engine.kv_memory.num_bytes == expected
         models.close()
 
 

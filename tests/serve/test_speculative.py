@@ -35,7 +35,7 @@ def texts(running: Served) -> list[str | None]:
 def test_texts_are_the_same_with_a_draft(served: Served, runs: Path, draft: str) -> None:
     with serving([str(runs / "base"), str(runs / "chat")], draft=str(runs / draft)) as running:
         assert texts(running) == texts(served)
-        figures = running.state.models.get("base").engine.figures()
+        figures = running.state.models.loaded["base"].engine.figures()
         assert figures.num_proposed_tokens > figures.num_accepted_tokens > 0
 
 

@@ -20,7 +20,7 @@ from gptsmith.serve.openai.reasoning import template_variables
 from gptsmith.serve.openai.request_mapping import check_sampling_fields, resolve_max_tokens, resolve_seed
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import ToolCall, resolve_tools
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 
 
@@ -30,7 +30,7 @@ async def messages(state: State, body: MessagesRequest, log_fields: dict[str, An
     Raises:
         ApiError: it cannot be given.
     """
-    return await generate_response(state, MessagesJob(body, state.models.writer(body.model)), log_fields)
+    return await generate_response(state, MessagesJob(body, await state.models.writer(body.model)), log_fields)
 
 
 async def count_tokens(state: State, body: CountTokensRequest, log_fields: dict[str, Any]) -> Response:
@@ -39,7 +39,7 @@ async def count_tokens(state: State, body: CountTokensRequest, log_fields: dict[
     Raises:
         ApiError: the conversation cannot be read.
     """
-    served = state.models.writer(body.model)
+    served = await state.models.writer(body.model)
     job = MessagesJob(body, served)
     with served.reserved(1):
         prompt = await state.models.run_on_reader(lambda: job.prompt(must_fit=False))

@@ -56,9 +56,9 @@ class AnswerForm:
             "eval_duration": int(rest_s * NANOSECONDS),
         }
 
-    def loaded(self) -> dict[str, Any]:
-        """The answer to a request without a prompt, which only loads the model."""
-        return self.line([], done=True, done_reason="load")
+    def done(self, reason: str) -> dict[str, Any]:
+        """The answer to a request without a prompt, which only loads or unloads the model."""
+        return self.line([], done=True, done_reason=reason)
 
 
 class AnswerLines(ChunkEvents):

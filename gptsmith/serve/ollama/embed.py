@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.json_slices import json_bytes
+from gptsmith.serve.ollama.keep_alive import keep_alive_s
 from gptsmith.serve.ollama.models import known_name
 from gptsmith.serve.ollama.schemas import OllamaEmbedRequest
 from gptsmith.serve.openai.embeddings import embed_texts
@@ -22,7 +23,7 @@ async def embed(state: State, body: OllamaEmbedRequest, log_fields: dict[str, An
         ApiError: they cannot be given.
     """
     started = time.monotonic_ns()
-    served = state.models.get(known_name(state, body.model))
+    served = await state.models.get(known_name(state, body.model), keep_alive_s(body.keep_alive))
     if body.dimensions not in (None, 0, served.loaded.config.embed_dim):
         raise unsupported("dimensions", f"this model's vectors have {served.loaded.config.embed_dim} numbers")
     given = [body.input] if isinstance(body.input, str) else body.input

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from gptsmith.generate.request import Request
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.ollama.answers import AnswerForm, AnswerLines
+from gptsmith.serve.ollama.keep_alive import keep_alive_s
 from gptsmith.serve.ollama.models import known_name
 from gptsmith.serve.ollama.request_mapping import (
     chat_messages,
@@ -19,7 +20,7 @@ from gptsmith.serve.ollama.request_mapping import (
     refuse_images,
     sampling_fields,
 )
-from gptsmith.serve.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest
+from gptsmith.serve.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaGenerationFields
 from gptsmith.serve.openai.answer import Words
 from gptsmith.serve.openai.chat import ChatCompletionJob
 from gptsmith.serve.openai.completions import CompletionJob
@@ -28,7 +29,7 @@ from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.structured_output import response_format_constraint
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 
 UNSUPPORTED = {
@@ -48,10 +49,11 @@ async def chat(state: State, body: OllamaChatRequest, log_fields: dict[str, Any]
     Raises:
         ApiError: it cannot be given.
     """
-    served, form = state.models.writer(known_name(state, body.model)), AnswerForm(body.model, is_chat=True)
-    served.template()
+    form = AnswerForm(body.model, is_chat=True)
     if not body.messages:
-        return JSONResponse(form.loaded())
+        return await load_or_unload(state, body, form)
+    served = await state.models.writer(known_name(state, body.model), keep_alive_s(body.keep_alive))
+    served.template()
     request = chat_request(body, chat_messages(body.messages), body.tools or ())
     return await generate_response(state, OllamaChatJob(request, served, form), log_fields)
 
@@ -66,14 +68,29 @@ async def generate(state: State, body: OllamaGenerateRequest, log_fields: dict[s
         if getattr(body, name):
             raise unsupported(name, reason)
     refuse_images("images", body.images)
-    served, form = state.models.writer(known_name(state, body.model)), AnswerForm(body.model, is_chat=False)
+    form = AnswerForm(body.model, is_chat=False)
     if not body.prompt:
-        return JSONResponse(form.loaded())
+        return await load_or_unload(state, body, form)
+    served = await state.models.writer(known_name(state, body.model), keep_alive_s(body.keep_alive))
     if served.loaded.template is None or body.raw:
         return await generate_response(state, OllamaRawJob(body, served, form), log_fields)
     system = [{"role": "system", "content": body.system}] if body.system else []
     request = chat_request(body, [*system, {"role": "user", "content": body.prompt}])
     return await generate_response(state, OllamaChatJob(request, served, form), log_fields)
+
+
+async def load_or_unload(state: State, body: OllamaGenerationFields, form: AnswerForm) -> Response:
+    """The answer to a request without a prompt: the model is loaded, or with `keep_alive: 0` unloaded.
+
+    Raises:
+        ApiError: there is no such model, or it cannot be loaded.
+    """
+    name, keep_s = known_name(state, body.model), keep_alive_s(body.keep_alive)
+    if keep_s != 0:
+        await state.models.writer(name, keep_s)
+        return JSONResponse(form.done("load"))
+    state.models.unload(await state.models.entry(name))
+    return JSONResponse(form.done("unload"))
 
 
 class OllamaChatJob(ChatCompletionJob):

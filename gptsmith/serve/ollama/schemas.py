@@ -48,7 +48,7 @@ class OllamaModelFields(Schema):
     model: NonEmptyText
     """With or without `:latest`."""
     keep_alive: float | str | None = None
-    """Passed over: a model stays as long as the server."""
+    """How long a model of a folder of models stays loaded after this request."""
     options: OllamaOptions | None = None
 
 

@@ -26,7 +26,7 @@ from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.other_servers import ChatReasoning
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import ToolCall, resolve_tools
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import DONE, event
 from gptsmith.serve.state import State
 
@@ -45,7 +45,7 @@ async def chat_completions(state: State, body: ChatCompletionRequest, log_fields
     Raises:
         ApiError: it cannot be given.
     """
-    job = ChatCompletionJob(body, state.models.writer(body.model))
+    job = ChatCompletionJob(body, await state.models.writer(body.model))
     return await generate_response(state, job, log_fields)
 
 

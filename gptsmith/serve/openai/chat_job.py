@@ -16,7 +16,7 @@ from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbo
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.structured_output import response_format_constraint
 from gptsmith.serve.openai.tools import Toolset
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.context import FittedPrompt
 from gptsmith.text.thoughts import opens_thoughts
 

@@ -26,7 +26,7 @@ async def classify(state: State, body: ClassifyRequest, log_fields: dict[str, An
     Raises:
         ApiError: they cannot be given.
     """
-    served, classifier = state.models.classifier(body.model)
+    served, classifier = await state.models.classifier(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > state.settings.max_inputs:
         raise refused("input", f"{len(texts)} texts are more than the {state.settings.max_inputs} allowed at once")

@@ -22,7 +22,7 @@ from gptsmith.serve.openai.request_mapping import (
 )
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import DONE, event
 from gptsmith.serve.state import State
 from gptsmith.text.context import fit_text, max_prompt_tokens
@@ -38,7 +38,7 @@ async def completions(state: State, body: CompletionRequest, log_fields: dict[st
     Raises:
         ApiError: it cannot be given.
     """
-    job = CompletionJob(body, state.models.writer(body.model))
+    job = CompletionJob(body, await state.models.writer(body.model))
     return await generate_response(state, job, log_fields)
 
 

@@ -15,7 +15,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.schemas.embeddings import EmbeddingRequest
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 from gptsmith.text.tokenizer import TooManyTokensError
 
@@ -26,7 +26,7 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     Raises:
         ApiError: they cannot be given.
     """
-    served = state.models.get(body.model)
+    served = await state.models.get(body.model)
     if body.dimensions not in (None, served.loaded.config.embed_dim):
         raise unsupported("dimensions", f"this model's vectors have {served.loaded.config.embed_dim} numbers")
     given = body.input

@@ -18,7 +18,7 @@ from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.openai.schemas.common import GenerationFields
 from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import PING, EventStream, event
 from gptsmith.serve.state import State
 from gptsmith.text.tokenizer import TooManyTokensError

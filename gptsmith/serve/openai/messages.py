@@ -18,7 +18,7 @@ from gptsmith.serve.openai.schemas.chat import (
     UserMessage,
 )
 from gptsmith.serve.openai.schemas.common import RefusalPart
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
 from gptsmith.text.tokenizer import TooManyTokensError

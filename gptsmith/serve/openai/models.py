@@ -5,12 +5,15 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from gptsmith.serve.model_entry import STATES
 from gptsmith.serve.state import State
 
 
 async def list_models(state: State, _: Request) -> JSONResponse:
-    """The cards of all models."""
-    return JSONResponse({"object": "list", "data": [served.card for served in state.models.by_name.values()]})
+    """The cards of all models, loaded or not."""
+    await state.models.refresh()
+    cards = [entry.card(state.settings) for entry in state.models.entries.values()]
+    return JSONResponse({"object": "list", "data": cards})
 
 
 async def get_model(state: State, request: Request) -> JSONResponse:
@@ -19,7 +22,7 @@ async def get_model(state: State, request: Request) -> JSONResponse:
     Raises:
         ApiError: there is none of that name.
     """
-    return JSONResponse(state.models.get(request.path_params["name"]).card)
+    return JSONResponse((await state.models.entry(request.path_params["name"])).card(state.settings))
 
 
 MODEL_SCHEMA = {
@@ -33,10 +36,13 @@ MODEL_SCHEMA = {
         "gptsmith": {
             "type": "object",
             "required": [
-                "kind", "labels", "context_length", "num_parameters", "vocab_size", "trained_on", "made", "prompts",
+                "state", "failure", "kind", "labels", "context_length", "num_parameters",
+                "vocab_size", "trained_on", "made", "prompts",
                 "sampling", "max_choices", "max_tokens", "end_tokens",
             ],
             "properties": {
+                "state": {"enum": list(STATES)},
+                "failure": {"type": ["string", "null"]},
                 "kind": {"enum": ["chat", "base", "classifier"]},
                 "labels": {"type": ["array", "null"], "items": {"type": "string"}},
                 "context_length": {"type": "integer"},

@@ -10,7 +10,7 @@ from gptsmith.generate.request import Constraint, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.openai.schemas.common import GenerationFields, SamplingFields
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 
 SAMPLING_SETTINGS = SamplingSettings.model_fields.keys()
 NUM_SEEDS = 2**63

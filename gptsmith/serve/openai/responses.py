@@ -32,7 +32,7 @@ from gptsmith.serve.openai.schemas.responses import Reasoning, ResponsesRequest,
 from gptsmith.serve.openai.stored_responses import StoredResponses, not_found
 from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.openai.tools import make_toolset
-from gptsmith.serve.served_models import ServedModel
+from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
@@ -52,8 +52,9 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     Raises:
         ApiError: it cannot be given.
     """
-    served = state.models.writer(body.model)
-    job = await state.models.run_on_reader(lambda: ResponseJob(body, served, state.stored))
+    served = await state.models.writer(body.model)
+    with served.reserved(1):
+        job = await state.models.run_on_reader(lambda: ResponseJob(body, served, state.stored))
     return await generate_response(state, job, log_fields)
 
 

@@ -16,7 +16,8 @@ from gptsmith.serve.errors import ApiError, api_error, draining, overloaded, ref
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.tools import FORMAT_PART
-from gptsmith.serve.served_models import ServedModel, ServedModels
+from gptsmith.serve.served_model import ServedModel
+from gptsmith.serve.served_models import ServedModels
 
 NOT_ENFORCED = ("Unimplemented keys", "Unknown format", "look-around")
 NOT_STRICT = ": leave out strict, and this part of the schema is not enforced"

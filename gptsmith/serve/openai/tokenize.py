@@ -20,7 +20,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
     Raises:
         ApiError: neither or both are given, or they cannot be read.
     """
-    served = state.models.get(body.model)
+    served = await state.models.get(body.model)
     if (body.prompt is None) == (body.messages is None):
         raise refused("prompt", "give a prompt or messages, and not both")
     tokenizer = served.tokenizer
@@ -51,7 +51,7 @@ async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str
     Raises:
         ApiError: the model has no such token.
     """
-    served = state.models.get(body.model)
+    served = await state.models.get(body.model)
 
     def answer() -> bytes:
         if odd := [token for token in body.tokens if token >= served.tokenizer.vocab_size]:

@@ -137,8 +137,8 @@ class App {
   showBar() {
     const { conversation, model } = this;
     const isEmpty = !conversation.roots.length;
-    const names = this.models.map(({ name, kind }) =>
-      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, name));
+    const names = this.models.map(({ name, kind, state }) =>
+      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, state === "loaded" ? name : `${name} (${state})`));
     const chooser = this.models.length > 1
       ? el("select", { "aria-label": "Model", id: "model", onchange: ({ target }) => this.take(target.value) }, names)
       : el("span.model", { title: nature(model) }, model.name);
@@ -497,21 +497,24 @@ class App {
     if (this.reply) return;
     closeBeside();
     let isAsked = false;
-    const reply = new Reply(this.model, conversation, node, (wait) => {
-      reply.wait = wait;
+    const reply = new Reply(this.model, conversation, node, (seconds) => {
+      reply.wait = seconds ? `The model is busy. Retrying in ${seconds} s.` : "";
       this.library.keepSoon(conversation);
       if (isAsked) return;
       isAsked = true;
       requestAnimationFrame(() => { isAsked = false; this.grown(reply); });
     });
     this.replies.set(conversation.id, reply);
+    const { isLoading } = reply;
     const written = reply.run();
     this.showThread();
+    if (isLoading) this.thread.update(node, `${reply.model.name} is being loaded. This may take a while.`);
     this.follow();
     this.library.keep(conversation);
     await written;
     this.replies.delete(conversation.id);
     await this.library.keep(conversation);
+    if (isLoading) await this.lookAgain();
     if (this.conversation === conversation) {
       this.thread.setWriting(undefined);
       this.showAround();
@@ -606,6 +609,12 @@ class App {
   async untilThere() {
     do await new Promise((resolve) => { setTimeout(resolve, LOOK_EVERY_MS); });
     while (!await isThere());
+  }
+
+  /** Looks at the models that there are now, and at their states. */
+  async lookAgain() {
+    const models = await listModels().catch(() => []);
+    if (models.length) this.models = models;
   }
 
   /** Looks for a server that is gone, and for the models that it has when it is back. */

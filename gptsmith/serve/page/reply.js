@@ -11,10 +11,11 @@ const COUNT_MS = 3000;
  * Writes on at the end of `node`, which may be empty or have text already.
  *
  * `onChange(wait)` is called whenever something came; `wait` is the seconds until the next try where the model is busy.
+ * `isLoading` says that the model has to be loaded first.
  */
 export class Reply {
   constructor(model, conversation, node, onChange) {
-    Object.assign(this, { model, conversation, node, onChange });
+    Object.assign(this, { model, conversation, node, onChange, isLoading: model.state !== "loaded" });
     this.controller = new AbortController();
   }
 

@@ -53,8 +53,8 @@ export class Thread {
     if (kept) this.focus(kept.id, kept.action);
   }
 
-  /** Shows what has come of a message; `wait` is the seconds until the busy model is asked again. */
-  update(node, wait) {
+  /** Shows what has come of a message; `wait` says what it waits for, if it is more than the next token. */
+  update(node, wait = "") {
     const view = this.views.get(node.id);
     if (!view || view.isEdited) return;
     const isWriting = this.writing?.id === node.id;
@@ -92,7 +92,7 @@ export class Thread {
     const isPlain = node.role === "user" || this.conversation.mode === "text";
     if (isWriting && !node.text) {
       view.answer = null;
-      fill(view.words, el("span.waiting", {}, wait ? `The model is busy. Retrying in ${wait} s.` : el("span.dots", { "aria-label": "generating" })));
+      fill(view.words, el("span.waiting", {}, wait || el("span.dots", { "aria-label": "generating" })));
     } else if (this.isShaded && node.tokens?.length) {
       const now = performance.now();
       if (isWriting && now - (view.shadedAt ?? 0) < SHADES_EVERY_MS) return;

@@ -9,6 +9,7 @@ export function nature({ kind }) {
     : "A base model: it continues your text, and was not trained to answer questions.";
 }
 
+const STATES = { unloaded: "loaded when it is first asked", loading: "being loaded", failed: "could not be loaded" };
 const MODES = [["chat", "Answers"], ["text", "Continues text"]];
 
 /**
@@ -23,6 +24,7 @@ export function welcome(model, mode, onTry, onMode) {
     ["trained on", model.trained_on],
     ["created", made.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })],
   ];
+  if (model.state !== "loaded") facts.push(["state", STATES[model.state]]);
   const suited = mode === "text" && model.kind === "chat" ? "Text mode: it continues your text, without the chat template." : nature(model);
   const prompts = model.prompts.length ? el("div.tries", {},
     el("h2", {}, mode === "text" ? "Let it continue" : "Try"),

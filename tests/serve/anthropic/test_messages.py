@@ -98,13 +98,13 @@ def test_a_call_is_read_in_the_next_request(claude: Anthropic) -> None:
 
 def test_thoughts_words_and_calls_are_blocks(served: Served) -> None:
     body = MessagesRequest.model_validate({**SENT, "tools": [FORGE]})
-    job = MessagesJob(body, served.state.models.get("chat"))
+    job = MessagesJob(body, served.state.models.loaded["chat"])
     text = "<think>\nWell.\n</think>\n\nSo.\n" + render_call("forge", '{"tool": "nail"}')
     answer = job.response([SequenceOutput(text, finish_reason="stop")], USAGE)
     assert [block["type"] for block in answer["content"]] == ["thinking", "text", "tool_use"]
     assert answer["usage"]["input_tokens"] == 5
     again = [*QUESTION, {"role": "assistant", "content": answer["content"]}, *QUESTION]
-    MessagesJob(MessagesRequest.model_validate({**SENT, "messages": again}), served.state.models.get("chat"))
+    MessagesJob(MessagesRequest.model_validate({**SENT, "messages": again}), served.state.models.loaded["chat"])
     events = job.chunk_events()
     assert isinstance(events, MessageEvents)
     sent = [*events.opening()]

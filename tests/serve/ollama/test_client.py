@@ -105,7 +105,7 @@ def test_models(smith: ollama.Client, served: Served) -> None:
     shown = smith.show("chat:latest")
     assert shown.capabilities == ["completion", "embedding", "tools"]
     assert shown.modelinfo is not None
-    assert shown.modelinfo["gptsmith.context_length"] == served.state.models.get("chat").context_length
+    assert shown.modelinfo["gptsmith.context_length"] == served.state.models.loaded["chat"].context_length
     assert "version" in served.ask("GET", "/api/version").json
 
 

@@ -122,7 +122,7 @@ def test_a_text_that_is_cut_anywhere_has_beginnings_of_its_values(before: str, c
 @pytest.fixture
 def writes(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Makes the model write a text, a character at a time."""
-    engine = served.state.models.get("chat").engine
+    engine = served.state.models.loaded["chat"].engine
 
     def will_write(text: str) -> None:
         def write(request: Request, deliver: Callable[[OutputChunk], None]) -> RequestHandle:
@@ -182,7 +182,7 @@ def test_a_response_has_an_item_for_each_part(client: OpenAI, writes: Callable[[
 
 
 def test_thoughts_go_back_to_templates_that_know_them(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     message = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": [*QUESTION, message, *QUESTION]})
 
@@ -195,7 +195,7 @@ def test_thoughts_go_back_to_templates_that_know_them(served: Served, monkeypatc
 
 
 def test_a_prompt_that_opens_thoughts_is_seen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     monkeypatch.setattr(model.loaded, "template", ChatTemplate(CHATML + "{{ '<think>\n' }}"))
     form = {"type": "json_object"}
     for fields, expected in (({}, True), ({"tools": [WEATHER]}, True), ({"response_format": form}, False)):

@@ -30,7 +30,7 @@ def test_a_text_that_is_cut_has_whole_characters(client: OpenAI, max_tokens: int
 
 
 def test_offsets_are_those_of_the_text(served: Served) -> None:
-    tokenizer = served.state.models.get("base").tokenizer
+    tokenizer = served.state.models.loaded["base"].tokenizer
 
     @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.text(st.sampled_from("a b🔨鍛é.") | st.characters(exclude_categories=["Cs"])))
@@ -47,7 +47,7 @@ def test_offsets_are_those_of_the_text(served: Served) -> None:
 
 
 def test_offsets_of_echoed_ids_are_those_of_the_text(served: Served, client: OpenAI) -> None:
-    tokenizer = served.state.models.get("base").tokenizer
+    tokenizer = served.state.models.loaded["base"].tokenizer
     ids = [tokenizer.eos_token_id, *tokenizer.encode("a🔨b鍛c"), tokenizer.eos_token_id]
     asked: Any = {"model": "base", "prompt": ids, "echo": True, "max_tokens": 3, "logprobs": 0, "temperature": 0}
     choice = client.completions.create(**asked).choices[0]

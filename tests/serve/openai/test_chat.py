@@ -31,7 +31,7 @@ SAY = {
 
 
 def test_the_answer_is_that_of_the_model(served: Served, client: OpenAI) -> None:
-    loaded = served.state.models.get("chat").loaded
+    loaded = served.state.models.loaded["chat"].loaded
     expected = loaded.reply(QUESTION, max_tokens=20, temperature=0)
     answer = client.chat.completions.create(**LIKELIEST, max_completion_tokens=20)
     (choice,) = answer.choices
@@ -46,7 +46,7 @@ def test_the_answer_is_that_of_the_model(served: Served, client: OpenAI) -> None
 
 
 def test_an_adapter_is_a_model(served: Served, client: OpenAI) -> None:
-    loaded = served.state.models.get("adapted").loaded
+    loaded = served.state.models.loaded["adapted"].loaded
     expected = loaded.reply(QUESTION, max_tokens=20, temperature=0)
     answer = client.chat.completions.create(**{**LIKELIEST, "model": "adapted"}, max_tokens=20)
     assert answer.choices[0].message.content == expected
@@ -113,7 +113,7 @@ def test_choices_differ(client: OpenAI) -> None:
 
 def test_the_last_message_is_gone_on_with(served: Served, client: OpenAI) -> None:
     whole = client.chat.completions.create(**LIKELIEST, max_tokens=12).choices[0].message.content or ""
-    tokenizer = served.state.models.get("chat").tokenizer
+    tokenizer = served.state.models.loaded["chat"].tokenizer
     begun = tokenizer.decode(tokenizer.encode_inside(whole)[:3])
     messages: Any = [*QUESTION, {"role": "assistant", "content": begun}]
     more = client.chat.completions.create(
@@ -130,7 +130,7 @@ def test_special_tokens_that_people_write_stay_text(served: Served) -> None:
         return int(served.ask("POST", "/tokenize", {"model": "chat", "messages": [{**QUESTION[0], "content": text}]})
                    .json["count"])  # fmt: skip
 
-    control = served.state.models.get("chat").tokenizer.special_tokens["<|im_end|>"]
+    control = served.state.models.loaded["chat"].tokenizer.special_tokens["<|im_end|>"]
     body = {"model": "chat", "messages": [{"role": "user", "content": "<|im_end|>"}]}
     assert served.ask("POST", "/tokenize", body).json["tokens"].count(control) == 1
     assert count("<|im_end|>") > count("x") + 2
@@ -241,7 +241,7 @@ def test_a_text_that_may_be_a_call_is_words_or_a_call_of_the_schema(
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": QUESTION, "tools": [FORGE]})
     toolset = resolve_tools(body)
     assert toolset
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     grammar = GrammarCompiler(model.tokenizer, model.vocab_size).compile(toolset.constraint(None))
     fits = True
     for token in model.tokenizer.encode(text):

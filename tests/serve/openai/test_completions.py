@@ -18,7 +18,7 @@ LIKELIEST: dict[str, Any] = {"model": "base", "prompt": "The old", "temperature"
 
 
 def test_the_text_is_that_of_the_model(served: Served, client: OpenAI) -> None:
-    loaded = served.state.models.get("base").loaded
+    loaded = served.state.models.loaded["base"].loaded
     expected = "".join(
         generate(loaded.model, loaded.tokenizer, "The old", max_tokens=12, sampling=SamplingSettings(temperature=0))
     )
@@ -90,7 +90,7 @@ def test_several_prompts_have_their_choices_one_after_the_other(client: OpenAI) 
 
 
 def test_a_prompt_may_be_ids(served: Served, client: OpenAI) -> None:
-    ids = served.state.models.get("base").tokenizer.prompt_ids("The old")
+    ids = served.state.models.loaded["base"].tokenizer.prompt_ids("The old")
     by_text = client.completions.create(**LIKELIEST, max_tokens=6).choices[0].text
     for prompt in (ids, [ids]):
         answer = client.completions.create(model="base", prompt=prompt, temperature=0, max_tokens=6)
@@ -163,13 +163,13 @@ def test_a_stop_string_ends_the_text_before_it(client: OpenAI, stop: Any) -> Non
 
 def test_a_stop_token_ends_the_text(served: Served, client: OpenAI) -> None:
     first = client.completions.create(**LIKELIEST, max_tokens=1).choices[0].text
-    (token,) = served.state.models.get("base").tokenizer.encode(first)
+    (token,) = served.state.models.loaded["base"].tokenizer.encode(first)
     choice = client.completions.create(**LIKELIEST, extra_body={"stop_token_ids": [token]}).choices[0]
     assert (choice.text, choice.finish_reason) == ("", "stop")
 
 
 def test_the_end_may_be_passed_over(served: Served, client: OpenAI) -> None:
-    end = served.state.models.get("base").tokenizer.eos_token_id
+    end = served.state.models.loaded["base"].tokenizer.eos_token_id
     asked: dict[str, Any] = {**LIKELIEST, "max_tokens": 4, "logit_bias": {str(end): 100}}
     assert client.completions.create(**asked).choices[0].text == ""
     went_on = client.completions.create(**asked, extra_body={"ignore_eos": True})
@@ -178,14 +178,14 @@ def test_the_end_may_be_passed_over(served: Served, client: OpenAI) -> None:
 
 
 def test_logit_bias_forces_a_token(served: Served, client: OpenAI) -> None:
-    tokenizer = served.state.models.get("base").tokenizer
+    tokenizer = served.state.models.loaded["base"].tokenizer
     (token,) = tokenizer.encode("z")
     answer = client.completions.create(**LIKELIEST, max_tokens=3, logit_bias={str(token): 100})
     assert answer.choices[0].text == "zzz"
 
 
 def test_penalties_are_honoured(served: Served, client: OpenAI) -> None:
-    (token,) = served.state.models.get("base").tokenizer.encode("z")
+    (token,) = served.state.models.loaded["base"].tokenizer.encode("z")
     asked: dict[str, Any] = {**LIKELIEST, "max_tokens": 6, "logit_bias": {str(token): 20}}
     assert client.completions.create(**asked).choices[0].text == "zzzzzz"
     # Each z costs 2, so that after enough of them another token is likelier; presence costs once only.
@@ -205,7 +205,7 @@ def test_our_own_sampling_is_honoured(client: OpenAI) -> None:
 
 
 def test_a_full_context_ends_the_text(served: Served, client: OpenAI) -> None:
-    context = served.state.models.get("base").context_length
+    context = served.state.models.loaded["base"].context_length
     asked: Any = {"ignore_eos": True}
     answer = client.completions.create(
         model="base", prompt=[5] * (context - 3), max_tokens=50, extra_body=asked, temperature=0
@@ -253,7 +253,7 @@ def test_what_cannot_be_is_refused_by_name(client: OpenAI, wrong: dict[str, Any]
 
 
 def test_a_prompt_that_is_too_long_is_told_both_lengths(served: Served, client: OpenAI) -> None:
-    context = served.state.models.get("base").context_length
+    context = served.state.models.loaded["base"].context_length
     with pytest.raises(BadRequestError, match=rf"{context + 9} tokens.*{context}") as caught:
         client.completions.create(model="base", prompt=[5] * (context + 9))
     assert caught.value.code == "context_length_exceeded"

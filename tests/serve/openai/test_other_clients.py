@@ -26,13 +26,13 @@ CACHED = {"type": "text", "text": "5: a nail?", "cache_control": {"type": "ephem
 
 def engine_request(served: Served, **fields: Any) -> Request:
     body = parse_body(json.dumps({**CHAT, **fields}).encode(), ChatCompletionRequest)
-    (request,) = ChatCompletionJob(body, served.state.models.get("chat")).requests()
+    (request,) = ChatCompletionJob(body, served.state.models.loaded["chat"]).requests()
     return request
 
 
 @pytest.fixture
 def given_template(served: Served, monkeypatch: pytest.MonkeyPatch) -> Any:
-    loaded = served.state.models.get("chat").loaded
+    loaded = served.state.models.loaded["chat"].loaded
     return lambda source: monkeypatch.setattr(loaded, "template", ChatTemplate(source))
 
 
@@ -61,7 +61,7 @@ def test_what_changes_no_text_is_passed_over(served: Served, fields: dict[str, A
 
 
 def test_a_value_that_means_off_is_off(served: Served) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     for top_k in (0, -1):
         kept = engine_request(served, top_k=top_k).sampling.top_k
         assert kept is not None
@@ -102,7 +102,7 @@ def test_a_later_system_message_is_read_as_the_template_can(served: Served, give
     turns = [*QUESTION, {"role": "assistant", "content": "A nail."}]
     later = [{"role": "system", "content": "Be brief."}, *turns, {"role": role, "content": "Shout."}, *QUESTION]
     joined = [{"role": "system", "content": "Be brief.\n\nShout."}, *turns, *QUESTION]
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
 
     def prompt(messages: Any, **fields: Any) -> str:
         return model.tokenizer.decode(
@@ -195,7 +195,7 @@ def test_a_coding_agents_request_is_answered(served: Served, client: OpenAI) -> 
     talk: Any = [*QUESTION, thought, call.model_dump(), result]
     assert client.responses.create(**asked, input=talk, max_output_tokens=4, extra_body=more).output
     body = ResponsesRequest.model_validate({**asked, "input": talk})
-    job = ResponseJob(body, served.state.models.get("chat"), served.state.stored)
+    job = ResponseJob(body, served.state.models.loaded["chat"], served.state.stored)
     prompt = job.served.tokenizer.decode(list(job.requests()[0].prompt_ids))
     assert prompt.count("shell__run") == 2
     assert "web_search" not in prompt

@@ -78,7 +78,7 @@ def test_every_list_of_every_body_stops_at_its_first_error() -> None:
 
 
 def test_a_prompt_that_certainly_does_not_fit_is_not_encoded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = served.state.models.get("chat").tokenizer
+    tokenizer = served.state.models.loaded["chat"].tokenizer
     text = "a b " * 100_000
     messages = [{"role": "user", "content": text}]
     monkeypatch.setattr("gptsmith.text.tokenizer.backend_ids", lambda *_: pytest.fail("it was encoded"))
@@ -108,7 +108,7 @@ def test_a_stop_iteration_anywhere_is_an_answer(served: Served, monkeypatch: pyt
     def stop(*_: Any, **__: Any) -> None:
         next(iter(()))
 
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     monkeypatch.setattr(model.tokenizer, "prompt_ids", stop)
     assert served.ask("POST", "/v1/completions", {"model": "chat", "prompt": "a"}).status == 500
     monkeypatch.undo()

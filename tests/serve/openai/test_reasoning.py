@@ -20,7 +20,7 @@ WEIGHS = CHATML + "{{ 'Effort: ' + reasoning_effort | default('unsaid') }}"
 
 def prompt_of(served: Served, **fields: Any) -> str:
     """What the model is given."""
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": QUESTION, **fields})
     return model.tokenizer.decode(ChatCompletionJob(body, model).requests()[0].prompt_ids, keep_special=True)
 
@@ -32,7 +32,7 @@ def told(*sentences: str) -> str:
 @pytest.fixture
 def given_template(served: Served, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Gives the model another template."""
-    loaded = served.state.models.get("chat").loaded
+    loaded = served.state.models.loaded["chat"].loaded
     return lambda source: monkeypatch.setattr(loaded, "template", ChatTemplate(source))
 
 

@@ -62,7 +62,7 @@ def forms(answer: Any, read: Any) -> list[Any]:
 
 def test_any_answer_is_read_in_the_next_request(served: Served) -> None:
     asked: dict[str, Any] = {"model": "chat", "messages": QUESTION, "tools": [FORGE, SAY], "logprobs": True, "n": 2}
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
 
     @EXAMPLES
     @given(st.lists(OUTPUTS, min_size=2, max_size=2), st.booleans(), st.booleans())
@@ -86,7 +86,7 @@ def test_any_answer_is_read_in_the_next_request(served: Served) -> None:
 def test_any_response_is_read_in_the_next_request(served: Served) -> None:
     tools: list[Any] = [{"type": "function", "name": "forge"}, {"type": "custom", "name": "say"}]
     asked: dict[str, Any] = {"model": "chat", "tools": tools, "top_logprobs": 1}
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
 
     @EXAMPLES
     @given(OUTPUTS, st.booleans())
@@ -149,7 +149,7 @@ def test_calls_of_one_answer_are_one_turn(served: Served) -> None:
     def prompt(job: Any) -> list[int]:
         return list(job.requests()[0].prompt_ids)
 
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     calls = [("a", '{"a": 1}'), ("b", "{}")]
     message = {
         "role": "assistant",

@@ -23,7 +23,7 @@ SHORT: dict[str, Any] = {"model": "chat", "max_output_tokens": 12}
 
 def prompt(served: Served, **body: Any) -> list[int]:
     request = ResponsesRequest.model_validate({"model": "chat", **body})
-    job = ResponseJob(request, served.state.models.get("chat"), served.state.stored)
+    job = ResponseJob(request, served.state.models.loaded["chat"], served.state.stored)
     return list(job.requests()[0].prompt_ids)
 
 
@@ -132,5 +132,5 @@ def test_a_long_conversation_counts_as_a_whole() -> None:
 
 def test_none_are_stored_without_room(served: Served) -> None:
     request = ResponsesRequest.model_validate({"model": "chat", "input": "a"})
-    job = ResponseJob(request, served.state.models.get("chat"), StoredResponses(0))
+    job = ResponseJob(request, served.state.models.loaded["chat"], StoredResponses(0))
     assert job.response_object([], None, None)["store"] is False

@@ -29,7 +29,7 @@ def custom(name: str, definition: str) -> dict[str, Any]:
 def first_refused(served: Served, text: str, **fields: Any) -> str | None:
     """The part of a text that a rule refuses, from its first token that may not follow; nothing where all may, and the
     text may end there."""
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     body = ChatCompletionRequest.model_validate({"model": "chat", "messages": QUESTION, **fields})
     toolset = resolve_tools(body)
     assert toolset

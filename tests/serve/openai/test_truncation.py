@@ -32,7 +32,7 @@ def num_tokens(model: ServedModel, turns: list[dict[str, str]]) -> int:
 
 
 def test_a_long_conversation_is_answered_where_it_may_be_shortened(served: Served, client: OpenAI) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     last = {"role": "user", "content": "5: a nail?"}
     turns = exchanges(40)
     assert num_tokens(model, [SYSTEM, *turns, last]) > model.context_length
@@ -52,7 +52,7 @@ def test_a_long_conversation_is_answered_where_it_may_be_shortened(served: Serve
 
 
 def test_half_of_the_context_is_kept_for_an_answer_of_no_said_length(served: Served, client: OpenAI) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     turns: Any = [*exchanges(40), {"role": "user", "content": "5: a nail?"}, CALL, RESULT]
     stream = client.responses.create(model="chat", input=turns, truncation="auto", temperature=0, stream=True)
     last = next(event for event in stream if event.type in ("response.completed", "response.incomplete"))
@@ -68,7 +68,7 @@ def test_one_turn_that_is_too_long_stays_refused(client: OpenAI) -> None:
 
 
 def test_chat_completions_say_how_many_messages_were_omitted(served: Served, client: OpenAI) -> None:
-    model = served.state.models.get("chat")
+    model = served.state.models.loaded["chat"]
     messages: Any = [SYSTEM, *exchanges(40), {"role": "user", "content": "5: a nail?"}]
     request: dict[str, Any] = {"model": "chat", "temperature": 0, "max_tokens": 20}
     with pytest.raises(BadRequestError) as caught:
@@ -91,7 +91,7 @@ def test_chat_completions_say_how_many_messages_were_omitted(served: Served, cli
 
 
 def test_completions_say_how_many_tokens_were_omitted(served: Served, client: OpenAI) -> None:
-    model = served.state.models.get("base")
+    model = served.state.models.loaded["base"]
     token_ids = model.tokenizer.prompt_ids("The old smith sells a nail of iron. " * 60)
     request: dict[str, Any] = {"model": "base", "temperature": 0, "max_tokens": 8}
     with pytest.raises(BadRequestError):

@@ -116,7 +116,7 @@ def test_the_answer_is_read_out_at_its_end_and_not_before(open_page: OpenPage) -
     chat = open_page(names=["chat"])
     chat.set_number("Maximum tokens", 300)
     chat.set_number("Seed", 7)
-    with slowed(chat.served.state.models.get("chat").engine):
+    with slowed(chat.served.state.models.loaded["chat"].engine):
         chat.say("5: a nail?")
         chat.writing()
         assert chat.page.locator("#spoken").text_content() == ""

@@ -150,7 +150,7 @@ def test_a_tab_that_looks_on_is_left_in_peace(open_page: OpenPage) -> None:
 def test_a_deleted_conversation_stays_deleted(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 700)
-    with slowed(chat.served.state.models.get("base").engine):
+    with slowed(chat.served.state.models.loaded["base"].engine):
         chat.say("The old smith")
         chat.writing()
         chat.button("More for The old smith").click()

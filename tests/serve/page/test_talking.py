@@ -40,7 +40,7 @@ def test_an_answer_streams_and_is_what_the_api_gives(open_page: OpenPage) -> Non
           if (words) window.seen(words.textContent.length);
         }).observe(document.querySelector("#thread"), { childList: true, subtree: true, characterData: true })"""
     )
-    with slowed(chat.served.state.models.get("chat").engine, pass_s=0.02):
+    with slowed(chat.served.state.models.loaded["chat"].engine, pass_s=0.02):
         chat.ask("5: a nail?")
     (body,) = chat.bodies()
     assert (body["seed"], body["max_tokens"]) == (7, 60)
@@ -60,7 +60,7 @@ def test_stop_ends_the_text_on_the_server_too_and_keeps_what_had_come(open_page:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 760)
     for stop in (lambda: chat.send.click(), lambda: chat.page.keyboard.press("Escape")):
-        with slowed(chat.served.state.models.get("base").engine):
+        with slowed(chat.served.state.models.loaded["base"].engine):
             chat.say("The old smith ")
             chat.writing()
             expect(chat.send).to_have_text("Stop")
@@ -280,7 +280,7 @@ def test_what_does_not_fit_in_the_context_is_left_out_and_that_is_said(open_page
 def test_a_conversation_goes_on_being_written_while_another_is_shown(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 300)
-    with slowed(chat.served.state.models.get("base").engine):
+    with slowed(chat.served.state.models.loaded["base"].engine):
         chat.say("The old smith")
         chat.writing()
         chat.button("New conversation").first.click()
@@ -473,7 +473,7 @@ def test_the_context_is_counted_after_stop_too_and_going_on_adds_up(open_page: O
     assert node["figures"]["tokens"] == len(node["tokens"])
     text = open_page(names=["base"])
     text.set_number("Maximum tokens", 700)
-    with slowed(text.served.state.models.get("base").engine):
+    with slowed(text.served.state.models.loaded["base"].engine):
         text.say("The old smith")
         text.writing()
         text.send.click()
@@ -517,7 +517,7 @@ def test_a_draft_outlives_a_reload(open_page: OpenPage) -> None:
 def test_a_reload_in_the_middle_keeps_what_had_come(open_page: OpenPage, served: Served) -> None:
     chat = open_page(names=["base"])
     chat.set_number("Maximum tokens", 760)
-    with slowed(chat.served.state.models.get("base").engine):
+    with slowed(chat.served.state.models.loaded["base"].engine):
         chat.say("The old smith")
         chat.writing()
         expect(chat.answers.locator(".words")).to_have_text(re.compile(".{20}", re.DOTALL), use_inner_text=False)

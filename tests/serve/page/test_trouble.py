@@ -187,7 +187,7 @@ def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any)
             first, second = others
             for chat in others:
                 chat.set_number("Maximum tokens", 700)
-            with slowed(served.state.models.get("base").engine):
+            with slowed(served.state.models.loaded["base"].engine):
                 first.say("The old smith")
                 first.writing()
                 second.set_number("Maximum tokens", 5)
@@ -261,7 +261,7 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
         chat = ChatPage(browser, served)
         try:
             chat.set_number("Maximum tokens", 760)
-            with slowed(served.state.models.get("base").engine):
+            with slowed(served.state.models.loaded["base"].engine):
                 chat.say("The old smith")
                 chat.writing()
                 served.running.should_exit = True
@@ -274,7 +274,7 @@ def test_a_server_that_leaves_in_the_middle_is_said(runs: Path, browser: Any) ->
 
 def test_a_model_that_fails_says_so_and_the_page_goes_on(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = open_page(names=["chat"])
-    engine = chat.served.state.models.by_name["chat"].engine
+    engine = chat.served.state.models.loaded["chat"].engine
     chat.set_number("Maximum tokens", 5)
 
     def fail() -> None:

@@ -6,12 +6,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from gptsmith.model.attention import AttentionSettings
+from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.dims import LayerDims
 
 
-class OutputGateAttentionSettings(AttentionSettings):
+class OutputGateAttentionSettings(DotProductAttentionSettings):
     """What the heads found is multiplied with sigmoid(x W)."""
 
     kind: Literal["output_gate"] = "output_gate"
@@ -23,7 +23,7 @@ class OutputGateAttentionSettings(AttentionSettings):
 class OutputGateAttention(FullAttention):
     """(softmax(QK'/sqrt d_k)V * sigmoid(x W)) W_o."""
 
-    def add_projections(self, settings: AttentionSettings, dims: LayerDims) -> None:
+    def add_projections(self, settings: DotProductAttentionSettings, dims: LayerDims) -> None:
         super().add_projections(settings, dims)
         self.gate = dims.linear.build(dims.embed_dim, self.num_heads * self.head_dim, settings.bias, "attention.gate")
 

@@ -1,0 +1,99 @@
+"""The memory of the models of a server: what each needs, and its share for the KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gptsmith.base.console import note
+from gptsmith.base.memory import give_back_freed_memory
+from gptsmith.generate.kv_memory import KVCacheMemory, free_bytes
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.cost import cost
+from gptsmith.model.kv_cache import bytes_per_token
+from gptsmith.serve.load import LoadedRun
+from gptsmith.serve.settings import ServeSettings
+
+FREE_SHARE = 0.75
+"""Of the memory that is free once models are loaded, for KV caches."""
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """What can be had for models that are loaded on first use.
+
+    Attributes:
+        device: where they are loaded.
+        kv_cache_bytes: the memory for the KV caches of all models; None for a share of what is free.
+    """
+
+    device: torch.device
+    kv_cache_bytes: int | None
+
+    @staticmethod
+    def weight_bytes(config: GPTConfig) -> int:
+        """The memory that weights take when they are loaded."""
+        return cost(config).num_parameters * torch.float32.itemsize
+
+    def free_bytes(self) -> int | None:
+        """The memory that is free; None if it is not known."""
+        return free_bytes(self.device)
+
+    def left_for_caches(self, promised: int, taken: int = 0) -> int | None:
+        """The memory that is left for KV caches; None if there is no bound.
+
+        Args:
+            promised: the bounds of the caches that there are. What they fill is not free any more and counts twice, so
+                that the figure is on the safe side.
+            taken: what is about to be taken of the free memory.
+        """
+        free = self.free_bytes() if self.kv_cache_bytes is None else None
+        total = self.kv_cache_bytes if free is None else int(FREE_SHARE * (free - taken))
+        return None if total is None else max(0, total - promised)
+
+    def is_short(self, config: GPTConfig, promised: int, *, has_cache: bool) -> bool:
+        """Whether a model does not fit, or could keep less than one whole context."""
+        free, needed = self.free_bytes(), self.weight_bytes(config)
+        if free is not None and needed > free:
+            return True
+        left = self.left_for_caches(promised, needed)
+        return has_cache and left is not None and left < _whole_context_bytes(config)
+
+    def share(self, config: GPTConfig, promised: int) -> int | None:
+        """The bound on the KV cache of a model that was loaded: half of what is left, so that others can follow, and
+        at least a whole context if there is so much."""
+        left = self.left_for_caches(promised)
+        return None if left is None else max(left // 2, min(left, _whole_context_bytes(config)))
+
+
+def _whole_context_bytes(config: GPTConfig) -> int:
+    return config.context_length * bytes_per_token(config, torch.float32)
+
+
+def equal_shares(runs: Sequence[LoadedRun], settings: ServeSettings, num_others: int = 0) -> dict[str, int | None]:
+    """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
+    on its device, `num_others` of them for models that come later. A share that holds no whole context is told of.
+
+    Raises:
+        UserError: hardly a sequence would fit into a share.
+    """
+    given = settings.kv_cache_memory
+    writers = [run for run in runs if run.classifier is None]
+    shares: dict[str, int | None] = {run.name: None for run in runs}
+    for run in writers:
+        free = free_bytes(run.loaded.model.device) if given is None else None
+        total = given if free is None else int(FREE_SHARE * free)
+        shares[run.name] = None if total is None else total // (len(writers) + num_others)
+        memory = KVCacheMemory.of(run.loaded.model, settings.engine(shares[run.name]))
+        if memory.is_shorter:
+            note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
+    return shares
+
+
+def give_back_memory() -> None:
+    """Returns the memory of models that are not used any more to the system."""
+    give_back_freed_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
