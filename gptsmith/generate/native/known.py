@@ -1,8 +1,8 @@
-"""Which models compiled code knows: kinds and settings by name. What is not named here has to be as it is by default."""
+"""The models that compiled code knows: kinds and settings by name. What is not named is left as it is by default."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from gptsmith.base.settings import Settings
 from gptsmith.generate.native import step
@@ -33,8 +33,8 @@ KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "norm": {"layernorm": frozenset({"epsilon"}), "rmsnorm": frozenset({"epsilon"})},
 }
 """For each group of kinds, those that are known, with the settings that may have any value."""
-FREE = frozenset({"vocab_size", "context_length", "embed_dim", "num_layers", "num_heads", "head_dim", "linear", "dropout"})
-FREE |= {"embedding_multiplier", "residual_multiplier", "tie_embeddings", "num_labels", "init", *KINDS}
+FREE = {"vocab_size", "context_length", "embed_dim", "num_layers", "num_heads", "head_dim", "linear", "dropout", *KINDS}
+FREE |= {"embedding_multiplier", "residual_multiplier", "tie_embeddings", "num_labels", "init"}
 """Settings of the model that may have any value."""
 
 
@@ -66,7 +66,7 @@ def _unknown(model: GPT) -> Iterator[str]:
             yield from _changed(settings, kinds[kind] | {"kind"}, f"model.{group}")
 
 
-def _changed(settings: Settings, free: frozenset[str], name: str) -> Iterator[str]:
+def _changed(settings: Settings, free: Set[str], name: str) -> Iterator[str]:
     """Settings that are not as they are by default, without those that may have any value."""
     for key, field in type(settings).model_fields.items():
         if key not in free and getattr(settings, key) != field.get_default(call_default_factory=True):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy
 
 from gptsmith.generate.native import vectors as v
+from gptsmith.generate.native.compiling import compiled, inlined
 from gptsmith.generate.native.vectors import LANES
 
 GROUP = 32
@@ -42,9 +42,6 @@ MATRIX = numpy.dtype(
 INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "floats", "stride")])
 """Addresses of rows of inputs: quantized bytes; a scale (float32) a group and a sum (int32) for each half of it; the
 floats themselves, and the bytes from one row of them to the next."""
-
-compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy")
 
 
 @compiled
@@ -83,8 +80,8 @@ def lanes(address: int, number: int, size: int) -> Any:
 
 
 def _quantized(bits: int, num_quads: int = 8) -> tuple[Any, Any]:
-    """Functions for weights of so many bits, in groups of 4 times so many columns: the products of a tile's rows with one
-    row of inputs, and with four."""
+    """Functions for weights of so many bits, in groups of so many quads of columns: the products of a tile's rows with
+    one row of inputs, and with four."""
     tile_bytes = 512 if bits == 8 else 256
 
     @inlined
@@ -186,6 +183,29 @@ def _dense(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
     finish(matrix, tile, v.load(out + tile * 64), out)
 
 
+@compiled
+def _dense4(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int) -> None:
+    """The same with four rows of inputs, for which weights are read once."""
+    num_columns, size, far = matrix.num_columns, matrix.bits // 8, inputs.stride
+    floats = inputs.floats + row * far
+    for lane in range(LANES):
+        weights = matrix.weights + (tile * LANES + lane) * num_columns * size
+        a = b = c = d = v.floats(numpy.float32(0))
+        for column in range(0, num_columns, LANES):
+            x, at = floats + column * 4, weights + column * size
+            weight = v.load(at) if size == 4 else v.load_bfloat16(at)
+            a, b = v.multiply_add(weight, v.load(x), a), v.multiply_add(weight, v.load(x + far), b)
+            c = v.multiply_add(weight, v.load(x + 2 * far), c)
+            d = v.multiply_add(weight, v.load(x + 3 * far), d)
+        place = out + tile * 64 + lane * 4
+        v.store_float(place, v.total(a))
+        v.store_float(place + stride, v.total(b))
+        v.store_float(place + 2 * stride, v.total(c))
+        v.store_float(place + 3 * stride, v.total(d))
+    for place in range(out, out + 4 * stride, stride):
+        finish(matrix, tile, v.load(place + tile * 64), place)
+
+
 _one8, _four8 = _quantized(8)
 _one8_of_16, _four8_of_16 = _quantized(8, num_quads=4)
 _one5, _four5 = _quantized(5)
@@ -200,7 +220,10 @@ def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thr
         row = 0
         while row < num_rows:
             at = out + row * stride
-            if matrix.bits > 8:
+            if matrix.bits > 8 and row + 4 <= num_rows:
+                _dense4(matrix, tile, inputs, row, at, stride)
+                row += 4
+            elif matrix.bits > 8:
                 _dense(matrix, tile, inputs, row, at)
                 row += 1
             elif row + 4 <= num_rows:

@@ -1,6 +1,6 @@
-"""One step of a decoder in compiled code: tokens of many sequences in, their last hidden states and logits out.
+"""Programs of a decoder in compiled code: what a model does with the rows of a pass, one operation after the other.
 
-All threads run `step` together, each with its share of every matrix's rows and of the heads. Between two parts that
+All threads run a program together, each with its share of every matrix's rows and of the heads. Between two parts that
 read what others wrote stands a barrier. Rows of few tokens are normalised and quantized by each thread for itself,
 which costs less than a barrier; those of many are shared out.
 """
@@ -12,15 +12,35 @@ from typing import Any
 import numpy
 
 from gptsmith.generate.native import vectors as v
-from gptsmith.generate.native.products import compiled, inlined, multiply, quantize
+from gptsmith.generate.native.compiling import compiled, inlined
+from gptsmith.generate.native.products import multiply, quantize
 from gptsmith.generate.native.threads import YIELDS, barrier, reaches
 from gptsmith.generate.native.vectors import LANES
 
-QUERY, KEY, VALUE, OUTPUT, GATE, FEED, FEED_OUTPUT, NUM_MATRICES = range(8)
-"""The matrices of a layer."""
-ATTENTION_NORM, FEED_NORM, QUERY_NORM, KEY_NORM, NO_NORM, NUM_NORMS = range(6)
-"""The norms of a layer, and one that is none."""
-LAYERS, HEAD, END = range(3)
+PREPARE, MULTIPLY, PLACE, ATTEND, ADD, ACTIVATE, WAIT = range(7)
+"""What a program is made of."""
+OPERATION = numpy.dtype(
+    [
+        (name, numpy.int64)
+        for name in (
+            "code",
+            "number",  # of a matrix, layer, norm or activation
+            "first_norm",  # of queries and keys, one after the other
+            "source",  # addresses of rows
+            "target",
+            "dim",  # of a row, in numbers
+        )
+    ]
+    + [("multiplier", numpy.float64)]
+)
+"""A part of a program:
+
+PREPARE normalises rows and quantizes them, MULTIPLY makes rows of outputs from those, PLACE normalises and rotates
+queries and keys and puts keys and values into the cache, ATTEND attends, ADD adds rows to the residual stream, ACTIVATE
+is the activation of rows (with a gate, if there is a source), and at WAIT threads wait for each other. ADD and ACTIVATE
+work on the columns that the same thread has just made.
+"""
+BODY, HEAD, END = range(3)
 """The jobs."""
 SILU, GELU_TANH, GELU, RELU, RELU2 = range(5)
 LEAST = -1e30
@@ -28,30 +48,22 @@ LEAST = -1e30
 ALONE = 8
 """Up to so many rows are prepared by each thread for itself."""
 
-LAYER = numpy.dtype(
-    [(name, numpy.int64) for name in ("keys", "values", "tables", "window", "rotary_dim")]  # a window of 0 is none
-)
+LAYER = numpy.dtype([(name, numpy.int64) for name in ("keys", "values", "tables", "window", "rotary_dim")])
 """Where a layer's keys and values lie, in blocks, and for each row the address of its sequence's table: the numbers of
 its blocks, in order."""
 NORM = numpy.dtype([("weight", numpy.int64), ("bias", numpy.int64), ("epsilon", numpy.float64)])
 """Addresses of float32; without a weight there is no norm, and one with a bias is LayerNorm."""
 SHAPE = numpy.dtype(
-    [
-        (name, numpy.int64)
-        for name in (
-            *("num_layers", "embed_dim", "num_heads", "num_kv_heads", "head_dim", "hidden_dim"),
-            *("activation", "is_gated", "num_rotated"),
-        )
-    ]
-    + [("scale", numpy.float64), ("residual_multiplier", numpy.float64)]
+    [(name, numpy.int64) for name in (*("num_heads", "num_kv_heads", "head_dim", "num_rotated"),)]
+    + [("scale", numpy.float64)]
 )
 PASS = numpy.dtype(
     [
         (name, numpy.int64)
         for name in (
             *("num_rows", "positions", "cosines", "sines"),
-            *("stream", "normalised", "query", "key", "value", "attended", "gate", "hidden", "scores", "scores_stride"),
-            *("block_size", "block_stride", "head_stride", "logits", "counters", "num_barriers", "num_threads", "job"),
+            *("stream", "query", "key", "value", "attended", "scores", "scores_stride"),
+            *("block_size", "block_stride", "head_stride", "counters", "num_barriers", "num_threads", "job"),
         )
     ]
 )
@@ -162,20 +174,20 @@ def place_head(shape: Any, state: Any, layer: Any, norms: Any, row: int, head: i
     cosines, sines = state.cosines + angles, state.sines + angles
     target = 0
     if head < shape.num_heads:
-        x, norm = state.query + (row * shape.num_heads + head) * size, QUERY_NORM
+        x, norm = state.query + (row * shape.num_heads + head) * size, 0
     elif head < shape.num_heads + shape.num_kv_heads:
         head -= shape.num_heads
-        x, norm = state.key + (row * shape.num_kv_heads + head) * size, KEY_NORM
+        x, norm = state.key + (row * shape.num_kv_heads + head) * size, 1
         target = layer.keys
     else:
         head -= shape.num_heads + shape.num_kv_heads
-        x, norm = state.value + (row * shape.num_kv_heads + head) * size, NO_NORM
+        x, norm = state.value + (row * shape.num_kv_heads + head) * size, -1
         target = layer.values
-    if norm != NO_NORM:
+    if norm >= 0:
         normalise(dim, norms[norm], x, x)
         if layer.rotary_dim:
             rotate(x, cosines, sines, layer.rotary_dim)
-    if norm != QUERY_NORM:
+    if norm != 0:
         target += block_of(state, layer, row, position) + head * state.head_stride + position % state.block_size * size
         for at in range(0, size, 64):
             v.store(target + at, v.load(x + at))
@@ -187,7 +199,7 @@ def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int)
     size, block_size = shape.head_dim * 4, state.block_size
     position = v.load_address(state.positions + row * 8)
     shared = head // (shape.num_heads // shape.num_kv_heads) * state.head_stride
-    begin = max(0, position + 1 - layer.window) if layer.window > 0 else 0
+    begin = max(0, position + 1 - layer.window)
     query = state.query + (row * shape.num_heads + head) * size
     # Scores lie from the first key's block on; those of keys before it weigh nothing.
     first = begin // block_size * block_size
@@ -225,122 +237,79 @@ def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int)
 
 
 @compiled
-def _columns(matrix: Any, thread: int, num_threads: int) -> tuple[int, int]:
-    """The columns of its output that a thread writes."""
-    first, last = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
-    return first * LANES, last * LANES
+def activate_columns(state: Any, op: Any, begin: int, end: int) -> None:
+    """The activation of columns of rows; with a gate, of the gate, times the rows."""
+    for row in range(state.num_rows):
+        x = op.target + row * op.dim * 4
+        gate = op.source + row * op.dim * 4
+        for at in range(begin * 4, end * 4, 64):
+            if op.source != 0:
+                v.store(x + at, activate(op.number, v.load(gate + at)) * v.load(x + at))
+            else:
+                v.store(x + at, activate(op.number, v.load(x + at)))
 
 
 @compiled
-def run_layers(
-    shape: Any, state: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int
+def run_program(
+    shape: Any, state: Any, program: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int
 ) -> int:
-    """Runs all layers over the residual stream, in place.
+    """A thread's share of a program; returns how many barriers there have been.
 
     Args:
-        matrices, norms: those of each layer, one after the other.
         scratch: inputs of each thread; the last are shared by all.
         thread: which of the threads this is.
-        number: how many barriers there have been; the number after this step is returned.
     """
-    threads, C = state.num_threads, shape.embed_dim
-    num_rows, is_alone = state.num_rows, state.num_rows <= ALONE or state.num_threads == 1
+    number, threads, num_rows = state.num_barriers, state.num_threads, state.num_rows
+    is_alone = num_rows <= ALONE or threads == 1
     inputs = scratch[thread if is_alone else threads]
-    query_dim, kv_dim = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    num_tasks = num_rows * (shape.num_heads + 2 * shape.num_kv_heads)
-    for index in range(shape.num_layers):
-        layer, m, n = layers[index], index * NUM_MATRICES, index * NUM_NORMS
-        prepare(state, inputs, C, norms[n + ATTENTION_NORM], state.stream, thread, is_alone)
-        if not is_alone:
-            number += 1
-            barrier(state.counters, number, threads)
-        multiply(matrices[m + QUERY], inputs, num_rows, state.query, query_dim * 4, thread, threads)
-        multiply(matrices[m + KEY], inputs, num_rows, state.key, kv_dim * 4, thread, threads)
-        multiply(matrices[m + VALUE], inputs, num_rows, state.value, kv_dim * 4, thread, threads)
-        number += 1
-        barrier(state.counters, number, threads)
-        for task in range(num_tasks * thread // threads, num_tasks * (thread + 1) // threads):
+    for index in range(len(program)):
+        op = program[index]
+        waits = op.code == WAIT
+        if op.code == PREPARE:
+            prepare(state, inputs, op.dim, norms[op.number], op.source, thread, is_alone)
+            waits = not is_alone
+        elif op.code == MULTIPLY:
+            multiply(matrices[op.number], inputs, num_rows, op.target, op.dim * 4, thread, threads)
+        elif op.code == PLACE:
             heads = shape.num_heads + 2 * shape.num_kv_heads
-            place_head(shape, state, layer, norms[n : n + NUM_NORMS], task // heads, task % heads)
-        number += 1
-        barrier(state.counters, number, threads)
-        for task in range(num_rows * shape.num_heads):
-            if task % threads == thread:
-                attend(shape, state, layer, task // shape.num_heads, task % shape.num_heads, thread)
-        number += 1
-        barrier(state.counters, number, threads)
-        prepare(state, inputs, query_dim, norms[n + NO_NORM], state.attended, thread, is_alone)
-        if not is_alone:
+            tasks = num_rows * heads
+            own = norms[op.first_norm : op.first_norm + 2]
+            for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
+                place_head(shape, state, layers[op.number], own, task // heads, task % heads)
+        elif op.code == ATTEND:
+            for task in range(thread, num_rows * shape.num_heads, threads):
+                attend(shape, state, layers[op.number], task // shape.num_heads, task % shape.num_heads, thread)
+        elif op.code != WAIT:
+            tiles = op.dim // LANES
+            begin, end = tiles * thread // threads * LANES, tiles * (thread + 1) // threads * LANES
+            if op.code == ADD:
+                add_rows(state, op.dim, begin, end, op.multiplier, op.source)
+            else:
+                activate_columns(state, op, begin, end)
+        if waits:
             number += 1
             barrier(state.counters, number, threads)
-        multiply(matrices[m + OUTPUT], inputs, num_rows, state.normalised, C * 4, thread, threads)
-        begin, end = _columns(matrices[m + OUTPUT], thread, threads)
-        add_rows(state, C, begin, end, shape.residual_multiplier, state.normalised)
-        number += 1
-        barrier(state.counters, number, threads)
-        prepare(state, inputs, C, norms[n + FEED_NORM], state.stream, thread, is_alone)
-        if not is_alone:
-            number += 1
-            barrier(state.counters, number, threads)
-        F = shape.hidden_dim
-        multiply(matrices[m + FEED], inputs, num_rows, state.hidden, F * 4, thread, threads)
-        begin, end = _columns(matrices[m + FEED], thread, threads)
-        if shape.is_gated:
-            multiply(matrices[m + GATE], inputs, num_rows, state.gate, F * 4, thread, threads)
-        for row in range(num_rows):
-            hidden, gate = state.hidden + row * F * 4, state.gate + row * F * 4
-            for at in range(begin * 4, end * 4, 64):
-                if shape.is_gated:
-                    v.store(hidden + at, activate(shape.activation, v.load(gate + at)) * v.load(hidden + at))
-                else:
-                    v.store(hidden + at, activate(shape.activation, v.load(hidden + at)))
-        number += 1
-        barrier(state.counters, number, threads)
-        prepare(state, inputs, F, norms[n + NO_NORM], state.hidden, thread, is_alone)
-        if not is_alone:
-            number += 1
-            barrier(state.counters, number, threads)
-        multiply(matrices[m + FEED_OUTPUT], inputs, num_rows, state.normalised, C * 4, thread, threads)
-        begin, end = _columns(matrices[m + FEED_OUTPUT], thread, threads)
-        add_rows(state, C, begin, end, shape.residual_multiplier, state.normalised)
-        number += 1
-        barrier(state.counters, number, threads)
     return number
 
 
 @compiled
-def run_head(state: Any, matrices: Any, norms: Any, scratch: Any, thread: int, number: int) -> int:
-    """Normalises the residual stream and multiplies it with the head. The head and the last norm come last."""
-    head, norm = matrices[-1], norms[-1]
-    threads, is_alone = state.num_threads, state.num_rows <= ALONE or state.num_threads == 1
-    inputs = scratch[thread if is_alone else threads]
-    prepare(state, inputs, head.num_columns, norm, state.stream, thread, is_alone)
-    if not is_alone:
-        number += 1
-        barrier(state.counters, number, threads)
-    multiply(head, inputs, state.num_rows, state.logits, head.num_tiles * 64, thread, threads)
-    number += 1
-    barrier(state.counters, number, threads)
-    return number
-
-
-@compiled
-def run_share(shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int) -> int:
-    """A thread's share of the job; returns how many barriers there have been."""
-    state = states[0]
-    if state.job == LAYERS:
-        return run_layers(shapes[0], state, layers, matrices, norms, scratch, thread, state.num_barriers)
-    return run_head(state, matrices, norms, scratch, thread, state.num_barriers)
+def run_share(
+    shapes: Any, states: Any, body: Any, head: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int
+) -> int:
+    """A thread's share of the job."""
+    program = body if states[0].job == BODY else head
+    return run_program(shapes[0], states[0], program, layers, matrices, norms, scratch, thread)
 
 
 @compiled
 def attend_starts(
-    shapes: Any, states: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int, next_start: int
-) -> int:
+    shapes: Any, states: Any, body: Any, head: Any, layers: Any, matrices: Any, norms: Any, scratch: Any,
+    thread: int, next_start: int,
+) -> int:  # fmt: skip
     """Runs a thread's share at each start, until none comes for a while, or the job is to end."""
     while reaches(states[0].counters, next_start, YIELDS):
         if states[0].job == END:
             break
-        run_share(shapes, states, layers, matrices, norms, scratch, thread)
+        run_share(shapes, states, body, head, layers, matrices, norms, scratch, thread)
         next_start += 1
     return next_start

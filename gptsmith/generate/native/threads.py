@@ -9,18 +9,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
-import numpy
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from gptsmith.generate.native.compiling import compiled
+
 I32, I64 = ir.IntType(32), ir.IntType(64)
 SPINS, YIELDS = 2000, 4000
 """How often a thread looks again at once, and how often after it has let others run, before it sleeps."""
 STARTED, ARRIVED = 0, 8
-"""The counters' offsets in bytes: steps that were started, and arrivals of threads at barriers."""
+"""The counters' offsets in bytes: jobs that were started, and arrivals of threads at barriers."""
+COUNTERS = 2
 
 
 @intrinsic
@@ -67,7 +68,7 @@ def let_others_run(typing: Any) -> Any:
     return types.void(), code
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def reaches(counter: int, value: int, num_yields: int) -> bool:
     """Whether a counter comes to a value while this thread waits; without end if `num_yields` is negative."""
     for _ in range(SPINS):
@@ -82,12 +83,12 @@ def reaches(counter: int, value: int, num_yields: int) -> bool:
     return read_counter(counter) >= value
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def start(counters: int) -> None:
     count(counters + STARTED)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def barrier(counters: int, number: int, num_threads: int) -> None:
     """Waits until all threads have come to barrier `number`, counted from 1 since they were made."""
     if num_threads > 1:
@@ -100,29 +101,26 @@ class Threads:
 
     Args:
         num_threads: how many, the caller's included.
+        counters: what `start`, `barrier` and `attend` count, `COUNTERS` zeros.
         work: runs a thread's share, called with its number.
         attend: waits for starts and runs a thread's share at each, called with its number and that of the next start;
             returns the number of the start that it has waited for in vain. A thread sleeps then.
 
     Attributes:
-        counters: what `start`, `barrier` and `attend` count.
+        num_asleep: how many threads sleep.
     """
 
-    def __init__(self, num_threads: int, work: Callable[[int], None], attend: Callable[[int, int], int]) -> None:
-        self._run_share, self._attend, self._is_closed = work, attend, False
-        self.counters = numpy.zeros(16, dtype=numpy.int64)
-        self._wake, self._num_asleep = threading.Condition(), 0
+    def __init__(
+        self, num_threads: int, counters: Any, work: Callable[[int], None], attend: Callable[[int, int], int]
+    ) -> None:
+        self._counters, self._run_share, self._attend, self._is_closed = counters, work, attend, False
+        self._wake, self.num_asleep = threading.Condition(), 0
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"decoder-{number}", daemon=True)
             for number in range(1, num_threads)
         ]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def address(self) -> int:
-        """Where the counters lie."""
-        return int(self.counters.ctypes.data)
 
     def run(self) -> None:
         """Runs the function in all threads. Its last barrier is its end."""
@@ -137,8 +135,8 @@ class Threads:
             thread.join()
 
     def _start(self) -> None:
-        start(self.address)
-        if self._num_asleep:
+        start(self._counters.ctypes.data)
+        if self.num_asleep:
             with self._wake:
                 self._wake.notify_all()
 
@@ -147,9 +145,9 @@ class Threads:
         while not self._is_closed:
             next_start = self._attend(number, next_start)
             with self._wake:
-                self._num_asleep += 1
+                self.num_asleep += 1
                 self._wake.wait_for(partial(self._has_started, next_start))
-                self._num_asleep -= 1
+                self.num_asleep -= 1
 
     def _has_started(self, number: int) -> bool:
-        return bool(self.counters[0] >= number)
+        return bool(self._counters[0] >= number)

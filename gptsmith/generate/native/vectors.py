@@ -1,7 +1,7 @@
 """Vectors of sixteen lanes in compiled code, which numba lacks: types and operations, made of LLVM's instructions.
 
-A value of type `Floats` or `Integers` is a register of AVX-512, two of AVX2, four of NEON. Sums over lanes have an order
-of their own, which does not depend on the processor. Addresses are integers of 64 bits.
+A value of type `Floats` or `Integers` is a register of AVX-512, two of AVX2, four of NEON. Sums over lanes have an
+order that does not depend on the processor. Addresses are integers of 64 bits.
 """
 
 from __future__ import annotations
@@ -225,9 +225,7 @@ def _folded(builder: Any, values: Any, join: Callable[[Any, Any], Any]) -> Any:
     lanes = LANES
     while lanes > 1:
         lanes //= 2
-        masks = [
-            ir.Constant(ir.VectorType(I32, lanes), list(range(begin, begin + lanes))) for begin in (0, lanes)
-        ]
+        masks = [ir.Constant(ir.VectorType(I32, lanes), list(range(begin, begin + lanes))) for begin in (0, lanes)]
         undefined = ir.Constant(values.type, ir.Undefined)
         values = join(*(builder.shuffle_vector(values, undefined, mask) for mask in masks))
     return builder.extract_element(values, I32(0))
