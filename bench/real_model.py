@@ -89,6 +89,7 @@ WAYS: dict[str, tuple[str, int | None, Callable[[Rows], Rows]]] = {
     "sft-plain": ("sft", None, plain),
     "kto": ("kto", None, judged),
     "simpo": ("simpo", None, as_they_are),
+    "simpo-lora": ("simpo", RANK, as_they_are),
     "classification": ("classification", None, labelled),
     "reward": ("reward_model", None, as_they_are),
     "grpo": ("grpo", None, small_sums),

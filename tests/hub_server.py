@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -30,6 +31,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     is_gated: bool = False
+    is_private: bool = False
 
     def commit(self, files: dict[str, bytes]) -> str:
         """Its name, of 40 digits."""
@@ -39,7 +41,7 @@ class Repository:
 
     def named(self, revision: str) -> str | None:
         if revision == "main":
-            return list(self.commits)[-1]
+            return next(reversed(self.commits), None)
         return self.tags.get(revision, revision) if self.tags.get(revision, revision) in self.commits else None
 
 
@@ -60,6 +62,9 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, str | None]] = []
         """Method, path and range of what was asked."""
         self.uploads: dict[str, bytes] = {}
+        """The large files that were sent, by their SHA-256."""
+        self.breaks_uploads = 0
+        """The number of uploads that still fail."""
 
     @property
     def address(self) -> str:
@@ -84,6 +89,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     try:
@@ -116,10 +122,72 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        """The bytes of a large file."""
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append(("PUT", self.path, None))
+        if self.server.breaks_uploads > 0:
+            self.server.breaks_uploads -= 1
+            return self._json(400, {"error": "the upload broke off"})
+        self.server.uploads[Path(self.path).name] = content
+        return self._json(200, {})
+
+    def do_POST(self) -> None:
+        """What the library asks for to push: a model, which files are large, where to send them, the commit."""
+        path = unquote(urlsplit(self.path).path)
+        self.server.requests.append(("POST", path, None))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        owner, parts = self._owner(), path.strip("/").split("/")
+        if owner is None:
+            return self._json(401, {"error": "Invalid username or password."})
+        if path == "/api/repos/create":
+            return self._create(owner, json.loads(body))
+        if path == "/api/validate-yaml":
+            return self._json(200, {"errors": [], "warnings": []})
+        if path.endswith(".git/info/lfs/objects/batch"):
+            return self._json(
+                200, {"transfer": "basic", "objects": [self._place(one) for one in json.loads(body)["objects"]]}
+            )
+        name = "/".join(parts[2:4])
+        if parts[4] == "preupload":
+            modes = [{"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
+                      "shouldIgnore": False} for file in json.loads(body)["files"]]  # fmt: skip
+            return self._json(200, {"files": modes})
+        return self._commit(name, [json.loads(line) for line in body.splitlines()])
+
+    def _create(self, owner: str, wanted: dict[str, Any]) -> None:
+        name = f"{wanted.get('organization') or owner}/{wanted['name']}"
+        if name in self.server.repositories:
+            return self._json(409, {"error": "it is there already", "url": f"{self.server.address}/{name}"})
+        self.server.repositories[name] = Repository(is_private=wanted["visibility"] == "private")
+        return self._json(200, {"url": f"{self.server.address}/{name}"})
+
+    def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Where a large file is sent; nowhere if it is here."""
+        is_known = wanted["oid"] in self.server.uploads
+        actions = {} if is_known else {"actions": {"upload": {"href": f"{self.server.address}/lfs/{wanted['oid']}"}}}
+        return {"oid": wanted["oid"], "size": wanted["size"], **actions}
+
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        repository = self.server.repositories[name]
+        files = dict(repository.commits[list(repository.commits)[-1]]) if repository.commits else {}
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.server.uploads[value["oid"]]
+        commit = repository.commit(files)
+        url = f"{self.server.address}/{name}/commit/{commit}"
+        self._json(200, {"commitOid": commit, "commitUrl": url, "success": True})
+
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((self.command, path, self.headers.get("Range")))
         parts = path.strip("/").split("/")
+        if path == "/api/whoami-v2":
+            owner = self._owner()
+            return self._json(200, {"name": owner}) if owner else self._json(401, {"error": "Invalid token."})
         if parts[:2] == ["api", "models"] and len(parts) >= 4:
             name, (what, revision) = "/".join(parts[2:4]), (*parts[4:6], "revision", "main")[:2]
         elif len(parts) >= 5 and parts[2] == "resolve":

@@ -147,6 +147,24 @@ def test_every_room_has_a_floor() -> None:
     assert rooms <= FLOOR_OF.keys()
 
 
+FACES = ("openai", "anthropic", "ollama")
+"""The APIs of the server, none of which is made of another."""
+
+
+def test_no_api_of_the_server_is_made_of_another() -> None:
+    graph = import_graph(PACKAGE)
+
+    def imported(room: str) -> set[str]:
+        """What the modules of a room of the server import of other rooms of it, by their names."""
+        inside = f"gptsmith.serve.{room}."
+        names = {name for module in graph if f"{module}.".startswith(inside) for name in graph[module]}
+        return {name.split(".")[2] for name in names if name.startswith("gptsmith.serve.")} - {room}
+
+    for room in (*FACES, "chat"):
+        assert not imported(room) & set(FACES), room
+    assert all("chat" in imported(face) for face in FACES)
+
+
 @pytest.mark.parametrize(
     ("room", "source"),
     [

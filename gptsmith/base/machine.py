@@ -77,14 +77,24 @@ def free_memory_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo
     with suppress(OSError, ValueError, IndexError):
         lines = meminfo.read_text(encoding="utf-8").splitlines()
         found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, used, statistics in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         with suppress(OSError, ValueError):  # "max" is no number
             left = int((cgroup / limit).read_text(encoding="utf-8")) - int((cgroup / used).read_text(encoding="utf-8"))
-            found.append(max(0, left))
+            found.append(max(0, left + _reclaimable_bytes(cgroup / statistics)))
     return min(found, default=None)
+
+
+def _reclaimable_bytes(statistics: Path) -> int:
+    """The pages of files that a container counts as used and gives up first, such as those of a model that was just
+    fetched."""
+    with suppress(OSError, ValueError, IndexError):
+        lines = statistics.read_text(encoding="utf-8").splitlines()
+        found = [int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "total_inactive_file "))]
+        return max(found)
+    return 0
 
 
 def process_seconds() -> float:

@@ -10,12 +10,15 @@ from gptsmith.base.errors import UserError
 
 BOLD_PROMPT = "\001\033[1m\002> \001\033[0m\002"
 """Between 1 and 2 stands what takes no place on the line."""
+DIM, NOT_DIM = "\033[2m", "\033[22m"
 
 
-def visible(text: str) -> str:
+def visible(text: str, *, is_dim: bool = False) -> str:
     """A text for standard output. On a terminal, control characters are shown and not obeyed: a model may write any,
-    and some move, recolour or rename what a person sees."""
-    return console.harmless(text) if sys.stdout.isatty() else text
+    and some move, recolour or rename what a person sees. There, and only there, it may be dim."""
+    if not sys.stdout.isatty():
+        return text
+    return f"{DIM}{console.harmless(text)}{NOT_DIM}" if is_dim else console.harmless(text)
 
 
 def read_line() -> str | None:

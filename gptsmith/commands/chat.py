@@ -28,7 +28,7 @@ NAME = re.compile("/[a-z]+")
 @command(
     ChatRequest,
     arguments={"run": "RUN"},
-    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("device", "dtype")},
+    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("engine", "device", "dtype")},
     examples=(
         "gptsmith chat runs/mine-sft --temperature 0.7",
         'gptsmith chat runs/mine-sft --system "Answer in one sentence."',
@@ -43,6 +43,7 @@ def chat(request: ChatRequest, json: Json = False) -> None:
     from gptsmith.base.terminal import read_line, visible
     from gptsmith.generate.api import Generation
     from gptsmith.generate.engine_thread import EngineThread
+    from gptsmith.text.thoughts import with_thoughts_marked
     from gptsmith.workflows.chat import conversation
     from gptsmith.workflows.generate import figures_of
 
@@ -53,9 +54,9 @@ def chat(request: ChatRequest, json: Json = False) -> None:
 
     def show(reply: Generation) -> None:
         try:
-            for piece in reply:
+            for piece, is_thought in with_thoughts_marked(reply):
                 if not json:
-                    sys.stdout.write(visible(piece))
+                    sys.stdout.write(visible(piece, is_dim=is_thought))
                     sys.stdout.flush()
         except KeyboardInterrupt:
             reply.finish_reason = "interrupted"

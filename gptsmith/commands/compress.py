@@ -10,7 +10,7 @@ from gptsmith.workflows.requests import CompressRequest
     CompressRequest,
     arguments={"run": "RUN"},
     panels={"Run": ("to", "out"), "Machine": ("device",)},
-    examples=("gptsmith compress runs/mine --to int8", "gptsmith compress runs/mine --to int8 --out runs/small"),
+    examples=("gptsmith compress runs/mine --to int8", "gptsmith compress runs/mine --to q4_0 --out runs/small"),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:
     """Quantize a run into a smaller one, and measure the difference."""

@@ -9,7 +9,7 @@ from gptsmith.workflows.requests import ExportRequest
 @command(
     ExportRequest,
     arguments={"run": "RUN"},
-    panels={"Format": ("to", "precision", "settings"), "Files": ("out",)},
+    panels={"Format": ("to", "precision", "settings"), "Files": ("out",), "Hub": ("push", "public")},
     examples=("gptsmith export runs/mine --to huggingface", "gptsmith export runs/mine --to gguf --precision q8_0"),
 )
 def export(request: ExportRequest, json: Json = False) -> None:

@@ -10,12 +10,21 @@ from gptsmith.workflows.requests import InfoRequest
     InfoRequest,
     arguments={"run": "RUN"},
     panels={"Model": ("preset", "settings")},
-    examples=("gptsmith info runs/mine", "gptsmith info --preset gpt2-xl --set model.num_layers=6"),
+    examples=(
+        "gptsmith info runs/mine",
+        "gptsmith info mine.gguf",
+        "gptsmith info --preset gpt2-xl --set model.num_layers=6",
+    ),
 )
 def info(request: InfoRequest, json: Json = False) -> None:
-    """Show a model's shape and cost: parameters, FLOPs per token, bytes."""
+    """Show a model's shape and cost, and the memory that talking to it and tuning it will take."""
     from gptsmith.base import console
     from gptsmith.workflows.info import info as run_info
 
     figures = run_info(request)
-    console.show_json(figures) if json else console.show_figures("", figures)
+    if json:
+        return console.show_json(figures)
+    memory = figures.pop("memory")
+    console.show_figures("", figures)
+    for remark in memory["remarks"]:
+        console.results.print(console.harmless(remark), soft_wrap=True)

@@ -13,17 +13,16 @@ LAST_READ_S = 2
     arguments={"runs": "RUN"},
     panels={
         "Address": ("host", "port", "hosts", "cors"),
-        "Access": ("api_key_file", "share_prompts"),
+        "Access": ("api_key_file", "tls_certificate", "tls_key", "share_prompts"),
         "Limits": (
-            "max_num_seqs", "max_queue_size", "kv_cache_memory", "keep_loaded_minutes", "max_choices", "max_tokens",
+            "max_num_seqs", "max_queue_size", "kv_cache_memory", "keep_loaded_s", "max_choices", "max_tokens",
             "max_body_bytes", "timeout_s", "keep_alive_s", "drain_s",
         ),
-        "Machine": ("draft", "device", "dtype"),
+        "Machine": ("draft", "engine", "device", "dtype"),
     },
     omitted=("max_inputs", "max_stored_bytes", "body_timeout_s", "stall_timeout_s", "ping_s"),
     examples=(
-        "gptsmith serve runs/mine-sft",
-        "gptsmith serve runs/ --keep-loaded-minutes 30",
+        "gptsmith serve runs/",
         "gptsmith serve mine=runs/mine-sft runs/other --host 0.0.0.0 --api-key-file keys.txt",
     ),
 )  # fmt: skip

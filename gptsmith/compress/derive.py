@@ -60,10 +60,10 @@ def derive(
 
     Returns:
         run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
-        num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and where the
-        run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a tuned run that
-        text is its base's, of others this package's general text, and the figures are general_bits_per_byte_before and
-        general_bits_per_byte.
+        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds;
+        and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a
+        tuned run that text is its base's, of others this package's general text, and the figures are
+        general_bits_per_byte_before and general_bits_per_byte.
 
     Raises:
         UserError: the run cannot be read or changed so, or the new folder is in use.
@@ -139,6 +139,7 @@ def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
     return {
         "compared_on": name,
         "num_compared_tokens": gap.num_tokens,
+        "kl_divergence": gap.kl_divergence,
         "largest_logit_difference": gap.largest,
         "mean_logit_difference": gap.mean,
         "top1_agreement": gap.top1_agreement,

@@ -293,6 +293,19 @@ def require_passed(certificate: Certificate, what: str) -> None:
         raise ConversionError(f"{what} is not the same model, so it was not kept: {certificate.failures}")
 
 
+def is_certified_copy(folder: Path, model_files: Sequence[Path]) -> bool:
+    """Whether a folder is a whole copy, with a certificate, of the model in these files: each file of both is still
+    what the certificate says."""
+    try:
+        certificate = read_json(folder / CERTIFICATE)
+        source, copy = (dict(side["files"]) for side in certificate["sides"])
+        is_source = source == {path.name: sha256_of(path) for path in model_files}
+        is_copy = all(sha256_of(folder / name) == digest for name, digest in copy.items())
+        return certificate["status"] != "failed" and bool(copy) and is_source and is_copy
+    except (GptsmithError, OSError, LookupError, TypeError, ValueError):
+        return False
+
+
 def _prompts(reader: Backend) -> list[list[int]]:
     """Ids to compare logits after; half of the context at most, so that there is room to continue."""
     room = max(1, min(MAX_PROMPT_TOKENS, reader.context_length // 2))

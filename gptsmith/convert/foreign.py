@@ -7,7 +7,7 @@ dtype that they are kept in; `backend()` is another program that reads the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class ForeignModel(ABC):
     @abstractmethod
     def model_files(self) -> list[Path]:
         """The files that the model is made of."""
+
+    @property
+    @abstractmethod
+    def stored_parameters(self) -> Mapping[str, int]:
+        """The number of parameters by the dtype, or the type of blocks, that the files hold them in."""
 
     @abstractmethod
     def sampling(self) -> dict[str, Any]:

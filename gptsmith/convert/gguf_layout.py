@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,7 +70,8 @@ def architecture_of(family: Family) -> GGUFArchitecture:
 def gguf_tensors(family: Family, shape: GPTConfig) -> list[GGUFTensor]:
     """Every tensor of a file of this shape, in the order of our parameters."""
     groups: dict[str, list[TensorMapping]] = {}
-    for mapping in tensor_mappings(family, shape):
+    weights = architecture_of(family).weights or family.weights
+    for mapping in tensor_mappings(replace(family, weights=weights), shape):
         groups.setdefault(mapping.gguf, []).append(mapping)
     heads = {"attn_q": shape.num_heads, "attn_k": shape.num_kv_heads}
     is_interleaved = architecture_of(family).is_interleaved

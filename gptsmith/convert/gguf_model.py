@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gptsmith.convert.foreign import ForeignModel
 from gptsmith.convert.gguf_keys import EMBEDDING, SAMPLING, read_shape
 from gptsmith.convert.gguf_layout import GGUFTensor, gguf_tensors
 from gptsmith.convert.gguf_rope import DIVISORS, scaling_of
-from gptsmith.convert.gguf_tensors import PLAIN, GGUFTensors
+from gptsmith.convert.gguf_tensors import PLAIN, GGUFTensors, dtype_name
 from gptsmith.convert.gguf_tokenizer import tokenizer_of
 from gptsmith.convert.safetensors_files import match
 from gptsmith.generate.sampling import SamplingSettings
@@ -29,7 +29,6 @@ from gptsmith.model.position.rotary import RotaryPositionSettings
 from gptsmith.text.chat_template import MAX_TEMPLATE, ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 
-PRECISIONS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 TEMPLATE = "tokenizer.chat_template"
 
 
@@ -79,11 +78,15 @@ class GGUFModel(ForeignModel):
         kinds = self.tensors.kinds
         if kinds - PLAIN.keys():
             return "q8_0"
-        return next((PRECISIONS[kind] for kind in ("BF16", "F16") if kind in kinds), "float32")
+        return next((dtype_name(kind) for kind in ("BF16", "F16") if kind in kinds), "float32")
 
     @property
     def model_files(self) -> list[Path]:
         return list(self.tensors.files)
+
+    @property
+    def stored_parameters(self) -> Mapping[str, int]:
+        return self.tensors.num_parameters
 
     def sampling(self) -> dict[str, Any]:
         keys = self.tensors.keys
@@ -129,14 +132,15 @@ def _form(tensors: GGUFTensors, tensor: GGUFTensor) -> BlockFormat | None:
 
 def _with_formats(shape: GPTConfig, tensors: GGUFTensors, table: Sequence[GGUFTensor]) -> GPTConfig:
     """The shape whose linear layers and embedding are in the formats that the file keeps them in."""
+    kept = [(tensor, _form(tensors, tensor)) for tensor in table]
     forms = {
-        name.removesuffix(".weight"): form.name
-        for tensor in table
-        if (form := _form(tensors, tensor)) is not None
+        name.removesuffix(".weight"): None if form is None else form.name
+        for tensor, form in kept
         for mapping in tensor.mappings
         for name in mapping.ours
+        if name.endswith(".weight")
     }
-    return shape.model_copy(update={"linear": grouped(forms)}) if forms else shape
+    return shape.model_copy(update={"linear": grouped(forms)}) if any(forms.values()) else shape
 
 
 def _template(tensors: GGUFTensors) -> ChatTemplate | None:

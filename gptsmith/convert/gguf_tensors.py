@@ -4,6 +4,7 @@ asked for."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,11 @@ from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types that are no blocks of rounded weights, and their dtypes."""
+
+
+def dtype_name(kind: str) -> str:
+    """`bfloat16` of the type BF16; the name of a type of blocks itself."""
+    return str(PLAIN[kind]).removeprefix("torch.") if kind in PLAIN else kind
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,14 @@ class GGUFTensors:
         self._stored = stored
         self._mapped: dict[Path, np.memmap[Any, Any]] = {}
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
+
+    @property
+    def num_parameters(self) -> Counter[str]:
+        """The numbers in all tensors, by the name of their dtype or type."""
+        counts: Counter[str] = Counter()
+        for tensor in self._stored.values():
+            counts[dtype_name(tensor.kind.name)] += math.prod(tensor.shape)
+        return counts
 
     @property
     def kinds(self) -> set[str]:

@@ -17,7 +17,8 @@ from gptsmith.data.cache import MANIFEST, mark_used, only_builder
 
 PREFIX = "hf:"
 """Before the name of a model on the Hub, wherever a model is named."""
-PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "README.md")
+"""The files of a model that are fetched. A certificate of ours knows its card too."""
 FOLDER = "huggingface_hub"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)

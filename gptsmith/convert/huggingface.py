@@ -19,6 +19,7 @@ from gptsmith.convert.families import Family, family_of
 from gptsmith.convert.foreign import ForeignModel
 from gptsmith.convert.safetensors_files import TensorFiles, add_prefix, inside, match, open_tensors
 from gptsmith.convert.state_dict import TensorMapping, tensor_mappings
+from gptsmith.convert.text_part import keep_text_part, text_config
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
@@ -68,14 +69,17 @@ class ModelFolder(ForeignModel):
         """
         config = _table(folder, CONFIG)
         try:
-            family = family_of(config.get("model_type"))
+            text = text_config(config)
+            family = family_of(text.get("model_type"))
             _require_known_quantization(config)
-            shape = family.read(config)
+            shape = family.read(text)
         except UserError as error:
             raise ConversionError(f"{folder / CONFIG}: {error}") from None
         if by_hash:
             refuse_changed_files(folder)
         files = open_tensors(folder)
+        if text is not config:
+            keep_text_part(folder, files, family.head)
         if shape.num_layers > len(files.shapes):
             raise ConversionError(
                 f"{folder / CONFIG} asks for {shape.num_layers:,} layers, and there are {len(files.shapes):,} weights"
@@ -111,6 +115,10 @@ class ModelFolder(ForeignModel):
     def model_files(self) -> list[Path]:
         names = [CONFIG, *(name for name in TOKENIZER_FILES if (self.path / name).exists())]
         return [*(self.path / name for name in names), *self.files.files]
+
+    @property
+    def stored_parameters(self) -> Mapping[str, int]:
+        return self.files.num_parameters
 
     def backend(self) -> Backend | str:
         return transformers_backend(self.path)

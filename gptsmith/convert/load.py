@@ -10,13 +10,15 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.machine import free_memory_bytes
 from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.convert.serving_memory import kept_in_memory, require_memory
 from gptsmith.generate.api import Generation, generate, generate_batch
+from gptsmith.generate.kv_memory import free_bytes
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.device import DTYPES, choose_device, choose_model_dtype
+from gptsmith.model.device import choose_device, choose_model_dtype
 from gptsmith.model.gpt import GPT
+from gptsmith.model.memory import is_converted
 from gptsmith.model.transform import dequantize
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
@@ -189,11 +191,9 @@ class Loaded:
         return "".join(generation)
 
 
-SHARE_WIDENED = 0.25
-"""Weights of half the size become float32 if they then take no more than so much of the free memory."""
-
-
-def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto") -> Loaded:
+def load(
+    run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto", keeps_blocks: bool = False
+) -> Loaded:
     """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
     one.
 
@@ -205,27 +205,29 @@ def load(run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "a
             is no slower, or where float32 would take more than that share; a dtype that is named dequantizes them.
             bfloat16 computes in float32 where the hardware does not multiply it.
             float64 is for the products alone.
+        keeps_blocks: whether quantized weights stay so, whatever the dtype.
 
     Raises:
-        UserError: the folder is neither, or holds no weights that can be read.
+        UserError: the folder is neither, or holds no weights that can be read, or there is not enough memory for them.
     """
     opened = run if isinstance(run, OpenedModel) else open_model(run)
     place = choose_device(device)
+    products, free = choose_model_dtype(dtype, place), free_bytes(place)
+    shape, weights = kept_in_memory(opened.config, opened.stored_parameters, dtype, place, free)
+    if keeps_blocks:
+        shape = opened.config
+    require_memory(str(opened.folder), shape, weights, free)
     model = opened.model(place)
-    fits = 4 * model.num_parameters <= SHARE_WIDENED * (free_memory_bytes() or 0)
-    if model.config.linear.is_storage and (dtype in DTYPES or (fits and not model.config.linear.is_fast_on(place))):
+    if model.config.linear.is_storage and not shape.linear.is_storage:
         model = dequantize(model)
-    model.compute_dtype = choose_model_dtype(dtype, place)
-    if dtype in ("float32", "bfloat16"):
-        _convert(model, DTYPES[dtype])
-    elif dtype == "auto" and fits:
-        _convert(model, torch.float32)
+    model.compute_dtype = products
+    if dtype == "bfloat16" or weights == torch.float32:
+        _convert(model, weights)
     return Loaded(opened, model)
 
 
 def _convert(model: GPT, dtype: torch.dtype) -> None:
-    """Changes the dtype of a model's weights, one by one, in place. Vectors, such as norms' gains and the scales of
-    int8 rows, are never rounded."""
+    """Changes the dtype of a model's weights, one by one, in place."""
     for parameter in model.parameters():
-        if parameter.is_floating_point() and (parameter.dim() > 1 or dtype == torch.float32):
+        if is_converted(parameter, dtype):
             parameter.data = parameter.data.to(dtype)

@@ -10,6 +10,8 @@ from gptsmith.base.errors import UserError
 from gptsmith.convert.load import Loaded
 from gptsmith.model.cost import cost
 
+CARD = "README.md"
+"""The file that the Hub shows as the card of a model."""
 SCORES = (
     "validation_loss", "bits_per_byte", "test_loss", "test_accuracy", "test_reward", "general_bits_per_byte_before",
     "general_bits_per_byte", "num_general_answers", "num_general_answers_kept",

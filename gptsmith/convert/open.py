@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from gptsmith.data.cache import key_of
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import MANIFEST, Checkpoint
-from gptsmith.run.contents import config_of, load_model
+from gptsmith.run.contents import config_of, load_model, stored_parameters
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
 from gptsmith.run.train_state import TrainState
@@ -43,6 +44,11 @@ class OpenedModel(HasLineage):
     @abstractmethod
     def config(self) -> GPTConfig:
         """Its shape."""
+
+    @property
+    @abstractmethod
+    def stored_parameters(self) -> Mapping[str, int]:
+        """The number of its parameters by the dtype that its files hold them in, from their headers."""
 
     @abstractmethod
     def model(self, device: torch.device | str = "cpu") -> GPT:
@@ -126,6 +132,10 @@ class OpenedRun(Run, OpenedModel):
     def config(self) -> GPTConfig:
         return config_of(self.checkpoint)
 
+    @property
+    def stored_parameters(self) -> Mapping[str, int]:
+        return stored_parameters(self.checkpoint)
+
     def model(self, device: torch.device | str = "cpu") -> GPT:
         return load_model(self.checkpoint, device)
 
@@ -165,6 +175,10 @@ class OpenedForeign(OpenedModel):
     @property
     def config(self) -> GPTConfig:
         return self.found.shape
+
+    @property
+    def stored_parameters(self) -> Mapping[str, int]:
+        return self.found.stored_parameters
 
     def model(self, device: torch.device | str = "cpu") -> GPT:
         return self.found.model().to(device)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,11 @@ class StoredTensor:
     begin: int
     """The place of its first byte in the file."""
 
+    @property
+    def kind(self) -> str:
+        """The name of its dtype."""
+        return str(self.dtype).removeprefix("torch.")
+
     def read(self, mapped: Callable[[Path], np.memmap[Any, Any]], part: int | None = None) -> Tensor:
         """It, or a part of it along its first dimension, as part of its file that is mapped into memory: its bytes are
         read when they are used, and writing to it leaves the file alone."""
@@ -58,6 +64,7 @@ class PackedTensor:
     blocks: StoredTensor
     scales: StoredTensor
     shape: tuple[int, ...]
+    kind: ClassVar[str] = "MXFP4"
 
     @property
     def file(self) -> Path:
@@ -97,9 +104,18 @@ class TensorFiles:
         self._stored = stored
         self.shapes = {name: tensor.shape for name, tensor in stored.items()}
 
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Gives tensors the names that `names` has for them; others keep theirs."""
-        self._keep({names.get(name, name): tensor for name, tensor in self._stored.items()})
+    @property
+    def num_parameters(self) -> Counter[str]:
+        """The numbers in all tensors, by the name of their dtype."""
+        counts: Counter[str] = Counter()
+        for tensor in self._stored.values():
+            counts[tensor.kind] += math.prod(tensor.shape)
+        return counts
+
+    def rename(self, names: Mapping[str, str], *, drops_others: bool = False) -> None:
+        """Gives tensors the names that `names` has for them; others keep theirs, or are dropped."""
+        kept = {name: tensor for name, tensor in self._stored.items() if name in names or not drops_others}
+        self._keep({names.get(name, name): tensor for name, tensor in kept.items()})
 
     def read(self, name: str, part: int | None = None) -> Tensor:
         """A tensor, or the part of that number along its first dimension.

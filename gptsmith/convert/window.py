@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.families import Table
+from gptsmith.convert.families import Table, size_of
 from gptsmith.model.attention.sliding_window import SlidingWindowAttentionSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import MOST_LAYERS
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 
@@ -46,7 +47,7 @@ class SomeLayers:
     def read(self, config: Mapping[str, Any]) -> Table:
         if not config.get("use_sliding_window"):
             return {"attention": {"kind": "full"}}
-        count = config["num_hidden_layers"]
+        count = size_of(config, "num_hidden_layers", MOST_LAYERS)
         first = config.get("max_window_layers", count)
         types = config.get("layer_types") or [SLIDING if layer >= first else FULL for layer in range(count)]
         if len(types) != count or not set(types) <= {SLIDING, FULL}:

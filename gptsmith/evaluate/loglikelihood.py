@@ -77,7 +77,7 @@ def score_tokens(model: GPT, hidden: Tensor, tokens: Tensor) -> tuple[np.ndarray
     at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     found, argmax = [], []
     for states, wanted in zip(torch.split(hidden, at_once), torch.split(tokens, at_once), strict=True):
-        logits = model.head(states)  # (N, V)
+        logits = model.logits(states)  # (N, V)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         found.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1))
         argmax.append(logits.argmax(dim=1) == wanted)

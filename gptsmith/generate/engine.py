@@ -40,6 +40,7 @@ from gptsmith.generate.settings import EngineSettings
 from gptsmith.generate.speculative import PromptLookup, Proposer
 from gptsmith.generate.structured_output import GrammarCompiler
 from gptsmith.model.gpt import GPT
+from gptsmith.text.channels import Channels
 from gptsmith.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -109,6 +110,7 @@ class Engine:
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
         self._end_ids = frozenset() if tokenizer is None else tokenizer.end_ids
+        self._channels = None if tokenizer is None else Channels.of(tokenizer)
         self._grammar_compiler = None if tokenizer is None else GrammarCompiler(tokenizer, model.config.vocab_size)
         self._incoming: deque[SequenceState] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -283,7 +285,10 @@ class Engine:
             grammar = self._grammar_compiler.compile(request.constraint)
         end_ids = request.stop_ids if request.ignore_end else self._end_ids | request.stop_ids
         handle = RequestHandle(len(request.prompt_ids))
-        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar)
+        channels = None
+        if self._channels is not None and self.tokenizer is not None:
+            channels = self._channels.reader(request.prompt_ids, self.tokenizer)
+        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar, channels)
 
     def _take_incoming(self) -> None:
         self._scheduler.waiting.extend(self._incoming)
@@ -324,7 +329,7 @@ class Engine:
         ids = [token for each in scheduled for token in each.token_ids]
         forward = self.forwards.of(len(ids))
         hidden = forward.hidden(ids, [each.segment for each in scheduled], self.kv_cache)  # (N, C)
-        self._accept(scheduled, scheduled_logits(forward.head, scheduled, hidden))
+        self._accept(scheduled, scheduled_logits(forward.logits, scheduled, hidden))
         self._counts["num_steps"] += 1
         num_decoding = sum(each.is_decoding for each in scheduled)
         self._budget.observe(self._clock() - started, num_decoding, prefill_cost)

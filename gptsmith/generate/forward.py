@@ -28,10 +28,10 @@ class Forward(Protocol):
     """A way to compute a model."""
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
-        """The states (N, C), from which `head` makes logits, of the tokens of a pass. Their keys and values go to the
+        """The states (N, C), from which `logits` makes logits, of the tokens of a pass. Their keys and values go to the
         cache, which has room for them."""
 
-    def head(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """The logits (N, V) of states."""
 
 
@@ -45,9 +45,8 @@ class ModuleForward:
         cache.plan(segments)
         return self.model.hidden(torch.tensor([ids], device=self.model.device), cache=cache)[0]
 
-    def head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.model.head(hidden)
-        return logits
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.model.logits(hidden)
 
 
 class Forwards:

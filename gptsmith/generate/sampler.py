@@ -12,7 +12,9 @@ from gptsmith.generate.scheduler import ScheduledTokens
 from gptsmith.generate.sequence import SequenceState
 
 
-def scheduled_logits(head: Callable[[Tensor], Tensor], scheduled: Sequence[ScheduledTokens], hidden: Tensor) -> Tensor:
+def scheduled_logits(
+    logits: Callable[[Tensor], Tensor], scheduled: Sequence[ScheduledTokens], hidden: Tensor
+) -> Tensor:
     """The logits (M, V), float32, after those tokens of a pass after which something is sampled or reported, given the
     hidden states (N, C) of all; sets the rows of each sequence."""
     wanted: list[int] = []
@@ -28,7 +30,7 @@ def scheduled_logits(head: Callable[[Tensor], Tensor], scheduled: Sequence[Sched
         wanted += range(start - num_rows, start)
     if not wanted:
         return hidden[:0].float()
-    return head(hidden if len(wanted) == len(hidden) else hidden[wanted]).float()
+    return logits(hidden if len(wanted) == len(hidden) else hidden[wanted]).float()
 
 
 Rows = Sequence[tuple[SequenceState, int]]

@@ -9,6 +9,7 @@ from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.kv_cache import BlockTable
 from gptsmith.generate.request import FinishReason, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.generate.structured_output import Grammar
+from gptsmith.text.channels import ChannelReader
 
 Deliver = Callable[[OutputChunk], None]
 
@@ -21,6 +22,7 @@ class SequenceState:
         context_length: the most tokens that the model reads.
         end_ids: tokens that end it and are not part of it.
         deliver: called with its chunks.
+        channels: turns the messages of a model that has channels into tags; None for all others.
         ids: the tokens in the context: the prompt's and the output's, or the newest of them if it slides.
         output_ids: all generated tokens.
         table: its blocks of the KV cache, while it runs.
@@ -34,6 +36,7 @@ class SequenceState:
     deliver: Deliver
     handle: RequestHandle
     grammar: Grammar | None = None
+    channels: ChannelReader | None = None
     ids: list[int] = field(init=False)
     output_ids: list[int] = field(default_factory=list)
     table: BlockTable = field(init=False)
@@ -74,10 +77,14 @@ class SequenceState:
             self.grammar.accept(token)
         if token in self.end_ids:
             self._end_id = token
+            if self.channels is not None:
+                self._text += self._detokenizer.feed(self.channels.end())
             return "stop"
         self.ids.append(token)
         self.output_ids.append(token)
         self._tokens.append(logprob)
+        if self.channels is not None:
+            data = self.channels.read(token, data)
         if data:
             self._text += self._detokenizer.feed(data)
         if self._detokenizer.stop_string is not None or (self.grammar is not None and self.grammar.is_complete):

@@ -8,11 +8,13 @@ from pydantic import Field
 
 from gptsmith.base.settings import Settings
 
+EngineName = Literal["auto", "torch", "native"]
+
 
 class EngineSettings(Settings):
     """The bounds of an engine."""
 
-    engine: Literal["auto", "torch", "native"] = "torch"
+    engine: EngineName = "torch"
     """The decoder: PyTorch, or compiled code (native), which only some models and processors have; auto takes it where
     it can be had."""
     max_num_seqs: int = Field(default=16, gt=0)

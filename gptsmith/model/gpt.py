@@ -132,7 +132,14 @@ class GPT(nn.Module):
         Raises:
             UserError: there are more tokens than the context holds.
         """
-        return self.head(self.hidden(input_ids, attention_mask, cache))
+        return self.logits(self.hidden(input_ids, attention_mask, cache))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of hidden states (..., C). On a processor they are float32 or finer: rounded to bfloat16,
+        many tokens would have the same."""
+        if hidden.device.type == "cpu":
+            hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+        return self.head(hidden)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores (..., num_labels), in float32 or finer, of hidden states (..., C): the output of the second head that

@@ -19,8 +19,9 @@ class PackedSequences:
     """The sequences of a pass whose rows hold several, laid out as batches of about one length each.
 
     Attributes:
-        batches: for each batch, the places of its sequences' tokens among all of the pass, (N, L). A shorter sequence
-            ends in its last token again, which a causal attention shows to no other.
+        batches: for each batch, the places of its sequences' tokens among all of the pass, (N, L), L a multiple of
+            `LENGTH_MULTIPLE`. A shorter sequence ends in its last token again, which a causal attention shows to no
+            other.
         lengths: the tokens of each sequence, (N) for each batch.
         order: for each token of the pass, its place among the batches' tokens, without those that fill up.
     """
@@ -41,7 +42,8 @@ class PackedSequences:
         batches, batch_lengths, places = [], [], []
         for first, last in _of_about_one_length(lengths.tolist()):
             some = lengths[first:last]
-            steps = torch.arange(int(some[0]), device=segments.device)
+            length = -(-int(some[0]) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+            steps = torch.arange(length, device=segments.device)
             batches.append(starts[first:last, None] + torch.minimum(steps, some[:, None] - 1))
             batch_lengths.append(some)
             places.append(batches[-1][steps < some[:, None]])
@@ -65,6 +67,8 @@ class PackedSequences:
         return flat.view(num_rows, -1, *flat.shape[1:]).transpose(1, 2)
 
 
+LENGTH_MULTIPLE = 16
+"""Lengths that differ by a few tokens are one shape: PyTorch's products keep a program for every shape, for good."""
 SHORT_SEQUENCE, SAME_LENGTH = 16, 0.75
 """Sequences share a batch if none is shorter than this share of the longest, or if all are short."""
 
@@ -157,7 +161,7 @@ class Layout:
         T = segments.shape[1]
         ids = _positions_in_segments(segments)
         mask = causal_mask(T, T, segments.device) & (segments[:, None, :, None] == segments[:, None, None, :])
-        return cls(ids, [Span(ids, ids, mask, packed=PackedSequences.of(segments))], T)
+        return cls(ids, [Span(ids, ids, mask, packed=PackedSequences.of(segments))], int(ids.max()) + 1)
 
 
 class KVCache(Protocol):

@@ -10,7 +10,7 @@ from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.linear import linear_layers
+from gptsmith.model.linear import LinearSettings, linear_layers
 from gptsmith.model.linear.dense import DenseLinearSettings
 from gptsmith.model.linear.int8 import Int8LinearSettings
 from gptsmith.model.linear.lora import LoraLinear, LoraLinearSettings, initialize_adapters
@@ -106,8 +106,11 @@ def without_adapters(model: GPT) -> GPT:
 
 
 @torch.no_grad()
-def quantize(model: GPT) -> GPT:
-    """A new model whose blocks multiply with the weights of `model`, which is dense, quantized to int8.
+def quantize(model: GPT, linear: LinearSettings | None = None) -> GPT:
+    """A new model that multiplies with the weights of `model`, which is dense, quantized.
+
+    Args:
+        linear: the kind of its linear layers, with what that quantizes; int8 by rows if None.
 
     Raises:
         ConfigurationError: the model is not dense, or a weight is not finite.
@@ -117,7 +120,7 @@ def quantize(model: GPT) -> GPT:
         raise ConfigurationError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
     if kind != "dense":
         raise ConfigurationError(f"only dense weights can be quantized, and those of this model are {kind} already")
-    made = _copy(model, linear=Int8LinearSettings())
+    made = _copy(model, linear=linear or Int8LinearSettings())
     _load_matrices(made, model)
     return made
 

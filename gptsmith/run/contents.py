@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ from gptsmith.run.sharding import gather, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 
 MAX_HEADER_BYTES = 10_000_000
+DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64", "I8": "int8"}
+"""The names of dtypes, by those in a safetensors file."""
 LAYER = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -205,6 +209,22 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     with _sound(path), safe_open(path, framework="pt") as opened:
         return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
+
+def stored_parameters(checkpoint: Checkpoint) -> Counter[str]:
+    """The number of a checkpoint's parameters by the dtype that they are stored in, from the headers of its files.
+
+    Raises:
+        CheckpointError: as `read_tensors` does.
+    """
+    frozen = checkpoint.frozen_file()
+    counts: Counter[str] = Counter()
+    for path in (checkpoint.folder / WEIGHTS, *([frozen] if frozen is not None and frozen.exists() else [])):
+        with _sound(path), safe_open(path, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                part = opened.get_slice(name)
+                counts[DTYPE_NAMES.get(part.get_dtype(), part.get_dtype())] += math.prod(part.get_shape())
+    return counts
 
 
 @contextmanager

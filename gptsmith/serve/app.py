@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gptsmith.serve.errors import ApiError, error_response
 from gptsmith.serve.middleware import RequestMiddleware
-from gptsmith.serve.openai.parsing import read_body
+from gptsmith.serve.parsing import read_body
 from gptsmith.serve.route import Route
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.server_sent_events import unless_disconnected

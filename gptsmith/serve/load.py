@@ -61,6 +61,11 @@ class ModelDescription:
     end_tokens: Sequence[str]
     stamps: Stamps
 
+    @property
+    def file_bytes(self) -> int:
+        """The size of those files."""
+        return sum(num_bytes for _, num_bytes, _ in self.stamps)
+
 
 def describe(name: str, opened: OpenedModel, *, with_prompts: bool = False) -> ModelDescription:
     """The description of a model.

@@ -27,7 +27,7 @@ class ModelEntry:
         about: what is known of it.
         served: it with its engine; None unless it is loaded.
         is_pinned: whether it stays loaded as long as the server: it was named, and is in no folder of models.
-        keep_s: how long it stays loaded after its last request.
+        keep_s: how long it stays loaded after its last request; negative for as long as the server.
         loading: the task that loads it; it gives the error if it fails.
         num_waiting: requests that wait until it is loaded.
         failure: why it could not be loaded the last time; empty if it could.
@@ -67,7 +67,7 @@ class ModelEntry:
     @property
     def unloads_in_s(self) -> float:
         """The seconds until it is unloaded if no request comes; infinite if it stays."""
-        if self.is_pinned or math.isinf(self.keep_s):
+        if self.is_pinned or self.keep_s < 0 or math.isinf(self.keep_s):
             return math.inf
         return max(0.0, self.last_used + self.keep_s - asyncio.get_running_loop().time())
 

@@ -12,10 +12,13 @@ from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.generate.kv_memory import KVCacheMemory, free_bytes
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.model.device import DTYPES
 from gptsmith.model.kv_cache import bytes_per_token
-from gptsmith.serve.load import LoadedRun
+from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.settings import ServeSettings
 
+WEIGHT_DTYPES = ("float32", "bfloat16")
+"""Those that weights are converted to by request."""
 FREE_SHARE = 0.75
 """Of the memory that is free once models are loaded, for KV caches."""
 
@@ -26,16 +29,21 @@ class ModelMemory:
 
     Attributes:
         device: where they are loaded.
+        dtype: the one of weights that is requested, or `auto`.
         kv_cache_bytes: the memory for the KV caches of all models; None for a share of what is free.
     """
 
     device: torch.device
+    dtype: str
     kv_cache_bytes: int | None
 
-    @staticmethod
-    def weight_bytes(config: GPTConfig) -> int:
-        """The memory that weights take when they are loaded."""
-        return cost(config).num_parameters * torch.float32.itemsize
+    def weight_bytes(self, about: ModelDescription) -> int:
+        """The memory that weights take at least when they are loaded: with the dtype `auto`, weights that would take
+        much as float32 stay as they came."""
+        num_parameters = cost(about.config).num_parameters
+        if self.dtype in WEIGHT_DTYPES:
+            return num_parameters * DTYPES[self.dtype].itemsize
+        return min(num_parameters * torch.float32.itemsize, about.file_bytes)
 
     def free_bytes(self) -> int | None:
         """The memory that is free; None if it is not known."""
@@ -53,13 +61,13 @@ class ModelMemory:
         total = self.kv_cache_bytes if free is None else int(FREE_SHARE * (free - taken))
         return None if total is None else max(0, total - promised)
 
-    def is_short(self, config: GPTConfig, promised: int, *, has_cache: bool) -> bool:
+    def is_short(self, about: ModelDescription, promised: int) -> bool:
         """Whether a model does not fit, or could keep less than one whole context."""
-        free, needed = self.free_bytes(), self.weight_bytes(config)
+        free, needed = self.free_bytes(), self.weight_bytes(about)
         if free is not None and needed > free:
             return True
         left = self.left_for_caches(promised, needed)
-        return has_cache and left is not None and left < _whole_context_bytes(config)
+        return about.kind != "classifier" and left is not None and left < _whole_context_bytes(about.config)
 
     def share(self, config: GPTConfig, promised: int) -> int | None:
         """The bound on the KV cache of a model that was loaded: half of what is left, so that others can follow, and
@@ -86,7 +94,7 @@ def equal_shares(runs: Sequence[LoadedRun], settings: ServeSettings, num_others:
         free = free_bytes(run.loaded.model.device) if given is None else None
         total = given if free is None else int(FREE_SHARE * free)
         shares[run.name] = None if total is None else total // (len(writers) + num_others)
-        memory = KVCacheMemory.of(run.loaded.model, settings.engine(shares[run.name]))
+        memory = KVCacheMemory.of(run.loaded.model, settings.engine_settings(shares[run.name]))
         if memory.is_shorter:
             note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
     return shares

@@ -88,7 +88,7 @@ def _operation(route: Route) -> dict[str, Any]:
         body = {"schema": {"$ref": REFERENCE.format(model=route.request_schema.__name__)}}
         operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     if route.prefix:
-        name = route.label.removeprefix(route.prefix).strip("{}")
+        name = route.label.removeprefix(route.prefix).removesuffix(route.suffix).strip("{}")
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         ]

@@ -13,19 +13,23 @@ class ServeRequest(ServeSettings):
     """The options of `serve`."""
 
     runs: PathTexts = Field(default=...)
-    """Run folders, or NAME=RUN to serve one under another name; or folders of models, which are loaded on first use."""
+    """Runs, NAME=RUN for another name, or folders of models."""
     host: str = "127.0.0.1"
-    """Address to listen on; one that other machines can reach needs --api-key-file."""
+    """Address to listen on; if public, --api-key-file is needed."""
     port: int = 8000
     """Port; 0 selects a free one."""
     api_key_file: PathText | None = None
     """File of accepted API keys, one per line, readable only by you."""
+    tls_certificate: PathText | None = None
+    """PEM file of a certificate and its chain, for HTTPS."""
+    tls_key: PathText | None = None
+    """PEM file of its private key, without a password."""
     share_prompts: bool = False
-    """Show example prompts from the training text to clients on other machines too."""
+    """Show example prompts to clients on other machines too."""
     draft: PathText | None = None
     """A smaller run with the same tokenizer, for speculative decoding."""
     device: str = "auto"
-    """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
+    """cpu, cuda or mps; auto uses a GPU if there is one."""
     dtype: str = "auto"
     """float32 or bfloat16; auto keeps weights as they came."""
     background: SkipJsonSchema[bool] = not_recorded(False)

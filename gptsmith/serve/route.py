@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.schemas.common import Schema
 
 MODEL_KINDS = ("chat", "base", "classifier")
 WRITERS = ("chat", "base")
@@ -51,9 +51,12 @@ class Route:
     stream_type: str = "text/event-stream"
     prefix: str = field(init=False)
     """The part of the path before its parameter; empty if it has none."""
+    suffix: str = field(init=False)
+    """The part of the path behind its parameter."""
 
     def __post_init__(self) -> None:
-        prefix, has_parameter, _ = self.path.partition("{")
+        prefix, has_parameter, rest = self.path.partition("{")
+        object.__setattr__(self, "suffix", rest.partition("}")[2])
         object.__setattr__(self, "prefix", prefix if has_parameter else "")
 
     @property
@@ -63,4 +66,6 @@ class Route:
 
     def matches(self, path: str) -> bool:
         """Whether the path of a request has the form of this route's."""
-        return path.startswith(self.prefix) if self.prefix else path == self.path
+        if not self.prefix:
+            return path == self.path
+        return path.startswith(self.prefix) and path.endswith(self.suffix)

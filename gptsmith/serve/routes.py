@@ -17,6 +17,7 @@ from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.classify import classify
 from gptsmith.serve.openai.completions import completions
 from gptsmith.serve.openai.embeddings import embeddings
+from gptsmith.serve.openai.input_items import list_input_items
 from gptsmith.serve.openai.models import MODEL_SCHEMA, get_model, list_models
 from gptsmith.serve.openai.responses import delete_response, get_response, responses
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
@@ -99,6 +100,10 @@ ROUTES = (
     Route(
         "/v1/responses", "POST", responses, "The answer to a conversation, in the newer form.",
         ResponsesRequest, object_schema("response"), streams=True, models=("chat",),
+    ),
+    Route(
+        "/v1/responses/{name}/input_items", "GET", list_input_items, "The items before a response that is stored.",
+        response_schema=object_schema("list"),
     ),
     Route(
         "/v1/responses/{name}", "GET", get_response, "A response that is stored.",

@@ -22,6 +22,7 @@ from gptsmith.serve.request import ServeRequest
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
 from gptsmith.serve.state import State
+from gptsmith.serve.tls import tls_files
 
 
 class Server:
@@ -42,6 +43,7 @@ class Server:
                 f"--host {host} can be reached from other machines: give --api-key-file FILE, or leave --host out"
             )
         keys = None if request.api_key_file is None else read_api_keys(str(request.api_key_file))
+        tls = tls_files(request.tls_certificate, request.tls_key)
         self._socket = bound_socket(host, request.port)
         try:
             shows_prompts = request.share_prompts or is_loopback(host)
@@ -54,10 +56,12 @@ class Server:
             self._socket.close()
             raise
         self._models = models
-        self._server = GracefulServer(State(models, request, host=host, keys=keys))
+        self._server = GracefulServer(State(models, request, host=host, keys=keys), tls)
         self._thread: threading.Thread | None = None
         self.models = [*models.entries]
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
+        self.address = (
+            f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
+        )
 
     def __repr__(self) -> str:
         return f"Server({', '.join(self.models)} on {self.address})"

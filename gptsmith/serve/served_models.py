@@ -22,7 +22,7 @@ from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.device import choose_device
 from gptsmith.serve.errors import ApiError, overloaded
-from gptsmith.serve.load import LoadedRun
+from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.log import LOGGER
 from gptsmith.serve.model_entry import ModelEntry
 from gptsmith.serve.model_folders import ModelFolders, reason_of
@@ -33,6 +33,7 @@ from gptsmith.train.classifier import Classifier
 
 T = TypeVar("T")
 NUM_READERS = 2
+TOO_MANY_REQUESTS = 429
 
 
 class ServedModels:
@@ -80,7 +81,7 @@ class ServedModels:
             for run in runs
         }
         if folders is not None:
-            self._memory = ModelMemory(choose_device(folders.device), settings.kv_cache_memory)
+            self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings.kv_cache_memory)
             self._take_in(folders)
 
     def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
@@ -109,7 +110,7 @@ class ServedModels:
         engine = Engine(
             run.loaded.model,
             tokenizer,
-            settings=self.settings.engine(kv_cache_bytes),
+            settings=self.settings.engine_settings(kv_cache_bytes),
             proposer=DraftModel(draft.model) if draft is not None and helps else None,
             thread=self._thread,
         )
@@ -244,21 +245,28 @@ class ServedModels:
             async with self._loads:
                 if not entry.num_waiting:
                     return None
-                if self.entries.get(entry.name) is not entry:
-                    return self._not_found(entry.name)
                 entry.failure = ""
                 started, about = time.monotonic(), entry.about
                 await self._make_room(entry)
-                served = await self._run_on_loader(partial(self._loaded_from_folder, entry))
-                if entry.about is not about:  # its files have changed meanwhile
+                work = partial(self._loaded_from_folder, about, self._promised_bytes())
+                served = await self._run_on_loader(work)
+                if self.entries.get(entry.name) is not entry:  # it has gone meanwhile
+                    served.engine.close()
+                    return self._not_found(entry.name)
+                if entry.about.stamps not in (about.stamps, served.run.about.stamps):  # they have changed meanwhile
                     served.engine.close()
                     return None
+                entry.about = served.run.about
                 entry.served, served.on_idle = served, partial(entry.used, self._unload_if_idle)
                 entry.num_loads, entry.load_s = entry.num_loads + 1, time.monotonic() - started
                 entry.used(self._unload_if_idle)
                 LOGGER.info("loaded %s in %.1f s", entry.name, entry.load_s)
                 return None
         except Exception as error:
+            if self.entries.get(entry.name) is not entry:
+                return self._not_found(entry.name)
+            if isinstance(error, ApiError) and error.status == TOO_MANY_REQUESTS:
+                return error
             entry.num_failures += 1
             if isinstance(error, ApiError):
                 entry.failure = error.message
@@ -269,15 +277,16 @@ class ServedModels:
         finally:
             entry.loading = None
 
-    def _loaded_from_folder(self, entry: ModelEntry) -> ServedModel:
+    def _loaded_from_folder(self, about: ModelDescription, promised_bytes: int) -> ServedModel:
+        """A model with its engine. `promised_bytes` are the bounds of the KV caches that there are."""
         assert self._folders is not None, "a model without a folder stays loaded"
-        run = self._folders.load(entry.about)
+        run = self._folders.load(about)
         run.loaded.model = inference_model(run.loaded.model)
         is_writer = run.classifier is None
-        share = self._memory.share(run.loaded.config, self._promised_bytes()) if is_writer else None
+        share = self._memory.share(run.loaded.config, promised_bytes) if is_writer else None
         served = self._with_engine(run, share)
         if served.engine.kv_memory.is_shorter:
-            LOGGER.warning("%s: %s: that is its context here", entry.name, served.engine.kv_memory.limit)
+            LOGGER.warning("%s: %s: that is its context here", about.name, served.engine.kv_memory.limit)
         return served
 
     def _promised_bytes(self) -> int:
@@ -291,14 +300,14 @@ class ServedModels:
         Raises:
             ApiError: there is not.
         """
-        about, has_cache = entry.about, entry.about.kind != "classifier"
-        while self._memory.is_short(about.config, self._promised_bytes(), has_cache=has_cache):
+        about = entry.about
+        while self._memory.is_short(about, self._promised_bytes()):
             idle = [other for other in self.entries.values() if other.served and not (other.is_pinned or other.is_busy)]
             if not idle:
                 break
             self._retire(min(idle, key=lambda other: other.last_used))
             await self._run_on_loader(give_back_memory)
-        needed, free = self._memory.weight_bytes(about.config), self._memory.free_bytes()
+        needed, free = self._memory.weight_bytes(about), self._memory.free_bytes()
         if free is None or needed <= free:
             return
         message = f"{about.name} takes {readable_bytes(needed)} of memory, and {readable_bytes(free)} are free"

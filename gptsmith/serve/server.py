@@ -17,6 +17,7 @@ from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.state import State
+from gptsmith.serve.tls import TlsFiles
 
 POLL_S = 0.02
 LAST_WORDS_S = 1
@@ -58,7 +59,7 @@ class GracefulServer(uvicorn.Server):
     """A server that runs until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones continue up to a
     deadline, and ends; a second signal ends it at once."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, tls: TlsFiles | None = None) -> None:
         self.state, settings = state, state.settings
         most = max_connections()
         super().__init__(
@@ -70,6 +71,8 @@ class GracefulServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                ssl_certfile=None if tls is None else tls.certificate,
+                ssl_keyfile=None if tls is None else tls.key,
                 timeout_graceful_shutdown=LAST_WORDS_S,
                 timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
                 backlog=max(1, min(ACCEPTED_AT_ONCE, most // 4)),

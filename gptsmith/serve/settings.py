@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Size
-from gptsmith.generate.settings import EngineSettings
+from gptsmith.generate.settings import EngineName, EngineSettings
 
 ANY_ORIGIN = "*"
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -18,26 +17,28 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class ServeSettings(Settings):
     """Limits of a server, and the hosts and origins that may use it."""
 
+    engine: EngineName = "auto"
+    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
     max_num_seqs: int = EngineSettings().max_num_seqs
-    """Sequences that each model decodes at the same time; others wait."""
+    """Sequences that each model decodes at the same time."""
     max_queue_size: int = EngineSettings().max_queue_size
-    """Sequences that may wait for each model; more are refused."""
+    """Sequences that may wait for each model."""
     kv_cache_memory: Size | None = None
-    """Memory for KV caches (4GB); by default 3/4 of what is free."""
-    keep_loaded_minutes: float = 5.0
-    """How long a model of a folder of models stays loaded after its last request; negative: until the server ends."""
+    """Memory for KV caches (4GB); by default 3/4 of the free."""
+    keep_loaded_s: float = 300.0
+    """Seconds that a model of a folder stays when idle; -1: always."""
     max_choices: int = Field(default=16, gt=0)
     """Sequences per prompt: n, or best_of."""
     max_inputs: int = Field(default=256, gt=0)
     """Texts that one embeddings request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
-    """Tokens per sequence. By default only the model's context limits them."""
+    """Tokens per sequence; by default, up to the context."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
     """The longest request body, in bytes."""
     max_stored_bytes: int = Field(default=64_000_000, ge=0)
     """Memory for the responses that a next request can refer to, in bytes; 0 stores none."""
     timeout_s: float = Field(default=600.0, gt=0)
-    """The longest time per sequence, in seconds; the text so far is then the answer."""
+    """Seconds per sequence; the text so far is then the answer."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """The longest that a request may take to arrive."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
@@ -45,9 +46,9 @@ class ServeSettings(Settings):
     ping_s: float = Field(default=15.0, gt=0)
     """A stream sends a keep-alive after this much silence, in seconds."""
     drain_s: float = Field(default=30.0, ge=0)
-    """The time that running requests have after SIGTERM, in seconds."""
+    """Seconds that running requests have after SIGTERM."""
     keep_alive_s: float = Field(default=5.0, gt=0)
-    """The time that an idle connection is kept, in seconds."""
+    """Seconds that an idle connection is kept."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may send requests (CORS), or *."""
     hosts: tuple[str, ...] = ()
@@ -59,19 +60,17 @@ class ServeSettings(Settings):
         return tuple(map(_origin, given))
 
     @property
-    def keep_loaded_s(self) -> float:
-        """The time that a model stays loaded, in seconds; infinite for as long as the server."""
-        return math.inf if self.keep_loaded_minutes < 0 else 60 * self.keep_loaded_minutes
-
-    @property
     def max_sequences(self) -> int:
         """Sequences that each model accepts at once."""
         return self.max_num_seqs + self.max_queue_size
 
-    def engine(self, kv_cache_bytes: int | None) -> EngineSettings:
+    def engine_settings(self, kv_cache_bytes: int | None) -> EngineSettings:
         """The settings of an engine, whose KV cache has so much memory."""
         return EngineSettings(
-            max_num_seqs=self.max_num_seqs, max_queue_size=self.max_queue_size, kv_cache_bytes=kv_cache_bytes
+            engine=self.engine,
+            max_num_seqs=self.max_num_seqs,
+            max_queue_size=self.max_queue_size,
+            kv_cache_bytes=kv_cache_bytes,
         )
 
 

@@ -18,19 +18,21 @@ from typing import Any
 from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
+from gptsmith.text.call_forms import CallForm, call_form
 from gptsmith.text.masking import Masking, special_pattern
 from gptsmith.text.thoughts import end_of_thoughts, thoughts_of, with_thoughts
 from gptsmith.text.tokenizer import TURN_END, Tokenizer
 from gptsmith.text.tool_calls import (
     PROBED_CONVERSATION,
     PROBED_TOOL,
-    has_tagged_call,
+    has_known_call,
     knows_tools,
     with_tools_as_text,
 )
 
 TEMPLATE = "chat_template.jinja"
 MAX_TEMPLATE = 1_000_000
+WITHOUT = "`gptsmith generate` continues a text without a template"
 MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
@@ -129,13 +131,16 @@ class ChatTemplate:
         return self._rendered(given)
 
     def _rendered(self, given: Mapping[str, Any]) -> str:
+        from jinja2 import UndefinedError
+
         from gptsmith.text.template_environment import render
 
         compiled = self._compiled
         try:
             return render(compiled, given)
         except Exception as error:  # a template can raise whatever Python does
-            raise DataError(f"the chat template does not take this conversation: {one_line(error)}") from None
+            hint = f" ({WITHOUT})" if isinstance(error, UndefinedError) else ""
+            raise DataError(f"the chat template does not take this conversation: {one_line(error)}{hint}") from None
 
     @property
     def knows_tools(self) -> bool:
@@ -144,8 +149,13 @@ class ChatTemplate:
 
     @property
     def tags_calls(self) -> bool:
-        """Whether it knows tools, and writes calls as `<tool_call>` around a JSON object."""
-        return knows_tools(self._probed) and has_tagged_call(self._probed)
+        """Whether it knows tools, and writes calls in a form that is read here."""
+        return knows_tools(self._probed) and has_known_call(self._probed)
+
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """The form in which it writes calls without tags; None if it knows no tools, or writes calls otherwise."""
+        return call_form(self._probed) if knows_tools(self._probed) else None
 
     @cached_property
     def _probed(self) -> str:
@@ -279,7 +289,7 @@ class ChatTemplate:
         try:
             return template_environment().from_string(self.source)
         except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise DataError(f"the chat template is not sound Jinja: {one_line(error)}") from None
+            raise DataError(f"the chat template is not sound Jinja: {one_line(error)} ({WITHOUT})") from None
 
 
 def _thoughts(written: str, message: Message, number: int) -> str:

@@ -38,6 +38,7 @@ class Vocabulary(Protocol):
     def special_ids(self) -> frozenset[int]: ...
     @property
     def fast_encoder(self) -> Encoder: ...
+    def chunks(self, text: str) -> Iterator[str]: ...
 
 
 MAX_SPACES = 10_000
@@ -55,7 +56,7 @@ def encode_batch(tokenizer: Vocabulary, texts: Iterable[str]) -> Iterator[np.nda
     with ThreadPoolExecutor(workers) as pool:
         running: deque[tuple[Job, Future[list[np.ndarray]]]] = deque()
         parts: list[np.ndarray] = []
-        for job in _jobs(texts):
+        for job in _jobs(tokenizer, texts):
             running.append((job, pool.submit(lambda job: [encode(chunk) for chunk, _ in job], job)))
             if len(running) > 2 * workers:
                 yield from _whole_texts(*running.popleft(), parts)
@@ -63,13 +64,13 @@ def encode_batch(tokenizer: Vocabulary, texts: Iterable[str]) -> Iterator[np.nda
             yield from _whole_texts(*running.popleft(), parts)
 
 
-def _jobs(texts: Iterable[str]) -> Iterator[Job]:
+def _jobs(tokenizer: Vocabulary, texts: Iterable[str]) -> Iterator[Job]:
     """Lists of chunks, each large enough to be worth a thread's while."""
     job: Job = []
     num_characters = 0
     for text in texts:
         refuse_surrogates(text)
-        chunks = list(text_chunks(text))
+        chunks = list(tokenizer.chunks(text))
         for number, chunk in enumerate(chunks, 1):
             job.append((chunk, number == len(chunks)))
             num_characters += len(chunk)
@@ -95,7 +96,7 @@ def fast_encoder(tokenizer: Vocabulary) -> Encoder:
 
 
 def text_chunks(text: str, *, anywhere: bool = False) -> Iterator[str]:
-    """The text in chunks whose ids, joined, are those of the whole; with `anywhere`, each cut is as good."""
+    """The text in chunks, cut where a tokenizer that `ends_words_at_cuts` may be; with `anywhere`, at any place."""
     start = 0
     while len(text) - start > 2 * CHUNK_CHARACTERS:
         cut = CHUNK_CHARACTERS if anywhere else safe_cut(text[start : start + 2 * CHUNK_CHARACTERS], CHUNK_CHARACTERS)

@@ -304,12 +304,16 @@ class Tokenizer:
     def _ids_in_chunks(self, backend: Backend, text: str) -> list[int]:
         """The ids of a text, by chunks where that is known to give the same: what the backend gives for two million
         tokens at once takes so long to free that all other threads stop."""
-        if not self._can_be_cut:
-            return backend_ids(backend, text)
         ids: list[int] = []
-        for chunk in text_chunks(text, anywhere=takes_single_characters(self.state)):
+        for chunk in self.chunks(text):
             ids += backend_ids(backend, chunk)
         return ids
+
+    def chunks(self, text: str) -> Iterator[str]:
+        """A text in chunks whose ids, joined, are those of the whole: the whole, where that is not known of any."""
+        if self._can_be_cut:
+            return text_chunks(text, anywhere=takes_single_characters(self.state))
+        return iter([text])
 
     @cached_property
     def _can_be_cut(self) -> bool:

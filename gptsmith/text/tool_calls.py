@@ -14,6 +14,8 @@ from typing import Any
 from gptsmith.base.json_text import json_text
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+FUNCTIONS = "functions."
+"""What precedes the name of a tool in the header of a message to it (see `gptsmith.text.channels`)."""
 INTRODUCTION = """# Tools
 
 You may call one or more of these tools:
@@ -126,7 +128,7 @@ def knows_tools(rendered: str) -> bool:
     return all(text in rendered for text in WRITTEN_IF_KNOWN)
 
 
-def has_tagged_call(rendered: str) -> bool:
-    """Whether it wrote the call in the form that is read here."""
+def has_known_call(rendered: str) -> bool:
+    """Whether it wrote the call in a form that is read here: with tags, or as a message to the function."""
     arguments = json_text(PROBED_CALL["function"]["arguments"])
-    return render_call("probed_tool", arguments) in rendered
+    return render_call("probed_tool", arguments) in rendered or f" to={FUNCTIONS}probed_tool<|channel|>" in rendered

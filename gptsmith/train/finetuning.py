@@ -8,9 +8,11 @@ from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.files import write_json
+from gptsmith.base.machine import free_memory_bytes
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
 from gptsmith.data.example_prompts import example_prompts
 from gptsmith.data.example_splits import ExampleSplits, split_examples
@@ -36,6 +38,7 @@ from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import known_text, own_text
 from gptsmith.train.known_answers import known_answers
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
+from gptsmith.train.planning.model_memory import ModelMemory, require_tuning_memory
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 
@@ -88,7 +91,7 @@ def prepare_job(
     choices = ExampleSettings.parse(table.get("examples", {}), "examples")
     train_table = table.get("train", {})
     seed = train_table.get("seed", 1)
-    base = load(request.base, device="cpu")
+    opened = open_model(request.base)
     reading = ExampleReading(
         DataSettings.parse(table.get("data", {}), "data").reading,
         choices.label_field,
@@ -101,10 +104,15 @@ def prepare_job(
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = _splits(request, own, choices, shape, seed, reading)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    device = choose_device(train_table.get("device", "auto"))
+    if device.type == "cpu":
+        memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
+        shape_before = memory.usual_shape if _is_adapted(request, table) else memory.dense_shape
+        require_tuning_memory(_config(table, request, shape_before, objective), memory)
+    base = load(opened, device="cpu")
     if base.config.linear.is_storage and not _is_adapted(request, table):
         base.model = dequantize(base.model)
-    config = _config(table, request, base, objective)
-    device = choose_device(train_table.get("device", "auto"))
+    config = _config(table, request, base.config, objective)
     model = initialize_from(base.model, config, seed=seed).to(device)
     base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
     give_back_freed_memory()
@@ -148,6 +156,7 @@ def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
     own = own_text(base)
     dataset.known_text = known_text(base, model, own)
     dataset.known_answers = known_answers(base, model, own)
+    give_back_freed_memory()
 
 
 def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:
@@ -213,19 +222,21 @@ def _splits(
     )
 
 
-def _config(table: dict[str, Any], request: FinetuneRequest, base: Loaded, objective: ObjectiveSettings) -> GPTConfig:
+def _config(
+    table: dict[str, Any], request: FinetuneRequest, base: GPTConfig, objective: ObjectiveSettings
+) -> GPTConfig:
     """The base's shape, with what the objective and the adapters add.
 
     Raises:
         UserError: a setting asks for another shape than the base's.
     """
-    shape = base.config.plain()
+    shape = base.plain()
     given = table.get("model", {})
     free = {"dropout", "linear", "num_labels", "context_length"}
     if odd := sorted(key for key in given.keys() - free if given[key] != shape.get(key)):
         raise UserError(f"model.{odd[0]} is the base's own, and cannot be changed: leave it out, or pretrain anew")
-    if given.get("context_length", 0) > base.config.context_length:
-        raise UserError(f"model.context_length can be at most the base's {base.config.context_length}")
+    if given.get("context_length", 0) > base.context_length:
+        raise UserError(f"model.context_length can be at most the base's {base.context_length}")
     added: dict[str, Any] = {"num_labels": objective.num_labels}
     if objective.uses_reference_model:
         added["dropout"] = 0.0

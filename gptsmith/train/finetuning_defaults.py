@@ -23,9 +23,10 @@ WARMUP_FRACTION = 0.1
 MAX_GRADIENT_NORM = 1.0
 SMALL_PARAMETERS = 1e8
 """Models of fewer parameters than this know little that a higher rate could ruin, and learn too slowly without it."""
-
-MOST_RAISED = 5.0
-"""How many times higher that rate is at most: more was not measured."""
+ROOT, MOST_RAISED = 0.5, 5.0
+"""Their rate is higher by this power of how many times smaller they are, up to so many times: more was not measured."""
+ADAPTERS_POWER, MOST_OF_ADAPTERS = 1.4, 1e-2
+"""The same power for adapters, which learn more slowly than all weights of a small model; and their highest rate."""
 
 
 def training_table(
@@ -76,16 +77,20 @@ def usual_learning_rate(
     objective: ObjectiveSettings | type[ObjectiveSettings], width: int, num_parameters: int, *, adapts: bool
 ) -> float:
     """The learning rate of an objective that nobody sets, in two digits: that at `RATE_WIDTH`, over how many times
-    wider the model is; if the objective says so, times the root of how many times fewer parameters than
-    `SMALL_PARAMETERS` a small model has, up to `MOST_RAISED` (LOG.md).
+    wider the model is; if the objective says so, times a power of how many times fewer parameters than
+    `SMALL_PARAMETERS` a small model has (LOG.md).
 
     A step of Adam moves a sum over C inputs by C times its rate: the same change of what a layer puts out takes a rate
     of 1 / C (Yang et al. 2022, table 3).
     """
     rate = objective.usual_lora_learning_rate if adapts else objective.usual_learning_rate
     times_smaller = max(1.0, SMALL_PARAMETERS / num_parameters)
-    raised = min(math.sqrt(times_smaller), MOST_RAISED) if objective.raises_small_rates else 1.0
-    return float(f"{rate * RATE_WIDTH / width * raised:.2g}")
+    rate *= RATE_WIDTH / width
+    if objective.raises_small_rates and adapts:
+        rate = max(rate, min(rate * times_smaller**ADAPTERS_POWER, MOST_OF_ADAPTERS))
+    elif objective.raises_small_rates:
+        rate *= min(times_smaller**ROOT, MOST_RAISED)
+    return float(f"{rate:.2g}")
 
 
 @torch.no_grad()

@@ -52,6 +52,7 @@ def report(run: str | Path) -> Path:
             if (line := forgetting_in_a_line(known))
             else []
         ),
+        *([element("p", f"{line}.", class_="soft")] if (line := experts_in_a_line(known)) else []),
         *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Search", name="search")] if searched else []),
@@ -95,6 +96,14 @@ def forgetting_in_a_line(figures: Mapping[str, Any]) -> str:
         changed = sum(1 - kept / count >= fraction for fraction in LOSSES)
     words = DEGREES[max(*degrees, changed)] + (STYLE if changed > max(degrees) else "")
     return f"{', '.join(parts)}: {words}" if parts else ""
+
+
+def experts_in_a_line(figures: Mapping[str, Any]) -> str:
+    """How evenly the last logged step used the experts of a model; empty if it has none."""
+    busiest, idlest = figures.get("busiest_expert"), figures.get("idlest_expert")
+    if not isinstance(busiest, float) or not isinstance(idlest, float):
+        return ""
+    return f"The busiest expert of a layer gets up to {busiest:.1%} of its choices, the idlest down to {idlest:.1%}"
 
 
 def run_folder(run: str | Path) -> Path:

@@ -51,9 +51,16 @@ def padded(sequences: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(input_ids), torch.from_numpy(targets)
 
 
+ROW_MULTIPLE = 32
+"""Packed rows are filled up to a multiple of so many tokens: PyTorch's products keep a program of their own for every
+shape that they have seen, a hundred kilobytes or so, for good."""
+
+
 def packed_batch(rows: Sequence[Sequence[Sample]]) -> Batch:
-    """A batch whose rows each hold several sequences, one after the other, that do not see each other."""
-    length = max(sum(sample.num_tokens for sample in row) for row in rows)
+    """A batch whose rows each hold several sequences, one after the other, that do not see each other. What fills them
+    up is a sequence that teaches nothing."""
+    longest = max(sum(sample.num_tokens for sample in row) for row in rows)
+    length = -(-longest // ROW_MULTIPLE) * ROW_MULTIPLE
     input_ids = np.zeros((len(rows), length), np.int64)
     targets = np.full((len(rows), length), IGNORED, np.int64)
     segments = np.zeros((len(rows), length), np.int64)
@@ -65,8 +72,7 @@ def packed_batch(rows: Sequence[Sequence[Sample]]) -> Batch:
             _lay(sequence, input_ids[row, start:stop], targets[row, start:stop])
             segments[row, start:stop] = number
             start = stop
-    alone = all(len(row) == 1 for row in rows)
-    return Batch(torch.from_numpy(input_ids), torch.from_numpy(targets), None if alone else torch.from_numpy(segments))
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(targets), torch.from_numpy(segments))
 
 
 def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
@@ -76,9 +82,9 @@ def _lay(sequence: Encoded, input_ids: np.ndarray, targets: np.ndarray) -> None:
     targets[: len(ids) - 1] = np.where(np.array(sequence.trained[1:], bool), ids[1:], IGNORED)
 
 
-ROW_TOKENS = 2048
-"""Rows are no longer than this unless one sample is: a step's memory grows with them, and some models could read a
-hundred thousand tokens at once."""
+ROW_TOKENS = 512
+"""Rows are no longer than this unless one sample is: the least memory of a step grows with them, and longer ones are
+hardly faster (LOG.md)."""
 LEAST_ROWS = 16
 """Few samples are packed into no fewer rows than this, so that an epoch of them still has steps."""
 

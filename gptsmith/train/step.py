@@ -11,7 +11,7 @@ import torch
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.sharding import is_sharded
-from gptsmith.train.balance import training_counts, training_terms
+from gptsmith.train.balance import NO_LOAD, ExpertLoad, LoadMeter, move_biases, training_counts, training_terms
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.optimizers import Optimizer
@@ -28,6 +28,7 @@ class StepResult:
         num_tokens: tokens of the whole batch, over all processes.
         judgement: whether the step was accepted, and if not, what is wrong with it.
         lr_multiplier: the share of the full learning rates.
+        load: how the tokens were shared among experts, if there are any.
     """
 
     loss: float
@@ -35,6 +36,7 @@ class StepResult:
     num_tokens: int
     judgement: Judgement
     lr_multiplier: float
+    load: ExpertLoad = NO_LOAD
 
 
 class StepOutOfMemoryError(Exception):
@@ -69,14 +71,16 @@ def train_step(
     Raises:
         StepOutOfMemoryError: memory ran out; no gradient is left.
     """
-    loss, num_tokens = backward(model, objective, batches, processes)
+    meter = LoadMeter(model)
+    loss, num_tokens = backward(model, objective, batches, processes, meter)
     norm = gradient_norm(model)
     judgement = judge(loss, norm)
     if judgement == ACCEPTED:
         if max_gradient_norm is not None and norm > max_gradient_norm:
             scale_gradients(model, max_gradient_norm / norm)
         optimizer.step(lr_multiplier)
-    return StepResult(loss, norm, num_tokens, judgement, lr_multiplier)
+        move_biases(model, meter.load())
+    return StepResult(loss, norm, num_tokens, judgement, lr_multiplier, meter.load())
 
 
 def scale_gradients(model: GPT, factor: float) -> None:
@@ -87,16 +91,23 @@ def scale_gradients(model: GPT, factor: float) -> None:
 
 
 def backward(
-    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = SINGLE_PROCESS
+    model: GPT,
+    objective: ObjectiveSettings,
+    batches: Sequence[Batch],
+    processes: Processes = SINGLE_PROCESS,
+    meter: LoadMeter | None = None,
 ) -> tuple[float, int]:
     """Sets the gradients to those of the loss over the batches of all processes; returns that loss and their tokens.
+
+    Args:
+        meter: counts the tokens of each expert, of all processes.
 
     Raises:
         StepOutOfMemoryError: memory ran out in any process; no gradient is left.
     """
-    loss, ran_out = 0.0, False
+    loss, ran_out, meter = 0.0, False, meter or LoadMeter(model)
     try:
-        loss = accumulate(model, objective, batches, processes)
+        loss = accumulate(model, objective, batches, processes, meter)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -105,7 +116,8 @@ def backward(
         # The other processes wait within the pass for what this one will never send.
         raise StepOutOfMemoryError(may_retry=False)
     num_tokens = sum(batch.num_tokens for batch in batches)
-    loss, num_ran_out, total_tokens = processes.all_reduce_sum([loss, ran_out, num_tokens])
+    loss, num_ran_out, total_tokens, *counts = processes.all_reduce_sum([loss, ran_out, num_tokens, *meter.flat()])
+    meter.set_flat(counts)
     if num_ran_out:
         for parameter in model.parameters():
             parameter.grad = None
@@ -115,12 +127,19 @@ def backward(
 
 
 def accumulate(
-    model: GPT, objective: ObjectiveSettings, batches: Sequence[Batch], processes: Processes = SINGLE_PROCESS
+    model: GPT,
+    objective: ObjectiveSettings,
+    batches: Sequence[Batch],
+    processes: Processes = SINGLE_PROCESS,
+    meter: LoadMeter | None = None,
 ) -> float:
     """Adds the gradient of the loss over all `batches` together, and returns that loss in nats per item.
 
     Sums are divided by the counts of all batches, those of other processes too, so that any division into batches and
     processes gives the same gradient. With several processes, loss and gradient are this one's share of the sum.
+
+    Args:
+        meter: counts the tokens of each expert in these batches.
     """
     totals: Counter[str] = Counter()
     for batch in batches:
@@ -128,7 +147,7 @@ def accumulate(
     num_items = dict(zip(totals, processes.all_reduce_sum(totals.values()), strict=True))
     loss = 0.0
     for batch in batches:
-        terms = training_terms(model, objective, batch)
+        terms = training_terms(model, objective, batch, meter)
         share = torch.stack([term.sum * (term.weight / max(num_items[name], 1)) for name, term in terms.items()]).sum()
         torch.autograd.backward(share)
         loss += share.item()

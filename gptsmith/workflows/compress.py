@@ -6,7 +6,7 @@ from typing import Any
 
 from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
-from gptsmith.compress.methods import KINDS
+from gptsmith.compress.methods import method_of
 from gptsmith.workflows.requests import CompressRequest
 
 
@@ -16,21 +16,22 @@ def compress(request: CompressRequest) -> dict[str, Any]:
 
     Returns:
         run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,
-        compared_on, num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and
-        where the run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (else, on
-        its base's text or general text, general_bits_per_byte_before and general_bits_per_byte).
+        compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
+        top1_agreement, seconds; and where the run's own validation text can be read bits_per_byte_before,
+        bits_per_byte, validation_loss (else, on its base's text or general text, general_bits_per_byte_before and
+        general_bits_per_byte).
 
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
     """
-    method = KINDS.validate(request.to)
+    method = method_of(request.to)
     return derive(
         request.run,
         request.out,
-        f"-{method.kind}",
+        f"-{method.name}",
         method.compress,
         made_by="compress",
-        method=method.kind,
+        method=method.name,
         status="compressed",
         device=request.device,
     )

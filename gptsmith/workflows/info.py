@@ -1,10 +1,12 @@
-"""The shape and the cost of a model."""
+"""The shape and the cost of a model, and the memory that it will take."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.machine import free_memory_bytes
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.certificate import recorded_figures
@@ -12,17 +14,19 @@ from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
+from gptsmith.train.planning.model_memory import ModelMemory
 from gptsmith.train.run_settings import RunSettings
 from gptsmith.workflows.requests import InfoRequest
 
 
 @verb(InfoRequest, "run")
 def info(request: InfoRequest) -> dict[str, Any]:
-    """Shape and cost of a run's model or of a preset, the latter with changes such as `model.num_layers=6`.
+    """Shape, cost and memory of a model or of a preset, the latter with changes such as `model.num_layers=6`.
 
     Returns:
         the shape (vocab_size, context_length, embed_dim, num_layers, num_heads, num_kv_heads and the kinds), the cost
-        (num_parameters, ..., see `gptsmith.model.cost.Cost`) and, of a run, its figures so far.
+        (num_parameters, ..., see `gptsmith.model.cost.Cost`), the memory that talking to it and tuning it takes, and,
+        of a run, its figures so far.
 
     Raises:
         UserError: neither or both are given, or they cannot be read.
@@ -31,6 +35,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
     if (run is None) == (preset is None):
         raise UserError("name a run, or a preset by --preset, and not both")
     figures: dict[str, Any]
+    stored: Mapping[str, int] = {}
     if preset is not None:
         table = with_assignments({"model": preset_settings(preset)}, request.settings, RunSettings)
         if odd := sorted(table.keys() - {"model"}):
@@ -43,6 +48,9 @@ def info(request: InfoRequest) -> dict[str, Any]:
         opened = open_model(str(run), by_hash=False)
         config = opened.config
         figures = {"run": str(run), "step": opened.step, **recorded_figures(opened.folder), **(opened.result() or {})}
+        stored = opened.stored_parameters
+        figures["num_bytes"] = sum(path.stat().st_size for path in opened.model_files)
+        figures["stored_parameters"] = dict(stored)
     shape = {
         "vocab_size": config.vocab_size,
         "context_length": config.context_length,
@@ -59,4 +67,5 @@ def info(request: InfoRequest) -> dict[str, Any]:
         "norm_placement": config.norm_placement,
         "tie_embeddings": config.tie_embeddings,
     }
-    return {**figures, **shape, **vars(cost(config))}
+    memory = ModelMemory(str(run or preset), config, stored, free_memory_bytes())
+    return {**figures, **shape, **vars(cost(config)), "memory": memory.figures()}

@@ -16,9 +16,9 @@ def merge(request: MergeRequest) -> dict[str, Any]:
 
     Returns:
         run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
-        num_compared_tokens, largest_logit_difference, mean_logit_difference, top1_agreement, seconds; and where the
-        validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run, on its base's
-        text, general_bits_per_byte_before and general_bits_per_byte).
+        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds;
+        and where the validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run,
+        on its base's text, general_bits_per_byte_before and general_bits_per_byte).
 
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.

@@ -25,11 +25,12 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     If the first source is a trained model, it is the plan of fine-tuning it on the others; else that of a new model.
 
     Returns:
-        of a new model: seconds, num_parameters, num_tokens, num_steps, tokens_per_step, epochs, tokens_per_second,
-        peak_memory_bytes, bits_per_byte with bits_per_byte_low and bits_per_byte_high (4 % around it: see docs/plan.md;
-        for the default model only); outlook, a sentence on what such a model can do and what not; the shape: embed_dim,
-        num_layers, num_heads, context_length, vocab_size, dropout; and of the files num_files, skipped (the reason for
-        each that was not read) and remarks (lines about what else of each was not read).
+        of a new model: seconds, num_parameters, num_active_parameters (those that compute one token), num_tokens,
+        num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes, bits_per_byte with bits_per_byte_low
+        and bits_per_byte_high (4 % around it: see docs/plan.md; for the default model only); outlook, a sentence on
+        what such a model can do and what not; the shape: embed_dim, num_layers, num_heads, context_length, vocab_size,
+        dropout; and of the files num_files, skipped (the reason for each that was not read) and remarks (lines about
+        what else of each was not read).
 
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,

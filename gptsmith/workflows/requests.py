@@ -13,6 +13,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
+from gptsmith.generate.settings import EngineName
 
 # `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
 
@@ -40,6 +41,9 @@ class InADtype(OfARun):
 
 class SamplingOptions(InADtype):
     """How tokens are sampled; what is not given is the model's own."""
+
+    engine: EngineName = "auto"
+    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
 
     temperature: float | None = None
     """0 is greedy; below 1 is more deterministic, above 1 more random. Default: the model's own, or 0.8."""
@@ -163,7 +167,7 @@ class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
     to: str = Field(default=...)
-    """Compression method. int8 quantizes the weights per row, to a quarter of their bytes."""
+    """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
 
 
 class MergeRequest(DeriveRequest):
@@ -197,6 +201,10 @@ class ExportRequest(Settings):
     """The new folder. By default RUN-FORMAT."""
     precision: str | None = None
     """Precision of the weights: float32, float16, bfloat16 or q8_0. The default depends on the format."""
+    push: str | None = None
+    """A model on the Hugging Face Hub to bring the folder to, as hf:owner/name. It is made private."""
+    public: bool = False
+    """With --push: a new model is public."""
     settings: Assignments = Field(default_factory=list)
     """A setting of the format. May be repeated."""
 
@@ -218,7 +226,7 @@ class InfoRequest(Settings):
     """The arguments of `info`."""
 
     run: PathText | None = None
-    """A run folder."""
+    """A run, a Hugging Face model folder or a GGUF file."""
     preset: str | None = None
     """A preset instead of a run, such as gpt2-xl."""
     settings: Assignments = Field(default_factory=list)

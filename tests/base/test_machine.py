@@ -32,6 +32,11 @@ def test_and_no_more_than_the_container_has_left(tmp_path: Path) -> None:
     assert machine(tmp_path, memory_max="3000000000\n", memory_current="4000000000\n") == 0
 
 
+def test_files_that_were_read_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 500000000\n")
+    assert machine(tmp_path, memory_max="3000000000\n", memory_current="3000000000\n") == 500_000_000
+
+
 def test_by_the_older_files_too(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
     folder.mkdir()

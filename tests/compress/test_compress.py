@@ -48,5 +48,9 @@ def test_a_difference_counts_what_counts() -> None:
     second = torch.tensor([[1, 1]]), torch.tensor([[False, True]])
     gap = difference(before, after, [first, second])
     # Of six logits 0.5, 0.75 and 0.5 moved; of three positions one changed its mind.
-    assert gap == Difference(0.75, pytest.approx(1.75 / 6), pytest.approx(2 / 3), 3)
-    assert difference(before, before, [first]) == Difference(0.0, 0.0, 1.0, 2)
+    nats = torch.nn.functional.kl_div(
+        after.logits[[0, 0, 1], [0, 1, 1]].log_softmax(1), before.logits[[0, 0, 1], [0, 1, 1]].softmax(1),
+        reduction="batchmean",
+    )  # fmt: skip
+    assert gap == Difference(0.75, pytest.approx(1.75 / 6), pytest.approx(float(nats)), pytest.approx(2 / 3), 3)
+    assert difference(before, before, [first]) == Difference(0.0, 0.0, 0.0, 1.0, 2)

@@ -130,6 +130,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "no_rope_layers": [0, 1, 1, 0], "attention_bias": True, "mlp_bias": True, "rope_parameters": YARN,
         },
     ),
+    "smollm3-window": (
+        "smollm3", "llama3", SMOLLM3 | {"no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 9},
+    ),
     "starcoder2": ("starcoder2", "gpt2", GROUPED | {"sliding_window": 9}),
     "starcoder2-plain": (
         "starcoder2", "gpt2", SMALL | {

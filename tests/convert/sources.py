@@ -177,6 +177,13 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
     "qwen2-yarn": ("smith", "qwen2", "qwen2", CHATML, BIASED | rotary(1e6, YARN)),
     "qwen3": ("smith", "qwen2", "qwen3", CHATML, SMALL | {"head_dim": 32} | rotary(1e6)),
     "qwen3_moe": ("smith", "bpe", None, CHATML, SMALL | {"feedforward": EXPERTS}),
+    "gpt_oss": (
+        "gpt-oss-20b", "bpe", "gpt_oss", CHATML, SMALL | {
+            "attention": {"window_size": 9, "layers": [0, 2], "num_kv_heads": 2}, "embed_dim": 64, "head_dim": 64,
+            "feedforward": EXPERTS | {"activation": "swiglu_oai", "bias": True},
+            "position": {"scaling": {"truncate": True}},
+        },
+    ),
     "mixtral": ("smith", "llama2", "mixtral", MISTRAL, PLAIN | {"feedforward": EXPERTS} | rotary(1e4)),
     "gpt_neox": ("gpt2", "gpt2", "gpt_neox", None, NEOX | {
         "position": {"kind": "rotary", "base": 3e3, "partial_rotary_factor": 0.25}, "parallel_residual": True,

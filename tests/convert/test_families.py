@@ -164,6 +164,8 @@ def test_presets_belong_to_their_families(name: str) -> None:
 
 def test_our_default_with_experts_is_a_qwen3_moe() -> None:
     assert family_for(preset("smith", feedforward="experts")).model_type == "qwen3_moe"
+    with pytest.raises(UserError, match=r"feedforward.balance_rate=0.01; the nearest .*family qwen3_moe"):
+        family_for(preset("smith", feedforward={"kind": "experts", "balance_rate": 0.01}))
 
 
 @pytest.mark.parametrize(
@@ -218,6 +220,8 @@ def test_phi3_with_other_rotary_positions_is_refused(changes: dict[str, Any], na
         ({"layer_types": None, "sliding_window_pattern": 0}, "sliding_window_pattern"),
         ({"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}}, "sliding_attention"),
         ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+        ({"num_hidden_layers": 2**40, "layer_types": None}, "num_hidden_layers=1099511627776 is not a whole number"),
+        ({"num_hidden_layers": "many", "layer_types": None}, "num_hidden_layers='many' is not a whole number"),
     ],
 )
 def test_a_gemma_that_computes_something_else_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:

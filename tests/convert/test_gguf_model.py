@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert.families import Family, families, layered, nested, resolved
-from gptsmith.convert.formats import Source
+from gptsmith.convert.formats import FormatSettings, Source
 from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.gguf_model import GGUFModel
 from gptsmith.convert.gguf_pretokenizers import PRETOKENIZERS, all_names
 from gptsmith.convert.gguf_tensors import known_kinds
+from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.convert.probe_texts import TEXTS, spelt
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from tests.convert.sources import MODELS, TOKENIZERS, form, source
+from gptsmith.model.linear.grouped import GroupedLinearSettings, packed_weights
+from gptsmith.model.transform import quantize
+from tests.convert.sources import MODELS, TOKENIZERS, form, source, write_run
 
 READABLE = [style for style in TOKENIZERS if style not in ("characters", "metaspace-first")]
 
@@ -100,6 +104,11 @@ def special_settings(family: Family, table: dict[str, Any], chance: random.Rando
     match family.model_type:
         case "mixtral" | "qwen3_moe":
             return {"feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": chance.choice((1, 2))}}
+        case "gpt_oss":
+            window = {"kind": "sliding_window", "window_size": chance.choice((4, 200)), "layers": list(layers)[::2]}
+            return {
+                "attention": window, "feedforward": {"num_experts": chance.choice((3, 5)), "experts_per_token": 2}
+            }  # fmt: skip
         case "gpt_neox":
             return {
                 "attention": {"num_kv_heads": None}, "embed_dim": 16 * table["num_heads"],
@@ -199,6 +208,26 @@ def test_a_file_serves_as_a_run(tmp_path: Path) -> None:
     assert same_weights(gptsmith.load(tmp_path / "run").model, loaded.model)
 
 
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ("{% for %}", "is not sound Jinja: .*generate` continues a text"),
+        ("{{ messages | no_such_filter }}", "No filter named 'no_such_filter'.*generate` continues"),
+        ("{{ no_such_function(messages) }}", "'no_such_function' is undefined.*generate` continues"),
+        ("{% include 'another' %}", "does not take this conversation: no loader"),
+    ],
+)
+def test_a_template_that_needs_what_we_do_not_have_is_named_when_it_is_used(
+    template: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(monkeypatch, chat_template=template)
+    loaded = gptsmith.load(written(source("smith", num_layers=1), tmp_path))
+    assert loaded.generate("The smith", max_tokens=2)
+    with pytest.raises(UserError, match=named) as caught:
+        loaded.reply([{"role": "user", "content": "Who?"}], max_tokens=2)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_of_two_models_names_them(tmp_path: Path) -> None:
     path = written(source("gpt2"), tmp_path)
     path.with_name("other.gguf").write_bytes(path.read_bytes())
@@ -232,6 +261,15 @@ WRONG = {
     "layers": ("smith", {"block_count": 9_999}, "9,999 layers, and"),
     "wide": ("smith", {"embedding_length": 32}, "weights and config do not agree"),
     "scaling": ("llama-linear", {"factor": 0.0}, "rope.scaling.factor"),
+    "Gemma's layers": ("gemma3", {"block_count": 2**31}, "block_count=2147483648 is not a whole number from 1 to"),
+    "Gemma's heads": ("gemma3", {"head_count": 0}, "attention.head_count=0 is not a whole number"),
+    "Gemma's keys": ("gemma3", {"key_length": 0, "value_length": 0, "dimension_count": 0}, "key_length=0 is not a"),
+    "Gemma's pattern": ("gemma3", {"sliding_window_pattern": [True]}, "sliding_window_pattern is no number above 0"),
+    "SmolLM3's layers": ("smollm3", {"block_count": 2**31}, "block_count=2147483648 is not a whole number"),
+    "NeoX's heads": ("gpt_neox", {"head_count": 0}, "attention.head_count=0 is not a whole number"),
+    "NeoX's rotation": ("gpt_neox", {"dimension_count": 99}, r"rope.dimension_count=99 \(allowed: 1 to 16"),
+    "no experts": ("qwen3_moe", {"expert_count": 0}, "num_experts"),
+    "more experts": ("qwen3_moe", {"expert_count": 6}, "weights and config do not agree .*ffn_gate_exps.weight is"),
     "no end": ("smith", {"eos_token_id": 2**31}, "no token that ends a text"),
 }  # fmt: skip
 
@@ -315,3 +353,91 @@ def test_each_way_to_split_text_gives_a_tokenizer(tmp_path: Path, monkeypatch: p
             found = GGUFModel.open(written(source("smith"), tmp_path))
         for text in TEXTS:
             assert found.tokenizer.decode(found.tokenizer.encode(text)) == text, pretokenizer.names[0]
+
+
+BLOCKS = {"q4_0": ["attention.*"], "q4_1": ["blocks.1.attention.query"], "q5_0": ["feedforward.output"],
+          "q5_1": ["feedforward.*"], "q8_0": ["embedding", "head"]}  # fmt: skip
+
+
+def keeping_form() -> FormatSettings:
+    """The format, without a precision that would take the place of blocks."""
+    return type(form("gguf")).parse({"kind": "gguf"}, "format")
+
+
+def in_blocks(name: str, formats: dict[str, list[str]]) -> Source:
+    made = source(name)
+    settings = GroupedLinearSettings.parse({"formats": formats})
+    return replace(made, model=quantize(made.model, settings))
+
+
+@pytest.mark.parametrize("name", ["smith-tied", "llama2", "phi3", "gpt2", "mixtral"])
+def test_weights_in_blocks_go_out_and_come_in_byte_for_byte(name: str, tmp_path: Path) -> None:
+    """Rows that rotate together, several matrices in one tensor, all experts in one, a tied embedding."""
+    tied = source(name).model.config.tie_embeddings
+    formats = {form: [each for each in names if each != "head" or not tied] for form, names in BLOCKS.items()}
+    made = in_blocks(name, {form: names for form, names in formats.items() if names})
+    keeping = keeping_form()
+    assert keeping.keeps_blocks
+    assert not form("gguf").keeps_blocks
+    assert keeping.bound(made) == "q8_0"
+    (tmp_path / "one").mkdir()
+    keeping.write(made, tmp_path / "one")
+    found = GGUFModel.open(tmp_path / "one" / FILE)
+    model = found.model()
+    there, here = packed_weights(made.model), packed_weights(model)
+    # Matrices that are one tensor there must be in one format: those of block 1's attention are not.
+    apart = {"blocks.1.attention." + part + ".weight" for part in ("query", "key", "value")}
+    assert there.keys() - here.keys() == (apart if name in ("gpt2", "phi3") else set())
+    for each in here:
+        assert there[each].form is here[each].form
+        assert torch.equal(there[each].weight, here[each].weight), each
+    plain, other = plain_weights(made.model), plain_weights(model)
+    for each in plain:
+        torch.testing.assert_close(other[each], plain[each], rtol=1e-3, atol=1e-4)
+    # A run of it, as an import makes one, keeps them, and so does the file that is exported from that.
+    run = write_run(replace(made, model=model), tmp_path / "run")
+    again = load(run, device="cpu", dtype="float32", keeps_blocks=True)
+    (tmp_path / "two").mkdir()
+    keeping.write(replace(made, model=again.model), tmp_path / "two")
+    assert (tmp_path / "one" / FILE).read_bytes() == (tmp_path / "two" / FILE).read_bytes()
+
+
+def test_a_dtype_that_is_named_dequantizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = in_blocks("llama2", {"q4_1": ["attention.*", "feedforward.*"], "q8_0": ["embedding"]})
+    keeping_form().write(made, tmp_path)
+    path, ids = tmp_path / FILE, torch.arange(9)[None]
+    floats = load(path, device="cpu", dtype="float32").model
+    assert floats.config.linear.kind == "dense"
+    monkeypatch.setattr("gptsmith.model.linear.grouped.processor_has_kernel", lambda: True)
+    kept = load(path, device="cpu").model
+    assert kept.config.linear.kind == "grouped"
+    with torch.no_grad():
+        torch.testing.assert_close(kept(ids), floats(ids), rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr("gptsmith.model.linear.grouped.processor_has_kernel", lambda: False)
+    assert load(path, device="cpu").model.config.linear.kind == "dense"
+    monkeypatch.setattr("gptsmith.convert.load.free_bytes", lambda _: None)
+    assert load(path, device="cpu").model.config.linear.kind == "grouped"
+
+
+def test_blocks_are_the_mapped_file(tmp_path: Path) -> None:
+    """Their bytes are no second time in memory, and writing to them leaves the file alone."""
+    made = in_blocks("smith", {"q8_0": ["attention.*", "feedforward.*", "embedding", "head"]})
+    keeping_form().write(made, tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+    model = GGUFModel.open(tmp_path / FILE).model()
+    mapped = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()
+              if line.endswith(str(tmp_path / FILE))]  # fmt: skip
+    for name, module in packed_weights(model).items():
+        place = module.weight.data_ptr()
+        assert any(int(begin, 16) <= place < int(end, 16) for begin, end in mapped), name
+    with torch.no_grad():
+        model.get_parameter("blocks.0.attention.output.weight").zero_()
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_scale_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    made = in_blocks("smith", {"q4_0": ["attention.output"]})
+    made.model.get_parameter("blocks.1.attention.output.weight")[3, 1] = 0x7C  # infinity
+    keeping_form().write(made, tmp_path)
+    with pytest.raises(UserError, match=r"blk\.1\.attn_output\.weight holds a number that is not finite"):
+        GGUFModel.open(tmp_path / FILE).model()

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from gptsmith.base.errors import UserError
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.load import load
+from gptsmith.convert.serving_memory import ServingMemory
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.transform import initialize_from
 from gptsmith.workflows.export import export
@@ -34,7 +35,7 @@ def folder_of(dtype: torch.dtype, path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.convert.load.SHARE_WIDENED", 0.0)
+    monkeypatch.setattr("gptsmith.convert.serving_memory.SHARE_WIDENED", 0.0)
 
 
 @pytest.fixture
@@ -52,11 +53,13 @@ def test_bfloat16_weights_stay_and_compute_as_float32_ones_do(bfloat16: Path) ->
 
 
 def test_where_there_is_much_memory_weights_are_widened_once(bfloat16: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.convert.load.SHARE_WIDENED", 0.25)
-    monkeypatch.setattr("gptsmith.convert.load.free_memory_bytes", lambda: 1 << 30)
+    monkeypatch.setattr("gptsmith.convert.serving_memory.SHARE_WIDENED", 0.25)
+    monkeypatch.setattr("gptsmith.convert.load.free_bytes", lambda _: 1 << 30)
     assert dtypes(load(bfloat16, device="cpu").model) == {torch.float32}
-    for little in (1 << 10, None):
-        monkeypatch.setattr("gptsmith.convert.load.free_memory_bytes", lambda little=little: little)
+    needed = ServingMemory.of(load(bfloat16, device="cpu").config, torch.bfloat16).added_bytes(64)
+    monkeypatch.setattr("gptsmith.convert.serving_memory.SHARE_WIDENED", 1e-6)
+    for little in (needed, None):
+        monkeypatch.setattr("gptsmith.convert.load.free_bytes", lambda _, little=little: little)
         assert dtypes(load(bfloat16, device="cpu").model) == {torch.bfloat16}
 
 

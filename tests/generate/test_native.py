@@ -108,7 +108,7 @@ def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
     for count in counts:
         assert cache.extend(table, start, start + count)
         ids = range(start, start + count)
-        found.append(decoder.head(decoder.hidden(ids, [Segment(table, start, count)], cache)))
+        found.append(decoder.logits(decoder.hidden(ids, [Segment(table, start, count)], cache)))
         start += count
     decoder.close()
     return torch.cat(found)

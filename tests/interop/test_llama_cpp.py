@@ -20,6 +20,7 @@ from gptsmith.convert.families import GGUFArchitecture
 from gptsmith.convert.formats import gguf as gguf_format
 from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.gguf_layout import GGUFTensor
+from gptsmith.convert.gguf_rope import DIVISORS
 from gptsmith.convert.probe_texts import TEXTS
 from tests.convert.sources import MODELS, TOKENIZERS, form, source, write_run
 
@@ -105,11 +106,14 @@ Change = Callable[[pytest.MonkeyPatch], Any]
 
 
 def tensors(change: Callable[[str, Any], Any]) -> Change:
-    """Writes other tensors than the model's."""
-    written = gguf_format._tensors
+    """Writes other tensors than the model's, before they are rounded."""
+    join, divisors = GGUFTensor.join, gguf_format.divisors
 
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(gguf_format, "_tensors", lambda *given: ((name, change(name, t)) for name, t in written(*given)))
+        patch.setattr(GGUFTensor, "join", lambda self, ours: change(self.name, join(self, ours)))
+        patch.setattr(
+            gguf_format, "divisors", lambda shape: None if (d := divisors(shape)) is None else change(DIVISORS, d)
+        )
 
     return spoil
 

@@ -173,3 +173,50 @@ def test_output_projections_of_experts_begin_at_zero() -> None:
 def test_odd_settings_are_refused(table: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         preset("smith", vocab_size=8, feedforward=FOUR | table)
+
+
+SHARED = FOUR | {"num_shared_experts": 2, "shared_gate": True, "balance_rate": 0.01}
+
+
+@pytest.mark.parametrize("check", MODEL_CHECKS)
+def test_shared_experts_and_biases_keep_the_contract(check: Callable[[GPT], None]) -> None:
+    model = build(feedforward=SHARED)
+    for block in model.blocks:
+        block.feedforward.choice_bias.data *= 0.01  # drawn as all parameters are, some experts would never be chosen
+    check(model)
+
+
+def test_shared_experts_compute_every_token_weighed_by_their_gate() -> None:
+    half = build(feedforward=SHARED).blocks[0].feedforward
+    x = torch.randn(2, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        together = half(x)
+        gate = torch.sigmoid(x @ half.shared_gate.weight.T)
+        shared, half.shared = half.shared, None
+        close(together, half(x) + gate * shared(x), atol=1e-12)
+    assert shared.output.weight.shape == (32, 48)
+
+
+def test_a_bias_changes_the_choice_and_not_the_weights() -> None:
+    half = build(feedforward=FOUR | {"balance_rate": 0.001, "renormalize": False}).blocks[0].feedforward
+    x = torch.randn(1, 3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        half.choice_bias.copy_(torch.tensor([0.0, 2.0, 0.0, 1.0]))
+        probabilities = half.router(x).softmax(-1)
+        expected = sum(probabilities[..., number, None] * half.experts[number](x) for number in (1, 3))
+        close(half(x), expected, atol=1e-12)
+
+
+def test_the_cost_of_shared_experts_counts_for_every_token() -> None:
+    plain, shared = (
+        cost(preset("smith", vocab_size=64, embed_dim=64, num_layers=2, num_heads=2, feedforward=feedforward))
+        for feedforward in (FOUR, FOUR | {"num_shared_experts": 1})
+    )
+    extra = 2 * 3 * 64 * 24
+    assert shared.num_parameters - plain.num_parameters == extra
+    assert shared.num_active_parameters - plain.num_active_parameters == extra
+
+
+def test_a_gate_needs_shared_experts() -> None:
+    with pytest.raises(UserError, match="shared_gate=true has nothing to weigh"):
+        preset("smith", feedforward=FOUR | {"shared_gate": True})

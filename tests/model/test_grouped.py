@@ -19,7 +19,7 @@ from gptsmith.model.kernels import grouped_matmul
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.kernels.block_rounding import ROUNDINGS, quantize_blocks
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, grouped_linear
+from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, ShortlistMatmul, grouped_linear
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.linear.grouped import GroupedEmbedding, GroupedLinear
 from gptsmith.model.linear.lora import LoraLinearSettings
@@ -114,9 +114,27 @@ def test_few_inputs_are_rounded_and_many_are_not(name: str) -> None:
         assert gap < (1e-5 if num_rows == 200 or product.kernel_weights is None else 0.006)
 
 
+def test_rows_are_packed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, x = some_blocks("q5_1", 208, 64), drawn(3, 64)
+    whole = GroupedMatmul([packed], FORMATS["q5_1"], None)(x)
+    monkeypatch.setattr(grouped_matmul, "BLOCK_ELEMENTS", 1)
+    assert torch.equal(GroupedMatmul([packed[:32], packed[32:]], FORMATS["q5_1"], None)(x), whole)
+
+
 def test_no_few_inputs_depend_on_the_others() -> None:
     product, x = GroupedMatmul([some_blocks("q4_0", 32, 64)], FORMATS["q4_0"], None), drawn(20, 64)
     assert torch.equal(product(x), torch.cat([product(row[None]) for row in x]))
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 200])
+def test_the_largest_logits_are_not_rounded(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouped_matmul, "SHORTLIST", 8)
+    packed, bias, x = some_blocks("q8_0", 64, 96), drawn(64, seed=5), drawn(1, num_rows, 96, seed=6)
+    expected = x @ FORMATS["q8_0"].weights(packed).T + bias
+    found = ShortlistMatmul([packed], FORMATS["q8_0"], bias)(x)
+    for one, other in zip(found[0], expected[0], strict=True):
+        torch.testing.assert_close(one.topk(8).values, other.topk(8).values, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.2)
 
 
 def test_nothing_but_the_packed_matrix_is_kept_for_the_backward_pass() -> None:
@@ -164,7 +182,7 @@ class TestModel:
             torch.testing.assert_close(made(ids), dense(ids), rtol=1e-4, atol=1e-4)
 
     def test_an_engine_packs_the_layers_of_its_copy(self) -> None:
-        made = model_of(linear={"kind": "grouped", "formats": self.formats}, tie_embeddings=True)
+        made = model_of(linear={"kind": "grouped", "formats": self.formats}, tie_embeddings=True, vocab_size=320)
         fast = inference_model(made)
         block = fast.get_submodule("blocks.0.attention")
         assert isinstance(block.query, PackedLinear)
@@ -174,6 +192,7 @@ class TestModel:
         original = made.get_submodule("blocks.0.attention")
         for found, layer in zip(both, (original.query, original.key), strict=True):
             torch.testing.assert_close(found, layer(x), rtol=0.05, atol=0.02)
+        assert isinstance(fast.head, PackedLinear)
         ids = torch.arange(5)[None]
         with torch.no_grad():
             gap = (fast(ids) - made(ids)).std() / made(ids).std()
@@ -212,3 +231,6 @@ class TestModel:
             torch.testing.assert_close(merged(ids), adapted(ids), rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(dequantize(made)(ids), made(ids), rtol=1e-4, atol=1e-4)
             assert torch.equal(without_adapters(adapted)(ids), made(ids))
+            fast = inference_model(adapted)
+            assert isinstance(fast.get_submodule("blocks.0.attention.query.base"), PackedLinear)
+            assert float((fast(ids) - adapted(ids)).std() / adapted(ids).std()) < 0.02

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -492,3 +493,32 @@ def test_only_large_products_of_float32_without_gradients_are_by_all_threads(mon
         assert not calls
         large.float()(torch.zeros(1, 512))
     assert calls == ([2048] if torch.backends.mkldnn.is_available() else [])
+
+
+def test_bfloat16_weights_are_widened_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptsmith.model.kernels.dense_matmul.WIDENED_ELEMENTS", 40)
+    linear, x = DenseLinear(16, 9).bfloat16(), torch.randn(3, 16, generator=torch.Generator().manual_seed(2))
+    expected = x @ linear.weight.float().T + linear.bias.float()
+    widened: list[int] = []
+    original = Tensor.to
+
+    def counted(self: Tensor, *args: Any) -> Tensor:
+        widened.append(self.numel())
+        return original(self, *args)
+
+    monkeypatch.setattr(Tensor, "to", counted)
+    with torch.no_grad():
+        equal(linear(x), expected, 1e-6)
+    assert max(widened) <= 40
+    linear(x).sum().backward()  # with gradients at once, in the weight's own dtype
+    assert linear.weight.grad is not None
+
+
+def test_logits_of_hidden_states_in_bfloat16_are_float32() -> None:
+    model = GPT(config()).bfloat16().eval()
+    ids = torch.randint(50, (2, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        hidden = model.hidden(ids)
+        found = model(ids)
+    assert (hidden.dtype, found.dtype) == (torch.bfloat16, torch.float32)
+    equal(found, hidden.float() @ model.head_weight.float().T, 1e-6)

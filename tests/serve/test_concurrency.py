@@ -333,7 +333,7 @@ def test_a_client_is_told_when_half_of_the_queue_will_be_free(served: Served, mo
 
 
 def test_chunks_for_a_loop_that_has_ended_are_dropped(served: Served) -> None:
-    from gptsmith.serve.openai.streaming import SequenceGroup
+    from gptsmith.serve.chat.streaming import SequenceGroup
 
     async def make() -> SequenceGroup:
         return SequenceGroup(served.state.models.loaded["base"], served.state.metrics, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import shutil
@@ -14,9 +15,11 @@ from typing import Any
 
 import ollama
 import pytest
+import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
+from gptsmith.model.cost import cost
 from gptsmith.serve import model_folders, model_memory
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.model_folders import ModelFolders, split_folders
@@ -127,10 +130,11 @@ def test_a_model_of_the_wrong_kind_is_not_loaded(server: Served, gate: Gate) -> 
     assert gate.num_loads == 0
 
 
-def test_first_requests_at_once_load_a_model_once(server: Served, gate: Gate) -> None:
+def test_first_requests_at_once_load_a_model_once(server: Served, gate: Gate, all_models: Path) -> None:
     with ThreadPoolExecutor(4) as clients:
         answers = [clients.submit(complete, server) for _ in range(4)]
         until(lambda: server.state.models.entries["base"].num_waiting == 4, "all wait")
+        (all_models / "base" / "metrics.jsonl").touch()  # as by a training that goes on; its weights are what they were
         assert states(server)["base"] == "loading"
         gate.is_open.set()
         assert [answer.result().status for answer in answers] == [200] * 4
@@ -195,7 +199,7 @@ def test_a_load_that_fails_harms_nobody(
 
 
 def test_idle_models_are_unloaded_and_their_memory_is_free(folder: Path) -> None:
-    with serving([str(folder)], keep_loaded_minutes=0.002) as server:
+    with serving([str(folder)], keep_loaded_s=0.12) as server:
         assert complete(server).status == 200
         served = server.state.models.loaded["base"]
         weights = weakref.ref(served.loaded.model.embedding.weight)
@@ -227,7 +231,7 @@ def test_keep_alive_is_honoured(server: Served, smith: ollama.Client) -> None:
 def with_room_for(server: Served, num_models: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Lets memory be free for so many models of the size of ours, whose bytes are returned."""
     models = server.state.models
-    one = ModelMemory.weight_bytes(models.entries["labels"].about.config)  # the largest, by its head
+    one = max(models._memory.weight_bytes(entry.about) for entry in models.entries.values())
     monkeypatch.setattr(model_memory, "free_bytes", lambda _: (num_models - len(models.loaded)) * one)
     return one
 
@@ -251,6 +255,7 @@ def test_where_memory_is_short_the_model_that_was_used_least_recently_goes(
             answer = server.ask("POST", "/v1/classify", {"model": "labels", "input": "3 nail"})
             assert (answer.status, answer.headers["retry-after"]) == (429, "1")
             assert "are free while base is in use: try again" in answer.error["message"]
+            assert states(server)["labels"] == "unloaded"
             assert not running.done()
         assert running.result().status == 200
 
@@ -258,11 +263,25 @@ def test_where_memory_is_short_the_model_that_was_used_least_recently_goes(
 def test_a_model_that_does_not_fit_says_what_it_needs(all_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving([str(all_models)]) as server:
         with_room_for(server, 0, monkeypatch)
-        needed = ModelMemory.weight_bytes(server.state.models.entries["base"].about.config)
+        models = server.state.models
+        needed = models._memory.weight_bytes(models.entries["base"].about)
         answer = complete(server)
         assert (answer.status, answer.error["code"]) == (400, "insufficient_memory")
         assert answer.error["message"] == f"base takes {readable_bytes(needed)} of memory, and 0 bytes are free"
         assert states(server)["base"] == "failed"
+
+
+def test_weights_are_counted_as_they_will_be_kept(folder: Path) -> None:
+    (base,) = (about for about in ModelFolders([folder]).found.values() if about.name == "base")
+    as_it_came, num_parameters = base.file_bytes, cost(base.config).num_parameters
+    half = dataclasses.replace(base, stamps=(("weights", as_it_came // 2, 0),))
+    for dtype, about, expected in (
+        ("auto", half, as_it_came // 2),
+        ("auto", base, 4 * num_parameters),
+        ("float32", half, 4 * num_parameters),
+        ("bfloat16", base, 2 * num_parameters),
+    ):
+        assert ModelMemory(torch.device("cpu"), dtype, None).weight_bytes(about) == expected
 
 
 def test_the_memory_of_caches_is_promised_once(all_models: Path) -> None:
@@ -318,6 +337,19 @@ def test_what_changes_while_it_is_loaded_is_loaded_again(
         assert gone.result().error["code"] == "model_not_found"
 
 
+def test_a_model_that_goes_while_it_is_loaded_is_not_there(folder: Path, gate: Gate) -> None:
+    with serving([str(folder)]) as server, ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(complete, server)
+        assert gate.begun.wait(60)
+        (folder / "base").rename(folder.parent / "elsewhere")
+        assert "base" not in states(server)
+        (folder.parent / "elsewhere").rename(folder / "base")  # whole again when it is read, and another one now
+        gate.is_open.set()
+        assert answer.result().error["code"] == "model_not_found"
+        assert server.state.models.loaded == {}
+        assert complete(server).status == 200
+
+
 def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
     (folder / "chat" / "run.toml").write_text("format_version = 99999", encoding="utf-8")
     (folder / "cut.gguf").write_bytes(b"GGUF\x03")
@@ -347,7 +379,7 @@ def test_what_cannot_be_read_is_left_out_and_says_why(folder: Path) -> None:
 
 
 def test_a_model_that_was_named_stays(all_models: Path, runs: Path) -> None:
-    with serving([str(all_models), f"chat={runs / 'base'}"], keep_loaded_minutes=0) as server:
+    with serving([str(all_models), f"chat={runs / 'base'}"], keep_loaded_s=0) as server:
         assert states(server) == {"chat": "loaded", "base": "unloaded", "labels": "unloaded"}
         for more in ({"prompt": "The", "options": {"num_predict": 2}}, {}):
             asked = {"model": "chat", "keep_alive": 0, "stream": False, **more}

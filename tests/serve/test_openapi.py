@@ -14,8 +14,8 @@ from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.schemas.common import Schema
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 
 from .conftest import Served, serving

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from openai import OpenAI
 
 from gptsmith.serve import json_slices, running
+from gptsmith.serve.chat import generation
 from gptsmith.serve.json_slices import SLICE, json_bytes
-from gptsmith.serve.openai import chat, completions, embeddings, generation, tokenize
+from gptsmith.serve.openai import chat, completions, embeddings, tokenize
 from gptsmith.serve.openai import responses as responses_file
 
 from .conftest import QUESTION, Served

@@ -18,9 +18,9 @@ from gptsmith.convert.open import open_model
 from gptsmith.generate.request import TokenLogprob
 from gptsmith.run.folder import Run
 from gptsmith.serve import model_memory
+from gptsmith.serve.chat.logprobs import chat_logprob
 from gptsmith.serve.example_prompts import first_prompts
 from gptsmith.serve.load import load_served, trained_on
-from gptsmith.serve.openai.logprobs import chat_logprob
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.settings import ServeSettings
 

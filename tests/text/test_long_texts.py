@@ -17,6 +17,7 @@ from gptsmith.text.fast_encoding import backend_ids
 from gptsmith.text.pretokenization import GPT2_SPLIT
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import KINDS
+from tests.convert.tokenizer_styles import sentence_piece
 
 ENGLISH = (
     "The smith isn't here; he'll forge 1,024 nails tomorrow, they've said.\n\n\tIf he does, we're fine!  He'd better.\n"
@@ -75,6 +76,9 @@ WHOLE = {
     "a token of two words": changed(added_tokens=[*BPE.state["added_tokens"], token("the smith")]),
     "a token that takes in spaces": changed(added_tokens=[*BPE.state["added_tokens"], token("nail", rstrip=True)]),
 }
+SENTENCE_PIECE = {
+    f"SentencePiece, {scheme}": Tokenizer(sentence_piece(scheme), "</s>") for scheme in (None, "first", "gemma")
+}
 
 
 @pytest.mark.parametrize("name", CUT)
@@ -109,3 +113,16 @@ def test_others_are_encoded_as_a_whole(name: str, monkeypatch: pytest.MonkeyPatc
     tokenizer = WHOLE[name]
     assert not ends_words_at_cuts(tokenizer.state)
     assert tokenizer.encode(ENGLISH) == backend_ids(tokenizer.backend, ENGLISH)
+
+
+@pytest.mark.parametrize("name", [*CUT, *WHOLE, *SENTENCE_PIECE])
+@settings(max_examples=25)
+@given(texts=st.lists(TEXTS, max_size=3), chunk=st.integers(1, 30))
+def test_a_batch_has_the_ids_of_each_text_wherever_it_is_cut(name: str, texts: list[str], chunk: int) -> None:
+    tokenizer = (CUT | WHOLE | SENTENCE_PIECE)[name]
+    long = [text * 3 for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_encoding, "CHUNK_CHARACTERS", chunk)
+        assert [ids.tolist() for ids in tokenizer.encode_batch(long)] == [
+            backend_ids(tokenizer.backend, text) for text in long
+        ]

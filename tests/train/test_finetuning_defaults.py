@@ -13,6 +13,7 @@ from gptsmith.model.presets import preset
 from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
 from gptsmith.train.objectives import KINDS
 from gptsmith.train.objectives.dpo import DpoSettings
+from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
@@ -40,6 +41,7 @@ def test_the_rates_are_those_at_which_a_real_model_lives() -> None:
     assert 1e-4 <= rate(DpoSettings, True) <= 5e-4
     assert 1e-5 <= rate(SimpoSettings, False) <= 1.2e-5
     assert 5e-5 <= rate(SftSettings, False) <= 2e-4
+    assert 2.8e-5 <= rate(RewardModelSettings, False) <= 5.6e-5
     assert 4e-5 <= rate(SftSettings, True) <= 7e-5
 
 
@@ -66,17 +68,18 @@ def test_rates_are_those_of_the_size_and_the_kind_of_tuning(tmp_path: Path) -> N
         assert rate == usual_learning_rate(SftSettings, SHAPE["embed_dim"], size, adapts=lora is not None)
 
 
-@pytest.mark.parametrize("adapts", [False, True])
-def test_small_models_learn_answers_at_a_higher_rate(adapts: bool) -> None:
+def test_small_models_learn_answers_at_a_higher_rate() -> None:
     """As measured with the demo's base of 4.36M parameters: LOG.md has the figures."""
 
-    def rate(objective: Any, size: int) -> float:
+    def rate(objective: Any, size: int, *, adapts: bool = False) -> float:
         return usual_learning_rate(objective, 256, size, adapts=adapts)
 
     assert rate(SftSettings, 4_360_960) == pytest.approx(4.8 * rate(SftSettings, 10**8), rel=0.05)
     assert rate(SftSettings, 10**4) == pytest.approx(5 * rate(SftSettings, 10**8), rel=0.05)
-    assert rate(SftSettings, 10**8) == rate(SftSettings, 10**10)
-    assert rate(DpoSettings, 4_360_960) == rate(DpoSettings, 10**10)
+    assert rate(SftSettings, 4_360_960, adapts=True) == rate(SftSettings, 10**4, adapts=True) == 1e-2
+    for adapts in (False, True):
+        assert rate(SftSettings, 10**8, adapts=adapts) == rate(SftSettings, 10**10, adapts=adapts)
+        assert rate(DpoSettings, 4_360_960, adapts=adapts) == rate(DpoSettings, 10**10, adapts=adapts)
 
 
 def test_gradients_are_clipped_unless_someone_says_otherwise(tmp_path: Path) -> None:

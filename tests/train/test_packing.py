@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from gptsmith.data.windows import IGNORED
+from gptsmith.model.gpt import GPT
+from gptsmith.model.layout import LENGTH_MULTIPLE, PackedSequences
+from gptsmith.model.presets import preset
 from gptsmith.text.chat_template import Encoded
-from gptsmith.train.samples import LEAST_ROWS, ROW_TOKENS, Sample, pack
+from gptsmith.train.samples import LEAST_ROWS, ROW_MULTIPLE, ROW_TOKENS, Sample, pack, packed_batch
 
 CONTEXT = 256
 
@@ -75,3 +80,25 @@ def num_lines_run(count: int) -> int:
 
 def test_the_work_of_packing_grows_with_the_number_of_samples() -> None:
     assert num_lines_run(4000) < 2.2 * num_lines_run(2000)
+
+
+def test_rows_of_many_lengths_have_few_shapes() -> None:
+    """PyTorch keeps a program for each shape of a product: rows of any length would take more memory step by step."""
+    samples = [Sample("", [Encoded([5] * sample.num_tokens, [True] * sample.num_tokens)]) for sample in drawn(60)]
+    for row in pack(samples, CONTEXT):
+        batch, num_tokens = packed_batch([row]), sum(sample.num_tokens for sample in row)
+        assert batch.segments is not None
+        assert batch.input_ids.shape[1] % ROW_MULTIPLE == 0
+        assert all(each.shape[1] % LENGTH_MULTIPLE == 0 for each in PackedSequences.of(batch.segments).batches)
+        assert (batch.targets[:, num_tokens:] == IGNORED).all()
+        assert batch.num_tokens == num_tokens - len(row)
+
+
+def test_what_fills_a_row_up_changes_nothing_and_needs_no_context() -> None:
+    shape = {"embed_dim": 32, "num_layers": 2, "num_heads": 2, "head_dim": 16, "vocab_size": 40}
+    model = GPT(preset("smith", **shape, context_length=20, init="gpt2"), seed=1).double()
+    ids = torch.arange(20)
+    batch = packed_batch([[Sample("", [Encoded(ids.tolist(), [True] * 20)])]])
+    assert batch.input_ids.shape == (1, ROW_MULTIPLE)
+    found = model.hidden(batch.input_ids, segments=batch.segments)[:, :20]
+    torch.testing.assert_close(found, model.hidden(ids[None]), rtol=0, atol=1e-12)

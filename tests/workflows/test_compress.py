@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import tomli_w
 import torch
@@ -18,6 +20,7 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress import derive as derived
+from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
 from tests.dropped_kind import dropped_kind
@@ -26,7 +29,8 @@ from .conftest import SMALL, write_text
 
 ALWAYS = {
     "run", "status", "made_from", "step", "num_parameters", "weight_bytes_before", "weight_bytes", "ratio",
-    "compared_on", "num_compared_tokens", "largest_logit_difference", "mean_logit_difference", "top1_agreement",
+    "compared_on", "num_compared_tokens", "kl_divergence", "largest_logit_difference", "mean_logit_difference",
+    "top1_agreement",
     "seconds",
 }  # fmt: skip
 WITH_TEXT = {"bits_per_byte_before", "bits_per_byte", "validation_loss"}
@@ -69,6 +73,7 @@ def test_compress_makes_a_whole_run_and_says_how_far_it_is(trained: dict[str, An
     assert small["bits_per_byte"] != small["bits_per_byte_before"]
     assert 0 < small["mean_logit_difference"] < small["largest_logit_difference"] < 1
     assert 0.9 < small["top1_agreement"] <= 1
+    assert 0 < small["kl_divergence"] < 0.001
     run = Path(small["run"])
     assert {path.name for path in run.iterdir()} == FILES | {"checkpoints"}
     for name in ("tokenizer.json", "tokenizer_config.json", "data.json"):
@@ -180,7 +185,7 @@ def test_what_cannot_be_compressed_is_refused(
     for arguments, words in (
         ([small["run"], "--to", "int8"], "those of this model are int8 already"),
         ([with_adapters["run"], "--to", "int8"], "merge them first (gptsmith merge RUN)"),
-        ([small["run"], "--to", "int9"], "no such kind of method: int9"),
+        ([small["run"], "--to", "int9"], "no such compression"),
         (["missing", "--to", "int8"], "there is no such run"),
     ):
         outcome = call("compress", *arguments, "--out", tmp_path / "out")
@@ -278,4 +283,24 @@ def test_a_new_method_is_one_file(trained: dict[str, Any], call: Callable, tmp_p
     assert Run.open(tmp_path / "zeros").lineage()[0].request["method"] == "zeros"
     blocks = gptsmith.load(tmp_path / "zeros").model.blocks
     assert not any(((p != 0) & (p.abs() < 1e-3)).any() for p in blocks.parameters())
-    assert "no such kind of method" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err
+    assert "no such compression" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err
+
+
+def test_weights_in_blocks_are_smaller_the_fewer_bits_they_have(trained: dict[str, Any], tmp_path: Path) -> None:
+    found = {to: gptsmith.compress(trained["run"], to=to, out=tmp_path / to) for to in ("q8_0", "q4_0")}
+    assert found["q8_0"]["kl_divergence"] < 0.1 * found["q4_0"]["kl_divergence"] < 0.1
+    assert found["q4_0"]["weight_bytes"] < 0.6 * found["q8_0"]["weight_bytes"] < 0.2 * trained["num_parameters"] * 4
+    for to, figures in found.items():
+        assert figures["num_parameters"] == trained["num_parameters"]
+        assert Run.open(figures["run"]).lineage()[0].request == {"run": trained["run"], "method": to}
+        packed = packed_weights(gptsmith.load(figures["run"]).model)
+        assert "embedding.weight" in packed
+        original = gptsmith.load(trained["run"]).model.embedding.matrix().detach().numpy()
+        kind = gguf.GGMLQuantizationType[to.upper()]
+        assert np.array_equal(packed["embedding.weight"].weight.numpy(), gguf.quantize(original, kind))
+    with pytest.raises(UserError, match=r"q4_9': no such compression \(did you mean q4_"):
+        gptsmith.compress(trained["run"], to="q4_9")
+    # Weights in blocks can be rounded once more: the difference is then that from the blocks.
+    twice = gptsmith.compress(found["q8_0"]["run"], to="q4_0", out=tmp_path / "twice")
+    assert twice["weight_bytes"] == found["q4_0"]["weight_bytes"]
+    assert twice["made_from"] == found["q8_0"]["run"]

@@ -11,9 +11,11 @@ import pytest
 import gptsmith
 from gptsmith.convert import huggingface
 from gptsmith.run import checkpoint
+from gptsmith.workflows import info
 
 
 def test_info_reads_no_weights(trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "free_memory_bytes", lambda: None)
     exported = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "model")["folder"]
     shape = gptsmith.info(trained["run"])
 

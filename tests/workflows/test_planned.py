@@ -124,7 +124,10 @@ def test_the_least_that_works_works(call: Callable, text: Path, tmp_path: Path) 
     with pytest.raises(UserError) as raised:
         gptsmith.plan([text], minutes=0.001, settings=SHAPE)
     minutes = float(str(raised.value).split("about ")[1].split()[0])
-    assert gptsmith.plan([text], minutes=minutes * 1.5, settings=SHAPE)["num_steps"] >= 40
+    plan = gptsmith.plan([text], minutes=minutes * 1.5, settings=SHAPE)
+    assert plan["num_steps"] >= 40
+    embedding = plan["vocab_size"] * plan["embed_dim"]
+    assert plan["num_active_parameters"] == plan["num_parameters"] - embedding
 
 
 SCORE = TextDataset.score

@@ -104,9 +104,16 @@ def test_prompts_come_from_a_file_or_a_pipe(
     assert call("generate", trained["run"], "--max-tokens", 3).out.startswith("The young")
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_resumed_run_is_the_run_that_never_stopped(text: Path, tmp_path: Path, dropout: float) -> None:
-    settings = [*SMALL, "train.num_steps=30", f"model.dropout={dropout}"]
+EXPERTS = ["kind=experts", "num_experts=3", "num_shared_experts=1", "hidden_dim=32", "balance_rate=0.01"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["model.dropout=0.2"], [f"model.feedforward.{change}" for change in EXPERTS]],
+    ids=["dropout", "experts"],
+)
+def test_a_resumed_run_is_the_run_that_never_stopped(text: Path, tmp_path: Path, changes: list[str]) -> None:
+    settings = [*SMALL, "train.num_steps=30", *changes]
     whole = gptsmith.pretrain([text], out=tmp_path / "whole", settings=settings)
     with stopped_after(13):
         stopped = gptsmith.pretrain([text], out=tmp_path / "halved", settings=settings)
@@ -117,6 +124,10 @@ def test_a_resumed_run_is_the_run_that_never_stopped(text: Path, tmp_path: Path,
     assert losses(moved) == losses(whole["run"])
     one, other = weights_at(moved, 30), weights_at(whole["run"], 30)
     assert all(torch.equal(one[name], other[name]) for name in other)
+    biases = [value for name, value in other.items() if name.endswith("choice_bias")]
+    assert all(bias.any() for bias in biases)
+    says_experts = "The busiest expert of a layer gets up to" in (moved / "report.html").read_text()
+    assert bool(biases) == says_experts == ("dropout" not in changes[0])
 
 
 def test_a_finished_run_goes_on_for_more_tokens_only(text: Path, tmp_path: Path, call: Callable) -> None:

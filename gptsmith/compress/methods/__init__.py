@@ -9,15 +9,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated
 
+from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.block_rounding import ROUNDINGS
 
 
 class MethodSettings(Settings):
     """The settings of every kind of compression."""
 
     kind: str
+
+    @property
+    def name(self) -> str:
+        """What a person asks for, and what is added to the name of the run."""
+        return self.kind
 
     @abstractmethod
     def compress(self, model: GPT) -> GPT:
@@ -29,4 +36,20 @@ class MethodSettings(Settings):
 
 
 KINDS = Kinds(__name__, MethodSettings, default="int8")
+BLOCK_FORMATS = tuple(ROUNDINGS)
+"""The formats that the kind `round` rounds to: each is asked for by its own name."""
 AnyMethod = Annotated[MethodSettings, KINDS]
+
+
+def method_of(name: str) -> MethodSettings:
+    """The compression of that name: a kind, or a block format.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    kinds = [kind for kind in KINDS.names() if kind != "round"]
+    if name not in (*kinds, *BLOCK_FORMATS):
+        raise ConfigurationError(
+            f"--to {shown(name)}: no such compression ({did_you_mean(name, (*kinds, *BLOCK_FORMATS))})"
+        )
+    return KINDS.validate({"kind": "round", "format": name} if name in BLOCK_FORMATS else name)

@@ -30,7 +30,7 @@ class TransformersBackend(Backend):
             loader: Any = transformers.AutoModelForCausalLM
             self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
-        self.context_length = int(self.model.config.max_position_embeddings)
+        self.context_length = int(self.model.config.get_text_config().max_position_embeddings)
         self.special_tokens = list(self.tokenizer.all_special_tokens)
 
     def token_ids(self, text: str) -> list[int]:

@@ -19,6 +19,7 @@ from gptsmith.base.errors import ConversionError, did_you_mean, shown
 from gptsmith.base.outside import imported_files, registered, registered_module
 from gptsmith.base.settings import changed_keys, merged
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import LARGEST_DIM
 
 Table = dict[str, Any]
 REQUIRED: Any = object()
@@ -108,33 +109,6 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True)
-class GGUFArchitecture:
-    """The code of llama.cpp for a family, and what it computes.
-
-    Attributes:
-        name: its name in a GGUF file.
-        activation: the activation that it knows.
-        near: activations that it computes by its own, which is so near that a certificate passes.
-        epsilon: the key of the smallest variance of its norms.
-        is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
-        scalings: the ways to scale rotary frequencies that it knows.
-        has_head_dim: whether it knows heads that are not as wide as the model divided by their number.
-        fixed: the settings that all its models share besides those of the family, under our names: no key says them.
-        settings: its keys besides those that every architecture has, without its name before them.
-    """
-
-    name: str
-    activation: str = "swiglu"
-    near: tuple[str, ...] = ()
-    epsilon: str = "attention.layer_norm_rms_epsilon"
-    is_interleaved: bool = False
-    scalings: tuple[str, ...] = ("linear", "yarn")
-    has_head_dim: bool = True
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    settings: tuple[Part, ...] = ()
-
-
-@dataclass(frozen=True)
 class Weight:
     """One map, norm or table of vectors: its name with us, in a safetensors file and in a GGUF file. `{layer}` stands
     for the number of a block, `{expert}` for that of an expert; the names of its `weight` and its `bias` follow,
@@ -156,6 +130,35 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class GGUFArchitecture:
+    """The code of llama.cpp for a family, and what it computes.
+
+    Attributes:
+        name: its name in a GGUF file.
+        activation: the activation that it knows.
+        near: activations that it computes by its own, which is so near that a certificate passes.
+        epsilon: the key of the smallest variance of its norms.
+        is_interleaved: whether rotary positions rotate neighbours together, where we rotate halves.
+        scalings: the ways to scale rotary frequencies that it knows.
+        has_head_dim: whether it knows heads that are not as wide as the model divided by their number.
+        fixed: the settings that all its models share besides those of the family, under our names: no key says them.
+        settings: its keys besides those that every architecture has, without its name before them.
+        weights: the names of its weights, where its tensors hold other parts than those of a safetensors file.
+    """
+
+    name: str
+    activation: str = "swiglu"
+    near: tuple[str, ...] = ()
+    epsilon: str = "attention.layer_norm_rms_epsilon"
+    is_interleaved: bool = False
+    scalings: tuple[str, ...] = ("linear", "yarn")
+    has_head_dim: bool = True
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    settings: tuple[Part, ...] = ()
+    weights: tuple[Weight, ...] = ()
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of models.
 
@@ -166,6 +169,7 @@ class Family:
         preset: the nearest of our presets.
         fixed: the settings that all its models share, under our names.
         settings: the settings in which they differ.
+        defaults: their values of settings that a config may leave out, where several of ours follow from one.
         only: settings of theirs that would make it another model, with the one value that we know.
         weights: the names of its weights.
         prefix: the prefix of the names of all its weights but the head, and is left out in some files.
@@ -181,6 +185,7 @@ class Family:
     fixed: Mapping[str, Any]
     settings: Sequence[Part]
     weights: Sequence[Weight]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     only: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     extra: Sequence[str] = ()
@@ -199,6 +204,7 @@ class Family:
             ConversionError: it asks for something that no shape of ours is, or is not sound.
         """
         table: Table = dict(self.fixed)
+        config = {**self.defaults, **config}
         for part in (*(Only(key, value) for key, value in self.only.items()), *self.settings):
             table = layered(table, part.read(config))
         return GPTConfig.parse(table, "config.json")
@@ -297,6 +303,18 @@ def resolved(shape: GPTConfig) -> Table:
     return table
 
 
+def size_of(config: Mapping[str, Any], key: str, most: int = LARGEST_DIM) -> int:
+    """A size that a config says, checked before anything is counted by it.
+
+    Raises:
+        ConversionError: it is no whole number from 1 to `most`.
+    """
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+        raise ConversionError(f"{key}={shown(value)} is not a whole number from 1 to {most:,}")
+    return value
+
+
 def nested(path: str, value: Any) -> Table:
     """`{"a": {"b": value}}` for `a.b`; empty if the value is None."""
     if value is None:
@@ -337,7 +355,8 @@ def without_followers(keys: Sequence[str]) -> list[str]:
 
 
 def _weight_of(unsupported: Sequence[str]) -> int:
-    return len(without_followers(unsupported))
+    """How far a shape is from a family: another kind is further than another setting."""
+    return sum(2 if key.endswith(".kind") else 1 for key in without_followers(unsupported))
 
 
 def readable(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, shown
-from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight, size_of
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.families.olmo2 import OUTPUT_NORMS
 from gptsmith.convert.families.qwen3 import NORMS
@@ -22,6 +22,7 @@ from gptsmith.convert.rope import RotaryPart
 from gptsmith.convert.window import FULL, SLIDING
 from gptsmith.model.attention.sliding_window import SlidingWindowAttentionSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import MOST_LAYERS
 from gptsmith.model.position.local_rotary import LocalRotaryPositionSettings
 from gptsmith.model.position.rotary import RotaryPositionSettings
 
@@ -54,7 +55,10 @@ class Layers:
         return ("sliding_window", "layer_types", "sliding_window_pattern", "rope_local_base_freq", *GLOBAL.keys)
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        count, every = config["num_hidden_layers"], config.get("sliding_window_pattern", EVERY_SIXTH)
+        count, every = (
+            size_of(config, "num_hidden_layers", MOST_LAYERS),
+            config.get("sliding_window_pattern", EVERY_SIXTH),
+        )
         if not isinstance(every, int) or every < 1:
             raise ConversionError(f"sliding_window_pattern={shown(every)} is not a number of layers above 0")
         types = config.get("layer_types") or [FULL if (layer + 1) % every == 0 else SLIDING for layer in range(count)]
@@ -128,11 +132,11 @@ class GGUFLayers:
         return (WINDOW, PATTERN, LOCAL)
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        count, window = config["block_count"], config.get(WINDOW, 0)
+        count, window = size_of(config, "block_count", MOST_LAYERS), config.get(WINDOW, 0)
         pattern = config.get(PATTERN, EVERY_SIXTH)
         if isinstance(pattern, int) and not isinstance(pattern, bool) and pattern > 0:
             pattern = [(layer + 1) % pattern != 0 for layer in range(count)]
-        if not isinstance(pattern, list) or len(pattern) < count or not {*pattern} <= {0, 1}:
+        if not isinstance(pattern, list) or len(pattern) < count or not all(yes in (0, 1) for yes in pattern):
             raise ConversionError(f"{PATTERN} is no number above 0, and does not say yes or no of {count:,} layers")
         local = [layer for layer in range(count) if window and pattern[layer]]
         return {
@@ -161,11 +165,12 @@ class GGUFScales:
     keys: Sequence[str] = ()
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        width, num_heads = config["embedding_length"], config["attention.head_count"]
-        head_dim = config.get("attention.key_length", width // num_heads)
+        width, num_heads = size_of(config, "embedding_length"), size_of(config, "attention.head_count")
+        sizes = {"attention.key_length": width // num_heads, **config}
+        head_dim = size_of(sizes, "attention.key_length")
         # The model of 27B alone scales by the width of a head that its 32 heads would have if they filled the model's.
         queries = width // num_heads if config["block_count"] == LAYERS_OF_27B else head_dim
-        return {"attention": {"scale": queries**-0.5}, "embedding_multiplier": width**0.5}
+        return {"attention": {"scale": max(queries, 1) ** -0.5}, "embedding_multiplier": width**0.5}
 
     def write(self, shape: GPTConfig) -> Table:
         return {}
@@ -212,7 +217,11 @@ FAMILY = Family(
         Layers(),
     ),
     weights=tuple(_renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
+    defaults={
+        "vocab_size": 262_208, "max_position_embeddings": 131_072, "hidden_size": 2304, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "intermediate_size": 9216,
+    },
     only={"attn_logit_softcapping": None, "final_logit_softcapping": None, "use_bidirectional_attention": False},
     prefix="model.",
     extra=EXTRA,
-)
+)  # fmt: skip

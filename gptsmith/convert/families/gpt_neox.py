@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, shown
-from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight, size_of
 from gptsmith.convert.families.gpt2 import ACTIVATIONS, QKV
 from gptsmith.convert.rope import PARTIAL, RotaryPart
 from gptsmith.model.config import GPTConfig
@@ -63,7 +63,7 @@ class RotaryDimensions:
         return ("rope.dimension_count",)
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        head_dim = config["embedding_length"] // config["attention.head_count"]
+        head_dim = size_of(config, "embedding_length") // size_of(config, "attention.head_count")
         rotated = config.get("rope.dimension_count", head_dim)
         if not isinstance(rotated, int) or not 0 < rotated <= head_dim:
             raise ConversionError(

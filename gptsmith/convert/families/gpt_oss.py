@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from gptsmith.convert.families import Family, Setting, Table, Weight
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, Weight
 from gptsmith.convert.families.llama import EXTRA, SHAPE, WEIGHTS
+from gptsmith.convert.families.mixtral import DENSE, EXPERT_COUNTS
 from gptsmith.convert.rope import RotaryPart
 from gptsmith.convert.window import EveryOtherLayer
+from gptsmith.model.attention.sliding_window import SlidingWindowAttentionSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.feedforward.experts import ExpertsSettings
 from gptsmith.model.feedforward.gated import OAI_ALPHA, OAI_LIMIT
@@ -51,14 +53,56 @@ class RouterLoss:
         return {"output_router_logits": weight > 0, "router_aux_loss_coef": weight}
 
 
+WINDOW = "attention.sliding_window"
+
+
+class GGUFSettings:
+    """llama.cpp's gpt-oss has a window in every other layer, from the first on. It cuts the ramp of YaRN to whole
+    dimensions, which the published models do not: a file is read as llama.cpp computes it."""
+
+    keys: Sequence[str] = (WINDOW,)
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        layers = list(range(0, config["block_count"], 2))
+        return {"attention": {"kind": "sliding_window", "window_size": config.get(WINDOW), "layers": layers}}
+
+    def write(self, shape: GPTConfig) -> Table:
+        attention = shape.attention
+        is_windowed = isinstance(attention, SlidingWindowAttentionSettings)
+        return {WINDOW: attention.window_size if is_windowed else shape.context_length}  # type: ignore[attr-defined]
+
+
+def _renamed(weight: Weight) -> Weight:
+    """With llama.cpp's name of the norm before the feed-forward half."""
+    return replace(weight, gguf=weight.gguf.replace("ffn_norm", "post_attention_norm"))
+
+
 ATTENTION, MLP = "blocks.{layer}.attention", "model.layers.{layer}.mlp"
 EXPERT = "blocks.{layer}.feedforward.experts.{expert}"
-DENSE = {f"blocks.{{layer}}.feedforward.{name}" for name in ("gate", "input", "output")}
+COMMON = (
+    *(_renamed(weight) for weight in WEIGHTS if DENSE.isdisjoint(weight.parts)),
+    Weight(f"{ATTENTION}.sinks", "model.layers.{layer}.self_attn.sinks", "blk.{layer}.attn_sinks.weight"),
+    Weight("blocks.{layer}.feedforward.router", f"{MLP}.router", "blk.{layer}.ffn_gate_inp"),
+)
+"""The weights that are one tensor in either file."""
 
 FAMILY = Family(
     model_type="gpt_oss",
     architecture="GptOssForCausalLM",
-    gguf=None,
+    gguf=GGUFArchitecture(
+        "gpt-oss",
+        activation="swiglu_oai",
+        fixed={"attention.bias": True, "attention.output_bias": True, "tie_embeddings": False},
+        settings=(
+            Setting("expert_feed_forward_length", "feedforward.hidden_dim"), *EXPERT_COUNTS, GGUFSettings(),
+        ),
+        weights=(
+            *COMMON,
+            Weight(f"{EXPERT}.gate", "", "blk.{layer}.ffn_gate_exps"),
+            Weight(f"{EXPERT}.input", "", "blk.{layer}.ffn_up_exps"),
+            Weight(f"{EXPERT}.output", "", "blk.{layer}.ffn_down_exps"),
+        ),
+    ),
     preset="gpt-oss-20b",
     fixed={
         "attention": {"kind": "full", "qk_norm": False, "sinks": True},
@@ -81,9 +125,7 @@ FAMILY = Family(
         RotaryPart(base=150_000.0),
     ),
     weights=(
-        *(weight for weight in WEIGHTS if DENSE.isdisjoint(weight.parts)),
-        Weight(f"{ATTENTION}.sinks", "model.layers.{layer}.self_attn.sinks", "blk.{layer}.attn_sinks.weight"),
-        Weight("blocks.{layer}.feedforward.router", f"{MLP}.router", "blk.{layer}.ffn_gate_inp"),
+        *COMMON,
         Weight(
             (f"{EXPERT}.gate.weight", f"{EXPERT}.input.weight"), f"{MLP}.experts.gate_up_proj", "", transposed=True,
             transform=InterleavedGate,

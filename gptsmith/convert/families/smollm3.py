@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table
+from gptsmith.convert.families import Family, GGUFArchitecture, Setting, Table, size_of
 from gptsmith.convert.families.llama import EXTRA, FIXED, SHAPE, WEIGHTS
 from gptsmith.convert.rope import RotaryPart
+from gptsmith.convert.window import FULL, SLIDING, SomeLayers
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.dims import MOST_LAYERS
 from gptsmith.model.position.rotary import RotaryPositionSettings
 
 
@@ -23,14 +25,9 @@ class RotatedLayers:
         return ("no_rope_layers", "no_rope_layer_interval")
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        count, interval = config["num_hidden_layers"], config.get("no_rope_layer_interval", 4)
-        if not isinstance(interval, int) or interval < 1:
-            raise ConversionError(f"no_rope_layer_interval={interval!r} is not a number of layers above 0")
-        rotates = config.get("no_rope_layers") or [int((layer + 1) % interval != 0) for layer in range(count)]
-        if not isinstance(rotates, list) or len(rotates) < count or not set(rotates) <= {0, 1}:
-            raise ConversionError(f"no_rope_layers is not a list of 0 and 1 for each of {count:,} layers")
-        layers = [layer for layer in range(count) if rotates[layer]]
-        return {"position": {"layers": "all" if len(layers) == count else layers}}
+        rotates = _rotates(config)
+        layers = [layer for layer, yes in enumerate(rotates) if yes]
+        return {"position": {"layers": "all" if all(rotates) else layers}}
 
     def write(self, shape: GPTConfig) -> Table:
         if not isinstance(shape.position, RotaryPositionSettings):
@@ -39,13 +36,35 @@ class RotatedLayers:
         return {"no_rope_layers": [int(layers == "all" or layer in layers) for layer in range(shape.num_layers)]}
 
 
+def _rotates(config: Mapping[str, Any]) -> list[int]:
+    """1 or 0 for each layer."""
+    count, interval = size_of(config, "num_hidden_layers", MOST_LAYERS), config.get("no_rope_layer_interval", 4)
+    if not isinstance(interval, int) or interval < 1:
+        raise ConversionError(f"no_rope_layer_interval={interval!r} is not a number of layers above 0")
+    rotates = config.get("no_rope_layers") or [int((layer + 1) % interval != 0) for layer in range(count)]
+    if not isinstance(rotates, list) or len(rotates) < count or not set(rotates) <= {0, 1}:
+        raise ConversionError(f"no_rope_layers is not a list of 0 and 1 for each of {count:,} layers")
+    return rotates[:count]
+
+
+@dataclass(frozen=True)
+class Windows(SomeLayers):
+    """Windows in the layers that do not rotate, unless `layer_types` names others."""
+
+    def read(self, config: Mapping[str, Any]) -> Table:
+        if config.get("sliding_window") is None:
+            return {"attention": {"kind": "full"}}
+        types = [FULL if rotates else SLIDING for rotates in _rotates(config)]
+        return super().read({**config, "layer_types": config.get("layer_types") or types})
+
+
 class EveryFourthDoesNotRotate:
     """llama.cpp's own choice of layers, which no key of a GGUF file says."""
 
     keys: Sequence[str] = ()
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        return RotatedLayers().read({"num_hidden_layers": config["block_count"]})
+        return RotatedLayers().read({"num_hidden_layers": size_of(config, "block_count", MOST_LAYERS)})
 
     def write(self, shape: GPTConfig) -> Table:
         return {}
@@ -58,6 +77,7 @@ FAMILY = Family(
     preset="smith with attention.qk_norm=false",
     fixed=FIXED,
     settings=(
+        Windows(),
         *(part for part in SHAPE if not isinstance(part, RotaryPart)),
         Setting("num_key_value_heads", "attention.num_kv_heads", 4),
         Setting("tie_word_embeddings", "tie_embeddings", True),
@@ -69,7 +89,6 @@ FAMILY = Family(
         RotatedLayers(),
     ),
     weights=WEIGHTS,
-    only={"use_sliding_window": False},
     prefix="model.",
     extra=EXTRA,
     extends="llama",

@@ -55,6 +55,15 @@ class FormatSettings(Settings):
     precision: str
     """The dtype of the weights."""
 
+    @property
+    def keeps_blocks(self) -> bool:
+        """Whether weights in blocks are written as they are; else they are dequantized before."""
+        return False
+
+    def bound(self, source: Source) -> str:
+        """The precision of a copy of this model: a name of `certificate.BOUNDS`."""
+        return self.precision
+
     @abstractmethod
     def check(self, source: Source) -> None:
         """Accepts a model that the format can hold.

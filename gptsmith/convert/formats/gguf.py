@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from gptsmith.base.errors import ConversionError
 from gptsmith.convert.backends import Backend
@@ -20,11 +20,13 @@ from gptsmith.convert.gguf_rope import DIVISORS, divisors
 from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabulary_of
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.linear.grouped import packed_weights
 
 FILE = "model.gguf"
 LARGEST_FLOAT16 = 65504.0
-ROUTER = "ffn_gate_inp.weight"
-"""The end of a router's name; rounded, it would choose other experts."""
+EXACT = ("position_embd.weight", "ffn_gate_inp.weight", ".bias")
+"""The ends of the names of tensors in float32: rounded, a router would choose other experts; biases of experts are
+vectors, too."""
 
 
 class GGUFFormatSettings(FormatSettings):
@@ -32,7 +34,15 @@ class GGUFFormatSettings(FormatSettings):
 
     kind: Literal["gguf"] = "gguf"
     precision: Literal["float32", "float16", "bfloat16", "q8_0"] = "float16"
-    """float16 is what llama.cpp's own converter has always written and what its quantiser begins with."""
+    """That of weights that are not in blocks. float16 is what llama.cpp's own converter has always written and what
+    its quantiser begins with. Weights in blocks are written as they are, unless a precision is given."""
+
+    @property
+    def keeps_blocks(self) -> bool:
+        return "precision" not in self.model_fields_set
+
+    def bound(self, source: Source) -> str:
+        return "q8_0" if packed_weights(source.model) else self.precision
 
     def check(self, source: Source) -> None:
         shape = source.model.config
@@ -53,8 +63,7 @@ class GGUFFormatSettings(FormatSettings):
             _add_vocabulary(writer, vocabulary_of(source.tokenizer, shape.vocab_size))
             if source.template is not None:
                 writer.add_chat_template(source.template.source)
-            for name, tensor in _tensors(source, family):
-                data, kind = _kept(name, tensor.numpy(), self.precision)
+            for name, data, kind in _tensors(source, family, self.precision):
                 writer.add_tensor(name, data, raw_dtype=kind)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
@@ -99,8 +108,9 @@ def _require_float16(source: Source) -> None:
     Raises:
         ConversionError: a weight is larger than float16's largest number.
     """
+    packed = packed_weights(source.model)
     for name, weight in plain_weights(source.model).items():
-        if weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
+        if name not in packed and weight.dim() > 1 and float(weight.abs().max()) > LARGEST_FLOAT16:
             raise ConversionError(f"{name} is larger than float16 can be: choose --precision bfloat16 or float32")
 
 
@@ -108,16 +118,15 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     import gguf
 
     kinds = gguf.LlamaFileType
+    forms = Counter(part.form.name for part in packed_weights(source.model).values())
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(_name(source))
-    writer.add_file_type(
-        {
-            "float32": kinds.ALL_F32,
-            "float16": kinds.MOSTLY_F16,
-            "bfloat16": kinds.MOSTLY_BF16,
-            "q8_0": kinds.MOSTLY_Q8_0,
-        }[precision]
-    )
+    known = {
+        "float32": kinds.ALL_F32, "float16": kinds.MOSTLY_F16, "bfloat16": kinds.MOSTLY_BF16,
+        "q4_0": kinds.MOSTLY_Q4_0, "q4_1": kinds.MOSTLY_Q4_1, "q5_0": kinds.MOSTLY_Q5_0, "q5_1": kinds.MOSTLY_Q5_1,
+        "q8_0": kinds.MOSTLY_Q8_0, "q4_k": kinds.MOSTLY_Q4_K_M, "q5_k": kinds.MOSTLY_Q5_K_M, "q6_k": kinds.MOSTLY_Q6_K,
+    }  # fmt: skip
+    writer.add_file_type(known[forms.most_common(1)[0][0] if forms else precision])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for ours, key in SAMPLING.items():
         if (value := source.generation.get(ours)) is not None:
@@ -155,22 +164,33 @@ def _add_vocabulary(writer: Any, vocabulary: GGUFVocabulary) -> None:
     writer.add_bool(COMPOSES, vocabulary.composes)
 
 
-def _tensors(source: Source, family: Family) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor of the file, float32, matrices as (out, in)."""
-    shape, ours = source.model.config, plain_weights(source.model)
+def _tensors(source: Source, family: Family, precision: str) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Each tensor of the file, matrices as (out, in), with its type: those that are all in blocks of one format as they
+    are, others as `_kept` says."""
+    import gguf
+
+    shape, ours, packed = source.model.config, plain_weights(source.model), packed_weights(source.model)
     for tensor in gguf_tensors(family, shape):
-        yield tensor.name, tensor.join(ours).float()
+        parts = {name: packed.get(name) for mapping in tensor.mappings for name in mapping.ours}
+        forms = {None if part is None else part.form.name for part in parts.values()}
+        form = forms.pop() if len(forms) == 1 else None
+        if form is not None:
+            rows = tensor.join({name: part.weight.detach() for name, part in parts.items() if part is not None})
+            yield tensor.name, rows.numpy(), gguf.GGMLQuantizationType[form.upper()]
+        else:
+            yield tensor.name, *_kept(tensor.name, tensor.join(ours).float().numpy(), precision)
     if (divided := divisors(shape)) is not None:
-        yield DIVISORS, divided
+        yield DIVISORS, *_kept(DIVISORS, divided.numpy(), precision)
 
 
 def _kept(name: str, data: np.ndarray, precision: str) -> tuple[np.ndarray, Any]:
-    """A tensor as it is kept: vectors, positions and routers in float32, rows that are no whole blocks in float16."""
+    """A tensor as it is kept: vectors, biases, positions and routers in float32, rows that are no whole blocks in
+    float16."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
     kind = {"float32": kinds.F32, "float16": kinds.F16, "bfloat16": kinds.BF16, "q8_0": kinds.Q8_0}[precision]
-    if data.ndim == 1 or name == "position_embd.weight" or name.endswith(ROUTER):
+    if data.ndim == 1 or name.endswith(EXACT):
         kind = kinds.F32
     elif kind == kinds.Q8_0 and data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
         kind = kinds.F16

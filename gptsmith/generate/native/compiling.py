@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import llvmlite
 import numba
+import numba.extending
+from llvmlite import ir
+from numba.core import cgutils
 
 from gptsmith.base.cache_folder import default_cache
 
@@ -21,7 +25,31 @@ def _sources() -> str:
 
 
 # numba itself would only look at the time of the one file that a function is in.
-numba.config.CACHE_DIR = str(default_cache() / "compiled" / _sources())
+configuration: Any = numba.config
+configuration.CACHE_DIR = str(default_cache() / "compiled" / _sources())
 
-compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """A function that runs without the interpreter and its lock, and is kept once it is compiled."""
+    result: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)(function)
+    return cast(Function, result)
+
+
+def inlined(function: Function) -> Function:
+    """A function that becomes part of those that call it."""
+    result: Any = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+    return cast(Function, result)
+
+
+def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Writes the call of a function that LLVM or the system knows by name."""
+    signature = ir.FunctionType(result, [argument.type for argument in arguments])
+    utilities: Any = cgutils
+    return builder.call(utilities.get_or_insert_function(builder.module, signature, name), arguments)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """A function that gives types, and writes instructions of LLVM."""
+    return numba.extending.intrinsic(function)

@@ -75,6 +75,11 @@ class NativeDecoder:
         self._layers = numpy.zeros(config.num_layers, step.LAYER)
         self._stream = torch.zeros(max_rows, config.embed_dim)
         state["stream"], state["num_threads"] = self._stream.data_ptr(), num_threads
+        self._scores = torch.zeros(num_threads, LANES)
+        self._positions = numpy.zeros(max_rows, numpy.int64)
+        self._rows = numpy.zeros((config.num_layers, max_rows), numpy.int64)
+        """The address of the block table of each row, by groups of layers."""
+        self._block_tables: dict[int, Any] = {}
         self._add_rotation()
         self._add_rows()
         body, head = Rows(step.OPERATION), Rows(step.OPERATION)
@@ -109,7 +114,7 @@ class NativeDecoder:
         self._run(step.BODY)
         return self._stream[:num_rows].clone()
 
-    def head(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """The logits (N, V), float32, of rows of `hidden`."""
         self._stream[: len(hidden)] = hidden
         self._state[0]["num_rows"] = len(hidden)
@@ -186,7 +191,7 @@ class NativeDecoder:
         is_gated = hasattr(feed, "gate")
         if is_gated:
             self._multiply(program, self._matrix(feed.gate), gate)
-        kind, width = ACTIVATIONS[self.model.config.feedforward.activation], self._hidden.shape[1]
+        kind, width = ACTIVATIONS[cast(Any, self.model.config.feedforward).activation], self._hidden.shape[1]
         program.add(code=step.ACTIVATE, number=kind, source=gate if is_gated else 0, target=hidden, dim=width)
         program.add(code=step.WAIT)
         self._prepare(program, None, hidden, width)
@@ -254,11 +259,7 @@ class NativeDecoder:
             ("attended", self._query_dim),
         ):
             state[name] = self._at(torch.zeros(rows, width))
-        self._scores = torch.zeros(self._num_threads, LANES)
         state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.nbytes // self._num_threads
-        self._block_tables: dict[int, Any] = {}
-        self._rows = numpy.zeros((config.num_layers, rows), numpy.int64)
-        self._positions = numpy.zeros(rows, numpy.int64)
         state["positions"] = self._positions.ctypes.data
 
     def _inputs(self) -> Any:
@@ -300,7 +301,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     table = cache.new_table()
     cache.extend(table, 0, len(ids))
     with torch.inference_mode():
-        found = decoder.head(decoder.hidden(ids, [Segment(table, 0, len(ids))], cache))
+        found = decoder.logits(decoder.hidden(ids, [Segment(table, 0, len(ids))], cache))
         wanted = model(torch.tensor([ids]))[0].float()
     difference, size = (found - wanted).abs().max(), wanted.abs().max()
     if not difference <= TOLERANCE * (1 + size):

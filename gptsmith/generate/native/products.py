@@ -85,7 +85,7 @@ def _quantized(bits: int, num_quads: int = 8) -> tuple[Any, Any]:
     tile_bytes = 512 if bits == 8 else 256
 
     @inlined
-    def group(zero: int, weights: int, fifths: int, bytes_: int, sum_: int) -> Any:
+    def group(zero: int, weights: int, fifths: int, bytes_: int, sum_: Any) -> Any:
         """The sums of one group's products, for a tile's rows."""
         high, low = v.integers(numpy.int32(0)), v.integers(numpy.int32(-zero * sum_))
         if bits == 8:

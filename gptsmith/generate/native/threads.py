@@ -11,10 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from gptsmith.generate.native.compiling import compiled
+from gptsmith.generate.native.compiling import call, compiled, intrinsic
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 SPINS, YIELDS = 2000, 4000
@@ -51,8 +49,7 @@ def pause(typing: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if platform.machine().lower() in ("x86_64", "amd64"):
-            function = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.x86.sse2.pause"), [])
+            call(builder, "llvm.x86.sse2.pause", ir.VoidType())
         return context.get_dummy_value()
 
     return types.void(), code
@@ -61,8 +58,7 @@ def pause(typing: Any) -> Any:
 @intrinsic
 def let_others_run(typing: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, []), name), [])
+        call(builder, "SwitchToThread" if sys.platform == "win32" else "sched_yield", I32)
         return context.get_dummy_value()
 
     return types.void(), code

@@ -13,8 +13,9 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
+
+from gptsmith.generate.native.compiling import call, intrinsic
 
 LANES = 16
 HAS_VNNI = bool(binding.get_host_cpu_features().get("avx512vnni"))
@@ -26,7 +27,7 @@ class _Vector(types.Type):
 
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, type_: Any) -> None:
-        super().__init__(manager, type_, F32S if type_.name == "Floats" else I32S)
+        super().__init__(manager, type_, F32S if type_.name == "Floats" else I32S)  # type: ignore[no-untyped-call]
 
 
 I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -70,11 +71,6 @@ def _load(builder: Any, address: Any, type_: Any) -> Any:
     return builder.load(builder.inttoptr(address, type_.as_pointer()), align=1)
 
 
-def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    signature = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
-
-
 @_operation(Floats, types.float32)
 def floats(builder: Any, value: Any) -> Any:
     """The same number in each lane."""
@@ -115,7 +111,7 @@ def store(builder: Any, address: Any, values: Any) -> Any:
 @_operation(Nothing, Address, Floats)
 def store_two_bytes(builder: Any, address: Any, values: Any) -> Any:
     """Writes the nearest integers as 256 high + low: sixteen bytes low, and sixteen high 32 bytes further on."""
-    whole = builder.fptosi(_call(builder, "llvm.rint.v16f32", F32S, values), I32S)
+    whole = builder.fptosi(call(builder, "llvm.rint.v16f32", F32S, values), I32S)
     eight, half = (ir.Constant(I32S, [value] * LANES) for value in (8, 128))
     for shift, part in ((0, whole), (32, builder.ashr(builder.add(whole, half), eight))):
         bytes_ = builder.trunc(part, ir.VectorType(I8, LANES))
@@ -125,8 +121,8 @@ def store_two_bytes(builder: Any, address: Any, values: Any) -> Any:
 @_operation(types.int32, Floats)
 def sum_of_nearest(builder: Any, values: Any) -> Any:
     """The sum of the nearest integers."""
-    whole = builder.fptosi(_call(builder, "llvm.rint.v16f32", F32S, values), I32S)
-    return _call(builder, "llvm.vector.reduce.add.v16i32", I32, whole)
+    whole = builder.fptosi(call(builder, "llvm.rint.v16f32", F32S, values), I32S)
+    return call(builder, "llvm.vector.reduce.add.v16i32", I32, whole)
 
 
 @_operation(Floats, Integers, Integers)
@@ -164,7 +160,7 @@ def store_integer(builder: Any, address: Any, value: Any) -> Any:
 @_operation(Floats, Floats, Floats, Floats)
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c."""
-    return _call(builder, "llvm.fma.v16f32", F32S, a, b, c)
+    return call(builder, "llvm.fma.v16f32", F32S, a, b, c)
 
 
 @_operation(Floats, Floats, Floats)
@@ -195,7 +191,7 @@ def larger(builder: Any, a: Any, b: Any) -> Any:
 
 @_operation(Floats, Floats)
 def absolute(builder: Any, a: Any) -> Any:
-    return _call(builder, "llvm.fabs.v16f32", F32S, a)
+    return call(builder, "llvm.fabs.v16f32", F32S, a)
 
 
 @_operation(Floats, Floats)
@@ -204,12 +200,12 @@ def exponential(builder: Any, x: Any) -> Any:
     low, high = _constant(-87.0), _constant(88.0)
     x = builder.select(builder.fcmp_ordered(">", x, low), x, low)
     x = builder.select(builder.fcmp_ordered("<", x, high), x, high)
-    n = _call(builder, "llvm.rint.v16f32", F32S, builder.fmul(x, _constant(1.4426950408889634)))
-    rest = _call(builder, "llvm.fma.v16f32", F32S, n, _constant(-0.693359375), x)
-    rest = _call(builder, "llvm.fma.v16f32", F32S, n, _constant(2.12194440e-4), rest)
+    n = call(builder, "llvm.rint.v16f32", F32S, builder.fmul(x, _constant(1.4426950408889634)))
+    rest = call(builder, "llvm.fma.v16f32", F32S, n, _constant(-0.693359375), x)
+    rest = call(builder, "llvm.fma.v16f32", F32S, n, _constant(2.12194440e-4), rest)
     series = _constant(1.9875691500e-4)
     for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
-        series = _call(builder, "llvm.fma.v16f32", F32S, series, rest, _constant(factor))
+        series = call(builder, "llvm.fma.v16f32", F32S, series, rest, _constant(factor))
     power = builder.add(builder.fptosi(n, I32S), ir.Constant(I32S, [127] * LANES))
     return builder.fmul(series, builder.bitcast(builder.shl(power, ir.Constant(I32S, [23] * LANES)), F32S))
 
@@ -217,7 +213,7 @@ def exponential(builder: Any, x: Any) -> Any:
 @_operation(Floats, Floats, Floats)
 def with_sign(builder: Any, size: Any, sign: Any) -> Any:
     """The numbers of the first with the signs of the second."""
-    return _call(builder, "llvm.copysign.v16f32", F32S, size, sign)
+    return call(builder, "llvm.copysign.v16f32", F32S, size, sign)
 
 
 def _folded(builder: Any, values: Any, join: Callable[[Any, Any], Any]) -> Any:
@@ -266,7 +262,7 @@ def _divide(a: Any, b: Any) -> Any:
 def _four_products(builder: Any, sums: Any, weights: Any, inputs: Any) -> Any:
     """Sums with, in each lane, the products of four weights (bytes without sign) and four inputs (with sign) added."""
     if HAS_VNNI:
-        return _call(builder, "llvm.x86.avx512.vpdpbusd.512", I32S, sums, weights, inputs)
+        return call(builder, "llvm.x86.avx512.vpdpbusd.512", I32S, sums, weights, inputs)
     wide = ir.VectorType(I32, 4 * LANES)
     products = builder.mul(builder.zext(weights, wide), builder.sext(inputs, wide))
     for place in range(4):

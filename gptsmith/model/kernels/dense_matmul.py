@@ -10,8 +10,20 @@ WORTH_THREADS = 1 << 20
 """Products of fewer multiplications finish before a second thread has started."""
 
 
+WIDENED_ELEMENTS = 1 << 18
+"""How much of a matrix is widened at a time, so that it stays in a cache."""
+
+
 def dense_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W' + b for `x` (..., in) and a matrix (out, in) in its dtype."""
+    """x W' + b in x's dtype for `x` (..., in) and a matrix (out, in) in any. A processor that needs no gradient widens
+    some rows after the other: there is never a second matrix."""
+    if weight.dtype != x.dtype:
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and weight.numel() > WIDENED_ELEMENTS:
+            rows = torch.split(weight, max(1, WIDENED_ELEMENTS // weight.shape[1]))
+            whole = torch.cat([dense_linear(x, part.to(x.dtype), None) for part in rows], dim=-1)
+            return whole if bias is None else whole.add_(bias.to(x.dtype))
+        weight = weight.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
     if _profits_from_threads(x, weight):
         return product_by_threads(x, weight, bias)
     return functional.linear(x, weight, bias)

@@ -17,6 +17,10 @@ BLOCK_ELEMENTS = 1 << 19
 """How much of a matrix is unpacked at a time on a processor, so that it stays in its cache."""
 FEW_ROWS = 96
 """Up to so many inputs, the kernel for 4 bits is faster than unpacking; half as many for integers that are two of 4."""
+TILE_ROWS = 64
+"""It keeps so many rows together, one after the other: these can be packed apart."""
+SHORTLIST = 256
+"""The logits of an input that are not rounded: the largest."""
 KERNEL_ROWS = 16
 """That kernel makes outputs by so many."""
 KERNEL_GROUPS = (32, 64, 128, 256)
@@ -81,16 +85,19 @@ class GroupedMatmul:
 
     def _pack(self) -> None:
         """Puts the integers as the kernel wants them, which reads (integer - 8) * scale + offset."""
-        integers, scales = [], []
-        for rows in self.matrices:
+        weights, scales = [], []
+        num_rows = max(1, BLOCK_ELEMENTS // self.matrices[0].shape[1] // TILE_ROWS) * TILE_ROWS
+        for rows in torch.split(torch.cat(self.matrices), num_rows):
             groups = self.form.groups(rows)
             parts = [groups] if self.num_parts == 1 else _halves(groups, self.form.bits)
-            integers.append(torch.cat([part.integers.flatten(-2) for part in parts], dim=-1))
+            integers = torch.cat([part.integers.flatten(-2) for part in parts], dim=-1)
+            weights.append(torch.ops.aten._convert_weight_to_int4pack_for_cpu(integers.int(), 1))
             pairs = [torch.stack((part.scale, part.offset + 8 * part.scale), dim=-1).bfloat16() for part in parts]
             scales.append(torch.cat(pairs, dim=1))
+        self.kernel_weights = torch.cat(weights)
         self.kernel_scales = torch.cat(scales).transpose(0, 1).contiguous()  # (groups, out, 2)
-        self.kernel_weights = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.cat(integers).int(), 1)
 
+    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         if self.kernel_weights is None or len(flat) > FEW_ROWS // self.num_parts:
@@ -108,6 +115,24 @@ class GroupedMatmul:
     def matrix(self) -> Tensor:
         """The dequantized matrix (out, in)."""
         return torch.cat([self.form.weights(packed) for packed in self.matrices])
+
+
+class ShortlistMatmul(GroupedMatmul):
+    """The product of a head: of few inputs, the largest outputs are computed again, in float32. Rounded to bfloat16,
+    the logits of several tokens would be the same, and the first of them would be taken for the likeliest."""
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        y = super().__call__(x)
+        flat, outputs = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])
+        if self.kernel_weights is None or len(flat) > FEW_ROWS // self.num_parts or y.shape[-1] <= SHORTLIST:
+            return y
+        (packed,) = self.matrices
+        for row, output in zip(flat, outputs, strict=True):
+            largest = output.topk(SHORTLIST, sorted=False).indices
+            exact = grouped_linear(row[None], packed[largest], self.form)[0]
+            output[largest] = exact if self.bias is None else exact + self.bias[largest].to(x.dtype)
+        return y
 
 
 def _halves(groups: Groups, bits: int) -> list[Groups]:

@@ -35,8 +35,7 @@ class DenseLinear(nn.Linear, LinearLayer):
     """A linear layer that computes in the dtype of its input, whatever its weights are kept in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
-        return dense_linear(x, weight, bias)
+        return dense_linear(x, self.weight, self.bias)
 
     def matrix(self) -> Tensor:
         return self.weight

@@ -12,9 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat, Groups
 from gptsmith.model.kernels.block_rounding import quantize_blocks
-from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, grouped_linear, processor_has_kernel
+from gptsmith.model.kernels.grouped_matmul import (
+    GroupedMatmul,
+    ShortlistMatmul,
+    grouped_linear,
+    processor_has_kernel,
+)
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.packed_linear import Packable, pack_layers
@@ -24,15 +30,18 @@ BY_NAME_ONLY = ("head", "embedding", "feedforward.router")
 """Layers that no pattern matches: the router of experts, because rounding it would choose others."""
 
 
-def grouped(forms: Mapping[str, str]) -> GroupedLinearSettings:
-    """The settings of a model whose layers at these places are in these formats, said in as few names as it takes."""
-    by_name: dict[str, Counter[str]] = {}
+def grouped(forms: Mapping[str, str | None]) -> GroupedLinearSettings:
+    """The settings of a model whose layers at these places are in these formats, or dense, said in few names."""
+    by_name: dict[str, Counter[str | None]] = {}
     for place, form in forms.items():
         by_name.setdefault(layer_name(place), Counter())[form] += 1
-    usual = {name: counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    # A name would speak for dense layers too.
+    usual = {name: None if None in counts else counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    others = {place: form for place, form in forms.items() if form != usual[layer_name(place)]}
     formats: dict[str, list[str]] = {}
-    for name, form in [*usual.items(), *((p, form) for p, form in forms.items() if form != usual[layer_name(p)])]:
-        formats.setdefault(form, []).append(name)
+    for name, form in [*usual.items(), *others.items()]:
+        if form is not None:
+            formats.setdefault(form, []).append(name)
     return GroupedLinearSettings.parse({"formats": formats})
 
 
@@ -86,7 +95,10 @@ class GroupedLinearSettings(LinearSettings):
                     f"linear.formats: {place} has rows of {layer.weight.shape[1]:,}, and {form.name} whole blocks of "
                     f"{form.block_size}"
                 )
-            model.set_submodule(place, _in_blocks(layer, form))
+            made = _in_blocks(layer, form)
+            if isinstance(made, GroupedLinear):
+                made.is_head = _without_adapter(place) == "head"
+            model.set_submodule(place, made)
         for place in tied:
             if isinstance(head := model.get_submodule(place), GroupedLinear):
                 head.tie(model.get_parameter("embedding.weight"))
@@ -107,10 +119,10 @@ class GroupedLinearSettings(LinearSettings):
     def prepare_for_decoding(self, model: nn.Module) -> None:
         if next(model.parameters()).device.type != "cpu":
             return
-        # The head stays as it is: logits that are rounded to bfloat16 would be the same for several tokens.
-        pack_layers(model.get_submodule("blocks"), GroupedLinear)
+        pack_layers(model, GroupedLinear)
         # The first pass packs all layers: better now than while somebody waits for a token.
         model(torch.zeros(1, 1, dtype=torch.long))
+        give_back_freed_memory()
 
 
 def _without_adapter(place: str) -> str:
@@ -164,10 +176,15 @@ class GroupedEmbedding(Grouped):
 
 
 class GroupedLinear(Grouped, Packable):
-    """A linear layer whose matrix is in blocks. Gradients reach its input, never the matrix."""
+    """A linear layer whose matrix is in blocks. Gradients reach its input, never the matrix.
+
+    Attributes:
+        is_head: whether its outputs are logits, the largest of which are never rounded.
+    """
 
     def __init__(self, in_dim: int, out_dim: int, bias: bool, form: BlockFormat, device: torch.device) -> None:
         super().__init__(in_dim, out_dim, form, device)
+        self.is_head = False
         self.bias = nn.Parameter(torch.empty(out_dim, device=device)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,10 +205,17 @@ class GroupedLinear(Grouped, Packable):
         layers = [self, *(layer for layer in others if isinstance(layer, GroupedLinear))]
         biases = [torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]
         has_bias = any(layer.bias is not None for layer in layers)
-        return GroupedMatmul([layer.weight for layer in layers], self.form, torch.cat(biases) if has_bias else None)
+        product = ShortlistMatmul if self.is_head else GroupedMatmul
+        return product([layer.weight for layer in layers], self.form, torch.cat(biases) if has_bias else None)
 
     def num_outputs(self) -> int:
         return len(self.weight)
+
+
+def packed_weights(model: nn.Module) -> dict[str, Grouped]:
+    """The modules whose weights are in blocks, by the names of these weights; a tied head is the embedding."""
+    found = {f"{place}.weight": module for place, module in model.named_modules() if isinstance(module, Grouped)}
+    return {name: module for name, module in found.items() if not module.is_tied}
 
 
 def _in_blocks(layer: DenseLinear | DenseEmbedding, form: BlockFormat) -> Grouped:

@@ -84,6 +84,10 @@ class LoraLinearSettings(LinearSettings):
         self.base.complete(model)
         freeze_all_but_adapters(model)
 
+    def prepare_for_decoding(self, model: nn.Module) -> None:
+        if self.base.is_storage:
+            self.base.prepare_for_decoding(model)
+
     def initialize_extras(self, model: nn.Module, seed: int) -> None:
         initialize_adapters(model, seed)
 

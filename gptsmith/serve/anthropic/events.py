@@ -7,11 +7,11 @@ from typing import Any
 
 from gptsmith.generate.request import OutputChunk
 from gptsmith.serve.anthropic.errors import error_body
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.chat.generation import ChunkEvents
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
-from gptsmith.serve.openai.generation import ChunkEvents
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import event
 
 
@@ -47,8 +47,11 @@ class MessageEvents(ChunkEvents):
 
     ping = named({"type": "ping"})
 
-    def __init__(self, head: dict[str, Any], num_prompt_tokens: int, parser: AnswerParser) -> None:
+    def __init__(
+        self, head: dict[str, Any], num_prompt_tokens: int, parser: AnswerParser, *, shows_thoughts: bool = True
+    ) -> None:
         self.head, self.num_prompt_tokens, self.parser = head, num_prompt_tokens, parser
+        self.shows_thoughts = shows_thoughts
         self.number = -1
         self.open: type[Part] | None = None
         self.has_calls = False
@@ -63,7 +66,8 @@ class MessageEvents(ChunkEvents):
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
         reason = chunk.finish_reason
         for part in self.parser.feed(chunk.text, is_last=reason is not None, is_cut=reason != "stop"):
-            yield from self._part(part)
+            if self.shows_thoughts or not isinstance(part, Thoughts):
+                yield from self._part(part)
         self.reason, self.stop_string = reason or "", chunk.stop_string
 
     def _part(self, part: Part) -> Iterator[bytes]:

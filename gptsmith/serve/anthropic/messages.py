@@ -12,14 +12,12 @@ from gptsmith.generate.request import Request
 from gptsmith.serve.anthropic.events import MessageEvents, message_usage, stop_fields
 from gptsmith.serve.anthropic.request_mapping import chat_request
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest, PromptFields
-from gptsmith.serve.openai.answer import Part, Thoughts, Words
-from gptsmith.serve.openai.chat_job import ChatJob
-from gptsmith.serve.openai.generation import ChunkEvents, generate_response
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.reasoning import template_variables
-from gptsmith.serve.openai.request_mapping import check_sampling_fields, resolve_max_tokens, resolve_seed
-from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.tools import ToolCall, resolve_tools
+from gptsmith.serve.chat.answer import Part, Thoughts, Words
+from gptsmith.serve.chat.chat_job import ChatRequestJob
+from gptsmith.serve.chat.generation import ChunkEvents, generate_response
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.chat.tools import ToolCall, request_toolset
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 
@@ -47,14 +45,14 @@ async def count_tokens(state: State, body: CountTokensRequest, log_fields: dict[
     return JSONResponse({"input_tokens": len(prompt.token_ids)})
 
 
-class MessagesJob(ChatJob):
+class MessagesJob(ChatRequestJob):
     """A request for a message.
 
     Attributes:
         num_prompt_tokens: known once there are requests of the engine.
     """
 
-    prompt_field = "messages"
+    format_field = "output_config.format"
 
     def __init__(self, body: PromptFields, served: ServedModel) -> None:
         """
@@ -63,17 +61,10 @@ class MessagesJob(ChatJob):
         """
         served.template()
         chat = chat_request(body)
-        check_sampling_fields(chat, served, 1)
-        max_tokens = resolve_max_tokens(chat.max_tokens, served.context_length, served, "max_tokens")
-        wants_thoughts = None if body.thinking is None else body.thinking.type != "disabled"
-        super().__init__(
-            chat, served, chat.messages,
-            max_tokens=max_tokens, seed=resolve_seed(chat.seed), toolset=resolve_tools(chat), response_format=None,
-            effort=None, verbosity=None, top_logprobs=None, truncates=False,
-            variables=template_variables(None, wants_thoughts, None),
-            continues_last=bool(chat.continue_final_message),
-        )  # fmt: skip
+        super().__init__(chat, served, request_toolset(chat))
         self.id = new_id("msg_")
+        self.shows_thoughts = body.thinking is None or body.thinking.display != "omitted"
+        self.edits_context = body.context_management is not None
         self.num_prompt_tokens = 0
 
     def requests(self) -> list[Request]:
@@ -84,7 +75,8 @@ class MessagesJob(ChatJob):
     def head(self) -> dict[str, Any]:
         """The fields of a message before its content is known."""
         head = {"id": self.id, "type": "message", "role": "assistant", "model": self.served.name, "content": []}
-        return {**head, "stop_reason": None, "stop_sequence": None}
+        edits: dict[str, Any] = {"context_management": {"applied_edits": []}} if self.edits_context else {}
+        return {**head, "stop_reason": None, "stop_sequence": None, **edits}
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
@@ -92,13 +84,13 @@ class MessagesJob(ChatJob):
         has_calls = any(isinstance(part, ToolCall) for part in parts)
         return {
             **self.head(),
-            "content": [whole_block(part) for part in parts],
+            "content": [whole_block(part) for part in parts if self.shows_thoughts or not isinstance(part, Thoughts)],
             **stop_fields(output.finish_reason, output.stop_string, has_calls),
             "usage": message_usage(usage),
         }
 
     def chunk_events(self) -> ChunkEvents:
-        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser())
+        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser(), shows_thoughts=self.shows_thoughts)
 
 
 def whole_block(part: Part) -> dict[str, Any]:

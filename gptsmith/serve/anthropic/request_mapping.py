@@ -1,4 +1,4 @@
-"""From a request in Anthropic's form to one for a chat completion, which the engine's jobs read."""
+"""From a request in Anthropic's form to the common one."""
 
 from __future__ import annotations
 
@@ -16,34 +16,45 @@ from gptsmith.serve.anthropic.schemas import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.schemas.chat import (
     AssistantMessage,
     CalledFunction,
-    ChatCompletionRequest,
     ChatMessage,
+    ChatRequest,
     FunctionCall,
     FunctionChoice,
     FunctionDefinition,
     FunctionTool,
+    JsonSchema,
+    JsonSchemaFormat,
     SystemMessage,
     ToolMessage,
     ToolName,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.chat import ToolChoice as ChatToolChoice
+from gptsmith.serve.chat.schemas.chat import ToolChoice as ChatToolChoice
+from gptsmith.serve.errors import refused, unsupported
 
 CHOICES: dict[str, ChatToolChoice] = {"auto": "auto", "any": "required", "none": "none"}
+UNSUPPORTED = {
+    "compaction": "conversations are not summarized here: leave it out, and send what is to be read",
+    "mcp_servers": "nothing here connects to other servers: run the tools yourself, and describe them by input_schema",
+    "container": "nothing is run here: leave it out",
+    "thread": "no conversations are stored here: send all messages",
+}
 ERROR_PREFIX = "Error: "
 """Before the result of a call that failed."""
 
 
-def chat_request(body: PromptFields) -> ChatCompletionRequest:
-    """The request for a chat completion that means the same.
+def chat_request(body: PromptFields) -> ChatRequest:
+    """The request in the common form that means the same.
 
     Raises:
         ApiError: a block is no text, a tool runs at Anthropic's, or parts do not go together; the place is named.
     """
+    for name, reason in UNSUPPORTED.items():
+        if getattr(body, name, None):
+            raise unsupported(name, reason)
     messages: list[ChatMessage] = []
     if body.system:
         messages.append(SystemMessage(role="system", content=_text(body.system, "system")))
@@ -66,14 +77,26 @@ def chat_request(body: PromptFields) -> ChatCompletionRequest:
         if fields["tools"]:
             raise refused("messages", "the assistant's message at the end is continued only without tools")
         fields["continue_final_message"] = True
+    if body.thinking is not None:
+        fields["enable_thinking"] = body.thinking.type != "disabled"
+    if body.output_config is not None:
+        fields["reasoning_effort"] = body.output_config.effort
+    if body.output_config is not None and body.output_config.format is not None:
+        schema = JsonSchema.model_validate({"name": "output", "schema": body.output_config.format.schema_})
+        fields["response_format"] = JsonSchemaFormat(type="json_schema", json_schema=schema)
     if isinstance(body, MessagesRequest):
         names = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stream")
         fields |= {name: getattr(body, name) for name in names} | {"stop": body.stop_sequences}
-    return ChatCompletionRequest(**fields)
+    return ChatRequest(**fields)
 
 
 def _messages(message: InputMessage, place: str, call_ids: set[str]) -> list[ChatMessage]:
     """A message as one or several: results of calls are messages of their own."""
+    for name in ("clear_at", "output_config"):
+        if getattr(message, name) is not None:
+            raise unsupported(f"{place.removesuffix('content')}{name}", "a message here is its content and its role")
+    if message.role == "system":
+        return [SystemMessage(role="system", content=_text(message.content, place))]
     if message.role == "assistant":
         return [_answer(message, place, call_ids)]
     if isinstance(message.content, str):
@@ -134,8 +157,14 @@ def _tools(body: PromptFields) -> list[FunctionTool]:
             raise unsupported(
                 f"tools.{number}", f"{tool.type} is Anthropic's own: describe a tool that does the same by input_schema"
             )
+        if tool.allowed_callers is not None and "direct" not in tool.allowed_callers:
+            raise unsupported(f"tools.{number}.allowed_callers", "no code is run here that could call it: add direct")
+        examples = {"examples": tool.input_examples} if tool.input_examples else {}
         function = FunctionDefinition(
-            name=tool.name, description=tool.description, parameters=tool.input_schema, strict=tool.strict
+            name=tool.name,
+            description=tool.description,
+            parameters={**tool.input_schema, **examples},
+            strict=tool.strict,
         )
         tools.append(FunctionTool(type="function", function=function))
     return tools

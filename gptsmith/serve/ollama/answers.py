@@ -7,24 +7,31 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gptsmith.generate.request import OutputChunk
+from gptsmith.generate.request import OutputChunk, TokenLogprob
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.chat.generation import ChunkEvents
+from gptsmith.serve.chat.logprobs import LogprobBuffer, chat_logprob
+from gptsmith.serve.chat.streaming import SequenceGroup, SequenceOutput
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.ollama.errors import error_body
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
-from gptsmith.serve.openai.generation import ChunkEvents
-from gptsmith.serve.openai.streaming import SequenceGroup
-from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import json_line
+from gptsmith.text.tokenizer import Tokenizer
 
 NDJSON = "application/x-ndjson"
 NANOSECONDS = 1_000_000_000
 
 
 class AnswerForm:
-    """How one endpoint writes an answer: of a conversation as a message, else as a response."""
+    """How one endpoint writes an answer: of a conversation as a message, else as a response.
+
+    Attributes:
+        tokenizer: spells tokens, if log-probabilities are requested; else None.
+    """
 
     def __init__(self, model: str, is_chat: bool) -> None:
         self.model, self.is_chat = model, is_chat
+        self.tokenizer: Tokenizer | None = None
 
     def line(self, parts: Sequence[Part], **more: Any) -> dict[str, Any]:
         """A line with some parts of the text."""
@@ -41,6 +48,18 @@ class AnswerForm:
                 {"function": {"name": call.name, "arguments": _arguments(call.text)}} for call in calls
             ]
         return {**head, "message": {"role": "assistant", "content": content, **fields}, "done": False, **more}
+
+    def logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """The field with log-probabilities, if there are any and they are requested."""
+        if self.tokenizer is None or not tokens:
+            return {}
+        return {"logprobs": [chat_logprob(self.tokenizer, token) for token in tokens]}
+
+    def whole(
+        self, parts: Sequence[Part], output: SequenceOutput, usage: dict[str, Any], group: SequenceGroup
+    ) -> dict[str, Any]:
+        """An answer that does not stream."""
+        return self.line(parts, **self.logprobs(output.tokens), **self.end(output.finish_reason, usage, group))
 
     def end(self, reason: str, usage: dict[str, Any], group: SequenceGroup) -> dict[str, Any]:
         """The fields of the last line."""
@@ -72,6 +91,7 @@ class AnswerLines(ChunkEvents):
         """Without a parser, all is words."""
         self.form, self.parser, self.group = form, parser, group
         self.reason = ""
+        self.buffer = LogprobBuffer()
 
     def chunk(self, number: int, chunk: OutputChunk) -> Iterator[bytes]:
         self.reason = chunk.finish_reason or ""
@@ -79,8 +99,11 @@ class AnswerLines(ChunkEvents):
         parts: list[Part] = [Words(chunk.text)] if chunk.text else []
         if self.parser is not None:
             parts = self.parser.feed(chunk.text, is_last=is_last, is_cut=self.reason != "stop")
-        for part in parts:
-            yield _line(self.form.line([part]))
+        logprobs = self.form.logprobs(self.buffer.release(number, chunk.tokens, bool(parts) or is_last))
+        if logprobs and not parts:
+            parts = [Words("")]
+        for place, part in enumerate(parts):
+            yield _line(self.form.line([part], **({} if place else logprobs)))
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         yield _line(self.form.line([], **self.form.end(self.reason, usage, self.group)))

@@ -1,14 +1,27 @@
-"""POST /api/chat and /api/generate: the jobs of OpenAI's API, with answers in Ollama's form."""
+"""POST /api/chat and /api/generate: answers in Ollama's form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from gptsmith.generate.request import Request
+from gptsmith.serve.chat.answer import Words
+from gptsmith.serve.chat.chat_job import ChatRequestJob
+from gptsmith.serve.chat.generation import ChunkEvents, GenerationJob, generate_response
+from gptsmith.serve.chat.request_mapping import (
+    check_sampling_fields,
+    engine_request,
+    resolve_max_tokens,
+    resolve_seed,
+)
+from gptsmith.serve.chat.schemas.chat import ChatRequest
+from gptsmith.serve.chat.schemas.common import SamplingFields
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.chat.structured_output import response_format_constraint
+from gptsmith.serve.chat.tools import request_toolset
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.ollama.answers import AnswerForm, AnswerLines
 from gptsmith.serve.ollama.keep_alive import keep_alive_s
@@ -21,16 +34,9 @@ from gptsmith.serve.ollama.request_mapping import (
     sampling_fields,
 )
 from gptsmith.serve.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaGenerationFields
-from gptsmith.serve.openai.answer import Words
-from gptsmith.serve.openai.chat import ChatCompletionJob
-from gptsmith.serve.openai.completions import CompletionJob
-from gptsmith.serve.openai.generation import ChunkEvents, generate_response
-from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.schemas.completions import CompletionRequest
-from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.structured_output import response_format_constraint
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
+from gptsmith.text.context import fit_text, max_prompt_tokens
 
 UNSUPPORTED = {
     "template": "the model's own template is used: leave it out, or send the whole prompt with raw",
@@ -93,45 +99,62 @@ async def load_or_unload(state: State, body: OllamaGenerationFields, form: Answe
     return JSONResponse(form.done("unload"))
 
 
-class OllamaChatJob(ChatCompletionJob):
+class OllamaChatJob(ChatRequestJob):
     """A request for an answer by the chat template."""
 
-    def __init__(self, request: ChatCompletionRequest, served: ServedModel, form: AnswerForm) -> None:
-        super().__init__(request, served)
+    def __init__(self, request: ChatRequest, served: ServedModel, form: AnswerForm) -> None:
+        super().__init__(request, served, request_toolset(request))
         self.form = form
+        form.tokenizer = served.tokenizer if request.logprobs else None
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        return self.form.line(self.parts(output), **self.form.end(output.finish_reason, usage, self.group))
+        return self.form.whole(self.parts(output), output, usage, self.group)
 
     def chunk_events(self) -> ChunkEvents:
         return AnswerLines(self.form, self.parser(), self.group)
 
 
-class OllamaRawJob(CompletionJob):
+class OllamaRawJob(GenerationJob):
     """A request for the continuation of a text."""
+
+    prompt_field = "prompt"
+    num_sequences = sequences_per_prompt = 1
 
     def __init__(self, body: OllamaGenerateRequest, served: ServedModel, form: AnswerForm) -> None:
         """
         Raises:
-            ApiError: a field needs a chat template.
+            ApiError: a field needs a chat template, or is not allowed.
         """
         for name in ("system", "think"):
             if getattr(body, name):
                 raise unsupported(name, NEEDS_TEMPLATE)
-        most = served.settings.max_tokens
-        longest = served.context_length if most is None else min(most, served.context_length)
-        fields = {"max_tokens": longest, **sampling_fields(body), "prompt": body.prompt}
-        super().__init__(CompletionRequest.model_validate(fields), served)
-        self.form = form
+        self.sampling = SamplingFields.model_validate(sampling_fields(body))
+        super().__init__(self.sampling, served)
+        check_sampling_fields(self.sampling, served, 1)
+        longest = served.context_length
+        self.max_tokens = resolve_max_tokens(self.sampling.max_tokens, longest, served, "options.num_predict")
+        self.prompt, self.form = body.prompt or "", form
+        self.top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        form.tokenizer = served.tokenizer if body.logprobs else None
         self.constraint = response_format_constraint(parsed_format(body))
 
     def requests(self) -> list[Request]:
-        return [replace(request, constraint=self.constraint) for request in super().requests()]
+        truncates, longest = self.sampling.truncation == "auto", self.served.context_length
+        prompt_ids = self.served.tokenizer.prompt_ids(self.prompt, None if truncates else longest)
+        if truncates:
+            prompt_ids = fit_text(prompt_ids, max_prompt_tokens(longest, self.max_tokens)).token_ids
+        return [
+            engine_request(
+                self.sampling, self.served, prompt_ids, max_tokens=self.max_tokens,
+                seed=resolve_seed(self.sampling.seed), choice=0, top_logprobs=self.top_logprobs,
+                constraint=self.constraint,
+            )
+        ]  # fmt: skip
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        return self.form.line([Words(output.text)], **self.form.end(output.finish_reason, usage, self.group))
+        return self.form.whole([Words(output.text)], output, usage, self.group)
 
     def chunk_events(self) -> ChunkEvents:
         return AnswerLines(self.form, None, self.group)

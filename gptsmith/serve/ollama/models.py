@@ -95,7 +95,7 @@ def _listed(entry: ModelEntry) -> dict[str, Any]:
         "name": name,
         "model": name,
         "modified_at": iso_time(about.made),
-        "size": sum(num_bytes for _, num_bytes, _ in about.stamps),
+        "size": about.file_bytes,
         "digest": hashlib.sha256(f"{entry.name} {about.made}".encode()).hexdigest(),
         "details": _details(entry),
     }

@@ -1,4 +1,4 @@
-"""From the fields of Ollama's requests to those of OpenAI's, which are honoured in one way for both."""
+"""From the fields of Ollama's requests to the common ones, which are honoured in one way for all APIs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from gptsmith.base.json_text import json_text
+from gptsmith.serve.chat.schemas.chat import ChatRequest, ResponseFormat
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.ollama.schemas import OllamaGenerationFields, OllamaMessage
-from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest, ResponseFormat
 
 NO_IMAGES = "models here read and write text only"
 
 
+PENALTIES = {"repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0}
+"""By name, with the values that turn them off."""
+
+
 def sampling_fields(body: OllamaGenerationFields) -> dict[str, Any]:
-    """The fields of OpenAI's requests for what the options say.
+    """The common fields for what the options say.
 
     Raises:
-        ApiError: log-probabilities are asked for.
+        ApiError: penalties are to count a part of the tokens.
     """
-    for name in ("logprobs", "top_logprobs"):
-        if getattr(body, name):
-            raise unsupported(name, "they are given by /v1/completions and /v1/chat/completions")
     options = {} if body.options is None else body.options.model_dump(exclude_none=True)
     for name in ("penalize_newline", "vocab_only", "embedding_only", "logits_all", "f16_kv"):
         options.pop(name, None)
+    last_n = options.pop("repeat_last_n", -1)
+    if last_n > 0 and any(options.get(name, off) != off for name, off in PENALTIES.items()):
+        raise unsupported("options.repeat_last_n", "penalties count all tokens here: give -1, or 0 for no penalties")
+    if last_n == 0:
+        options |= PENALTIES
     most = options.pop("num_predict", -1)
     fields = {**options, "stream": body.stream is not False}
     if body.truncate is not False:
@@ -35,7 +41,7 @@ def sampling_fields(body: OllamaGenerationFields) -> dict[str, Any]:
 
 
 def response_format(given: Any) -> dict[str, Any] | None:
-    """OpenAI's form of a format; None if it allows any text."""
+    """The common form of a format; None if it allows any text."""
     if not given:
         return None
     if given == "json":
@@ -47,29 +53,30 @@ def parsed_format(body: OllamaGenerationFields) -> ResponseFormat | None:
     """The format of a request that has no messages."""
     form = response_format(body.format)
     parts = {"messages": [{"role": "user", "content": ""}], "response_format": form}
-    return ChatCompletionRequest.model_validate(parts).response_format
+    return ChatRequest.model_validate(parts).response_format
 
 
 def chat_request(
     body: OllamaGenerationFields, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()
-) -> ChatCompletionRequest:
-    """A request for a chat completion.
+) -> ChatRequest:
+    """A conversation in the common form.
 
     Raises:
         ApiError: a field is not allowed.
     """
     fields = {**sampling_fields(body), "messages": list(messages), "response_format": response_format(body.format)}
+    fields |= {"logprobs": body.logprobs, "top_logprobs": body.top_logprobs if body.logprobs else None}
     fields |= {"think": body.think} if isinstance(body.think, bool) else {"reasoning_effort": body.think}
     fields |= {"tools": [tool.model_dump(exclude_none=True) for tool in tools]} if tools else {}
     try:
-        return ChatCompletionRequest.model_validate(fields)
+        return ChatRequest.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise refused(str(first["loc"][0]), first["msg"]) from None
 
 
 def chat_messages(messages: Sequence[OllamaMessage]) -> list[dict[str, Any]]:
-    """The messages in OpenAI's form. The output of a tool goes to the first call without one, of its name if given.
+    """The messages in the common form. The output of a tool goes to the first call without one, of its name if given.
 
     Raises:
         ApiError: a message has images, or is the output of no call.

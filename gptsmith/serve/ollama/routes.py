@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from gptsmith.serve.ollama.answers import NDJSON
-from gptsmith.serve.ollama.embed import embed
+from gptsmith.serve.ollama.embed import embed, embeddings
 from gptsmith.serve.ollama.errors import ERROR, error_body, refuse_change
 from gptsmith.serve.ollama.generate import chat, generate
 from gptsmith.serve.ollama.models import processes, show, tags, version
 from gptsmith.serve.ollama.schemas import (
     OllamaChatRequest,
+    OllamaEmbeddingsRequest,
     OllamaEmbedRequest,
     OllamaGenerateRequest,
     OllamaShowRequest,
@@ -33,6 +34,10 @@ OLLAMA_ROUTES = (
     _route(
         "/api/embed", "POST", embed, "Vectors of texts, in Ollama's form.",
         OllamaEmbedRequest, {"type": "object", "required": ["embeddings"]},
+    ),
+    _route(
+        "/api/embeddings", "POST", embeddings, "The vector of a text, in Ollama's older form.",
+        OllamaEmbeddingsRequest, {"type": "object", "required": ["embedding"]},
     ),
     _route(
         "/api/show", "POST", show, "One of the models, in Ollama's form.",

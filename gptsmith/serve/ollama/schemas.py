@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gptsmith.generate.sampling import SMALLEST
-from gptsmith.serve.openai.schemas.chat import FunctionTool
-from gptsmith.serve.openai.schemas.common import (
+from gptsmith.serve.chat.schemas.chat import FunctionTool
+from gptsmith.serve.chat.schemas.common import (
     MAX_SEED,
     MAX_STOPS,
     MAX_TOKEN_ID,
@@ -17,7 +17,7 @@ from gptsmith.serve.openai.schemas.common import (
     Schema,
     StopText,
 )
-from gptsmith.serve.openai.schemas.other_servers import HintFields
+from gptsmith.serve.chat.schemas.other_servers import HintFields
 
 
 class OllamaOptions(HintFields):
@@ -32,7 +32,8 @@ class OllamaOptions(HintFields):
     """-1 and -2: up to the end of the context."""
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     repeat_penalty: Annotated[float, Field(ge=SMALLEST, le=10)] | None = None
-    repeat_last_n: Annotated[int, Field(ge=-1, le=-1)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1, le=MAX_TOKEN_ID)] | None = None
+    """0 turns penalties off; otherwise they count all tokens, as with -1."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     penalize_newline: Literal[True] | None = None
@@ -60,7 +61,7 @@ class OllamaGenerationFields(OllamaModelFields):
     format: Literal["", "json"] | dict[str, Any] | None = None
     think: bool | Literal["low", "medium", "high"] | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     truncate: bool | None = None
     """Whether the beginning of what is too long is omitted; it is unless this is false."""
     shift: Any = None
@@ -124,6 +125,12 @@ class OllamaShowRequest(Schema):
 
     model: NonEmptyText
     verbose: bool | None = None
+
+
+class OllamaEmbeddingsRequest(OllamaModelFields):
+    """The body of POST /api/embeddings."""
+
+    prompt: str | None = None
 
 
 class OllamaEmbedRequest(OllamaModelFields):

@@ -1,1 +1,1 @@
-"""OpenAI's API: a file per endpoint, and what the endpoints share."""
+"""OpenAI's API: a file per endpoint."""

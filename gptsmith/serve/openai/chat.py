@@ -9,23 +9,20 @@ from typing import Any
 from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
-from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.answer import Part, Thoughts, Words
-from gptsmith.serve.openai.chat_job import NO_MODERATION, NO_STORE, ChatJob
-from gptsmith.serve.openai.generation import ChunkEvents, generate_response
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.logprobs import LogprobBuffer, chat_logprob
-from gptsmith.serve.openai.reasoning import template_variables
-from gptsmith.serve.openai.request_mapping import (
-    check_sampling_fields,
+from gptsmith.serve.chat.answer import Part, Thoughts, Words
+from gptsmith.serve.chat.chat_job import ChatRequestJob
+from gptsmith.serve.chat.generation import ChunkEvents, generate_response
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.logprobs import LogprobBuffer, chat_logprob
+from gptsmith.serve.chat.request_mapping import (
     refuse_fields,
-    resolve_max_tokens,
-    resolve_seed,
 )
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.chat.tools import ToolCall
+from gptsmith.serve.errors import refused, unsupported
+from gptsmith.serve.openai.functions import resolve_tools
+from gptsmith.serve.openai.refusals import NO_MODERATION, NO_STORE
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.schemas.other_servers import ChatReasoning
-from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.tools import ToolCall, resolve_tools
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import DONE, event
 from gptsmith.serve.state import State
@@ -49,10 +46,8 @@ async def chat_completions(state: State, body: ChatCompletionRequest, log_fields
     return await generate_response(state, job, log_fields)
 
 
-class ChatCompletionJob(ChatJob):
+class ChatCompletionJob(ChatRequestJob):
     """A request for a chat completion."""
-
-    prompt_field = "messages"
 
     def __init__(self, body: ChatCompletionRequest, served: ServedModel) -> None:
         """
@@ -63,28 +58,10 @@ class ChatCompletionJob(ChatJob):
         refuse_fields(body, UNSUPPORTED)
         if "audio" in (body.modalities or []):
             raise unsupported("modalities", TEXT_ONLY)
-        num_sequences = body.n or 1
-        check_sampling_fields(body, served, num_sequences)
-        if body.top_logprobs and not body.logprobs:
-            raise refused("top_logprobs", "it needs logprobs: set it to true")
         if body.max_tokens is not None and body.max_completion_tokens is not None:
             raise refused("max_completion_tokens", "it is the newer name of max_tokens: give one of them")
         field = "max_completion_tokens" if body.max_tokens is None else "max_tokens"
-        max_tokens = resolve_max_tokens(getattr(body, field), served.context_length, served, field)
-        toolset = resolve_tools(body)
-        if body.continue_final_message and toolset is not None:
-            raise refused("continue_final_message", "it does not go together with tools")
-        reasoning = body.reasoning or ChatReasoning()
-        effort = body.reasoning_effort or reasoning.effort
-        wants_thoughts = reasoning.enabled if body.wants_thoughts is None else body.wants_thoughts
-        super().__init__(
-            body, served, body.messages,
-            max_tokens=max_tokens, num_sequences=num_sequences, seed=resolve_seed(body.seed), toolset=toolset,
-            response_format=body.response_format, effort=effort, verbosity=body.verbosity,
-            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            variables=template_variables(effort, wants_thoughts, body.chat_template_kwargs),
-            continues_last=bool(body.continue_final_message), truncates=body.truncation == "auto",
-        )  # fmt: skip
+        super().__init__(body, served, resolve_tools(body), max_tokens_field=field)
         self.body = body
         self.id, self.created = new_id("chatcmpl-"), int(time.time())
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from gptsmith.serve.chat.ids import new_id
 from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.ids import new_id
 from gptsmith.serve.openai.schemas.classify import ClassifyRequest
 from gptsmith.serve.state import State
 from gptsmith.train.samples import Sample

@@ -9,19 +9,19 @@ from typing import Any
 from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, Request, TokenLogprob
-from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.generation import ChunkEvents, GenerationJob, generate_response
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.logprobs import LogprobBuffer, TextOffsets, completion_logprobs
-from gptsmith.serve.openai.request_mapping import (
+from gptsmith.serve.chat.generation import ChunkEvents, GenerationJob, generate_response
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.logprobs import LogprobBuffer, TextOffsets, completion_logprobs
+from gptsmith.serve.chat.request_mapping import (
     check_sampling_fields,
     engine_request,
     refuse_fields,
     resolve_max_tokens,
     resolve_seed,
 )
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.errors import refused
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
-from gptsmith.serve.openai.streaming import SequenceOutput
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import DONE, event
 from gptsmith.serve.state import State

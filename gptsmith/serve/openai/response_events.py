@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any, Protocol
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words
+from gptsmith.serve.chat.generation import ChunkEvents
+from gptsmith.serve.chat.logprobs import LogprobBuffer
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words
-from gptsmith.serve.openai.generation import ChunkEvents
-from gptsmith.serve.openai.logprobs import LogprobBuffer
-from gptsmith.serve.openai.tools import ToolCall
 from gptsmith.serve.server_sent_events import event
 
 

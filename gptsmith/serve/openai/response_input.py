@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.schemas.chat import (
     AssistantMessage,
     CalledCustom,
     CalledFunction,
@@ -30,7 +29,8 @@ from gptsmith.serve.openai.schemas.chat import (
     ToolName,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.common import Grammar, JsonObjectFormat, RefusalPart, TextFormat
+from gptsmith.serve.chat.schemas.common import Grammar, JsonObjectFormat, RefusalPart, TextFormat
+from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.openai.schemas.responses import (
     CustomToolCallItem,
     FunctionCallItem,

@@ -11,15 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptsmith.generate.request import TokenLogprob
+from gptsmith.serve.chat.answer import Part, Thoughts, Words
+from gptsmith.serve.chat.chat_job import ChatJob
+from gptsmith.serve.chat.generation import ChunkEvents, generate_response
+from gptsmith.serve.chat.ids import new_id
+from gptsmith.serve.chat.logprobs import chat_logprob
+from gptsmith.serve.chat.reasoning import template_variables
+from gptsmith.serve.chat.request_mapping import refuse_fields, resolve_max_tokens, resolve_seed
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.chat.tools import make_toolset
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.json_slices import json_bytes
-from gptsmith.serve.openai.answer import Part, Thoughts, Words
-from gptsmith.serve.openai.chat_job import NO_MODERATION, ChatJob
-from gptsmith.serve.openai.generation import ChunkEvents, generate_response
-from gptsmith.serve.openai.ids import new_id
-from gptsmith.serve.openai.logprobs import chat_logprob
-from gptsmith.serve.openai.reasoning import template_variables
-from gptsmith.serve.openai.request_mapping import refuse_fields, resolve_max_tokens, resolve_seed
+from gptsmith.serve.openai.refusals import NO_MODERATION
 from gptsmith.serve.openai.response_events import ResponseEvents, end_status
 from gptsmith.serve.openai.response_input import (
     chat_messages,
@@ -30,8 +33,6 @@ from gptsmith.serve.openai.response_input import (
 )
 from gptsmith.serve.openai.schemas.responses import Reasoning, ResponsesRequest, TextConfig
 from gptsmith.serve.openai.stored_responses import StoredResponses, not_found
-from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.tools import make_toolset
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.state import State
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from gptsmith.serve.chat.ids import new_id
 from gptsmith.serve.errors import ApiError, refused
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.schemas.responses import InputItem, ItemReference, MessageItem, ResponsesRequest
@@ -18,6 +19,14 @@ NOT_STORED = (
     "is not stored here: it was made with store: false, it was deleted, others have taken its place, or the server has "
     "started anew; send the whole conversation as input"
 )
+ID_PREFIXES = {
+    "message": "msg_",
+    "reasoning": "rs_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
+}
 ITEM: TypeAdapter[Any] = TypeAdapter(InputItem)
 
 
@@ -47,6 +56,11 @@ class StoredResponse:
     conversation: Conversation
     response: dict[str, Any]
     num_bytes: int
+
+    @property
+    def input_items(self) -> Sequence[Any]:
+        """What it answers, without its own output."""
+        return self.conversation.items[: len(self.conversation.items) - len(self.response["output"])]
 
 
 class StoredResponses:
@@ -90,19 +104,21 @@ class StoredResponses:
             return is_there
 
     def conversation(self, body: ResponsesRequest) -> Conversation:
-        """The items of a request, with those that it refers to in their place. It may take long.
+        """The items of a request, each with an id, and those that it refers to in their place. It may take long.
 
         Raises:
             ApiError: it refers to what is not stored.
         """
         given = body.input
-        items = [MessageItem(role="user", content=given)] if isinstance(given, str) else list(given)
+        items: list[Any] = [MessageItem(role="user", content=given)] if isinstance(given, str) else list(given)
         with self._lock:
             for number, item in enumerate(items):
                 if isinstance(item, ItemReference):
                     if item.id not in self._items:
                         raise refused(f"input.{number}.id", f"an item {item.id[:100]} {NOT_STORED}", "item_not_found")
                     items[number] = self._items[item.id][1]
+                elif item.id is None:
+                    items[number] = item.model_copy(update={"id": new_id(ID_PREFIXES[item.type])})
             name = body.previous_response_id
             previous = None if name is None else self._responses.get(name)
         if name is not None and previous is None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gptsmith.serve.chat.logprobs import token_text
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
 from gptsmith.serve.errors import refused
 from gptsmith.serve.json_slices import json_bytes
-from gptsmith.serve.openai.logprobs import token_text
-from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
 from gptsmith.serve.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from gptsmith.serve.state import State
 
@@ -27,7 +27,9 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
 
     def read() -> list[int]:
         if body.messages is not None:
-            flat = flatten_messages(body.messages, with_calls=takes_calls(served.template(), body.messages))
+            form, messages = served.template().call_form, body.messages
+            messages = messages if form is None else with_call_ids(messages, form)
+            flat = flatten_messages(messages, with_calls=takes_calls(served.template(), messages))
             return chat_prompt(served, flat, body.chat_template_kwargs, must_fit=False).token_ids
         text = body.prompt or ""
         return tokenizer.encode(text) if body.add_special_tokens is False else tokenizer.prompt_ids(text)

@@ -22,6 +22,7 @@ from gptsmith.run.folder import Run
 from gptsmith.run.frozen import recorded_frozen, write_frozen
 from gptsmith.run.sharding import is_sharded
 from gptsmith.run.writer import CheckpointWriter
+from gptsmith.train.balance import moved_biases
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer, randomness_name
@@ -91,6 +92,7 @@ class SaveCheckpoints(Callback):
         if trainer.processes.is_first or is_sharded(trainer.model):
             all_weights = weights(trainer.model)
             unchanged = {name for name, each in trainer.model.named_parameters() if is_frozen(each)}
+            unchanged -= moved_biases(trainer.model).keys()
             frozen = {name: all_weights[name] for name in unchanged}
             contents = CheckpointContents(
                 config=trainer.model.config,

@@ -62,6 +62,7 @@ class Log(Callback):
                 tokens_per_second=step.num_tokens / seconds,
                 seconds=state.seconds,
                 mfu=self.throughput.mfu(trainer),
+                **step.load.figures(),
                 **trainer.dataset.step_figures(),
             )
 

@@ -18,12 +18,13 @@ from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import DATA
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
-from gptsmith.train.samples import ROW_TOKENS
 from gptsmith.train.unknown_tokens import unknown_tokens
 
 SAMPLE_TOKENS = 60
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
+WINDOW_TOKENS = 2048
+"""Windows of plain text to tune on are no longer than this: some models could read a hundred thousand tokens."""
 
 
 class TextDataset(Dataset):
@@ -40,7 +41,7 @@ class TextDataset(Dataset):
     def of(cls, inputs: DatasetInputs) -> Self:
         """The dataset for fine-tuning on plain text."""
         assert inputs.text is not None, "an objective for plain text"
-        length = min(inputs.encoder.context_length, ROW_TOKENS)
+        length = min(inputs.encoder.context_length, WINDOW_TOKENS)
         return cls(inputs.text, length, inputs.seed, tokenizer_is_fixed=True)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:

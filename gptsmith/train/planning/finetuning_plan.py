@@ -14,20 +14,15 @@ from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import free_memory_bytes, memory_bytes, peak_memory_bytes
 from gptsmith.base.settings import merged
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import BlockSizes
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.finetuning_defaults import NUM_EVALUATIONS, step_table
 from gptsmith.train.optimizers import trained_parameters
 from gptsmith.train.planning.measured_step import MeasuredStep, kept_bytes, measure_step
-from gptsmith.train.planning.memory import TuningMemory
+from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, head_bytes, samples_per_pass
 from gptsmith.train.planning.time_budget import CLOSING_S
 from gptsmith.train.run_settings import FinetuneSettings
 
-TOKENS_PER_PASS = 2048
-"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor."""
-MEMORY_SHARE = 0.9
-"""Of the memory that is free, at most so much is planned with."""
 STEPS_WANTED, LEAST_STEPS = 32, 8
 """Steps have fewer samples where a time would not hold so many; fewer than the least are no training."""
 EVALUATION_SHARE, LEAST_EVALUATION_TOKENS = 0.1, 1024
@@ -147,7 +142,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
         UserError: nothing fits.
     """
     train, dataset, model = job.settings.train, job.dataset, job.model
-    wanted = train.micro_batch_size or min(train.batch_size, max(1, TOKENS_PER_PASS // dataset.longest_sample))
+    wanted = train.micro_batch_size or min(train.batch_size, samples_per_pass(model.config, dataset.longest_sample))
     available = free_memory_bytes() if model.device.type == "cpu" else None
     free = math.inf if available is None else MEMORY_SHARE * available
     ways = (False, True) if "gradient_checkpointing" not in given else (train.gradient_checkpointing,)
@@ -170,14 +165,11 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
 def _memory(job: FinetuningJob, free: float) -> TuningMemory:
     train, model = job.settings.train, job.model
     bytes_now = memory_bytes() or 0
-    config, itemsize = model.config, model.dtype.itemsize
-    head_rows = min(BlockSizes.of(config.vocab_size, model.device).block, job.dataset.longest_sample)
-    head = config.vocab_size * (head_rows + config.embed_dim)
     return TuningMemory(
         bytes_now=bytes_now,
         num_trained=_num_trained(model),
         state_bytes_per_parameter=train.optimizer.state_bytes_per_parameter,
-        head_bytes=head * itemsize,
+        head_bytes=head_bytes(model.config, job.dataset.longest_sample, model.dtype, model.device),
         kept=kept_bytes(model, job.dataset, train, free),
         longest_sample=job.dataset.longest_sample,
     )

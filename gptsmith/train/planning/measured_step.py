@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from gptsmith.base.memory import keep_freed_memory
 from gptsmith.model.cost import cost
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, Block
+from gptsmith.model.memory import KeptBytes, recorded_kept
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.objectives import mean_terms
@@ -74,14 +73,6 @@ def measure_step(model: GPT, dataset: Dataset, train: TrainSettings, max_samples
     )
 
 
-class KeptBytes(NamedTuple):
-    """The memory that stands between the forward and the backward pass."""
-
-    per_token: float
-    of_weights: int
-    """Copies of weights in the dtype of the products, which do not depend on the tokens."""
-
-
 def kept_bytes(model: GPT, dataset: Dataset, train: TrainSettings, limit_bytes: float) -> KeptBytes:
     """What the forward pass of the first sample leaves for the backward pass, with the model's own gradient
     checkpointing.
@@ -89,43 +80,32 @@ def kept_bytes(model: GPT, dataset: Dataset, train: TrainSettings, limit_bytes: 
     Args:
         limit_bytes: what there is memory for. More than that is not tried, but estimated from the shapes.
     """
-    config = model.config
     with _untouched(model) as checkpointing:
         model.train()
         batches = dataset.batches(model, 0, 1, 1)
         num_tokens = max(dataset.num_tokens_of(0, 1), 1)
         itemsize = model.dtype.itemsize
-        plain = int(cost(config).activation_bytes_per_token * itemsize / 4 * num_tokens), 0
-        if plain[0] <= limit_bytes:
-            model.use_gradient_checkpointing(False)
-            plain = _kept_of_pass(model, train, batches)
-        activations, copies = plain
-        if checkpointing:  # one block at a time has all of its own again
-            model.use_gradient_checkpointing(True)
-            inputs, few_copies = _kept_of_pass(model, train, batches)
-            activations = inputs + max(activations - inputs, 0) // config.num_layers
-            copies = few_copies + max(copies - few_copies, 0) // config.num_layers
+        activations, copies = int(cost(model.config).activation_bytes_per_token * itemsize / 4 * num_tokens), 0
+        if checkpointing or activations <= limit_bytes:
+            if checkpointing:  # one block at a time has all of its own again
+                _first_block(model).recomputes = False
+            activations, copies = _kept_of_pass(model, train, batches)
         dataset.step_figures()
     return KeptBytes(activations / num_tokens, copies)
 
 
+def _first_block(model: GPT) -> Block:
+    block = model.blocks[0]
+    assert isinstance(block, Block)
+    return block
+
+
 def _kept_of_pass(model: GPT, train: TrainSettings, batches: list[Batch]) -> tuple[int, int]:
     """Bytes of activations, and of copies of weights, that a forward pass keeps."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    shapes = {shape for parameter in model.parameters() for shape in (parameter.shape, parameter.shape[::-1])}
-    kept: dict[int, tuple[int, bool]] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes(), tensor.shape in shapes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with recorded_kept(model) as kept:
         terms = [train.objective.loss(model, batch) for batch in batches]
     del terms
-    num_bytes = {wanted: sum(size for size, is_copy in kept.values() if is_copy == wanted) for wanted in (False, True)}
-    return num_bytes[False], num_bytes[True]
+    return kept.num_bytes(of_weights=False), kept.num_bytes(of_weights=True)
 
 
 @contextmanager

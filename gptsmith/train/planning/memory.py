@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
+
+import torch
 
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
-from gptsmith.train.planning.measured_step import KeptBytes
+from gptsmith.model.kernels.cross_entropy import BlockSizes
+from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES, KeptBytes, weight_bytes
 
-RUNTIME_BYTES = 100_000_000
-"""What PyTorch itself allocates once it computes."""
+TOKENS_PER_PASS, ADAPTERS_TOKENS_PER_PASS = 2048, 512
+"""Micro-batches have about so many tokens: more take memory, and are no faster on a processor. Where adapters alone are
+trained, activations are most of the memory, and a pass of few tokens has no large gradient to add."""
+MEMORY_SHARE = 0.9
+"""Of the memory that is free, at most so much is planned with."""
+TRAINER_BYTES = 250_000_000
+"""What a process that tunes has beside PyTorch and the model: examples, and what measuring the base leaves."""
 FRAGMENTATION = 1.12
 """Memory of activations, over what the backward pass needs: freed blocks leave gaps."""
 
@@ -29,9 +38,21 @@ def expected_peak_bytes(
     return int(bytes_now + RUNTIME_BYTES + moving + FRAGMENTATION * activations)
 
 
+def samples_per_pass(config: GPTConfig, longest_sample: int) -> int:
+    """The samples of a micro-batch, where nobody sets them."""
+    tokens = ADAPTERS_TOKENS_PER_PASS if config.linear.has_adapters else TOKENS_PER_PASS
+    return max(1, tokens // longest_sample)
+
+
+def head_bytes(config: GPTConfig, longest_sample: int, dtype: torch.dtype, device: torch.device) -> int:
+    """The logits, or their gradients, that stand in memory at once, with the gradient of the head's weight."""
+    rows = min(BlockSizes.of(config.vocab_size, device).block, longest_sample)
+    return config.vocab_size * (rows + config.embed_dim) * dtype.itemsize
+
+
 @dataclass(frozen=True)
 class TuningMemory:
-    """The memory that fine-tuning takes, from what was measured of it.
+    """The memory that fine-tuning takes, from what was measured of it, or from the shape of the model.
 
     Attributes:
         bytes_now: those of the process, with the model and without anything that training adds.
@@ -48,6 +69,35 @@ class TuningMemory:
     head_bytes: int
     kept: KeptBytes
     longest_sample: int
+
+    @classmethod
+    def of_shape(
+        cls,
+        config: GPTConfig,
+        sample_tokens: int,
+        kept: KeptBytes,
+        *,
+        state_bytes_per_parameter: int,
+        dtype: torch.dtype,
+        frozen_dtype: torch.dtype,
+    ) -> Self:
+        """That of a process that tunes a model of this shape on a processor, before the model is loaded.
+
+        Args:
+            sample_tokens: of the longest sample.
+            dtype: of the products.
+            frozen_dtype: of the matrices that are not trained. Those that are trained are float32.
+        """
+        figures = cost(config)
+        is_whole = figures.num_trained_parameters == figures.num_parameters
+        return cls(
+            bytes_now=PROCESS_BYTES + TRAINER_BYTES + weight_bytes(config, torch.float32 if is_whole else frozen_dtype),
+            num_trained=figures.num_trained_parameters,
+            state_bytes_per_parameter=state_bytes_per_parameter,
+            head_bytes=head_bytes(config, sample_tokens, dtype, torch.device("cpu")),
+            kept=kept,
+            longest_sample=sample_tokens,
+        )
 
     @property
     def fixed_bytes(self) -> int:

@@ -103,6 +103,7 @@ def plan_minutes(
     predicted: dict[str, Any] = {
         "seconds": elapsed_seconds + CLOSING_S + (plan.num_tokens + evaluated * FORWARD_SHARE) * per_token,
         "num_parameters": figures.num_parameters,
+        "num_active_parameters": figures.num_active_parameters,
         "num_tokens": plan.num_tokens,
         "num_steps": plan.num_steps,
         "tokens_per_step": plan.tokens_per_step,

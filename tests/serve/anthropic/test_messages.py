@@ -15,7 +15,7 @@ from gptsmith.serve.anthropic.events import MessageEvents
 from gptsmith.serve.anthropic.messages import MessagesJob
 from gptsmith.serve.anthropic.schemas import MessagesRequest
 from gptsmith.serve.auth import ApiKeys
-from gptsmith.serve.openai.streaming import SequenceOutput
+from gptsmith.serve.chat.streaming import SequenceOutput
 from gptsmith.text.tool_calls import render_call
 
 from ..conftest import QUESTION, Served, serving
@@ -137,7 +137,8 @@ def test_tokens_are_counted(claude: Anthropic) -> None:
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "bash_20250124"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"container": "x"}, "container: no such field"),
+        ({"container": "x"}, "container: nothing is run here"),
+        ({"contaner": "x"}, "contaner: no such field (did you mean container?)"),
     ],
 )
 def test_fields_are_refused_by_name(served: Served, wrong: dict[str, Any], place: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import ollama
 import pytest
 
+from gptsmith.serve.chat.answer import Thoughts
+from gptsmith.serve.chat.tools import ToolCall
 from gptsmith.serve.ollama.answers import AnswerForm
-from gptsmith.serve.openai.answer import Thoughts
-from gptsmith.serve.openai.tools import ToolCall
 
 from ..conftest import QUESTION, Served
 
@@ -127,7 +127,6 @@ def test_embeddings_are_those_of_openais_api(smith: ollama.Client, served: Serve
         ("/api/chat", {"model": "base", "messages": QUESTION}, "base model"),
         ("/api/chat", {"model": "chat", "messages": [{**QUESTION[0], "images": ["aGk="]}]}, "messages.0.images"),
         ("/api/chat", {"model": "chat", "messages": QUESTION, "options": {"mirostat": 2}}, "options.mirostat"),
-        ("/api/chat", {"model": "chat", "messages": QUESTION, "logprobs": True}, "logprobs"),
         ("/api/generate", {"model": "chat", "prompt": "a", "template": "b"}, "template"),
         ("/api/generate", {"model": "chat", "prompt": "a", "suffix": "b"}, "suffix"),
         ("/api/generate", {"model": "chat", "prompt": "a", "images": ["aGk="]}, "images"),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from gptsmith.serve.openai.logprobs import TextOffsets, token_text
+from gptsmith.serve.chat.logprobs import TextOffsets, token_text
 from gptsmith.serve.server_sent_events import event
 
 from ..conftest import QUESTION, Served

@@ -10,8 +10,8 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError, OpenAI
 
 from gptsmith.generate.structured_output import GrammarCompiler
+from gptsmith.serve.openai.functions import resolve_tools
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.tools import resolve_tools
 
 from ..conftest import QUESTION, Served
 

@@ -10,7 +10,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.serve.openai import generation
+from gptsmith.serve.chat import generation
 
 from ..conftest import Served
 

@@ -11,10 +11,10 @@ from openai import BadRequestError, OpenAI
 from gptsmith.generate.request import Request
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.openai.chat import ChatCompletionJob
-from gptsmith.serve.openai.parsing import parse_body
 from gptsmith.serve.openai.responses import ResponseJob
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest
+from gptsmith.serve.parsing import parse_body
 from gptsmith.text.chat_template import CHATML, ChatTemplate
 
 from ..conftest import QUESTION, Served

@@ -16,16 +16,16 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from gptsmith.generate.request import TokenLogprob
+from gptsmith.serve.chat.schemas import chat as chat_schemas
+from gptsmith.serve.chat.schemas.common import Schema
+from gptsmith.serve.chat.streaming import SequenceOutput
 from gptsmith.serve.openai.chat import ChatCompletionJob
-from gptsmith.serve.openai.parsing import parse_body
 from gptsmith.serve.openai.responses import ResponseJob
-from gptsmith.serve.openai.schemas import chat as chat_schemas
 from gptsmith.serve.openai.schemas import responses as response_schemas
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.schemas.common import Schema
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest
-from gptsmith.serve.openai.streaming import SequenceOutput
+from gptsmith.serve.parsing import parse_body
 from gptsmith.text.tool_calls import render_call
 
 from ..conftest import QUESTION, Served

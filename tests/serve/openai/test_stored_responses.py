@@ -134,3 +134,22 @@ def test_none_are_stored_without_room(served: Served) -> None:
     request = ResponsesRequest.model_validate({"model": "chat", "input": "a"})
     job = ResponseJob(request, served.state.models.loaded["chat"], StoredResponses(0))
     assert job.response_object([], None, None)["store"] is False
+
+
+def test_the_items_before_a_response_are_listed(served: Served, client: OpenAI) -> None:
+    first = client.responses.create(**SHORT, input="5: a nail?")
+    turn: Any = [{"role": "user", "content": [{"type": "input_text", "text": "6: a sword?"}], "id": "msg_mine"}]
+    second = client.responses.create(**SHORT, input=turn, previous_response_id=first.id)
+    items: list[Any] = list(client.responses.input_items.list(second.id, order="asc"))
+    assert [item.content[0].text for item in items] == ["5: a nail?", first.output_text, "6: a sword?"]
+    assert [item.id for item in items[1:]] == [first.output[0].id, "msg_mine"]
+    assert [item.id for item in client.responses.input_items.list(second.id, limit=1)] == [i.id for i in items[::-1]]
+    # An item that came without an id has one now, by which it can be referred to.
+    again: Any = [{"type": "item_reference", "id": items[0].id}]
+    assert prompt(served, input=again) == prompt(served, input="5: a nail?")
+    page = served.ask("GET", f"/v1/responses/{second.id}/input_items?limit=2&after={items[2].id}").json
+    assert (page["object"], page["has_more"], page["first_id"]) == ("list", False, items[1].id)
+    for query, param in (("order=up", "order"), ("limit=0", "limit"), ("limit=x", "limit"), ("after=none", "after")):
+        assert served.ask("GET", f"/v1/responses/{second.id}/input_items?{query}").error["param"] == param
+    assert served.ask("GET", "/v1/responses/none/input_items").error["code"] == "not_found"
+    assert 'route="/v1/responses/{name}/input_items"' in served.ask("GET", "/metrics").data.decode()

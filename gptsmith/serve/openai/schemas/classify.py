@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gptsmith.serve.openai.schemas.common import NonEmptyText, Schema
+from gptsmith.serve.chat.schemas.common import NonEmptyText, Schema
 
 
 class ClassifyRequest(Schema):

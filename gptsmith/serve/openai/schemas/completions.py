@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gptsmith.serve.openai.schemas.common import SamplingFields, TokenIds
-from gptsmith.serve.openai.schemas.other_servers import HintFields
+from gptsmith.serve.chat.schemas.common import SamplingFields, TokenIds
+from gptsmith.serve.chat.schemas.other_servers import HintFields
 
 
 class CompletionRequest(SamplingFields, HintFields):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gptsmith.serve.openai.schemas.common import Count, NonEmptyText, Schema, TokenIds
+from gptsmith.serve.chat.schemas.common import Count, NonEmptyText, Schema, TokenIds
 
 
 class EmbeddingRequest(Schema):

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from gptsmith.serve.openai.schemas.chat import FunctionDefinition
-from gptsmith.serve.openai.schemas.common import (
+from gptsmith.serve.chat.schemas.chat import FunctionDefinition
+from gptsmith.serve.chat.schemas.common import (
     MAX_TOKEN_ID,
-    ConversationFields,
     Count,
     Effort,
     Grammar,
@@ -21,7 +20,8 @@ from gptsmith.serve.openai.schemas.common import (
     TextFormat,
     Verbosity,
 )
-from gptsmith.serve.openai.schemas.other_servers import HintFields, ThinkingFields
+from gptsmith.serve.chat.schemas.other_servers import HintFields, ThinkingFields
+from gptsmith.serve.openai.schemas.common import ConversationFields
 
 
 class InputText(Schema):

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gptsmith.serve.openai.schemas.chat import ChatMessage
-from gptsmith.serve.openai.schemas.common import Schema, TokenId
+from gptsmith.serve.chat.schemas.chat import ChatMessage
+from gptsmith.serve.chat.schemas.common import Schema, TokenId
 
 
 class TokenizeRequest(Schema):

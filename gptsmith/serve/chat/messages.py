@@ -7,8 +7,7 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_reader import parse_json
-from gptsmith.serve.errors import api_error, refused, unsupported
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.schemas.chat import (
     AssistantMessage,
     ChatMessage,
     FunctionMessage,
@@ -17,10 +16,13 @@ from gptsmith.serve.openai.schemas.chat import (
     ToolMessage,
     UserMessage,
 )
-from gptsmith.serve.openai.schemas.common import RefusalPart
+from gptsmith.serve.chat.schemas.common import RefusalPart
+from gptsmith.serve.errors import api_error, refused, unsupported
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.call_forms import CallForm
 from gptsmith.text.chat_template import ChatTemplate, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages, max_prompt_tokens
+from gptsmith.text.thoughts import divided_thoughts
 from gptsmith.text.tokenizer import TooManyTokensError
 from gptsmith.text.tool_calls import render_call
 
@@ -37,7 +39,20 @@ def takes_calls(template: ChatTemplate, messages: Sequence[ChatMessage]) -> bool
         if isinstance(message, AssistantMessage)
         for call in message.tool_calls or []
     )
-    return template.tags_calls and not custom
+    return (template.tags_calls or template.call_form is not None) and not custom
+
+
+def with_call_ids(messages: Sequence[ChatMessage], form: CallForm) -> list[ChatMessage]:
+    """Messages whose calls have ids as templates of a form take them."""
+    found: list[ChatMessage] = []
+    for message in messages:
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            calls = [call.model_copy(update={"id": form.call_id(call.id)}) for call in message.tool_calls]
+            message = message.model_copy(update={"tool_calls": calls})
+        elif isinstance(message, ToolMessage):
+            message = message.model_copy(update={"tool_call_id": form.call_id(message.tool_call_id)})
+        found.append(message)
+    return found
 
 
 def flatten_messages(
@@ -131,13 +146,15 @@ def chat_prompt(
     *,
     tools: Sequence[Tool] = (),
     continues_last: bool = False,
+    header: Sequence[int] = (),
     max_tokens: int | None = None,
     must_fit: bool = True,
 ) -> FittedPrompt:
     """The prompt of a conversation: with `continues_last`, up to the end of the assistant's last message. With
     `max_tokens`, the oldest messages are omitted until there is room for so many tokens behind it.
 
-    `tools` and `variables` are for the template; `must_fit` refuses at once what is certainly longer than the context.
+    `tools` and `variables` are for the template; `header` stands behind the beginning of the answer; `must_fit`
+    refuses at once what is certainly longer than the context.
 
     Raises:
         ApiError: the model was not tuned on conversations, or its template does not take this one.
@@ -145,7 +162,7 @@ def chat_prompt(
     """
     if continues_last and messages[-1]["role"] != "assistant":
         raise refused("continue_final_message", "the last message is not the assistant's")
-    encode = _encoder(served, variables, tools, continues_last, must_fit)
+    encode = _encoder(served, variables, tools, header, continues_last, must_fit)
     try:
         if any(message["role"] == "system" for message in messages[1:]):
             messages = messages if max_tokens is None and _takes_all(served, messages, variables) else _joined(messages)
@@ -178,6 +195,7 @@ def _encoder(
     served: ServedModel,
     variables: Mapping[str, Any] | None,
     tools: Sequence[Tool],
+    header: Sequence[int],
     continues_last: bool,
     must_fit: bool,
 ) -> Callable[[Sequence[FlatMessage]], list[int]]:
@@ -189,7 +207,11 @@ def _encoder(
         before = messages[:-1] if continues_last else messages
         if not before:
             raise refused("continue_final_message", "there is no message before the last one")
-        token_ids = template.prompt_ids(tokenizer, before, variables, longest, tools)
-        return [*token_ids, *tokenizer.encode_inside(messages[-1]["content"])] if continues_last else token_ids
+        token_ids = [*template.prompt_ids(tokenizer, before, variables, longest, tools), *header]
+        if not continues_last:
+            return token_ids
+        begun = messages[-1]["content"]
+        # Behind the header of an answer there are no thoughts.
+        return [*token_ids, *tokenizer.encode_inside(divided_thoughts(begun)[1] if header else begun)]
 
     return encode

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from openai import OpenAI
 
 from gptsmith.generate.request import OutputChunk, Request, RequestHandle
-from gptsmith.serve.openai.answer import AnswerParser, Part, Thoughts, Words, whole_answer
+from gptsmith.serve.chat.answer import AnswerParser, Part, Thoughts, Words, whole_answer
+from gptsmith.serve.chat.tools import ToolCall, Toolset
 from gptsmith.serve.openai.chat import ChatCompletionJob
+from gptsmith.serve.openai.functions import resolve_tools
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
-from gptsmith.serve.openai.tools import ToolCall, Toolset, resolve_tools
 from gptsmith.text.chat_template import CHATML, ChatTemplate
 from gptsmith.text.tool_calls import render_call
 

@@ -3,30 +3,31 @@ makes sure that arguments are of the tool's schema."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.json_text import json_text
 from gptsmith.generate.request import Constraint
-from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.generation_schema import arguments_schema
-from gptsmith.serve.openai.schemas.chat import (
+from gptsmith.serve.chat.generation_schema import arguments_schema
+from gptsmith.serve.chat.schemas.chat import (
     AllowedChoice,
-    ChatCompletionRequest,
+    ChatRequest,
     CustomChoice,
     CustomTool,
     FunctionChoice,
     FunctionTool,
     Tool,
     ToolChoice,
-    ToolName,
 )
-from gptsmith.serve.openai.structured_output import (
+from gptsmith.serve.chat.structured_output import (
     grammar_constraint,
     json_schema_constraint,
     response_format_constraint,
 )
+from gptsmith.serve.errors import refused
+from gptsmith.text.call_forms import CallForm
 from gptsmith.text.tool_calls import OPEN, CallFrame, introduction
 
 BEGIN = f"{OPEN}\n"
@@ -72,6 +73,12 @@ class Toolset:
             raise refused("tool_choice", f"no tool is called {missing[0]}")
         self.by_name = {name: tool for name, tool in self.by_name.items() if name in allowed}
         self.is_parallel = is_parallel
+        self.form: CallForm | None = None
+        self.special_tokens: Mapping[str, int] = {}
+
+    def write_as(self, form: CallForm | None, special_tokens: Mapping[str, int]) -> None:
+        """Has calls written in the form of a chat template; without one, in tags."""
+        self.form, self.special_tokens = form, special_tokens
 
     def introduction(self) -> str:
         """The description of the tools for the system message."""
@@ -92,6 +99,8 @@ class Toolset:
         Raises:
             ApiError: a schema is missing or not JSON.
         """
+        if self.form is not None:
+            return self._untagged_constraint(self.form, response_format)
         parts: dict[str, Constraint] = {}
 
         def named(name: str, rule: Constraint | None, otherwise: str) -> str:
@@ -122,30 +131,50 @@ class Toolset:
         ]
         return Constraint("grammar", "\n".join(lines), parts)
 
+    def _untagged_constraint(self, form: CallForm, response_format: Any) -> Constraint:
+        """The constraint of an answer that is calls alone, or if none is required, words or a text of the format.
+
+        Raises:
+            ApiError: a schema is missing or not JSON.
+        """
+        parts: dict[str, Constraint] = {}
+        calls = []
+        for name, tool in self.by_name.items():
+            given = _input_constraint(tool)
+            assert given is not None, "custom tools are called in tags"
+            parts[f"tool-{name}"] = given
+            calls.append(f"({json_text(form.before(name))} @tool-{name} {json_text(form.after)})")
+        opening, token = form.opening(self.special_tokens), self.special_tokens.get(form.token)
+        more = f"({json_text(form.separator)} call){{0,{MAX_CALLS - 1}}}" if form.separator and self.is_parallel else ""
+        begin = " ".join([*([] if token is None else [f"<[{token}]>"]), *([json_text(opening)] if opening else [])])
+        answers = ["calls"]
+        if not self.is_required:
+            rule = response_format_constraint(response_format)
+            parts |= {} if rule is None else {FORMAT_PART: rule}
+            answers.append("WORDS" if rule is None else f"@{FORMAT_PART}")
+        # A token that is no text tells calls from words; without one, words do not begin as a call does.
+        taken = "" if token is not None else f" & ~/(?s:\\s*{re.escape(opening or form.before('')[:9])}.*)/"
+        lines = [
+            f"start: {' | '.join(answers)}",
+            f"calls: {begin} call {more} {json_text(form.end) if form.end else ''}",
+            f"call: {' | '.join(calls)}",
+            f"WORDS: /(?s:.*)/{taken}",
+        ]
+        return Constraint("grammar", "\n".join(lines), parts)
+
     @property
     def frames(self) -> list[CallFrame]:
         """The text around the input of each tool."""
         return [CallFrame(name, isinstance(tool, CustomTool)) for name, tool in self.by_name.items()]
 
 
-def resolve_tools(body: ChatCompletionRequest) -> Toolset | None:
-    """The tools of a request for a chat completion, those of the older form too; None if none may be called.
+def request_toolset(body: ChatRequest) -> Toolset | None:
+    """The tools of a request; None if none may be called.
 
     Raises:
-        ApiError: they are not allowed, or both forms are there.
+        ApiError: they are not allowed.
     """
-    if body.functions and body.tools:
-        raise refused("functions", "it is the older form of tools: give one of them")
-    if body.function_call is not None and not body.functions:
-        raise refused("function_call", "it needs functions")
-    if not body.functions:
-        return make_toolset(body.tools or [], body.tool_choice, body.parallel_tool_calls)
-    named = body.function_call
-    choice: ToolChoice | None = (
-        FunctionChoice(type="function", function=named) if isinstance(named, ToolName) else named
-    )
-    tools = [FunctionTool(type="function", function=function) for function in body.functions]
-    return make_toolset(tools, choice, False)
+    return make_toolset(body.tools or [], body.tool_choice, body.parallel_tool_calls)
 
 
 def make_toolset(tools: Sequence[Tool], choice: ToolChoice | None, is_parallel: bool | None) -> Toolset | None:

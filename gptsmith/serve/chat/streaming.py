@@ -12,10 +12,10 @@ from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.request import InvalidConstraintError, OutputChunk, Request, RequestHandle, TokenLogprob
+from gptsmith.serve.chat.tools import FORMAT_PART
 from gptsmith.serve.errors import ApiError, api_error, draining, overloaded, refused
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.metrics import Metrics
-from gptsmith.serve.openai.tools import FORMAT_PART
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.served_models import ServedModels
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from gptsmith.serve.chat.reasoning import EFFORT_INSTRUCTIONS, VERBOSITY_INSTRUCTIONS
 from gptsmith.serve.openai.chat import ChatCompletionJob
-from gptsmith.serve.openai.reasoning import EFFORT_INSTRUCTIONS, VERBOSITY_INSTRUCTIONS
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.text.chat_template import CHATML, ChatTemplate
 

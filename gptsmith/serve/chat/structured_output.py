@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from gptsmith.generate.request import Constraint
+from gptsmith.serve.chat.generation_schema import generation_schema
+from gptsmith.serve.chat.schemas.common import Grammar
 from gptsmith.serve.errors import refused
-from gptsmith.serve.openai.generation_schema import generation_schema
-from gptsmith.serve.openai.schemas.common import Grammar
 
 
 def response_format_constraint(response_format: Any) -> Constraint | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptsmith.serve.openai.schemas.common import Effort, Verbosity
+from gptsmith.serve.chat.schemas.common import Effort, Verbosity
 from gptsmith.text.chat_template import ChatTemplate
 
 VERBOSITY_INSTRUCTIONS = {"low": "Answer briefly.", "high": "Answer at length and in detail."}

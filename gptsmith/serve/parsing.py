@@ -13,8 +13,8 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from gptsmith.base.errors import did_you_mean
+from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai.schemas.common import Schema
 from gptsmith.serve.settings import ServeSettings
 
 B = TypeVar("B", bound=Schema)

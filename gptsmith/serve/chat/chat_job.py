@@ -1,4 +1,5 @@
-"""The part that chat completions and responses share: from messages to a prompt, and from text to tool calls."""
+"""A request for the answer to a conversation, whatever API it came by: from messages to a prompt, and from text to tool
+calls."""
 
 from __future__ import annotations
 
@@ -6,24 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.generate.request import Request
-from gptsmith.serve.openai.answer import AnswerParser, Part, whole_answer
-from gptsmith.serve.openai.generation import GenerationJob
-from gptsmith.serve.openai.messages import chat_prompt, flatten_messages, takes_calls
-from gptsmith.serve.openai.reasoning import reasoning_instructions
-from gptsmith.serve.openai.request_mapping import engine_request
-from gptsmith.serve.openai.schemas.chat import ChatMessage, ResponseFormat
-from gptsmith.serve.openai.schemas.common import Effort, GenerationFields, Verbosity
-from gptsmith.serve.openai.streaming import SequenceOutput
-from gptsmith.serve.openai.structured_output import response_format_constraint
-from gptsmith.serve.openai.tools import Toolset
+from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
+from gptsmith.serve.chat.generation import GenerationJob
+from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
+from gptsmith.serve.chat.reasoning import reasoning_instructions, template_variables
+from gptsmith.serve.chat.request_mapping import check_sampling_fields, engine_request, resolve_max_tokens, resolve_seed
+from gptsmith.serve.chat.schemas.chat import ChatMessage, ChatRequest, ResponseFormat
+from gptsmith.serve.chat.schemas.common import Effort, GenerationFields, Verbosity
+from gptsmith.serve.chat.schemas.other_servers import ChatReasoning
+from gptsmith.serve.chat.streaming import SequenceOutput
+from gptsmith.serve.chat.structured_output import response_format_constraint
+from gptsmith.serve.chat.tools import Toolset
+from gptsmith.serve.errors import refused
 from gptsmith.serve.served_model import ServedModel
+from gptsmith.text.channels import Channels
 from gptsmith.text.context import FittedPrompt
 from gptsmith.text.thoughts import opens_thoughts
 
-NO_STORE = "nothing that is sent is stored here: leave it out, or set it to false"
 MAX_OPENING_TOKENS = 16
 """More than the end of a prompt needs that opens thoughts."""
-NO_MODERATION = "no model here judges what is said: leave it out, and have another program judge what comes back"
 
 
 class ChatJob(GenerationJob):
@@ -65,14 +67,22 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
+        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
+        form = template.call_form if self.with_calls else None
+        if form is not None:
+            self.messages = with_call_ids(messages, form)
+        if toolset is not None:
+            toolset.write_as(form, served.tokenizer.special_tokens)
         self.constraint = (
             response_format_constraint(response_format) if toolset is None else toolset.constraint(response_format)
         )
         is_plain = response_format is None or response_format.type == "text"
         self.is_free = is_plain and not (toolset is not None and toolset.is_required)
+        self.channels = Channels.of(served.tokenizer)
+        if self.channels is not None and self.is_free and toolset is not None:
+            self.constraint = None  # its calls are messages apart, which no grammar of texts describes
         self.begins_in_thoughts = False
         self.instructions = reasoning_instructions(effort, verbosity, template)
-        self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         if toolset is not None and not self.with_calls:
             self.instructions.append(toolset.introduction())
         self.variables = variables
@@ -85,6 +95,8 @@ class ChatJob(GenerationJob):
             ApiError: the conversation cannot be read.
             TooManyTokensError: it must fit, and does not.
         """
+        # Of a model that has channels, any text of a given form is an answer, and one that goes on is, too.
+        is_answer = self.constraint is not None or self.continues_last
         flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
         prompt = chat_prompt(
             self.served,
@@ -92,6 +104,7 @@ class ChatJob(GenerationJob):
             self.variables,
             tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
             continues_last=self.continues_last,
+            header=self.channels.final_header if self.channels is not None and is_answer else (),
             max_tokens=self.max_tokens if self.truncates else None,
             must_fit=must_fit,
         )
@@ -118,3 +131,37 @@ class ChatJob(GenerationJob):
     def parts(self, output: SequenceOutput) -> list[Part]:
         """The parts of a sequence that has ended."""
         return whole_answer(self.parser(), output.text, is_cut=output.finish_reason != "stop")
+
+
+class ChatRequestJob(ChatJob):
+    """A request in the common form."""
+
+    prompt_field = "messages"
+
+    def __init__(
+        self, body: ChatRequest, served: ServedModel, toolset: Toolset | None, *, max_tokens_field: str = "max_tokens"
+    ) -> None:
+        """`max_tokens_field` is the one that says how long the answer may be.
+
+        Raises:
+            ApiError: the model was not tuned on conversations, or fields are not allowed.
+        """
+        num_sequences = body.n or 1
+        check_sampling_fields(body, served, num_sequences)
+        if body.top_logprobs and not body.logprobs:
+            raise refused("top_logprobs", "it needs logprobs: set it to true")
+        given = getattr(body, max_tokens_field)
+        max_tokens = resolve_max_tokens(given, served.context_length, served, max_tokens_field)
+        if body.continue_final_message and toolset is not None:
+            raise refused("continue_final_message", "it does not go together with tools")
+        reasoning = body.reasoning or ChatReasoning()
+        effort = body.reasoning_effort or reasoning.effort
+        wants_thoughts = reasoning.enabled if body.wants_thoughts is None else body.wants_thoughts
+        super().__init__(
+            body, served, body.messages,
+            max_tokens=max_tokens, num_sequences=num_sequences, seed=resolve_seed(body.seed), toolset=toolset,
+            response_format=body.response_format, effort=effort, verbosity=body.verbosity,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            variables=template_variables(effort, wants_thoughts, body.chat_template_kwargs),
+            continues_last=bool(body.continue_final_message), truncates=body.truncation == "auto",
+        )  # fmt: skip

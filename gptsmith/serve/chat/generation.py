@@ -13,11 +13,11 @@ from typing import Any, ClassVar, TypeVar
 from starlette.responses import Response
 
 from gptsmith.generate.request import OutputChunk, Request
+from gptsmith.serve.chat.schemas.common import GenerationFields
+from gptsmith.serve.chat.streaming import SequenceGroup, SequenceOutput
 from gptsmith.serve.errors import ApiError, api_error
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.log import log_failure
-from gptsmith.serve.openai.schemas.common import GenerationFields
-from gptsmith.serve.openai.streaming import SequenceGroup, SequenceOutput
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.server_sent_events import PING, EventStream, event
 from gptsmith.serve.state import State

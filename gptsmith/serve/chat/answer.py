@@ -3,10 +3,11 @@ never in it, wherever the text is cut."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptsmith.serve.openai.tools import ToolCall, Toolset
+from gptsmith.serve.chat.tools import ToolCall, Toolset
 from gptsmith.text.thoughts import THOUGHTS_CLOSE, THOUGHTS_OPEN
 from gptsmith.text.tool_calls import OPEN, CallFrame
 
@@ -32,13 +33,18 @@ class AnswerParser:
     """Splits a text into its parts while it is generated. The parts do not depend on how the text comes in pieces, but
     that those of thoughts and of words may be shorter; a call is one part, once it is complete.
 
-    A call may stand anywhere in the text, thoughts at its beginning only. What may be a tag, and white space that may
-    stand before one, is held back until it is known.
+    A call in tags may be anywhere in the text, one without and thoughts only at its beginning. What may be a tag, and
+    white space that may stand before one, is held back until it is known.
     """
 
     def __init__(self, toolset: Toolset | None, *, begins_in_thoughts: bool = False) -> None:
         """With `begins_in_thoughts`, the prompt has opened them."""
-        self._frames = () if toolset is None else toolset.frames
+        form = None if toolset is None else toolset.form
+        self._frames = () if toolset is None or form is not None else toolset.frames
+        self._form, self._before_call, self._function = form, "", ""
+        self._functions: tuple[str, ...] = ()
+        if toolset is not None and form is not None:
+            self._functions, self._before_call = tuple(toolset.by_name), form.opening(toolset.special_tokens)
         self._held = ""
         self._read = self._thoughts if begins_in_thoughts else self._opening
         self._has_thoughts = False
@@ -87,6 +93,8 @@ class AnswerParser:
         if self._drops_space:
             self._held = self._held.lstrip()
             self._drops_space = not self._held
+        if self._functions and not self._begins_untagged_call():
+            return
         if not self._frames:
             yield Words(self._release(len(self._held)))
             return
@@ -111,6 +119,33 @@ class AnswerParser:
             yield ToolCall(self._frame.name, given, self._frame.is_custom)
             self._held, self._read, self._drops_space = rest, self._after_call, False
 
+    def _begins_untagged_call(self) -> bool:
+        """Reads the beginning of a call, if there is one; returns whether the text is words."""
+        assert self._form is not None
+        begun = self._held.lstrip()
+        openings = {self._before_call + self._form.before(name): name for name in self._functions}
+        for opening, name in openings.items():
+            if begun.startswith(opening):
+                self._function, self._held, self._read = name, begun.removeprefix(opening), self._untagged_call
+                return False
+        if any(opening.startswith(begun) for opening in openings):
+            return False
+        self._functions = ()  # calls are at the beginning alone
+        return True
+
+    def _untagged_call(self) -> Iterator[Part]:
+        assert self._form is not None
+        end = _end_of_value(self._held)
+        if self._held[end:].startswith(self._form.after) and end:
+            yield ToolCall(self._function, self._held[:end], is_custom=False)
+            self._held = self._held[end:].removeprefix(self._form.after)
+            self._before_call, self._read = self._form.separator or "", self._next_untagged_call
+
+    def _next_untagged_call(self) -> Iterator[Part]:
+        """Another call, or the end of all, which is no text."""
+        self._begins_untagged_call()
+        yield from ()
+
     def _after_call(self) -> Iterator[Part]:
         """White space here is a part of words only if words follow."""
         if self._held.strip():
@@ -123,6 +158,8 @@ class AnswerParser:
         if self._read == self._call:
             assert self._frame is not None
             yield ToolCall(self._frame.name, self._frame.cut_input(held), self._frame.is_custom)
+        elif self._read == self._untagged_call:
+            yield ToolCall(self._function, held[: _end_of_value(held) or None], is_custom=False)
         elif self._read == self._thoughts:
             yield Thoughts("" if is_cut else held.rstrip())
         elif self._read == self._opening:
@@ -153,3 +190,12 @@ def whole_answer(parser: AnswerParser, text: str, *, is_cut: bool) -> list[Part]
 def _without_beginning(text: str, tag: str) -> str:
     """A text without the beginning of a tag at its end."""
     return next((text[:-count] for count in range(len(tag) - 1, 0, -1) if text.endswith(tag[:count])), text)
+
+
+def _end_of_value(text: str) -> int:
+    """Where the JSON value at the beginning of a text ends; 0 if it is not whole."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return 0
+    return end

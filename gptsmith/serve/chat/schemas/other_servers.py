@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gptsmith.serve.openai.schemas.common import Effort, Schema
+from gptsmith.serve.chat.schemas.common import Effort, Schema
 
 Zero = Annotated[float, Field(ge=0, le=0)]
 One = Annotated[float, Field(ge=1, le=1)]

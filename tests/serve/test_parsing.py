@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from gptsmith.serve import parsing
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.openai import parsing
-from gptsmith.serve.openai.parsing import MAX_NAMED_ERRORS, MAX_NAMES, MAX_OBJECTS, MAX_VALUES, parse_body
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.openai.schemas.completions import CompletionRequest
 from gptsmith.serve.openai.schemas.responses import ResponsesRequest
+from gptsmith.serve.parsing import MAX_NAMED_ERRORS, MAX_NAMES, MAX_OBJECTS, MAX_VALUES, parse_body
 from gptsmith.serve.routes import ROUTES
 
-from ..conftest import Served
+from .conftest import Served
 
 TURN = b'{"role":"user","content":"a"}'
 

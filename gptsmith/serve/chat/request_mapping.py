@@ -8,8 +8,8 @@ from typing import Any
 
 from gptsmith.generate.request import Constraint, Request
 from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.serve.chat.schemas.common import GenerationFields, SamplingFields
 from gptsmith.serve.errors import refused, unsupported
-from gptsmith.serve.openai.schemas.common import GenerationFields, SamplingFields
 from gptsmith.serve.served_model import ServedModel
 
 SAMPLING_SETTINGS = SamplingSettings.model_fields.keys()

@@ -1,0 +1,1 @@
+"""From a conversation or a prompt, whatever API it came by, to a text and its parts."""

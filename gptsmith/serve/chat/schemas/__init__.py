@@ -1,0 +1,1 @@
+"""The parts of requests that the schemas of all APIs share."""
