@@ -107,23 +107,47 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     results.print(table)
 
 
+LABELS = {
+    "general_text": "text that the base knew",
+    "general_bits_per_byte_before": "that text before (bits per byte)",
+    "general_bits_per_byte": "that text now (bits per byte)",
+    "general_prompts": "the base's answers to",
+    "num_general_answers": "answers compared",
+    "num_general_answers_kept": "answers kept",
+    "general_answer_agreement": "tokens that stay the first choice",
+    "num_truncated": "prompts cut at their beginning",
+    "num_kv_heads": "KV heads",
+    "cache_bytes_per_token": "KV cache per token",
+    "vocab_size": "vocabulary size",
+    "embed_dim": "width",
+    "head_dim": "width of a head",
+    "macro_f1": "macro F1",
+    "p_value": "p-value",
+    "lm_eval": "task of lm-eval",
+    "lm_eval_version": "version of lm-eval",
+}
+"""The labels of figures whose own names do not say it to a person. Every other label is made of its name."""
+
 UNITS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     (r"^num_bytes$", "size", readable_bytes),
     (r"_bytes(?=_per_(?!byte)|$)", "", readable_bytes),
     (r"^seconds$", "time", readable_seconds),
     (r"_(s|seconds)$", "", readable_seconds),
     (r"_?flops(?=_per_|$)", " computation", lambda value: f"{value / 1e9:.3g} GFLOP"),
+    (r"(?<=accuracy)$|(?<=agreement)$", "", lambda value: f"{value:.1%}"),
 )
 """The part of a name that is a unit, what a person reads in its place, and the value with its unit."""
 
 
 def label_of(name: str) -> str:
-    """The name of a figure for a person: without a unit that stands beside its value."""
+    """The name of a figure for a person: without a unit that stands beside its value, or the mark of a count."""
+    if name in LABELS:
+        return LABELS[name]
     for pattern, word, _ in UNITS:
         if re.search(pattern, name) and not name.startswith("bits_per"):
             name = re.sub(pattern, word, name, count=1)
             break
-    return name.replace("_", " ").strip()
+    return name.removeprefix("num_").replace("_num_", "_").replace("_", " ").strip()
 
 
 def readable(value: Any, name: str = "") -> str:

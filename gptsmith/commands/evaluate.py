@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.commands.options import Json, command
@@ -42,7 +43,7 @@ def show(figures: dict[str, Any]) -> None:
     for name, value in figures.get("results", {}).items():
         console.show_figures(f"\n{name}", value)
     if "scores" in figures:
-        show_table("score", ["value", "interval", "baseline", "num_examples"], figures["scores"])
+        show_scores(["value", "interval", "baseline", "num_examples"], figures["scores"])
     if "confusion_matrix" in figures:
         labels = figures["labels"]
         rows = zip(labels, figures["confusion_matrix"], strict=True)
@@ -50,11 +51,21 @@ def show(figures: dict[str, Any]) -> None:
     if "comparison" in figures:
         columns = ["value", "against", "difference", "difference_interval", "p_value"]
         console.results.print(f"\nagainst {figures['against']['run']}", markup=False, soft_wrap=True)
-        show_table("score", columns, figures["comparison"])
+        show_scores(columns, figures["comparison"])
 
 
-def show_table(title: str, columns: list[str], rows: dict[str, dict[str, Any]]) -> None:
-    """Prints a table with a row for each name."""
+def show_scores(columns: list[str], rows: dict[str, dict[str, Any]]) -> None:
+    """Prints the figures of each score."""
+    from gptsmith.base.console import label_of
+
+    show_table("score", columns, rows, {name: label_of(name) for name in (*columns, *rows)})
+
+
+def show_table(
+    title: str, columns: list[str], rows: dict[str, dict[str, Any]], labels: Mapping[str, str] | None = None
+) -> None:
+    """Prints a table with a row for each name. Names are shown by `labels`, or else as they are."""
+    labels = labels or {}
     from rich.table import Table
     from rich.text import Text
 
@@ -62,9 +73,9 @@ def show_table(title: str, columns: list[str], rows: dict[str, dict[str, Any]]) 
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in (title, *columns):
-        table.add_column(Text(head))
+        table.add_column(Text(labels.get(head, head)))
     for name, row in rows.items():
-        table.add_row(Text(name), *(shown(row[column]) for column in columns))
+        table.add_row(Text(labels.get(name, name)), *(shown(row[column]) for column in columns))
     console.results.print()
     console.results.print(table)
 

@@ -31,7 +31,7 @@ def runs(request: RunsRequest, json: Json = False) -> None:
     columns = ("run", "status", *FIGURES)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:  # names and reasons may be long: they go on in the next line, and are not cut off
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(console.label_of(column), overflow="fold")
     for row in rows:
         table.add_row(*("" if row.get(column) is None else console.readable(row[column]) for column in columns))
     console.results.print(table)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gptsmith.base.console import label_of
 from gptsmith.base.errors import ConversionError, GptsmithError
 from gptsmith.base.files import read_json, readable_bytes, sha256_of, write_atomically, write_json
 from gptsmith.convert.backends import Backend, Rendered
@@ -355,7 +356,7 @@ def certificate_page(certificate: Certificate) -> str:
             f"{MARKS[check.status]} {QUESTIONS.get(check.name, check.name)}",
             element("p", f"{check.status}{': ' + check.why if check.why else ''}"),
             *(
-                [table([(_spaced(name), _number(value)) for name, value in check.figures.items()])]
+                [table([(label_of(name), _number(value)) for name, value in check.figures.items()])]
                 if check.figures
                 else []
             ),
@@ -377,11 +378,7 @@ def certificate_page(certificate: Certificate) -> str:
 
 
 def _allowed(bound: Mapping[str, Any]) -> Html | str:
-    return "allowed: " + ", ".join(f"{_spaced(name)} up to {_number(limit)}" for name, limit in bound.items())
-
-
-def _spaced(name: str) -> str:
-    return name.removeprefix("num_").replace("_", " ")
+    return "allowed: " + ", ".join(f"{label_of(name)} up to {_number(limit)}" for name, limit in bound.items())
 
 
 def _number(value: Any) -> str:

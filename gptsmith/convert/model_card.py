@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptsmith.base.console import readable
+from gptsmith.base.console import label_of, readable
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import Loaded
 from gptsmith.model.cost import cost
@@ -100,7 +100,7 @@ def _data(loaded: Loaded) -> dict[str, Any]:
 
 
 def _scores(result: Mapping[str, Any]) -> str:
-    rows = {name.replace("_", " "): result[name] for name in SCORES if isinstance(result.get(name), float)}
+    rows = {label_of(name): result[name] for name in SCORES if isinstance(result.get(name), int | float)}
     return _table(rows) if rows else "None were measured."
 
 

@@ -20,8 +20,10 @@ FOLDERS = {
     "corpora": "corpora",
     "tokens": "tokens",
     "tokenizers": "tokenizers",
+    "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
+    "compiled": "compiled",
 }
 """The folders of the cache, by what they hold."""
 SPEEDS = ("speed-*.json", "attention-*.json")

@@ -6,12 +6,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.example_store import ChosenExamples
 from gptsmith.data.shapes import Example
 from gptsmith.data.skipped import Skipped
 
@@ -20,9 +23,9 @@ from gptsmith.data.skipped import Skipped
 class ExampleSplits:
     """The train, validation and test split of examples. No question is in two of them."""
 
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
     num_dropped: int = 0
     """Examples of the training file that are skipped because a validation or test file has the same question."""
     skipped: Skipped = field(default_factory=Skipped)
@@ -32,10 +35,10 @@ class ExampleSplits:
     notes: tuple[str, ...] = ()
     """Lines for a person about how the examples were split."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The same for the same examples in the same splits and order."""
-        return fingerprint([*self.train, *self.validation, *self.test])
+        return fingerprint(chain(self.train, self.validation, self.test))
 
 
 def split_examples(
@@ -54,80 +57,98 @@ def split_examples(
     Raises:
         DataError: too few examples are left to train on.
     """
-    held_back = {_key(example) for given in (validation, test) for example in given or []}
-    groups: dict[str, list[Example]] = {}
-    for example in examples:
-        if (key := _key(example)) not in held_back:
-            groups.setdefault(key, []).append(example)
-    keys = sorted(groups)
-    order = np.random.Generator(np.random.PCG64(derived_seed(seed, "parts"))).permutation(len(keys))
-    strata: dict[str | None, list[str]] = {}
-    for number in order:
-        strata.setdefault(_stratum(groups[keys[number]]), []).append(keys[number])
-    sizes = {key: len(group) for key, group in groups.items()}
-    num_examples = {label: sum(sizes[key] for key in pool) for label, pool in strata.items()}
-    split_of = dict.fromkeys(keys, "train")
+    keys, labels = _read(examples)
+    held_back = np.concatenate([_read(given or [])[0] for given in (validation, test)])
+    kept = np.flatnonzero(~np.isin(keys, held_back))
+    questions, question_of = np.unique(keys[kept], return_inverse=True)
+    sizes = np.bincount(question_of, minlength=len(questions))
+    order = np.random.Generator(np.random.PCG64(derived_seed(seed, "parts"))).permutation(len(questions))
+    strata = _strata(order, _labels_of_questions(question_of, labels[kept], sizes))
+    num_examples = {label: int(sizes[pool].sum()) for label, pool in strata.items()}
+    split_of = np.zeros(len(questions), np.int8)
     notes = []
-    for name, given, fraction in (("validation", validation, validation_fraction), ("test", test, test_fraction)):
+    for number, (name, given, fraction) in enumerate(
+        (("validation", validation, validation_fraction), ("test", test, test_fraction)), 1
+    ):
         if given is not None:
             continue
-        taken = _taken(strata, sizes, {label: fraction * count for label, count in num_examples.items()})
-        split_of |= dict.fromkeys(taken, name)
-        strata = {label: [key for key in pool if key not in taken] for label, pool in strata.items()}
-        if fraction > 0 and not taken and len(examples) > 1:
+        is_taken = _taken(strata, sizes, {label: fraction * count for label, count in num_examples.items()})
+        split_of[is_taken] = number
+        strata = {label: pool[~is_taken[pool]] for label, pool in strata.items()}
+        if fraction > 0 and not is_taken.any() and len(examples) > 1:
             notes.append(
-                f"there are no {name} examples: {len(examples):,} examples of {len(keys):,} "
-                f"{'question' if len(keys) == 1 else 'questions'} leave none; --{name} FILE names some"
+                f"there are no {name} examples: {len(examples):,} examples of {len(questions):,} "
+                f"{'question' if len(questions) == 1 else 'questions'} leave none; --{name} FILE names some"
             )
-    splits: dict[str, list[Example]] = {"train": [], "validation": list(validation or []), "test": list(test or [])}
-    num_left = 0
-    for example in examples:
-        if (key := _key(example)) in split_of:
-            splits[split_of[key]].append(example)
-            num_left += 1
-    if not splits["train"]:
+    train, *drawn = (ChosenExamples(examples, kept[split_of[question_of] == number]) for number in range(3))
+    if not train:
         raise DataError(f"no examples are left to train on, of {len(examples)}: give more, or set smaller fractions")
-    return ExampleSplits(
-        splits["train"], splits["validation"], splits["test"], len(examples) - num_left, notes=tuple(notes)
-    )
+    validation, test = (own if given is None else given for own, given in zip(drawn, (validation, test), strict=True))
+    return ExampleSplits(train, validation, test, len(examples) - len(kept), notes=tuple(notes))
 
 
-def _taken(
-    strata: Mapping[str | None, Sequence[str]], sizes: Mapping[str, int], quotas: Mapping[str | None, float]
-) -> set[str]:
-    """The questions of a split: of each stratum, whose questions are in random order, about as many examples as its
-    quota. One question of each stratum is left."""
+NO_LABEL = -1
+
+
+def _read(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """The SHA-256 of each example's question (N,), and the number of its label (N,) in the order of the first of each;
+    `NO_LABEL` if it has none."""
+    keys, labels = np.empty(len(examples), "S32"), np.full(len(examples), NO_LABEL, np.int32)
+    numbers: dict[str, int] = {}
+    for number, example in enumerate(examples):
+        keys[number] = hashlib.sha256(example.question().encode()).digest()
+        if (label := getattr(example, "label", None)) is not None:
+            labels[number] = numbers.setdefault(str(label), len(numbers))
+    return keys, labels
+
+
+def _labels_of_questions(question_of: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The commonest label of the examples of each question (Q,), of several the first."""
+    found = np.full(len(sizes), NO_LABEL, np.int32)
+    found[question_of] = labels
+    counts: dict[int, Counter[int]] = {}
+    for number in np.flatnonzero((sizes[question_of] > 1) & (labels != NO_LABEL)):
+        counts.setdefault(int(question_of[number]), Counter())[int(labels[number])] += 1
+    for question, counter in counts.items():
+        found[question] = counter.most_common(1)[0][0]
+    return found
+
+
+def _strata(order: np.ndarray, label_of: np.ndarray) -> dict[int, np.ndarray]:
+    """The questions of each label, in random order, which also decides which label comes first."""
+    if not len(order):
+        return {}
+    by_label = np.argsort(label_of[order], kind="stable")
+    labels, starts = np.unique(label_of[order][by_label], return_index=True)
+    pools = {int(label): order[places] for label, places in zip(labels, np.split(by_label, starts[1:]), strict=True)}
+    return {int(label): pools[int(label)] for label in labels[np.argsort(by_label[starts])]}
+
+
+def _taken(strata: Mapping[int, np.ndarray], sizes: np.ndarray, quotas: Mapping[int, float]) -> np.ndarray:
+    """Which questions (Q,) are in a split: of each stratum, whose questions are in random order, about as many examples
+    as its quota. One question of each stratum is left."""
     wanted = {label: int(quota) for label, quota in quotas.items()}
     # The largest remainders make up for what rounding down has lost, of labels with examples to spare.
     missing = round(sum(quotas.values())) - sum(wanted.values())
     spare = [label for label, pool in strata.items() if len(pool) > wanted[label] + 1]
     for label in sorted(spare, key=lambda label: wanted[label] - quotas[label])[:missing]:
         wanted[label] += 1
-    taken: set[str] = set()
+    is_taken = np.zeros(len(sizes), bool)
     for label, pool in strata.items():
-        left = wanted[label]
-        of_stratum: set[str] = set()
-        for key in pool:
-            if sizes[key] <= left and len(of_stratum) < len(pool) - 1:
-                of_stratum.add(key)
-                left -= sizes[key]
-        taken |= of_stratum
-    if not taken and missing + sum(wanted.values()) > 0 and len(sizes) > 2 and None in strata:
+        left, num_left = wanted[label], len(pool)
+        for question in pool:
+            if left == 0 or num_left == 1:
+                break
+            if sizes[question] <= left:
+                is_taken[question] = True
+                left -= int(sizes[question])
+                num_left -= 1
+    if not is_taken.any() and missing + sum(wanted.values()) > 0 and len(sizes) > 2 and len(strata.get(NO_LABEL, ())):
         # Of many answers to few questions, the question with the fewest answers is better than none.
-        smallest = min(strata[None], key=sizes.__getitem__, default=None)
-        if smallest is not None and 2 * sizes[smallest] < sum(sizes[key] for key in strata[None]):
-            taken.add(smallest)
-    return taken
-
-
-def _stratum(group: Sequence[Example]) -> str | None:
-    """The label of the examples of one question; None if they have none."""
-    labels = [str(label) for example in group if (label := getattr(example, "label", None)) is not None]
-    return Counter(labels).most_common(1)[0][0] if labels else None
-
-
-def _key(example: Example) -> str:
-    return hashlib.sha256(example.question().encode()).hexdigest()
+        pool = strata[NO_LABEL]
+        smallest = pool[np.argmin(sizes[pool])]
+        is_taken[smallest] = 2 * sizes[smallest] < sizes[pool].sum()
+    return is_taken
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

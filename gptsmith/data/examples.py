@@ -10,10 +10,12 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.chats import require_messages_of, with_roles
 from gptsmith.data.discover import discover, readers_by_extension
+from gptsmith.data.example_store import StoredExamples
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
 from gptsmith.data.readers import ReadSettings, Record
@@ -71,6 +73,8 @@ class NamedRecord:
     original: Mapping[str, Any]
     """The fields as the file names them."""
     names: FieldNames
+    end: int
+    """The byte of the file, unpacked, behind it."""
     problem: str | None = None
     """Why it cannot be read; None if it can."""
 
@@ -118,7 +122,8 @@ def read_shape(sources: Iterable[str | Path], reading: ExampleReading | None = N
 class ReadExamples:
     """The examples of some files."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
+    """On disk: memory does not grow with them."""
     fields: dict[str, dict[str, str]]
     """The fields of each file that have other names than usual, by their usual names: `{"label": "Stars"}`."""
     skipped: Skipped
@@ -138,17 +143,30 @@ def read_examples(
     """
     reading = reading or ExampleReading()
     require_records(sources, reading.settings)
-    examples: list[Example] = []
+    examples = StoredExamples()
     fields: dict[str, dict[str, str]] = {}
     skipping = Skipping(skip_bad)
-    for named in named_records(sources, reading):
-        with skipping.at(named.place):
-            examples.append(example_of(named, shape))
-            if named.names.own and str(named.path) not in fields:
-                fields[str(named.path)] = dict(named.names.own)
+    before, num_bytes = _bytes_before(sources)
+    with meter("reading examples", num_bytes, count=False) as bar:
+        for number, named in enumerate(named_records(sources, reading), 1):
+            with skipping.at(named.place):
+                examples.append(example_of(named, shape))
+                if named.names.own and str(named.path) not in fields:
+                    fields[str(named.path)] = dict(named.names.own)
+            # Of a packed file, or one without lines, no more is known than where its record ends in the text.
+            bar.update(min(before.get(named.path, 0) + named.end, num_bytes), f"{number:,} records")
     if not examples:
         raise no_examples(sources, skipping.skipped)
     return ReadExamples(examples, fields, skipping.skipped)
+
+
+def _bytes_before(sources: Iterable[str | Path]) -> tuple[dict[Path, int], int]:
+    """The bytes of the files before each file, and of all of them."""
+    before, num_bytes = {}, 0
+    for candidate in discover(sources).candidates:
+        before[candidate.file.path] = num_bytes
+        num_bytes += candidate.file.path.stat().st_size
+    return before, num_bytes
 
 
 def no_examples(sources: Iterable[str | Path], skipped: Skipped) -> DataError:
@@ -204,7 +222,7 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
             place = f"{path}, {record.place}"
             num_records += 1
             fields = without_fields(names.usual(record.fields), reading.ignored_fields)
-            yield NamedRecord(path, place, fields, record.fields, names, record.problem)
+            yield NamedRecord(path, place, fields, record.fields, names, record.end, record.problem)
     if reading.me is not None:
         require_messages_of(reading.me, names_of_people)
         if names_of_people and not num_records:

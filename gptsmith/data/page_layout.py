@@ -1,12 +1,17 @@
-"""Lines of print on pages to paragraphs: columns one after the other, running heads and page numbers off."""
+"""Lines of print on pages to paragraphs: columns one after the other, tables row by row, running heads off.
+
+Columns and tables are seen where the file draws them row by row; a table that it draws cell by cell, whose cells have
+several lines, stays the lines that it has.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import deque
+from bisect import bisect, bisect_left
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 
 # A page's first and last lines that may be a running head or a page number.
@@ -14,6 +19,9 @@ EDGE_LINES = 3
 
 # A head is repeated on the next page, or on the one after it where left and right pages differ.
 PAGES_AROUND = 2
+
+# Fewer rows of cells that stand below each other are no table, and of lines no columns.
+FEWEST_ROWS = 3
 
 # How far a line may be from the place of the same one on another page, in parts of the page's height.
 SAME_PLACE = 0.015
@@ -32,6 +40,8 @@ class Line:
     bottom: float
     right: float
     top: float
+    is_row: bool = False
+    """Whether it is a row of a table, its cells apart by tabs."""
 
     @property
     def height(self) -> float:
@@ -119,36 +129,98 @@ def masked(text: str) -> str:
 
 
 def in_reading_order(lines: list[Line]) -> list[Line]:
-    """The lines of a page, those of the left column first where the file goes from column to column in each row."""
-    gutter = _gutter(lines)
-    if gutter is None:
-        return lines
+    """The lines of a page: the rows of its tables as one line each, and columns one after the other where the file goes
+    from column to column in each row."""
+    rows = _rows(lines)
+    gutters = _gutters(rows)
     ordered: list[Line] = []
-    left: list[Line] = []
-    right: list[Line] = []
-    for line in lines:
-        if line.left < gutter < line.right:
-            # What goes over both columns ends them.
-            ordered += left + right
-            left, right = [], []
-            ordered.append(line)
+    columns: list[list[Line]] = [[] for _ in range(len(gutters) + 1)]
+    for line in lines if gutters else _with_tables(rows):
+        if any(line.left < gutter < line.right for gutter in gutters):
+            # What goes over several columns ends them.
+            ordered += chain(*columns, [line])
+            columns = [[] for _ in columns]
         else:
-            (left if line.right <= gutter else right).append(line)
-    return ordered + left + right
+            columns[bisect(gutters, line.left)].append(line)
+    return [*ordered, *chain(*columns)]
 
 
-def _gutter(lines: list[Line]) -> float | None:
-    """The middle of the white space between two columns whose lines alternate in the file; None if there is none."""
-    rows = [
-        (one, other)
-        for one, other in pairwise(lines)
-        if abs(one.bottom - other.bottom) < 0.5 * min(one.height, other.height) and one.right < other.left
-    ]
+def _rows(lines: list[Line]) -> list[list[Line]]:
+    """The pieces of print that follow each other in the file and stand side by side, from left to right."""
+    rows: list[list[Line]] = []
+    for line in lines:
+        last = rows[-1][-1] if rows else None
+        if (
+            last is not None
+            and abs(last.bottom - line.bottom) < 0.5 * min(last.height, line.height)
+            and last.right < line.left
+        ):
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return rows
+
+
+def _gutters(rows: list[list[Line]]) -> list[float]:
+    """The middles of the white spaces between columns of prose; none if a page has one column."""
+    sizes = Counter(len(row) for row in rows if len(row) > 1)
+    if not sizes:
+        return []
+    size = sizes.most_common(1)[0][0]
+    rows = [row for row in rows if len(row) == size]
     # Rows of a table are short; lines of prose fill their column.
-    if len(rows) < 3 or median(min(len(one.text), len(other.text)) for one, other in rows) < 15:
-        return None
-    ends, starts = max(one.right for one, _ in rows), min(other.left for _, other in rows)
-    return (ends + starts) / 2 if ends < starts else None
+    if len(rows) < FEWEST_ROWS or median(min(len(piece.text) for piece in row) for row in rows) < 15:
+        return []
+    gutters = []
+    for number in range(1, size):
+        end, start = max(row[number - 1].right for row in rows), min(row[number].left for row in rows)
+        if end >= start:
+            return []
+        gutters.append((end + start) / 2)
+    return gutters
+
+
+def _with_tables(rows: list[list[Line]]) -> Iterator[Line]:
+    """The lines of some rows, those of a table as one line each row."""
+    table: list[list[Line]] = []
+    for row in [*rows, []]:
+        if len(row) > 1 and (not table or len(_columns([*table, row])) > 1):
+            table.append(row)
+            continue
+        yield from _as_table(table)
+        table = [row] if len(row) > 1 else []
+        if not table:
+            yield from row
+
+
+def _columns(rows: list[list[Line]]) -> list[float]:
+    """The right ends of the columns in which the cells of rows stand; none if two cells of a row are in one column."""
+    ends: list[float] = []
+    for line in sorted(chain(*rows), key=lambda line: line.left):
+        if ends and line.left < ends[-1]:
+            ends[-1] = max(ends[-1], line.right)
+        else:
+            ends.append(line.right)
+    for row in rows:
+        if len({bisect_left(ends, line.right) for line in row}) < len(row):
+            return []
+    return ends
+
+
+def _as_table(rows: list[list[Line]]) -> Iterator[Line]:
+    """Rows as one line each, with an empty cell where one has none; too few are no table, and stay as they are."""
+    if len(rows) < FEWEST_ROWS:
+        yield from chain(*rows)
+        return
+    columns = _columns(rows)
+    for row in rows:
+        cells = [""] * len(columns)
+        for line in row:
+            cells[bisect_left(columns, line.right)] = line.text.replace("\u00ad", "")
+        yield Line(
+            "\t".join(cells).rstrip(), row[0].left, min(line.bottom for line in row), row[-1].right,
+            max(line.top for line in row), is_row=True,
+        )  # fmt: skip
 
 
 def blocks(lines: list[Line]) -> Iterator[list[Line]]:
@@ -168,6 +240,8 @@ def blocks(lines: list[Line]) -> Iterator[list[Line]]:
 def begins_block(block: list[Line], line: Line, step: float, following: Line | None) -> bool:
     """Whether a line begins another block than that of the lines before it."""
     before = block[-1]
+    if before.is_row or line.is_row:
+        return not (before.is_row and line.is_row)
     em = max(before.height, line.height)
     down = before.bottom - line.bottom
     if abs(down) < 0.3 * em and line.left >= before.right - em:
@@ -197,6 +271,8 @@ def begins_block(block: list[Line], line: Line, step: float, following: Line | N
 def continues(lines: list[Line], block: list[Line]) -> bool:
     """Whether a block in another column or on another page goes on with the paragraph of the lines before it."""
     last, first = lines[-1], block[0]
+    if last.is_row or first.is_row:
+        return False
     if first.bottom < last.bottom and first.left < last.right and first.right > last.left:
         return False  # below it in the same column, where `blocks` has divided them
     if ENDS_SENTENCE.search(last.text) or not 0.8 < first.height / last.height < 1.25:
@@ -205,7 +281,10 @@ def continues(lines: list[Line], block: list[Line]) -> bool:
 
 
 def joined(lines: list[Line]) -> str:
-    """The text of a paragraph's lines. A hyphen that the file marks as one of a broken word is off already."""
+    """The text of a paragraph's lines. A hyphen that the file marks as one of a broken word is off already. The rows of
+    a table stay lines."""
+    if lines[0].is_row:
+        return "\n".join(line.text for line in lines)
     text = ""
     for line in lines:
         words = line.text.strip()

@@ -21,7 +21,7 @@ from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.forward import Forwards
 from gptsmith.generate.kv_cache import PagedKVCache
-from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.kv_memory import KVCacheMemory, cache_dtype
 from gptsmith.generate.logprobs import collect_prompt_logprobs, token_logprob
 from gptsmith.generate.prefill_budget import PrefillBudget
 from gptsmith.generate.request import (
@@ -54,12 +54,14 @@ class EngineFigures:
         num_kv_blocks: the blocks of the KV cache that hold something: sequences that run, or prefixes for prompts that
             begin alike.
         num_shared_kv_blocks: those of them that several sequences or prefixes share.
+        kv_cache_bytes: the memory of the blocks that hold something.
     """
 
     running: int
     waiting: int
     num_kv_blocks: int
     num_shared_kv_blocks: int
+    kv_cache_bytes: int
     num_preemptions: int
     num_prompt_tokens: int
     num_cached_tokens: int
@@ -105,7 +107,7 @@ class Engine:
         self.forwards = Forwards(model, self.settings, int8_matmul=int8_matmul)
         self.model = self.forwards.model
         weakref.finalize(self, self.forwards.close)  # whose threads would keep it alive
-        self.kv_memory = KVCacheMemory.of(self.model, self.settings)
+        self.kv_memory = KVCacheMemory.of(model.config, cache_dtype(self.model), self.settings)
         self.context_length = self.kv_memory.context_length
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
@@ -315,7 +317,9 @@ class Engine:
         scheduler, pools = self._scheduler, self.kv_cache.pools
         self._counts["running"], self._counts["waiting"] = len(scheduler.running), len(scheduler.waiting)
         self._counts["num_preemptions"] = scheduler.num_preemptions
-        self._counts["num_kv_blocks"] = sum(pool.num_used for pool in pools)
+        num_used = [pool.num_used for pool in pools]
+        self._counts["num_kv_blocks"] = sum(num_used)
+        self._counts["kv_cache_bytes"] = self.kv_memory.block_bytes(num_used)
         self._counts["num_shared_kv_blocks"] = sum(pool.num_shared for pool in pools)
 
     def _advance(self) -> None:

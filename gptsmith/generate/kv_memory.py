@@ -55,14 +55,13 @@ class KVCacheMemory:
     model_context_length: int
 
     @classmethod
-    def of(cls, model: GPT, settings: EngineSettings) -> KVCacheMemory:
-        """The memory of a model's KV cache.
+    def of(cls, config: GPTConfig, dtype: torch.dtype, settings: EngineSettings) -> KVCacheMemory:
+        """The memory of the KV cache of a model that computes in a dtype.
 
         Raises:
             UserError: hardly a sequence would fit.
         """
-        config: GPTConfig = model.config
-        dtype = torch.int8 if settings.kv_cache_dtype == "int8" else cache_dtype(model)
+        dtype = torch.int8 if settings.kv_cache_dtype == "int8" else dtype
         size, num_bytes = settings.kv_block_size, settings.kv_cache_bytes
         layers: dict[int | None, list[int]] = {}
         for layer in range(config.num_layers):
@@ -120,6 +119,13 @@ class KVCacheMemory:
     def is_shorter(self) -> bool:
         """Whether it holds less than one whole context."""
         return self.context_length < self.model_context_length
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        most = "without a bound" if self.num_bytes is None else f"of up to {readable_bytes(self.num_bytes)}"
+        block = f"blocks of {self.block_size} tokens, {readable_bytes(self.bytes_of(self.block_size))} each"
+        return f"KV cache {most}, in {block}"
 
     @property
     def limit(self) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from gptsmith.base.settings import Settings
 
 EngineName = Literal["auto", "torch", "native"]
+KVCacheDtype = Literal["auto", "int8"]
 
 
 class EngineSettings(Settings):
@@ -24,7 +25,7 @@ class EngineSettings(Settings):
     kv_cache_bytes: int | None = Field(default=None, gt=0)
     """The most memory for the keys and values of all sequences. One that does not fit beside the others waits; by
     default they take what they need."""
-    kv_cache_dtype: Literal["auto", "int8"] = "auto"
+    kv_cache_dtype: KVCacheDtype = "auto"
     """The numbers in which keys and values are kept: those in which the model computes, or integers of 8 bits with a
     scale for each token and head."""
     kv_block_size: int = Field(default=64, gt=0)

@@ -115,13 +115,11 @@ class Blocks:
                 rows = queries.reshape(1, K, -1, D).expand(M, -1, -1, -1).reshape(M * K, -1, D)
             else:
                 rows = _by_head(queries.reshape(N, -1).index_select(0, part.rows), M, R, K, D)  # (M K, R H/K T, D)
-            products = [
-                torch.bmm(rows[first * K : last * K], self._floats(begin, end, queries.dtype).mT)
-                if self.scales is None
-                else torch.bmm(rows[first * K : last * K], self._floats(begin, end, queries.dtype).mT)
-                * self.scales[begin:end].view(-1, 1, B)
-                for begin, end, first, last in self._pieces(part)
-            ]
+            products = []
+            for begin, end, first, last in self._pieces(part):
+                products.append(torch.bmm(rows[first * K : last * K], self._floats(begin, end, queries.dtype).mT))
+                if self.scales is not None:
+                    products[-1] *= self._scales_of(begin, end)
             found.append(_by_reader(_joined(products), M, R, K))  # (M R, H T B)
         pairs = _joined(found)
         cells = pairs if plan.pair_of_cell is None else pairs.index_select(0, plan.pair_of_cell)
@@ -142,15 +140,12 @@ class Blocks:
             M, R = part.num_blocks, part.num_readers
             rows = _by_head(pairs[at : at + M * R], M, R, K, B)  # (M K, R H/K T, B)
             at += M * R
-            sums = [
-                torch.bmm(
-                    rows[first * K : last * K]
-                    if self.scales is None
-                    else rows[first * K : last * K] * self.scales[begin:end].view(-1, 1, B),
-                    self._floats(begin, end, pattern.dtype),
-                )
-                for begin, end, first, last in self._pieces(part)
-            ]
+            sums = []
+            for begin, end, first, last in self._pieces(part):
+                weights = rows[first * K : last * K]
+                if self.scales is not None:
+                    weights = (weights * self._scales_of(begin, end)).to(pattern.dtype)
+                sums.append(torch.bmm(weights, self._floats(begin, end, pattern.dtype)))
             found = _by_reader(_joined(sums), M, R, K)  # (M R, H T D)
             if N == 1:
                 mixed = found.sum(dim=0) if mixed is None else mixed + found.sum(dim=0)
@@ -177,6 +172,11 @@ class Blocks:
     def _floats(self, begin: int, end: int, dtype: torch.dtype) -> Tensor:
         """The blocks from one to before another, (M K, B, D), not yet scaled."""
         return self.pool[begin:end].flatten(0, 1).to(dtype)
+
+    def _scales_of(self, begin: int, end: int) -> Tensor:
+        """Their scales, (M K, 1, B)."""
+        assert self.scales is not None, "only integers have scales"
+        return self.scales[begin:end].view(-1, 1, self.scales.shape[2])
 
     def _pieces(self, part: Part) -> Iterator[tuple[int, int, int, int]]:
         """The runs of a part, cut into pieces that can be read back to floating point at once."""

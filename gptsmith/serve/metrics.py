@@ -77,6 +77,15 @@ class EngineCollector(Collector):
                 "gptsmith_num_requests_running", "Sequences that are being generated.", labels=["model"]
             ),
             "waiting": GaugeMetricFamily("gptsmith_num_requests_waiting", "Sequences that wait.", labels=["model"]),
+            "num_kv_blocks": GaugeMetricFamily(
+                "gptsmith_kv_cache_blocks", "Blocks of the KV cache that hold something.", labels=["model"]
+            ),
+            "num_shared_kv_blocks": GaugeMetricFamily(
+                "gptsmith_kv_cache_shared_blocks", "Blocks that several sequences share.", labels=["model"]
+            ),
+            "kv_cache_bytes": GaugeMetricFamily(
+                "gptsmith_kv_cache_bytes", "Memory of the KV cache's blocks that hold something.", labels=["model"]
+            ),
         }
         counters = {
             "num_prompt_tokens": CounterMetricFamily("gptsmith_prompt_tokens", "Tokens of prompts.", labels=["model"]),
@@ -85,6 +94,9 @@ class EngineCollector(Collector):
             ),
             "num_tokens": CounterMetricFamily(
                 "gptsmith_generation_tokens", "Tokens that were generated.", labels=["model"]
+            ),
+            "num_preemptions": CounterMetricFamily(
+                "gptsmith_preemptions", "Sequences that had to wait again for memory.", labels=["model"]
             ),
             "num_steps": CounterMetricFamily("gptsmith_engine_steps", "Steps of the engine.", labels=["model"]),
         }

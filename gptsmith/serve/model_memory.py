@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from gptsmith.base.console import note
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.generate.kv_memory import KVCacheMemory, free_bytes
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.device import DTYPES
-from gptsmith.model.kv_cache import bytes_per_token
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.settings import ServeSettings
 
@@ -30,12 +28,12 @@ class ModelMemory:
     Attributes:
         device: where they are loaded.
         dtype: the one of weights that is requested, or `auto`.
-        kv_cache_bytes: the memory for the KV caches of all models; None for a share of what is free.
+        settings: with the memory for the KV caches of all models, or None for a share of what is free.
     """
 
     device: torch.device
     dtype: str
-    kv_cache_bytes: int | None
+    settings: ServeSettings
 
     def weight_bytes(self, about: ModelDescription) -> int:
         """The memory that weights take at least when they are loaded: with the dtype `auto`, weights that would take
@@ -57,8 +55,9 @@ class ModelMemory:
                 that the figure is on the safe side.
             taken: what is about to be taken of the free memory.
         """
-        free = self.free_bytes() if self.kv_cache_bytes is None else None
-        total = self.kv_cache_bytes if free is None else int(FREE_SHARE * (free - taken))
+        given = self.settings.kv_cache_memory
+        free = self.free_bytes() if given is None else None
+        total = given if free is None else int(FREE_SHARE * (free - taken))
         return None if total is None else max(0, total - promised)
 
     def is_short(self, about: ModelDescription, promised: int) -> bool:
@@ -67,36 +66,29 @@ class ModelMemory:
         if free is not None and needed > free:
             return True
         left = self.left_for_caches(promised, needed)
-        return about.kind != "classifier" and left is not None and left < _whole_context_bytes(about.config)
+        return about.kind != "classifier" and left is not None and left < self._whole_context_bytes(about.config)
 
     def share(self, config: GPTConfig, promised: int) -> int | None:
         """The bound on the KV cache of a model that was loaded: half of what is left, so that others can follow, and
         at least a whole context if there is so much."""
         left = self.left_for_caches(promised)
-        return None if left is None else max(left // 2, min(left, _whole_context_bytes(config)))
+        return None if left is None else max(left // 2, min(left, self._whole_context_bytes(config)))
+
+    def _whole_context_bytes(self, config: GPTConfig) -> int:
+        return KVCacheMemory.of(config, torch.float32, self.settings.engine_settings(None)).bytes_of(
+            config.context_length
+        )
 
 
-def _whole_context_bytes(config: GPTConfig) -> int:
-    return config.context_length * bytes_per_token(config, torch.float32)
-
-
-def equal_shares(runs: Sequence[LoadedRun], settings: ServeSettings, num_others: int = 0) -> dict[str, int | None]:
+def equal_shares(runs: Sequence[LoadedRun], given: int | None, num_others: int = 0) -> dict[str, int | None]:
     """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
-    on its device, `num_others` of them for models that come later. A share that holds no whole context is told of.
-
-    Raises:
-        UserError: hardly a sequence would fit into a share.
-    """
-    given = settings.kv_cache_memory
+    on its device, `num_others` of them for models that come later."""
     writers = [run for run in runs if run.classifier is None]
     shares: dict[str, int | None] = {run.name: None for run in runs}
     for run in writers:
         free = free_bytes(run.loaded.model.device) if given is None else None
         total = given if free is None else int(FREE_SHARE * free)
         shares[run.name] = None if total is None else total // (len(writers) + num_others)
-        memory = KVCacheMemory.of(run.loaded.model, settings.engine_settings(shares[run.name]))
-        if memory.is_shorter:
-            note(f"{run.name}: {memory.limit}: that is its context here (--kv-cache-memory)")
     return shares
 
 

@@ -26,12 +26,13 @@ class ServedModel:
     """A model with its engine.
 
     Attributes:
+        kv_cache_bytes: the bound on its KV cache and that of its draft model; 0 without a bound.
         num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
         on_idle: called when the last of them has ended.
     """
 
-    def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings) -> None:
-        self.run, self.engine, self.settings = run, engine, settings
+    def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings, kv_cache_bytes: int) -> None:
+        self.run, self.engine, self.settings, self.kv_cache_bytes = run, engine, settings, kv_cache_bytes
         self.num_reserved, self.clock = 0, time.monotonic
         self.on_idle: Callable[[], None] = lambda: None
         self._ended: deque[float] = deque(maxlen=32)

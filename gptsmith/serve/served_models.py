@@ -12,11 +12,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
-from gptsmith.generate.draft_model import DraftModel
+from gptsmith.generate.draft_model import DraftModel, draft_kv_cache_bytes
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.inference_model import inference_model
@@ -75,13 +76,16 @@ class ServedModels:
         for run in runs:
             # The server holds no weights but those that it computes with.
             run.loaded.model = inference_model(run.loaded.model)
-        shares = equal_shares(runs, settings, num_others=folders is not None)
+        shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
         self.entries = {
             run.name: ModelEntry(run.about, self._with_engine(run, shares[run.name]), is_pinned=True, num_loads=1)
             for run in runs
         }
+        for name, served in self.loaded.items():
+            if served.engine.kv_memory.is_shorter:
+                note(f"{name}: {served.engine.kv_memory.limit}: that is its context here (--kv-cache-memory)")
         if folders is not None:
-            self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings.kv_cache_memory)
+            self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings)
             self._take_in(folders)
 
     def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
@@ -106,15 +110,16 @@ class ServedModels:
 
     def _with_engine(self, run: LoadedRun, kv_cache_bytes: int | None) -> ServedModel:
         draft, tokenizer = self._draft, run.loaded.tokenizer
-        helps = draft is not None and run.classifier is None and draft.tokenizer.fingerprint == tokenizer.fingerprint
-        engine = Engine(
-            run.loaded.model,
-            tokenizer,
-            settings=self.settings.engine_settings(kv_cache_bytes),
-            proposer=DraftModel(draft.model) if draft is not None and helps else None,
-            thread=self._thread,
-        )
-        return ServedModel(run, engine, self.settings)
+        own_bytes, proposer = kv_cache_bytes, None
+        if draft is not None and run.classifier is None and draft.tokenizer.fingerprint == tokenizer.fingerprint:
+            draft_bytes = None
+            if kv_cache_bytes is not None:
+                draft_bytes = draft_kv_cache_bytes(kv_cache_bytes, run.loaded.model, draft.model)
+                own_bytes = kv_cache_bytes - draft_bytes
+            proposer = DraftModel(draft.model, kv_cache_bytes=draft_bytes)
+        settings = self.settings.engine_settings(own_bytes)
+        engine = Engine(run.loaded.model, tokenizer, settings=settings, proposer=proposer, thread=self._thread)
+        return ServedModel(run, engine, self.settings, kv_cache_bytes or 0)
 
     # Which models there are
 
@@ -292,7 +297,7 @@ class ServedModels:
     def _promised_bytes(self) -> int:
         """The bounds of the KV caches that there are."""
         there = [*self.loaded.values(), *self._retiring]
-        return sum(served.engine.kv_memory.num_bytes or 0 for served in there)
+        return sum(served.kv_cache_bytes for served in there)
 
     async def _make_room(self, entry: ModelEntry) -> None:
         """Unloads models that nobody uses, the least recently used first, until there is memory for another one.

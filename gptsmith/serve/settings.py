@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Size
-from gptsmith.generate.settings import EngineName, EngineSettings
+from gptsmith.generate.settings import EngineName, EngineSettings, KVCacheDtype
 
 ANY_ORIGIN = "*"
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -25,6 +25,8 @@ class ServeSettings(Settings):
     """Sequences that may wait for each model."""
     kv_cache_memory: Size | None = None
     """Memory for KV caches (4GB); by default 3/4 of the free."""
+    kv_cache_dtype: KVCacheDtype = EngineSettings().kv_cache_dtype
+    """Numbers in KV caches: as computed, or int8."""
     keep_loaded_s: float = 300.0
     """Seconds that a model of a folder stays when idle; -1: always."""
     max_choices: int = Field(default=16, gt=0)
@@ -71,6 +73,7 @@ class ServeSettings(Settings):
             max_num_seqs=self.max_num_seqs,
             max_queue_size=self.max_queue_size,
             kv_cache_bytes=kv_cache_bytes,
+            kv_cache_dtype=self.kv_cache_dtype,
         )
 
 

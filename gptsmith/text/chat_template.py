@@ -7,7 +7,6 @@ Tools, calls and thoughts go to the template as it knows them, and are texts of 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,10 +68,6 @@ class Encoded:
     ids: Sequence[int]
     trained: Sequence[int]
     """True or 1 for those that a model is trained to write."""
-
-    def compact(self) -> Encoded:
-        """The same in 5 bytes a token, where lists take some 40."""
-        return Encoded(array("i", self.ids), array("b", self.trained))
 
 
 class ChangedTurnError(DataError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gptsmith.base.console import readable
+from gptsmith.base.console import label_of, readable
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, readable_bytes, readable_seconds, write_atomically
 from gptsmith.base.hints import shell_command
@@ -196,7 +196,7 @@ def _outlook(folder: Path, result: Mapping[str, Any]) -> list[Html]:
 
 def _data(data: Mapping[str, Any]) -> Html:
     rows = [(name, _counts(data[name])) for name in ("train", "validation") if isinstance(data.get(name), dict)]
-    rows += [(name.replace("_", " "), str(data[name])) for name in ("split_by", "fingerprint") if name in data]
+    rows += [(label_of(name), str(data[name])) for name in ("split_by", "fingerprint") if name in data]
     skipped, names = data.get("skipped") or {}, list(data.get("files") or {})
     return element(
         "div",
@@ -241,7 +241,7 @@ def _environment(events: list[Any]) -> Html:
         return element("p", "Not recorded in the log.", class_="soft")
     return element(
         "div",
-        table([(key.replace("_", " "), _cut(readable(value))) for key, value in tables[-1].items()]),
+        table([(label_of(key), _cut(readable(value, key))) for key, value in tables[-1].items()]),
         class_="scroll",
     )
 

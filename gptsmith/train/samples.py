@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ class Sample:
     """An example as token sequences: one, a pair, or one for each choice."""
 
     place: str
+    """Where a person finds its example; empty if the sample was read back from a dataset, whose `origin` says it."""
     sequences: list[Encoded]
     label: int = 0
     reference: tuple[float, ...] = ()
@@ -31,10 +31,6 @@ class Sample:
     """The tokens at the ends of its texts that were cut off for the same reason."""
     part: int = 0
     """The number of the sample, if its example makes several."""
-
-    def compact(self) -> Self:
-        """The same sample in little memory."""
-        return replace(self, sequences=[sequence.compact() for sequence in self.sequences])
 
     @property
     def num_tokens(self) -> int:
@@ -89,30 +85,36 @@ LEAST_ROWS = 16
 """Few samples are packed into no fewer rows than this, so that an epoch of them still has steps."""
 
 
-def pack(samples: Sequence[Sample], context_length: int) -> list[list[Sample]]:
-    """All samples in rows of at most `context_length` tokens, best-fit-decreasing (Johnson 1974): no token is lost.
+def pack(lengths: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of so many tokens (N,) in rows of at most `context_length` tokens, best-fit-decreasing (Johnson 1974): no
+    token is lost.
 
     The time is that of sorting the samples: a row with the least room that is enough is found by the lowest bit of the
     rooms that there are, however many rows there are.
+
+    Returns:
+        the numbers of the samples row by row (N,), and for each row how many of them there are up to its end (R,).
     """
-    room_at_most = min(context_length, ROW_TOKENS, sum(sample.num_tokens for sample in samples) // LEAST_ROWS)
-    rows: list[list[Sample]] = []
+    room_at_most = min(context_length, ROW_TOKENS, int(lengths.sum()) // LEAST_ROWS)
+    num_rows = 0
     with_room: dict[int, list[int]] = defaultdict(list)
     """The rows that have so much room."""
     rooms = 0
     """Bit r is set if there is a row with room for r tokens."""
-    for sample in sorted(samples, key=lambda sample: -sample.num_tokens):
-        length = sample.num_tokens
+    order = np.argsort(-lengths, kind="stable")
+    row_of = np.empty(len(lengths), np.int64)
+    for number, sample in enumerate(order):
+        length = int(lengths[sample])
         if enough := rooms >> length:
             room = length + (enough & -enough).bit_length() - 1
             row = with_room[room].pop()
             if not with_room[room]:
                 rooms ^= 1 << room
         else:
-            room, row = max(room_at_most, length), len(rows)
-            rows.append([])
-        rows[row].append(sample)
+            room, row = max(room_at_most, length), num_rows
+            num_rows += 1
+        row_of[number] = row
         if left := room - length:
             with_room[left].append(row)
             rooms |= 1 << left
-    return rows
+    return order[np.argsort(row_of, kind="stable")], np.bincount(row_of, minlength=num_rows).cumsum()

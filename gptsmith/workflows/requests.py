@@ -239,7 +239,7 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only these: records, corpora, tokens, tokenizers, references, models, speeds, leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, examples, references, models, speeds or leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

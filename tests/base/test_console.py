@@ -18,7 +18,7 @@ def test_results_and_notes_do_not_mix(capsys: pytest.CaptureFixture[str]) -> Non
     console.show_figures("A model", {"num_layers": 12_000})
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[0]) == {"text": "é🙂", "loss": 1.5}
-    assert "num layers" in out
+    assert "layers  12,000" in out
     assert "12,000" in out
     assert err == "saved it\n"
 
@@ -102,15 +102,32 @@ def test_no_message_is_markup_but_what_says_so() -> None:
     ("name", "value", "label", "text"),
     [
         ("peak_memory_bytes", 4_200_000_000, "peak memory", "4.2 GB"),
-        ("cache_bytes_per_token", 46_080, "cache per token", "46.1 kB"),
+        ("cache_bytes_per_token", 46_080, "KV cache per token", "46.1 kB"),
         ("num_bytes", 0, "size", "0 bytes"),
         ("seconds", 200.4, "time", "3 min 20 s"),
         ("bits_per_byte", 1.7712, "bits per byte", "1.771"),
-        ("general_bits_per_byte", 1.7712, "general bits per byte", "1.771"),
+        ("general_bits_per_byte", 1.7712, "that text now (bits per byte)", "1.771"),
         ("tokens_per_second", 1234.5, "tokens per second", "1,234"),
         ("training_flops_per_token", 1_656_225_792, "training computation per token", "1.66 GFLOP"),
-        ("num_steps", 12_000, "num steps", "12,000"),
+        ("num_steps", 12_000, "steps", "12,000"),
+        ("num_test_examples", 12, "test examples", "12"),
+        ("num_general_answers_kept", 20, "answers kept", "20"),
+        ("test_accuracy", 0.5756, "test accuracy", "57.6%"),
     ],
 )
 def test_a_figure_has_its_unit_beside_it(name: str, value: float, label: str, text: str) -> None:
     assert (console.label_of(name), console.readable(value, name)) == (label, text)
+
+
+def test_no_name_that_a_figure_may_have_is_shown_as_it_stands_in_the_code() -> None:
+    """The names are those of all fields of JSON that the package writes, found in its source."""
+    package = Path(console.__file__).parents[1]
+    files = (path for path in package.rglob("*.py") if path != Path(console.__file__))
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    names = {name for source in sources for name in re.findall(r'"([a-z][a-z0-9]*(?:_[a-z0-9]+)+)"', source)}
+    assert {"validation_loss", "num_general_answers_kept", "bits_per_byte_low"} <= names
+    for name in names:
+        label = console.label_of(name)
+        assert label, name
+        assert "_" not in label, name
+        assert not re.search(r"\bnum\b", label), name

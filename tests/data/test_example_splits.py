@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from gptsmith.data.example_splits import ExampleSplits, fingerprint, split_examp
 from gptsmith.data.folder_splits import source_splits, split_of
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
+from tests.data.plain_splits import plain_split
 
 
 def examples(*questions: int) -> list[LabelledExample]:
@@ -28,7 +30,31 @@ def test_no_question_is_in_two_splits_and_none_is_lost(questions: list[int], see
     assert sum(map(len, texts)) == len(set(questions))
     assert len(splits.train) + len(splits.validation) + len(splits.test) == len(found)
     again = split_examples(found, validation=None, test=None, validation_fraction=0.2, test_fraction=0.2, seed=seed)
-    assert again == splits
+    assert [[*part] for part in (again.train, again.validation, again.test)] == [
+        [*part] for part in (splits.train, splits.validation, splits.test)
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 25), st.sampled_from([None, "a", "a", "a", "b", "c"])), min_size=1, max_size=80),
+    st.sampled_from([None, 0, 3]),
+    st.sampled_from([0.0, 0.1, 0.3]),
+    st.integers(0, 3),
+)
+def test_splits_are_those_of_the_plain_twin(
+    rows: list[tuple[int, str | None]], held_back: int | None, fraction: float, seed: int
+) -> None:
+    found = [LabelledExample(f"line {n}", "text", (f"text {q}",), label) for n, (q, label) in enumerate(rows)]
+    given_test = None if held_back is None else found[:held_back]
+    options: dict[str, Any] = {"validation": None, "test": given_test, "seed": seed}
+    options |= {"validation_fraction": fraction, "test_fraction": 0.2}
+    expected = plain_split(found, **options)
+    if expected[0]:
+        splits = split_examples(found, **options)
+        assert [[*part] for part in (splits.train, splits.validation, splits.test)] == expected
+    else:
+        with pytest.raises(UserError, match="no examples are left"):
+            split_examples(found, **options)
 
 
 def test_what_is_held_back_in_files_is_not_trained_on() -> None:

@@ -61,7 +61,7 @@ def test_a_token_takes_what_it_takes() -> None:
     assert 2 * MODEL.config.num_layers * 2 * 32 * 4 == TOKEN_BYTES
     assert bytes_per_token(MODEL.config, torch.int8) == 2 * MODEL.config.num_layers * 2 * (32 + 4)
     for dtype in ("auto", "int8"):
-        memory = KVCacheMemory.of(MODEL, EngineSettings(kv_block_size=8, kv_cache_dtype=dtype))
+        memory = KVCacheMemory.of(MODEL.config, torch.float32, EngineSettings(kv_block_size=8, kv_cache_dtype=dtype))
         cache = PagedKVCache(MODEL.config, memory, device=torch.device("cpu"), max_num_seqs=2)
         tensors = [tensor for layer in (*cache.keys, *cache.values) for tensor in layer.tensors]
         assert sum(tensor.nbytes for tensor in tensors) == memory.bytes_of(CONTEXT) * 2

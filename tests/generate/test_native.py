@@ -102,7 +102,7 @@ def test_texts_are_those_of_the_modules(name: str) -> None:
 def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
     """The logits of tokens that are read in passes of so many."""
     decoder = decoders.NativeDecoder(model, num_threads, 32)
-    memory = KVCacheMemory.of(model, EngineSettings(kv_block_size=8))
+    memory = KVCacheMemory.of(model.config, torch.float32, EngineSettings(kv_block_size=8))
     cache = PagedKVCache(model.config, memory, device=model.device, max_num_seqs=1)
     table, found, start = cache.new_table(), [], 0
     for count in counts:

@@ -137,7 +137,7 @@ def next_token(request: Request, model: GPT, seed: int, position: int) -> list[i
 
 def test_a_long_context_takes_up_memory_only_as_it_is_used() -> None:
     """The room would be 16 GiB."""
-    memory = replace(KVCacheMemory.of(MODEL, EngineSettings()), model_context_length=2**19)
+    memory = replace(KVCacheMemory.of(MODEL.config, torch.float32, EngineSettings()), model_context_length=2**19)
     memory = replace(memory, groups=[replace(group, most_blocks=2**13) for group in memory.groups])
     before = memory_bytes()
     cache = PagedKVCache(MODEL.config, memory, device=torch.device("cpu"), max_num_seqs=16)

@@ -100,7 +100,7 @@ def check_paged(model: GPT) -> None:
     beginning that two of them share up to the middle of a block."""
     ids = some_ids(4)
     ids[3, :6] = ids[1, :6]
-    memory = KVCacheMemory.of(model, EngineSettings(kv_block_size=4, max_prefill_tokens=8))
+    memory = KVCacheMemory.of(model.config, torch.float64, EngineSettings(kv_block_size=4, max_prefill_tokens=8))
     cache = PagedKVCache(model.config, memory, device=torch.device("cpu"), max_num_seqs=5)
     tables = [cache.new_table() for _ in range(3)]
     passes = [

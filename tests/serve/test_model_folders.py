@@ -25,6 +25,7 @@ from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.model_folders import ModelFolders, split_folders
 from gptsmith.serve.model_memory import ModelMemory
 from gptsmith.serve.ollama.keep_alive import keep_alive_s
+from gptsmith.serve.settings import ServeSettings
 
 from .conftest import QUESTION, Answer, Served, serving, slowed, until
 
@@ -281,7 +282,7 @@ def test_weights_are_counted_as_they_will_be_kept(folder: Path) -> None:
         ("float32", half, 4 * num_parameters),
         ("bfloat16", base, 2 * num_parameters),
     ):
-        assert ModelMemory(torch.device("cpu"), dtype, None).weight_bytes(about) == expected
+        assert ModelMemory(torch.device("cpu"), dtype, ServeSettings()).weight_bytes(about) == expected
 
 
 def test_the_memory_of_caches_is_promised_once(all_models: Path) -> None:

@@ -126,7 +126,7 @@ def example_case(encoder: Encoder, kind: str, **settings: Any) -> Case:
     assert isinstance(objective, ExampleObjective)
     key = f"{kind} {settings}"
     dataset = objective.dataset(DatasetInputs(tiny(seed=1), encoder, splits, None, seed=0, cache_key=key))
-    rows = [[sample] for row in dataset.train.rows for sample in row]
+    rows = [[sample] for row in dataset.train for sample in row]
     model = tiny(num_labels=objective.num_labels)
     return objective, model, lambda sizes: objective.completed(model, divided(objective, rows, sizes))
 

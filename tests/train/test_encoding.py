@@ -25,7 +25,6 @@ from gptsmith.train.objectives.classification import ClassificationSettings
 from gptsmith.train.objectives.dpo import DpoSettings
 from gptsmith.train.objectives.grpo import GrpoSettings
 from gptsmith.train.objectives.sft import SftSettings
-from gptsmith.train.samples import padded
 from tests.train.contracts import CONTEXT, tiny, tiny_encoder
 
 
@@ -106,26 +105,9 @@ def test_examples_that_cannot_be_spelt_are_warned_of(
 ) -> None:
     objective, example = of_each_shape(answer)[shape]
     encoding = Encoding(speaker_of_one_word, skip_bad=False)
-    encoding.encode([example], lambda each: objective.samples(each, speaker_of_one_word))
+    list(encoding.encode("train", [example], lambda each: objective.samples(each, speaker_of_one_word)))
     assert (encoding.figures()["unknown_token_fraction"] > 0.05) == (not is_spelt)
     assert any("[UNK], and what it stands for is lost: choose a base" in line for line in encoding.lines()) != is_spelt
-
-
-def test_encoded_examples_take_little_memory_and_are_the_same() -> None:
-    encoder, objective = tiny_encoder(), SftSettings()
-    examples = [long_talk(count) for count in (1, 2, 3)]
-    dataset = objective.dataset(DatasetInputs(tiny(), encoder, ExampleSplits(examples, [], []), None, seed=0))
-    compact = [sample for row in dataset.train.rows for sample in row]
-    lists = [sample for example in examples for sample in objective.samples(example, encoder)]
-    ours, theirs = ([sequence for sample in some for sequence in sample.sequences] for some in (compact, lists))
-    assert sorted([*sequence.ids] for sequence in ours) == sorted([*sequence.ids] for sequence in theirs)
-    for sequence in ours:
-        held = sum(memoryview(each).nbytes for each in (sequence.ids, sequence.trained))  # type: ignore[arg-type]
-        assert held == 5 * len(sequence.ids)
-    by_ids = {tuple(sequence.ids): sequence for sequence in theirs}
-    expected = padded([by_ids[tuple(sequence.ids)] for sequence in ours])
-    for one, other in zip(padded(ours), expected, strict=True):
-        assert one.equal(other)
 
 
 def test_phrasings_of_one_answer_that_stand_together_are_spread_over_the_rows() -> None:
@@ -137,7 +119,8 @@ def test_phrasings_of_one_answer_that_stand_together_are_spread_over_the_rows() 
         for asked in range(7)
     ]
     inputs = DatasetInputs(tiny(), tiny_encoder(), ExampleSplits(examples, [], []), None, seed=1)
-    rows = [[sample.place for sample in row] for row in SftSettings().dataset(inputs).train.rows]
+    train = SftSettings().dataset(inputs).train
+    rows = [train.places(number) for number in range(len(train))]
     assert sorted(place for row in rows for place in row) == sorted(answers * 7)
     several = [row for row in rows if len(row) > 2]
     assert len(several) > 20

@@ -35,12 +35,12 @@ from gptsmith.train.objectives.classification import ClassificationSettings, wit
 from gptsmith.train.objectives.distillation import DistillationSettings
 from gptsmith.train.objectives.dpo import DpoSettings
 from gptsmith.train.objectives.grpo import GrpoSettings, advantages
-from gptsmith.train.objectives.kto import KtoBatch, KtoSettings, with_other_completions
+from gptsmith.train.objectives.kto import KtoBatch, KtoSettings, WithOtherCompletions
 from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
 from gptsmith.train.optimizers.adamw import AdamWSettings
-from gptsmith.train.samples import Sample, pack
+from gptsmith.train.samples import Sample
 from gptsmith.train.step import accumulate, train_step
 from tests.train.contracts import (
     CHOICES,
@@ -103,15 +103,6 @@ def test_segments_stand_alone_in_every_kind_of_model(kind: str, position: str) -
         for row, start, stop in ((0, 0, 5), (0, 5, 13), (1, 0, 9), (1, 9, 11)):
             alone = model.hidden(ids[row : row + 1, start:stop])[0]
             torch.testing.assert_close(together[row, start:stop], alone, rtol=0, atol=1e-12)
-
-
-def test_packing_loses_nothing_and_fits(encoder: Encoder) -> None:
-    objective = SftSettings()
-    samples = [objective.sample(talk("q" * (n % 7), "a" * (n * 5 % 40 + 1)), encoder) for n in range(600)]
-    rows = pack(samples, CONTEXT)
-    assert sorted(map(id, (sample for row in rows for sample in row))) == sorted(map(id, samples))
-    assert max(sum(sample.num_tokens for sample in row) for row in rows) <= CONTEXT
-    assert len(rows) <= math.ceil(1.1 * sum(sample.num_tokens for sample in samples) / CONTEXT)
 
 
 def test_a_conversation_that_does_not_fit_is_an_error(encoder: Encoder) -> None:
@@ -406,14 +397,14 @@ def kto_step(
     objective: KtoSettings, model: GPT, reference: GPT, encoder: Encoder, sizes: Sequence[int] = (4,)
 ) -> list[KtoBatch]:
     """The micro-batches of a step, of so many samples each."""
-    rows = with_references(objective, samples_of(objective, with_other_completions(UNPAIRED), encoder), reference)
+    rows = with_references(objective, samples_of(objective, WithOtherCompletions(UNPAIRED), encoder), reference)
     return objective.completed(model, divided(objective, rows, sizes))  # type: ignore[return-value]
 
 
 def test_kto_is_its_formula(encoder: Encoder) -> None:
     objective = KtoSettings(beta=0.3, desirable_weight=0.9, undesirable_weight=1.3)
     model, reference = tiny(seed=1), tiny()
-    rows = samples_of(objective, with_other_completions(UNPAIRED), encoder)
+    rows = samples_of(objective, WithOtherCompletions(UNPAIRED), encoder)
 
     def log_ratio(sample: Sample, number: int) -> float:
         return log_likelihood(model, sample, number)[0] - log_likelihood(reference, sample, number)[0]
@@ -456,7 +447,7 @@ def test_kto_reads_the_next_completion_and_shortens_it_to_fit(encoder: Encoder) 
     user = {"role": "user", "content": "q"}
     long = UnpairedPreferenceExample("", (user,), "a" * 50, is_desirable=True)
     wide = UnpairedPreferenceExample("", ({**user, "content": "q" * 50},), "b", is_desirable=False)
-    first, second = (KtoSettings().sample(example, encoder) for example in with_other_completions([long, wide]))
+    first, second = (KtoSettings().sample(example, encoder) for example in WithOtherCompletions([long, wide]))
     text = encoder.tokenizer.decode(first.sequences[1].ids)
     assert "b" in text
     assert "a" * 50 not in text
@@ -584,7 +575,7 @@ def test_conversations_that_are_shortened_are_counted_and_said(encoder: Encoder)
 def test_both_completions_follow_the_same_turns(encoder: Encoder, kind: str) -> None:
     prompt = long_talk(8).messages[:-1]
     example = (
-        with_other_completions([UnpairedPreferenceExample("here", prompt, "one", True), UNPAIRED[1]])[0]
+        WithOtherCompletions([UnpairedPreferenceExample("here", prompt, "one", True), UNPAIRED[1]])[0]
         if kind == "kto"
         else PreferenceExample("here", prompt, "one", "two and two")
     )

@@ -21,48 +21,47 @@ from gptsmith.train.samples import LEAST_ROWS, ROW_MULTIPLE, ROW_TOKENS, Sample,
 CONTEXT = 256
 
 
-def samples_of(lengths: list[int]) -> list[Sample]:
-    return [Sample(str(number), [Encoded([0] * length, [])]) for number, length in enumerate(lengths)]
+def drawn(count: int, seed: int = 0) -> list[int]:
+    lengths: list[int] = np.random.default_rng(seed).gamma(5, 20, count).astype(int).clip(10, CONTEXT).tolist()
+    return lengths
 
 
-def drawn(count: int, seed: int = 0) -> list[Sample]:
-    lengths = np.random.default_rng(seed).gamma(5, 20, count).astype(int).clip(10, CONTEXT)
-    return samples_of(lengths.tolist())
-
-
-def lengths_of(rows: list[list[Sample]]) -> list[list[int]]:
-    return sorted(sorted((sample.num_tokens for sample in row), reverse=True) for row in rows)
+def packed(lengths: list[int], context_length: int) -> list[list[int]]:
+    """The numbers of the samples in each row."""
+    numbers, ends = pack(np.array(lengths), context_length)
+    return [row.tolist() for row in np.split(numbers, ends[:-1])]
 
 
 def test_a_sample_goes_where_the_least_room_is_left() -> None:
     filler = [10] * (10 * LEAST_ROWS - 3)  # full rows, so that rows of 10 tokens are wanted
-    rows = lengths_of(pack(samples_of([7, 6, 4, 3, *filler, 10]), 10))
+    lengths = [7, 6, 4, 3, *filler, 10]
+    rows = sorted([lengths[number] for number in row] for row in packed(lengths, 10))
     assert [row for row in rows if row != [10]] == [[6, 4], [7, 3]]
 
 
 def test_no_sample_is_lost_and_the_rows_are_nearly_full() -> None:
-    samples = drawn(4000)
-    rows = pack(samples, CONTEXT)
-    assert sorted(int(sample.place) for row in rows for sample in row) == list(range(4000))
-    assert max(sum(sample.num_tokens for sample in row) for row in rows) <= CONTEXT
-    assert len(rows) <= 1.01 * math.ceil(sum(sample.num_tokens for sample in samples) / CONTEXT)
+    lengths = drawn(4000)
+    rows = packed(lengths, CONTEXT)
+    assert sorted(number for row in rows for number in row) == list(range(4000))
+    assert max(sum(lengths[number] for number in row) for row in rows) <= CONTEXT
+    assert len(rows) <= 1.01 * math.ceil(sum(lengths) / CONTEXT)
 
 
 def test_a_sample_that_is_longer_than_a_row_has_one_to_itself() -> None:
-    rows = pack([*samples_of([ROW_TOKENS + 500]), *drawn(3000)], 10**6)
-    sizes = sorted(sum(sample.num_tokens for sample in row) for row in rows)
+    lengths = [ROW_TOKENS + 500, *drawn(3000)]
+    sizes = sorted(sum(lengths[number] for number in row) for row in packed(lengths, 10**6))
     assert sizes[-1] == ROW_TOKENS + 500
     assert sizes[-2] <= ROW_TOKENS
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 31])
 def test_few_samples_are_many_rows(count: int) -> None:
-    assert len(pack(samples_of([20] * count), CONTEXT)) == count
+    assert len(packed([20] * count, CONTEXT)) == count
 
 
 def num_lines_run(count: int) -> int:
     """The lines of Python that packing so many samples runs."""
-    samples, lines = drawn(count), 0
+    lengths, lines = np.array(drawn(count)), 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal lines
@@ -72,7 +71,7 @@ def num_lines_run(count: int) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        pack(samples, CONTEXT)
+        pack(lengths, CONTEXT)
     finally:
         sys.settrace(before)
     return lines
@@ -84,8 +83,9 @@ def test_the_work_of_packing_grows_with_the_number_of_samples() -> None:
 
 def test_rows_of_many_lengths_have_few_shapes() -> None:
     """PyTorch keeps a program for each shape of a product: rows of any length would take more memory step by step."""
-    samples = [Sample("", [Encoded([5] * sample.num_tokens, [True] * sample.num_tokens)]) for sample in drawn(60)]
-    for row in pack(samples, CONTEXT):
+    lengths = drawn(60)
+    for numbers in packed(lengths, CONTEXT):
+        row = [Sample("", [Encoded([5] * lengths[number], [True] * lengths[number])]) for number in numbers]
         batch, num_tokens = packed_batch([row]), sum(sample.num_tokens for sample in row)
         assert batch.segments is not None
         assert batch.input_ids.shape[1] % ROW_MULTIPLE == 0

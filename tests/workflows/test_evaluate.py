@@ -132,7 +132,7 @@ class TestTasks:
         assert [sum(row) for row in figures["confusion_matrix"]] == [3, 3]
         shown = call(*asked).out
         assert shown.count("[red]") == 2
-        assert "macro_f1" in shown
+        assert "macro F1" in shown
 
     def test_a_scorer_is_a_setting(self, run: str, call: Call, tmp_path: Path) -> None:
         data = written(tmp_path / "data.jsonl", [{"prompt": "The old smith", "answer": "nothing"}] * 2)
@@ -199,7 +199,7 @@ class TestTasks:
     def test_a_person_gets_tables(self, run: str, worse: str, call: Call, tmp_path: Path) -> None:
         data = questions(tmp_path / "data.jsonl")
         shown = call("evaluate", run, data, "--task", "multiple_choice", "--against", worse).out
-        for words in ("accuracy", "0.3333", " to ", "baseline", "p_value", f"against {worse}\n"):
+        for words in ("accuracy", "0.3333", " to ", "baseline", "p-value", f"against {worse}\n"):
             assert words in shown
 
 

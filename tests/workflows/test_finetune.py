@@ -126,6 +126,7 @@ def test_sft_without_the_end_of_the_turn_in_the_loss_would_not_stop(
         return replace(encoded, trained=trained)
 
     monkeypatch.setattr(ChatTemplate, "encode", without_ends)
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))  # its keys see code in files alone
     gptsmith.finetune(base, [chat_data], out=tmp_path / "run", epochs=6, settings=FAST)
     model = gptsmith.load(tmp_path / "run")
     answers = [

@@ -193,6 +193,11 @@ def test_ctrl_c_in_any_verb_is_acknowledged_and_leaves_nothing_half_written(
         ["plan", more, "--minutes", "1", "--json"],
         ["finetune", run, str(pairs), "--out", "tuned", "--set", "train.num_steps=2"],
     ]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("".join(json.dumps({"text": f"Nail {n}", "label": n % 2}) + "\n" for n in range(12)))
+    settings = ["train.num_steps=1", "train.batch_size=2"]
+    classifier = gptsmith.finetune(run, [labels], lora=2, out=tmp_path / "classifier", settings=settings)["run"]
+    verbs += [["merge", classifier, "--out", "merged"], ["predict", classifier, str(labels)]]
     (tmp_path / "work").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, json.dumps(verbs)],

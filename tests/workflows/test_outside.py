@@ -10,7 +10,9 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import gptsmith
@@ -152,6 +154,25 @@ def test_a_package_registers_rewards_and_trackers_by_name() -> None:
         chosen(TrackSettings(plugin="none"))
     with pytest.raises(UserError, match="no such reward"):
         reward_of("long")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_package_registers_families_and_formats(trained: dict[str, Any], tmp_path: Path) -> None:
+    plain = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "anvil")
+    config = json.loads((tmp_path / "anvil" / "config.json").read_text(encoding="utf-8"))
+    assert config["model_type"] == "qwen3"  # ours comes first
+    (tmp_path / "anvil" / "config.json").write_text(json.dumps({**config, "model_type": "anvil"}), encoding="utf-8")
+    (tmp_path / "anvil" / "certificate.json").unlink()
+    ours, theirs = (gptsmith.load(path).model.state_dict() for path in (trained["run"], plain["folder"]))
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+
+    written = gptsmith.export(plain["folder"], to="npz", out=tmp_path / "npz")
+    assert (written["format"], written["precision"]) == ("npz", "float32")
+    with np.load(tmp_path / "npz" / "weights.npz") as weights:
+        assert all(np.array_equal(weights[name], ours[name].float().numpy()) for name in ours)
+    with pytest.raises(UserError, match="no such kind of format: npy"):
+        gptsmith.export(trained["run"], to="npy", out=tmp_path / "npy")
 
 
 def test_a_family_of_a_named_file_is_known_and_does_not_replace_ours(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.flow import Flow, as_document
+from gptsmith.data.numbering import BULLET
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile, size_of_file
 
 BLOCK_BYTES = 1 << 16
@@ -39,6 +40,7 @@ SIGNS = {
     "lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c", "rdblquote": "\u201d", "bullet": "\u2022",
     "emspace": "\u2003", "enspace": "\u2002",
 }  # fmt: skip
+LIST_MARKS = ("listtext", "pntext")
 BREAKS = ("par", "sect", "page")
 CHARSETS = {
     0: "cp1252", 77: "mac_roman", 128: "cp932", 129: "cp949", 134: "gbk", 136: "cp950", 161: "cp1253",
@@ -74,6 +76,8 @@ class State:
     """The characters after a Unicode one that stand for it in old programs."""
 
     is_note: bool = False
+    in_list_mark: bool = False
+    """Whether the text is the number or bullet before an item of a list."""
     in_fonts: bool = False
     hidden: bool = False
 
@@ -97,6 +101,8 @@ class Text:
         self.default_encoding = "cp1252"
         self.high = 0
         """The first half of a surrogate pair."""
+        self.list_mark = ""
+        """The number or bullet before an item, as far as it was read."""
 
     def pieces(self) -> Iterator[str]:
         """The paragraphs and rows, in pieces that end in line ends."""
@@ -142,6 +148,9 @@ class Text:
         self.to_skip = 0
         if before.is_note and not self.state.is_note:
             self.flow.end_paragraph()
+        if before.in_list_mark and not self.state.in_list_mark:
+            mark, self.list_mark = self.list_mark.strip(), ""
+            self.add(f"{mark} " if any(map(str.isalnum, mark)) else BULLET, skip=False)
 
     def sign(self, sign: bytes) -> None:
         if sign == b"*":
@@ -160,6 +169,8 @@ class Text:
         elif word in ("footnote", "shptxt") and not state.is_note and not state.unread:
             self.state = replace(state, is_note=True)
             self.flow.begin_paragraph()
+        elif word in LIST_MARKS:
+            self.state = replace(state, in_list_mark=True)
         elif word in ("v", "deleted"):
             self.state = replace(state, hidden=number != 0)
         elif word == "plain":
@@ -222,6 +233,9 @@ class Text:
             skipped, self.to_skip = min(self.to_skip, len(text)), max(0, self.to_skip - len(text))
             text = text[skipped:]
         if self.state.unread or self.state.hidden or not text:
+            return
+        if self.state.in_list_mark:
+            self.list_mark += text
             return
         if self.after_row:
             # The rows of a table are lines of a paragraph, which ends with the table.

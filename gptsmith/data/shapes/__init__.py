@@ -21,7 +21,8 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class Example(ABC):
-    """An example, with the place where a person finds it, such as `answers.jsonl, line 7`."""
+    """An example, with the place where a person finds it, such as `answers.jsonl, line 7`. Its fields are JSON values,
+    lists of them as tuples, so that it can be kept on disk."""
 
     place: str
 

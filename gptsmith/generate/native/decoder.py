@@ -295,7 +295,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
     most = settings.max_prefill_tokens + settings.max_num_seqs * (1 + settings.num_speculative_tokens)
     decoder = NativeDecoder(model, torch.get_num_threads(), most if is_packed else min(most, FLOAT_ROWS))
-    memory = KVCacheMemory.of(model, EngineSettings())
+    memory = KVCacheMemory.of(model.config, torch.float32, EngineSettings())
     cache = PagedKVCache(model.config, memory, device=model.device, max_num_seqs=1)
     ids = [number * 7919 % model.config.vocab_size for number in range(1, NUM_CHECKED + 1)]
     table = cache.new_table()

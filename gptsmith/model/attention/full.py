@@ -65,7 +65,7 @@ def scaled_dot_product(
 def _block_attention(queries: Tensor, keys: Blocks, values: Blocks, span: Span, sinks: Tensor | None) -> Tensor:
     """The same over keys and values where they lie in a paged cache: fewer numbers are read than to copy them."""
     scores = keys.scores(queries * queries.shape[3] ** -0.5)  # (B, H, T, S)
-    if span.bias is not None:
+    if span.bias is not None or (span.mask is None and queries.shape[2] > 1):
         scores = scores + score_bias(queries, span)
     elif span.mask is not None:
         scores.masked_fill_(~span.mask, float("-inf"))

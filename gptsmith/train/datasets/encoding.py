@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gptsmith.base.console import meter
+from gptsmith.base.errors import UserError
 from gptsmith.data.shapes import Example
 from gptsmith.data.skipped import Skipped, Skipping
 from gptsmith.text.chat_template import Encoded
@@ -29,6 +30,7 @@ class EncodedExample(Protocol):
 
 
 S = TypeVar("S", bound=EncodedExample)
+COUNTS = ("num_shortened", "num_omitted", "num_truncated", "num_tokens", "num_unknown")
 
 
 class Encoding:
@@ -44,29 +46,55 @@ class Encoding:
 
     def __init__(self, encoder: Encoder, skip_bad: bool) -> None:
         self.encoder, self._skipping = encoder, Skipping(skip_bad)
+        self._skipped_numbers = Skipped()
+        """The skipped examples again, with their splits and numbers in these as places."""
         self.num_shortened = self.num_omitted = self.num_truncated = 0
         self.num_tokens = self.num_unknown = 0
+
+    @property
+    def skip_bad(self) -> bool:
+        return self._skipping.skip_bad
 
     @property
     def skipped(self) -> Skipped:
         """The examples that cannot be used."""
         return self._skipping.skipped
 
-    def encode(self, examples: Sequence[Example], each: Callable[[Example], Sequence[S]]) -> list[S]:
-        """What `each` makes of the examples.
+    def encode(
+        self, split: str, examples: Sequence[Example], each: Callable[[Example], Sequence[S]]
+    ) -> Iterator[tuple[int, Sequence[S]]]:
+        """The numbers of the examples of a split, each with what `each` makes of the example.
 
         Raises:
             DataError: it takes one of them not, and such ones are not to be skipped; the message names the example.
         """
-        found: list[S] = []
-        with meter("encoding examples", len(examples)) as bar:
-            for number, example in enumerate(examples, 1):
+        with meter(f"encoding examples to {split}", len(examples)) as bar:
+            for number, example in enumerate(examples):
+                parts: Sequence[S] = ()
                 with self._skipping.at(example.place):
-                    parts = each(example)
-                    self._count(parts)
-                    found += parts
-                bar.update(number)
-        return found
+                    try:
+                        parts = each(example)
+                    except UserError as error:
+                        self._skipped_numbers.add(f"{split} {number}", str(error))
+                        raise
+                self._count(parts)
+                yield number, parts
+                bar.update(number + 1)
+
+    def state(self) -> dict[str, Any]:
+        """The account as JSON values, to be restored when the same examples are found encoded."""
+        return {**{name: getattr(self, name) for name in COUNTS}, "skipped": self._skipped_numbers.plain()}
+
+    def restore(self, state: Mapping[str, Any], splits: Mapping[str, Sequence[Example]]) -> None:
+        """Takes over an account of the same examples, wherever these are found now."""
+        for name in COUNTS:
+            setattr(self, name, state[name])
+        skipped = Skipped()
+        for reason, found in state["skipped"].items():
+            numbers = [place.split() for place in found["places"]]
+            skipped.counts[reason] = found["count"]
+            skipped.places[reason] = [splits[split][int(number)].place for split, number in numbers]
+        self._skipping = Skipping(self.skip_bad, skipped)
 
     def _count(self, parts: Sequence[EncodedExample]) -> None:
         self.num_shortened += any(part.num_omitted for part in parts)

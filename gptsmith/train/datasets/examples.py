@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
+from gptsmith.train.datasets.encoded import EncodedSamples, encode_splits
 from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, mean_terms
@@ -71,28 +72,77 @@ class ExampleObjective(ObjectiveSettings):
     def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
         """A batch of rows of samples: one per row, unless they are packed."""
 
+    def estimate(self, model: GPT, batches: Iterable[Batch]) -> Any:
+        """What is estimated over all batches of a step, or of an evaluation, before any gradient; None for nothing."""
+
+    def with_estimate(self, batch: Batch, estimate: Any) -> Batch:
+        """A batch with what was estimated over all of them."""
+        return batch
+
     def completed(self, model: GPT, batches: list[Batch]) -> list[Batch]:
-        """The batches of a step, or of an evaluation, with what is estimated over all of them before any gradient."""
-        return batches
+        """The batches of a step with what is estimated over them."""
+        estimate = self.estimate(model, batches)
+        return [self.with_estimate(batch, estimate) for batch in batches]
 
     def preview(self, sample: Sample) -> PreviewedExample:
         """A sample for a person to see."""
         return PreviewedExample(sample.place, sample.sequences)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The samples of a split, as the rows that batches are made of."""
+class Rows(Sequence[list[Sample]]):
+    """The samples of a split, in the rows that batches are made of. They are read when they are asked for: memory holds
+    numbers alone, some forty bytes of each sample.
 
-    rows: list[list[Sample]]
+    Attributes:
+        num_tokens_of: the number of tokens of each row (R,).
+        references: the log-likelihoods of the sequences of all splits under the reference model, if they are known.
+    """
+
+    def __init__(self, samples: EncodedSamples, examples: Sequence[Example], numbers: np.ndarray, ends: np.ndarray):
+        """
+        Args:
+            numbers: the numbers of the samples, row by row (N,).
+            ends: how many of them there are up to the end of each row (R,).
+        """
+        self.samples, self._examples, self._numbers, self._ends = samples, examples, numbers, ends
+        up_to = np.concatenate([[0], samples.lengths[numbers].cumsum()])
+        self.num_tokens_of = np.diff(up_to[np.concatenate([[0], ends])])
+        self.references: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> list[Sample]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[list[Sample]]: ...
+    def __getitem__(self, row: int | slice) -> list[Sample] | list[list[Sample]]:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        return [self._sample(number) for number in self._numbers_in(row)]
+
+    def _sample(self, number: int) -> Sample:
+        sample = self.samples[number]
+        if self.references is not None:
+            sample.reference = tuple(float(self.references[each]) for each in self.samples.sequence_range(number))
+        return sample
+
+    def _numbers_in(self, row: int) -> list[int]:
+        row = range(len(self))[row]
+        numbers: list[int] = self._numbers[self._ends[row - 1] if row else 0 : self._ends[row]].tolist()
+        return numbers
+
+    def places(self, row: int) -> list[str]:
+        """Where a person finds the examples of a row."""
+        return [self._examples[self.samples.example_number(number)].place for number in self._numbers_in(row)]
 
     @property
     def num_tokens(self) -> int:
-        return sum(map(_num_tokens, self.rows))
+        return int(self.num_tokens_of.sum())
 
     @property
     def num_examples(self) -> int:
-        return sum(sample.part == 0 for row in self.rows for sample in row)
+        return self.samples.num_examples
 
 
 class ExampleDataset(Dataset):
@@ -106,55 +156,57 @@ class ExampleDataset(Dataset):
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
         self.encoding = Encoding(inputs.encoder, inputs.skip_bad)
-        self.train, self.validation, self.test = (
-            self._rows(examples) for examples in (self.splits.train, self.splits.validation, self.splits.test)
+        encoded = encode_splits(
+            objective, self.encoding, self.splits, lambda example: objective.samples(example, inputs.encoder)
         )
-        if not self.train.rows:
+        self.train, self.validation, self.test = (
+            self._rows(samples, examples)
+            for samples, examples in zip(
+                encoded, (self.splits.train, self.splits.validation, self.splits.test), strict=True
+            )
+        )
+        if not self.train:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
-        self.num_samples = len(self.train.rows)
+        self.num_samples = len(self.train)
         self.tokens_per_sample = self.train.num_tokens / self.num_samples
         self.num_validation_tokens, self.num_test_tokens = self.validation.num_tokens, self.test.num_tokens
         if objective.uses_reference_model:
             self._add_references(inputs.model, inputs.cache_key)
 
-    def _rows(self, examples: Sequence[Example]) -> Rows:
-        objective, encoder = self.objective, self.encoder
-        samples = self.encoding.encode(
-            examples, lambda example: [sample.compact() for sample in objective.samples(example, encoder)]
-        )
-        if objective.packed:
-            order = epoch_order(self.seed, 0, len(samples))  # the neighbours in a file are often much alike
-            return Rows(pack([samples[number] for number in order], encoder.context_length))
-        return Rows([[sample] for sample in samples])
+    def _rows(self, samples: EncodedSamples, examples: Sequence[Example]) -> Rows:
+        if not self.objective.packed:
+            numbers = np.arange(len(samples))
+            return Rows(samples, examples, numbers, numbers + 1)
+        order = epoch_order(self.seed, 0, len(samples))  # the neighbours in a file are often much alike
+        numbers, ends = pack(samples.lengths[order], self.encoder.context_length)
+        return Rows(samples, examples, order[numbers], ends)
 
     def _add_references(self, model: GPT, cache_key: str) -> None:
         """Gives samples their log-likelihoods under the reference model: computed once, and then found in the cache."""
-        rows = [row for split in (self.train, self.validation, self.test) for row in split.rows]
+        splits = self.train, self.validation, self.test
         file = private_folder(default_cache() / "references") / f"{key_of(cache_key, self.objective.kind)}.npy"
-        if file.exists():
-            known = np.load(file, allow_pickle=False)
-        else:
-            known = self._log_likelihoods(model.eval(), rows)
+        if not file.exists():
             content = io.BytesIO()
-            np.save(content, known, allow_pickle=False)
+            found = self._log_likelihoods(model.eval(), [split.samples for split in splits])
+            np.save(content, found, allow_pickle=False)
             write_atomically(file, content.getvalue())
-        values = iter(known.tolist())
-        for row in rows:
-            for sample in row:
-                sample.reference = tuple(next(values) for _ in sample.sequences)
+        known = np.load(file, mmap_mode="r", allow_pickle=False)
+        for split in splits:
+            split.references = known
 
     @torch.inference_mode()
-    def _log_likelihoods(self, model: GPT, rows: Sequence[list[Sample]]) -> np.ndarray:
+    def _log_likelihoods(self, model: GPT, splits: Sequence[EncodedSamples]) -> np.ndarray:
         """The log-likelihood of each sequence's completion, in order, float64."""
-        found: list[float] = []
-        with meter("reference log-likelihoods", len(rows)) as bar:
+        found = array("d")
+        with meter("reference log-likelihoods", sum(map(len, splits))) as bar:
             done = 0
-            for some in _evaluation_batches(rows):
-                batch = self.objective.collate(some).to(model.device)
-                found += sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist()
-                done += len(some)
-                bar.update(done)
-        return np.array(found, np.float64)
+            for samples in splits:
+                for numbers in _evaluation_batches(range(len(samples)), samples.lengths):
+                    batch = self.objective.collate([[samples[number]] for number in numbers]).to(model.device)
+                    found.extend(sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist())
+                    done += len(numbers)
+                    bar.update(done)
+        return np.array(found)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
@@ -167,14 +219,20 @@ class ExampleDataset(Dataset):
 
     @property
     def longest_sample(self) -> int:
-        return max(map(_num_tokens, self.train.rows))
+        return int(self.train.num_tokens_of.max())
 
     def num_tokens_of(self, first_sample: int, num_samples: int) -> float:
-        return sum(_num_tokens(self._row(sample)) for sample in range(first_sample, first_sample + num_samples))
+        return sum(
+            int(self.train.num_tokens_of[self._row_number(sample)])
+            for sample in range(first_sample, first_sample + num_samples)
+        )
 
     def _row(self, sample: int) -> list[Sample]:
+        return self.train[self._row_number(sample)]
+
+    def _row_number(self, sample: int) -> int:
         epoch, place = divmod(sample, self.num_samples)
-        return self.train.rows[epoch_order(self.seed, epoch, self.num_samples)[place]]
+        return int(epoch_order(self.seed, epoch, self.num_samples)[place])
 
     def score(
         self,
@@ -184,37 +242,44 @@ class ExampleDataset(Dataset):
         observe: Callable[[int], None] = lambda _: None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
-        rows = self.validation.rows
+        num_rows = wanted = len(self.validation)
         if max_tokens is not None:
-            wanted = max(1, min(len(rows), round(len(rows) * max_tokens / max(self.validation.num_tokens, 1))))
-            rows = [rows[number * len(rows) // wanted] for number in range(wanted)]
-        return self._score(model, Rows(rows), observe)
+            wanted = max(1, min(num_rows, round(num_rows * max_tokens / max(self.validation.num_tokens, 1))))
+        numbers = [number * num_rows // wanted for number in range(wanted)]
+        return self._score(model, self.validation, numbers, observe)
 
-    def _score(self, model: GPT, split: Rows, observe: Callable[[int], None] = lambda _: None) -> Score:
-        groups = list(_evaluation_batches(split.rows))
-        batches = [self.objective.collate(rows).to(model.device) for rows in groups]
+    def _score(
+        self, model: GPT, split: Rows, numbers: Sequence[int], observe: Callable[[int], None] = lambda _: None
+    ) -> Score:
+        """How well a model does on some rows of a split, which are read batch by batch."""
+
+        def batches() -> Iterator[tuple[list[int], Batch]]:
+            for some in _evaluation_batches(numbers, split.num_tokens_of):
+                yield some, self.objective.collate([split[number] for number in some]).to(model.device)
+
         with torch.inference_mode():
-            batches = self.objective.completed(model, batches)
+            estimate = self.objective.estimate(model, (batch for _, batch in batches()))
 
         def observed() -> Iterator[Batch]:
             done = 0
-            for batch, rows in zip(batches, groups, strict=True):
-                yield batch
-                done += sum(map(_num_tokens, rows))
+            for some, batch in batches():
+                yield self.objective.with_estimate(batch, estimate)
+                done += int(split.num_tokens_of[some].sum())
                 observe(done)
 
         means = mean_terms(model, self.objective, observed())
         figures = {"validation_loss": self.objective.validation_loss(means)}
         if ACCURACY in means:
             figures[ACCURACY] = means[ACCURACY]
-        return Score(figures, split.num_tokens, len(split.rows) == len(self.validation.rows))
+        num_tokens = int(split.num_tokens_of[numbers].sum()) if numbers else 0
+        return Score(figures, num_tokens, len(numbers) == len(self.validation))
 
     def test_figures(self, model: GPT) -> dict[str, Any]:
         """How well a model does on the test split: test_loss, num_test_examples and, if the objective measures it,
         test_accuracy."""
-        if not self.test.rows:
+        if not self.test:
             return {}
-        figures = self._score(model, self.test).figures
+        figures = self._score(model, self.test, range(len(self.test))).figures
         renamed = {f"test_{name.removeprefix('validation_')}": value for name, value in figures.items()}
         return {**renamed, "num_test_examples": self.test.num_examples}
 
@@ -231,8 +296,8 @@ class ExampleDataset(Dataset):
         return f"{question[-1]['content']} → {''.join(answer)}"
 
     def origin(self, first_sample: int, num_samples: int) -> str:
-        rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
-        places = [sample.place for row in rows for sample in row]
+        samples = range(first_sample, first_sample + num_samples)
+        places = [place for sample in samples for place in self.train.places(self._row_number(sample))]
         more = len(places) - PLACES_NAMED
         return "; ".join(places[:PLACES_NAMED]) + (f" and {more} more examples" if more > 0 else "")
 
@@ -289,16 +354,16 @@ def _num_tokens(row: list[Sample]) -> int:
     return sum(sample.num_tokens for sample in row)
 
 
-def _evaluation_batches(rows: Sequence[list[Sample]]) -> Iterator[list[list[Sample]]]:
-    """Rows in order, as many at a time as have about `TOKENS_PER_BATCH` tokens once they are padded."""
-    batch: list[list[Sample]] = []
+def _evaluation_batches(numbers: Sequence[int], num_tokens_of: np.ndarray) -> Iterator[list[int]]:
+    """The numbers of rows in order, as many at a time as have about `TOKENS_PER_BATCH` tokens once they are padded."""
+    batch: list[int] = []
     longest = 0
-    for row in rows:
-        length = max(_num_tokens(row), 1)
+    for number in numbers:
+        length = max(int(num_tokens_of[number]), 1)
         if batch and max(longest, length) * (len(batch) + 1) > TOKENS_PER_BATCH:
             yield batch
             batch, longest = [], 0
-        batch.append(row)
+        batch.append(number)
         longest = max(longest, length)
     if batch:
         yield batch

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from pydantic import Field
@@ -28,10 +28,11 @@ from gptsmith.text.chat_template import Encoded
 from gptsmith.text.tool_calls import answer_text
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
+from gptsmith.train.datasets.encoded import EncodedSamples, encode_splits
 from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.datasets.examples import SAMPLE_TOKENS, epoch_order
 from gptsmith.train.objectives import ObjectiveSettings
-from gptsmith.train.samples import padded
+from gptsmith.train.samples import Sample, padded
 
 VALIDATION_PROMPTS = 256
 """How many prompts get a completion in an evaluation during training."""
@@ -80,17 +81,33 @@ class Prompt:
 
     Attributes:
         num_omitted: the oldest turns of the conversation that were left out, because the context has no room for them.
-        num_truncated: a prompt loses nothing but whole turns.
     """
 
     example: ChatExample
     ids: list[int]
     num_omitted: int
-    num_truncated: int = 0
 
-    @property
-    def sequences(self) -> list[Encoded]:
-        return [Encoded(self.ids, [False] * len(self.ids))]
+
+class Prompts(Sequence[Prompt]):
+    """The prompts of a split, which are read when they are asked for."""
+
+    def __init__(self, samples: EncodedSamples, examples: Sequence[Example]) -> None:
+        self.samples, self._examples = samples, examples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, number: int) -> Prompt: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Prompt]: ...
+    def __getitem__(self, number: int | slice) -> Prompt | list[Prompt]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        sample = self.samples[number]
+        example = cast(ChatExample, self._examples[self.samples.example_number(number)])
+        return Prompt(example, list(sample.sequences[0].ids), sample.num_omitted)
 
 
 @dataclass(frozen=True)
@@ -112,10 +129,9 @@ class RolloutDataset(Dataset):
         super().__init__()
         self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
         self.encoding = Encoding(inputs.encoder, inputs.skip_bad)
-        self.train, self.validation, self.test = (
-            self.encoding.encode(examples, self._prompts)
-            for examples in (self.splits.train, self.splits.validation, self.splits.test)
-        )
+        by_split = (self.splits.train, self.splits.validation, self.splits.test)
+        encoded = encode_splits(objective, self.encoding, self.splits, self._samples)
+        self.train, self.validation, self.test = map(Prompts, encoded, by_split)
         if not self.train:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.reward = reward
@@ -129,10 +145,12 @@ class RolloutDataset(Dataset):
             len(prompts) * objective.max_tokens for prompts in (self.validation, self.test)
         )
 
-    def _prompts(self, example: Example) -> list[Prompt]:
+    def _samples(self, example: Example) -> list[Sample]:
+        """An example's prompt as a sample of which nothing is trained."""
         chat = cast(ChatExample, example)
         fitted = self.encoder.prompt(chat.messages[:-1], self.objective.max_tokens, chat.tools)
-        return [Prompt(chat, fitted.token_ids, fitted.num_omitted)]
+        untrained = Encoded(fitted.token_ids, [False] * len(fitted.token_ids))
+        return [Sample(example.place, [untrained], num_omitted=fitted.num_omitted)]
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
@@ -143,7 +161,7 @@ class RolloutDataset(Dataset):
 
     @property
     def longest_sample(self) -> int:
-        return self.objective.group_size * (max(len(prompt.ids) for prompt in self.train) + self.objective.max_tokens)
+        return self.objective.group_size * (int(self.train.samples.lengths.max()) + self.objective.max_tokens)
 
     def groups(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions per sample: of its prompt, or, if nothing is learnt from those, of the first of
@@ -318,4 +336,7 @@ class RolloutDataset(Dataset):
         return self.encoding
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
-        return [PreviewedExample(prompt.example.place, prompt.sequences) for prompt in self.train[:num_examples]]
+        return [
+            PreviewedExample(prompt.example.place, [Encoded(prompt.ids, [False] * len(prompt.ids))])
+            for prompt in self.train[:num_examples]
+        ]

@@ -7,7 +7,7 @@ to other prompts, and no gradient flows through it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
 
@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gptsmith.data.example_store import ExampleSequence
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 from gptsmith.data.windows import IGNORED
@@ -76,9 +77,9 @@ class KtoSettings(ExampleObjective):
         splits = inputs.splits
         mismatched = replace(
             splits,
-            train=with_other_completions(splits.train),
-            validation=with_other_completions(splits.validation),
-            test=with_other_completions(splits.test),
+            train=WithOtherCompletions(splits.train),
+            validation=WithOtherCompletions(splits.validation),
+            test=WithOtherCompletions(splits.test),
         )
         return super().dataset(replace(inputs, splits=mismatched))
 
@@ -108,13 +109,13 @@ class KtoSettings(ExampleObjective):
         )
 
     @torch.no_grad()
-    def completed(self, model: GPT, batches: list[Batch]) -> list[Batch]:
-        found = cast(list[KtoBatch], batches)
-        if not found:
-            return batches
-        log_ratios = [_log_ratios(model, batch, slice(1, None, 2)) for batch in found]
-        kl = torch.cat(log_ratios).mean().clamp(min=0)
-        return [replace(batch, kl=kl) for batch in found]
+    def estimate(self, model: GPT, batches: Iterable[Batch]) -> Tensor | None:
+        """(), the KL divergence from the reference model."""
+        log_ratios = [_log_ratios(model, cast(KtoBatch, batch), slice(1, None, 2)) for batch in batches]
+        return torch.cat(log_ratios).mean().clamp(min=0) if log_ratios else None
+
+    def with_estimate(self, batch: Batch, estimate: Tensor | None) -> Batch:
+        return replace(cast(KtoBatch, batch), kl=estimate)
 
     def preview(self, sample: Sample) -> PreviewedExample:
         return PreviewedExample(sample.place, sample.sequences[:1], "desirable" if sample.label else "undesirable")
@@ -136,13 +137,18 @@ class KtoSettings(ExampleObjective):
         }
 
 
-def with_other_completions(examples: Sequence[Example]) -> list[Example]:
+class WithOtherCompletions(ExampleSequence):
     """Each example of a split with the completion of the next one, that of the last with the first's."""
-    unpaired = cast(Sequence[UnpairedPreferenceExample], examples)
-    others = [example.completion for example in [*unpaired[1:], *unpaired[:1]]]
-    return [
-        KtoExample(**vars(example), other_completion=other) for example, other in zip(unpaired, others, strict=True)
-    ]
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = cast(Sequence[UnpairedPreferenceExample], examples)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def example(self, number: int) -> KtoExample:
+        following = self._examples[(number + 1) % len(self)]
+        return KtoExample(**vars(self._examples[number]), other_completion=following.completion)
 
 
 def _log_ratios(model: GPT, batch: KtoBatch, rows: slice) -> Tensor:

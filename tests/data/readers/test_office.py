@@ -73,9 +73,7 @@ def test_deleted_text_is_off_and_tables_and_lists_have_their_form(extension: str
     text = text_of(OFFICE / f"text{extension}")
     assert "withdrawn" not in text
     assert "North\tTwo lines in a cell\n\nTab\tand   spaces,\nthen the end." in text
-    numbers = ("1. First", "a) Inner", "2. Second", "- Bulleted")
-    marks = ("1.\tFirst", "a)\tInner", "2.\tSecond", "•\tBulleted") if extension == ".rtf" else numbers
-    assert all(mark in text for mark in marks)
+    assert all(mark in text for mark in ("1. First", "a) Inner", "2. Second", "- Bulleted"))
 
 
 @pytest.mark.parametrize("extension", [".odp", ".pptx"])

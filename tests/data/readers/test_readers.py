@@ -12,6 +12,7 @@ import pytest
 from gptsmith.base.errors import UserError
 from gptsmith.data import files, pdf_pages
 from gptsmith.data.readers import KINDS, Chunk, ReadSettings, SourceFile, html
+from tests.pdf_file import pdf_of_lines
 
 SHARED_DATA = Path(__file__).parents[3].parent / "shared/data"
 
@@ -31,30 +32,6 @@ def texts(path: Path, content: str | bytes | None = None, **settings: str) -> li
 
 def lines(*records: object) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def pdf_bytes(*pages: str) -> bytes:
-    """A minimal PDF file with a line of text on each page; an empty line gives a page without text."""
-    kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for index, text in enumerate(pages):
-        drawing = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET" if text else ""
-        objects += [
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 500 200] "
-            f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * index} 0 R >>",
-            f"<< /Length {len(drawing)} >>\nstream\n{drawing}\nendstream",
-        ]
-    content, offsets = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(content))
-        content += f"{number} 0 obj\n{body}\nendobj\n".encode()
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    end = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(content)}\n%%EOF\n"
-    return content + f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}".encode()
 
 
 class TestJsonl:
@@ -371,24 +348,24 @@ class TestPdf:
         pytest.importorskip("pypdfium2")
 
     def test_pages_are_one_document(self, tmp_path: Path) -> None:
-        content = pdf_bytes("First page", "", "Third page")
+        content = pdf_of_lines("First page", "", "Third page")
         assert read(tmp_path / "a.pdf", content) == [Chunk("First page\n\nThird page", 0, len(content))]
 
     def test_pages_without_text_are_a_user_error(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"a\.pdf has no text.*scanned"):
-            read(tmp_path / "a.pdf", pdf_bytes("", ""))
+            read(tmp_path / "a.pdf", pdf_of_lines("", ""))
 
     def test_locked_file_is_a_user_error(self, tmp_path: Path) -> None:
         # The key of an empty password does not fit these, so that a password is asked for.
         key = "<" + "00" * 32 + ">"
         lock = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O {key} /U {key} /P -4 >> /ID [<00> <00>] >>"
-        content = pdf_bytes("secret").replace(b"/Root 1 0 R >>", b"/Root 1 0 R " + lock.encode())
+        content = pdf_of_lines("secret").replace(b"/Root 1 0 R >>", b"/Root 1 0 R " + lock.encode())
         with pytest.raises(UserError, match=r"a\.pdf is locked with a password"):
             read(tmp_path / "a.pdf", content)
 
     def test_file_is_closed_when_reading_stops_early(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "a.pdf"
-        path.write_bytes(pdf_bytes("One.", "Two.", "Three."))
+        path.write_bytes(pdf_of_lines("One.", "Two.", "Three."))
         monkeypatch.setattr("gptsmith.data.flow.CHUNK_CHARACTERS", 1)
         chunks = KINDS.validate("pdf").read(SourceFile(path, ".pdf"), ReadSettings())
         assert next(chunks).text == "One."
@@ -398,8 +375,10 @@ class TestPdf:
     def test_a_page_that_takes_all_memory_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pdf_pages, "MEMORY_BYTES", 300_000_000)
         drawing = zlib.compress(b"0 0 m 1 1 l S\n" * 2_000_000)
-        plain = pdf_bytes("Hello").replace(b"<< /Length 36 >>", b"<< /Filter /FlateDecode /Length %d >>" % len(drawing))
+        plain = pdf_of_lines("Hello").replace(
+            b"<< /Length 36 >>", b"<< /Filter /FlateDecode /Length %d >>" % len(drawing)
+        )
         start, end = plain.index(b"stream\n") + 7, plain.index(b"\nendstream")
         with pytest.raises(UserError, match="page 1: takes over 300 MB of memory"):
             read(tmp_path / "a.pdf", plain[:start] + drawing + plain[end:])
-        assert texts(tmp_path / "b.pdf", pdf_bytes("Hello")) == ["Hello"]
+        assert texts(tmp_path / "b.pdf", pdf_of_lines("Hello")) == ["Hello"]
