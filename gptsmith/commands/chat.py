@@ -28,7 +28,7 @@ NAME = re.compile("/[a-z]+")
 @command(
     ChatRequest,
     arguments={"run": "RUN"},
-    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("device", "dtype")},
+    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("engine", "device", "dtype")},
     examples=(
         "gptsmith chat runs/mine-sft --temperature 0.7",
         'gptsmith chat runs/mine-sft --system "Answer in one sentence."',

@@ -12,7 +12,6 @@ from gptsmith.workflows.requests import InfoRequest
     panels={"Model": ("preset", "settings")},
     examples=(
         "gptsmith info runs/mine",
-        "gptsmith info mine.gguf",
         "gptsmith info --preset gpt2-xl --set model.num_layers=6",
     ),
 )

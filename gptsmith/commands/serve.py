@@ -18,7 +18,7 @@ LAST_READ_S = 2
             "max_num_seqs", "max_queue_size", "kv_cache_memory", "kv_cache_dtype", "keep_loaded_s", "max_choices",
             "max_tokens", "max_body_bytes", "timeout_s", "keep_alive_s", "drain_s",
         ),
-        "Machine": ("draft", "device", "dtype"),
+        "Machine": ("draft", "engine", "device", "dtype"),
     },
     omitted=("max_inputs", "max_stored_bytes", "body_timeout_s", "stall_timeout_s", "ping_s"),
     examples=(

@@ -23,6 +23,7 @@ FOLDERS = {
     "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
+    "compiled": "compiled",
 }
 """The folders of the cache, by what they hold."""
 SPEEDS = ("speed-*.json", "attention-*.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.futures import without_stop_iteration
 from gptsmith.generate.embedding import embedding_chunks
 from gptsmith.generate.engine_thread import EngineThread
-from gptsmith.generate.inference_model import inference_model
+from gptsmith.generate.forward import Forwards
 from gptsmith.generate.kv_cache import PagedKVCache
 from gptsmith.generate.kv_memory import KVCacheMemory, cache_dtype
 from gptsmith.generate.logprobs import collect_prompt_logprobs, token_logprob
@@ -77,7 +78,8 @@ class Engine:
     everything but `step` may be called from any thread.
 
     Attributes:
-        model: the model as it runs it: a copy that shares the weights.
+        model: the model as its modules run it: a copy that shares the weights.
+        forwards: the ways to compute it.
         kv_memory: the memory of its KV cache.
         context_length: the most tokens of a sequence: the model's own, or what that memory holds.
         on_pass: called before each forward pass.
@@ -101,8 +103,10 @@ class Engine:
             int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too.
             clock: seconds, for the prefill budget.
         """
-        self.model, self.tokenizer = inference_model(model, int8_matmul=int8_matmul), tokenizer
-        self.settings = settings or EngineSettings()
+        self.settings, self.tokenizer = settings or EngineSettings(), tokenizer
+        self.forwards = Forwards(model, self.settings, int8_matmul=int8_matmul)
+        self.model = self.forwards.model
+        weakref.finalize(self, self.forwards.close)  # whose threads would keep it alive
         self.kv_memory = KVCacheMemory.of(model.config, cache_dtype(self.model), self.settings)
         self.context_length = self.kv_memory.context_length
         self.on_pass: Callable[[], None] = lambda: None
@@ -326,10 +330,10 @@ class Engine:
         if not scheduled:
             return
         started = self._clock()
-        self.kv_cache.plan([each.segment for each in scheduled])
         ids = [token for each in scheduled for token in each.token_ids]
-        hidden = self.model.hidden(torch.tensor([ids], device=self.model.device), cache=self.kv_cache)[0]  # (N, C)
-        self._accept(scheduled, scheduled_logits(self.model, scheduled, hidden))
+        forward = self.forwards.of(len(ids))
+        hidden = forward.hidden(ids, [each.segment for each in scheduled], self.kv_cache)  # (N, C)
+        self._accept(scheduled, scheduled_logits(forward.logits, scheduled, hidden))
         self._counts["num_steps"] += 1
         num_decoding = sum(each.is_decoding for each in scheduled)
         self._budget.observe(self._clock() - started, num_decoding, prefill_cost)

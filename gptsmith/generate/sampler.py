@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from torch import Tensor
 from gptsmith.generate.sampling import SamplingSettings, apply_penalties, sample_from_uniform, uniform
 from gptsmith.generate.scheduler import ScheduledTokens
 from gptsmith.generate.sequence import SequenceState
-from gptsmith.model.gpt import GPT
 
 
-def scheduled_logits(model: GPT, scheduled: Sequence[ScheduledTokens], hidden: Tensor) -> Tensor:
+def scheduled_logits(
+    logits: Callable[[Tensor], Tensor], scheduled: Sequence[ScheduledTokens], hidden: Tensor
+) -> Tensor:
     """The logits (M, V), float32, after those tokens of a pass after which something is sampled or reported, given the
     hidden states (N, C) of all; sets the rows of each sequence."""
     wanted: list[int] = []
@@ -29,8 +30,7 @@ def scheduled_logits(model: GPT, scheduled: Sequence[ScheduledTokens], hidden: T
         wanted += range(start - num_rows, start)
     if not wanted:
         return hidden[:0].float()
-    logits: Tensor = model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
-    return logits.float()
+    return logits(hidden if len(wanted) == len(hidden) else hidden[wanted]).float()
 
 
 Rows = Sequence[tuple[SequenceState, int]]

@@ -8,12 +8,16 @@ from pydantic import Field
 
 from gptsmith.base.settings import Settings
 
+EngineName = Literal["auto", "torch", "native"]
 KVCacheDtype = Literal["auto", "int8"]
 
 
 class EngineSettings(Settings):
     """The bounds of an engine."""
 
+    engine: EngineName = "torch"
+    """The decoder: PyTorch, or compiled code (native), which only some models and processors have; auto takes it where
+    it can be had."""
     max_num_seqs: int = Field(default=16, gt=0)
     """Sequences that run at the same time; others wait."""
     max_queue_size: int = Field(default=256, ge=0)

@@ -75,7 +75,9 @@ class ModelMemory:
         return None if left is None else max(left // 2, min(left, self._whole_context_bytes(config)))
 
     def _whole_context_bytes(self, config: GPTConfig) -> int:
-        return KVCacheMemory.of(config, torch.float32, self.settings.engine(None)).bytes_of(config.context_length)
+        return KVCacheMemory.of(config, torch.float32, self.settings.engine_settings(None)).bytes_of(
+            config.context_length
+        )
 
 
 def equal_shares(runs: Sequence[LoadedRun], given: int | None, num_others: int = 0) -> dict[str, int | None]:

@@ -117,7 +117,7 @@ class ServedModels:
                 draft_bytes = draft_kv_cache_bytes(kv_cache_bytes, run.loaded.model, draft.model)
                 own_bytes = kv_cache_bytes - draft_bytes
             proposer = DraftModel(draft.model, kv_cache_bytes=draft_bytes)
-        settings = self.settings.engine(own_bytes)
+        settings = self.settings.engine_settings(own_bytes)
         engine = Engine(run.loaded.model, tokenizer, settings=settings, proposer=proposer, thread=self._thread)
         return ServedModel(run, engine, self.settings, kv_cache_bytes or 0)
 

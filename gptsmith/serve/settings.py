@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Size
-from gptsmith.generate.settings import EngineSettings, KVCacheDtype
+from gptsmith.generate.settings import EngineName, EngineSettings, KVCacheDtype
 
 ANY_ORIGIN = "*"
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -17,6 +17,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class ServeSettings(Settings):
     """Limits of a server, and the hosts and origins that may use it."""
 
+    engine: EngineName = "auto"
+    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
     max_num_seqs: int = EngineSettings().max_num_seqs
     """Sequences that each model decodes at the same time."""
     max_queue_size: int = EngineSettings().max_queue_size
@@ -64,9 +66,10 @@ class ServeSettings(Settings):
         """Sequences that each model accepts at once."""
         return self.max_num_seqs + self.max_queue_size
 
-    def engine(self, kv_cache_bytes: int | None) -> EngineSettings:
+    def engine_settings(self, kv_cache_bytes: int | None) -> EngineSettings:
         """The settings of an engine, whose KV cache has so much memory."""
         return EngineSettings(
+            engine=self.engine,
             max_num_seqs=self.max_num_seqs,
             max_queue_size=self.max_queue_size,
             kv_cache_bytes=kv_cache_bytes,

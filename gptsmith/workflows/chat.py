@@ -29,7 +29,8 @@ def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Co
     """The conversation that is requested, whose replies are computed by `thread` if there is one."""
     loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1), thread=thread)
+    settings = EngineSettings(engine=request.engine, max_num_seqs=1)
+    engine = Engine(loaded.model, loaded.tokenizer, settings=settings, thread=thread)
     return Conversation(
         engine, loaded.tokenizer, loaded.template,
         system=request.system, max_tokens=request.max_tokens, sampling=loaded.sampling(request.sampling()),

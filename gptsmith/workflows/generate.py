@@ -47,7 +47,7 @@ def generations(request: GenerateRequest, prompts: Iterable[str]) -> Iterator[tu
     loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(max_num_seqs=1))
+    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(engine=request.engine, max_num_seqs=1))
     for prompt in prompts:
         yield prompt, generate_with(
             engine, loaded.tokenizer, prompt,

@@ -13,6 +13,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
+from gptsmith.generate.settings import EngineName
 
 # `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
 
@@ -40,6 +41,9 @@ class InADtype(OfARun):
 
 class SamplingOptions(InADtype):
     """How tokens are sampled; what is not given is the model's own."""
+
+    engine: EngineName = "auto"
+    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
 
     temperature: float | None = None
     """0 is greedy; below 1 is more deterministic, above 1 more random. Default: the model's own, or 0.8."""

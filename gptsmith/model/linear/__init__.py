@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.model.kernels.block_formats import Groups
 
 DrawWeight = Callable[[str, Tensor], None]
 """Fills the tensor of a parameter, such as `weight` or `bias`, with the initial values of a dense layer."""
@@ -28,6 +29,10 @@ class LinearLayer(nn.Module):
     @abstractmethod
     def matrix(self) -> Tensor:
         """The matrix (out, in) that it multiplies with."""
+
+    def groups(self) -> Groups | None:
+        """Its matrix as integers with a scale for each group of a row; None if it is kept in floating point."""
+        return None
 
     def tie(self, weight: Tensor) -> None:
         """Multiplies with `weight` from now on: only for the head, whose rows may be the embedding's."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.memory import give_back_freed_memory
-from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat
+from gptsmith.model.kernels.block_formats import FORMATS, BlockFormat, Groups
 from gptsmith.model.kernels.block_rounding import quantize_blocks
 from gptsmith.model.kernels.grouped_matmul import (
     GroupedMatmul,
@@ -190,6 +190,9 @@ class GroupedLinear(Grouped, Packable):
     def forward(self, x: Tensor) -> Tensor:
         y = grouped_linear(x, self.weight, self.form)
         return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def groups(self) -> Groups:
+        return self.form.groups(self.weight)
 
     def tie(self, weight: Tensor) -> None:
         assert isinstance(weight, nn.Parameter)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gptsmith.model.kernels.block_formats import Groups
 from gptsmith.model.kernels.int8_matmul import Int8Matmul
 from gptsmith.model.kernels.int8_weights import int8_linear, quantize_per_row
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings
@@ -51,6 +52,10 @@ class Int8Linear(Packable):
 
     def matrix(self) -> Tensor:
         return self.weight.to(self.scale.dtype) * self.scale[:, None]
+
+    def groups(self) -> Groups:
+        scale = self.scale[:, None]
+        return Groups((self.weight.short() + 128).to(torch.uint8)[:, None], scale, -128 * scale)
 
     def load_dense_weight(self, weight: Tensor) -> None:
         values, scale = quantize_per_row(weight)

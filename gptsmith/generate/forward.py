@@ -1,0 +1,107 @@
+"""The forward passes of an engine: by the model's own modules, or by compiled code."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.generate.inference_model import inference_model
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
+from gptsmith.generate.kv_memory import cache_dtype
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.model.gpt import GPT
+
+if TYPE_CHECKING:
+    from gptsmith.generate.native.decoder import NativeDecoder
+
+SMALL_BYTES = 16_000_000
+"""The weights of a model that is done before compiled code is loaded."""
+
+
+class Forward(Protocol):
+    """A way to compute a model."""
+
+    def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
+        """The states (N, C), from which `logits` makes logits, of the tokens of a pass. Their keys and values go to the
+        cache, which has room for them."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits (N, V) of states."""
+
+
+class ModuleForward:
+    """A model computed by its own modules."""
+
+    def __init__(self, model: GPT) -> None:
+        self.model = model
+
+    def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
+        cache.plan(segments)
+        return self.model.hidden(torch.tensor([ids], device=self.model.device), cache=cache)[0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.model.logits(hidden)
+
+
+class Forwards:
+    """The ways to compute a model that an engine has.
+
+    Attributes:
+        model: the model as its modules run it: a copy that shares the weights.
+        problem: why compiled code does not run, for people; None where it does.
+    """
+
+    def __init__(self, model: GPT, settings: EngineSettings, *, int8_matmul: bool) -> None:
+        """
+        Raises:
+            UserError: compiled code is asked for by name, and cannot run.
+        """
+        self.model = inference_model(model, int8_matmul=False)
+        self._native, self.problem = _native(self.model, settings)
+        if self._native is None and settings.engine == "native":
+            raise UserError(f"compiled code (--engine native) cannot run this model: {self.problem}")
+        if self._native is None and int8_matmul:
+            self.model = inference_model(model)
+        self._modules = ModuleForward(self.model)
+
+    def close(self) -> None:
+        """Ends the threads of compiled code."""
+        if self._native is not None:
+            self._native.close()
+
+    def of(self, num_tokens: int) -> Forward:
+        """The one for a pass of so many tokens."""
+        native = self._native
+        return native if native is not None and num_tokens <= native.max_rows else self._modules
+
+
+def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None, str | None]:
+    """The model in compiled code, or the reason why not.
+
+    Raises:
+        MissingExtraError: compiled code is asked for by name, and there is no compiler.
+    """
+    if settings.engine == "torch":
+        return None, "--engine torch"
+    if settings.engine == "auto" and sum(each.nbytes for each in model.parameters()) < SMALL_BYTES:
+        return None, "a small model needs none"
+    if importlib.util.find_spec("numba") is None:
+        if settings.engine == "native":
+            raise MissingExtraError("--engine native", "gptsmith[native]")
+        return None, "it comes with pip install 'gptsmith[native]'"
+    if model.device.type != "cpu":
+        return None, f"it is for CPUs, and the model is on {model.device.type}"
+    if settings.kv_cache_dtype != "auto" or cache_dtype(model) != torch.float32:
+        return None, "keys and values are not float32"
+    # A compiler takes a second to load: only where it is used.
+    decoder = importlib.import_module("gptsmith.generate.native.decoder")
+    try:
+        return decoder.checked_decoder(model, settings), None
+    except decoder.UnsupportedModelError as error:
+        return None, str(error)

@@ -1,0 +1,227 @@
+"""The decoder in compiled code computes what the model's own modules do."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.generate import forward
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.kv_cache import PagedKVCache, Segment
+from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.native import decoder as decoders
+from gptsmith.generate.native import products, step, threads
+from gptsmith.generate.native.packing import packed_floats, packed_groups
+from gptsmith.generate.request import OutputChunk, Request
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.block_formats import FORMATS, Groups
+
+SMALL = {"vocab_size": 97, "context_length": 160, "embed_dim": 64, "num_layers": 2, "num_heads": 4}
+LLAMA: dict[str, Any] = {**SMALL, "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": True}}
+GPT2: dict[str, Any] = {
+    **SMALL,
+    "attention": {"kind": "full", "bias": True, "qk_norm": False},
+    "position": {"kind": "learned"},
+    "feedforward": {"kind": "mlp", "activation": "gelu_tanh", "bias": True},
+    "norm": {"kind": "layernorm"},
+    "tie_embeddings": True,
+}
+FORMS = {"q4_1": ["attention.*"], "q5_0": ["feedforward.*"], "q8_0": ["embedding"]}
+MODELS: dict[str, dict[str, Any]] = {
+    "llama": LLAMA,
+    "gpt2": GPT2,
+    "gelu": {**GPT2, "feedforward": {"kind": "mlp", "activation": "gelu"}, "position": {"kind": "sinusoidal"}},
+    "relu": {**GPT2, "feedforward": {"kind": "mlp", "activation": "relu"}, "position": {"kind": "none"}},
+    "relu2": {**GPT2, "feedforward": {"kind": "mlp", "activation": "relu2"}},
+    "geglu": {**LLAMA, "feedforward": {"kind": "gated", "activation": "geglu"}},
+    "windows": {**LLAMA, "attention": {"kind": "sliding_window", "window_size": 5}},
+    "partly rotated": {**LLAMA, "position": {"kind": "rotary", "partial_rotary_factor": 0.5, "layers": [1]}},
+    "multipliers": {**LLAMA, "embedding_multiplier": 3.0, "residual_multiplier": 0.5},
+    "int8": {**LLAMA, "linear": {"kind": "int8"}},
+    "blocks": {
+        **LLAMA,
+        "linear": {"kind": "grouped", "formats": FORMS},
+        "feedforward": {"kind": "gated", "hidden_dim": 96},
+    },
+}
+SHARED = [5, 6, 7, 8, 9, 10]
+PROMPTS = [[1, 2, 3], [*SHARED, 11], [*SHARED, 12, 13], list(range(1, 90)), [4]]
+GREEDY = SamplingSettings(temperature=0)
+
+
+def a_model(name: str) -> GPT:
+    """A model whose norms, biases and output layers do something."""
+    model = GPT(GPTConfig.parse(MODELS[name]), seed=1).eval()
+    generator = torch.Generator().manual_seed(2)
+    for place, parameter in model.named_parameters():
+        if parameter.is_floating_point() and "scale" not in place:
+            with torch.no_grad():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def an_engine(model: GPT, engine: str) -> Engine:
+    settings = EngineSettings.parse({"engine": engine, "num_speculative_tokens": 2})
+    return Engine(model, settings=settings, int8_matmul=False)
+
+
+def texts(engine: Engine, prompts: Sequence[Sequence[int]], num_tokens: int = 24) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in prompts]
+
+    def add(ids: list[int], chunk: OutputChunk) -> None:
+        ids += [token.id for token in chunk.tokens]
+
+    for ids, prompt in zip(found, prompts, strict=True):
+        engine.submit(Request(list(prompt), num_tokens, GREEDY), partial(add, ids))
+    while engine.has_work:
+        engine.step()
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_texts_are_those_of_the_modules(name: str) -> None:
+    model = a_model(name)
+    native, plain = an_engine(model, "native"), an_engine(model, "torch")
+    assert native.forwards.problem is None
+    assert isinstance(native.forwards.of(1), decoders.NativeDecoder)
+    assert texts(native, PROMPTS) == texts(plain, PROMPTS)
+
+
+def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
+    """The logits of tokens that are read in passes of so many."""
+    decoder = decoders.NativeDecoder(model, num_threads, 32)
+    memory = KVCacheMemory.of(model.config, torch.float32, EngineSettings(kv_block_size=8))
+    cache = PagedKVCache(model.config, memory, device=model.device, max_num_seqs=1)
+    table, found, start = cache.new_table(), [], 0
+    for count in counts:
+        assert cache.extend(table, start, start + count)
+        ids = range(start, start + count)
+        found.append(decoder.logits(decoder.hidden(ids, [Segment(table, start, count)], cache)))
+        start += count
+    decoder.close()
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("name", ["llama", "windows", "int8"])
+@torch.inference_mode()
+def test_logits_depend_neither_on_the_rows_beside_them_nor_on_threads(name: str) -> None:
+    model = a_model(name)
+    alone = logits(model, 1, [1] * 30)
+    assert (alone - model(torch.tensor([list(range(30))]))[0]).abs().max() <= 1e-4
+    for num_threads in (1, 3):
+        assert torch.equal(logits(model, num_threads, [30]), alone)
+
+
+def product(matrix: Any, x: Tensor) -> Tensor:
+    """x W' by compiled code."""
+    num_rows, dim = x.shape
+    described, inputs = numpy.zeros(1, products.MATRIX), numpy.zeros(1, products.INPUTS)
+    for name, value in matrix.fields.items():
+        described[0][name] = value
+    for name, tensor in matrix.tensors.items():
+        described[0][name] = tensor.data_ptr()
+    bytes_ = torch.zeros(num_rows, dim // 32, 64, dtype=torch.int8)
+    scales, sums = torch.zeros(num_rows, dim // 32), torch.zeros(num_rows, dim // 32, 2, dtype=torch.int32)
+    inputs[0] = (bytes_.data_ptr(), scales.data_ptr(), sums.data_ptr(), x.data_ptr(), 4 * dim)
+    for row in range(num_rows):
+        products.quantize(row, inputs[0], x[row].data_ptr(), dim)
+    out = torch.zeros(num_rows, 16 * int(described[0]["num_tiles"]))
+    for thread in range(3):
+        products.multiply(described[0], inputs[0], num_rows, out.data_ptr(), 4 * out.shape[1], thread, 3)
+    return out
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_products_of_blocks_are_as_good_as_those_of_floats(name: str) -> None:
+    form, generator = FORMATS[name], torch.Generator().manual_seed(0)
+    blocks = torch.randint(256, (40, 256 // form.block_size, form.block_bytes), dtype=torch.uint8, generator=generator)
+    for place in form.scale_places:  # small numbers; the last of three tiles is half empty
+        blocks[..., place + 1] = blocks[..., place + 1] & 128 | 30
+    packed = blocks.flatten(1)
+    x = torch.randn(6, 256, generator=generator) * torch.logspace(-20, 4, 6)[:, None]
+    x[2, 32:64] = 0
+    groups = form.groups(packed)
+    found = product(packed_groups(groups), x)
+    wanted = x.double() @ form.weights(packed).double().T
+    terms = groups.integers * groups.scale.abs()[..., None] + groups.offset.abs()[..., None]
+    assert ((found[:, :40] - wanted).abs() <= 1e-5 * (x.abs() @ terms.flatten(1).T)).all()
+    assert not found[:, 40:].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_floats(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(40, 96, generator=generator).to(dtype), torch.randn(6, 96, generator=generator)
+    found = product(packed_floats(weight), x)[:, :40]
+    torch.testing.assert_close(found, x @ weight.float().T, rtol=1e-5, atol=1e-5)
+
+
+def test_the_largest_integers_do_not_overflow() -> None:
+    groups = Groups(torch.full((16, 1, 1024), 255, dtype=torch.uint8), torch.ones(16, 1), torch.full((16, 1), -128.0))
+    found = product(packed_groups(groups), torch.ones(1, 1024))
+    torch.testing.assert_close(found, torch.full((1, 16), 127.0 * 1024))
+
+
+def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GPT(GPTConfig.parse({**LLAMA, "position": {"kind": "alibi"}, "norm_placement": "post"}))
+    with pytest.raises(UserError, match=r"model\.norm_placement=post, model\.position=alibi"):
+        an_engine(model, "native")
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    engine = an_engine(model, "auto")
+    assert engine.forwards.problem == "model.norm_placement=post, model.position=alibi"
+    assert texts(engine, PROMPTS) == texts(an_engine(model, "torch"), PROMPTS)
+
+
+def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    monkeypatch.setitem(decoders.ACTIVATIONS, "swiglu", step.GELU)
+    engine = an_engine(a_model("llama"), "auto")
+    assert "its logits differ by" in str(engine.forwards.problem)
+    assert texts(engine, PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+
+
+def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    with pytest.raises(MissingExtraError, match=r"gptsmith\[native\]"):
+        an_engine(a_model("llama"), "native")
+    assert "gptsmith[native]" in str(an_engine(a_model("llama"), "auto").forwards.problem)
+
+
+def test_a_small_model_needs_none() -> None:
+    assert an_engine(a_model("llama"), "auto").forwards.problem == "a small model needs none"
+
+
+def test_threads_sleep_and_wake_and_end_with_their_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    engine = an_engine(a_model("llama"), "native")
+    first = texts(engine, PROMPTS[:1], 2)
+    native = engine.forwards.of(1)
+    assert isinstance(native, decoders.NativeDecoder)
+    while native.num_asleep < 2:
+        threading.Event().wait(0.01)
+    assert texts(engine, PROMPTS[:1], 2) == first
+    assert threading.active_count() == before + 2
+    del engine, native
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_a_counter_is_waited_for_in_vain() -> None:
+    counters = numpy.zeros(2, numpy.int64)
+    assert not threads.reaches(counters.ctypes.data, 1, 3)
+    threads.start(counters.ctypes.data)
+    assert threads.reaches(counters.ctypes.data, 1, 3)
