@@ -102,6 +102,8 @@ def show_json(figures: Mapping[str, Any]) -> None:
 def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     """Writes a two-column table to standard output, numbers grouped by thousands."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a path is copied from here: it goes on in the next line, and is not cut off
     for name, value in figures.items():
         table.add_row(Text(label_of(name), "dim"), readable(value, name))
     results.print(table)
@@ -121,6 +123,10 @@ LABELS = {
     "vocab_size": "vocabulary size",
     "embed_dim": "width",
     "head_dim": "width of a head",
+    "weight_bytes": "weights",
+    "weight_bytes_before": "weights before",
+    "kl_divergence": "KL divergence",
+    "top1_agreement": "top-1 agreement",
     "macro_f1": "macro F1",
     "p_value": "p-value",
     "lm_eval": "task of lm-eval",
@@ -130,7 +136,7 @@ LABELS = {
 
 UNITS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     (r"^num_bytes$", "size", readable_bytes),
-    (r"_bytes(?=_per_(?!byte)|$)", "", readable_bytes),
+    (r"_bytes(?=_per_(?!byte)|_before$|$)", "", readable_bytes),
     (r"^seconds$", "time", readable_seconds),
     (r"_(s|seconds)$", "", readable_seconds),
     (r"_?flops(?=_per_|$)", " computation", lambda value: f"{value / 1e9:.3g} GFLOP"),
@@ -139,11 +145,11 @@ UNITS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 """The part of a name that is a unit, what a person reads in its place, and the value with its unit."""
 
 
-def label_of(name: str) -> str:
-    """The name of a figure for a person: without a unit that stands beside its value, or the mark of a count."""
+def label_of(name: str, *, keep_unit: bool = False) -> str:
+    """The name of a figure for a person: without the mark of a count, or a unit that stands beside its value."""
     if name in LABELS:
         return LABELS[name]
-    for pattern, word, _ in UNITS:
+    for pattern, word, _ in () if keep_unit else UNITS:
         if re.search(pattern, name) and not name.startswith("bits_per"):
             name = re.sub(pattern, word, name, count=1)
             break

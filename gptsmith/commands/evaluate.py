@@ -38,7 +38,9 @@ def show(figures: dict[str, Any]) -> None:
     comparison."""
     from gptsmith.base import console
 
-    single = {name: shown(value) for name, value in figures.items() if not isinstance(value, dict | list)}
+    single = {
+        name: "" if value is None else value for name, value in figures.items() if not isinstance(value, dict | list)
+    }
     console.show_figures("", single)
     for name, value in figures.get("results", {}).items():
         console.show_figures(f"\n{name}", value)

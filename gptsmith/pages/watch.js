@@ -150,7 +150,7 @@ function showHeads() {
     if (sorted.column >= fixedHeads.length - 1) sorted = { column: null, isDescending: false };
     const heads = settings.map(([path, label], i) => {
       const isNumber = [...runs.values()].some((run) => typeof run.settings[i] === "number");
-      const th = make("th", { scope: "col", title: path, class: isNumber ? "number" : null, "data-setting": path }, label.replaceAll("_", " "));
+      const th = make("th", { scope: "col", title: path, class: isNumber ? "number" : null, "data-setting": path }, label);
       return sortable(th, fixedHeads.length - 1 + i);
     });
     row.replaceChildren(...fixedHeads, ...heads);

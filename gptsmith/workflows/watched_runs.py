@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gptsmith.base.console import label_of
 from gptsmith.base.errors import GptsmithError
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.train.report import REPORT, plan_of
@@ -33,7 +34,7 @@ def listing(runs: Mapping[str, Path]) -> dict[str, Any]:
     Returns:
         runs: a row for each: name, num_bytes and age_seconds of its log, its plan, has_report, made_from (the name of
             another of these runs if is_listed, or else of the folder) and its values of the settings;
-        settings: those settings, in their order, as [path, shortest clear name];
+        settings: those settings, in their order, as [path, heading];
         num_settings_left_out: how many more there are.
     """
     described = {name: described_run(folder) for name, folder in runs.items()}
@@ -62,7 +63,7 @@ def listing(runs: Mapping[str, Path]) -> dict[str, Any]:
         )
     return {
         "runs": rows,
-        "settings": [[path, label] for path, label in zip(shown, short_names(shown), strict=True)],
+        "settings": [[path, heading(name)] for path, name in zip(shown, short_names(shown), strict=True)],
         "num_settings_left_out": len(differing) - len(shown),
     }
 
@@ -121,6 +122,11 @@ def short_names(paths: list[str]) -> list[str]:
         clear = (end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others))
         names.append(next(clear, path))
     return names
+
+
+def heading(name: str) -> str:
+    """The name of a setting for a person: `layers` for num_layers, `norm kind` for norm.kind."""
+    return " ".join(label_of(part, keep_unit=True) for part in name.split("."))
 
 
 def _short(value: Any) -> Any:

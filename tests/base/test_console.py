@@ -104,6 +104,7 @@ def test_no_message_is_markup_but_what_says_so() -> None:
         ("peak_memory_bytes", 4_200_000_000, "peak memory", "4.2 GB"),
         ("cache_bytes_per_token", 46_080, "KV cache per token", "46.1 kB"),
         ("num_bytes", 0, "size", "0 bytes"),
+        ("weight_bytes_before", 5_184_000, "weights before", "5.18 MB"),
         ("seconds", 200.4, "time", "3 min 20 s"),
         ("bits_per_byte", 1.7712, "bits per byte", "1.771"),
         ("general_bits_per_byte", 1.7712, "that text now (bits per byte)", "1.771"),
@@ -131,3 +132,12 @@ def test_no_name_that_a_figure_may_have_is_shown_as_it_stands_in_the_code() -> N
         assert label, name
         assert "_" not in label, name
         assert not re.search(r"\bnum\b", label), name
+
+
+def test_a_path_is_shown_whole_where_the_window_is_narrow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console.results, "width", 40)
+    path = "/models/" + "a-long-name-" * 6 + "end"
+    console.show_figures("", {"run": path})
+    assert "".join(capsys.readouterr().out.split()) == "run" + path

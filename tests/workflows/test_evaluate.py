@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import gptsmith
+from gptsmith.commands.evaluate import show
 from gptsmith.evaluate import language_model
 from gptsmith.text.chat_template import ChatTemplate, Message
 from gptsmith.text.tokenizer import Tokenizer
@@ -265,3 +266,11 @@ def test_what_cannot_be_done_is_one_line(
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
     assert all(word in outcome.err for word in words), outcome.err
+
+
+def test_figures_for_people_have_their_units(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"run": "runs/a", "num_bytes": 1_115_394, "seconds": 200.4, "interval_over": None, "scores": {}})
+    said = capsys.readouterr().out
+    assert "1.12 MB" in said
+    assert "3 min 20 s" in said
+    assert "None" not in said

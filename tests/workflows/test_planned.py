@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import Whitespace
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.runlog import RunLog
+from gptsmith.run.folder import Run
 from gptsmith.run.upgrade import plan_from
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
@@ -24,6 +25,7 @@ from gptsmith.train.datasets.base import Score
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.plan import interval
+from gptsmith.train.planning.recorded_plan import RecordedPlan, replan_in_words
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
 from tests.callbacks import After, stopped_after
@@ -65,6 +67,23 @@ def test_a_plan_is_predicted_recorded_and_compared_with_the_actual_run(
     assert "planned: 0.1 minutes in all" in said
     assert "actual, of what was predicted:" in said
     assert "Plan: predicted and actual" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_time_is_compared_with_the_plan_where_the_budget_is_longer(tmp_path: Path) -> None:
+    plan = {
+        "budget_seconds": 18.0,
+        "predicted": {"seconds": 9.2},
+        "replanned": [],
+        "actual": {"seconds": 9.4, "peak_memory_bytes": None},
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    assert RecordedPlan(Run(tmp_path)).comparison() == "actual, of what was predicted: 9 s of 9 s"
+
+
+def test_seconds_that_are_left_are_not_said_as_no_minutes() -> None:
+    record = {"num_steps_before": 32, "num_steps": 42, "step": 28, "num_tokens_before": 32, "num_tokens": 42}
+    said = replan_in_words({**record, "why": "faster", "minutes_left": 0.04})
+    assert "14 more steps fit into the 2.4 s left, not 4" in said
 
 
 def test_the_verb_plans_and_trains_nothing(call: Callable, text: Path, tmp_path: Path) -> None:

@@ -223,8 +223,8 @@ def test_runs_are_sorted_by_a_setting_in_which_they_differ(
     visit = Visit(browser, serve(folder=a_family(tmp_path)).address)
     visit.page.wait_for_selector("path.line")
     names = visit.page.locator("#runs tbody label")
-    heading = visit.page.get_by_role("columnheader", name="num layers")
-    assert visit.page.get_by_role("columnheader", name="embed dim").count() == 0, "they do not differ in it"
+    heading = visit.page.get_by_role("columnheader", name="layers")
+    assert visit.page.get_by_role("columnheader", name="width").count() == 0, "they do not differ in it"
     assert names.all_inner_texts() == ["large", "small", "small-sft"]
     heading.get_by_role("button").click()
     assert (names.all_inner_texts(), heading.get_attribute("aria-sort")) == (
@@ -241,7 +241,7 @@ def test_runs_are_sorted_by_a_setting_in_which_they_differ(
     visit.page.get_by_text("0.1234").wait_for(timeout=10_000)
     assert names.all_inner_texts() == ["large", "small-sft", "small"], "it stays sorted"
     assert visit.page.evaluate("document.activeElement.type") == "checkbox", "a person's place stays"
-    visit.page.get_by_role("columnheader", name="num layers").get_by_role("button").press("Space")
+    visit.page.get_by_role("columnheader", name="layers").get_by_role("button").press("Space")
     assert names.all_inner_texts() == ["large", "small", "small-sft"]
     assert heading.get_attribute("aria-sort") is None
     visit.page.get_by_text("The words of this page").press("Enter")

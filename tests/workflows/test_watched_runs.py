@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gptsmith.workflows.watched_runs import MAX_SETTINGS, differing_settings, listing, short_names
+from gptsmith.workflows.watched_runs import MAX_SETTINGS, differing_settings, heading, listing, short_names
 
 
 def run_of(folder: Path, settings: str) -> Path:
@@ -25,6 +25,12 @@ def test_a_name_is_as_short_as_is_clear() -> None:
     assert short_names(paths) == ["num_layers", "optimizer.beta", "other.beta", "norm.kind", "beta"]
 
 
+def test_a_heading_is_words_with_the_unit_that_its_cells_lack() -> None:
+    names = ["num_layers", "embed_dim", "norm.kind", "optimizer.num_groups", "validation_max_bytes", "budget_seconds"]
+    words = ["layers", "width", "norm kind", "optimizer groups", "validation max bytes", "budget seconds"]
+    assert [heading(name) for name in names] == words
+
+
 def test_a_run_that_cannot_be_read_is_a_row_nevertheless(tmp_path: Path) -> None:
     runs = {
         "good": run_of(tmp_path / "good", "[model]\nnum_layers = 2\n"),
@@ -33,7 +39,7 @@ def test_a_run_that_cannot_be_read_is_a_row_nevertheless(tmp_path: Path) -> None
         "gone": tmp_path / "gone",
     }
     made = json.loads(json.dumps(listing(runs)))
-    assert made["settings"] == [["model.num_layers", "num_layers"]]
+    assert made["settings"] == [["model.num_layers", "layers"]]
     assert [row["settings"] for row in made["runs"]] == [[2], [None], ["many"], [None]]
     assert not any(row["is_listed"] or row["has_report"] for row in made["runs"])
 

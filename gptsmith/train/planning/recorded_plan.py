@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from gptsmith.base.files import readable_bytes, write_json
+from gptsmith.base.files import readable_bytes, readable_seconds, write_json
 from gptsmith.run.folder import PLAN, Run
 from gptsmith.train.planning.plan import MAX_EPOCHS, Corpus, expectation, interval
 from gptsmith.train.planning.time_budget import CLOSING_S, predicted_in_a_line, without_embeddings
@@ -147,7 +148,7 @@ class RecordedPlan:
     def comparison(self) -> str:
         """The actual figures beside the predicted ones, for people."""
         predicted, newest, actual = self.predicted, self.newest, self.table["actual"]
-        allowed = self.budget_s or predicted["seconds"]
+        allowed = min(self.budget_s or math.inf, predicted["seconds"])
         parts = [f"{actual['seconds']:.0f} s of {allowed:.0f} s"]
         if predicted.get("peak_memory_bytes") and actual["peak_memory_bytes"]:
             memory = (readable_bytes(figures["peak_memory_bytes"]) for figures in (actual, predicted))
@@ -169,8 +170,8 @@ def replan_in_words(record: dict[str, Any]) -> str:
     before, after, done = record["num_steps_before"], record["num_steps"], record["step"]
     left = ""
     if "minutes_left" in record:
-        minutes = record["minutes_left"]
-        left = f"; {after - done:,} more steps fit into the {minutes:.1f} minutes left, not {max(before - done, 0):,}"
+        time_left = readable_seconds(60 * record["minutes_left"])
+        left = f"; {after - done:,} more steps fit into the {time_left} left, not {max(before - done, 0):,}"
     share = record["num_tokens"] / max(record["num_tokens_before"], 1)
     tokens = f"{record['num_tokens_before']:,.0f} to {record['num_tokens']:,.0f} tokens"
     changed = f"{1 - share:.0%} of the training is lost" if share < 1 else f"{share - 1:.0%} more training"
