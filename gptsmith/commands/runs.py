@@ -30,9 +30,8 @@ def runs(request: RunsRequest, json: Json = False) -> None:
         return
     columns = ("run", "status", *FIGURES)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    is_whole = max(len(row["run"]) for row in rows) <= console.results.width // 2
     for column in columns:  # names and reasons may be long: they go on in the next line, and are not cut off
-        table.add_column(console.label_of(column), overflow="fold", no_wrap=is_whole and column == "run")
+        table.add_column(console.label_of(column), overflow="fold")
     for row in rows:
         table.add_row(*("" if row.get(column) is None else console.readable(row[column]) for column in columns))
     console.results.print(table)
