@@ -170,8 +170,8 @@ class LlamaCpp:
 
 
 def llama_cpp_s(model: GPT, precision: str | None, rounds: int, num_streams: int) -> tuple[float, float]:
-    """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes, into which blocks go as
-    they are."""
+    """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes; blocks
+    stay as they are."""
     tokenizer = BPETokenizerSettings().train(lambda: iter(TEXTS), 512)
     source = Source("gpt2", model, tokenizer, None, {}, None, "")
     found = []
