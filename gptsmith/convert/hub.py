@@ -154,8 +154,8 @@ def fetch(name: str, revision: str | None = None) -> Path:
             except Exception as error:
                 raise _refusal(name, revision, error) from None
             changed = [file for file in files if not _is_same(target / file, siblings[file])]
-            for path in changed:
-                remove(target / path)
+            for file in changed:
+                remove(target / file)
             if not changed:
                 break
         else:
