@@ -1,7 +1,5 @@
 """Gemma 3, text: norms before and behind each half, local layers with a base of their own, scaled embeddings (Gemma
 team 2025).
-
-Gemma 2 caps its scores and logits by a tanh, which nothing here does.
 """
 
 from __future__ import annotations
@@ -176,7 +174,7 @@ class GGUFScales:
         return {}
 
 
-def _renamed(weight: Weight) -> Weight:
+def renamed(weight: Weight) -> Weight:
     """With Gemma's name of the norm before the feed-forward half, and gains as it keeps them."""
     if "norm" not in weight.parts[0]:
         return weight
@@ -216,7 +214,7 @@ FAMILY = Family(
         Scales(),
         Layers(),
     ),
-    weights=tuple(_renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
+    weights=tuple(renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
     defaults={
         "vocab_size": 262_208, "max_position_embeddings": 131_072, "hidden_size": 2304, "num_hidden_layers": 26,
         "num_attention_heads": 8, "intermediate_size": 9216,
