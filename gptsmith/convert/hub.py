@@ -146,10 +146,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
         if whole := _whole(wanted, target):
             return whole
         note(f"fetching {name} from the Hub ({readable_bytes(sum(sizes[file] for file in files))})")
-        _clear_broken_downloads(private_folder(target))
+        private_folder(target)
         patterns = [glob.escape(file) for file in files]
         for _ in range(NUM_TRIES):
             try:
+                _go_on_with_broken_downloads(name, target, {file: siblings[file] for file in files})
                 api.snapshot_download(name, revision=commit, local_dir=target, allow_patterns=patterns)
             except Exception as error:
                 raise _refusal(name, revision, error) from None
@@ -209,10 +210,27 @@ def _last_fetched(wanted: Wanted) -> tuple[str, Path] | None:
     return last and (last[0].parent.name, last[1])
 
 
-def _clear_broken_downloads(target: Path) -> None:
-    """Delete the parts of files that a process which died has left, with which the library does not go on."""
-    for path in (target / ".cache" / "huggingface" / "download").rglob("*.incomplete"):
-        remove(path)
+def _go_on_with_broken_downloads(name: str, target: Path, files: Mapping[str, Any]) -> None:
+    """Fetches the rest of large files of which a process that died has left a part, with which the library does not go
+    on. It compares their checksums, and fetches those anew that differ."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    downloads = target / ".cache" / "huggingface" / "download"
+    for file, about in files.items():
+        etag = about.lfs.sha256 if about.lfs is not None else about.blob_id
+        parts = sorted(downloads.rglob(f"*.{etag}.*.incomplete"), key=lambda path: path.stat().st_size)
+        num_bytes = parts[-1].stat().st_size if parts else 0
+        if about.lfs is not None and 0 < num_bytes <= about.size and not (target / file).exists():
+            note(f"going on with {file} at {readable_bytes(num_bytes)}")
+            url = hf_hub_url(name, file, revision=target.parent.name)
+            with parts[-1].open("ab") as part:
+                http_get(url, part, resume_size=num_bytes, headers=build_hf_headers(), expected_size=about.size)
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            parts.pop().replace(target / file)
+        for path in parts:
+            remove(path)
 
 
 def _is_same(path: Path, file: Any) -> bool:

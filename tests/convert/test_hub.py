@@ -289,29 +289,42 @@ def test_a_gguf_model_on_the_hub_works_wherever_one_is_named(hub: Hub, tmp_path:
     assert gptsmith.certify(made["run"], name)["status"] == "passed"
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
 @pytest.mark.skipif(sys.platform == "win32", reason="the signals are those of POSIX")
-def test_after_a_kill_the_same_command_goes_on_with_the_files_that_had_come(
-    hub: Hub, folder: Path, tmp_path: Path
+def test_after_a_kill_the_same_command_goes_on_where_it_stopped(
+    hub: Hub, folder: Path, tmp_path: Path, is_damaged: bool
 ) -> None:
     hub.add(NAME, folder)
     hub.is_slow = True
-    program = f"from gptsmith.convert.hub import fetch; fetch({NAME!r})"
+    program = f"""
+import huggingface_hub.constants
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 100_000
+from gptsmith.convert.hub import fetch
+fetch({NAME!r})
+"""
     # Other tests of this process may have kept Transformers from the network.
     process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "0"})
     small = set(wanted(folder)) - {LARGE}
     while process.poll() is None:
         come = {path.name for path in (tmp_path / "cache").rglob("smith--tiny/*.json")}
-        if hub.downloads()[LARGE] and come >= small:
+        parts = [path for path in (tmp_path / "cache").rglob("*.incomplete") if path.stat().st_size]
+        if parts and come >= small:
             break
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert come >= small
-    assert list((tmp_path / "cache").rglob("*.incomplete"))
+    (part,) = parts
+    num_bytes = part.stat().st_size
+    assert 0 < num_bytes < len(files(folder)[LARGE])
+    if is_damaged:
+        part.write_bytes(b"." * num_bytes)
     hub.is_slow = False
-    asked = hub.downloads()
+    hub.requests.clear()
     assert files(fetch(NAME)) == wanted(folder)
-    assert hub.downloads() - asked == Counter([LARGE])
+    assert set(hub.downloads()) == {LARGE}
+    starts = [start for method, path, start in hub.requests if method == "GET" and path.endswith(LARGE)]
+    assert starts == [f"bytes={num_bytes}-", *([None] if is_damaged else [])]
     assert not list((tmp_path / "cache").rglob("*.incomplete"))
 
 
