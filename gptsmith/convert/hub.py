@@ -147,6 +147,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
             return whole
         note(f"fetching {name} from the Hub ({readable_bytes(sum(sizes[file] for file in files))})")
         private_folder(target)
+        # Patterns to the library, to which a bracket in a name is one.
         patterns = [glob.escape(file) for file in files]
         for _ in range(NUM_TRIES):
             try:
@@ -215,7 +216,7 @@ def _go_on_with_broken_downloads(name: str, target: Path, files: Mapping[str, An
     on. It compares their checksums, and fetches those anew that differ."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     downloads = target / ".cache" / "huggingface" / "download"
     for file, about in files.items():
