@@ -175,6 +175,9 @@ def test_the_largest_integers_do_not_overflow() -> None:
 
 
 def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    capped = {"logits_cap": 2.0, "attention": {"num_kv_heads": 2, "score_cap": 3.0}}
+    with pytest.raises(UserError, match=r"model\.logits_cap=2\.0, model\.attention\.score_cap=3\.0"):
+        an_engine(GPT(GPTConfig.parse(LLAMA | capped)), "native")
     model = GPT(GPTConfig.parse({**LLAMA, "position": {"kind": "alibi"}, "norm_placement": "post"}))
     with pytest.raises(UserError, match=r"model\.norm_placement=post, model\.position=alibi"):
         an_engine(model, "native")
