@@ -1,9 +1,11 @@
 """How fast texts are written with GPT-2's shape (124M, random weights), against Transformers and, where it is
 installed, llama.cpp, in one run.
 
-python bench/engine.py            batch 1, 16 streams, a long prompt among running streams; float32 and int8
+python bench/engine.py            batch 1, 16 streams, a long prompt among running streams; float32, int8 and
+                                  GGUF's blocks, by PyTorch and by compiled code
 --rounds 3                        each figure is the median of so many
 --streams 16
+--short                           no long prompts, and no Transformers
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gptsmith.compress.methods.round import RoundMethodSettings
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.probe_texts import TEXTS
@@ -166,13 +169,15 @@ class LlamaCpp:
         self.library.llama_model_free(self.model)
 
 
-def llama_cpp_s(model: GPT, precision: Any, rounds: int, num_streams: int) -> tuple[float, float]:
-    """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes."""
+def llama_cpp_s(model: GPT, precision: str | None, rounds: int, num_streams: int) -> tuple[float, float]:
+    """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes; blocks
+    stay as they are."""
     tokenizer = BPETokenizerSettings().train(lambda: iter(TEXTS), 512)
     source = Source("gpt2", model, tokenizer, None, {}, None, "")
     found = []
+    settings = GGUFFormatSettings.parse({} if precision is None else {"precision": precision})
     with tempfile.TemporaryDirectory() as folder:
-        GGUFFormatSettings(precision=precision).write(source, Path(folder))
+        settings.write(source, Path(folder))
         for count in (1, num_streams):
             peer = LlamaCpp(Path(folder) / FILE, count)
             prompts = [request(number).prompt_ids for number in range(count)]
@@ -186,41 +191,68 @@ def median(measure: Callable[[], float], rounds: int) -> float:
     return statistics.median(measure() for _ in range(rounds))
 
 
-def ours(model: GPT, tokenizer: Tokenizer, rounds: int, num_streams: int) -> dict[str, Any]:
+def ours(
+    model: GPT, tokenizer: Tokenizer, engine_name: str, rounds: int, num_streams: int, *, is_short: bool
+) -> dict[str, Any]:
     thread = EngineThread()
-    settings = EngineSettings(max_num_seqs=num_streams + 1, num_speculative_tokens=0)
+    settings = EngineSettings.parse(
+        {"engine": engine_name, "max_num_seqs": num_streams + 1, "num_speculative_tokens": 0}
+    )
     engine = Engine(model, tokenizer, settings=settings, thread=thread)
     one = median(lambda: written(engine, [request(0)]), rounds)
     many = median(lambda: written(engine, [request(number) for number in range(num_streams)]), rounds)
-    pauses = {count: beside_a_prompt(engine, count) for count in (1, 4, num_streams)}
+    pauses = {} if is_short else {count: beside_a_prompt(engine, count) for count in (1, 4, num_streams)}
     engine.close()
     thread.close()
     return {"one": one, "many": many, "pauses": pauses}
+
+
+def rounded(model: GPT, form: str) -> GPT:
+    """The model with its matrices in a block format of GGUF's."""
+    return RoundMethodSettings.parse({"format": form}).compress(model)
+
+
+def say(title: str, one: float, many: float, num_streams: int) -> None:
+    print(f"{title}: batch 1 {one:.1f} tokens/s, {num_streams} streams {many:.1f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=16)
+    parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
     rounds, streams = arguments.rounds, arguments.streams
     tokenizer = BytesTokenizerSettings().train(list, 0)
     model = GPT(preset("gpt2"), seed=1).eval()
-    peer = theirs(rounds)
-    print(f"Transformers, float32, batch 1: {peer:.1f} tokens/s", flush=True)
+    models: dict[str, Callable[[], GPT]] = {
+        "float32": lambda: model,
+        "int8": lambda: quantize(model),
+        "q8_0": lambda: rounded(model, "q8_0"),
+        "q4_0": lambda: rounded(model, "q4_0"),
+    }
+    if not arguments.short:
+        print(f"Transformers, float32, batch 1: {theirs(rounds):.1f} tokens/s", flush=True)
     if importlib.util.find_spec("llama_cpp") is None:
         print("llama.cpp: not installed here")
     else:
-        for precision in ("float16", "q8_0"):
-            one, many = llama_cpp_s(model, precision, rounds, streams)
-            print(f"llama.cpp, {precision}: batch 1 {one:.1f} tokens/s, {streams} streams {many:.1f}", flush=True)
-    for name, made in (("float32", lambda: model), ("int8", lambda: quantize(model))):
-        figures = ours(made(), tokenizer, rounds, streams)
-        one, many = figures["one"], figures["many"]
-        print(f"{name}: batch 1 {one:.1f} tokens/s, {one / peer:.2f} x Transformers")
-        print(f"{name}: {streams} streams {many:.1f} tokens/s, {many / one:.2f} x batch 1")
-        for count, pause in figures["pauses"].items():
-            print(f"{name}: beside {count} streams: " + ", ".join(f"{key} {value:.2f}" for key, value in pause.items()))
+        for name, precision in (("float32", "float16"), ("q8_0", None), ("q4_0", None)):
+            one, many = llama_cpp_s(models[name](), precision, rounds, streams)
+            print(
+                f"llama.cpp, {precision or name}: batch 1 {one:.1f} tokens/s, {streams} streams {many:.1f}", flush=True
+            )
+    for name, made in models.items():
+        for engine_name in ("torch", "native"):
+            if engine_name == "native" and importlib.util.find_spec("numba") is None:
+                continue
+            figures = ours(made(), tokenizer, engine_name, rounds, streams, is_short=arguments.short)
+            title = f"{name}, {engine_name}"
+            print(
+                f"{title}: batch 1 {figures['one']:.1f} tokens/s, {streams} streams {figures['many']:.1f}", flush=True
+            )
+            for count, pause in figures["pauses"].items():
+                said = ", ".join(f"{key} {value:.2f}" for key, value in pause.items())
+                print(f"{title}: beside {count} streams: {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import ConversionError, DataError, one_line, shown
 from gptsmith.base.files import read_table
+from gptsmith.base.hints import shell_command
 from gptsmith.convert.families import Family
 from gptsmith.convert.safetensors_files import PICKLES, SHOWN, TensorFiles, inside
 from gptsmith.convert.state_dict import TensorMapping, plain_weights, tensor_mappings
@@ -110,8 +111,9 @@ def require_linear(model: GPT) -> None:
     odd = sorted(name for name in adapted if name.startswith("feedforward."))
     if odd and isinstance(model.config.feedforward, ExpertsSettings):
         raise ConversionError(
-            f"PEFT has no adapters of experts and their routers ({', '.join(odd)}): merge the adapters with gptsmith "
-            "merge and export the model, or tune with --set 'model.linear.targets=[\"attention.*\"]'"
+            f"PEFT has no adapters of experts and their routers ({', '.join(odd)}): merge the adapters with "
+            f"{shell_command('merge', 'RUN')} and export the model, or tune with "
+            "--set 'model.linear.targets=[\"attention.*\"]'"
         )
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, ClassVar
 
 from gptsmith.base.bounded import open_regular
@@ -71,7 +71,7 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
-def shard_names(path: Path) -> list[str]:
+def shard_names(path: PurePath) -> list[str]:
     """The names of all the files of the model that a file is a part of, the file's own if it is a whole."""
     match = SHARD.fullmatch(path.name)
     if match is None or not 0 < int(match[3]) <= MAX_SHARDS:

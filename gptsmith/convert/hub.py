@@ -1,18 +1,24 @@
-"""Models on the Hugging Face Hub, fetched into the cache: one revision whole, with the checksums that the Hub names."""
+"""Models on the Hugging Face Hub, fetched into the cache: one revision whole, or one of its GGUF models, with the
+checksums that the Hub names."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConversionError, UserError, one_line
-from gptsmith.base.files import read_table, sha256_of, write_json
+from gptsmith.base.files import read_table, readable_bytes, sha256_of, write_json
 from gptsmith.base.leftovers import remove
+from gptsmith.convert.hub_gguf import choose, default_note, gguf_models
 from gptsmith.data.cache import MANIFEST, mark_used, only_builder
 
 PREFIX = "hf:"
@@ -22,13 +28,15 @@ PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "README.md")
 FOLDER = "huggingface_hub"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+WITH_CHOICE = re.compile(rf"({NAME.pattern})(?::([\w.-]+)|/(.+\.gguf))?", re.ASCII)
 TIMEOUT_S = 30
 NUM_TRIES = 2
 """How often a file is fetched that comes with other content than the Hub names."""
 
 
 def on_the_hub(path: str | Path) -> Path | None:
-    """The folder of a model named `hf:owner/name` or `hf:owner/name@revision`, fetched; None for other names.
+    """The folder of a model named `hf:owner/name`, or the GGUF file of one named `hf:owner/name:quantisation` or
+    `hf:owner/name/file.gguf`, with `@revision` behind it or not, fetched; None for other names.
 
     Raises:
         ConversionError: as `fetch` does.
@@ -50,8 +58,61 @@ def require_out(model: str | Path, out: object) -> None:
         raise ConversionError(f"{model} is on the Hub, so nothing can be put beside it: name a folder with --out")
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody wants of the Hub.
+
+    Attributes:
+        name: the repository.
+        choice: the quantisation or the file of one of its GGUF models; None for the model, or the default one.
+    """
+
+    name: str
+    choice: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Wanted:
+        """
+        Raises:
+            ConversionError: it is no name on the Hub.
+        """
+        match = WITH_CHOICE.fullmatch(text.removeprefix(PREFIX))
+        if match is None or match[1].startswith("."):
+            raise ConversionError(
+                f"{text.removeprefix(PREFIX)}: there is no such folder (a model on the Hub is named such as "
+                "openai-community/gpt2)"
+            )
+        return cls(match[1], match[2] or match[3])
+
+    def files(self, sizes: Mapping[str, int]) -> list[str]:
+        """Those that are fetched of a repository, of whose files the sizes in bytes are given. GGUF files are chosen
+        from where one is named or there are no other weights; then the first is the one to open.
+
+        Raises:
+            ConversionError: there is no such GGUF model, or which one is not clear.
+        """
+        models = gguf_models(sizes)
+        if self.choice is None and (not models or any(file.endswith(".safetensors") for file in sizes)):
+            return [file for file in sizes if any(fnmatch(file, one) for one in PATTERNS)]
+        if not models:
+            raise ConversionError(f"{self.name} on the Hub holds no GGUF model: name it as {PREFIX}{self.name}")
+        chosen = choose(self.name, models, self.choice)
+        if missing := [file for file in chosen.files if file not in sizes]:
+            raise ConversionError(f"{self.name} on the Hub lacks {missing[0]}, a part of {chosen.files[0]}")
+        if self.choice is None and len(models) > 1:
+            _note_once(default_note(self.name, models, chosen))
+        return list(chosen.files)
+
+
+@cache
+def _note_once(text: str) -> None:
+    """A note about a model, which a verb may open several times."""
+    note(text)
+
+
 def fetch(name: str, revision: str | None = None) -> Path:
-    """The files of a model on the Hub, in the cache: those of one revision, and of no other.
+    """The files of a model on the Hub, in the cache: those of one revision, and of no other. The folder, or of a GGUF
+    model its first file.
 
     What is there whole is not fetched again; without a network the revision that was fetched last is used, and said.
 
@@ -59,12 +120,9 @@ def fetch(name: str, revision: str | None = None) -> Path:
         ConversionError: there is no such folder or model, it may not be had, there is no network, or a file came with
             other content than the Hub names.
     """
-    name = name.removeprefix(PREFIX)
-    if not NAME.fullmatch(name) or name.startswith("."):
-        raise ConversionError(
-            f"{name}: there is no such folder (a model on the Hub is named such as openai-community/gpt2)"
-        )
-    if revision is not None and COMMIT.fullmatch(revision) and (whole := _whole(_folder(name, revision))):
+    wanted = Wanted.parse(name)
+    name = wanted.name
+    if revision is not None and COMMIT.fullmatch(revision) and (whole := _whole(wanted, _folder(name, revision))):
         return whole
     from huggingface_hub import HfApi
 
@@ -74,26 +132,32 @@ def fetch(name: str, revision: str | None = None) -> Path:
         info = api.model_info(name, revision=revision, timeout=TIMEOUT_S, files_metadata=True)
     except Exception as error:
         was_answered = getattr(error, "response", None) is not None
-        if revision is None and not was_answered and (known := _last_fetched(name)):
-            note(f"the Hub cannot be reached: {name} as it was fetched before, revision {known.parent.name}")
-            return known
+        if revision is None and not was_answered and (known := _last_fetched(wanted)):
+            commit, path = known
+            note(f"the Hub cannot be reached: {name} as it was fetched before, revision {commit}")
+            return path
         raise _refusal(name, revision, error) from None
     commit = str(info.sha)
     target = _folder(name, commit)
+    siblings = {file.rfilename: file for file in info.siblings or ()}
+    sizes = {file: int(about.size or 0) for file, about in siblings.items()}
+    files = wanted.files(sizes)
     with only_builder(private_folder(target.parent.parent) / commit):
-        if whole := _whole(target):
+        if whole := _whole(wanted, target):
             return whole
-        note(f"fetching {name} from the Hub")
-        _clear_broken_downloads(private_folder(target))
-        files = [file for file in info.siblings or () if any(fnmatch(file.rfilename, one) for one in PATTERNS)]
+        note(f"fetching {name} from the Hub ({readable_bytes(sum(sizes[file] for file in files))})")
+        private_folder(target)
+        # Patterns to the library, to which a bracket in a name is one.
+        patterns = [glob.escape(file) for file in files]
         for _ in range(NUM_TRIES):
             try:
-                api.snapshot_download(name, revision=commit, local_dir=target, allow_patterns=list(PATTERNS))
+                _go_on_with_broken_downloads(name, target, {file: siblings[file] for file in files})
+                api.snapshot_download(name, revision=commit, local_dir=target, allow_patterns=patterns)
             except Exception as error:
                 raise _refusal(name, revision, error) from None
-            changed = [file.rfilename for file in files if not _is_same(target / file.rfilename, file)]
-            for path in changed:
-                remove(target / path)
+            changed = [file for file in files if not _is_same(target / file, siblings[file])]
+            for file in changed:
+                remove(target / file)
             if not changed:
                 break
         else:
@@ -101,9 +165,9 @@ def fetch(name: str, revision: str | None = None) -> Path:
                 f"{changed[0]} of {name} comes with other content than its checksum on the Hub says: try again later, "
                 "and if it stays so, tell its owner"
             )
-        sizes = {file.rfilename: (target / file.rfilename).stat().st_size for file in files}
-        write_json(_manifest(target), {"name": name, "files": sizes})
-    return target
+        checked = {**_checked(target), **{file: (target / file).stat().st_size for file in files}}
+        write_json(_manifest(target), {"name": name, "repository": sizes, "files": checked})
+    return _opened(target, files)
 
 
 def _folder(name: str, commit: str) -> Path:
@@ -114,28 +178,60 @@ def _manifest(target: Path) -> Path:
     return target.with_name(f"{target.name}.{MANIFEST}")
 
 
-def _whole(target: Path) -> Path | None:
-    """A fetched folder, if all of its files were checked and are still there."""
+def _opened(target: Path, files: list[str]) -> Path:
+    """The path to open of files that were fetched: the first of a GGUF model, the folder of another."""
+    return target / files[0] if files and files[0].endswith(".gguf") else target
+
+
+def _checked(target: Path) -> dict[str, int]:
+    """The files of a revision that were fetched and checked before, with their sizes in bytes."""
     try:
-        files = read_table(_manifest(target))["files"]
-        if all((target / name).stat().st_size == num_bytes for name, num_bytes in files.items()):
+        return dict(read_table(_manifest(target))["files"])
+    except (UserError, OSError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _whole(wanted: Wanted, target: Path) -> Path | None:
+    """The path to open in a fetched folder, if all that is wanted of it was checked and is still there."""
+    try:
+        files, checked = wanted.files(read_table(_manifest(target))["repository"]), _checked(target)
+        if all((target / file).stat().st_size == checked[file] for file in files):
             mark_used(target.parent)
-            return target
-    except (UserError, OSError, KeyError, AttributeError):
+            return _opened(target, files)
+    except (UserError, OSError, KeyError, AttributeError, TypeError):
         pass
     return None
 
 
-def _last_fetched(name: str) -> Path | None:
-    """The folder of a model that was fetched last; None if there is none."""
-    folders = [path for path in (default_cache() / FOLDER).glob(f"*/{name.replace('/', '--')}") if _whole(path)]
-    return max(folders, key=lambda path: _manifest(path).stat().st_mtime, default=None)
+def _last_fetched(wanted: Wanted) -> tuple[str, Path] | None:
+    """The commit that was fetched last and has what is wanted, and the path to open; None if there is none."""
+    folders = (default_cache() / FOLDER).glob(f"*/{wanted.name.replace('/', '--')}")
+    whole = [(folder, path) for folder in folders if (path := _whole(wanted, folder))]
+    last = max(whole, key=lambda one: _manifest(one[0]).stat().st_mtime, default=None)
+    return last and (last[0].parent.name, last[1])
 
 
-def _clear_broken_downloads(target: Path) -> None:
-    """Delete the parts of files that a process which died has left, with which the library does not go on."""
-    for path in (target / ".cache" / "huggingface" / "download").rglob("*.incomplete"):
-        remove(path)
+def _go_on_with_broken_downloads(name: str, target: Path, files: Mapping[str, Any]) -> None:
+    """Fetches the rest of large files of which a process that died has left a part, with which the library does not go
+    on. It compares their checksums, and fetches those anew that differ."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    downloads = target / ".cache" / "huggingface" / "download"
+    for file, about in files.items():
+        etag = about.lfs.sha256 if about.lfs is not None else about.blob_id
+        parts = sorted(downloads.rglob(f"*.{etag}.*.incomplete"), key=lambda path: path.stat().st_size)
+        num_bytes = parts[-1].stat().st_size if parts else 0
+        if about.lfs is not None and 0 < num_bytes <= about.size and not (target / file).exists():
+            note(f"going on with {file} at {readable_bytes(num_bytes)}")
+            url = hf_hub_url(name, file, revision=target.parent.name)
+            with parts[-1].open("ab") as part:
+                http_get(url, part, resume_size=num_bytes, headers=build_hf_headers(), expected_size=about.size)
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            parts.pop().replace(target / file)
+        for path in parts:
+            remove(path)
 
 
 def _is_same(path: Path, file: Any) -> bool:

@@ -225,7 +225,7 @@ def is_model(path: str | Path) -> bool:
 
 def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file; or one on the Hub, as
-    `hf:owner/name`.
+    `hf:owner/name` or `hf:owner/name:quantisation`.
 
     Args:
         path: the folder or the file.

@@ -78,7 +78,7 @@ class EveryOtherLayer:
         return ("sliding_window", "layer_types")
 
     def read(self, config: Mapping[str, Any]) -> Table:
-        count, window = config["num_hidden_layers"], config.get("sliding_window")
+        count, window = size_of(config, "num_hidden_layers", MOST_LAYERS), config.get("sliding_window")
         types = config.get("layer_types") or [FULL if layer % 2 else SLIDING for layer in range(count)]
         if not isinstance(types, list) or len(types) != count or not {*map(str, types)} <= {SLIDING, FULL}:
             raise ConversionError(f"layer_types does not name {count} layers, each {SLIDING} or {FULL}")

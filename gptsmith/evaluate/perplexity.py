@@ -13,7 +13,6 @@ import torch
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 
 TOKENS_PER_BATCH = 4096
@@ -71,7 +70,7 @@ def score_language(
             targets = np.full_like(targets, IGNORED)
         hidden = model.hidden(torch.from_numpy(input_ids).to(model.device))
         wanted = torch.from_numpy(targets).to(model.device)
-        nats += float(linear_cross_entropy(hidden, model.head_weight, wanted))
+        nats += float(model.cross_entropy(hidden, wanted))
         scored = targets[targets != IGNORED]
         num_tokens += len(scored)
         num_bytes += int(num_bytes_per_token[scored].sum())

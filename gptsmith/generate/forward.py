@@ -70,6 +70,16 @@ class Forwards:
             self.model = inference_model(model)
         self._modules = ModuleForward(self.model)
 
+    @property
+    def is_native(self) -> bool:
+        """Whether compiled code runs."""
+        return self._native is not None
+
+    @property
+    def description(self) -> str:
+        """What decodes, in words."""
+        return "decoded by compiled code" if self.is_native else f"decoded by PyTorch ({self.problem})"
+
     def close(self) -> None:
         """Ends the threads of compiled code."""
         if self._native is not None:

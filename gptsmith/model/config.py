@@ -49,6 +49,8 @@ class GPTConfig(Settings):
     """The output of each half is multiplied by it before it is added to the residual stream (Granite)."""
     logits_scaling: float = Field(default=1.0, gt=0)
     """The logits are divided by it (Granite)."""
+    logits_cap: float | None = Field(default=None, gt=0)
+    """The soft cap c of logits, each of which becomes c tanh(logit / c); none if None (Gemma 2)."""
     tie_embeddings: bool = False
     """Whether the head shares the embedding's weights."""
     num_labels: int | None = Field(default=None, gt=0, le=LARGEST_DIM)

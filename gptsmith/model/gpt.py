@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from gptsmith.base.errors import ConfigurationError, UserError, one_line
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, token_log_likelihoods
+from gptsmith.model.kernels.soft_cap import soft_capped
 from gptsmith.model.layout import KVCache, Layout
 from gptsmith.model.linear import parameter_counts
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
@@ -119,7 +121,8 @@ class GPT(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """The head's rows (V, C), one per token of the vocabulary."""
+        """The head's rows (V, C), one per token of the vocabulary: their products with hidden states are logits before
+        their cap."""
         return self.head.matrix()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
@@ -139,7 +142,17 @@ class GPT(nn.Module):
         many tokens would have the same."""
         if hidden.device.type == "cpu":
             hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-        return self.head(hidden)
+        return soft_capped(self.head(hidden), self.config.logits_cap)
+
+    def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The sum of -ln p(target), in nats, over all `targets` (...) that are not -100, of hidden states (..., C); the
+        logits of a whole batch need not exist."""
+        return linear_cross_entropy(hidden, self.head_weight, targets, self.config.logits_cap)
+
+    def token_log_likelihoods(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """ln p(target) of each of `targets` (B, T) that is not -100, of hidden states (B, T, C), row by row; and before
+        it the row that each stands in."""
+        return token_log_likelihoods(hidden, self.head_weight, targets, self.config.logits_cap)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores (..., num_labels), in float32 or finer, of hidden states (..., C): the output of the second head that

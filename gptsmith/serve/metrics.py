@@ -114,12 +114,17 @@ class EngineCollector(Collector):
             loads.add_metric([name], entry.num_loads)
             failures.add_metric([name], entry.num_failures)
             duration.add_metric([name], entry.load_s)
+        native = GaugeMetricFamily(
+            "gptsmith_engine_native", "1 where compiled code decodes, 0 where PyTorch does.", labels=["model"]
+        )
         yield from (states, loads, failures, duration)
         for name, served in self.models.loaded.items():
             figures = served.engine.figures()
+            native.add_metric([name], float(served.engine.forwards.is_native))
             for key, gauge in gauges.items():
                 gauge.add_metric([name], getattr(figures, key))
             for key, counter in counters.items():
                 counter.add_metric([name], getattr(figures, key))
+        yield native
         yield from gauges.values()
         yield from counters.values()

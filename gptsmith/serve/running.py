@@ -71,7 +71,7 @@ class Server:
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         note(f"serving {', '.join(self.models)} on {self.address}/")
         for name, served in self._models.loaded.items():
-            note(f"{name}: {served.engine.kv_memory.bound}")
+            note(f"{name}: {served.engine.forwards.description}; {served.engine.kv_memory.bound}")
         drain_s = self._server.state.settings.drain_s
         _keep_pauses_short()
         with answered_at_once(f"stopping: requests that run have {drain_s:g} s to end{AGAIN}"):

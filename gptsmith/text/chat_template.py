@@ -17,6 +17,7 @@ from typing import Any
 from gptsmith.base.bounded import read_text
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.files import write_atomically
+from gptsmith.base.hints import shell_command
 from gptsmith.text.call_forms import CallForm, call_form
 from gptsmith.text.masking import Masking, special_pattern
 from gptsmith.text.thoughts import end_of_thoughts, thoughts_of, with_thoughts
@@ -31,7 +32,6 @@ from gptsmith.text.tool_calls import (
 
 TEMPLATE = "chat_template.jinja"
 MAX_TEMPLATE = 1_000_000
-WITHOUT = "`gptsmith generate` continues a text without a template"
 MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE
 ROLES = ("system", "user", "assistant", "tool")
 CHATML = (
@@ -72,6 +72,11 @@ class Encoded:
 
 class ChangedTurnError(DataError):
     """A template shows a turn of the assistant in another way when more turns follow."""
+
+
+def _without() -> str:
+    """The way on without a template, in words."""
+    return f"{shell_command('generate', 'MODEL')} continues a text without a template"
 
 
 class ChatTemplate:
@@ -134,7 +139,7 @@ class ChatTemplate:
         try:
             return render(compiled, given)
         except Exception as error:  # a template can raise whatever Python does
-            hint = f" ({WITHOUT})" if isinstance(error, UndefinedError) else ""
+            hint = f" ({_without()})" if isinstance(error, UndefinedError) else ""
             raise DataError(f"the chat template does not take this conversation: {one_line(error)}{hint}") from None
 
     @property
@@ -284,7 +289,7 @@ class ChatTemplate:
         try:
             return template_environment().from_string(self.source)
         except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise DataError(f"the chat template is not sound Jinja: {one_line(error)} ({WITHOUT})") from None
+            raise DataError(f"the chat template is not sound Jinja: {one_line(error)} ({_without()})") from None
 
 
 def _thoughts(written: str, message: Message, number: int) -> str:

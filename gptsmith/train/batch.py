@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 
 
 @dataclass(frozen=True)
@@ -39,5 +38,5 @@ class Batch:
 
 def sequence_log_likelihoods(model: GPT, input_ids: Tensor, targets: Tensor) -> Tensor:
     """The log-likelihood, in nats, of each row's targets together: (B, T), (B, T) to (B)."""
-    row, values = token_log_likelihoods(model.hidden(input_ids), model.head_weight, targets)
+    row, values = model.token_log_likelihoods(model.hidden(input_ids), targets)
     return values.new_zeros(len(input_ids)).index_add(0, row, values)

@@ -98,6 +98,6 @@ def _greedy_answers(model: GPT, base: Loaded, prompts: Sequence[Sequence[int]], 
 def _first_choices(model: GPT, input_ids: Tensor, targets: Tensor) -> list[Tensor]:
     """The likeliest token at each position of a row (B, T) that has a target, row by row."""
     hidden = model.hidden(input_ids.to(model.device))  # (B, T, C)
-    weight = model.head_weight.to(hidden.dtype)
+    weight = model.head_weight.to(hidden.dtype)  # without the cap of logits, which leaves their order
     asked = (targets != IGNORED).to(hidden.device)
     return [(row[wanted] @ weight.T).argmax(-1).cpu() for row, wanted in zip(hidden, asked, strict=True)]

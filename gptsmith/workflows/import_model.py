@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.base.verbs import verb
 from gptsmith.convert.adapters import ADAPTER_CONFIG, AdapterFolder, is_adapter_folder
-from gptsmith.convert.hub import fetch
+from gptsmith.convert.hub import PREFIX, fetch
 from gptsmith.convert.huggingface import ModelFolder, refuse_changed_files
 from gptsmith.convert.import_adapter import import_adapter
 from gptsmith.convert.import_foreign import import_foreign
@@ -37,7 +37,7 @@ def import_model(request: ImportModelRequest) -> dict[str, Any]:
     started = time.monotonic()
     source = request.source
     folder = Path(source)
-    if not folder.exists() and folder.suffix != ".gguf":
+    if not folder.exists() and (str(source).startswith(PREFIX) or folder.suffix != ".gguf"):
         name, _, revision = str(source).partition("@")
         folder = fetch(name, request.revision or revision or None)
     elif request.revision is not None:

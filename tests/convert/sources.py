@@ -130,6 +130,16 @@ BIASED = SMALL | {
 }
 EXPERTS = {"kind": "experts", "num_experts": 5, "experts_per_token": 2, "hidden_dim": 32}
 NEOX = SMALL | {"attention": {"kind": "full", "bias": True}, "feedforward": {"kind": "mlp", "bias": True}}
+GEMMA2 = SMALL | {
+    "tie_embeddings": True, "logits_cap": 2.0,
+    "attention": {
+        "kind": "sliding_window", "window_size": 9, "layers": [0, 2], "num_kv_heads": 2, "qk_norm": False,
+        "scale": 0.25, "score_cap": 1.5,
+    },
+    "position": {"kind": "rotary", "base": 1e4},
+    "feedforward": {"kind": "gated", "activation": "geglu_tanh", "hidden_dim": 96},
+    "norm_placement": "sandwich", "embedding_multiplier": 8.0,
+}  # fmt: skip
 GEMMA3 = SMALL | {
     "tie_embeddings": True,
     "attention": {
@@ -206,6 +216,7 @@ MODELS: dict[str, tuple[str, str, str | None, str | None, dict[str, Any]]] = {
         "attention": {"kind": "full", "bias": True, "num_kv_heads": 2}, "position": {"kind": "rotary", "base": 1e5},
         "tie_embeddings": True,
     }),
+    "gemma2": ("smith", "gemma", "gemma2", None, GEMMA2),
     "gemma3": ("smith", "gemma", "gemma3_text", None, GEMMA3),
     "gemma3-linear": ("smith", "gemma", "gemma3_text", None, GEMMA3 | {
         "tie_embeddings": False, "position": GEMMA3["position"] | {"scaling": {"kind": "linear", "factor": 2.0}},

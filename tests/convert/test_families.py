@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.settings import changed_keys
-from gptsmith.convert.families import families, family_for, resolved
+from gptsmith.convert.families import families, family_for, family_of, resolved
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.state_dict import tensor_mappings
 from gptsmith.generate.api import generate_batch
@@ -77,7 +77,7 @@ def same_angles(
 
 
 @pytest.mark.parametrize("name", models())
-def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path) -> None:
+def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = opened(name, tmp_path)
     theirs, ours = theirs.double(), ours.double()
     theirs.config._experts_implementation = "eager"  # the grouped product knows no float64
@@ -90,6 +90,8 @@ def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path) -> N
             module.forward = partial(same_angles, module.forward, ours.position)
         if hasattr(module, "scalar_embed_scale"):  # a number that was rounded to float32
             module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=torch.float64)
+    # Some round the scores of their attention to float32.
+    monkeypatch.setattr(torch.nn.functional, "softmax", lambda scores, dim, dtype=None: scores.softmax(dim))
     with torch.no_grad():
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-10)
 
@@ -229,6 +231,38 @@ def test_a_gemma_that_computes_something_else_is_refused(changes: dict[str, Any]
     changed_config(tmp_path, **changes)
     with pytest.raises(UserError, match=named):
         ModelFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"attn_logit_softcapping": 0}, "attention.score_cap"),
+        ({"final_logit_softcapping": -30.0}, "logits_cap"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"hidden_activation": "relu"}, "hidden_activation"),
+        ({"num_hidden_layers": 2**40, "layer_types": None}, "num_hidden_layers=1099511627776 is not a whole number"),
+        ({"num_hidden_layers": "many", "layer_types": None}, "num_hidden_layers='many' is not a whole number"),
+    ],
+)
+def test_a_gemma2_that_computes_something_else_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    write_model("gemma2", tmp_path)
+    changed_config(tmp_path, **changes)
+    with pytest.raises(UserError, match=named):
+        ModelFolder.open(tmp_path)
+
+
+def test_gemma2_as_published_leaves_its_caps_and_windows_to_their_defaults() -> None:
+    shape = family_of("gemma2").read({})
+    assert (shape.attention.score_cap, shape.logits_cap, shape.attention.window_size) == (50.0, 30.0, 4096)
+    assert [shape.attention.is_windowed(layer) for layer in range(3)] == [True, False, True]
+
+
+def test_a_shape_with_caps_is_gemma2s_alone() -> None:
+    shape = family_of("gemma2").read({})
+    assert family_for(shape).model_type == "gemma2"
+    capped = preset("smith", attention={"qk_norm": False, "score_cap": 50.0}, logits_cap=30.0)
+    assert family_of("llama").unsupported(capped) == ["attention.score_cap", "logits_cap"]
 
 
 def test_a_gemma_under_the_older_names_is_the_same(tmp_path: Path) -> None:

@@ -19,6 +19,17 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
             "tie_word_embeddings": False, "hidden_act": "gelu",
         },
     ),
+    "google/gemma-2-2b": (
+        2_614_341_888,
+        {
+            "model_type": "gemma2", "vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216,
+            "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+            "max_position_embeddings": 8192, "sliding_window": 4096, "rope_theta": 10000.0,
+            "query_pre_attn_scalar": 256, "hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6,
+            "hidden_activation": "gelu_pytorch_tanh", "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0, "cache_implementation": "hybrid",
+        },
+    ),
     "google/gemma-3-1b-it": (
         999_885_952,
         {

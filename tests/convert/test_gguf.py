@@ -21,7 +21,7 @@ from gptsmith.convert.formats.gguf import FILE
 from gptsmith.convert.gguf_vocabulary import Type, vocabulary_of
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
-from tests.convert.sources import EXPERTS, MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
+from tests.convert.sources import EXPERTS, GEMMA2, MODELS, SMALL, TOKENIZERS, YARN, form, rotary, source, write_run
 
 KINDS = gguf.GGMLQuantizationType
 
@@ -220,6 +220,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Source], str]] = {
     ),
     "another scale of Gemma's": (
         shape_of("gemma3", embedding_multiplier=7.0), "family gemma3_text|embedding_multiplier=7.0",
+    ),
+    "logits without a cap": (shape_of("gemma2", logits_cap=None), "logits_cap=not set: its gemma2 always has 30.0"),
+    "other layers with windows": (
+        shape_of("gemma2", attention=GEMMA2["attention"] | {"layers": [1]}), r"attention.layers=\[1\]: its gemma2",
     ),
     "another gate": (
         shape_of("llama2", feedforward={"kind": "gated", "activation": "geglu"}), "feedforward.activation=geglu",

@@ -123,6 +123,13 @@ def special_settings(family: Family, table: dict[str, Any], chance: random.Rando
                 "embedding_multiplier": chance.choice((1.0, 12.5)), "residual_multiplier": chance.choice((1.0, 0.22)),
                 "logits_scaling": chance.choice((1.0, 8.0)), "attention": {"scale": chance.choice((0.25, 0.3))},
             }  # fmt: skip
+        case "gemma2":
+            window = {"kind": "sliding_window", "window_size": chance.choice((4, 15)), "layers": list(layers)[::2]}
+            window |= {"scale": table["head_dim"] ** -0.5, "score_cap": chance.choice((3.0, 50.0))}
+            return {
+                "attention": window, "embedding_multiplier": table["embed_dim"] ** 0.5,
+                "logits_cap": chance.choice((2.5, 30.0)),
+            }  # fmt: skip
         case "gemma3_text":
             local = [layer for layer in layers if chance.random() < 0.5]
             window = {"kind": "sliding_window", "window_size": chance.choice((4, 15)), "layers": local} if local else {}
@@ -250,7 +257,7 @@ WRONG = {
     "pre": ("smith", {"pre": "klingon"}, rf"tokenizer.ggml.pre='klingon' is not known \(known: {all_names()[0]}, .*"),
     "tokenizer": ("smith", {"model": "bert"}, "tokenizer.ggml.model='bert' is not known .*gpt2, .*llama"),
     "architecture": (
-        "smith", {"architecture": "mamba"}, r"architecture='mamba' is not known \(known: gemma3, .*qwen3moe,"
+        "smith", {"architecture": "mamba"}, r"architecture='mamba' is not known \(known: gemma2, gemma3, .*qwen3moe,"
     ),
     "twice": ("smith", {"tokens": lambda was: [*was[:-1], was[0]]}, "holds no token, or one twice"),
     "types": ("smith", {"token_type": lambda was: was[:-1]}, "tokens have .* types"),

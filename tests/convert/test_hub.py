@@ -16,12 +16,13 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import ConversionError
-from gptsmith.convert.hub import fetch
+from gptsmith.convert.hub import fetch, on_the_hub
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache_contents import contents
 from gptsmith.run.folder import Run
 from tests.convert.folders import write_model
-from tests.hub_server import Hub, hub_server
+from tests.convert.sources import form, source
+from tests.hub_server import Hub, Repository, hub_server
 
 NAME = "smith/tiny"
 LARGE = "model.safetensors"
@@ -149,29 +150,181 @@ def test_an_unknown_model_is_one_line(hub: Hub) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.fixture
+def quantised(hub: Hub) -> dict[str, bytes]:
+    """The files of a repository of GGUF models, not sound ones."""
+    names = ("Q2_K", "Q4_K_M", "UD-Q4_K_M", "Q8_0", "f16")
+    files = {f"tiny-{name}.gguf": name.encode() * 1000 for name in names}
+    files |= {f"BF16/tiny-BF16-0000{n}-of-00002.gguf": b"%d" % n * 5000 for n in (1, 2)}
+    files |= {"mmproj-tiny-Q8_0.gguf": b".", "README.md": b"# tiny", "config.json": b"{}"}
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit(files)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("", "tiny-Q4_K_M.gguf"),
+        (":Q2_K", "tiny-Q2_K.gguf"),
+        (":q8_0", "tiny-Q8_0.gguf"),
+        (":F16", "tiny-f16.gguf"),
+        (":ud-q4_k_m", "tiny-UD-Q4_K_M.gguf"),
+        ("/tiny-Q2_K.gguf", "tiny-Q2_K.gguf"),
+    ],
+)
+def test_of_gguf_models_only_the_one_that_is_named_is_fetched(
+    hub: Hub, quantised: dict[str, bytes], choice: str, expected: str
+) -> None:
+    path = fetch(NAME + choice)
+    assert (path.name, path.read_bytes()) == (expected, quantised[expected])
+    assert hub.downloads() == Counter([expected])
+    before = len(hub.requests)
+    assert on_the_hub(f"hf:{NAME}{choice}@{path.parent.parent.name}") == path
+    assert len(hub.requests) == before, "a commit that is here asks nobody"
+
+
+def test_the_gguf_model_that_is_taken_by_default_is_said_with_the_others(
+    hub: Hub, quantised: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repositories["smith/said"] = hub.repositories[NAME]
+    assert fetch("smith/said") == fetch("smith/said")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert said.count("smith/said on the Hub: tiny-Q4_K_M.gguf (6 kB) is taken; there are also") == 1
+    assert "BF16/tiny-BF16-00001-of-00002.gguf (10 kB)" in said
+    assert "mmproj" not in said
+    assert "as hf:smith/said:Q4_K_M, or by its file" in said
+
+
+@pytest.mark.parametrize("choice", [":bf16", *(f"/BF16/tiny-BF16-0000{n}-of-00002.gguf" for n in (1, 2))])
+def test_all_parts_of_a_gguf_model_are_fetched(hub: Hub, quantised: dict[str, bytes], choice: str) -> None:
+    path = fetch(NAME + choice)
+    first, second = (Path(name).name for name in quantised if name.startswith("BF16"))
+    assert path.name == first
+    assert hub.downloads() == Counter([first, second])
+    path.with_name(second).unlink()
+    hub.requests.clear()
+    fetch(NAME + choice)
+    assert hub.downloads() == Counter([second])
+
+
+def test_gguf_models_of_a_revision_lie_beside_each_other_and_open_without_a_network(
+    hub: Hub, quantised: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = fetch(f"{NAME}:Q2_K"), fetch(f"{NAME}:Q8_0")
+    assert first.parent == second.parent
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    assert [fetch(f"{NAME}:q2_k"), fetch(f"{NAME}/tiny-Q8_0.gguf")] == [first, second]
+    with pytest.raises(ConversionError, match="could not be fetched from the Hub"):
+        fetch(NAME)
+
+
+def test_a_gguf_model_of_other_content_than_the_hub_names_is_refused(hub: Hub, quantised: dict[str, bytes]) -> None:
+    hub.changes = {"tiny-Q2_K.gguf": quantised["tiny-Q2_K.gguf"][:-1] + b"!"}
+    with pytest.raises(ConversionError, match=r"^tiny-Q2_K.gguf of smith/tiny comes with other content"):
+        fetch(f"{NAME}:Q2_K")
+    hub.changes = {}
+    assert fetch(f"{NAME}:Q2_K").read_bytes() == quantised["tiny-Q2_K.gguf"]
+
+
+def test_a_gated_gguf_model_says_what_to_do(hub: Hub, quantised: dict[str, bytes]) -> None:
+    hub.repositories[NAME].is_gated = True
+    with pytest.raises(ConversionError, match="accept them on its page, and set HF_TOKEN"):
+        fetch(f"{NAME}:Q2_K")
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (":Q4_K_S", r"has no GGUF model Q4_K_S: did you mean Q4_K_M\? \(it holds .*tiny-Q2_K.gguf \(4 kB\)"),
+        ("/tiny-Q3_K.gguf", r"has no GGUF model tiny-Q3_K.gguf: did you mean tiny-Q2_K.gguf\?"),
+        ("/mmproj-tiny-Q8_0.gguf", "has no GGUF model mmproj-tiny-Q8_0.gguf"),
+    ],
+)
+def test_of_a_gguf_model_that_is_not_there_the_nearest_is_named(
+    hub: Hub, quantised: dict[str, bytes], choice: str, expected: str
+) -> None:
+    with pytest.raises(ConversionError, match=expected):
+        fetch(NAME + choice)
+    assert not hub.downloads()
+
+
+@pytest.mark.parametrize(
+    ("names", "choice", "expected"),
+    [
+        (["a-Q2_K.gguf", "a-Q3_K_S.gguf"], "", r"holds a-Q2_K.gguf \(.*\), a-Q3_K_S.gguf \(.*\): choose one"),
+        (["a-Q8_0.gguf", "b-Q8_0.gguf"], ":q8_0", r"holds several of q8_0, .*as hf:smith/tiny/a-Q8_0.gguf"),
+        (["a-Q8_0.gguf", "b-Q8_0.gguf"], "", "holds several of Q8_0"),
+        (["a-Q8_0-00001-of-00002.gguf"], "", "lacks a-Q8_0-00002-of-00002.gguf"),
+        (["model.safetensors"], ":Q8_0", "holds no GGUF model: name it as hf:smith/tiny"),
+    ],
+)
+def test_which_gguf_model_is_meant_has_to_be_clear(hub: Hub, names: list[str], choice: str, expected: str) -> None:
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit(dict.fromkeys(names, b"."))
+    with pytest.raises(ConversionError, match=expected):
+        fetch(NAME + choice)
+    assert not hub.downloads()
+
+
+def test_of_a_model_with_other_weights_a_gguf_file_is_taken_only_where_it_is_named(hub: Hub, folder: Path) -> None:
+    (folder / "any name.gguf").write_bytes(b"GGUF")
+    hub.add(NAME, folder)
+    assert files(fetch(NAME)).keys() == wanted(folder).keys() - {"any name.gguf"}
+    assert fetch(f"{NAME}/any name.gguf").name == "any name.gguf"
+    (folder / LARGE).unlink()
+    hub.add(NAME, folder)
+    assert fetch(NAME).name == "any name.gguf", "the only one is taken"
+
+
+def test_a_gguf_model_on_the_hub_works_wherever_one_is_named(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    form("gguf", "float32").write(source("smith"), tmp_path)
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit({"tiny-f32.gguf": file.read_bytes()})
+    name = f"hf:{NAME}/tiny-f32.gguf"
+    assert open_model(name).config == open_model(file).config
+    made = gptsmith.import_model(name, out=tmp_path / "run")
+    assert open_model(made["run"]).config == open_model(file).config
+    assert gptsmith.certify(made["run"], name)["status"] == "passed"
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
 @pytest.mark.skipif(sys.platform == "win32", reason="the signals are those of POSIX")
-def test_after_a_kill_the_same_command_goes_on_with_the_files_that_had_come(
-    hub: Hub, folder: Path, tmp_path: Path
+def test_after_a_kill_the_same_command_goes_on_where_it_stopped(
+    hub: Hub, folder: Path, tmp_path: Path, is_damaged: bool
 ) -> None:
     hub.add(NAME, folder)
     hub.is_slow = True
-    program = f"from gptsmith.convert.hub import fetch; fetch({NAME!r})"
+    program = f"""
+import huggingface_hub.constants
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 100_000
+from gptsmith.convert.hub import fetch
+fetch({NAME!r})
+"""
     # Other tests of this process may have kept Transformers from the network.
     process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "0"})
     small = set(wanted(folder)) - {LARGE}
     while process.poll() is None:
         come = {path.name for path in (tmp_path / "cache").rglob("smith--tiny/*.json")}
-        if hub.downloads()[LARGE] and come >= small:
+        parts = [path for path in (tmp_path / "cache").rglob("*.incomplete") if path.stat().st_size]
+        if parts and come >= small:
             break
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert come >= small
-    assert list((tmp_path / "cache").rglob("*.incomplete"))
+    (part,) = parts
+    num_bytes = part.stat().st_size
+    assert 0 < num_bytes < len(files(folder)[LARGE])
+    if is_damaged:
+        part.write_bytes(b"." * num_bytes)
     hub.is_slow = False
-    asked = hub.downloads()
+    hub.requests.clear()
     assert files(fetch(NAME)) == wanted(folder)
-    assert hub.downloads() - asked == Counter([LARGE])
+    assert set(hub.downloads()) == {LARGE}
+    starts = [start for method, path, start in hub.requests if method == "GET" and path.endswith(LARGE)]
+    assert starts == [f"bytes={num_bytes}-", *([None] if is_damaged else [])]
     assert not list((tmp_path / "cache").rglob("*.incomplete"))
 
 

@@ -94,7 +94,7 @@ def texts(engine: Engine, prompts: Sequence[Sequence[int]], num_tokens: int = 24
 def test_texts_are_those_of_the_modules(name: str) -> None:
     model = a_model(name)
     native, plain = an_engine(model, "native"), an_engine(model, "torch")
-    assert native.forwards.problem is None
+    assert native.forwards.description == "decoded by compiled code"
     assert isinstance(native.forwards.of(1), decoders.NativeDecoder)
     assert texts(native, PROMPTS) == texts(plain, PROMPTS)
 
@@ -175,6 +175,9 @@ def test_the_largest_integers_do_not_overflow() -> None:
 
 
 def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    capped = {"logits_cap": 2.0, "attention": {"num_kv_heads": 2, "score_cap": 3.0}}
+    with pytest.raises(UserError, match=r"model\.logits_cap=2\.0, model\.attention\.score_cap=3\.0"):
+        an_engine(GPT(GPTConfig.parse(LLAMA | capped)), "native")
     model = GPT(GPTConfig.parse({**LLAMA, "position": {"kind": "alibi"}, "norm_placement": "post"}))
     with pytest.raises(UserError, match=r"model\.norm_placement=post, model\.position=alibi"):
         an_engine(model, "native")
@@ -201,7 +204,9 @@ def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_small_model_needs_none() -> None:
-    assert an_engine(a_model("llama"), "auto").forwards.problem == "a small model needs none"
+    forwards = an_engine(a_model("llama"), "auto").forwards
+    assert forwards.description == "decoded by PyTorch (a small model needs none)"
+    assert not forwards.is_native
 
 
 def test_threads_sleep_and_wake_and_end_with_their_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,9 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "a gain that is its distance from one": (
         "gemma3", tensors(lambda n, t: t - 1 if n == "blk.1.post_ffw_norm.weight" else t), "logits",
     ),
+    "another cap of scores": ("gemma2", keys(only("attn_logit_softcapping", 50.0)), "logits"),
+    "another cap of logits": ("gemma2", keys(only("final_logit_softcapping", 30.0)), "logits"),
+    "another window": ("gemma2", keys(only("sliding_window", 4096)), "logits"),
     "another base of local layers": ("gemma3", keys(only("rope.freq_base_swa", 10_000.0)), "logits"),
     "another pattern of windows": ("gemma3", keys(only("sliding_window_pattern", [True] * 3)), "logits"),
     "another part of each head": ("gpt_neox", keys(only("rope.dimension_count", 8)), "logits"),

@@ -112,11 +112,12 @@ def test_query_heads_that_share_keys_stand_side_by_side() -> None:
 
 
 @torch.no_grad()
-def test_the_compute_dtype_is_that_of_the_logits_and_not_of_the_weights() -> None:
+def test_the_compute_dtype_is_neither_that_of_the_weights_nor_on_a_cpu_that_of_the_logits() -> None:
     model = build().float()
     exact = model(some_ids())
     model.compute_dtype = torch.bfloat16
     rough = model(some_ids())
-    assert (rough.dtype, model.embedding.weight.dtype) == (torch.bfloat16, torch.float32)
+    assert model.hidden(some_ids()).dtype == torch.bfloat16
+    assert (rough.dtype, model.embedding.weight.dtype) == (torch.float32, torch.float32)
     error = (rough.float() - exact).norm() / exact.norm()
     assert 1e-5 < error < 0.05

@@ -182,6 +182,29 @@ def test_attention_equals_its_equation(kind: str) -> None:
 
 
 @pytest.mark.parametrize("with_mask", [False, True])
+def test_attention_with_capped_scores_equals_its_equation(with_mask: bool) -> None:
+    table = {"kind": "full", "num_kv_heads": 2, "score_cap": 0.8, "scale": 0.5}
+    model = build(attention=table, position={"kind": "none"})
+    half = model.blocks[1].attention
+    x = drawn(1, 12, 32)
+    q = half.query(x)[0].view(12, 4, 8).transpose(0, 1)
+    k, v = (layer(x)[0].view(12, 2, 8).transpose(0, 1).repeat_interleave(2, dim=0) for layer in (half.key, half.value))
+    scores = [[0.8 * torch.tanh(k[h, : t + 1] @ q[h, t] * 0.5 / 0.8) for h in range(4)] for t in range(12)]
+    found = [[scores[t][h].softmax(0) @ v[h, : t + 1] for h in range(4)] for t in range(12)]
+    expected = half.output(torch.stack([torch.cat(heads) for heads in found]))
+    layout = Layout.causal(12, x.device, attention_mask=torch.ones(1, 12) if with_mask else None)
+    close(half(x, Positions.of(model.position, layout), None)[0], expected)
+    with torch.no_grad():
+        close(half(x, Positions.of(model.position, layout), None)[0], expected)
+
+
+def test_capped_logits_equal_their_equation() -> None:
+    plain, capped, ids = build(), build(logits_cap=0.5), torch.arange(12)[None]
+    close(capped(ids), 0.5 * torch.tanh(plain(ids) / 0.5))
+    assert capped(ids).abs().max() < 0.5 < plain(ids).abs().max()
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
 def test_attention_with_sinks_equals_its_equation(with_mask: bool) -> None:
     model = build(attention={"kind": "full", "num_kv_heads": 2, "sinks": True}, position={"kind": "none"})
     half = model.blocks[1].attention

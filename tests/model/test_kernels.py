@@ -40,16 +40,18 @@ def test_causal_attention_is_pytorchs(
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2)])
 @pytest.mark.parametrize("keep", [True, False])
-def test_causal_attention_with_sinks_is_the_plain_one(
-    num_heads: int, num_kv_heads: int, keep: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cap", [None, 0.7])
+def test_causal_attention_with_sinks_and_a_cap_is_the_plain_one(
+    num_heads: int, num_kv_heads: int, keep: bool, cap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
     monkeypatch.setattr(attention, "MAX_KEPT_PATTERN", 1 << 24 if keep else 0)
     inputs = leaves((2, num_heads, 37, 8), (2, num_kv_heads, 37, 8), (2, num_kv_heads, 37, 8), (num_heads,))
     later = torch.full((37, 37), float("-inf"), dtype=torch.float64).triu(1)
-    plain = attention.plain_attention(*inputs[:3], later, inputs[3])
-    assert_same(attention.causal_attention(*inputs), plain, inputs)
-    assert_same(attention.plain_attention(*inputs[:3], later), attention.causal_attention(*inputs[:3]), inputs[:3])
+    plain = attention.plain_attention(*inputs[:3], later, inputs[3], cap)
+    assert_same(attention.causal_attention(*inputs, cap), plain, inputs)
+    plain = attention.plain_attention(*inputs[:3], later, None, cap)
+    assert_same(attention.causal_attention(*inputs[:3], None, cap), plain, inputs[:3])
 
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 2)])
@@ -70,6 +72,13 @@ def test_masked_attention_is_the_formula(num_heads: int, num_kv_heads: int, num_
     torch.testing.assert_close(
         attention.masked_attention(queries, keys, values, mask, sinks),
         with_sinks.softmax(dim=-1)[..., :-1] @ shared_values,
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    capped = (0.7 * torch.tanh(queries @ shared_keys.mT / 8**0.5 / 0.7)).masked_fill(~mask, float("-inf"))
+    torch.testing.assert_close(
+        attention.masked_attention(queries, keys, values, mask, cap=0.7),
+        capped.softmax(dim=-1) @ shared_values,
         rtol=1e-5,
         atol=1e-5,
     )

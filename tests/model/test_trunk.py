@@ -4,11 +4,14 @@ says."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import gptsmith
+from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear.lora import LoraLinearSettings
 from gptsmith.model.transform import merge_lora, quantize, with_adapters
@@ -21,6 +24,12 @@ TRUNKS: dict[str, dict[str, Any]] = {
     "parallel": {"parallel_residual": True, "norm": {"kind": "layernorm"}},
     "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.3, "logits_scaling": 0.5},
     "scaled attention": {"attention": {"kind": "full", "scale": 0.7, "num_kv_heads": 2}},
+    "capped logits": {"logits_cap": 0.5},
+    "capped scores": {"attention": {"kind": "full", "num_kv_heads": 2, "score_cap": 0.8}},
+    "capped scores with sinks": {
+        "attention": {"kind": "sliding_window", "window_size": 5, "layers": [0], "score_cap": 0.8, "sinks": True},
+        "position": {"kind": "alibi"},
+    },
     "whole QK-norm": {"attention": {"kind": "full", "qk_norm": True, "qk_norm_per_head": False, "num_kv_heads": 2}},
     "partial rotary": {"position": {"kind": "rotary", "partial_rotary_factor": 0.5}},
     "local rotary": {"position": {"kind": "local_rotary", "local_base": 20.0, "local_layers": [0]}},
@@ -48,6 +57,27 @@ def test_every_trunk_can_be_adapted_and_quantized(trunk: str) -> None:
         close(merge_lora(adapted)(ids), adapted(ids))
         rounded = quantize(model)(ids)
     assert 0 < (rounded - plain).abs().max() < 0.2 * plain.abs().max()
+
+
+def test_sums_over_hidden_states_are_those_of_capped_logits() -> None:
+    model, ids, targets = build(logits_cap=0.5), some_ids(), some_ids(seed=1)
+    targets[0, :5] = IGNORED
+    expected = model(ids).log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0][targets != IGNORED]
+    for with_gradient in (True, False):
+        with torch.set_grad_enabled(with_gradient):
+            hidden = model.hidden(ids)
+            close(model.cross_entropy(hidden, targets), -expected.sum())
+            close(model.token_log_likelihoods(hidden, targets)[1], expected)
+
+
+def test_nothing_multiplies_with_the_head_but_what_knows_the_cap_of_its_logits() -> None:
+    """`GPT` gives logits and losses with their cap. Besides, distillation keeps a teacher's head with its cap, and the
+    likeliest token is the same without it."""
+    package = Path(gptsmith.__file__).parent
+    using = {str(file.relative_to(package)) for file in package.rglob("*.py") if ".head_weight" in file.read_text()}
+    assert using == {
+        "model/gpt.py", "train/datasets/distillation.py", "train/known_answers.py", "train/objectives/distillation.py",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("placement", ["pre", "post", "output", "sandwich"])

@@ -169,9 +169,11 @@ def test_health_and_metrics(served: Served) -> None:
     assert 'gptsmith_requests_total{route="/v1/completions",status="200"}' in text.data.decode()
     assert served.gauge("gptsmith_time_to_first_token_seconds_count") >= 1
     assert served.gauge("gptsmith_inter_token_latency_seconds_count") >= 1
+    assert served.gauge("gptsmith_engine_native") == 0  # a small model
     assert served.gauge("gptsmith_kv_cache_blocks") >= 1
     assert served.gauge("gptsmith_kv_cache_bytes") >= served.gauge("gptsmith_kv_cache_blocks") * 64
-    assert served.gauge("gptsmith_kv_cache_shared_blocks") == served.gauge("gptsmith_preemptions_total") == 0
+    assert served.gauge("gptsmith_kv_cache_blocks") >= served.gauge("gptsmith_kv_cache_shared_blocks") >= 0
+    assert served.gauge("gptsmith_preemptions_total") == 0
 
 
 def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

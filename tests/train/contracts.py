@@ -32,9 +32,10 @@ CONTEXT = 96
 LABELS = ["no", "yes", "perhaps"]
 
 
-def tiny(num_labels: int | None = None, seed: int = 0) -> GPT:
+def tiny(num_labels: int | None = None, seed: int = 0, logits_cap: float | None = None) -> GPT:
     """A float64 model all of whose weights are drawn, also those that a new model starts at zero."""
     table = {"vocab_size": 259, "context_length": CONTEXT, "embed_dim": 32, "num_layers": 2, "num_heads": 2}
+    table |= {} if logits_cap is None else {"logits_cap": logits_cap}
     model = GPT(preset("smith", **table, head_dim=16, attention={"num_kv_heads": 1}, num_labels=num_labels)).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import nn
 from gptsmith.base.kinds import Kinds
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import cross_entropy
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, token_log_likelihoods
+from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, plain_cross_entropy, token_log_likelihoods
 from gptsmith.model.presets import preset
 from gptsmith.train import objectives, optimizers
 from gptsmith.train.batch import Batch
@@ -34,14 +34,19 @@ def test_a_file_is_a_kind_of_its_name(kinds: Kinds) -> None:
         assert kinds.validate(name).kind == name
 
 
+@pytest.mark.parametrize("cap", [None, 1.5])
 @pytest.mark.parametrize("sizes", [(1, 1, 20), (3, 1, 20), (100, 100, 64)])
-def test_gradients_are_those_of_finite_differences(sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_those_of_finite_differences(
+    sizes: Any, cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cross_entropy.BlockSizes, "of", lambda vocab_size, device: cross_entropy.BlockSizes(*sizes))
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(5, 4, dtype=torch.float64, generator=generator, requires_grad=True)
     weight = torch.randn(20, 4, dtype=torch.float64, generator=generator, requires_grad=True)
     targets = torch.tensor([3, -100, 0, 19, 3])
-    assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, targets), (hidden, weight))
+    assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, targets, cap), (hidden, weight))
+    ours, plain = (each(hidden, weight, targets, cap) for each in (linear_cross_entropy, plain_cross_entropy))
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
 
 
 def drawn_rows(num_rows: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -54,16 +59,20 @@ def drawn_rows(num_rows: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return hidden, weight, targets
 
 
+@pytest.mark.parametrize("cap", [None, 1.5])
 @pytest.mark.parametrize("sizes", [(1, 1, 20), (4, 3, 20), (100, 100, 64)])
-def test_log_likelihoods_in_blocks_are_those_of_all_logits_at_once(sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_likelihoods_in_blocks_are_those_of_all_logits_at_once(
+    sizes: Any, cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cross_entropy.BlockSizes, "of", lambda vocab_size, device: cross_entropy.BlockSizes(*sizes))
     hidden, weight, targets = drawn_rows()
-    rows, values = token_log_likelihoods(hidden, weight, targets)
-    expected = (hidden @ weight.T).log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0][targets >= 0]
+    rows, values = token_log_likelihoods(hidden, weight, targets, cap)
+    logits = hidden @ weight.T if cap is None else cap * torch.tanh(hidden @ weight.T / cap)
+    expected = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0][targets >= 0]
     assert rows.tolist() == [0] * 2 + [2] * 7
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-12)
     with torch.no_grad():
-        assert torch.equal(token_log_likelihoods(hidden, weight, targets)[1], values)
+        assert torch.equal(token_log_likelihoods(hidden, weight, targets, cap)[1], values)
     upstream = torch.linspace(-1, 2, len(values), dtype=torch.float64)  # each token's own, as objectives weigh them
     both = (torch.autograd.grad(each, (hidden, weight), upstream) for each in (values, expected))
     for ours, plain in zip(*both, strict=True):

@@ -274,7 +274,12 @@ def test_a_new_reward_model_has_no_preference(encoder: Encoder) -> None:
 def taught(model: GPT, teacher: GPT, batch: Batch) -> DistillationBatch:
     with torch.no_grad():
         states = teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]
-    return DistillationBatch(**vars(batch), teacher_hidden=states, teacher_head=teacher.head_weight.detach())
+    return DistillationBatch(
+        **vars(batch),
+        teacher_hidden=states,
+        teacher_head=teacher.head_weight.detach(),
+        teacher_cap=teacher.config.logits_cap,
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -287,8 +292,9 @@ def test_distillation_from_oneself_has_no_gradient(encoder: Encoder, temperature
     assert max(gradient.abs().max().item() for gradient in gradients(model)) < 1e-12
 
 
-def test_distillation_is_the_divergence_of_the_two(encoder: Encoder) -> None:
-    model, teacher = tiny(), tiny(seed=1)
+@pytest.mark.parametrize("caps", [(None, None), (1.5, None), (None, 0.8)])
+def test_distillation_is_the_divergence_of_the_two(encoder: Encoder, caps: tuple[float | None, float | None]) -> None:
+    model, teacher = tiny(logits_cap=caps[0]), tiny(seed=1, logits_cap=caps[1])
     batch = SftSettings().collate(samples_of(SftSettings(), TALKS, encoder))
     objective = DistillationSettings(teacher="other", alpha=0.7, temperature=2.0)
     asked = batch.targets != IGNORED
@@ -345,9 +351,10 @@ def test_grpo_leaves_what_has_no_reward_out_of_its_group() -> None:
     assert found.tolist() == [[1.0, 0.0, -1.0, 0.0], [0.0] * 4, [0.0] * 4]
 
 
-def test_grpo_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder) -> None:
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_grpo_gradient_is_that_of_the_weighted_likelihood(encoder: Encoder, cap: float | None) -> None:
     """If the model has not moved since it sampled, the gradient is that of -A ln p (Williams 1992)."""
-    model, plain = tiny(), tiny()
+    model, plain = tiny(logits_cap=cap), tiny(logits_cap=cap)
     batch = rollout(model, torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.float64), model, encoder)
     loss = accumulate(model, GrpoSettings(kl_coef=0.0), [batch])
     asked = batch.targets != IGNORED

@@ -32,7 +32,7 @@ class FocalSettings(ObjectiveSettings):
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         hidden = model.hidden(batch.input_ids, segments=batch.segments)  # (B, T, C)
-        logits = hidden @ model.head_weight.T.to(hidden.dtype)  # (B, T, V)
+        logits = model.logits(hidden)  # (B, T, V)
         surprise = functional.cross_entropy(
             logits.flatten(0, -2).float(), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
         )

@@ -1,7 +1,5 @@
 """Gemma 3, text: norms before and behind each half, local layers with a base of their own, scaled embeddings (Gemma
 team 2025).
-
-Gemma 2 caps its scores and logits by a tanh, which nothing here does.
 """
 
 from __future__ import annotations
@@ -79,13 +77,13 @@ class Layers:
         written = GLOBAL.write(shape.model_copy(update={"position": every}))
         local = {"rope_type": "default", "rope_theta": position.local_base}
         return {
-            "sliding_window": _window_size(shape),
+            "sliding_window": window_size(shape),
             "layer_types": [SLIDING if layer in position.local_layers else FULL for layer in range(shape.num_layers)],
             "rope_parameters": {"full_attention": written["rope_parameters"], "sliding_attention": local},
         }
 
 
-def _window_size(shape: GPTConfig) -> int:
+def window_size(shape: GPTConfig) -> int:
     """That of local layers, which see the whole context where attention is full."""
     attention = shape.attention
     return attention.window_size if isinstance(attention, SlidingWindowAttentionSettings) else shape.context_length
@@ -154,29 +152,34 @@ class GGUFLayers:
         return {
             **GGUFRotary().write(shape.model_copy(update={"position": every})),
             LOCAL: position.local_base,
-            WINDOW: _window_size(shape),
+            WINDOW: window_size(shape),
             PATTERN: [layer in position.local_layers for layer in range(shape.num_layers)],
         }
 
 
+@dataclass(frozen=True)
 class GGUFScales:
     """The scales of embeddings and of scores, which llama.cpp knows without a key."""
 
-    keys: Sequence[str] = ()
+    layers_of_27b: int
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return ()
 
     def read(self, config: Mapping[str, Any]) -> Table:
         width, num_heads = size_of(config, "embedding_length"), size_of(config, "attention.head_count")
         sizes = {"attention.key_length": width // num_heads, **config}
         head_dim = size_of(sizes, "attention.key_length")
         # The model of 27B alone scales by the width of a head that its 32 heads would have if they filled the model's.
-        queries = width // num_heads if config["block_count"] == LAYERS_OF_27B else head_dim
+        queries = width // num_heads if config["block_count"] == self.layers_of_27b else head_dim
         return {"attention": {"scale": max(queries, 1) ** -0.5}, "embedding_multiplier": width**0.5}
 
     def write(self, shape: GPTConfig) -> Table:
         return {}
 
 
-def _renamed(weight: Weight) -> Weight:
+def renamed(weight: Weight) -> Weight:
     """With Gemma's name of the norm before the feed-forward half, and gains as it keeps them."""
     if "norm" not in weight.parts[0]:
         return weight
@@ -193,7 +196,7 @@ FAMILY = Family(
         activation="geglu_tanh",
         scalings=("linear",),
         fixed={"attention.bias": False, "attention.output_bias": False},
-        settings=(GGUFLayers(), GGUFScales()),
+        settings=(GGUFLayers(), GGUFScales(LAYERS_OF_27B)),
     ),
     preset="smith with norm_placement=sandwich and position=local_rotary",
     fixed=FIXED
@@ -216,7 +219,7 @@ FAMILY = Family(
         Scales(),
         Layers(),
     ),
-    weights=tuple(_renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
+    weights=tuple(renamed(weight) for weight in (*WEIGHTS, *OUTPUT_NORMS, *NORMS)),
     defaults={
         "vocab_size": 262_208, "max_position_embeddings": 131_072, "hidden_size": 2304, "num_hidden_layers": 26,
         "num_attention_heads": 8, "intermediate_size": 9216,

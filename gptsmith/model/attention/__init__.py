@@ -76,6 +76,8 @@ class DotProductAttentionSettings(AttentionSettings):
     sinks: bool = False
     """Whether each head has a learnt score that takes part in its softmax and stands for no value, so that a token may
     attend to nothing (gpt-oss; Xiao et al. 2023)."""
+    score_cap: float | None = Field(default=None, gt=0)
+    """The soft cap c of scores, each of which becomes c tanh(score / c); none if None (Gemma 2)."""
 
 
 class Attention(nn.Module):

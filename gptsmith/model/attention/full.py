@@ -12,6 +12,7 @@ from gptsmith.model.attention import Attention, DotProductAttentionSettings, gat
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
 from gptsmith.model.kernels.attention import causal_attention, masked_attention, plain_attention, softmax
+from gptsmith.model.kernels.soft_cap import soft_capped_
 from gptsmith.model.layout import Span
 
 FEW_QUERIES = 16
@@ -35,36 +36,44 @@ class FullAttention(Attention):
     def __init__(self, settings: DotProductAttentionSettings, dims: LayerDims, layer: int) -> None:
         super().__init__(settings, dims, layer)
         self.sinks = nn.Parameter(torch.empty(self.num_heads)) if settings.sinks else None
+        self.score_cap = settings.score_cap
 
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-        return scaled_dot_product(queries, keys, values, span, self.sinks)
+        return scaled_dot_product(queries, keys, values, span, self.sinks, self.score_cap)
 
 
 def scaled_dot_product(
-    queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span, sinks: Tensor | None = None
+    queries: Tensor,
+    keys: Tensor | Blocks,
+    values: Tensor | Blocks,
+    span: Span,
+    sinks: Tensor | None = None,
+    cap: float | None = None,
 ) -> Tensor:
     """softmax(QK'/sqrt D)V by the fastest way for this device: queries (B, H, T, D), keys (B, K, S, D), values
-    (B, K, S, V) and sinks (H) to (B, H, T, V)."""
+    (B, K, S, V) and sinks (H) to (B, H, T, V), with a soft cap of QK'/sqrt D."""
     if isinstance(keys, Blocks) and isinstance(values, Blocks) and queries.shape[2] <= FEW_QUERIES:
-        return _block_attention(queries, keys, values, span, sinks)
+        return _block_attention(queries, keys, values, span, sinks, cap)
     keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
     if span.mask is None and span.bias is None:
-        return causal_attention(queries, keys, values, sinks)
+        return causal_attention(queries, keys, values, sinks, cap)
     if span.bias is None and span.packed is not None:
         batches = zip(*map(span.packed.gather, (queries, keys, values)), strict=True)
-        return span.packed.scatter([causal_attention(q, k, v, sinks) for q, k, v in batches], len(queries))
+        return span.packed.scatter([causal_attention(q, k, v, sinks, cap) for q, k, v in batches], len(queries))
     if span.bias is None and span.mask is not None and queries.device.type == "cpu" and not torch.is_grad_enabled():
-        return masked_attention(queries, keys, values, span.mask, sinks)
+        return masked_attention(queries, keys, values, span.mask, sinks, cap)
     bias = score_bias(queries, span)
-    if sinks is not None:
-        return plain_attention(queries, keys, values, bias, sinks)
+    if sinks is not None or cap is not None:
+        return plain_attention(queries, keys, values, bias, sinks, cap)
     is_grouped = queries.shape[1] != keys.shape[1]
     return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, enable_gqa=is_grouped)
 
 
-def _block_attention(queries: Tensor, keys: Blocks, values: Blocks, span: Span, sinks: Tensor | None) -> Tensor:
+def _block_attention(
+    queries: Tensor, keys: Blocks, values: Blocks, span: Span, sinks: Tensor | None, cap: float | None
+) -> Tensor:
     """The same over keys and values where they lie in a paged cache: fewer numbers are read than to copy them."""
-    scores = keys.scores(queries * queries.shape[3] ** -0.5)  # (B, H, T, S)
+    scores = soft_capped_(keys.scores(queries * queries.shape[3] ** -0.5), cap)  # (B, H, T, S)
     if span.bias is not None or (span.mask is None and queries.shape[2] > 1):
         scores = scores + score_bias(queries, span)
     elif span.mask is not None:

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gptsmith.model.kernels.soft_cap import soft_cap_slope_, soft_capped, soft_capped_
+
 QUERY_BLOCK = 256
 """Queries that are scored together. A block reads no key behind its last query: half the work of a square."""
 FEW_QUERIES = 64
@@ -20,7 +22,9 @@ MAX_KEPT_PATTERN = 1 << 24
 """Attention patterns of up to this many numbers are kept for the backward pass; larger ones are computed again."""
 
 
-def causal_attention(queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None = None) -> Tensor:
+def causal_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None = None, cap: float | None = None
+) -> Tensor:
     """softmax(QK'/sqrt d_k)V, each query over the keys up to its own.
 
     Args:
@@ -28,31 +32,38 @@ def causal_attention(queries: Tensor, keys: Tensor, values: Tensor, sinks: Tenso
         keys: (B, K, T, D). Queries of one group share a key head: H is a multiple of K.
         values: (B, K, T, V).
         sinks: (H), a score of each head that takes part in the softmax and stands for no value; none if None.
+        cap: the soft cap of the scores QK'/sqrt d_k; none if None.
 
     Returns:
         (B, H, T, V).
     """
     T = queries.shape[2]
     if queries.device.type == "cpu" and T > 1:
-        mixed: Tensor = _CausalAttention.apply(queries, keys, values, sinks)  # type: ignore[no-untyped-call]
+        mixed: Tensor = _CausalAttention.apply(queries, keys, values, sinks, cap)  # type: ignore[no-untyped-call]
         return mixed
-    if sinks is not None:
+    if sinks is not None or cap is not None:
         later = torch.full((T, T), float("-inf"), dtype=queries.dtype, device=queries.device).triu(1)
-        return plain_attention(queries, keys, values, later if T > 1 else None, sinks)
+        return plain_attention(queries, keys, values, later if T > 1 else None, sinks, cap)
     return functional.scaled_dot_product_attention(
         queries, keys, values, is_causal=T > 1, enable_gqa=queries.shape[1] != keys.shape[1]
     )
 
 
 def plain_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, sinks: Tensor | None = None
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None = None,
+    sinks: Tensor | None = None,
+    cap: float | None = None,
 ) -> Tensor:
     """softmax(QK'/sqrt d_k + bias)V as the formula says it, with all scores in memory, for queries (B, H, T, D), keys
-    (B, K, S, D), values (B, K, S, V), a bias (B or 1, H or 1, T, S) and sinks (H): (B, H, T, V)."""
+    (B, K, S, D), values (B, K, S, V), a bias (B or 1, H or 1, T, S), sinks (H) and a cap of QK'/sqrt d_k:
+    (B, H, T, V)."""
     B, H, T, D = queries.shape
     K, S = keys.shape[1], keys.shape[2]
     scores = (queries * D**-0.5).reshape(B, K, H // K * T, D) @ keys.mT
-    scores = scores.view(B, H, T, S)
+    scores = soft_capped(scores.view(B, H, T, S), cap)
     scores = scores if bias is None else scores + bias
     pattern = softmax(scores, None if sinks is None else sinks.view(H, 1, 1))
     return (pattern.reshape(B, K, H // K * T, S) @ values).view(B, H, T, -1)
@@ -68,13 +79,19 @@ def softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
 
 
 def masked_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sinks: Tensor | None = None
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    sinks: Tensor | None = None,
+    cap: float | None = None,
 ) -> Tensor:
     """softmax(QK'/sqrt d_k)V where `mask` (B or 1, 1, T, S) lets queries (B, H, T, D) look at keys (B, K, S, D) and at
-    sinks (H): by products that need no copy of keys and values that are a part of a larger cache."""
+    sinks (H), with a cap of QK'/sqrt d_k: by products that need no copy of keys and values that are a part of a larger
+    cache. It has no gradient."""
     B, H, T, D = queries.shape
     K, S = keys.shape[1], keys.shape[2]
-    if 1 < T <= FEW_QUERIES and H == K and sinks is None:
+    if 1 < T <= FEW_QUERIES and H == K and sinks is None and cap is None:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     # A few queries at a time, those of one group as rows of one matrix: keys are neither repeated nor copied.
     mask = mask.view(-1, 1, 1, *mask.shape[-2:])  # (B or 1, 1, 1, T, S)
@@ -82,7 +99,7 @@ def masked_attention(
     for start in range(0, T, QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, T)
         block = queries[:, :, start:stop].reshape(B, K, H // K * (stop - start), D)
-        scores = (block * D**-0.5) @ keys.transpose(-1, -2)
+        scores = soft_capped_((block * D**-0.5) @ keys.transpose(-1, -2), cap)
         allowed = mask[..., start:stop, :]
         scores = scores.view(B, K, H // K, stop - start, S).masked_fill_(~allowed, float("-inf"))
         by_group = None if sinks is None else sinks.view(K, H // K, 1, 1)
@@ -95,7 +112,9 @@ class _CausalAttention(torch.autograd.Function):
     """By matrix products of whole blocks, which run at the machine's full rate where PyTorch's kernel does not."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor | None, cap: float | None
+    ) -> Tensor:
         B, H, T, D = queries.shape
         K, V = keys.shape[1], values.shape[3]
         # One matrix product per block of queries, over the keys up to its last query.
@@ -106,16 +125,17 @@ class _CausalAttention(torch.autograd.Function):
         for start in range(0, T, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, T)
             block = _query_block(queries, K, start, stop)
-            pattern = _pattern(block, flat_keys, start, stop, H // K, sinks)
+            pattern = _pattern(block, flat_keys, start, stop, H // K, sinks, cap)
             mixed[:, start:stop] = _unstacked(pattern @ flat_values[:, :stop], B, stop - start)
             if keep:
                 patterns.append(pattern)
         ctx.save_for_backward(queries, flat_keys, flat_values, sinks, *patterns)
+        ctx.cap = cap
         return mixed.view(B, T, H, V).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, None]:
         queries, keys, values, sinks, *patterns = ctx.saved_tensors
         B, H, T, D = queries.shape
         K, V = keys.shape[0] // B, values.shape[2]
@@ -126,7 +146,7 @@ class _CausalAttention(torch.autograd.Function):
             stop = min(start + QUERY_BLOCK, T)
             block = _query_block(queries, K, start, stop)
             upstream = _query_block(gradients[0], K, start, stop)
-            pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K, sinks)
+            pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K, sinks, ctx.cap)
             # With P = softmax(S), O = PV: dV = P' dO, dP = dO V', and dS = P (dP - sum dP P) by rows.
             value_gradient[:, :stop] += pattern.mT @ upstream
             of_pattern = upstream @ values[:, :stop].mT
@@ -136,6 +156,8 @@ class _CausalAttention(torch.autograd.Function):
                 of_sinks = -missing * (of_pattern * pattern).sum(dim=-1)  # (B * K, G * (stop - start))
                 sink_gradient += of_sinks.view(B, H, -1).sum(dim=(0, 2)).to(sinks.dtype)
             of_scores = torch._softmax_backward_data(of_pattern, pattern, -1, pattern.dtype)
+            if ctx.cap is not None:
+                of_scores *= soft_cap_slope_(_capped_products(block, keys[:, :stop], ctx.cap), ctx.cap)
             of_scores *= D**-0.5
             # With S = QK' / sqrt D: dQ = dS K / sqrt D, dK = dS' Q / sqrt D.
             query_gradient[:, start:stop] = _unstacked(of_scores @ keys[:, :stop], B, stop - start)
@@ -145,6 +167,7 @@ class _CausalAttention(torch.autograd.Function):
             key_gradient.view(B, K, T, D),
             value_gradient.view(B, K, T, V),
             sink_gradient,
+            None,
         )
 
 
@@ -158,10 +181,20 @@ def _unstacked(x: Tensor, batch_size: int, num_queries: int) -> Tensor:
     return x.view(batch_size, -1, x.shape[1] // num_queries, num_queries, x.shape[2]).permute(0, 3, 1, 2, 4)
 
 
-def _pattern(block: Tensor, keys: Tensor, start: int, stop: int, group_size: int, sinks: Tensor | None) -> Tensor:
+def _capped_products(block: Tensor, keys: Tensor, cap: float) -> Tensor:
+    """QK'/sqrt d_k, capped, of queries (B * K, G * T, D) and keys (B * K, S, D)."""
+    return soft_capped_(torch.bmm(block, keys.mT).mul_(block.shape[2] ** -0.5), cap)
+
+
+def _pattern(
+    block: Tensor, keys: Tensor, start: int, stop: int, group_size: int, sinks: Tensor | None, cap: float | None
+) -> Tensor:
     """Where queries start to stop look, (B * K, G * (stop - start), stop)."""
     later = torch.full((stop - start, stop), float("-inf"), dtype=block.dtype).triu(start + 1).repeat(group_size, 1)
-    scores = torch.baddbmm(later, block, keys[:, :stop].mT, alpha=block.shape[2] ** -0.5)
+    if cap is None:
+        scores = torch.baddbmm(later, block, keys[:, :stop].mT, alpha=block.shape[2] ** -0.5)
+    else:
+        scores = _capped_products(block, keys[:, :stop], cap).add_(later)
     if sinks is not None:
         by_row = sinks.view(-1, group_size).repeat_interleave(stop - start, dim=1)  # (K, G * (stop - start))
         sinks = by_row.repeat(len(block) // len(by_row), 1)[..., None]

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gptsmith.data.windows import IGNORED
+from gptsmith.model.kernels.soft_cap import soft_cap_slope_, soft_capped, soft_capped_
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes loss and gradients together, block by block: each block's logits are used twice and forgotten."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        same = weight.to(hidden.dtype)
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None) -> Tensor:
+        ctx.cap, same = cap, weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient: Tensor | None = None
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        for rows, gradient, log_likelihoods in _gradient_blocks(hidden, same, targets):
+        for rows, gradient, log_likelihoods in _gradient_blocks(hidden, same, targets, ctx.cap):
             total -= log_likelihoods.sum()
             torch.mm(gradient, same, out=hidden_gradient[rows])
             if ctx.needs_input_grad[1]:
@@ -59,12 +60,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
         scale = gradients[0]
         if weight_gradient is not None:
             weight_gradient = weight_gradient.to(ctx.weight_dtype, copy=True).mul_(scale)
-        return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient, None
+        return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient, None, None
 
 
 class _TokenLogLikelihoods(torch.autograd.Function):
@@ -72,24 +73,25 @@ class _TokenLogLikelihoods(torch.autograd.Function):
     logits are computed again there, block by block."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None) -> Tensor:
         ctx.save_for_backward(hidden, weight, targets)
-        return _log_likelihoods(hidden, weight, targets)
+        ctx.cap = cap
+        return _log_likelihoods(hidden, weight, targets, cap)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden, weight, targets = ctx.saved_tensors
         upstream = gradients[0]
         same = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient: Tensor | None = None
-        for rows, gradient, _ in _gradient_blocks(hidden, same, targets):
+        for rows, gradient, _ in _gradient_blocks(hidden, same, targets, ctx.cap):
             gradient *= -upstream[rows, None].to(gradient.dtype)
             torch.mm(gradient, same, out=hidden_gradient[rows])
             if ctx.needs_input_grad[1]:
                 weight_gradient = _sum_of(weight_gradient, gradient.T @ hidden[rows], upstream.dtype)
-        return hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight.dtype), None
+        return hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight.dtype), None, None
 
 
 def _sum_of(total: Tensor | None, share: Tensor, dtype: torch.dtype) -> Tensor:
@@ -97,12 +99,14 @@ def _sum_of(total: Tensor | None, share: Tensor, dtype: torch.dtype) -> Tensor:
     return share if total is None else total.to(dtype) + share
 
 
-def _gradient_blocks(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _gradient_blocks(
+    hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Block by block of hidden states (N, C): which rows it has, the gradient of its cross-entropy with respect to its
-    logits (n, V), which the next block overwrites, and ln p(target) (n).
+    logits (n, V) before their cap, which the next block overwrites, and ln p(target) (n).
 
-    With p = softmax(hidden weight'), that gradient is p - 1 at the target and p elsewhere. With it as G, the gradient
-    of the hidden states is G weight, and that of the weight G' hidden.
+    With p = softmax(hidden weight'), that gradient is p - 1 at the target and p elsewhere, times the slope of the cap.
+    With it as G, the gradient of the hidden states is G weight, and that of the weight G' hidden.
     """
     vocab_size = len(weight)
     sizes = BlockSizes.of(vocab_size, hidden.device)
@@ -115,8 +119,11 @@ def _gradient_blocks(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterato
         found = []
         for first in range(start, rows.stop, part):
             stop = min(first + part, rows.stop)
-            logits = torch.mm(hidden[first:stop], weight.T, out=scratch[: stop - first])
-            found.append(_to_gradient(logits, targets[first:stop], gradients[first - start : stop - start]))
+            logits = soft_capped_(torch.mm(hidden[first:stop], weight.T, out=scratch[: stop - first]), cap)
+            gradient = gradients[first - start : stop - start]
+            found.append(_to_gradient(logits, targets[first:stop], gradient))
+            if cap is not None:
+                gradient *= soft_cap_slope_(logits, cap)
         yield rows, gradients[: rows.stop - start], torch.cat(found)
 
 
@@ -133,47 +140,51 @@ def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     return log_likelihood[:, 0]
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None = None) -> Tensor:
     """The sum of -ln softmax(hidden weight')[target], in nats, over all targets that are not -100.
 
     Args:
         hidden: (..., C).
         weight: (V, C).
         targets: (...).
+        cap: the soft cap of the logits; none if None.
     """
     rows, wanted = _with_target(hidden, targets)
     if not len(rows):
         return (hidden.sum() + weight.sum()) * 0.0  # in every parameter's graph, as any other batch is
     if torch.is_grad_enabled():
-        total: Tensor = _LinearCrossEntropy.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
+        total: Tensor = _LinearCrossEntropy.apply(rows, weight, wanted, cap)  # type: ignore[no-untyped-call]
         return total
-    return -_log_likelihoods(rows, weight, wanted).sum()
+    return -_log_likelihoods(rows, weight, wanted, cap).sum()
 
 
-def token_log_likelihoods(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def token_log_likelihoods(
+    hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None = None
+) -> tuple[Tensor, Tensor]:
     """ln softmax(hidden weight')[target] of each target that is not -100, row by row; and the row that each stands in.
 
     Args:
         hidden: (B, T, C).
         weight: (V, C).
         targets: (B, T).
+        cap: the soft cap of the logits; none if None.
     """
     rows, wanted = _with_target(hidden, targets)
     owner = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[targets != IGNORED]
     if not torch.is_grad_enabled():
-        return owner, _log_likelihoods(rows, weight, wanted)
-    values: Tensor = _TokenLogLikelihoods.apply(rows, weight, wanted)  # type: ignore[no-untyped-call]
+        return owner, _log_likelihoods(rows, weight, wanted, cap)
+    values: Tensor = _TokenLogLikelihoods.apply(rows, weight, wanted, cap)  # type: ignore[no-untyped-call]
     return owner, values
 
 
-def _log_likelihoods(rows: Tensor, weight: Tensor, wanted: Tensor) -> Tensor:
+def _log_likelihoods(rows: Tensor, weight: Tensor, wanted: Tensor, cap: float | None) -> Tensor:
     """The same (N) of hidden states (N, C) that all have a target, a part of the logits at a time, without a
     gradient."""
     part = BlockSizes.of(len(weight), rows.device).part
-    same, dtype = weight.to(rows.dtype), torch.promote_types(rows.dtype, torch.float32)
+    same = weight.to(rows.dtype)
     parts = zip(torch.split(rows, part), torch.split(wanted, part), strict=True)
     return torch.cat(
-        [-functional.cross_entropy((some @ same.T).to(dtype), ids, reduction="none") for some, ids in parts]
+        [-functional.cross_entropy(head_logits(some, same, cap), ids, reduction="none") for some, ids in parts]
     )
 
 
@@ -184,7 +195,12 @@ def _with_target(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return (rows, wanted) if bool(has_target.all()) else (rows[has_target], wanted[has_target])
 
 
-def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, cap: float | None = None) -> Tensor:
     """The same sum with all logits in memory: the plain twin."""
-    logits = (hidden @ weight.to(hidden.dtype).T).to(torch.promote_types(hidden.dtype, torch.float32))
-    return functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    return functional.cross_entropy(head_logits(hidden, weight, cap), targets, ignore_index=IGNORED, reduction="sum")
+
+
+def head_logits(hidden: Tensor, weight: Tensor, cap: float | None) -> Tensor:
+    """The logits (..., V), in float32 or finer, of hidden states (..., C) by a head's weight (V, C) and a soft cap."""
+    logits = hidden @ weight.to(hidden.dtype).T
+    return soft_capped(logits.to(torch.promote_types(hidden.dtype, torch.float32)), cap)

@@ -19,10 +19,12 @@ from gptsmith.train.datasets.encoding import Encoding
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationBatch(Batch):
-    """A batch with the teacher's hidden states at the N positions that have a target, (N, its width), and its head."""
+    """A batch with the teacher's hidden states at the N positions that have a target, (N, its width), its head, and its
+    cap of logits."""
 
     teacher_hidden: Tensor
     teacher_head: Tensor
+    teacher_cap: float | None
 
 
 class DistillationDataset(Dataset):
@@ -47,7 +49,14 @@ class DistillationDataset(Dataset):
         found: list[Batch] = []
         for batch in self.data.batches(model, first_sample, num_samples, micro_batch_size):
             states = self.teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]
-            found.append(DistillationBatch(**vars(batch), teacher_hidden=states, teacher_head=self.teacher.head_weight))
+            found.append(
+                DistillationBatch(
+                    **vars(batch),
+                    teacher_hidden=states,
+                    teacher_head=self.teacher.head_weight,
+                    teacher_cap=self.teacher.config.logits_cap,
+                )
+            )
         return found
 
     def score(

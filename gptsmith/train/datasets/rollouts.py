@@ -22,7 +22,6 @@ from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.generate.api import generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
 from gptsmith.text.tool_calls import answer_text
@@ -217,11 +216,11 @@ class RolloutDataset(Dataset):
         input_ids, targets = (tensor.to(model.device) for tensor in padded(sequences))
         of_reference = None
         with torch.no_grad():
-            rows, old = token_log_likelihoods(model.hidden(input_ids), model.head_weight, targets)
+            rows, old = model.token_log_likelihoods(model.hidden(input_ids), targets)
             if self.objective.kl_coef:
                 reference = self.reference.to(model.device)
                 reference.compute_dtype = model.compute_dtype
-                _, of_reference = token_log_likelihoods(reference.hidden(input_ids), reference.head_weight, targets)
+                _, of_reference = reference.token_log_likelihoods(reference.hidden(input_ids), targets)
         advantages = [advantage for group in groups for advantage in group.advantages]
         of_rows = torch.tensor(advantages, dtype=old.dtype, device=old.device)
         return RolloutBatch(

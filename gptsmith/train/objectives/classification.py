@@ -21,7 +21,6 @@ from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.labelled import LabelledExample, labels_of
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import PreviewedExample
 from gptsmith.train.datasets.examples import ExampleObjective
@@ -164,7 +163,7 @@ class ClassificationSettings(ExampleObjective):
             "accuracy": Term(right, counts["accuracy"], weight=0.0),
         }
         if self.auxiliary_weight:
-            nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
+            nats = model.cross_entropy(hidden, batch.targets)
             terms["next_token"] = Term(nats, counts["next_token"], self.auxiliary_weight)
         return terms
 

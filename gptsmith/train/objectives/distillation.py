@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import ConfigurationError
@@ -16,7 +15,7 @@ from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import TEXT
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
+from gptsmith.model.kernels.cross_entropy import head_logits
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.distillation import DistillationBatch, DistillationDataset
@@ -77,17 +76,13 @@ class DistillationSettings(ObjectiveSettings):
         with_teacher, has_target = cast(DistillationBatch, batch), batch.targets != IGNORED
         hidden = model.hidden(batch.input_ids, segments=batch.segments)
         with torch.no_grad():
-            teacher = _log_probabilities(with_teacher.teacher_hidden, with_teacher.teacher_head, self.temperature)
-        student = _log_probabilities(hidden[has_target], model.head_weight, self.temperature)
+            logits = head_logits(with_teacher.teacher_hidden, with_teacher.teacher_head, with_teacher.teacher_cap)
+            teacher = functional.log_softmax(logits / self.temperature, dim=-1)
+        logits = head_logits(hidden[has_target], model.head_weight, model.config.logits_cap)
+        student = functional.log_softmax(logits / self.temperature, dim=-1)
         divergence = functional.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
-        nats = linear_cross_entropy(hidden, model.head_weight, batch.targets)
+        nats = model.cross_entropy(hidden, batch.targets)
         return {
             self.kind: Term(divergence, batch.num_tokens, self.alpha),
             "cross_entropy": Term(nats, batch.num_tokens, 1 - self.alpha),
         }
-
-
-def _log_probabilities(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """(N, V), in float32 or finer."""
-    logits = (hidden @ weight.to(hidden.dtype).T).to(torch.promote_types(hidden.dtype, torch.float32))
-    return functional.log_softmax(logits / temperature, dim=-1)

@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import token_log_likelihoods
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.rollouts import RolloutBatch, RolloutDataset, RolloutObjective
@@ -48,7 +47,7 @@ class GrpoSettings(RolloutObjective):
 
     def loss(self, model: GPT, batch: Batch) -> dict[str, Term]:
         rollout, count = cast(RolloutBatch, batch), batch.num_tokens
-        _, log_likelihoods = token_log_likelihoods(model.hidden(batch.input_ids), model.head_weight, batch.targets)
+        _, log_likelihoods = model.token_log_likelihoods(model.hidden(batch.input_ids), batch.targets)
         ratio = (log_likelihoods - rollout.old_log_likelihoods).exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * rollout.advantages, clipped * rollout.advantages)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gptsmith.data.shapes import TEXT
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.text import TextDataset
@@ -35,4 +34,4 @@ class NextTokenSettings(ObjectiveSettings):
 def cross_entropy_sum(model: GPT, batch: Batch) -> Tensor:
     """The sum of -ln p of all targets of a batch, in nats."""
     hidden = model.hidden(batch.input_ids, segments=batch.segments)
-    return linear_cross_entropy(hidden, model.head_weight, batch.targets)
+    return model.cross_entropy(hidden, batch.targets)
