@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.commands.options import command
+from gptsmith.commands.options import Json, command
 from gptsmith.workflows.requests import PredictRequest
 
 
@@ -12,7 +12,7 @@ from gptsmith.workflows.requests import PredictRequest
     panels={"Data": ("encoding", "encoding_errors"), "Machine": ("device",)},
     examples=("gptsmith predict runs/mine-classification new.csv", "gptsmith predict runs/spam mail.jsonl > out.jsonl"),
 )
-def predict(request: PredictRequest) -> None:
+def predict(request: PredictRequest, json: Json = True) -> None:
     """Label texts with a classifier: one JSON line per record, with probabilities."""
     from gptsmith.base import console
     from gptsmith.workflows.predict import predict as run_predict

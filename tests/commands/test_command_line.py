@@ -53,6 +53,7 @@ def test_help_of_a_verb_is_short_grouped_and_has_two_examples(
     code, text = shown([verb, "--help"], monkeypatch, capsys)
     assert code == 0
     assert len(text.splitlines()) < 60
+    assert "--json" in text
     examples = text.partition("Examples")[2].split("\n")
     assert len([line for line in examples if line.strip().startswith(f"gptsmith {verb}")]) == 2
     options = typer.main.get_command(app).get_command(None, verb).params  # type: ignore[attr-defined]
