@@ -205,7 +205,9 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "process_seconds", lambda: 0.0)
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
     monkeypatch.setattr(import_model, "fetch", lambda name, revision=None: Path("models/SmolLM2-135M"))
-    monkeypatch.setattr(hub, "fetch", lambda name, revision=None: Path("models") / name.rpartition("/")[2])
+    monkeypatch.setattr(
+        hub, "fetch", lambda name, revision=None: Path("models") / name.rpartition("/")[2].partition("-GGUF")[0]
+    )
     bind = server.bound_socket
     monkeypatch.setattr(running, "bound_socket", lambda host, port: bind(host, 0))
     monkeypatch.setattr(server.GracefulServer, "run", lambda self, sockets: None)

@@ -94,6 +94,8 @@ def lazy_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | 
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             with suppress(OSError):  # a kernel without huge pages
                 memory.madvise(mmap.MADV_NOHUGEPAGE)  # one would take up 2 MiB at the first byte
+        if hasattr(mmap, "MADV_DONTFORK"):
+            memory.madvise(mmap.MADV_DONTFORK)  # or no process could be forked, for which there is not as much again
         return torch.frombuffer(memory, dtype=dtype).view(*shape)
     except (OSError, MemoryError, RuntimeError):
         raise UserError(

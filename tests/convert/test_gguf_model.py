@@ -218,9 +218,9 @@ def test_a_file_serves_as_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "named"),
     [
-        ("{% for %}", "is not sound Jinja: .*generate` continues a text"),
-        ("{{ messages | no_such_filter }}", "No filter named 'no_such_filter'.*generate` continues"),
-        ("{{ no_such_function(messages) }}", "'no_such_function' is undefined.*generate` continues"),
+        ("{% for %}", "is not sound Jinja: .*generate MODEL continues a text"),
+        ("{{ messages | no_such_filter }}", "No filter named 'no_such_filter'.*generate MODEL continues"),
+        ("{{ no_such_function(messages) }}", "'no_such_function' is undefined.*generate MODEL continues"),
         ("{% include 'another' %}", "does not take this conversation: no loader"),
     ],
 )

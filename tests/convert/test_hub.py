@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -286,7 +287,8 @@ def test_a_gguf_model_on_the_hub_works_wherever_one_is_named(hub: Hub, tmp_path:
     assert open_model(name).config == open_model(file).config
     made = gptsmith.import_model(name, out=tmp_path / "run")
     assert open_model(made["run"]).config == open_model(file).config
-    assert gptsmith.certify(made["run"], name)["status"] == "passed"
+    if find_spec("llama_cpp") is not None:  # which reads the second side
+        assert gptsmith.certify(made["run"], name)["status"] == "passed"
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])

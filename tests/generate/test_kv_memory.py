@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from typing import Any
 
@@ -148,6 +150,14 @@ def test_a_bound_that_holds_hardly_anything_is_refused() -> None:
     )
     with pytest.raises(UserError, match=message):
         engine_of(5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems promise no more memory than there is")
+def test_a_process_with_large_caches_can_be_forked() -> None:
+    num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+    caches = [lazy_zeros((1, 1, num_bytes // 256, 64), torch.float32, "cpu") for _ in range(3)]
+    assert subprocess.run(["true"], preexec_fn=lambda: None).returncode == 0  # which makes it a fork
+    assert len(caches) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is given back page by page on Linux alone")

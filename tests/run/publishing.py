@@ -29,7 +29,7 @@ def publish(checkpoints: Path) -> None:
             step += not again
             writer.save(step, 100_000, fill, None)
             writer.wait()
-            print(step, flush=True)
+            os.write(sys.stdout.fileno(), f"{step}\n".encode())  # whole, or not at all
             if again:
                 step += 1
 
