@@ -56,6 +56,18 @@ def wanted(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in files(folder).items() if name != "model.bin"}
 
 
+@pytest.mark.parametrize(
+    "name", ["../escaped.json", "/escaped.json", "a/../../escaped.json", "a\\..\\..\\escaped.json"]
+)
+def test_a_file_outside_of_its_folder_is_refused(hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit({"config.json": b"{}", name: b"{}"})
+    with pytest.raises(ConversionError, match="has a file outside of its folder"):
+        fetch(NAME)
+    assert not hub.downloads()
+    assert not list(tmp_path.rglob("*escaped.json"))
+
+
 def test_a_model_is_fetched_once_and_nothing_else_of_it(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.add(NAME, folder)
     fetched = fetch(NAME)
