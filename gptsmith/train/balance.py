@@ -97,8 +97,9 @@ def training_terms(
     counted = batch.targets != IGNORED
     # An objective may also read other texts, such as prompts by themselves: they have no targets.
     routings = [routing for routing in record if routing.chosen.shape[:2] == counted.shape]
-    for routing in routings if meter is not None else ():
-        meter.add(routing.layer, choice_counts(routing, counted).sum(dim=0))  # type: ignore[union-attr]
+    if meter is not None:
+        for routing in routings:
+            meter.add(routing.layer, choice_counts(routing, counted).sum(dim=0))
     if routings and (weight := _weight(model)):
         terms = {**terms, BALANCE: Term(balance_sum(routings, counted), batch.num_tokens, weight)}
     return terms

@@ -68,8 +68,9 @@ class GGUFSettings:
 
     def write(self, shape: GPTConfig) -> Table:
         attention = shape.attention
-        is_windowed = isinstance(attention, SlidingWindowAttentionSettings)
-        return {WINDOW: attention.window_size if is_windowed else shape.context_length}  # type: ignore[attr-defined]
+        if isinstance(attention, SlidingWindowAttentionSettings):
+            return {WINDOW: attention.window_size}
+        return {WINDOW: shape.context_length}
 
 
 def _renamed(weight: Weight) -> Weight:

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from gptsmith.base.cache_folder import default_cache
+from gptsmith.base.console import note
 
 
 def _sources() -> str:
@@ -24,9 +25,17 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
+FOLDER = default_cache() / "compiled" / _sources()
 # numba itself would only look at the time of the one file that a function is in.
 configuration: Any = numba.config
-configuration.CACHE_DIR = str(default_cache() / "compiled" / _sources())
+configuration.CACHE_DIR = str(FOLDER)
+
+
+def say_that_it_takes_long() -> None:
+    """Says it before anything is compiled, if nothing was kept yet."""
+    if not FOLDER.exists():
+        note("compiling the decoder for this processor, once: about half a minute (--engine torch does without)")
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

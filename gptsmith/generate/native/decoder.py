@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.native import products, step
+from gptsmith.generate.native.compiling import say_that_it_takes_long
 from gptsmith.generate.native.known import ACTIVATIONS, UnsupportedModelError, require_known
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
@@ -33,7 +34,8 @@ class Rows:
     """
 
     def __init__(self, dtype: numpy.dtype[Any]) -> None:
-        self._rows, self._dtype = [], dtype  # type: ignore[var-annotated]
+        self._rows: list[Any] = []
+        self._dtype = dtype
 
     def add(self, **values: float) -> int:
         """Adds one, which is 0 where nothing is said; returns its number."""
@@ -292,6 +294,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     Raises:
         UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
     """
+    say_that_it_takes_long()
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
     most = settings.max_prefill_tokens + settings.max_num_seqs * (1 + settings.num_speculative_tokens)
     decoder = NativeDecoder(model, torch.get_num_threads(), most if is_packed else min(most, FLOAT_ROWS))

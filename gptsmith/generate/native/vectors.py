@@ -239,24 +239,19 @@ def largest(builder: Any, values: Any) -> Any:
     return _folded(builder, values, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
 
-@overload(operator.add, strict=False)
-def _add(a: Any, b: Any) -> Any:
-    return (lambda a, b: _added(a, b)) if a is b is Floats else None
+def _make_operator(symbol: Callable[..., Any], operation: Any) -> None:
+    """Has an operator of Python mean an operation on numbers of all lanes."""
+
+    def choose(a: Any, b: Any) -> Any:
+        return (lambda a, b: operation(a, b)) if a is b is Floats else None
+
+    overload(symbol, strict=False)(choose)
 
 
-@overload(operator.sub, strict=False)
-def _subtract(a: Any, b: Any) -> Any:
-    return (lambda a, b: _subtracted(a, b)) if a is b is Floats else None
-
-
-@overload(operator.mul, strict=False)
-def _multiply(a: Any, b: Any) -> Any:
-    return (lambda a, b: _multiplied(a, b)) if a is b is Floats else None
-
-
-@overload(operator.truediv, strict=False)
-def _divide(a: Any, b: Any) -> Any:
-    return (lambda a, b: _divided(a, b)) if a is b is Floats else None
+_make_operator(operator.add, _added)
+_make_operator(operator.sub, _subtracted)
+_make_operator(operator.mul, _multiplied)
+_make_operator(operator.truediv, _divided)
 
 
 def _four_products(builder: Any, sums: Any, weights: Any, inputs: Any) -> Any:
