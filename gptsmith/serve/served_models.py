@@ -20,7 +20,6 @@ from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel, draft_kv_cache_bytes
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
-from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.device import choose_device
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, ModelDescription
@@ -73,9 +72,6 @@ class ServedModels:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
         self._retiring: set[ServedModel] = set()
-        for run in runs:
-            # The server holds no weights but those that it computes with.
-            run.loaded.model = inference_model(run.loaded.model)
         shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
         self.entries = {
             run.name: ModelEntry(run.about, self._with_engine(run, shares[run.name]), is_pinned=True, num_loads=1)
@@ -119,6 +115,7 @@ class ServedModels:
             proposer = DraftModel(draft.model, kv_cache_bytes=draft_bytes)
         settings = self.settings.engine_settings(own_bytes)
         engine = Engine(run.loaded.model, tokenizer, settings=settings, proposer=proposer, thread=self._thread)
+        run.loaded.model = engine.model  # the server holds no weights but those that it computes with
         return ServedModel(run, engine, self.settings, kv_cache_bytes or 0)
 
     # Which models there are
@@ -286,7 +283,6 @@ class ServedModels:
         """A model with its engine. `promised_bytes` are the bounds of the KV caches that there are."""
         assert self._folders is not None, "a model without a folder stays loaded"
         run = self._folders.load(about)
-        run.loaded.model = inference_model(run.loaded.model)
         is_writer = run.classifier is None
         share = self._memory.share(run.loaded.config, promised_bytes) if is_writer else None
         served = self._with_engine(run, share)

@@ -16,6 +16,7 @@ from torch import Tensor
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.generate import forward
 from gptsmith.generate.engine import Engine
+from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.native import decoder as decoders
@@ -185,6 +186,11 @@ def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.
     engine = an_engine(model, "auto")
     assert engine.forwards.problem == "model.norm_placement=post, model.position=alibi"
     assert texts(engine, PROMPTS) == texts(an_engine(model, "torch"), PROMPTS)
+
+
+def test_what_is_packed_already_is_left_to_the_modules() -> None:
+    with pytest.raises(UserError, match="packed for PyTorch already"):
+        an_engine(inference_model(a_model("int8")), "native")
 
 
 def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

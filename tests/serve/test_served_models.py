@@ -10,6 +10,7 @@ import pytest
 import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
+import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.settings import Settings
@@ -174,6 +175,16 @@ def test_health_and_metrics(served: Served) -> None:
     assert served.gauge("gptsmith_kv_cache_bytes") >= served.gauge("gptsmith_kv_cache_blocks") * 64
     assert served.gauge("gptsmith_kv_cache_blocks") >= served.gauge("gptsmith_kv_cache_shared_blocks") >= 0
     assert served.gauge("gptsmith_preemptions_total") == 0
+
+
+def test_compiled_code_decodes_from_the_integers_of_an_int8_run(runs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    gptsmith.compress(runs / "base", to="int8", out=tmp_path / "smaller")
+    with serving([str(tmp_path / "smaller")], engine="native") as running:  # which refuses what is packed already
+        assert running.gauge("gptsmith_engine_native") == 1
+        answer = running.client().completions.create(model="smaller", prompt="a", max_tokens=5, temperature=0)
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == 5
 
 
 def test_models_share_the_memory_for_their_contexts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
