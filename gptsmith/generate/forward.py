@@ -14,7 +14,7 @@ from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import cache_dtype
-from gptsmith.generate.settings import EngineSettings
+from gptsmith.generate.settings import EngineName, EngineSettings
 from gptsmith.model.gpt import GPT
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ class Forwards:
         """The one for a pass of so many tokens."""
         native = self._native
         return native if native is not None and num_tokens <= native.max_rows else self._modules
+
+
+def compile_ahead(engine: EngineName) -> None:
+    """Compiles what `engine` may run, unless it is kept from another time: nobody who waits for a token waits for it
+    then, and no other text pauses."""
+    if engine != "torch" and importlib.util.find_spec("numba") is not None:
+        importlib.import_module("gptsmith.generate.native.decoder").compile_ahead()
 
 
 def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None, str | None]:

@@ -20,6 +20,7 @@ from gptsmith.convert.load import Loaded
 from gptsmith.generate.draft_model import DraftModel, draft_kv_cache_bytes
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
+from gptsmith.generate.forward import SMALL_BYTES, compile_ahead
 from gptsmith.model.device import choose_device
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, ModelDescription
@@ -83,6 +84,8 @@ class ServedModels:
         if folders is not None:
             self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings)
             self._take_in(folders)
+            if any(self._memory.weight_bytes(entry.about) >= SMALL_BYTES for entry in self.entries.values()):
+                compile_ahead(settings.engine)
 
     def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
         """

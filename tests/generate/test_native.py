@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -19,8 +20,8 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.native import compiling, products, step, threads
 from gptsmith.generate.native import decoder as decoders
-from gptsmith.generate.native import products, step, threads
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
@@ -207,6 +208,20 @@ def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingExtraError, match=r"gptsmith\[native\]"):
         an_engine(a_model("llama"), "native")
     assert "gptsmith[native]" in str(an_engine(a_model("llama"), "auto").forwards.problem)
+
+
+def test_compiling_is_said_where_nothing_is_kept_yet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    forward.compile_ahead("auto")
+    capsys.readouterr()
+    forward.compile_ahead("auto")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path)
+    forward.compile_ahead("torch")
+    assert capsys.readouterr().err == ""
+    forward.compile_ahead("auto")
+    assert "compiling the decoder for this processor" in capsys.readouterr().err
 
 
 def test_a_small_model_needs_none() -> None:

@@ -20,7 +20,7 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.model.cost import cost
-from gptsmith.serve import model_folders, model_memory
+from gptsmith.serve import model_folders, model_memory, served_models
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.model_folders import ModelFolders, split_folders
 from gptsmith.serve.model_memory import ModelMemory
@@ -94,6 +94,17 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 def states(server: Served) -> dict[str, str]:
     return {card["id"]: card["gptsmith"]["state"] for card in server.ask("GET", "/v1/models").json["data"]}
+
+
+@pytest.mark.parametrize(("small_bytes", "engines"), [(0, ["auto"]), (10**9, [])])
+def test_code_is_compiled_before_anybody_waits_where_a_model_may_need_it(
+    all_models: Path, monkeypatch: pytest.MonkeyPatch, small_bytes: int, engines: list[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(served_models, "SMALL_BYTES", small_bytes)
+    monkeypatch.setattr(served_models, "compile_ahead", asked.append)
+    with serving([str(all_models)]):
+        assert asked == engines
 
 
 def complete(server: Served, **more: Any) -> Answer:

@@ -29,11 +29,13 @@ FOLDER = default_cache() / "compiled" / _sources()
 # numba itself would only look at the time of the one file that a function is in.
 configuration: Any = numba.config
 configuration.CACHE_DIR = str(FOLDER)
+WHOLE = "*.run_share-*.nbc"
+"""The files of the function that calls all others, which is kept last."""
 
 
-def say_that_it_takes_long() -> None:
-    """Says it before anything is compiled, if nothing was kept yet."""
-    if not FOLDER.exists():
+def say_what_takes_long() -> None:
+    """Says that something is about to be compiled, unless it was kept."""
+    if not any(FOLDER.rglob(WHOLE)):
         note("compiling the decoder for this processor, once: about half a minute (--engine torch does without)")
 
 

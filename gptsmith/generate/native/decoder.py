@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.native import products, step
-from gptsmith.generate.native.compiling import say_that_it_takes_long
+from gptsmith.generate.native.compiling import say_what_takes_long
 from gptsmith.generate.native.known import ACTIVATIONS, UnsupportedModelError, require_known
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import COUNTERS, Threads
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.generate.settings import EngineSettings
+from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import LinearLayer, linear_layers
 from gptsmith.model.norm.layernorm import LayerNorm
@@ -288,13 +289,20 @@ NUM_CHECKED = 3
 TOLERANCE = 1e-3
 
 
+def compile_ahead() -> None:
+    """Compiles all code, or reads what is kept of it, with a model that is as small as can be."""
+    settings = EngineSettings(max_num_seqs=1)
+    config = GPTConfig(vocab_size=LANES, context_length=LANES, embed_dim=GROUP, num_layers=1, num_heads=2)
+    checked_decoder(GPT(config).eval(), settings).close()
+
+
 def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     """The decoder of a model in evaluation mode, once it has computed a few logits as the model's modules do.
 
     Raises:
         UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
     """
-    say_that_it_takes_long()
+    say_what_takes_long()
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
     most = settings.max_prefill_tokens + settings.max_num_seqs * (1 + settings.num_speculative_tokens)
     decoder = NativeDecoder(model, torch.get_num_threads(), most if is_packed else min(most, FLOAT_ROWS))
