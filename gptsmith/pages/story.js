@@ -96,7 +96,7 @@ function showEvents(root, runs, newestFirst) {
 function detailsOf(details) {
   return Object.entries(details)
     .filter(([name, value]) => name !== "environment" && name !== "run" && value !== null)
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : readable(value)}`)
+    .map(([name, value]) => `${name.replace(/(^|_)num_/g, "$1").replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : readable(value)}`)
     .join(" · ");
 }
 

@@ -108,7 +108,7 @@ function cellsOf(run) {
   const loss = (name) => [latest(run, name)?.toFixed(4) ?? "", latest(run, name)];
   const speed = latest(run, "tokens_per_second");
   return [
-    [run.offset ? status(run) : ""],
+    [run.offset ? status(run).replaceAll("_", " ") : ""],
     [step === undefined ? "" : readable(step) + (run.num_steps ? ` of ${readable(run.num_steps)}` : ""), step],
     [left === "" ? "" : readableSeconds(left), left],
     loss("train_loss"),

@@ -130,7 +130,9 @@ def plan_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _heading(folder: Path, result: Mapping[str, Any]) -> Html:
-    words = [str(result[key]) for key in ("status", "device", "dtype") if key in result] or ["not finished"]
+    words = [str(result[key]).replace("_", " ") for key in ("status", "device", "dtype") if key in result] or [
+        "not finished"
+    ]
     return element(
         "header",
         element("h1", folder.resolve().name),
