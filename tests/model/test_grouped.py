@@ -19,7 +19,12 @@ from gptsmith.model.kernels import grouped_matmul
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.kernels.block_rounding import ROUNDINGS, quantize_blocks
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
-from gptsmith.model.kernels.grouped_matmul import GroupedMatmul, ShortlistMatmul, grouped_linear
+from gptsmith.model.kernels.grouped_matmul import (
+    GroupedMatmul,
+    ShortlistMatmul,
+    grouped_linear,
+    processor_has_kernel,
+)
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.linear.grouped import GroupedEmbedding, GroupedLinear
 from gptsmith.model.linear.lora import LoraLinearSettings
@@ -102,11 +107,13 @@ def test_a_product_is_that_of_the_dequantized_matrix(name: str, monkeypatch: pyt
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("out_dim", [48, 49])  # GPT-2's vocabulary is one more than a multiple of 16, too
 @pytest.mark.parametrize("name", FORMATS)
-def test_few_inputs_are_rounded_and_many_are_not(name: str) -> None:
-    packed, bias = some_blocks(name, 48, 256), drawn(48, seed=5)
+def test_few_inputs_are_rounded_and_many_are_not(name: str, out_dim: int) -> None:
+    packed, bias = some_blocks(name, out_dim, 256), drawn(out_dim, seed=5)
     product = GroupedMatmul([packed[:16], packed[16:]], FORMATS[name], bias)
     assert torch.equal(product.matrix(), FORMATS[name].weights(packed))
+    assert (product.kernel_weights is not None) == (name != "q6_k" and processor_has_kernel())
     for num_rows in (1, 5, 200):
         x = drawn(num_rows, 256, seed=num_rows)
         expected = x @ FORMATS[name].weights(packed).T + bias
@@ -129,7 +136,7 @@ def test_no_few_inputs_depend_on_the_others() -> None:
 @pytest.mark.parametrize("num_rows", [1, 3, 200])
 def test_the_largest_logits_are_not_rounded(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouped_matmul, "SHORTLIST", 8)
-    packed, bias, x = some_blocks("q8_0", 64, 96), drawn(64, seed=5), drawn(1, num_rows, 96, seed=6)
+    packed, bias, x = some_blocks("q8_0", 65, 96), drawn(65, seed=5), drawn(1, num_rows, 96, seed=6)
     expected = x @ FORMATS["q8_0"].weights(packed).T + bias
     found = ShortlistMatmul([packed], FORMATS["q8_0"], bias)(x)
     for one, other in zip(found[0], expected[0], strict=True):

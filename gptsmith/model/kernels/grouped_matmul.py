@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gptsmith.model.kernels.block_formats import BlockFormat, Groups
 from gptsmith.model.kernels.dense_matmul import dense_linear
@@ -87,7 +88,9 @@ class GroupedMatmul:
         """Puts the integers as the kernel wants them, which reads (integer - 8) * scale + offset."""
         weights, scales = [], []
         num_rows = max(1, BLOCK_ELEMENTS // self.matrices[0].shape[1] // TILE_ROWS) * TILE_ROWS
-        for rows in torch.split(torch.cat(self.matrices), num_rows):
+        whole = torch.cat(self.matrices)
+        whole = functional.pad(whole, (0, 0, 0, -len(whole) % KERNEL_ROWS))  # rows of zeros
+        for rows in torch.split(whole, num_rows):
             groups = self.form.groups(rows)
             parts = [groups] if self.num_parts == 1 else _halves(groups, self.form.bits)
             integers = torch.cat([part.integers.flatten(-2) for part in parts], dim=-1)
@@ -107,6 +110,7 @@ class GroupedMatmul:
             few = few if self.num_parts == 1 else torch.cat((few, few), dim=-1)
             group = self.form.group_size
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(few, self.kernel_weights, group, self.kernel_scales)
+            y = y[:, : sum(map(len, self.matrices))].contiguous()
         y = y.to(x.dtype)
         if self.bias is not None:
             y = y + self.bias.to(x.dtype)
@@ -148,12 +152,7 @@ def _halves(groups: Groups, bits: int) -> list[Groups]:
 
 def has_kernel(matrices: Sequence[Tensor], form: BlockFormat) -> bool:
     """Whether PyTorch has a fast kernel for such matrices on this processor."""
-    return (
-        matrices[0].device.type == "cpu"
-        and form.group_size in KERNEL_GROUPS
-        and sum(len(packed) for packed in matrices) % KERNEL_ROWS == 0
-        and processor_has_kernel()
-    )
+    return matrices[0].device.type == "cpu" and form.group_size in KERNEL_GROUPS and processor_has_kernel()
 
 
 @cache
