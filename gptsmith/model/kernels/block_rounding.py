@@ -100,3 +100,14 @@ ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "q4_0": _q4_0, "q4_1": _q4_1, "q5_0": _q5_0, "q5_1": _q5_1, "q8_0": _q8_0,
 }  # fmt: skip
 """Blocks (N, 32) to bytes (N, block_bytes), by format."""
+
+
+def with_integers(packed: Tensor, integers: Tensor, form: BlockFormat) -> Tensor:
+    """Rows (out, row_bytes) with the scales and minima of `packed` and other integers (out, groups, group_size)."""
+    numbers = packed.view(-1, form.block_bytes)[:, : 2 * len(form.scale_places)]
+    blocks = integers.to(torch.uint8).reshape(-1, form.block_size)
+    if form.bits == 8:
+        parts = [blocks ^ 128]
+    else:
+        parts = [*([_fifth_bits(blocks)] if form.bits == 5 else []), _nibbles(blocks)]
+    return torch.cat((numbers, *parts), dim=1).view(packed.shape)
