@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -52,6 +52,8 @@ STOPPING = "stopping after this step: the best weights so far are kept"
 class HealMethodSettings(MethodSettings):
     """All weights learn the original's probabilities of every token. Weights in blocks are trained in float32 and rounded
     in each forward pass, and for good at the end."""
+
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["heal"] = "heal"
     minutes: float = Field(default=5.0, gt=0)

@@ -4,7 +4,7 @@ Muralidharan et al. 2024, Minitron)."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +24,8 @@ WIDTH_MULTIPLE = 64
 
 class PruneMethodSettings(MethodSettings):
     """The layers that change the residual stream most stay, and of each feed-forward half the units that add most."""
+
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["prune"] = "prune"
     num_layers: int | None = Field(default=None, gt=0)
