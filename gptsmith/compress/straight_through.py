@@ -1,5 +1,5 @@
-"""Training of weights that are stored in blocks: kept in float32, rounded in the forward pass, as if the rounding were not
-there in the backward pass (Bengio et al. 2013)."""
+"""Training of weights that are stored in blocks: kept in float32 and rounded in the forward pass; the backward pass
+takes the rounding for the identity (Bengio et al. 2013)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Grid:
     def integers(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
         """The nearest integers (..., groups, group_size) of weights (..., in): of all rows, or of some of them."""
         scale, offset = self._of(rows)
-        grouped = weight.unflatten(-1, (-1, self.group_size))
+        grouped = weight.view(*weight.shape[:-1], -1, self.group_size)
         inverse = torch.where(scale == 0, 0.0, 1 / scale)
         return ((grouped - offset[..., None]) * inverse[..., None]).round_().clamp_(0, self.most)
 
@@ -62,7 +62,7 @@ class _StraightThrough(torch.autograd.Function):
         return rounded
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -105,9 +105,10 @@ def trainable(model: GPT) -> GPT:
     kind = model.config.linear.kind
     if kind not in ("dense", "grouped"):
         raise UserError(f"weights of the kind {kind} cannot be healed: choose a format of blocks, such as --to q8_0")
-    if kind == "dense":
-        return deepcopy(model)
-    made = dequantize(model)
+    made = deepcopy(model) if kind == "dense" else dequantize(model)
+    for module in made.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     for place, layer in list(model.named_modules()):
         if isinstance(layer, Grouped):
             dense, grid = made.get_submodule(place), Grid(layer.weight, layer.form)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from gptsmith.base.cache_folder import default_cache, private_folder
@@ -50,7 +49,7 @@ STOPPING = "stopping after this step: the best weights so far are kept"
 
 
 class HealMethodSettings(MethodSettings):
-    """All weights learn the original's probabilities of every token. Weights in blocks are trained in float32 and rounded
+    """All weights learn the original's probabilities of every token. Those in blocks are trained in float32 and rounded
     in each forward pass, and for good at the end."""
 
     is_by_name: ClassVar[bool] = False
@@ -63,9 +62,21 @@ class HealMethodSettings(MethodSettings):
     def name(self) -> str:
         return "healed"
 
+    def require(self, material: Material) -> None:
+        folder = material.run.folder
+        if material.original.config.num_labels:
+            raise UserError(
+                f"--heal-minutes: {folder} predicts labels or rewards, and healing teaches probabilities of tokens: "
+                "leave it out, and fine-tune the smaller run on the examples"
+            )
+        try:
+            _ = material.training
+        except UserError as error:
+            raise UserError(f"--heal-minutes needs the text that {folder} was trained on: {error}") from None
+
     def compress(self, model: GPT, material: Material) -> GPT:
         started = time.monotonic()
-        dataset = self._dataset(model, material)
+        dataset = HealingDataset(pretraining_data(material.run)[1], material)
         before = difference(material.original, model, material.validation_windows())
         student = trainable(model)
         student.compute_dtype = choose_dtype("auto", model.device)
@@ -75,24 +86,6 @@ class HealMethodSettings(MethodSettings):
             figures = _train(run, planned, started)
         material.findings |= {"kl_divergence_unhealed": before.kl_divergence, **figures}
         return stored(student, model)
-
-    def _dataset(self, model: GPT, material: Material) -> HealingDataset:
-        """The original's training text, with the original's probabilities.
-
-        Raises:
-            UserError: they cannot be had, or teach this model nothing.
-        """
-        folder = material.run.folder
-        if model.config.num_labels:
-            raise UserError(
-                f"--heal-minutes: {folder} predicts labels or rewards, and healing teaches the probabilities of tokens: "
-                "leave it out, and fine-tune the smaller run on the examples"
-            )
-        try:
-            _, data = pretraining_data(material.run)
-        except UserError as error:
-            raise UserError(f"--heal-minutes needs the text that {folder} was trained on: {error}") from None
-        return HealingDataset(data, material)
 
     def _plan(self, job: FinetuningJob, started: float) -> FinetuningPlan:
         """
@@ -109,7 +102,8 @@ class HealMethodSettings(MethodSettings):
         except TooLittleMemoryError as error:
             raise UserError(
                 f"healing takes {readable_bytes(error.needed_bytes)} of memory at the least, and "
-                f"{readable_bytes(error.limit_bytes)} can be had here: leave out --heal-minutes, or use a machine with more"
+                f"{readable_bytes(error.limit_bytes)} can be had here: leave out --heal-minutes, or take a larger "
+                "machine"
             ) from None
 
 

@@ -70,8 +70,8 @@ def require_prunable(settings: PruneMethodSettings, config: GPTConfig) -> None:
         return
     if not config.feedforward.unit_layers:
         raise UserError(
-            f"--feedforward {width}: the kind {config.feedforward.kind} of feed-forward halves cannot be made narrower: "
-            "leave it out"
+            f"--feedforward {width}: feed-forward halves of the kind {config.feedforward.kind} cannot be made "
+            "narrower: leave it out"
         )
     now = config.feedforward.width(config.dims)
     if width % WIDTH_MULTIPLE or width >= now:

@@ -107,7 +107,6 @@ def with_integers(packed: Tensor, integers: Tensor, form: BlockFormat) -> Tensor
     numbers = packed.view(-1, form.block_bytes)[:, : 2 * len(form.scale_places)]
     blocks = integers.to(torch.uint8).reshape(-1, form.block_size)
     if form.bits == 8:
-        parts = [blocks ^ 128]
-    else:
-        parts = [*([_fifth_bits(blocks)] if form.bits == 5 else []), _nibbles(blocks)]
-    return torch.cat((numbers, *parts), dim=1).view(packed.shape)
+        return torch.cat((numbers, blocks ^ 128), dim=1).view(packed.shape)
+    fifth = [_fifth_bits(blocks)] if form.bits == 5 else []
+    return torch.cat((numbers, *fifth, _nibbles(blocks)), dim=1).view(packed.shape)
