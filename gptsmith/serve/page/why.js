@@ -9,6 +9,7 @@ import { contrasts, howSure, inside, ofYourWords, partName, trust, yourTexts } f
 
 const WORDS = ["alternatives", "leave_one_out"];
 const INSIDE = ["logit_lens", "direct_logit_attribution"];
+const GRAINS = [["words", "Word by word"], ["sentences", "Sentence by sentence"]];
 const CANCELLED = Symbol("cancelled");
 
 /**
@@ -77,15 +78,23 @@ export class WhyPanel {
 
   explainWords(controller) {
     const { places, question, by } = this;
-    const remove = (words) => this.on.remove(this.node, words);
+    const remove = (place) => this.on.remove(this.node, place);
     fill(places.trust, el("p.soft", {}, "Said once your words have been tried."));
     return this.work(controller, places.words, "Trying your words one by one", async (signal, onProgress) => {
       const found = await explain({ ...question.body, methods: WORDS, by, ...this.contrast }, signal, onProgress);
       this.take(found);
-      fill(places.words, ofYourWords(found, question, by, { by: (name) => { this.by = name; this.run("words"); }, remove }));
+      fill(places.words, ofYourWords(found, question, remove), this.chooser());
+      const hasFocus = places.contrast.contains(document.activeElement);
       fill(places.contrast, contrasts(found, (text) => { this.against = text; this.run("words", "inside"); }));
+      if (hasFocus) places.contrast.querySelector("[aria-pressed=true]")?.focus();
       this.showTrust();
-    });
+    }, this.chooser());
+  }
+
+  /** What is tried: word by word, or sentence by sentence. */
+  chooser() {
+    return el("div.by", { role: "radiogroup", "aria-label": "What is tried" }, GRAINS.map(([name, label]) => el("label", {},
+      el("input", { type: "radio", name: "by", value: name, checked: name === this.by, onchange: () => { this.by = name; this.run("words"); } }), label)));
   }
 
   traceTexts(controller) {
@@ -138,25 +147,30 @@ export class WhyPanel {
     fill(this.places.trust, trust(this.claims, this.checks));
   }
 
-  /** Does `job` while `box` says what is computed and for how long; an error is a sentence there, with a button to try again. */
-  async work(controller, box, words, job) {
+  /**
+   * Does `job` while `box` says what is computed and for how long. An error is a sentence there, with `below` under it and
+   * a button to try again where that may help.
+   */
+  async work(controller, box, words, job, below = null) {
     const { signal } = controller;
     const started = performance.now();
+    const hasFocus = box.contains(document.activeElement);
     const meter = el("progress", { max: 1, "aria-label": words });
     const time = el("span", {});
-    const state = el("div.computing", { role: "status" }, el("p.soft", {}, words, " ", time), meter);
     const clock = setInterval(() => fill(time, `(${readableSeconds((performance.now() - started) / 1000)})`), 1000);
     box.setAttribute("aria-busy", "true");
-    fill(box, state);
+    fill(box, el("div.computing", { role: "status" }, el("p.soft", {}, words, " ", time), meter));
     try {
       await job(signal, ({ done, total }) => { if (total) meter.value = done / total; });
     } catch (error) {
       if (signal.aborted) return;
       const told = error instanceof ServerError ? error.message : `This page failed: ${error.message}.`;
-      fill(box, el("p.problem", { role: "alert" }, told), error.kind !== "refused" && el("button.again", { type: "button", onclick: () => this.work(controller, box, words, job) }, "Try again"));
+      const again = () => this.work(this.controller, box, words, job, below);
+      fill(box, el("p.problem", { role: "alert" }, told), below, error.kind !== "refused" && el("button", { type: "button", onclick: again }, "Try again"));
     } finally {
       clearInterval(clock);
       box.removeAttribute("aria-busy");
+      if (hasFocus) (box.querySelector(":checked") ?? box.querySelector("button"))?.focus();
     }
   }
 }

@@ -26,15 +26,13 @@ export function howSure(node, piece, ends, onChoose) {
 
 const surpriseWords = (bits) => (bits < 0.5 ? "it was nearly certain" : bits < 1.5 ? "it was fairly sure" : bits < 4 ? "it hesitated between several words" : "it was a surprise to the model itself");
 
-/** The words before it, shaded by what changes without them. `on` has by(name) and remove(place). */
-export function ofYourWords(found, question, by, on) {
+/** The words before it, shaded by what changes without them. `onRemove(place)` is called for one that a person takes away. */
+export function ofYourWords(found, question, onRemove) {
   const claim = found.claims.find(({ kind }) => kind === "leave_one_out");
-  const chooser = el("div.by", { role: "radiogroup", "aria-label": "What is tried" }, [["words", "Word by word"], ["sentences", "Sentence by sentence"]].map(([name, label]) =>
-    el("label", {}, el("input", { type: "radio", name: "by", value: name, checked: name === by, onchange: () => on.by(name) }), label)));
   const items = (claim?.items ?? []).map((item) => ({ ...item, place: question.place(item) })).filter(({ place }) => place?.text.trim());
   if (!items.length) return [el("p.soft", {}, "There were no words before it that could be left out.")];
   const largest = Math.max(...items.map(({ change }) => Math.abs(change)));
-  const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => on.remove(item.place) }, "Remove it");
+  const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => onRemove(item.place) }, "Remove it");
   const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_STRONGEST);
   return [
     el("p.says", {}, claim.says),
@@ -43,7 +41,6 @@ export function ofYourWords(found, question, by, on) {
     el("ol.strongest", {}, strongest.map((item) => el("li", {},
       el("q", { dir: "auto" }, clipped(item.place.text.trim())), el("p.soft", {}, `${withoutIt(item.change, found)}.`),
       item.place.id === null ? el("span.soft", {}, "Change it in the settings.") : remove(item)))),
-    chooser,
   ];
 }
 
@@ -117,8 +114,8 @@ function bars({ items }, onSwitchOff) {
     bar.firstChild.style.width = `${largest ? Math.max(1, (Math.abs(item.change) / largest) * 100) : 1}%`;
     const result = el("div", {});
     const canBeOff = item.part.startsWith("blocks.");
-    return el("li", {}, el("span", {}, name), bar, el("span.percent", {}, nats(item.change)),
-      canBeOff ? el("button", { type: "button", "aria-label": `Switch off ${name} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off") : el("span", {}), result);
+    return el("li", {}, el("span.name", {}, name), bar, el("span.percent", {}, nats(item.change)),
+      canBeOff && el("button", { type: "button", "aria-label": `Switch off ${name} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
   }));
 }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from playwright.sync_api import expect
 
 from .canned_explanation import can, explanation, sources
 from .chat_page import ChatPage
+from .conftest import Blank
 from .test_access import PHONE, tab_to, violations
 from .test_markdown_is_safe import NASTY
 
@@ -64,6 +64,7 @@ def test_a_word_is_explained_in_six_sections(open_page: OpenPage) -> None:
     for claim in chat.page.locator(".verdict").filter(has_text="Not tested").all_inner_texts():
         assert not any(word in claim for word in CAUSE)
     expect(section(chat, "Where in your texts")).to_contain_text("part0.txt:12")
+    is_sound(chat)
 
 
 def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
@@ -81,7 +82,7 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     section(chat, "Where in your texts").get_by_role("button", name="Forget for one step").click()
     expect(section(chat, "Where in your texts")).to_contain_text("falls from 31 % to 22 %")
     assert sent[-1]["forget"] == {"file": "part0.txt", "start": 0, "stop": 37}
-    with chat.page.expect_request(lambda one: "logit_lens" in (one.post_data or "")):
+    with chat.page.expect_response(lambda one: "logit_lens" in (one.request.post_data or "")):
         chat.page.locator(".chip").first.click()
     assert [one["against"] for one in sent[-2:]] == [" plough", " plough"]
     chat.page.get_by_label("Sentence by sentence").check()
@@ -89,19 +90,21 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     assert sent[-1]["by"] == "sentences"
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", {}), ("dark", PHONE)], ids=["wide light", "phone dark"])
-def test_axe_finds_nothing_wrong_and_nothing_is_wider_than_the_page(
-    open_page: OpenPage, scheme: str, size: dict[str, Any]
-) -> None:
-    chat, _ = opened(open_page, color_scheme=scheme, **size)
+def is_sound(chat: ChatPage) -> None:
+    """axe-core finds nothing wrong, nothing is wider than the page, and nothing was asked for elsewhere."""
     assert violations(chat) == []
     assert chat.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     wide = chat.page.locator("#why").evaluate("(panel) => [panel.scrollWidth, panel.clientWidth]")
     assert wide[0] <= wide[1]
-    chat.button("Close the explanation").click()
-    expect(chat.page.locator("#why")).to_be_hidden()
     assert chat.said == []
     assert {one.url.split("/")[2] for one in chat.requests} == {f"127.0.0.1:{chat.served.port}"}
+
+
+def test_it_works_on_a_phone_in_the_dark(open_page: OpenPage) -> None:
+    chat, _ = opened(open_page, color_scheme="dark", **PHONE)
+    is_sound(chat)
+    chat.button("Close the explanation").click()
+    expect(chat.page.locator("#why")).to_be_hidden()
 
 
 def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
@@ -123,9 +126,8 @@ def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     expect(chat.page.locator(".message.user .branches")).to_have_text("2 / 2")
 
 
-def test_hostile_words_parts_and_file_names_stay_words(open_page: OpenPage) -> None:
-    chat, _ = opened(open_page)
-    found = chat.page.evaluate(
+def test_hostile_words_parts_and_file_names_stay_words(tab: Blank) -> None:
+    found = tab.run(
         """async ([nasty, explanation, traced]) => {
           const sections = await import("/page/why_sections.js");
           const { el } = await import("/page/element.js");
@@ -145,7 +147,7 @@ def test_hostile_words_parts_and_file_names_stay_words(open_page: OpenPage) -> N
           return nasty.map((one) => {
             question.texts[0] = { id: "a", author: one, text: one };
             const [said, from] = [alike(explanation, one), alike(traced, one)];
-            const made = el("div", {}, sections.ofYourWords(said, question, "words", {}),
+            const made = el("div", {}, sections.ofYourWords(said, question, () => {}),
               sections.contrasts(said, () => {}), sections.yourTexts(from, () => {}),
               sections.inside(said, () => {}), sections.trust(said.claims, said.checks));
             document.body.append(made);
@@ -166,7 +168,6 @@ def test_hostile_words_parts_and_file_names_stay_words(open_page: OpenPage) -> N
             "p", "div", "span", "mark", "ol", "li", "q", "button", "label", "input", "code", "blockquote", "strong",
             "details", "summary", "table", "tbody", "tr", "th", "td",
         }  # fmt: skip
-    assert chat.said == []
 
 
 def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage) -> None:
@@ -174,7 +175,7 @@ def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage)
     error = {"error": {"message": "the two words differ by next to nothing", "type": "", "param": None, "code": None}}
     chat.page.unroute("**/v1/explain")
     chat.page.route("**/v1/explain", lambda route: route.fulfill(status=400, json=error))
-    chat.page.get_by_label("Sentence by sentence").check()
+    chat.page.get_by_label("Sentence by sentence").click()
     expect(section(chat, "Your words").get_by_role("alert")).to_have_text("The two words differ by next to nothing.")
     chat.page.unroute("**/v1/explain")
     chat.slow_down("/v1/explain")
