@@ -12,7 +12,6 @@ from gptsmith.workflows.requests import CompressRequest
     panels={"Run": ("to", "layers", "feedforward", "out"), "Healing": ("heal_minutes",), "Machine": ("device",)},
     examples=(
         "gptsmith compress runs/mine --to int8",
-        "gptsmith compress runs/mine --to q4_0 --out runs/small",
         "gptsmith compress runs/mine --layers 6 --heal-minutes 5",
     ),
 )
