@@ -1,14 +1,14 @@
 """A suffix array over tokens: where any sequence of them stands, by binary search. No torch.
 
 The suffix array of N tokens (Manber and Myers 1993) lists all N places in the order of the text that begins there, so
-that all places of a sequence stand together. All sequences of a query are searched for at once. Documents are divided by
-a token that no query has, so that nothing that is found crosses from one to the next.
+that all places of a sequence stand together. All sequences of a query are searched for at once. Documents are divided
+by a token that no query has, so that nothing that is found crosses from one to the next.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
 from pathlib import Path
@@ -78,8 +78,8 @@ class SuffixArray:
     def _search(
         self, query: np.ndarray, starts: np.ndarray, lengths: np.ndarray, *, after: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each of R sequences, the number of suffixes that are smaller (R,); `after` counts those that begin with it
-        as smaller, too. And how many tokens it shares with the suffix before that row and with the one there (R,).
+        """For each of R sequences, the number of suffixes that are smaller (R,); `after` counts those that begin with
+        it as smaller, too. And how many tokens it shares with the suffix before that row and with the one there (R,).
 
         Both neighbours' shared lengths are kept while the interval shrinks: all suffixes inside share the shorter one,
         so that no token is compared again (Manber and Myers's search).
@@ -154,30 +154,34 @@ def suffix_array(tokens: np.ndarray, separator: int, meter: MeterFactory = conso
         return SuffixArray(tokens, np.empty(0, np.uint32), separator)
     started, expected_s = time.monotonic(), len(tokens) / SORTED_PER_S
     with ThreadPoolExecutor(1) as thread, meter(f"indexing {len(tokens):,} tokens", expected_s, count=False) as bar:
-        sorting = thread.submit(divsufsort, tokens)  # it leaves the other threads alone, and says nothing of its progress
+        sorting = thread.submit(divsufsort, tokens)  # it does not say how far it is
         while True:
             try:
                 places = sorting.result(timeout=0.1)
                 break
             except StillRunning:
                 bar.update(min(time.monotonic() - started, 0.95 * expected_s))
-    return SuffixArray(tokens, places.astype("<u4" if len(tokens) < 1 << 32 else "<u8"), separator)
+    return SuffixArray(tokens, places.astype(place_dtype(len(tokens)), copy=False), separator)
+
+
+def place_dtype(num_tokens: int) -> str:
+    """Four bytes for each place if that is enough, else eight."""
+    return "<u4" if num_tokens < 1 << 32 else "<u8"
 
 
 def kept_suffix_array(
     target: Path,
-    pieces: Iterable[np.ndarray],
-    num_tokens: int,
-    dtype: np.dtype,
+    read: Callable[[Path], np.ndarray],
     separator: int,
     made_from: str,
     meter: MeterFactory = console_meter,
 ) -> SuffixArray:
-    """The suffix array in the folder `target`, memory-mapped; made there of the tokens in `pieces` unless it is there
-    whole, in order, and in the format of this version.
+    """The suffix array in the folder `target`, memory-mapped; made there unless it is there whole, in order, and in the
+    format of this version.
 
     Args:
-        made_from: what the tokens are of, for the list of what is cached.
+        read: gives the tokens, and may put files of its own into the folder that it is called with.
+        made_from: the text that the tokens are of, for the list of what is cached.
 
     Raises:
         MissingExtraError: the library that sorts is not installed.
@@ -185,12 +189,9 @@ def kept_suffix_array(
     """
     with built_once(target, is_whole) as working:
         if working is not None:
-            place_bytes = 4 if num_tokens < 1 << 32 else 8
-            require_room(working, num_tokens * (dtype.itemsize + place_bytes), "the index of the text")
-            tokens, done = np.empty(num_tokens, dtype), 0
-            for piece in pieces:
-                tokens[done : done + len(piece)] = piece
-                done += len(piece)
+            tokens = read(working)
+            place_bytes = np.dtype(place_dtype(len(tokens))).itemsize
+            require_room(working, tokens.nbytes + place_bytes * len(tokens), "the index of the text")
             made = suffix_array(tokens, separator, meter)
             made.tokens.tofile(working / TOKENS_FILE)
             made.places.tofile(working / PLACES_FILE)
@@ -198,7 +199,7 @@ def kept_suffix_array(
                 working / MANIFEST,
                 {
                     "format_version": FORMAT_VERSION,
-                    "num_tokens": num_tokens,
+                    "num_tokens": len(tokens),
                     "separator": separator,
                     "dtypes": {TOKENS_FILE: made.tokens.dtype.str, PLACES_FILE: made.places.dtype.str},
                     "made_from": made_from,

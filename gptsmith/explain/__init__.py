@@ -1,0 +1,1 @@
+"""Why a model writes what it writes: claims that are tested on the model itself."""
