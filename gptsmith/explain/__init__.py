@@ -1,1 +1,1 @@
-"""Why a model writes what it writes: claims that are tested on the model itself."""
+"""Why a model wrote this and not that: claims, each with a test on the very model that answered."""
