@@ -269,7 +269,7 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     )
     assert tuned.code == 0, tuned.err
     figures = call("merge", tmp_path / "tuned", "--json").object
-    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte"}
+    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte", "merged_weights"}
     assert figures["compared_on"] == "base's validation text"
     assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
