@@ -1,17 +1,20 @@
 """The kinds of compression.
 
-Contract: `settings.compress(model)` returns a new model whose config records how its linear layers are stored, so that
-a checkpoint of it rebuilds it. The given model stays as it is.
+Contract: `settings.compress(model, material)` returns a new model whose config records its shape and how its linear
+layers are stored, so that a checkpoint of it rebuilds it. The given model stays as it is. Several methods are applied
+one after the other; `material` has the original, and text to learn from.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.compress.material import Material
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_rounding import ROUNDINGS
 
@@ -27,12 +30,23 @@ class MethodSettings(Settings):
         return self.kind
 
     @abstractmethod
-    def compress(self, model: GPT) -> GPT:
-        """A smaller model that computes nearly the same.
+    def compress(self, model: GPT, material: Material) -> GPT:
+        """A smaller model that computes nearly the same as the original.
+
+        Args:
+            model: the original, or what the methods before this one made of it.
+            material: the original, text to calibrate with, and where to leave figures.
 
         Raises:
             UserError: this model cannot be compressed so.
         """
+
+
+def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material) -> GPT:
+    """What several methods make of a model, one after the other."""
+    for method in methods:
+        model = method.compress(model, material)
+    return model
 
 
 KINDS = Kinds(__name__, MethodSettings, default="int8")
