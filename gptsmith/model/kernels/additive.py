@@ -48,7 +48,7 @@ def plain_additive_pattern(queries: Tensor, keys: Tensor, score: Tensor, bias: T
     # A few queries at a time: (B, H, t, 1, D) + (B, H, 1, S, D) is large.
     scores = [
         ((some[:, :, :, None] + keys[:, :, None]).tanh() @ score[:, None, :, None])[..., 0]
-        for some in queries.split(rows, dim=2)
+        for some in torch.split(queries, rows, dim=2)
     ]
     return (torch.cat(scores, dim=2) + bias.to(dtype)).softmax(dim=-1)
 
