@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +113,15 @@ def is_tapped(model: nn.Module) -> bool:
 
 
 class _Tapped:
-    """Marks a module whose methods are tapped."""
+    """A module whose methods are tapped.
+
+    Attributes:
+        untapped: its kind as it was.
+        chain: the taps, those that were there first before those that see what they put in place.
+    """
+
+    untapped: ClassVar[type[nn.Module]]
+    chain: ClassVar[tuple[_Taps, ...]] = ()
 
 
 class _Taps:
@@ -193,7 +201,7 @@ def _attach(model: GPT, place: str, taps: _Taps) -> None:
             module.register_forward_pre_hook(lambda _, args: (taps(place, args[0]), *args[1:]))
         elif point == "output":
             module.register_forward_hook(_after(taps, place))
-        elif getattr(module, "_taps", None) is not taps:
+        elif taps not in getattr(module, "chain", ()):
             _become(module, _tapped_attention(type(module), taps, module_name))
 
 
@@ -219,22 +227,31 @@ def _tapped_logits(kind: type[GPT], taps: _Taps) -> type[GPT]:
 
 def _tapped_attention(kind: type[Any], taps: _Taps, place: str) -> type[Attention]:
     """A kind of attention that is tapped between its steps. The whole pattern is computed only where it is tapped."""
+    chain = (*kind.chain, taps) if issubclass(kind, _Tapped) else (taps,)
+    kind = kind.untapped if issubclass(kind, _Tapped) else kind
 
     class TappedAttention(kind, _Tapped):
-        _taps = taps
+        untapped = kind
 
         def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, ...]:
             projected = zip(PROJECTIONS, super().project(x, positions), strict=True)
-            return tuple(taps(f"{place}.{name}", tensor) for name, tensor in projected)
+            return tuple(self.tap(name, tensor) for name, tensor in projected)
 
         def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
-            return taps(f"{place}.pattern", super().pattern(queries, keys, values, span))
+            return self.tap("pattern", super().pattern(queries, keys, values, span))
 
         def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-            attend = self.plain_attend if f"{place}.pattern" in taps.functions else super().attend
+            is_seen = any(f"{place}.pattern" in taps.functions for taps in chain)
+            attend = self.plain_attend if is_seen else super().attend
             return attend(queries, keys, values, span)
 
         def combine(self, attended: Tensor, x: Tensor) -> Tensor:
-            return super().combine(taps(f"{place}.heads", attended), x)
+            return super().combine(self.tap("heads", attended), x)
 
+        def tap(self, point: str, tensor: Tensor) -> Tensor:
+            for taps in chain:
+                tensor = taps(f"{place}.{point}", tensor)
+            return tensor
+
+    TappedAttention.chain = chain
     return TappedAttention
