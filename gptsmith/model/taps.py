@@ -104,12 +104,15 @@ def record(
     return {name: found[name] for name in names}
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether functions of others see or change what a module computes: hooks or taps."""
+    return isinstance(module, _Tapped) or bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def is_tapped(model: nn.Module) -> bool:
-    """Whether something watches or changes what the modules of a model compute, so that no other program may compute it
-    in their place."""
-    return any(
-        isinstance(module, _Tapped) or module._forward_hooks or module._forward_pre_hooks for module in model.modules()
-    )
+    """Whether functions of others see or change what any module of a model computes, so that no other program may
+    compute it in their place."""
+    return any(map(has_hooks, model.modules()))
 
 
 class _Tapped:

@@ -61,7 +61,7 @@ def _unknown(model: GPT) -> Iterator[str]:
     if any(isinstance(module, PackedLinear) for module in model.modules()):
         yield "weights that are packed for PyTorch already"
     if is_tapped(model):
-        yield "taps or hooks in its modules"
+        yield "modules with hooks or taps"
     yield from _changed(model.config, FREE, "model")
     for group, kinds in KINDS.items():
         settings = getattr(model.config, group)
