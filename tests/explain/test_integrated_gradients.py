@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.explain.methods import integrated_gradients as methods
 from gptsmith.explain.methods.integrated_gradients import (
     COMPLETE,
     IntegratedGradientsSettings,
@@ -62,3 +63,11 @@ def test_integers_are_refused(linear: Any, question: Callable[..., Question]) ->
     for each in (model, inference_model(model)):
         with pytest.raises(UserError, match=r"no gradient passes through weights of int8.*leave_one_out"):
             IntegratedGradientsSettings().explain(question(model=each))
+
+
+def test_what_does_not_converge_is_no_explanation(
+    question: Callable[..., Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "complete_attributions", lambda *_: (torch.ones(3), 1.0, 128))
+    with pytest.raises(UserError, match=r"after 128 steps \+1.00 nats .* still missing.*leave_one_out"):
+        IntegratedGradientsSettings().explain(question())

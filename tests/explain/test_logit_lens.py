@@ -59,7 +59,7 @@ def test_a_model_wired_to_decide_in_its_last_block_is_said_to(question: Callable
         hidden = torch.nn.functional.silu(feed.gate(x)) * feed.input(x)
         feed.output.weight.copy_(torch.outer(50 * direction, hidden / hidden.square().sum()))
     [claim] = LogitLensSettings().explain(question(model=model))
-    assert "after block 3 of 3" in claim.says
+    assert "after 3 of 3 blocks" in claim.says
     assert [item.part for item in claim.named] == ["blocks.2.output"]
     assert claim.verdict == "not tested"
 

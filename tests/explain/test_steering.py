@@ -20,7 +20,7 @@ def test_the_direction_is_the_difference_of_means(question: Callable[..., Questi
     asked, name = question(), "blocks.0.output"
 
     def mean(text: str) -> torch.Tensor:
-        return record(asked.model, torch.tensor([asked.tokenizer.prompt_ids(text)]), [name])[name][0].mean(dim=0)
+        return record(asked.model, torch.tensor([asked.tokenizer.prompt_ids(text)]), [name])[name][0, 1:].mean(dim=0)
 
     expected = mean(TOWARD[0]) - (mean(AWAY[0]) + mean(AWAY[1])) / 2
     torch.testing.assert_close(difference_of_means(asked, name, TOWARD, AWAY), expected)

@@ -112,8 +112,8 @@ def _arrival(kind: str, pair: PromptPair) -> Claim:
         for layer, (name, change) in enumerate(zip(names, changes, strict=True))
     ]
     says = (
-        f"At the last word, the state after block {half + 1} of {len(names)} carries "
-        f"{100 * changes[half] / pair.gap:.0f} % of the difference: half of it had arrived by then."
+        f"At the last word, the state after {half + 1} of {len(names)} blocks carries "
+        f"{100 * changes[half] / pair.gap:.0f} % of the difference: it is the first that carries half."
     )
     return Claim(kind, says, items, rest=pair.gap - changes[half])
 

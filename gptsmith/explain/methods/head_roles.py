@@ -86,7 +86,7 @@ def _claim(
     by_chance: list[float],
 ) -> Claim:
     """What is known of the candidates of one role."""
-    best = max(heads, key=lambda head: rises[head])
+    heads = sorted(heads, key=lambda head: -rises[head])
     most = max(by_chance, default=0.0)
     found = [head for head in heads if rises[head] > max(most, LEAST_RISE)]
     verdict: Verdict = HOLDS if found else CHANCE
@@ -97,16 +97,14 @@ def _claim(
         )
         for layer, head in heads
     ]  # fmt: skip
-    test = compared("switched off", 1, [rises[best], *by_chance]) if by_chance else None
+    test = compared("switched off", 1, [rises[heads[0]], *by_chance]) if by_chance else None
     names = ", ".join(f"head {head} of block {layer}" for layer, head in found or heads)
-    figures = f"without it, a repeated text is predicted worse by {rises[best]:+.2f} nats per token"
+    figures = f"without the first of these, the loss on a repeated text rises by {rises[heads[0]]:.2f} nats per token"
     if found:
         says = f"{MEANINGS[role]}: {names}; {figures}."
         why = f"Tested: switched off, it was missed more than each of {len(by_chance)} other heads."
     else:
-        says = (
-            f"{names} looks like this ({MEANINGS[role].lower()}), but is not missed more than other heads: {figures}."
-        )
+        says = f"No role, though they look there. {MEANINGS[role]}: {names}; but {figures}, as without other heads."
         why = f"Tested, and no better than chance: other heads were missed as much (up to {most:+.2f} nats)."
     return Claim("head_roles", says, items, verdict, why, test, [test] if test else [])
 

@@ -27,9 +27,10 @@ from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.model.taps import tapped
 
 TOKENS_AT_ONCE = 1024
-MOST_STEPS = 256
-COMPLETE = 0.02
-"""Steps are doubled until the attributions miss the change along the path by no more than this share of it."""
+MOST_STEPS = 128
+COMPLETE, USELESS = 0.02, 0.2
+"""Steps are doubled until the attributions miss the change along the path by no more than this share of it; those that
+miss the larger share are no explanation."""
 
 
 class IntegratedGradientsSettings(MethodSettings):
@@ -45,6 +46,11 @@ class IntegratedGradientsSettings(MethodSettings):
         question.require_tokens("integrated_gradients")
         require_gradients(question.model)
         attributions, rest, steps = complete_attributions(question, self.num_steps)
+        if abs(rest) > USELESS * abs(rest + float(attributions.sum())):
+            raise UserError(
+                f"integrated_gradients: after {steps} steps {rest:+.2f} nats of the change are still missing, so that "
+                "the figures say nothing: use leave_one_out"
+            )
         units = question.units(self.by)
         changes = np.array([float(attributions[unit.first : unit.last].sum()) for unit in units])
         named = important(changes, question.num_claims)

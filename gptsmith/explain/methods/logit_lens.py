@@ -70,7 +70,7 @@ def decided_after(differences: Tensor) -> int:
 
 def _says(question: Question, depth: int, num_blocks: int) -> str:
     """The depth, for people."""
-    where = "before the first block" if depth == 0 else f"after block {depth} of {num_blocks}"
+    where = "before the first block" if depth == 0 else f"after {depth} of {num_blocks} blocks"
     return (
         f"Read early, the network is for {quoted(question.text_of(question.target))} rather than "
         f"{quoted(question.text_of(question.against))} from {where} on. Early blocks were not made to be read so."

@@ -78,7 +78,8 @@ class SteeringSettings(MethodSettings):
 
 
 def difference_of_means(question: Question, name: str, toward: Sequence[str], away: Sequence[str]) -> Tensor:
-    """The mean state (C) at a tap over the tokens of some texts, less that of others.
+    """The mean state (C) at a tap over the tokens of some texts, less that of others. The first token of a text, whose
+    state is often of another size than all others, is left out.
 
     Raises:
         UserError: one of them has no text, or there is no such tap.
@@ -91,7 +92,7 @@ def difference_of_means(question: Question, name: str, toward: Sequence[str], aw
         states = [
             record(question.model, torch.tensor([row], device=question.model.device), [name])[name][0] for row in ids
         ]
-        means.append(torch.stack([state.mean(dim=0) for state in states]).mean(dim=0))
+        means.append(torch.stack([state[min(1, len(state) - 1) :].mean(dim=0) for state in states]).mean(dim=0))
     return means[0] - means[1]
 
 
