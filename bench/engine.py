@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gptsmith.compress.methods.round import RoundMethodSettings
+from gptsmith.compress.methods.round import rounded
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.probe_texts import TEXTS
@@ -205,11 +205,6 @@ def ours(
     engine.close()
     thread.close()
     return {"one": one, "many": many, "pauses": pauses}
-
-
-def rounded(model: GPT, form: str) -> GPT:
-    """The model with its matrices in a block format of GGUF's."""
-    return RoundMethodSettings.parse({"format": form}).compress(model)
 
 
 def say(title: str, one: float, many: float, num_streams: int) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from gptsmith.base.console import meter, note
-from gptsmith.base.errors import UserError
+from gptsmith.base.console import meter
 from gptsmith.base.files import write_json
 from gptsmith.compress.difference import difference
+from gptsmith.compress.material import OWN_TEXT, Material
+from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
-from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.convert.open import open_model
 from gptsmith.data.shards import TokenStream
-from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.evaluate.perplexity import LanguageScore, score_language
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
@@ -30,32 +29,26 @@ from gptsmith.run.folder import DATA, RESULT, require_free
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.forgetting import TEXT, general_text
-from gptsmith.train.validation_text import validation_text
-
-COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
-"""The number of positions whose logits are compared, and the tokens per window."""
-LOGITS_AT_ONCE = 1 << 24
-OWN_TEXT = "validation text"
 
 
 def derive(
     run: str | Path,
     out: str | Path | None,
     suffix: str,
-    change: Callable[[GPT], GPT],
+    change: Callable[[GPT, Material], GPT],
     *,
     made_by: Literal["compress", "merge"],
-    method: str | None = None,
+    methods: Sequence[MethodSettings] = (),
     status: str,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Makes a run of what `change` makes of another's best checkpoint, whole or not at all.
 
     Args:
+        change: a new model of a model, with what it may read besides; the model that it is given stays as it is.
         out: the folder of the new run; that of the other with `suffix` behind it if it is not given.
         made_by: the verb that asks for it.
-        method: the kind of compression.
+        methods: what `change` does, for the lineage.
         status: the status in the new run's figures.
 
     Returns:
@@ -77,7 +70,8 @@ def derive(
     before = source.model(place).float()
     if before.config.linear.is_storage:
         before = dequantize(before)
-    after = change(before)
+    material = Material(source, before)
+    after = change(before, material)
     bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
     require_place(target, bytes_after)
     figures: dict[str, Any] = {
@@ -89,11 +83,16 @@ def derive(
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
         "ratio": bytes_before / bytes_after,
-        **_compared(source, before, after),
+        **_compared(material, after),
+        **material.findings,
     }
     settings = DerivedSettings(
         made_by=made_by,
-        request=DerivedRequest(run=str(run), method=method),
+        request=DerivedRequest(
+            run=str(run),
+            method="-".join(each.name for each in methods) or None,
+            methods=[each.plain() for each in methods],
+        ),
         model=after.config,
         source=source.settings(),
     )
@@ -129,15 +128,15 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
     )
 
 
-def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
-    """The distance of `after` from `before`: on the validation text if it can be read, else on general text."""
-    tokenizer = run.tokenizer()
-    stream, name = _text_to_compare_on(run, tokenizer)
-    gap = difference(before, after, _windows(before, stream))
-    was, now = (_score(model, stream, tokenizer) for model in (before, after))
-    prefix = "" if name == OWN_TEXT else "general_"
+def _compared(material: Material, after: GPT) -> dict[str, Any]:
+    """The distance of `after` from the original: on the validation text if it can be read, else on general text."""
+    before, stream = material.original, material.validation
+    gap = difference(before, after, material.validation_windows())
+    was, now = (_score(model, stream, material.tokenizer) for model in (before, after))
+    is_own = material.validation_name == OWN_TEXT
+    prefix = "" if is_own else "general_"
     return {
-        "compared_on": name,
+        "compared_on": material.validation_name,
         "num_compared_tokens": gap.num_tokens,
         "kl_divergence": gap.kl_divergence,
         "largest_logit_difference": gap.largest,
@@ -145,35 +144,10 @@ def _compared(run: OpenedModel, before: GPT, after: GPT) -> dict[str, Any]:
         "top1_agreement": gap.top1_agreement,
         f"{prefix}bits_per_byte_before": was.bits_per_byte,
         f"{prefix}bits_per_byte": now.bits_per_byte,
-        **({"validation_loss": now.validation_loss} if name == OWN_TEXT else {}),
+        **({"validation_loss": now.validation_loss} if is_own else {}),
     }
 
 
 def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageScore:
     with meter("measuring the validation loss", len(stream)) as bar:
         return score_language(model, stream, tokenizer.num_bytes_per_token, observe=bar.update)
-
-
-def _text_to_compare_on(run: OpenedModel, tokenizer: Tokenizer) -> tuple[TokenStream, str]:
-    """The run's validation text or its base's; general text if neither can be read; with its name."""
-    try:
-        stream, is_own = validation_text(run)
-    except UserError as error:
-        note(f"compared on general text, because there is no validation text: {error}", "dim")
-        return general_text(tokenizer), TEXT
-    return stream, OWN_TEXT if is_own else "base's validation text"
-
-
-def _windows(model: GPT, stream: TokenStream) -> Iterator[tuple[Tensor, Tensor]]:
-    """Input ids (B, T) and which positions count (B, T), from all over the text."""
-    context = _context(model)
-    for input_ids, targets in evaluation_windows(stream, context, _rows_at_once(model), COMPARED_TOKENS):
-        yield torch.from_numpy(input_ids).to(model.device), torch.from_numpy(targets != IGNORED).to(model.device)
-
-
-def _rows_at_once(model: GPT) -> int:
-    return max(1, LOGITS_AT_ONCE // (_context(model) * model.config.vocab_size))
-
-
-def _context(model: GPT) -> int:
-    return min(model.config.context_length, COMPARED_CONTEXT)

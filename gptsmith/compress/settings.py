@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from gptsmith.base.settings import Settings
 from gptsmith.model.config import GPTConfig
 
@@ -14,7 +16,9 @@ class DerivedRequest(Settings):
     run: str
     """The run that it was derived from."""
     method: str | None = None
-    """The kind of compression; None if adapters were merged."""
+    """The names of the methods, as they stand in the run's own; None if adapters were merged."""
+    methods: list[dict[str, Any]] = Field(default_factory=list)
+    """The settings of each, in the order in which they were applied."""
 
 
 class DerivedSettings(Settings):

@@ -12,7 +12,8 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.convert.serving_memory import kept_in_memory, require_memory
-from gptsmith.generate.api import Generation, generate, generate_batch
+from gptsmith.generate.api import Generation, generate_batch_with, generate_with
+from gptsmith.generate.kept_engine import KeptEngine
 from gptsmith.generate.kv_memory import free_bytes
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
@@ -41,7 +42,8 @@ class Loaded:
 
     Attributes:
         run: the run, or a model folder of another program's, which says the same of itself.
-        model: the GPT, ready to generate.
+        model: the GPT, ready to generate. Texts are those of its weights at the time, whose changes are noticed unless
+            they are made by way of `.data`.
         tokenizer: text to ids and back.
         config: the model's shape.
         template: the chat template; None if the model was not made for conversations.
@@ -51,6 +53,7 @@ class Loaded:
         self.run, self.model = run, model
         self.tokenizer: Tokenizer = run.tokenizer()
         self.template: ChatTemplate | None = run.template()
+        self._engine = KeptEngine(self.tokenizer)
 
     def __repr__(self) -> str:
         config = self.config
@@ -117,8 +120,8 @@ class Loaded:
             UserError: the prompt is longer than the context, or a setting is not allowed.
         """
         self.require_words()
-        return generate(
-            self.model,
+        return generate_with(
+            self._engine.of(self.model),
             self.tokenizer,
             prompt,
             max_tokens=max_tokens,
@@ -143,9 +146,8 @@ class Loaded:
             UserError: a prompt is longer than the context, or a setting is not allowed.
         """
         self.require_words()
-        completions = generate_batch(
-            self.model,
-            self.tokenizer,
+        completions = generate_batch_with(
+            self._engine.of(self.model),
             [self.tokenizer.prompt_ids(prompt) for prompt in prompts],
             max_tokens=max_tokens,
             sampling=self.sampling(sampling),
@@ -185,9 +187,10 @@ class Loaded:
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
         settings = self.sampling(sampling)
-        generation = generate(
-            self.model, self.tokenizer, prompt_ids, max_tokens=max_tokens, sampling=settings, seed=seed
-        )
+        generation = generate_with(
+            self._engine.of(self.model), self.tokenizer, prompt_ids,
+            max_tokens=max_tokens, sampling=settings, seed=seed,
+        )  # fmt: skip
         return "".join(generation)
 
 

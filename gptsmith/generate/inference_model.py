@@ -29,6 +29,11 @@ def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
     return shared
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether functions of others see or change what a module computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def shared_copy(module: Module) -> Module:
     """A copy whose modules may be replaced and whose mode may be changed; the parameters are the same objects."""
     return _shared_copy(module, {})

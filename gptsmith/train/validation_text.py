@@ -1,10 +1,10 @@
-"""The validation text of the run in which a run's weights were pretrained."""
+"""The text of the run in which a run's weights were pretrained: what it learned from, and what validated it."""
 
 from __future__ import annotations
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel, open_model
-from gptsmith.data.prepare import prepare
+from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.folder import SETTINGS
@@ -19,9 +19,30 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     Raises:
         UserError: there is no validation text, or it is gone, or has changed since.
     """
+    trained, data = pretraining_data(run, tokenizer)
+    if data.validation is None:
+        raise UserError(f"{trained.folder} has no validation split: name a text")
+    return data.validation, trained.folder == run.folder
+
+
+def training_text(run: OpenedModel) -> TokenStream:
+    """The tokens of the text that a run, or the base of its base, was pretrained on.
+
+    Raises:
+        UserError: it is not known, or gone, or has changed since.
+    """
+    return pretraining_data(run)[1].train
+
+
+def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[OpenedModel, PreparedData]:
+    """The run that a run's weights were first trained in, and its text, by its own tokenizer or another.
+
+    Raises:
+        UserError: the text is not known, or gone, or has changed since.
+    """
     trained, settings = pretraining_of(run)
     request, own = settings.request, trained.tokenizer()
-    held_back = []
+    prepared = []
     for reader in (own, tokenizer or own):
         data = prepare(
             trained.paths.all_located(request.sources),
@@ -30,13 +51,11 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
             validation=trained.paths.all_located(request.validation),
             seed=settings.train.seed,
         )
-        if data.validation is None:
-            raise UserError(f"{trained.folder} has no validation split: name a text")
         if reader is own and not is_same_data(recorded := trained.data(), data.summary):
             changes = differences(recorded, data.summary)
             raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}: name a text")
-        held_back.append(data.validation)
-    return held_back[-1], trained.folder == run.folder
+        prepared.append(data)
+    return trained, prepared[-1]
 
 
 def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:

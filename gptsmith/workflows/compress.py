@@ -6,7 +6,9 @@ from typing import Any
 
 from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
-from gptsmith.compress.methods import method_of
+from gptsmith.compress.methods import MethodSettings, compressed, method_of
+from gptsmith.compress.methods.heal import HealMethodSettings
+from gptsmith.compress.methods.prune import PruneMethodSettings
 from gptsmith.workflows.requests import CompressRequest
 
 
@@ -24,14 +26,30 @@ def compress(request: CompressRequest) -> dict[str, Any]:
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
     """
-    method = method_of(request.to)
+    methods = methods_of(request)
     return derive(
         request.run,
         request.out,
-        f"-{method.name}",
-        method.compress,
+        "".join(f"-{method.name}" for method in methods),
+        lambda model, material: compressed(model, methods, material),
         made_by="compress",
-        method=method.name,
+        methods=methods,
         status="compressed",
         device=request.device,
     )
+
+
+def methods_of(request: CompressRequest) -> list[MethodSettings]:
+    """The methods that are asked for, in the order in which they are applied.
+
+    Raises:
+        ConfigurationError: there is no such method.
+    """
+    methods: list[MethodSettings] = []
+    if request.layers is not None or request.feedforward is not None:
+        methods.append(PruneMethodSettings(num_layers=request.layers, feedforward=request.feedforward))
+    if request.to is not None:
+        methods.append(method_of(request.to))
+    if request.heal_minutes is not None:
+        methods.append(HealMethodSettings(minutes=request.heal_minutes))
+    return methods

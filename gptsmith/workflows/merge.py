@@ -24,5 +24,6 @@ def merge(request: MergeRequest) -> dict[str, Any]:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
     return derive(
-        request.run, request.out, "-merged", merge_lora, made_by="merge", status="merged", device=request.device
-    )
+        request.run, request.out, "-merged", lambda model, _: merge_lora(model),
+        made_by="merge", status="merged", device=request.device,
+    )  # fmt: skip

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Literal, cast
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gptsmith.base.errors import UserError
 from gptsmith.compress.difference import Difference, difference
-from gptsmith.compress.methods import KINDS
+from gptsmith.compress.material import Material
+from gptsmith.compress.methods import KINDS, MethodSettings, compressed
+from gptsmith.convert.open import OpenedModel
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 
 SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "head_dim": 32, "context_length": 16}
 
 
-@pytest.mark.parametrize("kind", KINDS.names())
+@pytest.mark.parametrize("kind", sorted({*KINDS.names()} - {"prune", "heal"}))
 def test_every_method_makes_a_smaller_model_and_leaves_the_first_as_it_was(kind: str) -> None:
     model = GPT(preset("smith", **SHAPE)).eval()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    small = KINDS.validate(kind).compress(model)
+    small = compressed(model, [KINDS.validate(kind)], Material(cast(OpenedModel, None), model))
     assert sum(p.nbytes for p in small.parameters()) < 0.5 * sum(p.nbytes for p in model.parameters())
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
     assert KINDS.validate(kind).kind == kind
@@ -54,3 +59,25 @@ def test_a_difference_counts_what_counts() -> None:
     )  # fmt: skip
     assert gap == Difference(0.75, pytest.approx(1.75 / 6), pytest.approx(float(nats)), pytest.approx(2 / 3), 3)
     assert difference(before, before, [first]) == Difference(0.0, 0.0, 0.0, 1.0, 2)
+
+
+def test_methods_are_applied_one_after_the_other_and_the_original_stays() -> None:
+    """The second gets what the first made, and both see the original."""
+
+    class Adds(MethodSettings):
+        kind: Literal["adds"] = "adds"
+        amount: float
+
+        def compress(self, model: GPT, material: Material) -> GPT:
+            assert material.original is original
+            made = deepcopy(model)
+            with torch.no_grad():
+                made.embedding.weight.mul_(2).add_(self.amount)
+            material.findings[f"adds {self.amount}"] = self.amount
+            return made
+
+    original = GPT(preset("smith", **SHAPE)).eval()
+    material = Material(cast(OpenedModel, None), original)
+    last = compressed(original, [Adds(amount=1.0), Adds(amount=3.0)], material)
+    torch.testing.assert_close(last.embedding.weight, 4 * original.embedding.weight + 5)
+    assert list(material.findings) == ["adds 1.0", "adds 3.0"]

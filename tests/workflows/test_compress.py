@@ -20,6 +20,8 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress import derive as derived
+from gptsmith.compress.material import COMPARED_TOKENS, Material
+from gptsmith.convert.open import open_model
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
@@ -110,7 +112,10 @@ def test_the_checkpoint_has_weights_only_and_is_as_small_as_was_said(
 
 def test_a_derived_run_says_what_it_was_made_from(trained: dict[str, Any], small: dict[str, Any]) -> None:
     own, source = Run.open(small["run"]).lineage()
-    assert (own.made_by, own.request) == ("compress", {"run": trained["run"], "method": "int8"})
+    assert (own.made_by, own.request) == (
+        "compress",
+        {"run": trained["run"], "method": "int8", "methods": [{"kind": "int8"}]},
+    )
     assert (source.made_by, source.settings) == ("pretrain", Run.open(trained["run"]).settings())
     assert Run.open(small["run"]).training() == source
 
@@ -209,7 +214,7 @@ def test_without_its_text_general_text_is_compared(text: Path, call: Callable, t
     for outcome in (changed, gone):
         assert set(outcome.object) == {*ALWAYS, "general_bits_per_byte_before", "general_bits_per_byte"}
         assert outcome.object["compared_on"] == "general text"
-        assert 0 < outcome.object["num_compared_tokens"] <= derived.COMPARED_TOKENS
+        assert 0 < outcome.object["num_compared_tokens"] <= COMPARED_TOKENS
     (checkpoint,) = list_checkpoints(Path(gone.object["run"]) / "checkpoints")
     assert checkpoint.train_state().validation_loss is None
     assert call("generate", gone.object["run"], "The", "--max-tokens", 3).code == 0
@@ -286,13 +291,40 @@ def test_a_new_method_is_one_file(trained: dict[str, Any], call: Callable, tmp_p
     assert "no such compression" in call("compress", trained["run"], "--to", "zeros", "--out", "other").err
 
 
+def test_what_calibrates_is_never_what_judges(trained: dict[str, Any]) -> None:
+    run = open_model(trained["run"])
+    material = Material(run, run.model())
+    given = material.calibration_windows(2000)
+    assert sum(ids.numel() for ids in given) == pytest.approx(2000, abs=32)
+    assert all(ids.shape[1] == run.config.context_length for ids in given)
+    assert (material.training.folder, len(material.training)) != (material.validation.folder, len(material.validation))
+    held_back = {tuple(row) for ids, _ in material.validation_windows() for row in ids.tolist()}
+    assert not held_back & {tuple(row) for ids in given for row in ids.tolist()}
+
+
+def test_without_its_text_a_model_writes_what_calibrates_it(
+    trained: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_model(shutil.copytree(trained["run"], tmp_path / "moved"))
+    settings = (run.folder / "run.toml").read_text(encoding="utf-8")
+    (run.folder / "run.toml").write_text(settings.replace("smiths", "gone"), encoding="utf-8")
+    (run.folder / "paths.json").unlink()
+    one, other = (Material(run, run.model()).calibration_windows(500) for _ in range(2))
+    assert "calibrated on text that the model writes itself" in capsys.readouterr().err
+    assert 400 < one[0].numel() <= 500
+    assert torch.equal(one[0], other[0])
+    assert "smith" in run.tokenizer().decode(one[0].flatten().tolist())
+
+
 def test_weights_in_blocks_are_smaller_the_fewer_bits_they_have(trained: dict[str, Any], tmp_path: Path) -> None:
     found = {to: gptsmith.compress(trained["run"], to=to, out=tmp_path / to) for to in ("q8_0", "q4_0")}
     assert found["q8_0"]["kl_divergence"] < 0.1 * found["q4_0"]["kl_divergence"] < 0.1
     assert found["q4_0"]["weight_bytes"] < 0.6 * found["q8_0"]["weight_bytes"] < 0.2 * trained["num_parameters"] * 4
     for to, figures in found.items():
         assert figures["num_parameters"] == trained["num_parameters"]
-        assert Run.open(figures["run"]).lineage()[0].request == {"run": trained["run"], "method": to}
+        assert Run.open(figures["run"]).lineage()[0].request == {
+            "run": trained["run"], "method": to, "methods": [{"kind": "round", "format": to}],
+        }  # fmt: skip
         packed = packed_weights(gptsmith.load(figures["run"]).model)
         assert "embedding.weight" in packed
         original = gptsmith.load(trained["run"]).model.embedding.matrix().detach().numpy()

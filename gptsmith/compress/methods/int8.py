@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import quantize
@@ -14,5 +15,5 @@ class Int8MethodSettings(MethodSettings):
 
     kind: Literal["int8"] = "int8"
 
-    def compress(self, model: GPT) -> GPT:
+    def compress(self, model: GPT, material: Material) -> GPT:
         return quantize(model)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
+
+from torch import Tensor
 
 from gptsmith.base.errors import UserError
+from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
@@ -17,6 +20,8 @@ class RoundMethodSettings(MethodSettings):
     """The bytes that llama.cpp's own quantiser makes of plain weights. Norms, biases, positions, routers of experts and
     matrices whose rows are no multiple of 32 stay as they are."""
 
+    is_by_name: ClassVar[bool] = False
+
     kind: Literal["round"] = "round"
     format: Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
 
@@ -24,20 +29,30 @@ class RoundMethodSettings(MethodSettings):
     def name(self) -> str:
         return self.format
 
-    def compress(self, model: GPT) -> GPT:
-        tied = model.config.tie_embeddings
-        widths = {"embedding": model.config.embed_dim}
-        for place, layer in linear_layers(model).items():
-            if not (tied and place == "head"):
-                widths[place] = layer.matrix().shape[1]
-        block = FORMATS[self.format].block_size
-        forms = {
-            place: self.format if width % block == 0 and layer_name(place) not in STAY else None
-            for place, width in widths.items()
-        }
-        if not any(forms.values()):
-            raise UserError(f"no matrix of this model has rows of whole blocks of {block}, as {self.format} needs them")
-        return quantize(model, grouped(forms))
+    def compress(self, model: GPT, material: Material) -> GPT:
+        return rounded(model, self.format)
+
+
+def rounded(model: GPT, form: str) -> GPT:
+    """A model with all matrices that a block format can hold in it.
+
+    Raises:
+        UserError: it can hold none.
+    """
+    block = FORMATS[form].block_size
+    forms = {place: form if matrix.shape[1] % block == 0 else None for place, matrix in matrices(model).items()}
+    if not any(forms.values()):
+        raise UserError(f"no matrix of this model has rows of whole blocks of {block}, as {form} needs them")
+    return quantize(model, grouped(forms))
+
+
+def matrices(model: GPT) -> dict[str, Tensor]:
+    """The matrices (out, in) of a dense model that may be rounded, by their place; a tied head is the embedding."""
+    found = {"embedding": model.embedding.matrix()}
+    for place, layer in linear_layers(model).items():
+        if layer_name(place) not in STAY and not (model.config.tie_embeddings and place == "head"):
+            found[place] = layer.matrix()
+    return found
 
 
 STAY = ("feedforward.router", "score_head")

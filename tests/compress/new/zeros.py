@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.gpt import GPT
 
@@ -19,7 +20,7 @@ class ZerosMethodSettings(MethodSettings):
     bound: float = Field(default=1e-3, gt=0)
 
     @torch.no_grad()
-    def compress(self, model: GPT) -> GPT:
+    def compress(self, model: GPT, material: Material) -> GPT:
         made = deepcopy(model)
         for parameter in made.blocks.parameters():
             parameter[parameter.abs() < self.bound] = 0

@@ -1,0 +1,119 @@
+"""What a compression may read besides the model: the original, text to calibrate with, and other text to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.convert.open import OpenedModel
+from gptsmith.data.shards import TokenStream
+from gptsmith.data.windows import IGNORED, evaluation_windows
+from gptsmith.generate.api import generate_batch
+from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.forgetting import TEXT, general_text
+from gptsmith.train.validation_text import training_text, validation_text
+
+OWN_TEXT = "validation text"
+COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
+"""The number of positions whose logits are compared, and the tokens per window."""
+CALIBRATION_TOKENS = 16_384
+LOGITS_AT_ONCE = 1 << 24
+
+
+class Material:
+    """The texts of a run, and its model before anything was changed.
+
+    Attributes:
+        run: the run that is compressed.
+        original: its model, dense, in float32, in evaluation mode. No method changes it.
+        findings: what the methods found out, which become figures of the new run.
+    """
+
+    def __init__(self, run: OpenedModel, original: GPT) -> None:
+        self.run, self.original = run, original
+        self.findings: dict[str, Any] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return self.run.tokenizer()
+
+    @cached_property
+    def training(self) -> TokenStream:
+        """The text that the run, or its base, was trained on.
+
+        Raises:
+            UserError: it is not known, or gone, or has changed since.
+        """
+        return training_text(self.run)
+
+    @cached_property
+    def _judging(self) -> tuple[TokenStream, str]:
+        try:
+            stream, is_own = validation_text(self.run)
+        except UserError as error:
+            note(f"compared on general text, because there is no validation text: {error}", "dim")
+            return general_text(self.tokenizer), TEXT
+        return stream, OWN_TEXT if is_own else "base's validation text"
+
+    @property
+    def validation(self) -> TokenStream:
+        """The text that the new run is judged by: the run's validation text, its base's, or general text."""
+        return self._judging[0]
+
+    @property
+    def validation_name(self) -> str:
+        """What that text is: `validation text`, `base's validation text` or `general text`."""
+        return self._judging[1]
+
+    def calibration_windows(self, num_tokens: int = CALIBRATION_TOKENS) -> list[Tensor]:
+        """Input ids (B, T) from all over the training text, about so many tokens in all; of text that the original
+        writes itself, where its training text cannot be read."""
+        try:
+            stream = self.training
+        except UserError as error:
+            note(f"calibrated on text that the model writes itself, because there is no training text: {error}", "dim")
+            return [own_text(self.original, self.tokenizer, num_tokens)]
+        return [input_ids for input_ids, _ in self._windows(stream, num_tokens)]
+
+    def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
+        """Input ids (B, T) and which positions count (B, T), from all over the validation text."""
+        return self._windows(self.validation, num_tokens)
+
+    def _windows(self, stream: TokenStream, num_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+        device, config = self.original.device, self.original.config
+        context = min(config.context_length, COMPARED_CONTEXT)
+        rows_at_once = max(1, LOGITS_AT_ONCE // (context * config.vocab_size))
+        for input_ids, targets in evaluation_windows(stream, context, rows_at_once, num_tokens):
+            yield torch.from_numpy(input_ids).to(device), torch.from_numpy(targets != IGNORED).to(device)
+
+
+WRITTEN_TEXTS, WRITTEN_TOKENS = 64, 256
+"""Texts that are written at once, and the most tokens of each."""
+
+
+def own_text(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
+    """Input ids (B, T), about so many in all, of documents that a model writes at temperature 1. They calibrate nearly
+    as well as text that it was trained on (Williams et al. 2025, "Self-calibration")."""
+    ids: list[int] = []
+    context = min(model.config.context_length, WRITTEN_TOKENS)
+    begin = tokenizer.prompt_ids("") or [tokenizer.eos_token_id]
+    for number in range(0, 4 * num_tokens, WRITTEN_TEXTS * context):  # documents may end early
+        completions = generate_batch(
+            model, tokenizer, [begin] * WRITTEN_TEXTS, max_tokens=context - len(begin),
+            sampling=SamplingSettings(temperature=1.0, top_k=None, top_p=None),
+            seeds=range(number, number + WRITTEN_TEXTS),
+        )  # fmt: skip
+        ids += [each for completion in completions for each in (*begin, *completion.ids)]
+        if len(ids) >= num_tokens:
+            break
+    rows = max(1, min(len(ids), num_tokens) // context)
+    return torch.tensor(ids[: rows * context], device=model.device).view(rows, -1)
