@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -44,7 +44,7 @@ class Kinds(Generic[S]):
 
     def _own(self) -> frozenset[str]:
         paths = tuple(importlib.import_module(self.package).__path__)
-        return _modules(paths, tuple(os.stat(path).st_mtime_ns for path in paths))
+        return _modules(paths, tuple(Path(path).stat().st_mtime_ns for path in paths))
 
     def _imported(self) -> dict[str, type[S]]:
         """The kinds in files that a person named."""
