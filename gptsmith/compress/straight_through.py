@@ -20,6 +20,9 @@ from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.linear.grouped import Grouped
 from gptsmith.model.transform import dequantize
 
+CELL = 0.49
+"""How far from an integer the numbers are that are surely rounded to it."""
+
 
 class Grid:
     """The numbers that the weights of a matrix in blocks can have while its scales and offsets stay what they are.
@@ -49,6 +52,12 @@ class Grid:
             rounded = self.integers(weight, rows).mul_(scale[..., None]).add_(offset[..., None]).flatten(-2)
         straight: Tensor = _StraightThrough.apply(weight, rounded)  # type: ignore[no-untyped-call]
         return straight
+
+    def cell(self, integers: Tensor, weight: Tensor) -> Tensor:
+        """The numbers nearest to `weight` (..., in) that are rounded to these integers (..., groups, group_size)."""
+        scale, offset = self.scale[..., None], self.offset[..., None]
+        ends = [((integers + side * CELL) * scale + offset).flatten(-2) for side in (-1, 1)]
+        return weight.clamp(torch.minimum(*ends), torch.maximum(*ends))
 
     def _of(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         return (self.scale, self.offset) if rows is None else (self.scale[rows], self.offset[rows])
@@ -95,9 +104,14 @@ class RoundedEmbedding(nn.Module):
         return self.grid.round(self.weight)
 
 
-def trainable(model: GPT) -> GPT:
+@torch.no_grad()
+def trainable(model: GPT, unrounded: GPT) -> GPT:
     """A model whose weights can be trained and that computes what `model` computes: of matrices in blocks the integers
     change, and scales and offsets stay.
+
+    Args:
+        unrounded: the dense model that was rounded to `model`: a weight that was nearly rounded to another number is
+            soon trained to be.
 
     Raises:
         UserError: its weights are neither dense nor in blocks.
@@ -112,6 +126,8 @@ def trainable(model: GPT) -> GPT:
     for place, layer in list(model.named_modules()):
         if isinstance(layer, Grouped):
             dense, grid = made.get_submodule(place), Grid(layer.weight, layer.form)
+            weight = dense.get_parameter("weight")
+            weight.copy_(grid.cell(grid.integers(weight), unrounded.get_parameter(f"{place}.weight")))
             if isinstance(dense, DenseEmbedding):
                 made.set_submodule(place, RoundedEmbedding(dense, grid))
             elif isinstance(dense, DenseLinear):

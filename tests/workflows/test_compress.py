@@ -240,7 +240,7 @@ def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call:
     made = call("merge", source, "--json")
     assert made.code == 0, made.err
     figures = made.object
-    assert set(figures) == ALWAYS | WITH_TEXT
+    assert set(figures) == ALWAYS | WITH_TEXT | {"merged_weights"}
     assert (figures["status"], figures["run"]) == ("merged", str(tmp_path / "tuned-merged"))
     assert figures["compared_on"] == "validation text"
     assert figures["largest_logit_difference"] < 1e-4

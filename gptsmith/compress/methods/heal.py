@@ -30,7 +30,7 @@ from gptsmith.train.callbacks.replan import Replan
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.callbacks.throughput import Throughput
 from gptsmith.train.finetuning import FinetuningJob
-from gptsmith.train.finetuning_defaults import training_table
+from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
 from gptsmith.train.objectives.distillation import DistillationSettings
 from gptsmith.train.planning.finetuning_plan import (
     FinetuningPlan,
@@ -45,6 +45,8 @@ from gptsmith.train.validation_text import pretraining_data
 
 MOST_EPOCHS = 16
 """The original tells more of a text than the text itself: it can be read more often than in a training from labels."""
+TIMES_USUAL_RATE = 3
+"""The learning rate, as a multiple of that of a distillation: what is missing is nearly there (LOG.md)."""
 STOPPING = "stopping after this step: the best weights so far are kept"
 
 
@@ -78,7 +80,7 @@ class HealMethodSettings(MethodSettings):
         started = time.monotonic()
         dataset = HealingDataset(pretraining_data(material.run)[1], material)
         before = difference(material.original, model, material.validation_windows())
-        student = trainable(model)
+        student = trainable(model, material.unrounded)
         student.compute_dtype = choose_dtype("auto", model.device)
         with temporary_folder(private_folder(default_cache()) / "healing", private=True) as folder:
             planned = self._plan(_job(student, dataset, material, self.minutes), started)
@@ -111,8 +113,11 @@ def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: flo
     """The healing as a fine-tuning on plain text, whose teacher is the original."""
     objective = DistillationSettings(teacher=str(material.run.folder), alpha=1.0)
     request = {"base": str(material.run.folder), "sources": ["its own text"], "minutes": minutes, "epochs": MOST_EPOCHS}
-    train = training_table({}, MOST_EPOCHS, objective, student, dataset)
-    settings = FinetuneSettings.parse({"request": request, "model": student.config.plain(), "train": train})
+    config = student.config
+    usual = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
+    given = {"optimizer": {"learning_rate": float(f"{TIMES_USUAL_RATE * usual:.2g}")}}
+    train = training_table(given, MOST_EPOCHS, objective, student, dataset)
+    settings = FinetuneSettings.parse({"request": request, "model": config.plain(), "train": train})
     return FinetuningJob(settings, Loaded(material.run, student), student, None, dataset, {})
 
 
