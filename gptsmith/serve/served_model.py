@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from gptsmith.convert.load import Loaded
+from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
@@ -56,6 +58,15 @@ class ServedModel:
     @property
     def context_length(self) -> int:
         return self.engine.context_length
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Finds texts in what the model learnt from, which is indexed the first time.
+
+        Raises:
+            UserError: that is not here.
+        """
+        return Tracer.of(self.loaded.run)
 
     def template(self) -> ChatTemplate:
         """How conversations are laid out.

@@ -5,6 +5,7 @@ import { alternatives, spoken, visible } from "./shades.js";
 
 const NUM_STRONGEST = 3;
 const NUM_PARTS = 6;
+const NUM_SOURCES = 3;
 const NUM_CONTRASTS = 5;
 const NUM_ALTERNATIVES = 5;
 /** How many characters before a word are shown with it. */
@@ -79,19 +80,27 @@ export function contrasts(found, onChoose) {
   ];
 }
 
-/** Where it stands in the texts that the model learnt from. */
-export function yourTexts(found, onForget) {
-  const { sources = [] } = found;
-  if (!sources.length) return [el("p.says", {}, found.says ?? "Nothing of the sort was found in the texts that it learnt from: the model put these words together itself.")];
-  return [found.says && el("p.says", {}, found.says), el("ol.sources", {}, sources.map((source) => {
-    const result = el("div", {});
-    return el("li", {},
-      el("blockquote", { dir: "auto" }, source.text ?? ""),
-      el("p.soft", {}, el("code", {}, source.line ? `${source.file}:${source.line}` : source.file), ` · ${source.num_tokens} tokens`, source.num_copies > 1 && `, ${source.num_copies} times`),
-      source.held_out_share !== undefined && source.held_out_share !== null && el("p.soft", {}, `Matches so long are found at ${readablePercent(source.held_out_share)} of the places of text that it never saw.`),
-      source.is_changed && el("p.problem", {}, "This file has changed since."),
-      el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
-  }))];
+/** Where the answer around a word stands in the texts that the model learnt from; `start` is the word's place in it. */
+export function yourTexts({ sources, missing = [] }, start, onForget) {
+  const holdsWord = (source) => Number(source.text_start <= start && start < source.text_stop);
+  const shown = [...sources].sort((one, other) => holdsWord(other) - holdsWord(one) || other.num_tokens - one.num_tokens).slice(0, NUM_SOURCES);
+  return [
+    !shown.length && el("p.says", {}, "Nothing of the sort was found in the texts that it learnt from: it put these words together itself."),
+    shown.length > 0 && !holdsWord(shown[0]) && el("p.says", {}, "The word itself stands in no passage that is long enough to tell. Near it:"),
+    el("ol.sources", {}, shown.map((source) => passage(source, onForget))),
+    missing.map((why) => el("p.soft", {}, `${why}.`)),
+  ];
+}
+
+function passage(source, onForget) {
+  const { file, line, where, before, passage: words, after, num_tokens: tokens, num_copies: copies, held_out_share: share, state } = source;
+  const result = el("div", {});
+  return el("li", {},
+    el("blockquote", { dir: "auto" }, before, el("strong", {}, words), after),
+    el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${tokens} tokens`, copies > 1 && `, ${copies.toLocaleString("en")} times`),
+    typeof share === "number" && el("p.soft", {}, `In text that it never saw, a match so long begins at ${readablePercent(share)} of the places.`),
+    state !== "unchanged" && el("p.problem", {}, state === "missing" ? "The file is not there any more." : "The file has changed since."),
+    onForget && el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
 }
 
 /** Where in the network it was decided, and by which parts. */

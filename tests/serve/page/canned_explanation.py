@@ -72,13 +72,14 @@ def claim(
     return {"kind": kind, "says": says, "items": items, "test": test, "verdict": verdict, "rest": rest}
 
 
-def sources(file: str = "part0.txt", text: str = "The old smith forges a sword of iron.") -> dict[str, Any]:
+def sources(file: str = "part0.txt", passage: str = "smith forges a sword") -> dict[str, Any]:
     """One passage that the words stand in."""
     found = {
-        "file": file, "start": 0, "stop": len(text), "line": 12, "text": text, "num_tokens": 14, "num_copies": 3,
-        "held_out_share": 0.003, "sha256": "0" * 64,
+        "text_start": 0, "text_stop": 500, "text": passage, "num_tokens": 14, "num_copies": 3, "held_out_share": 0.003,
+        "run": "base", "file": file, "where": None, "sha256": "0" * 64, "state": "unchanged", "start": 8, "stop": 28,
+        "line": 12, "before": "The old ", "passage": passage, "after": " of iron.", "document": 0, "other_sources": [],
     }  # fmt: skip
-    return {"sources": [found], "forgotten": {"says": "One step away from it, “sword” falls from 31 % to 22 %."}}
+    return {"sources": [found], "missing": []}
 
 
 def can(chat: ChatPage, found: dict[str, Any], traced: dict[str, Any]) -> list[dict[str, Any]]:
