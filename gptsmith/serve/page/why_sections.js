@@ -3,7 +3,7 @@
 import { el, readablePercent } from "./element.js";
 import { alternatives, spoken, visible } from "./shades.js";
 
-const NUM_STRONGEST = 3;
+const NUM_STRONGEST = 4;
 const NUM_PARTS = 6;
 const NUM_SOURCES = 3;
 const NUM_CONTRASTS = 5;
@@ -31,10 +31,10 @@ const surpriseWords = (bits) => (bits < 0.5 ? "it was nearly certain" : bits < 1
 export function ofYourWords(found, question, onRemove) {
   const claim = found.claims.find(({ kind }) => kind === "leave_one_out");
   const items = (claim?.items ?? []).map((item) => ({ ...item, place: question.place(item) })).filter(({ place }) => place?.text.trim());
-  if (!items.length) return [el("p.soft", {}, "There were no words before it that could be left out.")];
+  if (!items.length) return [el("p.soft", {}, claim?.says || "There were no words before it that could be left out.")];
   const largest = Math.max(...items.map(({ change }) => Math.abs(change)));
   const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => onRemove(item.place) }, "Remove it");
-  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_STRONGEST);
+  const strongest = byStrength(items.some(isNamed) ? items.filter(isNamed) : items).slice(0, NUM_STRONGEST);
   return [
     el("p.says", {}, claim.says),
     el("div.read", { role: "group", "aria-label": "The words before it, shaded by what changes without them" }, question.texts.map(({ author, text }, number) => el("div", {},
@@ -44,6 +44,9 @@ export function ofYourWords(found, question, onRemove) {
       item.place.id === null ? el("span.soft", {}, "Change it in the settings.") : remove(item)))),
   ];
 }
+
+const isNamed = ({ is_named: named }) => named;
+const byStrength = (items) => [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change));
 
 function shaded(text, items, largest) {
   const content = [];
@@ -115,7 +118,7 @@ export function inside(found, onSwitchOff) {
 }
 
 function bars({ items }, onSwitchOff) {
-  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_PARTS);
+  const strongest = byStrength(items).slice(0, NUM_PARTS);
   const largest = Math.max(...strongest.map(({ change }) => Math.abs(change)));
   return el("ol.parts", {}, strongest.map((item) => {
     const name = partName(item.part);
@@ -146,7 +149,7 @@ const KINDS = { leave_one_out: "Your words", direct_logit_attribution: "Parts of
 
 /** Whether it can be trusted: the test beside each claim, what is left unexplained, and the checks of this model. */
 export function trust(claims, checks) {
-  const judged = claims.filter(({ kind }) => kind !== "alternatives");
+  const judged = claims.filter(({ kind, items }) => kind !== "alternatives" && items.length);
   return [
     judged.map((claim) => {
       const [name, meaning] = VERDICTS[claim.verdict] ?? [claim.verdict, ""];
