@@ -92,7 +92,7 @@ def write_data(folder: Path) -> None:
     """A file for every name that a shown command reads."""
     write_text(folder / "my_texts")
     text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
-    for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
+    for name in ("book.txt", "more.txt", "other.txt", "python.txt", "reply.txt"):
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "more").mkdir()
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])

@@ -156,6 +156,17 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
+class TraceRequest(Settings):
+    """The arguments of `trace`."""
+
+    run: PathText = Field(default=...)
+    """A run."""
+    text: PathText = Field(default=...)
+    """A text, or a file that holds one; - reads it from standard input."""
+    min_tokens: int | None = Field(default=None, gt=0)
+    """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+
+
 class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
@@ -239,7 +250,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, examples, references, models, speeds or leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
+    leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 
