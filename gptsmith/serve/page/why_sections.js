@@ -66,8 +66,8 @@ function shaded(text, items, largest) {
 function withoutIt(change, { target, against }) {
   const times = Math.exp(Math.abs(change));
   const compared = against ? `, against “${spoken(against.text)}”` : "";
-  if (times < 1.05) return "without it, nearly nothing changes";
-  return `without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
+  if (times < 1.05) return "Without it, nearly nothing changes";
+  return `Without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
 }
 
 /** Other words as the contrast: `onChoose(text)`. */
