@@ -162,6 +162,11 @@ def smaller(line: str) -> list[str]:
         words[words.index("--trials") + 1] = "2"
     if words[1] == "plan" and "--minutes" in words:  # which suffices on a machine that is busy
         words[words.index("--minutes") + 1] = "600"
+    if "--layers" in words:  # there are two
+        words[words.index("--layers") + 1] = "1"
+    if "--heal-minutes" in words:
+        at = words.index("--heal-minutes")
+        del words[at : at + 2]
     if words[1] not in ("pretrain", "finetune") or "--preview" in words:
         return words
     for option in BUDGETS:

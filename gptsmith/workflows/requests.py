@@ -177,8 +177,21 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(default=...)
+    to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    layers: int | None = Field(default=None, gt=0)
+    """Layers that stay: those that change the text's vectors most."""
+    feedforward: int | None = Field(default=None, gt=0)
+    """Width of the feed-forward halves, a multiple of 64: the units that add most stay."""
+    heal_minutes: float | None = Field(default=None, gt=0)
+    """Train the smaller model this long to predict what the original does, on the original's training text."""
+
+    @model_validator(mode="after")
+    def _makes_it_smaller(self) -> Self:
+        if self.to is None and self.layers is None and self.feedforward is None:
+            healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
+            raise ConfigurationError(f"say how to make it smaller, by --to, --layers or --feedforward{healing}")
+        return self
 
 
 class MergeRequest(DeriveRequest):
