@@ -30,7 +30,8 @@ def test_a_text_is_found_in_the_file_that_the_base_of_a_model_learnt_it_from(
         answer = served.ask("POST", "/v1/trace", {"model": "chat", "text": f"Hm. {learnt}"})
     assert answer.status == 200, answer.data
     found = max(answer.json["sources"], key=lambda source: source["num_tokens"])
-    assert learnt.endswith(found["passage"])
+    assert found["passage"] in learnt
+    assert len(found["passage"]) > 0.9 * len(learnt)
     assert (Path(found["file"]).name, found["state"]) == ("part0.txt", "unchanged")
     assert lines[found["line"] - 1].endswith(found["passage"].split("\n")[0])
     assert file.read_bytes()[found["start"] : found["stop"]].decode() == found["passage"]
