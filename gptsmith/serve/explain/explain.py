@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from gptsmith.explain.claim import Choice, Claim, Explanation
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
 from gptsmith.explain.methods.alternatives import rank_of
 from gptsmith.explain.question import Question
-from gptsmith.generate.api import generate
 from gptsmith.serve.errors import api_error, refused
 from gptsmith.serve.explain.asked import read_question
 from gptsmith.serve.explain.schemas import ExplainRequest
@@ -30,8 +28,6 @@ from gptsmith.serve.server_sent_events import EventStream, event
 from gptsmith.serve.state import State
 
 PROGRESS_S = 0.5
-MAX_REWRITTEN = 120
-"""Tokens that are written without some parts, if no number is given."""
 MAX_UNITS = 4096
 """Parts of a prompt that one request may have."""
 
@@ -87,7 +83,6 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
             question = read_question(served, body, model)
             _require_few(question, body.by or "words")
             claims, problems = _claims(question, body)
-            rewritten = _rewritten(served, question, body) if body.switch_off else None
         except UserError as error:
             raise api_error(error) from None
         target, against = _choice(question, question.target), _choice(question, question.against)
@@ -105,7 +100,7 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
         claims=claims,
         seconds=time.monotonic() - started,
     )
-    return {**found.plain(), "refused": problems, "rewritten": rewritten}
+    return {**found.plain(), "refused": problems}
 
 
 def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list[dict[str, str]]]:
@@ -127,22 +122,6 @@ def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list
                 raise
             problems.append({"kind": name, "message": str(error)})
     return claims, problems
-
-
-def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) -> str:
-    """The reply up to the word, and what the model most probably writes from there on without some of its parts.
-
-    Raises:
-        UserError: it has no such parts.
-    """
-    whole = copy.copy(served.loaded)
-    whole.model = question.model
-    with whole.ablate(*(body.switch_off or ())) as ablated:
-        written = generate(
-            ablated.model, served.tokenizer, question.ids, max_tokens=body.max_tokens or MAX_REWRITTEN,
-            sampling=served.sampling({"temperature": 0.0}),
-        )  # fmt: skip
-        return question.tokenizer.decode(question.reply_ids, begins=False) + "".join(written)
 
 
 def _choice(question: Question, token: int) -> Choice:

@@ -106,38 +106,35 @@ function passage(source, onForget) {
     onForget && el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
 }
 
-/** Where in the network it was decided, and by which parts. */
+/** Where in the network it was decided, and by which parts; `onSwitchOff(item, box)` for one that a person takes away. */
 export function inside(found, onSwitchOff) {
   const lens = found.claims.find(({ kind }) => kind === "logit_lens");
   const parts = found.claims.find(({ kind }) => kind === "direct_logit_attribution");
-  if (!lens && !parts) return [el("p.soft", {}, "Nothing of this can be read from a model of this shape.")];
-  return [
-    lens && [el("p.says", {}, lens.says), el("ol.depth", {}, lens.items.map((item) => el("li", {}, el("span", {}, partName(item.part)), el("code", {}, visible(item.text ?? "")))))],
-    parts && [el("p.says", {}, parts.says), bars(parts, onSwitchOff)],
-  ];
+  return [lens && depth(lens), parts && bars(parts, onSwitchOff)];
 }
 
-function bars({ items }, onSwitchOff) {
+/** What would have been written after each block. */
+function depth({ says, items }) {
+  const rows = items.map(({ part, text, is_named: isDecided }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAt(part)), el("code", {}, visible(text))));
+  return [el("p.says", {}, says), rows.length > 0 && el("ol.depth", {}, rows)];
+}
+
+function readAt(part) {
+  const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
+  return block === undefined ? "Before the first block" : `After block ${block}`;
+}
+
+function bars({ says, items }, onSwitchOff) {
   const strongest = byStrength(items).slice(0, NUM_PARTS);
   const largest = Math.max(...strongest.map(({ change }) => Math.abs(change)));
-  return el("ol.parts", {}, strongest.map((item) => {
-    const name = partName(item.part);
+  const rows = strongest.map((item) => {
     const bar = el(`span.bar${item.change < 0 ? ".against" : ""}`, { "aria-hidden": "true" }, el("span", {}));
     bar.firstChild.style.width = `${largest ? Math.max(1, (Math.abs(item.change) / largest) * 100) : 1}%`;
     const result = el("div", {});
-    const canBeOff = item.part.startsWith("blocks.");
-    return el("li", {}, el("span.name", {}, name), bar, el("span.percent", {}, nats(item.change)),
-      canBeOff && el("button", { type: "button", "aria-label": `Switch off ${name} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
-  }));
-}
-
-/** The name of a part of the network for people: block 2, head 3. */
-export function partName(part) {
-  const [, block, half, rest] = /^blocks\.(\d+)\.(\w+)(?:\.(.*))?$/.exec(part) ?? [];
-  if (block === undefined) return { embedding: "the words themselves", position: "their places", final_norm: "the last norm", logits: "the end" }[part] ?? part;
-  const head = /^heads\.(\d+)$/.exec(rest ?? "")?.[1];
-  const what = half === "attention" ? (head === undefined ? "attention" : `head ${Number(head) + 1}`) : half === "feedforward" ? "feed-forward" : "";
-  return `block ${Number(block) + 1}${what && `, ${what}`}`;
+    return el("li", {}, el("span.name", {}, item.text), bar, el("span.percent", {}, nats(item.change)),
+      item.part?.startsWith("blocks.") && el("button", { type: "button", "aria-label": `Switch off ${item.text} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
+  });
+  return [el("p.says", {}, says), rows.length > 0 && el("ol.parts", {}, rows)];
 }
 
 const VERDICTS = {

@@ -46,9 +46,9 @@ def explanation(prompt: str, words: str = " sword", other: str = " plough", part
             "direct_logit_attribution",
             "The last block is associated with most of the difference.",
             [
-                {"part": "embedding", "text": "", "change": -0.41},
-                {"part": f"{part}.attention.heads.1", "text": "", "change": 0.83},
-                {"part": f"{part}.feedforward.output", "text": "", "change": 0.53},
+                {"part": "embedding", "text": "the words themselves", "change": -0.41},
+                {"part": f"{part}.attention.heads.1", "text": "head 1 of block 1", "change": 0.83},
+                {"part": f"{part}.feedforward.output", "text": "the feed-forward half of block 1", "change": 0.53},
             ],
             {**TEST, "change": 0.1},
             "no better than chance",

@@ -74,10 +74,10 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     assert chat.bodies()[-1]["messages"] == [{"role": "user", "content": "a nail?"}]
     expect(chat.page.locator(".message.user .branches")).to_have_text("2 / 2")
     chat.button("Previous version").click()
-    chat.button("Switch off block 2, head 2 and write again").click()
+    chat.button("Switch off head 1 of block 1 and write again").click()
     expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
     expect(chat.answers.last).to_contain_text("The smith forges a plough.")
-    expect(chat.answers.last).to_contain_text("with block 2, head 2 switched off")
+    expect(chat.answers.last).to_contain_text("with head 1 of block 1 switched off")
     assert sent[-1]["switch_off"] == ["blocks.1.attention.heads.1"]
     with chat.page.expect_response(lambda one: "logit_lens" in (one.request.post_data or "")):
         chat.page.locator(".chip").first.click()
