@@ -55,7 +55,8 @@ def explanation(prompt: str, words: str = " sword", other: str = " plough", part
             -0.0002,
         ),
     ]
-    checks = [{"name": "parts sum to the difference", "value": 3e-6, "bound": 1e-4, "holds": True}]
+    identity = {"identity": "sum", "says": "all parts sum to the difference", "error": 3e-6, "bound": 1e-4, "why": ""}
+    checks = [{**identity, "holds": True}, {**identity, "error": None, "why": "not of this model", "holds": True}]
     said = {"run": "chat", "step": 8, "target": target, "against": against, "difference": 0.95, "seconds": 1.2}
     return {**said, "claims": claims, "sources": [], "checks": checks}
 
