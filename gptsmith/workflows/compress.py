@@ -7,6 +7,7 @@ from typing import Any
 from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
 from gptsmith.compress.methods import MethodSettings, compressed, method_of
+from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.workflows.requests import CompressRequest
 
 
@@ -43,4 +44,7 @@ def methods_of(request: CompressRequest) -> list[MethodSettings]:
     Raises:
         ConfigurationError: there is no such method.
     """
-    return [method_of(request.to)]
+    if request.to is not None:
+        return [method_of(request.to)]
+    budget = {"bits": request.bits, "num_bytes": request.bytes}
+    return [MixedMethodSettings.parse({name: value for name, value in budget.items() if value is not None})]

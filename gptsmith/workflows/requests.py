@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Size, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 from gptsmith.generate.settings import EngineName
@@ -166,8 +166,21 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(default=...)
+    to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    bits: float | None = Field(default=None, ge=4.5, le=8.5)
+    """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
+    bytes: Size | None = None
+    """The same, for so many bytes of weights: 80MB."""
+
+    @model_validator(mode="after")
+    def _says_how_small(self) -> Self:
+        given = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigurationError(f"{' and '.join(given)} exclude each other: each says how weights are rounded")
+        if not given:
+            raise ConfigurationError("say how small: --bits 5, --bytes 80MB, or --to and a format, such as q8_0")
+        return self
 
 
 class MergeRequest(DeriveRequest):

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.compress.material import Material
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.block_rounding import ROUNDINGS
+from gptsmith.model.kernels.block_rounding import GRIDS
 
 
 class MethodSettings(Settings):
     """The settings of every kind of compression."""
+
+    is_named: ClassVar[bool] = True
+    """Whether a person asks for it by the name of its kind."""
 
     kind: str
 
@@ -50,7 +53,7 @@ def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material
 
 
 KINDS = Kinds(__name__, MethodSettings, default="int8")
-BLOCK_FORMATS = tuple(ROUNDINGS)
+BLOCK_FORMATS = tuple(GRIDS)
 """The formats that the kind `round` rounds to: each is asked for by its own name."""
 AnyMethod = Annotated[MethodSettings, KINDS]
 
@@ -61,7 +64,7 @@ def method_of(name: str) -> MethodSettings:
     Raises:
         ConfigurationError: there is none.
     """
-    kinds = [kind for kind in KINDS.names() if kind != "round"]
+    kinds = [kind for kind in KINDS.names() if KINDS.settings(kind).is_named]
     if name not in (*kinds, *BLOCK_FORMATS):
         raise ConfigurationError(
             f"--to {shown(name)}: no such compression ({did_you_mean(name, (*kinds, *BLOCK_FORMATS))})"
