@@ -122,9 +122,9 @@ class Material:
         self.trials.append(Trial(name, num_bytes, gap.kl_divergence, is_chosen))
         return self.trials[-1]
 
-    def validation_windows(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
         """Input ids (B, T) and which positions count (B, T), from all over the validation text."""
-        return self._windows(self.validation, COMPARED_TOKENS)
+        return self._windows(self.validation, num_tokens)
 
     @property
     def _context(self) -> int:

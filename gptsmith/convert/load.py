@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.convert.serving_memory import kept_in_memory, require_memory
-from gptsmith.generate.api import Generation, generate, generate_batch
+from gptsmith.generate.api import Generation, generate_batch_with, generate_with
+from gptsmith.generate.kept_engine import KeptEngine
 from gptsmith.generate.kv_memory import free_bytes
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_model_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.memory import is_converted
+from gptsmith.model.taps import TapFunction, expanded_names, record, tapped
 from gptsmith.model.transform import dequantize
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
@@ -41,7 +46,8 @@ class Loaded:
 
     Attributes:
         run: the run, or a model folder of another program's, which says the same of itself.
-        model: the GPT, ready to generate.
+        model: the GPT, ready to generate. Texts are those of its weights at the time, whose changes are noticed unless
+            they are made by way of `.data`.
         tokenizer: text to ids and back.
         config: the model's shape.
         template: the chat template; None if the model was not made for conversations.
@@ -51,6 +57,7 @@ class Loaded:
         self.run, self.model = run, model
         self.tokenizer: Tokenizer = run.tokenizer()
         self.template: ChatTemplate | None = run.template()
+        self._engine = KeptEngine(self.tokenizer)
 
     def __repr__(self) -> str:
         config = self.config
@@ -117,8 +124,8 @@ class Loaded:
             UserError: the prompt is longer than the context, or a setting is not allowed.
         """
         self.require_words()
-        return generate(
-            self.model,
+        return generate_with(
+            self._engine.of(self.model),
             self.tokenizer,
             prompt,
             max_tokens=max_tokens,
@@ -143,9 +150,8 @@ class Loaded:
             UserError: a prompt is longer than the context, or a setting is not allowed.
         """
         self.require_words()
-        completions = generate_batch(
-            self.model,
-            self.tokenizer,
+        completions = generate_batch_with(
+            self._engine.of(self.model),
             [self.tokenizer.prompt_ids(prompt) for prompt in prompts],
             max_tokens=max_tokens,
             sampling=self.sampling(sampling),
@@ -185,10 +191,67 @@ class Loaded:
             )
         prompt_ids = self.template.prompt_ids(self.tokenizer, checked_messages(messages))
         settings = self.sampling(sampling)
-        generation = generate(
-            self.model, self.tokenizer, prompt_ids, max_tokens=max_tokens, sampling=settings, seed=seed
-        )
+        generation = generate_with(
+            self._engine.of(self.model), self.tokenizer, prompt_ids,
+            max_tokens=max_tokens, sampling=settings, seed=seed,
+        )  # fmt: skip
         return "".join(generation)
+
+    def record(self, prompt: str | Sequence[int], *, names: Sequence[str]) -> dict[str, Tensor]:
+        """The tensors inside the model as it reads a prompt (a text, or token ids), by the names of
+        `gptsmith.model.taps`: `embedding`, `blocks.3.attention.pattern`, `blocks.*.output`, or of a single head,
+        `blocks.3.attention.heads.2`. Nothing else is kept.
+
+        Raises:
+            UserError: there is no such name, or the prompt is empty or longer than the context.
+        """
+        ids = self.tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt)
+        if not ids:
+            raise UserError("an empty prompt has no tokens to read: give a text")
+        return record(self.model, torch.tensor([ids], device=self.model.device), names)
+
+    @contextmanager
+    def patch(self, values: Mapping[str, Tensor | TapFunction]) -> Iterator[Loaded]:
+        """This model with other tensors at some taps, for all that it does in the block: it writes by the ordinary
+        engine. The model itself stays as it is.
+
+        Args:
+            values: by name, a tensor that broadcasts to the one it replaces (such as (C) for the residual stream), or a
+                function of that one, which returns None to leave it. Writing a text calls it for some tokens at a time.
+
+        Raises:
+            UserError: there is no such name, or a tensor does not fit in its place.
+        """
+        functions = {name: _constant(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        with tapped(self.model, functions) as model:
+            patched = copy.copy(self)
+            patched.model, patched._engine = model, KeptEngine(self.tokenizer)
+            yield patched
+
+    @contextmanager
+    def ablate(self, *names: str, mean_of: str | None = None) -> Iterator[Loaded]:
+        """This model without some parts: `blocks.3.attention.heads.2` for a head, `blocks.3.feedforward.output` for a
+        whole half, `blocks.*.feedforward.output` for all of them. See `patch`.
+
+        Args:
+            mean_of: a text whose tokens' mean a part is set to; zero if None.
+
+        Raises:
+            UserError: there is no such name, or the text is empty or longer than the context.
+        """
+        names = tuple(expanded_names(self.model, names))
+        values: dict[str, Tensor | TapFunction] = dict.fromkeys(names, torch.zeros_like)
+        if mean_of is not None:
+            if patterns := [name for name in names if ".pattern" in name]:
+                raise UserError(f"{patterns[0]} has no mean over tokens: name heads, or ablate it to zero")
+            found = self.record(mean_of, names=names)
+            values = {name: tensor[0].mean(dim=-2, keepdim=True) for name, tensor in found.items()}
+        with self.patch(values) as ablated:
+            yield ablated
+
+
+def _constant(value: Tensor) -> TapFunction:
+    return lambda tensor: value
 
 
 def load(

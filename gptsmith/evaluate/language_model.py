@@ -8,7 +8,8 @@ from itertools import accumulate, pairwise
 from gptsmith.base.randomness import derived_seed
 from gptsmith.evaluate.loglikelihood import ContinuationScore, num_truncated, score_continuations
 from gptsmith.evaluate.prompt import SHOT_SEPARATOR, Prompt
-from gptsmith.generate.api import generate_batch
+from gptsmith.generate.api import generate_batch_with
+from gptsmith.generate.kept_engine import KeptEngine
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate
@@ -29,6 +30,7 @@ class LanguageModel:
     def __init__(self, model: GPT, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self.model, self.tokenizer, self.template = model, tokenizer, template
         self.num_truncated = 0
+        self._engine = KeptEngine(tokenizer)
 
     def score_choices(
         self, questions: Sequence[tuple[Prompt, Sequence[str]]], observe: Observe = lambda _: None
@@ -79,9 +81,8 @@ class LanguageModel:
         max_tokens = min(max_tokens, max(1, context_length // 2))
         room = max(1, context_length - max_tokens)
         self.num_truncated += sum(len(prompt) > room for prompt in prompts)
-        completions = generate_batch(
-            self.model,
-            self.tokenizer,
+        completions = generate_batch_with(
+            self._engine.of(self.model),
             [prompt[-room:] for prompt in prompts],
             max_tokens=max_tokens,
             sampling=sampling,

@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.request import ContextOverflowError, OutputChunk, Request
+from gptsmith.generate.request import ContextOverflowError, OutputChunk, Request, RequestHandle
 from gptsmith.generate.sampling import SamplingSettings
-from gptsmith.generate.settings import EngineSettings
+from gptsmith.generate.settings import BATCH, EngineSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
-
-BATCH_SIZE = 64
-BATCH_PREFILL_TOKENS = 2048
 
 
 class Generation:
@@ -124,19 +120,21 @@ class Completion:
         text: those as text, up to a stop string.
         finish_reason: `stop`, `length` or `context`, as of a `Generation`.
         end_id: the end token that ended it, if one did.
+        error: why it failed; empty if it did not.
     """
 
     ids: list[int]
     text: str = ""
     finish_reason: str = ""
     end_id: int | None = None
+    error: str = ""
 
     def add(self, chunk: OutputChunk) -> None:
         """Appends what was generated."""
         self.ids += [token.id for token in chunk.tokens]
         self.text += chunk.text
         if chunk.finish_reason is not None:
-            self.finish_reason, self.end_id = chunk.finish_reason, chunk.end_id
+            self.finish_reason, self.end_id, self.error = chunk.finish_reason, chunk.end_id, chunk.error
 
 
 def generate_batch(
@@ -149,10 +147,11 @@ def generate_batch(
     seeds: Sequence[int],
     stop: Sequence[str] = (),
     stop_ids: frozenset[int] = frozenset(),
-    max_num_seqs: int = BATCH_SIZE,
+    max_num_seqs: int = BATCH.max_num_seqs,
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[Completion]:
-    """The texts after the ids of many prompts, in the order of the prompts, each as if it were alone.
+    """The texts after the ids of many prompts, in the order of the prompts, each as if it were alone. The modules of
+    the model compute them, whose weights may be other ones the next time.
 
     Args:
         tokenizer: without one there are ids alone, and only `stop_ids` end them.
@@ -165,23 +164,49 @@ def generate_batch(
     Raises:
         ContextOverflowError: a prompt leaves no room in the context.
     """
-    settings = EngineSettings(
-        max_num_seqs=max_num_seqs,
-        max_queue_size=len(prompts),
-        max_prefill_tokens=BATCH_PREFILL_TOKENS,
-        max_prefill_slowdown=inf,
-    )
-    engine = Engine(model, tokenizer, settings=settings)
+    engine = Engine(model, tokenizer, settings=BATCH.model_copy(update={"max_num_seqs": max_num_seqs}))
+    return generate_batch_with(
+        engine, prompts, max_tokens=max_tokens, sampling=sampling, seeds=seeds, stop=stop, stop_ids=stop_ids,
+        observe=observe,
+    )  # fmt: skip
+
+
+def generate_batch_with(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    sampling: SamplingSettings,
+    seeds: Sequence[int],
+    stop: Sequence[str] = (),
+    stop_ids: frozenset[int] = frozenset(),
+    observe: Callable[[int], None] = lambda _: None,
+) -> list[Completion]:
+    """`generate_batch` by an engine that is there already, without a thread.
+
+    Raises:
+        UserError: the engine failed.
+    """
+    requests = [
+        Request(prompt, max_tokens, sampling, seed=seed, stop=stop, stop_ids=stop_ids)
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
     completions = [Completion([]) for _ in prompts]
-    # Texts that are about equally long attend as a batch.
-    for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number])):
-        request = Request(prompts[number], max_tokens, sampling, seed=seeds[number], stop=stop, stop_ids=stop_ids)
-        engine.submit(request, completions[number].add)
-    num_complete = 0
-    while engine.has_work:
-        engine.step()
-        figures = engine.figures()
-        if (found := len(prompts) - figures.running - figures.waiting) > num_complete:
-            num_complete = found
-            observe(num_complete)
+    handles: list[RequestHandle] = []
+    num_seen = 0
+    try:
+        # Texts that are about equally long attend as a batch.
+        for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number])):
+            handles.append(engine.submit(requests[number], completions[number].add))
+        while (num_complete := sum(bool(each.finish_reason) for each in completions)) < len(completions):
+            if num_complete > num_seen:
+                observe(num_seen := num_complete)
+            engine.step()
+    finally:
+        for handle in handles:
+            handle.cancel()
+    if num_complete > num_seen:
+        observe(num_complete)
+    if errors := [each.error for each in completions if each.error]:
+        raise UserError(f"generation failed: {errors[0]}")
     return completions

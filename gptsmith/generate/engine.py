@@ -235,6 +235,13 @@ class Engine:
         """The counts of now."""
         return EngineFigures(**self._counts)
 
+    def forget_prefixes(self) -> None:
+        """Forgets what texts that have ended left in the KV cache, unless others may use it now."""
+        with self._stepping:
+            if not self.has_work:
+                self._scheduler.forget_prefixes()
+                self._count()
+
     def close(self) -> None:
         """Ends every text at once. The thread is its owner's to close."""
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from math import inf
 from typing import Literal
 
 from pydantic import Field
@@ -38,3 +40,7 @@ class EngineSettings(Settings):
     """The most tokens of a sequence that are proposed and verified in one step; 0 turns speculative decoding off."""
     speculative_max_batch_size: int = Field(default=2, ge=0)
     """Nothing is proposed while more sequences than this are decoded: then a step has enough to do."""
+
+
+BATCH = EngineSettings(max_num_seqs=64, max_queue_size=sys.maxsize, max_prefill_tokens=2048, max_prefill_slowdown=inf)
+"""Those of an engine for many texts, of which nobody reads one as it grows."""

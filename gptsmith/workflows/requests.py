@@ -156,6 +156,17 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
+class TraceRequest(Settings):
+    """The arguments of `trace`."""
+
+    run: PathText = Field(default=...)
+    """A run."""
+    text: PathText = Field(default=...)
+    """A text, or a file that holds one; - reads it from standard input."""
+    min_tokens: int | None = Field(default=None, gt=0)
+    """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+
+
 class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
@@ -172,14 +183,23 @@ class CompressRequest(DeriveRequest):
     """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
     bytes: Size | None = None
     """The same, for so many bytes of weights: 80MB."""
+    layers: int | None = Field(default=None, gt=0)
+    """Layers that stay: those that change the text's vectors most."""
+    feedforward: int | None = Field(default=None, gt=0)
+    """Width of the feed-forward halves, a multiple of 64: the units that add most stay."""
+    heal_minutes: float | None = Field(default=None, gt=0)
+    """Train the smaller model this long to predict what the original does, on the original's training text."""
 
     @model_validator(mode="after")
-    def _says_how_small(self) -> Self:
-        given = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ConfigurationError(f"{' and '.join(given)} exclude each other: each says how weights are rounded")
-        if not given:
-            raise ConfigurationError("say how small: --bits 5, --bytes 80MB, or --to and a format, such as q8_0")
+    def _makes_it_smaller(self) -> Self:
+        rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(rounding) > 1:
+            raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
+        if not rounding and self.layers is None and self.feedforward is None:
+            healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
+            raise ConfigurationError(
+                f"say how to make it smaller, by --bits, --bytes, --to, --layers or --feedforward{healing}"
+            )
         return self
 
 
@@ -252,7 +272,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, examples, references, models, speeds or leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
+    leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

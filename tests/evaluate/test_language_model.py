@@ -16,6 +16,7 @@ from gptsmith.evaluate.language_model import LanguageModel
 from gptsmith.evaluate.prompt import Prompt, user
 from gptsmith.generate import sampler
 from gptsmith.generate.api import generate
+from gptsmith.generate.engine import Engine
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import ChatTemplate
@@ -158,12 +159,12 @@ class TestLongPrompts:
         self, base: LanguageModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         limits: dict[str, int] = {}
-        real = module.generate_batch
+        real = module.generate_batch_with
 
-        def spy(model: GPT, tokenizer: Tokenizer, prompts: list[list[int]], **options: Any) -> object:
+        def spy(engine: Engine, prompts: list[list[int]], **options: Any) -> object:
             limits.update(max_tokens=options["max_tokens"], longest=max(map(len, prompts)))
-            return real(model, tokenizer, prompts, **options)
+            return real(engine, prompts, **options)
 
-        monkeypatch.setattr(module, "generate_batch", spy)
+        monkeypatch.setattr(module, "generate_batch_with", spy)
         base.reply([Prompt.from_text("The old smith forges. " * 40)], 1000)
         assert limits == {"max_tokens": 32, "longest": 32}

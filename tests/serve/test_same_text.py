@@ -1,4 +1,5 @@
-"""One decoder: the same prompt and seed give the same text through every door, whatever the weights are kept in."""
+"""One decoder: the same prompt and seed give the same text through every door, whatever the weights are kept in, and
+whatever computes them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ import pytest
 
 import gptsmith
 from gptsmith.convert.load import load
-from gptsmith.generate.api import generate_batch
+from gptsmith.evaluate.language_model import LanguageModel
+from gptsmith.generate import forward
 
 from ..workflows.conftest import Outcome
 from ..workflows.conftest import call as call  # a fixture
@@ -24,16 +26,25 @@ PROMPT, MAX_TOKENS, SEED, TEMPERATURE = "The old smith", 40, 7, 1.2
 OPTIONS = ("--max-tokens", MAX_TOKENS, "--seed", SEED, "--temperature", TEMPERATURE)
 
 
-@pytest.fixture(scope="module", params=["float32", "int8"])
-def doors(request: pytest.FixtureRequest, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def int8_runs(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8")
+    for name in ("base", "chat"):
+        gptsmith.compress(runs / name, to="int8", out=folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["float32", "int8", "int8, compiled"])
+def doors(request: pytest.FixtureRequest, runs: Path, int8_runs: Path) -> Iterator[Any]:
     """A folder with the runs `base` and `chat` of one dtype, and a server of both."""
-    folder = runs
-    if request.param == "int8":
-        folder = tmp_path_factory.mktemp("int8")
-        for name in ("base", "chat"):
-            gptsmith.compress(runs / name, to="int8", out=folder / name)
-    with serving([str(folder / name) for name in ("base", "chat")]) as served:
-        yield folder, served
+    folder = runs if request.param == "float32" else int8_runs
+    with pytest.MonkeyPatch.context() as patch:
+        if "compiled" in request.param:
+            patch.setattr(forward, "SMALL_BYTES", 0)
+        with serving([str(folder / name) for name in ("base", "chat")]) as served:
+            is_native = [model.engine.forwards.is_native for model in served.state.models.loaded.values()]
+            assert is_native == [bool("compiled" in request.param)] * 2
+            yield folder, served
 
 
 def through_generate(run: str, served: Served, call: Call) -> str:
@@ -73,15 +84,7 @@ def through_python(run: str, served: Served, call: Call) -> str:
 
 def through_a_batch(run: str, served: Served, call: Call) -> str:
     loaded = load(run, device="cpu")
-    (completion,) = generate_batch(
-        loaded.model,
-        loaded.tokenizer,
-        [loaded.tokenizer.prompt_ids(PROMPT)],
-        max_tokens=MAX_TOKENS,
-        sampling=loaded.sampling({"temperature": TEMPERATURE}),
-        seeds=[SEED],
-    )
-    return completion.text
+    return loaded.batch(["Iron", PROMPT], max_tokens=MAX_TOKENS, seed=SEED, temperature=TEMPERATURE)[1]
 
 
 @pytest.mark.parametrize("door", [through_a_file, through_chat, through_the_server, through_python, through_a_batch])
@@ -104,3 +107,10 @@ def test_a_conversation_and_a_seed_give_the_same_reply_through_every_door(
     expected = through_python(run, served, call)
     assert len(expected) > 10
     assert door(run, served, call) == expected
+
+
+def test_a_task_has_the_greedy_text_of_python(doors: tuple[Path, Served]) -> None:
+    loaded = load(str(doors[0] / "base"), device="cpu")
+    model = LanguageModel(loaded.model, loaded.tokenizer, None)
+    (text,) = model.generate([loaded.tokenizer.prompt_ids(PROMPT)], max_tokens=MAX_TOKENS)
+    assert text == loaded.generate(PROMPT, max_tokens=MAX_TOKENS, temperature=0)

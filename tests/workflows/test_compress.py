@@ -372,7 +372,7 @@ def test_a_mixed_run_goes_to_gguf_block_by_block(mixed: dict[str, Any], tmp_path
 
 def test_how_small_is_said_in_one_way(trained: dict[str, Any], call: Callable) -> None:
     for arguments, words in (
-        ([], "say how small"),
+        ([], "say how to make it smaller, by --bits"),
         (["--bits", 5, "--to", "q4_0"], "--to and --bits exclude each other"),
         (["--bits", 5, "--bytes", "1MB"], "--bits and --bytes exclude each other"),
         (["--bits", 3], "--bits"),

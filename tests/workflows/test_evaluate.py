@@ -13,6 +13,8 @@ import pytest
 import gptsmith
 from gptsmith.commands.evaluate import show
 from gptsmith.evaluate import language_model
+from gptsmith.generate import kept_engine
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.text.chat_template import ChatTemplate, Message
 from gptsmith.text.tokenizer import Tokenizer
 from tests.dropped_kind import dropped_kind
@@ -157,7 +159,7 @@ class TestTasks:
         together = scores()
         scored_one_by_one = partial(language_model.score_continuations, tokens_at_once=1)
         monkeypatch.setattr(language_model, "score_continuations", scored_one_by_one)
-        monkeypatch.setattr(language_model, "generate_batch", partial(language_model.generate_batch, max_num_seqs=1))
+        monkeypatch.setattr(kept_engine, "SETTINGS", EngineSettings(max_num_seqs=1))
         assert scores() == together
 
     def test_sums_need_no_file(self, run: str, call: Call) -> None:

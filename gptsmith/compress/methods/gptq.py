@@ -14,7 +14,7 @@ from gptsmith.model.gpt import GPT
 class GPTQMethodSettings(MethodSettings):
     """Calibrated on the training text. The layout of `round`: the same bytes in number, closer to the original."""
 
-    is_named: ClassVar[bool] = False
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["gptq"] = "gptq"
     format: Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q4_0"

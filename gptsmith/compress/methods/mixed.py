@@ -26,7 +26,7 @@ class MixedMethodSettings(MethodSettings):
     """Calibrated on the training text. Formats are chosen by what rounding a matrix is expected to cost, and compared
     with the same format everywhere by what they do cost on other training text. Rounding is that of `gptq`."""
 
-    is_named: ClassVar[bool] = False
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["mixed"] = "mixed"
     bits: float = Field(default=MOST_BITS, ge=LEAST_BITS, le=MOST_BITS)

@@ -14,7 +14,7 @@ class RoundMethodSettings(MethodSettings):
     """The bytes that llama.cpp's own quantiser makes of plain weights. Norms, biases, positions, routers of experts and
     matrices whose rows are no multiple of 32 stay as they are."""
 
-    is_named: ClassVar[bool] = False
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["round"] = "round"
     format: Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"

@@ -10,6 +10,7 @@ from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
 from gptsmith.model.packed_linear import PackedLinear
+from gptsmith.model.taps import is_tapped
 
 ACTIVATIONS = {
     "swiglu": step.SILU,
@@ -59,6 +60,8 @@ def require_known(model: GPT) -> None:
 def _unknown(model: GPT) -> Iterator[str]:
     if any(isinstance(module, PackedLinear) for module in model.modules()):
         yield "weights that are packed for PyTorch already"
+    if is_tapped(model):
+        yield "modules with hooks or taps"
     yield from _changed(model.config, FREE, "model")
     for group, kinds in KINDS.items():
         settings = getattr(model.config, group)

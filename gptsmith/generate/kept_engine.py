@@ -1,0 +1,51 @@
+"""One engine for all texts of a model whose weights stand still."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable
+
+from torch import Tensor
+
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.settings import BATCH
+from gptsmith.model.gpt import GPT
+from gptsmith.model.taps import has_hooks
+from gptsmith.text.tokenizer import Tokenizer
+
+SETTINGS = BATCH.model_copy(update={"engine": "auto"})
+
+
+class KeptEngine:
+    """Makes a model's engine when a text is first wanted, and another one when the model has changed since.
+
+    The costly things are done once: packing the weights, and checking compiled code. No text depends on those before
+    it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._lock = tokenizer, threading.Lock()
+        self._engine: Engine | None = None
+        self._state: Hashable = None
+
+    def of(self, model: GPT) -> Engine:
+        """The engine, without a thread. Weights that are changed in place by way of `.data` are not noticed."""
+        state = _state(model)
+        with self._lock:
+            if self._engine is None or self._state != state:
+                self._engine, self._state = Engine(model, self._tokenizer, settings=SETTINGS), state
+            self._engine.forget_prefixes()
+            return self._engine
+
+
+def _state(model: GPT) -> Hashable:
+    """Differs after a change of a model's weights, modules or dtype, and in another process."""
+    modules = tuple((id(module), has_hooks(module)) for module in model.modules())
+    weights = tuple((id(each), each.data_ptr(), _version(each)) for each in model.parameters())
+    return os.getpid(), model.compute_dtype, modules, weights
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; those of inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
