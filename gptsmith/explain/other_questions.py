@@ -18,11 +18,11 @@ class ReplyQuestion(Question):
     has_tokens: ClassVar[bool] = False
 
     @property
-    def _num_read(self) -> int:
+    def num_read(self) -> int:
         return len(self.reply_ids) + 1
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         targets = torch.tensor([*self.reply_ids, self.target], device=states.device)
         found = []
         for row in states:  # the logits of all rows at once would be too large
@@ -53,7 +53,7 @@ class ScoreQuestion(Question):
     has_tokens: ClassVar[bool] = False
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         scores = self.model.scores(states[:, -1])  # (N, num_labels)
         if scores.shape[1] == 1:
             return scores[:, 0]

@@ -78,7 +78,7 @@ class Question:
         """F after each of N changed prompts, (N), float32 or finer, on the CPU. They are read in batches of bounded
         memory."""
         rows = [(*(prompt or self.tokenizer.prompt_ids("")), *self.reply_ids) for prompt in prompts]
-        return self._measure(self._reader.last_states(rows, self._num_read)).cpu()
+        return self.measure(self._reader.last_states(rows, self.num_read)).cpu()
 
     def without(self, units: Iterable[Unit]) -> tuple[int, ...]:
         """The prompt without some of its parts."""
@@ -103,8 +103,9 @@ class Question:
     def logits(self) -> Tensor:
         """The logits (V) after the context, float32 or finer."""
         self.require_tokens("logits")
-        logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        with torch.inference_mode():
+            logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def require_tokens(self, method: str) -> None:
         """
@@ -143,7 +144,7 @@ class Question:
         return f"{target} is {times(difference)} as probable as {other}"
 
     @property
-    def _num_read(self) -> int:
+    def num_read(self) -> int:
         """How many of the last hidden states the answer is read from."""
         return 1
 
@@ -152,7 +153,7 @@ class Question:
         return Reader(self.model, self.ids)
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         """F of the last hidden states (N, num_last, C)."""
         logits = self.model.logits(states[:, -1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
