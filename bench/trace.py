@@ -138,8 +138,8 @@ def planted(arguments: argparse.Namespace) -> None:
         alike += of_facts
     low, high = wilson_interval(holds, NUM_FACTS)
     print(
-        f"step {arguments.step:g}: of {NUM_FACTS} documents {by_words} are first by words; beside 20 random passages the "
-        f"test holds for {holds} ({low:.0%} to {high:.0%}); {first_of_facts} are before 20 with other facts"
+        f"step {arguments.step:g}: of {NUM_FACTS} documents {by_words} are first by words; beside 20 random passages "
+        f"the test holds for {holds} ({low:.0%} to {high:.0%}); {first_of_facts} are before 20 with other facts"
     )
     for name, values in (("its own passage", drops), ("random ones", others), ("those with other facts", alike)):
         low, middle, high = np.percentile(values, (2.5, 50, 97.5))
