@@ -16,7 +16,7 @@ from gptsmith.compress.difference import difference
 from gptsmith.compress.healing_dataset import HealingDataset
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
-from gptsmith.compress.straight_through import stored, trainable
+from gptsmith.compress.straight_through import is_rounded, stored, trainable
 from gptsmith.convert.load import Loaded
 from gptsmith.model.device import choose_dtype
 from gptsmith.model.gpt import GPT
@@ -45,8 +45,9 @@ from gptsmith.train.validation_text import pretraining_data
 
 MOST_EPOCHS = 16
 """The original tells more of a text than the text itself: it can be read more often than in a training from labels."""
-TIMES_USUAL_RATE = 3
-"""The learning rate, as a multiple of that of a distillation: what is missing is nearly there (LOG.md)."""
+PRUNED_RATE = 3
+"""The learning rate of pruned models, as a multiple of the usual one of a distillation, which weights in blocks have:
+they would flutter at a higher one (LOG.md)."""
 STOPPING = "stopping after this step: the best weights so far are kept"
 
 
@@ -114,8 +115,10 @@ def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: flo
     objective = DistillationSettings(teacher=str(material.run.folder), alpha=1.0)
     request = {"base": str(material.run.folder), "sources": ["its own text"], "minutes": minutes, "epochs": MOST_EPOCHS}
     config = student.config
-    usual = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
-    given = {"optimizer": {"learning_rate": float(f"{TIMES_USUAL_RATE * usual:.2g}")}}
+    rate = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
+    if not is_rounded(student):
+        rate *= PRUNED_RATE
+    given = {"optimizer": {"learning_rate": float(f"{rate:.2g}")}}
     train = training_table(given, MOST_EPOCHS, objective, student, dataset)
     settings = FinetuneSettings.parse({"request": request, "model": config.plain(), "train": train})
     return FinetuningJob(settings, Loaded(material.run, student), student, None, dataset, {})
