@@ -34,6 +34,7 @@ class Passage:
         ids: its tokens.
         role: whose turn of a conversation it is; empty for a plain prompt.
         message: which message of the conversation it is, from 0.
+        offset: the place of its first character in that message, whose white space a template may take away.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Passage:
     ids: tuple[int, ...]
     role: str = ""
     message: int | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Unit:
     """A part of a passage.
 
     Attributes:
-        start: its first character in the passage's text.
+        start: its first character in the prompt, or in the message.
         stop: the character after its last.
         text: the characters, with the white space before them.
         first: the place of its first token in the prompt.
@@ -89,8 +91,9 @@ def _of_passage(passage: Passage, tokenizer: Tokenizer, by: str) -> Iterator[Uni
         last = len(starts) if stop == len(passage.text) else _first_from(starts, stop)
         if last > token:
             yield Unit(
-                begin, stop, passage.text[begin:stop], passage.first + token, passage.first + last, passage.message
-            )
+                passage.offset + begin, passage.offset + stop, passage.text[begin:stop],
+                passage.first + token, passage.first + last, passage.message,
+            )  # fmt: skip
             token, begin = last, stop
 
 
