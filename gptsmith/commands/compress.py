@@ -9,8 +9,11 @@ from gptsmith.workflows.requests import CompressRequest
 @command(
     CompressRequest,
     arguments={"run": "RUN"},
-    panels={"Run": ("to", "out"), "Machine": ("device",)},
-    examples=("gptsmith compress runs/mine --to int8", "gptsmith compress runs/mine --to q4_0 --out runs/small"),
+    panels={"Run": ("to", "layers", "feedforward", "out"), "Healing": ("heal_minutes",), "Machine": ("device",)},
+    examples=(
+        "gptsmith compress runs/mine --to int8",
+        "gptsmith compress runs/mine --layers 6 --heal-minutes 5",
+    ),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:
     """Quantize a run into a smaller one, and measure the difference."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptsmith.commands.options import SAMPLING, Json, command, show_drawn_seed
+from gptsmith.commands.options import Json, command, show_drawn_seed
 from gptsmith.workflows.requests import ExplainRequest
 
 
@@ -12,12 +12,11 @@ from gptsmith.workflows.requests import ExplainRequest
     panels={
         "Question": ("reply", "word", "against", "whole", "system", "max_tokens"),
         "Explanation": ("by", "parts", "methods", "html"),
-        **SAMPLING,
+        "Sampling": ("temperature", "seed"),
         "Machine": ("engine", "device", "dtype"),
     },
-    omitted=("messages",),
+    omitted=("messages", "top_k", "top_p", "min_p", "repetition_penalty"),
     examples=(
-        'gptsmith explain runs/mine "The capital of France is"',
         'gptsmith explain runs/mine "The capital of France is" --reply " Paris." --word 1 --against " London"',
         'gptsmith explain runs/mine "Once upon a time" --by sentences --html why.html',
     ),

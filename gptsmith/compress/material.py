@@ -84,9 +84,9 @@ class Material:
             return [own_text(self.original, self.tokenizer, num_tokens)]
         return [input_ids for input_ids, _ in self._windows(stream, num_tokens)]
 
-    def validation_windows(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
         """Input ids (B, T) and which positions count (B, T), from all over the validation text."""
-        return self._windows(self.validation, COMPARED_TOKENS)
+        return self._windows(self.validation, num_tokens)
 
     def _windows(self, stream: TokenStream, num_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
         device, config = self.original.device, self.original.config

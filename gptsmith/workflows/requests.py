@@ -194,6 +194,17 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
+class TraceRequest(Settings):
+    """The arguments of `trace`."""
+
+    run: PathText = Field(default=...)
+    """A run."""
+    text: PathText = Field(default=...)
+    """A text, or a file that holds one; - reads it from standard input."""
+    min_tokens: int | None = Field(default=None, gt=0)
+    """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+
+
 class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
@@ -204,8 +215,21 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(default=...)
+    to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    layers: int | None = Field(default=None, gt=0)
+    """Layers that stay: those that change the text's vectors most."""
+    feedforward: int | None = Field(default=None, gt=0)
+    """Width of the feed-forward halves, a multiple of 64: the units that add most stay."""
+    heal_minutes: float | None = Field(default=None, gt=0)
+    """Train the smaller model this long to predict what the original does, on the original's training text."""
+
+    @model_validator(mode="after")
+    def _makes_it_smaller(self) -> Self:
+        if self.to is None and self.layers is None and self.feedforward is None:
+            healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
+            raise ConfigurationError(f"say how to make it smaller, by --to, --layers or --feedforward{healing}")
+        return self
 
 
 class MergeRequest(DeriveRequest):
@@ -277,7 +301,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, examples, references, models, speeds or leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
+    leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

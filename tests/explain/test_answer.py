@@ -81,7 +81,7 @@ def test_a_contrast_that_is_too_close_is_refused_with_another_to_take(answer: An
 
 
 def test_an_empty_reply_and_a_context_that_is_full_are_refused(answer: Answer, tokenizer: Tokenizer) -> None:
-    with pytest.raises(UserError, match="the reply is empty.*--reply"):
+    with pytest.raises(UserError, match=r"the reply is empty.*--reply"):
         replace(answer, ids=())
     long = replace(answer, prompt=Prompt.of_text(tokenizer, "sold one sword. " * 60))
     with pytest.raises(UserError, match="does not fit in the model's context of 128: shorten it"):

@@ -116,7 +116,7 @@ def test_the_score_of_a_reward_model_is_explained(trained: dict[str, Any], tmp_p
     found = gptsmith.explain(run, "Of what?", reply="steel")
     assert found.against is None
     assert float(found.target.text) == pytest.approx(found.difference, abs=1e-3)
-    [claim] = found.claims
+    *_, claim = found.claims
     assert "the score is" in claim.says
     assert {item.message for item in claim.items} == {0, 1}
     with pytest.raises(UserError, match="reward model: give the reply that it is to score with --reply"):

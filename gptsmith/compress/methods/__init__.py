@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
 from gptsmith.base.kinds import Kinds
@@ -22,12 +22,22 @@ from gptsmith.model.kernels.block_rounding import ROUNDINGS
 class MethodSettings(Settings):
     """The settings of every kind of compression."""
 
+    is_by_name: ClassVar[bool] = True
+    """Whether `--to` asks for it by its name."""
+
     kind: str
 
     @property
     def name(self) -> str:
         """What a person asks for, and what is added to the name of the run."""
         return self.kind
+
+    def require(self, material: Material) -> None:
+        """Checks, before any method begins, that there is what this one reads. Most read nothing.
+
+        Raises:
+            UserError: something is missing.
+        """
 
     @abstractmethod
     def compress(self, model: GPT, material: Material) -> GPT:
@@ -45,6 +55,8 @@ class MethodSettings(Settings):
 def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material) -> GPT:
     """What several methods make of a model, one after the other."""
     for method in methods:
+        method.require(material)
+    for method in methods:
         model = method.compress(model, material)
     return model
 
@@ -61,7 +73,7 @@ def method_of(name: str) -> MethodSettings:
     Raises:
         ConfigurationError: there is none.
     """
-    kinds = [kind for kind in KINDS.names() if kind != "round"]
+    kinds = [kind for kind in KINDS.names() if KINDS.settings(kind).is_by_name]
     if name not in (*kinds, *BLOCK_FORMATS):
         raise ConfigurationError(
             f"--to {shown(name)}: no such compression ({did_you_mean(name, (*kinds, *BLOCK_FORMATS))})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from gptsmith.model.transform import quantize
 class RoundMethodSettings(MethodSettings):
     """The bytes that llama.cpp's own quantiser makes of plain weights. Norms, biases, positions, routers of experts and
     matrices whose rows are no multiple of 32 stay as they are."""
+
+    is_by_name: ClassVar[bool] = False
 
     kind: Literal["round"] = "round"
     format: Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"

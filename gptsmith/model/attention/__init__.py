@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -55,6 +55,10 @@ class AttentionSettings(Settings):
     @abstractmethod
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        """The settings of a model of some of the layers, numbered anew. Most kinds do not tell layers apart."""
+        return self
 
     def remarks(self, context_length: int) -> list[str]:
         """Sentences for a person who chooses this kind for such a context; most kinds need none."""

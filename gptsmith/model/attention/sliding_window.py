@@ -3,8 +3,9 @@ Child et al. 2019), in all of them (Jiang et al. 2023), or in the ones listed.""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.blocks import Blocks
-from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
+from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims, renumbered
 from gptsmith.model.layout import Span
 
 
@@ -31,6 +32,12 @@ class SlidingWindowAttentionSettings(DotProductAttentionSettings):
 
     def visible_tokens(self, layer: int, context_length: int) -> int:
         return min(self.window_size, context_length) if self.is_windowed(layer) else context_length
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        windowed = renumbered([layer for layer in kept if self.is_windowed(layer)], kept)
+        if windowed == [number for number in range(len(kept)) if self.is_windowed(number)]:
+            return self
+        return self.model_copy(update={"layers": windowed})
 
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:

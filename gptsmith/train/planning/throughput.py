@@ -29,7 +29,7 @@ from gptsmith.train.optimizers.muon import MuonSettings
 from gptsmith.train.step import train_step
 from gptsmith.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
 PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
 PROBE_TOKENS = PROBE_WINDOWS * PROBE_CONTEXT
