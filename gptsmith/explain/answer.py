@@ -13,7 +13,7 @@ from gptsmith.explain.other_questions import ReplyQuestion
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import LEAST_DIFFERENCE, Question, quoted
 from gptsmith.explain.reading import Observe, Reader, seen_by_nobody
-from gptsmith.explain.units import Passage, token_starts
+from gptsmith.explain.units import token_starts
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -52,12 +52,12 @@ class Answer:
     @cached_property
     def text(self) -> str:
         """The reply."""
-        return self.tokenizer.decode(self.ids, keep_special=True, begins=False)
+        return self.tokenizer.decode(self.ids, begins=False)
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
         """The characters of the reply that each of its tokens begins and ends with."""
-        starts = token_starts(Passage(self.text, 0, self.ids), self.tokenizer)
+        starts = token_starts(self.text, self.ids, self.tokenizer, keep_special=False)
         return list(zip(starts, [*starts[1:], len(self.text)], strict=True))
 
     @cached_property

@@ -103,12 +103,12 @@ class Question:
         return tuple(ids)
 
     @cached_property
-    @torch.inference_mode()
     def logits(self) -> Tensor:
         """The logits (V) after the context, float32 or finer."""
         self.require_tokens("logits")
-        logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        with torch.inference_mode():
+            logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def compared_with(self, against: int) -> Question:
         """The same question with another contrast."""
@@ -166,7 +166,7 @@ class Question:
     def state(self, difference: float) -> str:
         """A difference in words that need no logarithm."""
         target, other = quoted(self.text_of(self.target)), quoted(self.text_of(self.against))
-        return f"{target} is {compared(difference)} {other}"
+        return f"{target} is {relative_odds(difference)} {other}"
 
     @cached_property
     def _reader(self) -> Reader:
@@ -191,7 +191,7 @@ def quoted(text: str) -> str:
     return f'"{shown if len(shown) <= 60 else shown[:57] + "..."}"'
 
 
-def compared(difference: float) -> str:
+def relative_odds(difference: float) -> str:
     """A difference of logarithms in words: `12 times as probable as`, `5 times less probable than`."""
     if abs(difference) < math.log(1.05):
         return "about as probable as"

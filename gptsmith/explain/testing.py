@@ -88,7 +88,7 @@ def try_parts(
             f"{_percent(1 / (1 + others))} of the time.",
         )
     choices = [chosen, *random_choices(num_parts, chosen, num_random, seed)]
-    tests = [_test(how, len(chosen), measure(choices)) for how, measure in measures.items()]
+    tests = [compared(how, len(chosen), measure(choices)) for how, measure in measures.items()]
     verdict: Verdict = HOLDS if all(test.p_value <= limit and test.change > TIED for test in tests) else CHANCE
     return Outcome(verdict, _why(verdict, tests, noun), tests)
 
@@ -132,7 +132,7 @@ def _falls(question: Question, prompts: Sequence[Sequence[int]]) -> list[float]:
     return [question.difference - after for after in question.differences(prompts).tolist()]
 
 
-def _test(how: str, num_removed: int, changes: Sequence[float]) -> Test:
+def compared(how: str, num_removed: int, changes: Sequence[float]) -> Test:
     """The test of the first of some changes against the others."""
     change, chance = changes[0], np.asarray(changes[1:])
     as_good = int((chance >= change - TIED).sum())

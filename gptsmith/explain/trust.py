@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Explanation
-from gptsmith.explain.question import compared, quoted
+from gptsmith.explain.question import relative_odds, quoted
 
 MEANINGS = {
     HOLDS: "Holds: what is named was taken away and replaced in this very model, and it mattered more than anything "
@@ -38,4 +38,4 @@ def _state(found: Explanation, difference: float) -> str:
     """A difference in words."""
     if found.against is None:
         return f"the figure is {difference:.2f}"
-    return f"{quoted(found.target.text)} is {compared(difference)} {quoted(found.against.text)}"
+    return f"{quoted(found.target.text)} is {relative_odds(difference)} {quoted(found.against.text)}"

@@ -84,7 +84,7 @@ def units_of(passages: Sequence[Passage], tokenizer: Tokenizer, by: str) -> list
 
 def _of_passage(passage: Passage, tokenizer: Tokenizer, by: str) -> Iterator[Unit]:
     """Each part takes the tokens that begin in it; one in which no token begins is a part of the one before."""
-    starts = token_starts(passage, tokenizer)
+    starts = token_starts(passage.text, passage.ids, tokenizer)
     cuts = _cuts(passage.text, starts, by)
     token, begin = 0, 0
     for stop in [*cuts[1:], len(passage.text)]:
@@ -110,9 +110,9 @@ def _cuts(text: str, starts: Sequence[int], by: str) -> list[int]:
     return sorted({0, *(match.start() for match in pattern.finditer(text))})
 
 
-def token_starts(passage: Passage, tokenizer: Tokenizer) -> list[int]:
-    """The character in which each token of a passage begins."""
-    sizes = [len(tokenizer.decode_bytes([number], keep_special=True)) for number in passage.ids]
-    hidden = max(0, sum(sizes) - len(passage.text.encode("utf-8", "surrogatepass")))  # a space that is not shown
-    begins = list(accumulate(len(letter.encode("utf-8", "surrogatepass")) for letter in passage.text))
+def token_starts(text: str, ids: Sequence[int], tokenizer: Tokenizer, *, keep_special: bool = True) -> list[int]:
+    """The character in which each token of a text begins; special tokens have some where the text keeps them."""
+    sizes = [len(tokenizer.decode_bytes([number], keep_special=keep_special)) for number in ids]
+    hidden = max(0, sum(sizes) - len(text.encode("utf-8", "surrogatepass")))  # a space that is not shown
+    begins = list(accumulate(len(letter.encode("utf-8", "surrogatepass")) for letter in text))
     return [bisect_right(begins, max(0, at - hidden)) for at in accumulate([0, *sizes[:-1]])]

@@ -12,7 +12,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.prompt import Prompt
-from gptsmith.explain.question import Question, compared
+from gptsmith.explain.question import Question, relative_odds
 from gptsmith.text.tokenizer import Tokenizer
 
 REPLY = " sword of iron, sold before winter"
@@ -106,4 +106,4 @@ def test_own_text_is_text_of_the_model_alone(answer: Answer, tokenizer: Tokenize
      (9.0, "over 1,000 times as probable as")],
 )  # fmt: skip
 def test_differences_are_said_without_logarithms(difference: float, words: str) -> None:
-    assert compared(difference) == words
+    assert relative_odds(difference) == words

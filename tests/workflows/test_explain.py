@@ -17,14 +17,15 @@ from gptsmith.explain.trust import MEANINGS, trust
 from tests.workflows.conftest import FLOAT32, Outcome
 
 PROMPT = "The old smith forges"
-QUICK = [FLOAT32, "train.num_steps=4", "train.batch_size=4"]
+QUICK = [FLOAT32, "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
 Call = Callable[..., Outcome]
 
 
-def tuned(run: object, folder: Path, rows: list[dict[str, Any]], **options: Any) -> str:
+def tuned(run: object, folder: Path, rows: list[dict[str, Any]], num_steps: int = 4, **options: Any) -> str:
     """A run that was tuned on some records for a moment."""
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    figures = gptsmith.finetune(run, [folder / "rows.jsonl"], out=folder / "run", settings=QUICK, **options)
+    settings = [*QUICK, f"train.num_steps={num_steps}"]
+    figures = gptsmith.finetune(run, [folder / "rows.jsonl"], out=folder / "run", settings=settings, **options)
     return str(figures["run"])
 
 
@@ -58,14 +59,12 @@ def test_a_word_is_explained_for_people_and_for_programs(trained: dict[str, Any]
 
 
 def test_in_python_a_chosen_word_is_explained_against_another(trained: dict[str, Any]) -> None:
-    found = gptsmith.explain(trained["run"], f"{PROMPT} a nail. " * 2, reply=" a sword", word=2, by="tokens", seed=1)
+    found = gptsmith.explain(trained["run"], f"{PROMPT} a nail.", reply=" a sword", word=2, by="tokens", seed=1)
     assert isinstance(found, Explanation)
     [_, tokens] = found.claims
     assert tokens.by == "tokens"
-    assert tokens.test is not None
-    assert tokens.test.num_random == 20
-    assert tokens.verdict in ("holds", "no better than chance")
-    assert (" because" in tokens.says.lower()) == (tokens.verdict == "holds")
+    assert [test.num_random for test in tokens.tests] in ([], [20, 20])
+    assert ("because" in tokens.says.lower()) == (tokens.verdict == "holds")
     assert MEANINGS[tokens.verdict] in trust(found)
     assert "<iframe" in found._repr_html_()
     whole = gptsmith.explain(trained["run"], PROMPT, reply=" a sword", whole=True)
@@ -75,21 +74,19 @@ def test_in_python_a_chosen_word_is_explained_against_another(trained: dict[str,
 
 
 def test_a_conversation_by_adapters_over_integers(chatty: str, call: Call) -> None:
-    found = call(
-        "explain", chatty, "7? Of what?", "--seed", 2, "--max-tokens", 6, "--temperature", 1.5, "--json"
-    ).object
-    assert found["prompt"] == [{"role": "user", "content": "7? Of what?"}]
+    found = call("explain", chatty, "7 a?", "--seed", 2, "--max-tokens", 4, "--temperature", 1.5, "--json").object
+    assert found["prompt"] == [{"role": "user", "content": "7 a?"}]
     words = found["claims"][-1]
     assert {item["message"] for item in words["items"]} == {0}
-    assert [item["text"] for item in words["items"]] == ["7?", "Of", "what?"]
-    chat = gptsmith.chat(chatty, seed=2, max_tokens=6, temperature=1.5)
-    assert found["reply"] == chat.say("7? Of what?")
+    assert [item["text"] for item in words["items"]] == ["7", "a?"]
+    chat = gptsmith.chat(chatty, seed=2, max_tokens=4, temperature=1.5)
+    assert found["reply"] == chat.say("7 a?")
 
 
 def test_a_label_and_a_score_are_explained(trained: dict[str, Any], tmp_path: Path, call: Call) -> None:
-    rows = [{"text": f"{PROMPT} {n} of {metal}.", "label": metal} for n in range(20) for metal in ("iron", "steel")]
-    labelling = tuned(trained["run"], tmp_path, rows)
-    text = f"{PROMPT} one of iron."
+    rows = [{"text": f"{n} {metal} {metal}", "label": metal} for n in range(40) for metal in ("iron", "steel")]
+    labelling = tuned(trained["run"], tmp_path, rows, num_steps=40)
+    text = "7 iron iron"
     found = gptsmith.explain(labelling, text)
     assert {found.target.text, found.against.text if found.against else ""} == {"iron", "steel"}
     assert found.target.probability == pytest.approx(max(_probabilities(labelling, text, tmp_path).values()), abs=1e-3)

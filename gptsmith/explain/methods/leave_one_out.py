@@ -14,6 +14,7 @@ from gptsmith.explain.question import Question, quoted
 from gptsmith.explain.sparse_fit import random_halves, sparse_fit
 from gptsmith.explain.testing import Outcome, fewest_named, try_units
 from gptsmith.explain.units import Grain, Unit
+from gptsmith.explain.wording import joined
 
 MOST_NAMED = 8
 IMPORTANT, STILL_IMPORTANT = 0.5, 0.25
@@ -115,7 +116,7 @@ def _says(question: Question, chosen: Sequence[Unit], outcome: Outcome, rest: fl
     if not chosen:
         return f"None of your {by} spoke for it: {question.state(question.difference)} with all of them."
     texts = [quoted(unit.text) for unit in chosen]
-    listed = f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else texts[0]
+    listed = joined(texts)
     figures = f"as it stands, {question.state(question.difference)}; without, {question.state(rest)}"
     if outcome.verdict == HOLDS:
         return f"Because of {listed} {question.subject}: {figures}."

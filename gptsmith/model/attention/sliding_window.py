@@ -55,11 +55,18 @@ class SlidingWindowAttentionSettings(DotProductAttentionSettings):
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
+    def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        return super().pattern(queries, keys, values, self._windowed(span))
+
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-        if self.window < span.key_ids.shape[-1]:
-            distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
-            # Without a mask attention is causal: no later key.
-            near = (distance < self.window) & (distance >= 0)
-            near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
-            span = replace(span, mask=near if span.mask is None else span.mask & near, packed=None)
-        return super().attend(queries, keys, values, span)
+        return super().attend(queries, keys, values, self._windowed(span))
+
+    def _windowed(self, span: Span) -> Span:
+        """The span, whose mask hides what the window does not reach."""
+        if self.window >= span.key_ids.shape[-1]:
+            return span
+        distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
+        # Without a mask attention is causal: no later key.
+        near = (distance < self.window) & (distance >= 0)
+        near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
+        return replace(span, mask=near if span.mask is None else span.mask & near, packed=None)

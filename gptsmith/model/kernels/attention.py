@@ -57,15 +57,27 @@ def plain_attention(
     sinks: Tensor | None = None,
     cap: float | None = None,
 ) -> Tensor:
-    """softmax(QK'/sqrt d_k + bias)V as the formula says it, with all scores in memory, for queries (B, H, T, D), keys
-    (B, K, S, D), values (B, K, S, V), a bias (B or 1, H or 1, T, S), sinks (H) and a cap of QK'/sqrt d_k:
-    (B, H, T, V)."""
+    """softmax(QK'/sqrt d_k + bias)V as the formula says it, with all scores in memory: the product (B, H, T, V) of
+    `plain_pattern` and values (B, K, S, V)."""
+    return weighted_values(plain_pattern(queries, keys, bias, sinks, cap), values)
+
+
+def plain_pattern(
+    queries: Tensor, keys: Tensor, bias: Tensor | None, sinks: Tensor | None = None, cap: float | None = None
+) -> Tensor:
+    """softmax(QK'/sqrt d_k + bias), (B, H, T, S), of queries (B, H, T, D), keys (B, K, S, D), a bias (B or 1, H or 1,
+    T, S), sinks (H) and a cap of QK'/sqrt d_k."""
     B, H, T, D = queries.shape
     K, S = keys.shape[1], keys.shape[2]
     scores = (queries * D**-0.5).reshape(B, K, H // K * T, D) @ keys.mT
     scores = soft_capped(scores.view(B, H, T, S), cap)
     scores = scores if bias is None else scores + bias
-    pattern = softmax(scores, None if sinks is None else sinks.view(H, 1, 1))
+    return softmax(scores, None if sinks is None else sinks.view(H, 1, 1))
+
+
+def weighted_values(pattern: Tensor, values: Tensor) -> Tensor:
+    """The sums (B, H, T, V) of values (B, K, S, V), weighted by a pattern (B, H, T, S)."""
+    (B, H, T, S), K = pattern.shape, values.shape[1]
     return (pattern.reshape(B, K, H // K * T, S) @ values).view(B, H, T, -1)
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from gptsmith.base.errors import GptsmithError
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.inference_model import shared_copy
 from gptsmith.model.gpt import GPT
+from gptsmith.model.shared_copy import shared_copy
 
 T = TypeVar("T")
 MAX_SLOWDOWN = 1.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -153,8 +154,10 @@ def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -
     return statistics.median(times[1:] or times)
 
 
+@functools.cache
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs per second of this machine's matrix products, the best of a few: the peak that MFU refers to. They are of
+    """FLOPs per second of this machine's matrix products, the best of a few, measured once per process: the peak that
+    MFU refers to. They are of
     1,024 cubed on a processor and of 8,192 cubed on a GPU, which a smaller one does not fill; of random numbers, since
     a GPU multiplies equal ones faster."""
     size = 8192 if device.type == "cuda" else 1024
