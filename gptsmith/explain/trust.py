@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Explanation
-from gptsmith.explain.question import relative_odds, quoted
+from gptsmith.explain.question import quoted, relative_odds
 
 MEANINGS = {
     HOLDS: "Holds: what is named was taken away and replaced in this very model, and it mattered more than anything "
