@@ -34,5 +34,6 @@ from gptsmith.workflows.plan import plan as plan
 from gptsmith.workflows.predict import predict as predict
 from gptsmith.workflows.pretrain import pretrain as pretrain
 from gptsmith.workflows.runs import runs as runs
+from gptsmith.workflows.trace import trace as trace
 
 __all__: list[str]

@@ -18,6 +18,7 @@ PANELS = {
     "Train": ("pretrain", "plan", "finetune"),
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
+    "Explain": ("trace",),
     "Convert": ("compress", "merge", "import", "export"),
     "Inspect": ("info", "runs", "watch", "cache"),
 }

@@ -92,7 +92,7 @@ def write_data(folder: Path) -> None:
     """A file for every name that a shown command reads."""
     write_text(folder / "my_texts")
     text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
-    for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
+    for name in ("book.txt", "more.txt", "other.txt", "python.txt", "reply.txt"):
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "more").mkdir()
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
@@ -162,6 +162,11 @@ def smaller(line: str) -> list[str]:
         words[words.index("--trials") + 1] = "2"
     if words[1] == "plan" and "--minutes" in words:  # which suffices on a machine that is busy
         words[words.index("--minutes") + 1] = "600"
+    if "--layers" in words:  # there are two
+        words[words.index("--layers") + 1] = "1"
+    if "--heal-minutes" in words:
+        at = words.index("--heal-minutes")
+        del words[at : at + 2]
     if words[1] not in ("pretrain", "finetune") or "--preview" in words:
         return words
     for option in BUDGETS:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -40,9 +42,9 @@ class Kinds(Generic[S]):
         """The names of all kinds, in alphabetical order."""
         return sorted({*self._own(), *registered(self.package), *self._imported()})
 
-    def _own(self) -> set[str]:
-        folder = importlib.import_module(self.package)
-        return {module.name for module in pkgutil.iter_modules(folder.__path__)}
+    def _own(self) -> frozenset[str]:
+        paths = tuple(importlib.import_module(self.package).__path__)
+        return _modules(paths, tuple(Path(path).stat().st_mtime_ns for path in paths))
 
     def _imported(self) -> dict[str, type[S]]:
         """The kinds in files that a person named."""
@@ -99,6 +101,12 @@ class Kinds(Generic[S]):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         classes = [self.settings(name) for name in self.names()]
         return {"anyOf": [{"enum": self.names()}, *(_without_references(cls.model_json_schema()) for cls in classes)]}
+
+
+@functools.cache
+def _modules(paths: tuple[str, ...], changed_ns: tuple[int, ...]) -> frozenset[str]:
+    """The names of the modules in these folders, read again when a folder has changed."""
+    return frozenset(module.name for module in pkgutil.iter_modules(paths))
 
 
 def _without_references(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,15 @@ from gptsmith.workflows.requests import CompressRequest
 @command(
     CompressRequest,
     arguments={"run": "RUN"},
-    panels={"Run": ("to", "out"), "Machine": ("device",)},
-    examples=("gptsmith compress runs/mine --to int8", "gptsmith compress runs/mine --to q4_0 --out runs/small"),
+    panels={
+        "Size": ("bits", "bytes", "to", "layers", "feedforward"),
+        "Run": ("heal_minutes", "out"),
+        "Machine": ("device",),
+    },
+    examples=(
+        "gptsmith compress runs/mine --bits 5",
+        "gptsmith compress runs/mine --layers 6 --to q8_0 --heal-minutes 5",
+    ),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:
     """Quantize a run into a smaller one, and measure the difference."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
@@ -20,6 +23,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_model_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.model.memory import is_converted
+from gptsmith.model.taps import TapFunction, expanded_names, record, tapped
 from gptsmith.model.transform import dequantize
 from gptsmith.text.chat_template import ChatTemplate, Message, checked_messages
 from gptsmith.text.tokenizer import Tokenizer
@@ -192,6 +196,62 @@ class Loaded:
             max_tokens=max_tokens, sampling=settings, seed=seed,
         )  # fmt: skip
         return "".join(generation)
+
+    def record(self, prompt: str | Sequence[int], *, names: Sequence[str]) -> dict[str, Tensor]:
+        """The tensors inside the model as it reads a prompt (a text, or token ids), by the names of
+        `gptsmith.model.taps`: `embedding`, `blocks.3.attention.pattern`, `blocks.*.output`, or of a single head,
+        `blocks.3.attention.heads.2`. Nothing else is kept.
+
+        Raises:
+            UserError: there is no such name, or the prompt is empty or longer than the context.
+        """
+        ids = self.tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt)
+        if not ids:
+            raise UserError("an empty prompt has no tokens to read: give a text")
+        return record(self.model, torch.tensor([ids], device=self.model.device), names)
+
+    @contextmanager
+    def patch(self, values: Mapping[str, Tensor | TapFunction]) -> Iterator[Loaded]:
+        """This model with other tensors at some taps, for all that it does in the block: it writes by the ordinary
+        engine. The model itself stays as it is.
+
+        Args:
+            values: by name, a tensor that broadcasts to the one it replaces (such as (C) for the residual stream), or a
+                function of that one, which returns None to leave it. Writing a text calls it for some tokens at a time.
+
+        Raises:
+            UserError: there is no such name, or a tensor does not fit in its place.
+        """
+        functions = {name: _constant(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        with tapped(self.model, functions) as model:
+            patched = copy.copy(self)
+            patched.model, patched._engine = model, KeptEngine(self.tokenizer)
+            yield patched
+
+    @contextmanager
+    def ablate(self, *names: str, mean_of: str | None = None) -> Iterator[Loaded]:
+        """This model without some parts: `blocks.3.attention.heads.2` for a head, `blocks.3.feedforward.output` for a
+        whole half, `blocks.*.feedforward.output` for all of them. See `patch`.
+
+        Args:
+            mean_of: a text whose tokens' mean a part is set to; zero if None.
+
+        Raises:
+            UserError: there is no such name, or the text is empty or longer than the context.
+        """
+        names = tuple(expanded_names(self.model, names))
+        values: dict[str, Tensor | TapFunction] = dict.fromkeys(names, torch.zeros_like)
+        if mean_of is not None:
+            if patterns := [name for name in names if ".pattern" in name]:
+                raise UserError(f"{patterns[0]} has no mean over tokens: name heads, or ablate it to zero")
+            found = self.record(mean_of, names=names)
+            values = {name: tensor[0].mean(dim=-2, keepdim=True) for name, tensor in found.items()}
+        with self.patch(values) as ablated:
+            yield ablated
+
+
+def _constant(value: Tensor) -> TapFunction:
+    return lambda tensor: value
 
 
 def load(

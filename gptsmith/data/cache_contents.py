@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ FOLDERS = {
     "corpora": "corpora",
     "tokens": "tokens",
     "tokenizers": "tokenizers",
+    "suffix_arrays": "suffix_arrays",
     "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
@@ -88,6 +89,8 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
+    if kind == "suffix_arrays":
+        return str(_manifest(path).get("made_from", ""))
     is_model = kind == "models" and path.is_dir()
     names = (path.name, *(child.name for child in path.iterdir() if child.is_dir())) if is_model else ()
     return ", ".join(name.replace("--", "/") for name in names if "--" in name)
@@ -127,7 +130,11 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _files_of(corpus: Path) -> str:
-    files = _manifest(corpus).get("files", [])
-    names = [Path(file["path"]).name for file in files if file.get("skipped") is None]
+    return few_names(file["path"] for file in _manifest(corpus).get("files", []) if file.get("skipped") is None)
+
+
+def few_names(paths: Iterable[str]) -> str:
+    """The names of the first files, and how many more there are."""
+    names = [Path(path).name for path in paths]
     more = f" and {len(names) - NUM_NAMED:,} more" if len(names) > NUM_NAMED else ""
     return ", ".join(names[:NUM_NAMED]) + more

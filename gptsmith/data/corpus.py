@@ -169,6 +169,16 @@ def read_corpus(
     return corpus
 
 
+def kept_corpus(folder: Path) -> Corpus | None:
+    """The corpus in a folder of the cache, with the names that its files had when it was made; None if it is not there
+    whole."""
+    if not _is_whole(folder):
+        return None
+    manifest = read_json(folder / MANIFEST, with_names=True)
+    records = [FileRecord(**stored) for stored in manifest["files"]]
+    return Corpus(folder, key_of(manifest["sha256"]), records, hold=Hold(folder))
+
+
 def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileRecord]]:
     """The candidates with their hashes, ordered by these."""
     hashed = []

@@ -12,15 +12,15 @@ from typing import Any
 import gptsmith.text
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import meter as console_meter
-from gptsmith.base.files import PlaceTakenError, published_folder
+from gptsmith.base.files import PlaceTakenError, published_folder, read_json
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
-from gptsmith.data.cache import key_of, mark_used
-from gptsmith.data.corpus import Corpus, MeterFactory, read_corpus
+from gptsmith.data.cache import MANIFEST, key_of, mark_used
+from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.shards import TokenStream, write_shards
+from gptsmith.data.shards import TokenStream, opened_shards, write_shards
 from gptsmith.data.splits import Split, split_corpus
 from gptsmith.data.summary import summary
 from gptsmith.text.load import load_tokenizer
@@ -86,6 +86,30 @@ def prepare(
         summary=summary(corpus, validation_corpus, splits, train, validating, key, found.note),
         fingerprint=key,
     )
+
+
+@dataclass(frozen=True)
+class KeptData:
+    """What is in the cache of the data of a training run, whatever has become of its files."""
+
+    train: TokenStream
+    validation: TokenStream | None
+    corpus: Corpus
+    """With the names that its files had when it was made."""
+
+
+def kept_data(fingerprint: str, cache: Path | None = None) -> KeptData | None:
+    """The data of that fingerprint, if the cache still has its tokens and its text."""
+    cache = cache or default_cache()
+    folder = cache / "tokens" / fingerprint
+    if not fingerprint.isalnum() or not shards.is_whole(folder):
+        return None
+    corpus = kept_corpus(cache / "corpora" / str(read_json(folder / MANIFEST).get("corpus")))
+    if corpus is None:
+        return None
+    for used in (folder, corpus.folder):
+        mark_used(used)
+    return KeptData(*opened_shards(folder), corpus)
 
 
 def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenizer:

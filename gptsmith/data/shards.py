@@ -112,7 +112,13 @@ def write_shards(
                 },
             )
             journal.path.unlink(missing_ok=True)
-    return TokenStream(target, "train"), TokenStream(target, "validation") if "validation" in by_name else None
+    return opened_shards(target)
+
+
+def opened_shards(folder: Path) -> tuple[TokenStream, TokenStream | None]:
+    """The streams in a folder that is whole; None for no validation."""
+    names = read_json(folder / MANIFEST)["streams"]
+    return TokenStream(folder, "train"), TokenStream(folder, "validation") if "validation" in names else None
 
 
 def is_whole(folder: Path) -> bool:

@@ -7,14 +7,14 @@ as an id or a source, are left alone, and so are fields without a value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.records import brief, without_lone_surrogates
 from gptsmith.data.tool_fields import TOOLS_FIELDS, call_in_text, calls_of, thoughts_in
 from gptsmith.text.chat_template import TRAIN, Message, checked_messages
-from gptsmith.text.thoughts import divided_thoughts
+from gptsmith.text.thoughts import divided_thoughts, thoughts_of
 
 ROLES = {
     "human": "user",
@@ -228,3 +228,9 @@ def hh_turns(text: Any) -> list[dict[str, Any]] | None:
         for speaker, content in zip(pieces[::2], pieces[1::2], strict=True)
     ]
     return found[:-1] if found[-1]["role"] == "assistant" and not found[-1]["content"].strip() else found
+
+
+def contents(messages: Iterable[Message]) -> Iterator[str]:
+    """The texts of turns: the thoughts of each, if it has some, and its content."""
+    for message in messages:
+        yield from (text for text in (thoughts_of(message), message["content"]) if text)

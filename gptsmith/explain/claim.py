@@ -75,6 +75,8 @@ class Claim:
         rest: the part of the difference that what it names does not account for, in nats; of alternatives, the
             probability of all that are not shown.
         alone: the difference with the parts that it names alone (sufficiency), in nats.
+        fit: of changes that were fitted, the correlation of what they predict with what the model did where it was not
+            fitted.
         by: the parts of a prompt that it is about: sentences, words or tokens.
     """
 
@@ -87,6 +89,7 @@ class Claim:
     tests: Sequence[Test] = ()
     rest: float | None = None
     alone: float | None = None
+    fit: float | None = None
     by: str | None = None
 
     @property

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gptsmith.explain.question import Question
+from gptsmith.explain.question import Question, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +18,11 @@ class ReplyQuestion(Question):
     has_tokens: ClassVar[bool] = False
 
     @property
-    def _num_read(self) -> int:
+    def num_read(self) -> int:
         return len(self.reply_ids) + 1
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         targets = torch.tensor([*self.reply_ids, self.target], device=states.device)
         found = []
         for row in states:  # the logits of all rows at once would be too large
@@ -31,17 +31,42 @@ class ReplyQuestion(Question):
             found.append(logs.gather(1, targets[:, None]).sum())
         return torch.stack(found)
 
+    @property
+    def subject(self) -> str:
+        return "it wrote this reply"
+
+    def state(self, difference: float) -> str:
+        return f"the reply has a log-probability of {difference:.1f} nats"
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreQuestion(Question):
     """Why a classifier gives the label `target` and not `against`: F is the difference of their scores. With one score,
-    of a reward model, F is that score."""
+    of a reward model, F is that score.
+
+    Attributes:
+        labels: the names of the labels; none of a reward model.
+    """
+
+    labels: tuple[str, ...] = ()
 
     has_tokens: ClassVar[bool] = False
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         scores = self.model.scores(states[:, -1])  # (N, num_labels)
         if scores.shape[1] == 1:
             return scores[:, 0]
         return scores[:, self.target] - scores[:, self.against]
+
+    def text_of(self, target: int) -> str:
+        return self.labels[target]
+
+    @property
+    def subject(self) -> str:
+        if not self.labels:
+            return "it gave this score"
+        return f"it chose {quoted(self.text_of(self.target))} rather than {quoted(self.text_of(self.against))}"
+
+    def state(self, difference: float) -> str:
+        return super().state(difference) if self.labels else f"the score is {difference:.2f}"

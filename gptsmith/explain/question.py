@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,7 +36,7 @@ class Question:
         reply_ids: the tokens of the reply before the target.
         target: the token that it wrote.
         against: the token that it did not write.
-        held_out_ids: tokens of other text, which replace parts of the prompt.
+        held_out_ids: tokens of other text, which replace parts of the prompt; the prompt's own if there are none.
         num_claims: how many claims about this question are tested, so that the chance that any of them holds by luck
             stays the same.
         seed: of all random choices.
@@ -77,7 +78,7 @@ class Question:
         """F after each of N changed prompts, (N), float32 or finer, on the CPU. They are read in batches of bounded
         memory."""
         rows = [(*(prompt or self.tokenizer.prompt_ids("")), *self.reply_ids) for prompt in prompts]
-        return self._measure(self._reader.last_states(rows, self._num_read)).cpu()
+        return self.measure(self._reader.last_states(rows, self.num_read)).cpu()
 
     def without(self, units: Iterable[Unit]) -> tuple[int, ...]:
         """The prompt without some of its parts."""
@@ -91,19 +92,20 @@ class Question:
 
     def replaced(self, units: Iterable[Unit], generator: torch.Generator) -> tuple[int, ...]:
         """The prompt with each of some parts replaced by as many tokens that stand together in the held-out text."""
-        ids = list(self.prompt.ids)
+        ids, others = list(self.prompt.ids), self.held_out_ids or self.prompt.ids
         for unit in units:
             size = unit.last - unit.first
-            start = int(torch.randint(max(1, len(self.held_out_ids) - size + 1), (), generator=generator))
-            ids[unit.first : unit.last] = self.held_out_ids[start : start + size]
+            start = int(torch.randint(max(1, len(others) - size + 1), (), generator=generator))
+            ids[unit.first : unit.last] = [others[(start + step) % len(others)] for step in range(size)]
         return tuple(ids)
 
     @cached_property
     def logits(self) -> Tensor:
         """The logits (V) after the context, float32 or finer."""
         self.require_tokens("logits")
-        logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        with torch.inference_mode():
+            logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def require_tokens(self, method: str) -> None:
         """
@@ -121,17 +123,28 @@ class Question:
             UserError: the target and the contrast are so close that an explanation would be of noise.
         """
         if abs(self.difference) < LEAST_DIFFERENCE:
+            target, other = quoted(self.text_of(self.target)), quoted(self.text_of(self.against))
             raise UserError(
-                f"{self.text_of(self.target)!r} and {self.text_of(self.against)!r} differ by {self.difference:+.2f} "
-                f"nats, which is next to nothing to explain (at least {LEAST_DIFFERENCE}){offer}"
+                f"{target} and {other} differ by {self.difference:+.2f} nats, which is next "
+                f"to nothing to explain (at least {LEAST_DIFFERENCE}){offer}"
             )
 
-    def text_of(self, token: int) -> str:
+    def text_of(self, target: int) -> str:
         """A token as text."""
-        return self.tokenizer.decode([token], keep_special=True, begins=False)
+        return self.tokenizer.decode([target], keep_special=True, begins=False)
 
     @property
-    def _num_read(self) -> int:
+    def subject(self) -> str:
+        """What the model did, in words: wrote this rather than that."""
+        return f"it wrote {quoted(self.text_of(self.target))} rather than {quoted(self.text_of(self.against))}"
+
+    def state(self, difference: float) -> str:
+        """A difference in words that need no logarithm."""
+        target, other = quoted(self.text_of(self.target)), quoted(self.text_of(self.against))
+        return f"{target} is {times(difference)} as probable as {other}"
+
+    @property
+    def num_read(self) -> int:
         """How many of the last hidden states the answer is read from."""
         return 1
 
@@ -140,8 +153,22 @@ class Question:
         return Reader(self.model, self.ids)
 
     @torch.inference_mode()
-    def _measure(self, states: Tensor) -> Tensor:
+    def measure(self, states: Tensor) -> Tensor:
         """F of the last hidden states (N, num_last, C)."""
         logits = self.model.logits(states[:, -1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits[:, self.target] - logits[:, self.against]
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks: words without the white space around them, long texts cut."""
+    shown = text.strip() or repr(text)[1:-1]
+    return f'"{shown if len(shown) <= 60 else shown[:57] + "..."}"'
+
+
+def times(difference: float) -> str:
+    """A difference of logarithms as a multiple: `12 times`."""
+    if abs(difference) > 7:
+        return "over 1,000 times" if difference > 0 else "less than 0.001 times"
+    ratio = math.exp(difference)
+    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.2g} times"

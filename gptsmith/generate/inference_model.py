@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
-
-from torch import nn
-
 from gptsmith.model.gpt import GPT
+from gptsmith.model.shared_copy import shared_copy
 from gptsmith.run.sharding import is_sharded
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
@@ -27,23 +21,3 @@ def inference_model(model: GPT, *, int8_matmul: bool = True) -> GPT:
     if int8_matmul:
         shared.config.linear.prepare_for_decoding(shared)
     return shared
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether functions of others see or change what a module computes."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def shared_copy(module: Module) -> Module:
-    """A copy whose modules may be replaced and whose mode may be changed; the parameters are the same objects."""
-    return _shared_copy(module, {})
-
-
-def _shared_copy(module: Module, known: dict[int, nn.Module]) -> Module:
-    if id(module) not in known:
-        copied = known[id(module)] = copy.copy(module)
-        copied._parameters, copied._buffers = dict(module._parameters), dict(module._buffers)
-        copied._modules = {
-            name: None if child is None else _shared_copy(child, known) for name, child in module._modules.items()
-        }
-    return known[id(module)]  # type: ignore[return-value]

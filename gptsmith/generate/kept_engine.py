@@ -9,9 +9,9 @@ from collections.abc import Hashable
 from torch import Tensor
 
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.inference_model import has_hooks
 from gptsmith.generate.settings import BATCH
 from gptsmith.model.gpt import GPT
+from gptsmith.model.taps import has_hooks
 from gptsmith.text.tokenizer import Tokenizer
 
 SETTINGS = BATCH.model_copy(update={"engine": "auto"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gptsmith.model.linear import LinearSettings
@@ -9,6 +10,11 @@ from gptsmith.model.norm import NormSettings
 
 LARGEST_DIM, LARGEST_CONTEXT, MOST_HEADS, MOST_LAYERS = 2**24, 2**31 - 1, 2**16, 10_000
 """Bounds of a shape that anybody may have written: far above every model, and such that looking at it takes seconds."""
+
+
+def renumbered(layers: Collection[int], kept: Sequence[int]) -> list[int]:
+    """The numbers that some layers have in a model of the layers `kept`; those that are not kept have none."""
+    return [number for number, layer in enumerate(kept) if layer in layers]
 
 
 @dataclass(frozen=True)

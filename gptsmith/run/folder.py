@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 from collections.abc import Callable
@@ -258,7 +259,12 @@ class Run(HasLineage):
 
 
 def schema_of(settings: type[Settings]) -> dict[str, Any]:
-    """The JSON Schema of a run.toml with these settings."""
+    """The JSON Schema of a run.toml with these settings, and with the kinds that are known now."""
+    return _schema_with(settings, tuple(file.sha256 for file in imported_files()))
+
+
+@functools.cache
+def _schema_with(settings: type[Settings], imported: tuple[str, ...]) -> dict[str, Any]:
     schema = settings.model_json_schema()
     schema.setdefault("properties", {})["format_version"] = {"type": "integer"}
     return schema

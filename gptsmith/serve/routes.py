@@ -12,6 +12,8 @@ from gptsmith.base.json_text import json_text
 from gptsmith.serve.anthropic.errors import ERROR, error_body
 from gptsmith.serve.anthropic.messages import count_tokens, messages
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest
+from gptsmith.serve.explain.explain import explain
+from gptsmith.serve.explain.schemas import ExplainRequest
 from gptsmith.serve.ollama.routes import OLLAMA_ROUTES
 from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.classify import classify
@@ -130,6 +132,10 @@ ROUTES = (
     Route(
         "/v1/classify", "POST", classify, "The label of each text, with the probabilities of all.",
         ClassifyRequest, object_schema("list"), models=("classifier",),
+    ),
+    Route(
+        "/v1/explain", "POST", explain, "Why a model wrote a word, as claims with their tests.",
+        ExplainRequest, {"type": "object", "required": ["target", "claims"]}, streams=True, models=WRITERS,
     ),
     Route(
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT

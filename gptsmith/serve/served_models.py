@@ -39,7 +39,7 @@ TOO_MANY_REQUESTS = 429
 
 class ServedModels:
     """All models of a server by name. One thread owns torch while texts are generated; two read prompts, so that a long
-    one of one person does not delay the short ones of others; one loads models, one after the other.
+    one of one person does not delay the short ones of others; one loads models, and one explains, one after the other.
 
     Which models are loaded changes on the thread of the loop alone. A handler that was given a model reserves a place
     with it before it waits for anything else, so that it is not unloaded meanwhile.
@@ -71,6 +71,7 @@ class ServedModels:
         self._lock, self._num_reading = threading.Lock(), 0
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explainer")
         self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
         self._retiring: set[ServedModel] = set()
         shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
@@ -359,6 +360,16 @@ class ServedModels:
         """The result of a function that reads what was sent, on a thread for that."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._counted(work))
 
+    async def run_on_explainer(self, work: Callable[[], T]) -> T:
+        """The result of a function that explains, on a thread for that; one waits for the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._explainer, self._counted(work))
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether any model generates a text."""
+        there = [entry.served for entry in [*self.entries.values()]]  # which may change meanwhile, on another thread
+        return any(served.engine.figures().running for served in [*there, *self._retiring] if served is not None)
+
     def _counted(self, work: Callable[[], T]) -> Callable[[], T]:
         def counted() -> T:
             with self._lock:
@@ -380,7 +391,7 @@ class ServedModels:
         """Ends every text and all threads; see `has_ended` for those that do not let themselves be ended."""
         self.cancel_all()
         self._thread.close()
-        for executor in (self._readers, self._loader):
+        for executor in (self._readers, self._loader, self._explainer):
             executor.shutdown(wait=False, cancel_futures=True)
 
     def has_ended(self, timeout_s: float) -> bool:

@@ -17,7 +17,7 @@ from gptsmith.data.cache import key_of
 from gptsmith.data.example_prompts import example_prompts
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
-from gptsmith.data.folder_splits import SourceSplits, source_splits
+from gptsmith.data.folder_splits import source_splits
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -88,21 +88,14 @@ def prepare_job(
     """
     locate = str if paths is None else paths.located
     request = FinetuneRequest.parse(table["request"], "request").located(locate)
-    choices = ExampleSettings.parse(table.get("examples", {}), "examples")
+    choices = _choices(table)
     train_table = table.get("train", {})
-    seed = train_table.get("seed", 1)
+    seed = _seed(table)
     opened = open_model(request.base)
-    reading = ExampleReading(
-        DataSettings.parse(table.get("data", {}), "data").reading,
-        choices.label_field,
-        choices.me,
-        choices.ignored_fields,
-    )
-    own = source_splits(request.sources)
-    shape = TEXT if _is_for_text(request, train_table) else read_shape(own.train, reading)
+    shape = data_shape(table, request)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
-    splits = _splits(request, own, choices, shape, seed, reading)
+    splits = read_splits(table, request, shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     device = choose_device(train_table.get("device", "auto"))
     if device.type == "cpu":
@@ -151,6 +144,20 @@ def prepare_job(
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
 
 
+def _choices(table: Mapping[str, Any]) -> ExampleSettings:
+    return ExampleSettings.parse(table.get("examples", {}), "examples")
+
+
+def _reading(table: Mapping[str, Any]) -> ExampleReading:
+    choices = _choices(table)
+    settings = DataSettings.parse(table.get("data", {}), "data").reading
+    return ExampleReading(settings, choices.label_field, choices.me, choices.ignored_fields)
+
+
+def _seed(table: Mapping[str, Any]) -> int:
+    return int(table.get("train", {}).get("seed", 1))
+
+
 def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
     """Lets a dataset know what the model knows before training."""
     own = own_text(base)
@@ -187,17 +194,29 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
     return {**table, "kind": kind}
 
 
-def _splits(
-    request: FinetuneRequest,
-    own: SourceSplits,
-    choices: ExampleSettings,
-    shape: str,
-    seed: int,
-    reading: ExampleReading,
-) -> ExampleSplits:
-    """The examples in splits; none if the data is plain text."""
+def data_shape(table: Mapping[str, Any], request: FinetuneRequest) -> str:
+    """The shape of the data that the settings in `table` are for; `text` if it is plain text.
+
+    Args:
+        request: the one in `table`, with paths that can be opened.
+
+    Raises:
+        UserError: the data is of no known shape.
+    """
+    if _is_for_text(request, table.get("train", {})):
+        return TEXT
+    return read_shape(source_splits(request.sources).train, _reading(table))
+
+
+def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) -> ExampleSplits:
+    """The examples of a shape in splits; none if the data is plain text. The arguments are as in `data_shape`.
+
+    Raises:
+        UserError: an example cannot be used.
+    """
     if shape == TEXT:
         return ExampleSplits([], [], [])
+    own, choices, reading = source_splits(request.sources), _choices(table), _reading(table)
     skip_bad = choices.skip_bad
     read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
@@ -211,7 +230,7 @@ def _splits(
         test=test,
         validation_fraction=choices.validation_fraction,
         test_fraction=choices.test_fraction,
-        seed=seed,
+        seed=_seed(table),
     )
     every = [each for each in (read, *held_out) if each is not None]
     return replace(

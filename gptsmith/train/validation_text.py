@@ -19,7 +19,7 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     Raises:
         UserError: there is no validation text, or it is gone, or has changed since.
     """
-    trained, data = _pretraining_data(run, tokenizer)
+    trained, data = pretraining_data(run, tokenizer)
     if data.validation is None:
         raise UserError(f"{trained.folder} has no validation split: name a text")
     return data.validation, trained.folder == run.folder
@@ -31,10 +31,10 @@ def training_text(run: OpenedModel) -> TokenStream:
     Raises:
         UserError: it is not known, or gone, or has changed since.
     """
-    return _pretraining_data(run)[1].train
+    return pretraining_data(run)[1].train
 
 
-def _pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[OpenedModel, PreparedData]:
+def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[OpenedModel, PreparedData]:
     """The run that a run's weights were first trained in, and its text, by its own tokenizer or another.
 
     Raises:

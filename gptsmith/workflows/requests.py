@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Size, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 from gptsmith.generate.settings import EngineName
@@ -156,6 +156,17 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
+class TraceRequest(Settings):
+    """The arguments of `trace`."""
+
+    run: PathText = Field(default=...)
+    """A run."""
+    text: PathText = Field(default=...)
+    """A text, or a file that holds one; - reads it from standard input."""
+    min_tokens: int | None = Field(default=None, gt=0)
+    """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+
+
 class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
@@ -166,8 +177,30 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
-    to: str = Field(default=...)
+    to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    bits: float | None = Field(default=None, ge=4.5, le=8.5)
+    """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
+    bytes: Size | None = None
+    """The same, for so many bytes of weights: 80MB."""
+    layers: int | None = Field(default=None, gt=0)
+    """Layers that stay: those that change the text's vectors most."""
+    feedforward: int | None = Field(default=None, gt=0)
+    """Width of the feed-forward halves, a multiple of 64: the units that add most stay."""
+    heal_minutes: float | None = Field(default=None, gt=0)
+    """Train the smaller model this long to predict what the original does, on the original's training text."""
+
+    @model_validator(mode="after")
+    def _makes_it_smaller(self) -> Self:
+        rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(rounding) > 1:
+            raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
+        if not rounding and self.layers is None and self.feedforward is None:
+            healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
+            raise ConfigurationError(
+                f"say how to make it smaller, by --bits, --bytes, --to, --layers or --feedforward{healing}"
+            )
+        return self
 
 
 class MergeRequest(DeriveRequest):
@@ -239,7 +272,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, examples, references, models, speeds or leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
+    leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

@@ -118,3 +118,32 @@ def test_frozen_weights_below_adapters_are_the_bases_own(bfloat16: Path) -> None
     whole = initialize_from(base, base.config, seed=1)
     assert dtypes(whole) == {torch.float32}
     assert not places & {each.data_ptr() for each in whole.parameters()}
+
+
+def test_a_loaded_model_is_looked_into_and_writes_with_parts_off(tmp_path: Path) -> None:
+    write_model("llama2", tmp_path / "llama")
+    loaded = load(tmp_path / "llama", device="cpu")
+    prompt = "The smith"
+    found = loaded.record(prompt, names=["blocks.*.attention.pattern", "blocks.1.attention.heads.2", "logits"])
+    num_tokens = len(loaded.tokenizer.prompt_ids(prompt))
+    assert found["blocks.0.attention.pattern"].shape == (1, 4, num_tokens, num_tokens)
+    assert found["blocks.1.attention.heads.2"].shape == (1, num_tokens, 12)
+    expected = loaded.generate(prompt, max_tokens=8, temperature=0)
+    with loaded.ablate("blocks.*.attention.heads", "blocks.0.feedforward.output") as ablated:
+        halves = ablated.record(prompt, names=["blocks.*.attention.output", "blocks.0.feedforward.output"])
+        assert not any(half.any() for half in halves.values())
+        assert ablated.generate(prompt, max_tokens=8, temperature=0) != expected
+        assert ablated.run is loaded.run
+    with loaded.ablate("blocks.1.attention.heads.2", mean_of=prompt) as ablated:
+        mean = ablated.record("Another text", names=["blocks.1.attention.heads.2"])["blocks.1.attention.heads.2"]
+        torch.testing.assert_close(mean[0, 3], found["blocks.1.attention.heads.2"][0].mean(dim=0))
+    biggest = torch.zeros(loaded.config.vocab_size).index_fill(0, torch.tensor([7]), 9.0)
+    with loaded.patch({"logits": biggest, "blocks.0.output": lambda tensor: None}) as patched:
+        assert patched.batch(["a", "b"], max_tokens=3, temperature=0) == [loaded.tokenizer.decode([7] * 3)] * 2
+    assert loaded.generate(prompt, max_tokens=8, temperature=0) == expected
+    with pytest.raises(UserError, match="has no mean over tokens"), loaded.ablate("*.pattern", mean_of=prompt):
+        pass
+    with pytest.raises(UserError, match="give a text"):
+        loaded.record([], names=["logits"])
+    with pytest.raises(UserError, match="no such tap"), loaded.ablate("blocks.9.attention.heads.0"):
+        pass

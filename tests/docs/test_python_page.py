@@ -61,7 +61,7 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, f"{PAGE.name}: {block.splitlines()[0]}", "exec"), shown)
         run += 1
-    assert run == text.count("```python") == 8
+    assert run == text.count("```python") == 9
 
 
 def test_a_verb_and_a_package_of_one_name_are_both_there() -> None:

@@ -30,7 +30,7 @@ def tokenizer() -> Tokenizer:
 
 def random_model(vocab_size: int, attention: str = "full", position: str = "rotary", **changes: Any) -> GPT:
     """A tiny float64 model all of whose weights are drawn anew."""
-    kind: dict[str, Any] = {"kind": attention, "num_kv_heads": 2}
+    kind: dict[str, Any] = {"kind": attention}
     if attention == "sliding_window":
         kind["window_size"] = 5
     table = {

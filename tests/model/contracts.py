@@ -14,6 +14,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
 from gptsmith.model.linear import fused_projections, linear_layers
+from gptsmith.model.taps import tapped
 
 CONTEXT = 24
 VOCAB = 50
@@ -128,6 +129,39 @@ def check_paged(model: GPT) -> None:
     assert [(pool.num_used, pool.num_shared) for pool in cache.pools] == [(0, 0)] * len(cache.pools)
 
 
+def check_pattern(model: GPT) -> None:
+    """Where a query looks says what it finds, however the tokens are laid out: alone, padded, packed, over a cache."""
+    ids = some_ids()
+    mask = torch.ones_like(ids)
+    mask[0, :3] = mask[1, 13:] = 0
+    segments = torch.tensor([[0] * 6 + [1] * 10, [0] * 11 + [1] * 5])
+    for how in ({}, {"attention_mask": mask}, {"segments": segments}):
+        fast, _ = _heads(model, ids, looks=False, **how)
+        plain, pattern = _heads(model, ids, looks=True, **how)
+        close(plain, fast)
+        assert pattern.triu(1).count_nonzero() == 0
+        assert pattern.sum(dim=-1).max() < 1 + 1e-12
+    whole = _heads(model, ids, looks=True)[1]
+    cache = Cache(model.config, 2, CONTEXT, dtype=torch.float64)
+    pieces = [_heads(model, ids[:, a:b], looks=True, cache=cache)[1] for a, b in [(0, 6), (6, 15), (15, 16)]]
+    for (start, stop), piece in zip([(0, 6), (6, 15), (15, 16)], pieces, strict=True):
+        close(piece, whole[..., start:stop, :stop])
+
+
+def _heads(model: GPT, ids: Tensor, *, looks: bool, **how: Any) -> tuple[Tensor, Tensor]:
+    """What the heads of all layers find (L, B, H, T, D), and where they look (L, B, H, T, S) if that is asked for."""
+    points = ("heads", "pattern") if looks else ("heads",)
+    found: dict[str, list[Tensor]] = {point: [] for point in ("heads", "pattern")}
+    functions = {
+        f"blocks.{layer}.attention.{point}": found[point].append
+        for layer in range(len(model.blocks))
+        for point in points
+    }
+    with torch.no_grad(), tapped(model, functions) as copied:
+        copied.hidden(ids, **how)
+    return torch.stack(found["heads"]), torch.stack(found["pattern"] or found["heads"])
+
+
 def check_gradients(model: GPT) -> None:
     """Training reaches every parameter."""
     model.train()
@@ -161,7 +195,15 @@ def check_linear(model: GPT) -> None:
             assert layer(x.bfloat16()).dtype == torch.bfloat16
 
 
-ATTENTION_CHECKS = [check_causal, check_cached, check_padding, check_packing, check_paged, check_gradients]
+ATTENTION_CHECKS = [
+    check_causal,
+    check_cached,
+    check_padding,
+    check_packing,
+    check_paged,
+    check_pattern,
+    check_gradients,
+]
 """What holds for every kind of attention, position and norm, in every combination."""
 
 MODEL_CHECKS = [*ATTENTION_CHECKS, check_tokens_apart, check_linear]

@@ -19,7 +19,7 @@ from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers import Optimizer
 from gptsmith.train.optimizers.adamw import AdamWSettings
-from gptsmith.train.optimizers.muon import Muon, MuonSettings, orthogonalized
+from gptsmith.train.optimizers.muon import MuonSettings, orthogonalized
 from gptsmith.train.schedule import ScheduleSettings, lr_multiplier
 from gptsmith.train.step import accumulate, train_step
 
@@ -105,22 +105,6 @@ def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
     torch.testing.assert_close((left @ right) @ result.mT, ((left @ right) @ result.mT).mT, rtol=0, atol=1e-6)
     assert ours_left.shape == left.shape
     assert ours_right.shape == right.shape
-
-
-def test_muon_equals_pytorchs() -> None:
-    """PyTorch's orthogonalises in bfloat16, so the directions agree to a few per cent and not better."""
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(24, 16, generator=generator)
-    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    mine = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.2)
-    golden = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.2, nesterov=True, adjust_lr_fn="original")
-    for _ in range(5):
-        gradient = torch.randn(24, 16, generator=generator)
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        mine.step()
-        golden.step()
-    moved = (theirs - start).norm()
-    assert (ours - theirs).norm() / moved < 0.03
 
 
 @pytest.mark.parametrize("kind", optimizers.KINDS.names())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from gptsmith.run.folder import Run
 from gptsmith.train.callbacks.trackers import chosen
 from gptsmith.train.rewards import reward_of
 from gptsmith.train.settings import TrackSettings
+from tests.workflows.conftest import Outcome
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
@@ -50,13 +49,14 @@ def nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     outside.registered.cache_clear()
 
 
-def said(*arguments: str | Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "gptsmith", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
+def test_a_run_with_a_kind_of_a_named_file_asks_for_it_again(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Outcome]
+) -> None:
+    def said(*arguments: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr(outside, "_imported", {})  # as in a process of its own
+        ended = call(*arguments)
+        return ended.code, ended.out + ended.err
 
-
-def test_a_run_with_a_kind_of_a_named_file_asks_for_it_again(example: Path, tmp_path: Path) -> None:
     text, run, sent = tmp_path / "text.txt", tmp_path / "run", tmp_path / "sent.py"
     text.write_text("The smith forges a hammer. " * 99, encoding="utf-8")
     arguments = ["pretrain", text, "--out", run, *SMALL, "--set", "model.norm=scalenorm"]
@@ -73,6 +73,7 @@ def test_a_run_with_a_kind_of_a_named_file_asks_for_it_again(example: Path, tmp_
     assert "which is a program: if you trust it, name it with --import '" in words
     assert said("--import", example, "generate", run, "The", "--max-tokens", "2")[0] == 0
     # A run never decides what is run.
+    monkeypatch.setattr(outside, "_imported", {})
     witness = tmp_path / "it ran"
     sent.write_text(f"open({str(witness)!r}, 'w')", encoding="utf-8")
     (run / "imports.json").write_text(json.dumps([{**recorded, "path": str(sent)}]))

@@ -29,9 +29,9 @@ TINY = [*SMALL, "model.embed_dim=32", "train.dtype=float32"]
 # Every step is kept: a run that is cut after any of them can be resumed.
 EVERY_STEP = [*TINY, "train.num_steps=10", "checkpoint.every_steps=1", "checkpoint.keep_every_steps=1"]
 EXACT = [*EVERY_STEP, "train.dtype=float64", "train.evaluate_every_steps=4", "train.sample_every_steps=6"]
-NUM_RESTARTED_STEPS = 30
+NUM_RESTARTED_STEPS = 20
 RESTARTED = [*EVERY_STEP, f"train.num_steps={NUM_RESTARTED_STEPS}", "model.dropout=0.1"]
-RESTARTED += ["train.evaluate_every_steps=1"]
+RESTARTED += ["train.evaluate_every_steps=5"]
 KINDS = {
     "muon": ["train.optimizer.kind=muon"],
     "adamw": ["train.optimizer.kind=adamw", "model.tie_embeddings=true", "train.gradient_checkpointing=true"],

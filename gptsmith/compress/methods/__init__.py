@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.compress.material import Material
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.block_rounding import ROUNDINGS
+from gptsmith.model.kernels.block_rounding import GRIDS
 
 
 class MethodSettings(Settings):
     """The settings of every kind of compression."""
+
+    is_by_name: ClassVar[bool] = True
+    """Whether `--to` asks for it by its name."""
 
     kind: str
 
@@ -28,6 +31,13 @@ class MethodSettings(Settings):
     def name(self) -> str:
         """What a person asks for, and what is added to the name of the run."""
         return self.kind
+
+    def require(self, material: Material) -> None:
+        """Checks, before any method begins, that there is what this one reads. Most read nothing.
+
+        Raises:
+            UserError: something is missing.
+        """
 
     @abstractmethod
     def compress(self, model: GPT, material: Material) -> GPT:
@@ -45,12 +55,14 @@ class MethodSettings(Settings):
 def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material) -> GPT:
     """What several methods make of a model, one after the other."""
     for method in methods:
+        method.require(material)
+    for method in methods:
         model = method.compress(model, material)
     return model
 
 
 KINDS = Kinds(__name__, MethodSettings, default="int8")
-BLOCK_FORMATS = tuple(ROUNDINGS)
+BLOCK_FORMATS = tuple(GRIDS)
 """The formats that the kind `round` rounds to: each is asked for by its own name."""
 AnyMethod = Annotated[MethodSettings, KINDS]
 
@@ -61,7 +73,7 @@ def method_of(name: str) -> MethodSettings:
     Raises:
         ConfigurationError: there is none.
     """
-    kinds = [kind for kind in KINDS.names() if kind != "round"]
+    kinds = [kind for kind in KINDS.names() if KINDS.settings(kind).is_by_name]
     if name not in (*kinds, *BLOCK_FORMATS):
         raise ConfigurationError(
             f"--to {shown(name)}: no such compression ({did_you_mean(name, (*kinds, *BLOCK_FORMATS))})"

@@ -8,7 +8,7 @@ without padding (fields in other columns are left alone); `example(fields, place
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,6 +29,10 @@ class Example(ABC):
     @abstractmethod
     def question(self) -> str:
         """The question as one text: examples with the same question stay together when examples are split."""
+
+    @abstractmethod
+    def every_text(self) -> Iterator[str]:
+        """Each text of it by itself, such as a turn, as a person wrote it."""
 
 
 class ExampleShape(Settings):

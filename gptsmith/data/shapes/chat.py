@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from gptsmith.data.tool_fields import tools_of
 from gptsmith.data.turns import (
     UNREAD_RECORD_FIELDS,
     checked_turns,
+    contents,
     prompt_turns,
     require_read,
     text_of,
@@ -34,6 +35,9 @@ class ChatExample(Example):
 
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages[:-1]])
+
+    def every_text(self) -> Iterator[str]:
+        yield from contents(self.messages)
 
 
 class ChatShape(ExampleShape):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +33,9 @@ class LabelledExample(Example):
 
     def question(self) -> str:
         return json_text(self.texts)
+
+    def every_text(self) -> Iterator[str]:
+        yield from self.texts
 
     def without_label(self) -> LabelledExample:
         """The same example, its label to be predicted."""

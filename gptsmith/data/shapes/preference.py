@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from gptsmith.data.turns import (
     UNREAD_IN_PREFERENCES,
     checked_turns,
     completed,
+    contents,
     hh_turns,
     joined,
     plain_answer,
@@ -35,6 +36,9 @@ class PreferenceExample(Example):
 
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages])
+
+    def every_text(self) -> Iterator[str]:
+        yield from (*contents(self.messages), self.chosen, self.rejected)
 
 
 class PreferenceShape(ExampleShape):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.shapes import Example, ExampleShape
-from gptsmith.data.turns import UNREAD_IN_PREFERENCES, checked_turns, completed, prompt_turns, require_read, with_system
+from gptsmith.data.turns import (
+    UNREAD_IN_PREFERENCES,
+    checked_turns,
+    completed,
+    contents,
+    prompt_turns,
+    require_read,
+    with_system,
+)
 from gptsmith.text.chat_template import Message
 
 BOOLEANS = {"true": True, "false": False}
@@ -25,6 +33,9 @@ class UnpairedPreferenceExample(Example):
 
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages])
+
+    def every_text(self) -> Iterator[str]:
+        yield from (*contents(self.messages), self.completion)
 
 
 class UnpairedPreferenceShape(ExampleShape):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gptsmith.explain.claim import Claim, Item
 from gptsmith.explain.methods import MethodSettings
-from gptsmith.explain.question import Question
+from gptsmith.explain.question import Question, quoted
 
 
 class AlternativesSettings(MethodSettings):
@@ -48,6 +48,5 @@ def _sentence(question: Question, log_probability: float, rank: int) -> str:
     bits = -log_probability / math.log(2)
     shown = f"{percent:.0f}" if percent >= 1.5 else f"{percent:.2g}"
     place = "its first choice" if rank == 1 else f"its choice number {rank}"
-    return (
-        f"The model gave {question.text_of(question.target)!r} {shown} in 100: {place}, a surprise of {bits:.1f} bits."
-    )
+    target = quoted(question.text_of(question.target))
+    return f"The model gave {target} {shown} in 100: {place}, a surprise of {bits:.1f} bits."

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 
 from gptsmith.base.settings import Settings
-from gptsmith.generate.inference_model import has_hooks
 from gptsmith.generate.native import step
 from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
 from gptsmith.model.packed_linear import PackedLinear
+from gptsmith.model.taps import is_tapped
 
 ACTIVATIONS = {
     "swiglu": step.SILU,
@@ -60,8 +60,8 @@ def require_known(model: GPT) -> None:
 def _unknown(model: GPT) -> Iterator[str]:
     if any(isinstance(module, PackedLinear) for module in model.modules()):
         yield "weights that are packed for PyTorch already"
-    if any(map(has_hooks, model.modules())):
-        yield "modules with hooks"
+    if is_tapped(model):
+        yield "modules with hooks or taps"
     yield from _changed(model.config, FREE, "model")
     for group, kinds in KINDS.items():
         settings = getattr(model.config, group)

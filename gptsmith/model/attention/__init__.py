@@ -2,14 +2,15 @@
 
 Contract: `forward(x, positions, cache)` maps (B, T, C) to (B, T, C); causal; the same with a cache as without. It is
 `project`, then `attend`, then `combine`: a kind overrides the one in which it differs, and `add_projections` if its
-linear layers are others. Its settings give the shape of what is cached.
+linear layers are others. Every kind says where its queries look, by `pattern`; `mix` of that is what `attend` computes
+in a faster way. Its settings give the shape of what is cached.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -19,6 +20,8 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import MOST_HEADS, LayerDims
+from gptsmith.model.kernels.attention import weighted_values
+from gptsmith.model.kernels.twins import uses_twins
 from gptsmith.model.layout import KeysAndValues, KVCache, Span, causal_mask
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
@@ -55,6 +58,10 @@ class AttentionSettings(Settings):
     @abstractmethod
     def build(self, dims: LayerDims, layer: int) -> Attention:
         """A module of this kind for one layer."""
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        """The settings of a model of some of the layers, numbered anew. Most kinds do not tell layers apart."""
+        return self
 
     def remarks(self, context_length: int) -> list[str]:
         """Sentences for a person who chooses this kind for such a context; most kinds need none."""
@@ -147,17 +154,33 @@ class Attention(nn.Module):
         return positions.rotate(queries, self.layer), positions.rotate(keys, self.layer), values
 
     def _attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
+        if uses_twins():
+            return self.plain_attend(queries, keys, values, span)
         if not self.reads_blocks:
             keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
         return self.attend(queries, keys, values, span)  # type: ignore[arg-type]
 
     @abstractmethod
+    def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        """Where each query looks, (B, H, T, S), as the formula says it; its gradient has gradients. The arguments are
+        those of `attend`."""
+
+    def mix(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The result of `attend`, (B, H, T, D), for a pattern (B, H, T, S)."""
+        return weighted_values(pattern, values)
+
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         """The values (B, K, S, D), weighted for each query (B, H, T, D): (B, H, T, D). H is a multiple of K.
 
         Args:
             span: which keys each query may attend to, and the bias of their scores.
         """
+        return self.plain_attend(queries, keys, values, span)
+
+    def plain_attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
+        """The same with the whole pattern in memory: the plain twin of a kind's faster way."""
+        keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
+        return self.mix(self.pattern(queries, keys, values, span), queries, keys, values)
 
     def combine(self, attended: Tensor, x: Tensor) -> Tensor:
         """The output (B, T, C) from what the queries found (B, H, T, D), for the attention's input `x` (B, T, C)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gptsmith.model.attention import Attention, AttentionSettings, repeat_kv, score_bias
 from gptsmith.model.dims import LayerDims
-from gptsmith.model.kernels.additive import additive_attention
+from gptsmith.model.kernels.additive import additive_attention, plain_additive_pattern
 from gptsmith.model.layout import Span
 
 
@@ -36,6 +36,10 @@ class AdditiveAttention(Attention):
     def __init__(self, settings: AttentionSettings, dims: LayerDims, layer: int) -> None:
         super().__init__(settings, dims, layer)
         self.score = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
+
+    def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        keys = repeat_kv(keys, queries.shape[1])
+        return plain_additive_pattern(queries, keys, self.score, score_bias(queries, span)).to(queries.dtype)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         B, H, T, D = queries.shape

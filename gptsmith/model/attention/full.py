@@ -11,7 +11,7 @@ from torch.nn import functional
 from gptsmith.model.attention import Attention, DotProductAttentionSettings, gathered, score_bias
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import LayerDims
-from gptsmith.model.kernels.attention import causal_attention, masked_attention, plain_attention, softmax
+from gptsmith.model.kernels.attention import causal_attention, masked_attention, plain_attention, plain_pattern, softmax
 from gptsmith.model.kernels.soft_cap import soft_capped_
 from gptsmith.model.layout import Span
 
@@ -37,6 +37,9 @@ class FullAttention(Attention):
         super().__init__(settings, dims, layer)
         self.sinks = nn.Parameter(torch.empty(self.num_heads)) if settings.sinks else None
         self.score_cap = settings.score_cap
+
+    def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        return plain_pattern(queries, keys, score_bias(queries, span), self.sinks, self.score_cap)
 
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         return scaled_dot_product(queries, keys, values, span, self.sinks, self.score_cap)

@@ -3,8 +3,9 @@ Child et al. 2019), in all of them (Jiang et al. 2023), or in the ones listed.""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from gptsmith.model.attention import DotProductAttentionSettings
 from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.blocks import Blocks
-from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims
+from gptsmith.model.dims import LARGEST_CONTEXT, LayerDims, renumbered
 from gptsmith.model.layout import Span
 
 
@@ -32,6 +33,12 @@ class SlidingWindowAttentionSettings(DotProductAttentionSettings):
     def visible_tokens(self, layer: int, context_length: int) -> int:
         return min(self.window_size, context_length) if self.is_windowed(layer) else context_length
 
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        windowed = renumbered([layer for layer in kept if self.is_windowed(layer)], kept)
+        if windowed == [number for number in range(len(kept)) if self.is_windowed(number)]:
+            return self
+        return self.model_copy(update={"layers": windowed})
+
     def remarks(self, context_length: int) -> list[str]:
         if context_length > self.window_size:
             return []
@@ -48,11 +55,18 @@ class SlidingWindowAttentionSettings(DotProductAttentionSettings):
 class SlidingWindowAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V over the nearest tokens."""
 
+    def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+        return super().pattern(queries, keys, values, self._windowed(span))
+
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
-        if self.window < span.key_ids.shape[-1]:
-            distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
-            # Without a mask attention is causal: no later key.
-            near = (distance < self.window) & (distance >= 0)
-            near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
-            span = replace(span, mask=near if span.mask is None else span.mask & near, packed=None)
-        return super().attend(queries, keys, values, span)
+        return super().attend(queries, keys, values, self._windowed(span))
+
+    def _windowed(self, span: Span) -> Span:
+        """The span, whose mask hides what the window does not reach."""
+        if self.window >= span.key_ids.shape[-1]:
+            return span
+        distance = span.query_ids[..., :, None] - span.key_ids[..., None, :]  # (T, S) or (B, T, S)
+        # Without a mask attention is causal: no later key.
+        near = (distance < self.window) & (distance >= 0)
+        near = near[:, None] if near.dim() == 3 else near  # (T, S) or (B, 1, T, S)
+        return replace(span, mask=near if span.mask is None else span.mask & near, packed=None)

@@ -1,7 +1,8 @@
 """The kinds of feed-forward half.
 
 Contract: `settings.build(dims)` returns a module that maps (B, T, C) to (B, T, C), each token by itself. Its
-output projection is called `output`, those of several experts `experts.0.output` and so on.
+output projection is called `output`, those of several experts `experts.0.output` and so on. Settings whose units stand
+each by itself name the layers that make them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ class FeedForwardSettings(Settings):
 
     chooses_experts: ClassVar[bool] = False
     """Whether a token is computed by a few of several experts: then a small change of it can make a large one."""
+
+    unit_layers: ClassVar[tuple[str, ...]] = ()
+    """The layers whose outputs are the units that the output projection reads, each unit by itself: a half can be made
+    narrower by leaving units out. Empty if it has none such."""
 
     kind: str
     hidden_dim: int | None = Field(default=None, gt=0, le=LARGEST_DIM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 class GatedSettings(FeedForwardSettings):
     """(activation(x Wg) * x W1) W2, 8/3 as wide between the layers, so that it costs as much as an `mlp`."""
+
+    unit_layers: ClassVar[tuple[str, ...]] = ("gate", "input")
 
     kind: Literal["gated"] = "gated"
     activation: Literal["swiglu", "geglu", "geglu_tanh", "swiglu_oai"] = "swiglu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,6 +28,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 class MLPSettings(FeedForwardSettings):
     """activation(x W1) W2, four times as wide between the layers."""
+
+    unit_layers: ClassVar[tuple[str, ...]] = ("input",)
 
     kind: Literal["mlp"] = "mlp"
     activation: Literal["gelu", "gelu_tanh", "relu", "relu2"] = "gelu_tanh"

@@ -39,6 +39,20 @@ def additive_attention(queries: Tensor, keys: Tensor, values: Tensor, score: Ten
     return attended.to(queries.dtype)
 
 
+def plain_additive_pattern(queries: Tensor, keys: Tensor, score: Tensor, bias: Tensor) -> Tensor:
+    """softmax(v' tanh(q + k) + bias), (B, H, T, S), as the formula says it, of queries (B, H, T, D), keys (B, H, S, D),
+    vectors v (H, D) and a bias (B or 1, H or 1, T, S); computed in float32 at least."""
+    dtype = torch.promote_types(queries.dtype, torch.float32)
+    queries, keys, score = queries.to(dtype), keys.to(dtype), score.to(dtype)
+    rows = max(1, BLOCK // max(1, keys.numel()))
+    # A few queries at a time: (B, H, t, 1, D) + (B, H, 1, S, D) is large.
+    scores = [
+        ((some[:, :, :, None] + keys[:, :, None]).tanh() @ score[:, None, :, None])[..., 0]
+        for some in torch.split(queries, rows, dim=2)
+    ]
+    return (torch.cat(scores, dim=2) + bias.to(dtype)).softmax(dim=-1)
+
+
 class _Additive(torch.autograd.Function):
     @staticmethod
     def forward(

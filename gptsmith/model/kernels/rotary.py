@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gptsmith.model.kernels.twins import uses_twins
+
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x cos + (x's halves exchanged) sin: halves (a, b) become (a cos - b sin, b cos + a sin).
@@ -17,7 +19,7 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         cos: cosines twice, (..., D).
         sin: -sines, then sines, (..., D).
     """
-    if x.device.type == "cpu" and torch.is_grad_enabled():
+    if x.device.type == "cpu" and torch.is_grad_enabled() and not uses_twins():
         result: Tensor = _Rotary.apply(x, cos, sin)  # type: ignore[no-untyped-call]
         return result
     return _apply_rotary(x, cos, sin)

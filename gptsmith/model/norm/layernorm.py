@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptsmith.model.norm import NormSettings
+from gptsmith.model.norm import FrozenNorm, NormSettings
 
 
 class LayerNormSettings(NormSettings):
@@ -24,3 +25,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+    def frozen(self, x: Tensor) -> FrozenNorm:
+        """The linear map that it is for inputs of the scale of `x` (..., C)."""
+        inverse = torch.rsqrt(x.var(dim=-1, keepdim=True, correction=0) + self.eps)
+        return FrozenNorm(inverse * self.weight.to(x.dtype), is_centred=True, bias=self.bias.to(x.dtype))

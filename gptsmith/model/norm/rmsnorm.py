@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.model.kernels.norm import rms_norm
-from gptsmith.model.norm import NormSettings
+from gptsmith.model.norm import FrozenNorm, NormSettings
 
 
 class RMSNormSettings(NormSettings):
@@ -32,3 +32,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight.to(x.dtype), self.epsilon)
+
+    def frozen(self, x: Tensor) -> FrozenNorm:
+        """The linear map that it is for inputs of the scale of `x` (..., C)."""
+        inverse = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + self.epsilon)
+        return FrozenNorm(inverse * self.weight.to(x.dtype))

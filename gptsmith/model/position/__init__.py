@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from torch import Tensor, nn
 
@@ -27,6 +27,10 @@ class PositionSettings(Settings):
     @abstractmethod
     def build(self, dims: LayerDims) -> Position:
         """A module of this kind."""
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        """The settings of a model of some of the layers, numbered anew. Most kinds do not tell layers apart."""
+        return self
 
 
 class Position(nn.Module):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import LayerDims, renumbered
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.position.rotary import RotaryPosition
 from gptsmith.model.rotary_scaling import RotaryScaling
@@ -28,6 +29,9 @@ class LocalRotaryPositionSettings(PositionSettings):
 
     def build(self, dims: LayerDims) -> LocalRotaryPosition:
         return LocalRotaryPosition(self, dims)
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        return self.model_copy(update={"local_layers": renumbered(self.local_layers, kept)})
 
 
 class LocalRotaryPosition(Position):

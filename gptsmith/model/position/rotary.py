@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.dims import LayerDims
+from gptsmith.model.dims import LayerDims, renumbered
 from gptsmith.model.kernels.rotary import apply_rotary
 from gptsmith.model.position import Position, PositionSettings
 from gptsmith.model.rotary_scaling import RotaryScaling
@@ -30,6 +30,9 @@ class RotaryPositionSettings(PositionSettings):
 
     def build(self, dims: LayerDims) -> RotaryPosition:
         return RotaryPosition(int(dims.head_dim * self.partial_rotary_factor), self.base, self.scaling, self.layers)
+
+    def of_layers(self, kept: Sequence[int]) -> Self:
+        return self if self.layers == "all" else self.model_copy(update={"layers": renumbered(self.layers, kept)})
 
 
 class RotaryPosition(Position):

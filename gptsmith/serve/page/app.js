@@ -16,8 +16,10 @@ import { isThere, keyOfTab, listModels, ServerError, setKeyOfTab } from "./serve
 import { showFoot, showHead, showList } from "./sidebar.js";
 import { openStore } from "./store.js";
 import { Thread } from "./thread.js";
-import { addNode, newConversation, path, step, titleOf } from "./tree.js";
+import { addNode, branchWith, newConversation, path, step, titleOf } from "./tree.js";
 import { nature, welcome } from "./welcome.js";
+import { WhyPanel } from "./why.js";
+import { without } from "./why_question.js";
 
 const LOOK_EVERY_MS = 3000;
 const NEAR_PX = 80;
@@ -44,10 +46,17 @@ class App {
       again: (node) => this.write(node.parent),
       goOn: (node) => this.run(node),
       choose: (node, piece, one, isEnd) => this.choose(node, piece, one, isEnd),
+      why: (node, piece) => this.explain(node, piece),
       create: () => this.create(),
       key: async (node) => { if (await this.askKey()) this.run(node); },
     });
     this.thread.isShaded = kept("localStorage", "shaded") === "yes";
+    this.why = new WhyPanel(place("why"), {
+      close: () => this.closeWhy(),
+      choose: (node, piece, one, isEnd) => this.choose(node, piece, one, isEnd),
+      remove: (node, words) => this.writeWithout(node, words),
+      rewritten: (node, text, note) => this.rewritten(node, text, note),
+    });
   }
 
   /** Shows the page, and once the models are known the conversation that was shown last. */
@@ -96,7 +105,7 @@ class App {
     showFoot(place("sidebar-foot"), { import: (text) => this.import(text), export: () => this.exportAll() });
     this.showComposer();
     place("skip").addEventListener("click", (event) => { event.preventDefault(); place("words").focus(); });
-    place("veil").addEventListener("click", () => { this.openSidebar(false); this.openPanel(false); });
+    place("veil").addEventListener("click", () => { this.openSidebar(false); this.openPanel(false); this.closeWhy(); });
     place("scroller").addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = place("scroller");
       this.isFollowing = scrollHeight - scrollTop - clientHeight < NEAR_PX;
@@ -252,6 +261,7 @@ class App {
   }
 
   openPanel(isOpen) {
+    if (isOpen) this.closeWhy();
     place("panel").hidden = !isOpen;
     place("open-panel")?.setAttribute("aria-expanded", String(isOpen));
     keep("localStorage", "panel", isOpen ? "open" : "closed");
@@ -262,7 +272,8 @@ class App {
 
   /** Where the window is narrow, what is open lies over the rest, which cannot be reached then. */
   showVeil() {
-    const [hasSidebar, hasPanel] = [document.body.classList.contains("has-sidebar"), !place("panel").hidden];
+    const hasSidebar = document.body.classList.contains("has-sidebar");
+    const hasPanel = !place("panel").hidden || this.why.isOpen;
     place("veil").hidden = !(NARROW.matches && (hasSidebar || hasPanel));
     place("main").inert = !place("veil").hidden;
     place("sidebar").inert = NARROW.matches && !hasSidebar;
@@ -296,6 +307,7 @@ class App {
     } else if (event.key === "Escape" && !isAside) {
       if (NARROW.matches && document.body.classList.contains("has-sidebar")) this.openSidebar(false);
       else if (place("panel").contains(event.target) || (NARROW.matches && !place("panel").hidden)) this.openPanel(false);
+      else if (place("why").contains(event.target) || (NARROW.matches && this.why.isOpen)) this.closeWhy();
       else this.reply?.stop();
     } else if (event.key === "Escape" && NARROW.matches && !event.target.value) this.openSidebar(false);
   }
@@ -319,6 +331,7 @@ class App {
   }
 
   show(conversation) {
+    if (conversation !== this.conversation) this.closeWhy();
     this.conversation = conversation;
     closeBeside();
     document.body.classList.remove("has-sidebar");
@@ -496,6 +509,7 @@ class App {
     const { conversation } = this;
     if (this.reply) return;
     closeBeside();
+    if (NARROW.matches) this.closeWhy();
     let isAsked = false;
     const reply = new Reply(this.model, conversation, node, (seconds) => {
       reply.wait = seconds ? `The model is busy. Retrying in ${seconds} s.` : "";
@@ -586,6 +600,49 @@ class App {
     });
     if (!isEnd) return this.run(made);
     made.finish = "stop";
+    this.showThread();
+    await this.library.keep(conversation);
+  }
+
+  // Why it wrote a word
+
+  /** Opens the explanation of a word, with the probabilities of all to choose another one. */
+  explain(node, piece) {
+    if (!this.thread.isShaded) this.shade();
+    if (!place("panel").hidden) this.openPanel(false);
+    this.why.open(this.model, this.conversation, node, piece);
+    this.thread.mark(node, piece);
+    this.showVeil();
+    place("why").querySelector("button").focus();
+  }
+
+  /** Closes it, and gives up what is computed for it. */
+  closeWhy() {
+    if (!this.why.isOpen) return;
+    const hasFocus = place("why").contains(document.activeElement);
+    this.why.close();
+    const word = place("thread").querySelector(".token.is-explained");
+    this.thread.mark();
+    this.showVeil();
+    if (hasFocus) (word ?? place("words")).focus();
+  }
+
+  /** Another version of the conversation without some words that came before an answer, and what is answered then. */
+  async writeWithout(node, { id, start, stop }) {
+    const { conversation } = this;
+    if (this.reply) return;
+    const { text } = conversation.nodes[id];
+    const rest = without(text, start, stop);
+    if (conversation.mode === "chat" && !rest.trim()) return passing("Nothing of that message would be left.");
+    await this.write(branchWith(conversation, id, rest, node.id).id);
+  }
+
+  /** Another version of an answer that was written with a part of the network switched off. */
+  async rewritten(node, text, note) {
+    const { conversation } = this;
+    if (this.reply) return;
+    if (NARROW.matches) this.closeWhy();
+    addNode(conversation, node.parent, { role: node.role, text, note, finish: "stop", figures: { model: node.figures?.model } });
     this.showThread();
     await this.library.keep(conversation);
   }

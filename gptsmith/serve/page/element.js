@@ -21,6 +21,7 @@ const SHAPES = {
   shades: "M4 6h7M15 6h5M4 12h3M11 12h9M4 18h9M17 18h3",
   sliders: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4M4 12h12M20 12h0M18 10v4",
   stop: "M7 7h10v10H7z",
+  why: "M9 9a3 3 0 1 1 4.2 2.8c-.9.4-1.2 1-1.2 2.2M12 17.5v.01M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18",
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
 };
 

@@ -94,6 +94,7 @@ function checkedExtras(given, where) {
     figures: (value) => isObject(value) && Object.entries(value).every(isFigure),
     error: (value) => isObject(value) && typeof value.message === "string",
     finish: (value) => typeof value === "string",
+    note: (value) => typeof value === "string",
   };
   const kept = {};
   for (const [name, isRight] of Object.entries(kinds)) {

@@ -77,6 +77,29 @@ export async function* write(isChat, body, signal) {
   if (!isWhole) throw new ServerError("broken", "The answer was interrupted. The text so far is kept.");
 }
 
+/**
+ * What explains a word of an answer. `onProgress({done, total})` is called while it is computed.
+ *
+ * Leaving, by `signal`, ends the work on the server too.
+ */
+export async function explain(body, signal, onProgress) {
+  const answer = await ask("v1/explain", { ...body, stream: true }, signal);
+  try {
+    for await (const { event, data } of events(answer.body)) {
+      const told = JSON.parse(data);
+      if (told.error) throw errorOf(told.status ?? 500, told.error, 0);
+      if (event === "progress") onProgress(told);
+      else return told;
+    }
+  } catch (error) {
+    if (signal.aborted || error instanceof ServerError) throw error;
+  }
+  throw new ServerError("broken", "The explanation was interrupted.");
+}
+
+/** Where a text stands in what a model learnt from. */
+export const trace = async (body, signal) => read(await ask("v1/trace", body, signal));
+
 /** Whether an answer that is to be continued ends in thoughts. */
 function endsInThoughts({ messages, continue_final_message: goesOn }) {
   const text = goesOn ? messages.at(-1).content : "";

@@ -30,6 +30,13 @@ export function pieces({ text, tokens = [], figures = {} }) {
   return found;
 }
 
+/** The word of a message that the model was least sure of; white space and parts of characters are none. */
+export function leastSure(node) {
+  const found = pieces(node);
+  const words = found.filter(({ text, count }) => text.trim() && count === 1);
+  return (words.length ? words : found).reduce((one, other) => (node.tokens[other.first].logprob < node.tokens[one.first].logprob ? other : one));
+}
+
 /** How surprising a message was to the model: {bits, tokens}, bits a token on average; null where nothing is known. */
 export function surprise({ tokens = [] }) {
   if (!tokens.length) return null;
@@ -83,11 +90,12 @@ export function legend() {
 
 /**
  * The alternatives of a piece, as the content of a dialog. `onChoose(alternative)` is called with the one that a person
- * takes; `ends` are spellings of tokens that end a text.
+ * takes; `ends` are spellings of tokens that end a text, and no more than `most` are shown.
  */
-export function alternatives(node, piece, ends, onChoose) {
+export function alternatives(node, piece, ends, onChoose, most = Infinity) {
   const token = node.tokens[piece.first];
-  const listed = token.alternatives.some(({ text }) => text === token.text) ? token.alternatives : [...token.alternatives, token];
+  const likeliest = token.alternatives.slice(0, most);
+  const listed = likeliest.some(({ text }) => text === token.text) ? likeliest : [...likeliest, token];
   const rows = listed.map((one) => {
     const isWritten = one.text === token.text && String(one.bytes) === String(token.bytes);
     const isEnd = ends.includes(one.text);
@@ -110,5 +118,5 @@ export function alternatives(node, piece, ends, onChoose) {
 }
 
 const hexOf = (bytes) => bytes.map((byte) => `0x${byte.toString(16).padStart(2, "0")}`).join(" ");
-const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "(nothing)";
-const spoken = (text) => (text.trim() === "" ? { " ": "space", "\n": "new line" }[text] ?? "white space" : text.trim());
+export const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "(nothing)";
+export const spoken = (text) => (text.trim() === "" ? { " ": "space", "\n": "new line" }[text] ?? "white space" : text.trim());

@@ -1,7 +1,7 @@
 /** The messages of a conversation on the page. */
 
 import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
-import { alternatives, legend, showShades, surprise } from "./shades.js";
+import { alternatives, leastSure, legend, pieces, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
 import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
@@ -13,7 +13,7 @@ const MEASURABLE_S = 0.1;
 
 /**
  * `on` has what a person does: step(node, by), copy(node), fits(node, text), edit(node, text), again(node), goOn(node), key(node),
- * choose(node, piece, alternative, isEnd), create().
+ * choose(node, piece, alternative, isEnd), why(node, piece), create().
  */
 export class Thread {
   constructor(target, on) {
@@ -140,6 +140,7 @@ export class Thread {
       ["edit", "Edit", () => this.edit(node)],
     ];
     if (isAnswer) entries.push(["again", "Regenerate", () => this.on.again(node)]);
+    if (isAnswer && node.tokens?.length) entries.push(["why", "Why these words?", () => this.why(node)]);
     if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Continue", () => this.on.goOn(node)]);
     return entries;
   }
@@ -161,6 +162,7 @@ export class Thread {
   ending(node) {
     const { error, finish, figures = {} } = node;
     const told = [];
+    if (node.note) told.push(el("p.soft", {}, node.note));
     if (figures.numForgotten) {
       const what = this.conversation.mode === "text" ? `first ${figures.numForgotten.toLocaleString("en")} tokens` : `oldest ${figures.numForgotten} messages`;
       told.push(el("p.soft", {}, `The ${what} were omitted: the context of the model has ${this.model.context_length.toLocaleString("en")} tokens.`));
@@ -217,10 +219,24 @@ export class Thread {
 
   open(node, piece, button) {
     if (this.writing) return;
-    openBeside(button, "Alternatives", alternatives(node, piece, this.model.end_tokens ?? [], (one, isEnd) => {
+    const rows = alternatives(node, piece, this.model.end_tokens ?? [], (one, isEnd) => {
       closeBeside();
       this.on.choose(node, piece, one, isEnd);
-    }));
+    });
+    const why = el("button.why", { type: "button", onclick: () => { closeBeside(true); this.on.why(node, piece); } }, icon("why"), "Why this word?");
+    openBeside(button, "Alternatives", [rows, why]);
+  }
+
+  /** Explains the word that the model was least sure of; any other is a click away. */
+  why(node) {
+    this.on.why(node, leastSure(node));
+  }
+
+  /** Marks the word that is explained, or none. */
+  mark(node, piece) {
+    for (const one of this.target.querySelectorAll(".token.is-explained")) one.classList.remove("is-explained");
+    const number = node ? pieces(node).findIndex(({ start }) => start === piece.start) : -1;
+    this.views.get(node?.id)?.words.querySelector(`.token[data-number="${number}"]`)?.classList.add("is-explained");
   }
 }
 

@@ -31,6 +31,19 @@ export function addNode(conversation, parentId, fields) {
   return node;
 }
 
+/**
+ * A branch in which a message reads otherwise, and those between it and another one below are as they were: the last of
+ * them, under which an answer to it all can stand.
+ */
+export function branchWith(conversation, nodeId, text, belowId) {
+  const between = [];
+  for (let node = conversation.nodes[conversation.nodes[belowId].parent]; node.id !== nodeId; node = conversation.nodes[node.parent]) between.unshift(node);
+  const { parent, role } = conversation.nodes[nodeId];
+  let last = addNode(conversation, parent, { role, text });
+  for (const node of between) last = addNode(conversation, last.id, { role: node.role, text: node.text });
+  return last;
+}
+
 /** The ids of a message and of those that stand in its place in other branches, and which of them it is. */
 export function siblings(conversation, nodeId) {
   const ids = alternatives(conversation, conversation.nodes[nodeId]);

@@ -36,8 +36,12 @@ class SaveCheckpoints(Callback):
         saved_step: its step; None before the first.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, are_kept: bool = True) -> None:
+        """
+        Args:
+            are_kept: whether a run that was stopped can be resumed from them.
+        """
+        self.clock, self.are_kept = clock, are_kept
         self.saved_at = clock()
         self.saved_step: int | None = None
         self.frozen: dict[str, Any] | None = None
@@ -67,7 +71,7 @@ class SaveCheckpoints(Callback):
             failures = self.writer.failures
             if failure := trainer.processes.broadcast(str(failures[-1]) if failures else None):
                 raise UserError(failure)
-        if trainer.status == "stopped":
+        if trainer.status == "stopped" and self.are_kept:
             note(f"stopped and saved at step {trainer.state.step:,}. Resume with: {trainer.resume_command}")
 
     def on_evaluation(self, trainer: Trainer, score: Score, is_best: bool) -> None:

@@ -17,9 +17,14 @@ STOPPING = "stopping after this step, with a checkpoint"
 
 
 class StopOnSignal(Callback):
-    """Ends training of all processes once one of them got a signal; a second signal ends this process at once."""
+    """Ends training of all processes once one of them got a signal; a second signal ends this process at once.
 
-    def __init__(self) -> None:
+    Args:
+        words: what a signal leads to, for the person who sent it.
+    """
+
+    def __init__(self, words: str = STOPPING) -> None:
+        self.words = words
         self.received: signal.Signals | None = None
 
     @contextmanager
@@ -42,7 +47,7 @@ class StopOnSignal(Callback):
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, handle) for number in heard}
         after = before if trainer.processes.world_size == 1 else dict.fromkeys(before, signal.SIG_IGN)
-        words = STOPPING + (AGAIN if trainer.processes.world_size == 1 else "")
+        words = self.words + (AGAIN if trainer.processes.world_size == 1 else "")
         try:
             with answered_at_once(words if trainer.processes.is_first else None):
                 yield

@@ -81,7 +81,7 @@ class DistillationSettings(ObjectiveSettings):
         logits = head_logits(hidden[has_target], model.head_weight, model.config.logits_cap)
         student = functional.log_softmax(logits / self.temperature, dim=-1)
         divergence = functional.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
-        nats = model.cross_entropy(hidden, batch.targets)
+        nats = functional.cross_entropy(logits, batch.targets[has_target], reduction="sum")
         return {
             self.kind: Term(divergence, batch.num_tokens, self.alpha),
             "cross_entropy": Term(nats, batch.num_tokens, 1 - self.alpha),

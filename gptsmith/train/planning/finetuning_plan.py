@@ -33,6 +33,22 @@ WRITTEN_BYTES_PER_S = 3e8
 """Of the last checkpoint."""
 
 
+class TooLittleTimeError(UserError):
+    """A time that trains nothing; so many minutes are the least that does."""
+
+    def __init__(self, message: str, needed_minutes: float) -> None:
+        super().__init__(message)
+        self.needed_minutes = needed_minutes
+
+
+class TooLittleMemoryError(UserError):
+    """Memory in which nothing can be trained; so many bytes are the least."""
+
+    def __init__(self, message: str, needed_bytes: int, limit_bytes: float) -> None:
+        super().__init__(message)
+        self.needed_bytes, self.limit_bytes = needed_bytes, limit_bytes
+
+
 @dataclass(frozen=True)
 class FinetuningPlan:
     """How a model will be tuned, and what that takes.
@@ -73,7 +89,7 @@ def plan_finetuning(job: FinetuningJob, given: Mapping[str, Any], started: float
         started: the `time.monotonic()` from which the time counts.
 
     Raises:
-        UserError: there is not enough memory, or the time is too short.
+        TooLittleMemoryError, TooLittleTimeError: there is not enough memory, or the time is too short.
     """
     size, checkpointing, peak_bytes, advice = _fitted(job, given)
     train = job.settings.train
@@ -139,7 +155,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
     """The micro-batch and the gradient checkpointing that fit, the peak memory with them, and what is said of it.
 
     Raises:
-        UserError: nothing fits.
+        TooLittleMemoryError: nothing fits.
     """
     train, dataset, model = job.settings.train, job.dataset, job.model
     wanted = train.micro_batch_size or min(train.batch_size, samples_per_pass(model.config, dataset.longest_sample))
@@ -159,7 +175,7 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
             "step takes about a third longer, with the same result"
         ]
         return size, checkpointing, memory.peak_bytes(size), advice if is_news else []
-    raise UserError(_too_large(job, memory, limit))
+    raise TooLittleMemoryError(_too_large(job, memory, limit), memory.peak_bytes(1), limit)
 
 
 def _memory(job: FinetuningJob, free: float) -> TuningMemory:
@@ -202,7 +218,7 @@ def _timed(
     """The settings with which the steps and the evaluations among them take `left_s`.
 
     Raises:
-        UserError: that is too short for a training.
+        TooLittleTimeError: that is too short for a training.
     """
     train, dataset = job.settings.train, job.dataset
     evaluation_tokens = train.evaluation_tokens
@@ -219,9 +235,11 @@ def _timed(
     num_steps = min(int(steps_s / measured.step_s(batch_size)), max_steps)
     if num_steps < (least := min(LEAST_STEPS, max_steps)):
         needed_s = minutes * 60 - steps_s + least * measured.step_s(batch_size)
-        raise UserError(
+        needed_minutes = math.ceil(needed_s / 6) / 10
+        raise TooLittleTimeError(
             f"--minutes {minutes:g} is too short to tune {job.settings.request.base} on this data here: about "
-            f"{math.ceil(needed_s / 6) / 10:g} is the least that works"
+            f"{needed_minutes:g} is the least that works",
+            needed_minutes,
         )
     return {"batch_size": batch_size, "evaluation_tokens": evaluation_tokens, **step_table(num_steps)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -29,7 +30,7 @@ from gptsmith.train.optimizers.muon import MuonSettings
 from gptsmith.train.step import train_step
 from gptsmith.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
 PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
 PROBE_TOKENS = PROBE_WINDOWS * PROBE_CONTEXT
@@ -153,8 +154,10 @@ def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -
     return statistics.median(times[1:] or times)
 
 
+@functools.cache
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs per second of this machine's matrix products, the best of a few: the peak that MFU refers to. They are of
+    """FLOPs per second of this machine's matrix products, the best of a few, measured once per process: the peak that
+    MFU refers to. They are of
     1,024 cubed on a processor and of 8,192 cubed on a GPU, which a smaller one does not fill; of random numbers, since
     a GPU multiplies equal ones faster."""
     size = 8192 if device.type == "cuda" else 1024

@@ -9,9 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gptsmith.model.attention import Attention, AttentionSettings, CacheShape
+from gptsmith.model.attention import Attention, AttentionSettings, CacheShape, score_bias
 from gptsmith.model.attention.full import scaled_dot_product
 from gptsmith.model.dims import LayerDims
+from gptsmith.model.kernels.attention import plain_pattern
 from gptsmith.model.layout import Span
 from gptsmith.model.linear import fused_projections
 from gptsmith.model.position import Positions
@@ -59,9 +60,18 @@ class LatentAttention(Attention):
         )  # (B, H, T, 2D), (B, 1, T, ...)
 
     def attend(self, queries: Tensor, latents: Tensor, position_keys: Tensor, span: Span) -> Tensor:
+        return scaled_dot_product(queries, *self._expanded(latents, position_keys), span)
+
+    def pattern(self, queries: Tensor, latents: Tensor, position_keys: Tensor, span: Span) -> Tensor:
+        return plain_pattern(queries, self._expanded(latents, position_keys)[0], score_bias(queries, span))
+
+    def mix(self, pattern: Tensor, queries: Tensor, latents: Tensor, position_keys: Tensor) -> Tensor:
+        return super().mix(pattern, queries, *self._expanded(latents, position_keys))
+
+    def _expanded(self, latents: Tensor, position_keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (B, H, S, 2D) and values (B, H, S, D) of all heads, made of what is cached."""
         keys, values = (self._heads(x) for x in fused_projections(latents[:, 0], self.key, self.value))  # (B, H, S, D)
-        keys = torch.cat((keys, position_keys.expand_as(keys)), dim=-1)  # (B, H, S, 2D)
-        return scaled_dot_product(queries, keys, values, span)
+        return torch.cat((keys, position_keys.expand_as(keys)), dim=-1), values
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, T, H * D) -> (B, H, T, D)

@@ -1,0 +1,1 @@
+"""Where a text stands in what a model learnt from."""

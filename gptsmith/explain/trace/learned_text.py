@@ -1,0 +1,135 @@
+"""A text that a model learnt from: indexed, with the file and the place of each of its tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gptsmith.data.suffix_array import SuffixArray
+from gptsmith.explain.trace.files import Found, SourceFiles, State
+from gptsmith.explain.trace.held_out import HeldOutMatches, held_out_matches
+from gptsmith.text.tokenizer import Tokenizer
+
+HELD_OUT_FILE = "held_out.json"
+CONTEXT_CHARACTERS = 100
+"""Of a passage, on either side."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage that a model learnt from.
+
+    Attributes:
+        run: the run that learnt from it: the model itself, or a base of it.
+        file: the file, by the path that the run names.
+        where: the record of the file, such as `line 7`; None if the file is text.
+        sha256: of the file, when it was learnt from.
+        state: whether the file is `unchanged` since, `changed` or `missing`.
+        start, stop: the bytes of the passage in the file as it is now, decompressed if it is packed; None if it does
+            not stand there as plain text.
+        line: the line that it begins in, from 1; None as above.
+        before, passage, after: the passage with its context in the document.
+        document: the number of the document in the text.
+    """
+
+    run: str
+    file: str
+    where: str | None
+    sha256: str | None
+    state: State
+    start: int | None
+    stop: int | None
+    line: int | None
+    before: str
+    passage: str
+    after: str
+    document: int
+
+    def plain(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return asdict(self)
+
+
+class LearnedText(ABC):
+    """A text that a model learnt from.
+
+    Attributes:
+        run: the folder of the run that learnt from it.
+        kind: `text` or `examples`.
+        array: its tokens, with a separator behind each document.
+        ends: (D,), the place behind the separator of each document.
+    """
+
+    kind: str
+
+    def __init__(
+        self, run: Path, array: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer, files: SourceFiles, index: Path
+    ) -> None:
+        self.run, self.array, self.ends, self.tokenizer, self.files = run, array, ends, tokenizer, files
+        self._index = index
+
+    @abstractmethod
+    def held_out_tokens(self) -> np.ndarray:
+        """The validation text, with the separator between its documents; empty if there is none."""
+
+    @abstractmethod
+    def source(self, place: int, num_tokens: int) -> Source:
+        """The passage of so many tokens at a place, which is inside of a document."""
+
+    @cached_property
+    def held_out(self) -> HeldOutMatches | None:
+        """How long the matches of its validation text are; None if there is none."""
+        return held_out_matches(self.array, self.held_out_tokens(), self._index / HELD_OUT_FILE)
+
+    def document_at(self, place: int) -> int:
+        """The number of the document that a token belongs to."""
+        return int(np.searchsorted(self.ends, place, side="right"))
+
+    def tokens_of(self, document: int) -> np.ndarray:
+        """The tokens of a document, without the separator."""
+        start = int(self.ends[document - 1]) if document else 0
+        return self.array.tokens[start : int(self.ends[document]) - 1]
+
+    def figures(self) -> dict[str, Any]:
+        """Its size, as JSON values."""
+        return {
+            "run": str(self.run),
+            "kind": self.kind,
+            "num_tokens": len(self.array) - len(self.ends),
+            "num_documents": len(self.ends),
+        }
+
+
+def source_of(
+    text: LearnedText,
+    *,
+    file: str,
+    where: str | None,
+    state: State,
+    found: Found | None,
+    parts: tuple[str, str, str],
+    document: int,
+) -> Source:
+    """A source, from what is known of its file and of the passage with its context."""
+    before, passage, after = parts
+    return Source(
+        run=str(text.run), file=file, where=where, sha256=text.files.recorded.get(file), state=state,
+        start=None if found is None else found.start, stop=None if found is None else found.stop,
+        line=None if found is None else found.line,
+        before=before[-CONTEXT_CHARACTERS:], passage=passage, after=after[:CONTEXT_CHARACTERS], document=document,
+    )  # fmt: skip
+
+
+def in_whole_characters(before: bytes, passage: bytes, after: bytes) -> tuple[str, str, str]:
+    """A passage between its context, as texts. Tokens may begin or end inside of a character, which then belongs to
+    what is around."""
+    while passage and passage[0] & 0xC0 == 0x80:  # a byte 10xxxxxx is inside a character
+        before, passage = before + passage[:1], passage[1:]
+    text = passage.decode("utf-8", "ignore")
+    after = passage[len(text.encode()) :] + after
+    return before.decode("utf-8", "ignore"), text, after.decode("utf-8", "ignore")

@@ -1,0 +1,56 @@
+"""The schemas of POST /v1/explain and POST /v1/trace."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from gptsmith.serve.chat.schemas.chat import ChatMessage
+from gptsmith.serve.chat.schemas.common import NonEmptyText, Schema
+
+Place = Annotated[int, Field(ge=0, le=2**31 - 1)]
+ShortName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class ContextFields(Schema):
+    """What the model had read: a text that it continued, or a conversation."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ExplainRequest(ContextFields):
+    """POST /v1/explain: why a model wrote a word of its reply."""
+
+    reply: NonEmptyText
+    start: Place | None = None
+    """The first character of the word in the reply."""
+    token: Place | None = None
+    """Instead, the number of its token in the reply."""
+    against: NonEmptyText | None = None
+    """Another word, for the comparison; by default the most probable one."""
+    by: Literal["sentences", "words", "tokens"] | None = None
+    methods: Annotated[list[ShortName], Field(max_length=8)] | None = None
+    stream: bool | None = None
+
+
+class Passage(Schema):
+    """A passage of a file."""
+
+    file: NonEmptyText
+    start: Place
+    stop: Place
+
+
+class TraceRequest(ContextFields):
+    """POST /v1/trace: where a text stands in what a model learnt from."""
+
+    text: NonEmptyText
+    forget: Passage | None = None
+    """A passage to unlearn for one step, on a copy."""
+    reply: NonEmptyText | None = None
+    start: Place | None = None
+    """The word in the reply whose probability is compared then."""

@@ -1,0 +1,164 @@
+/** The sections of an explanation: what the server found, as sentences, bars and shades with buttons. No text ever becomes markup. */
+
+import { el, readablePercent } from "./element.js";
+import { alternatives, spoken, visible } from "./shades.js";
+
+const NUM_STRONGEST = 3;
+const NUM_PARTS = 6;
+const NUM_CONTRASTS = 5;
+const NUM_ALTERNATIVES = 5;
+/** How many characters before a word are shown with it. */
+const EXCERPT = 80;
+/** Below which fraction of the largest change a unit is not shaded. */
+const FAINT = 0.08;
+
+/** How sure the model was: the alternatives as bars, and the surprise in bits. */
+export function howSure(node, piece, ends, onChoose) {
+  const { logprob } = node.tokens[piece.first];
+  const bits = -logprob / Math.LN2;
+  const begun = node.text.slice(0, piece.start);
+  return [
+    el("p.excerpt", { dir: "auto" }, begun.length > EXCERPT ? `… ${begun.slice(-EXCERPT).trimStart()}` : begun, el("strong", {}, piece.text)),
+    el("p.says", {}, `The model gave “${spoken(piece.text)}” a probability of ${readablePercent(Math.exp(logprob))}: ${surpriseWords(bits)} (${bits.toFixed(1)} bits).`),
+    alternatives(node, piece, ends, onChoose, NUM_ALTERNATIVES),
+  ];
+}
+
+const surpriseWords = (bits) => (bits < 0.5 ? "it was nearly certain" : bits < 1.5 ? "it was fairly sure" : bits < 4 ? "it hesitated between several words" : "it was a surprise to the model itself");
+
+/** The words before it, shaded by what changes without them. `onRemove(place)` is called for one that a person takes away. */
+export function ofYourWords(found, question, onRemove) {
+  const claim = found.claims.find(({ kind }) => kind === "leave_one_out");
+  const items = (claim?.items ?? []).map((item) => ({ ...item, place: question.place(item) })).filter(({ place }) => place?.text.trim());
+  if (!items.length) return [el("p.soft", {}, "There were no words before it that could be left out.")];
+  const largest = Math.max(...items.map(({ change }) => Math.abs(change)));
+  const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => onRemove(item.place) }, "Remove it");
+  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_STRONGEST);
+  return [
+    el("p.says", {}, claim.says),
+    el("div.read", { role: "group", "aria-label": "The words before it, shaded by what changes without them" }, question.texts.map(({ author, text }, number) => el("div", {},
+      question.texts.length > 1 && el("p.soft", {}, author), el("p.shaded", { dir: "auto" }, shaded(text, items.filter(({ place }) => place.number === number), largest))))),
+    el("ol.strongest", {}, strongest.map((item) => el("li", {},
+      el("q", { dir: "auto" }, clipped(item.place.text.trim())), el("p.soft", {}, `${withoutIt(item.change, found)}.`),
+      item.place.id === null ? el("span.soft", {}, "Change it in the settings.") : remove(item)))),
+  ];
+}
+
+function shaded(text, items, largest) {
+  const content = [];
+  let last = 0;
+  for (const { place: { start, stop }, change } of [...items].sort((one, other) => one.place.start - other.place.start)) {
+    if (start < last) continue;
+    const share = largest ? Math.abs(change) / largest : 0;
+    const mark = el(`mark${share < FAINT ? "" : change > 0 ? ".for" : ".against"}`, { title: `${change > 0 ? "for it" : "against it"}: ${nats(change)}` }, text.slice(start, stop));
+    mark.style.setProperty("--share", `${Math.round(share * 100)}%`);
+    content.push(text.slice(last, start), mark);
+    last = stop;
+  }
+  return [...content, text.slice(last)];
+}
+
+/** A change of the difference in words: how many times likelier or less likely the word is, against the other one. */
+function withoutIt(change, { target, against }) {
+  const times = Math.exp(Math.abs(change));
+  const compared = against ? `, against “${spoken(against.text)}”` : "";
+  if (times < 1.05) return "without it, nearly nothing changes";
+  return `without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
+}
+
+/** Other words as the contrast: `onChoose(text)`. */
+export function contrasts(found, onChoose) {
+  const claim = found.claims.find(({ kind }) => kind === "alternatives");
+  const others = (claim?.items ?? []).filter(({ text }) => text !== found.target.text && !text.includes("\ufffd")).slice(0, NUM_CONTRASTS);
+  if (!found.against) return [el("p.soft", {}, "There is no other word to compare with.")];
+  return [
+    el("p.says", {}, `“${spoken(found.target.text)}” rather than “${spoken(found.against.text)}”: ${readablePercent(found.target.probability)} to ${readablePercent(found.against.probability)}.`),
+    others.length > 0 && el("p.soft", {}, "Choose another word to compare with; your words are tried again."),
+    el("div.chips", {}, others.map((one) => el("button.chip", { type: "button", "aria-pressed": String(one.text === found.against.text), onclick: () => onChoose(one.text) },
+      el("code", {}, visible(one.text)), " ", readablePercent(Math.exp(one.change))))),
+  ];
+}
+
+/** Where it stands in the texts that the model learnt from. */
+export function yourTexts(found, onForget) {
+  const { sources = [] } = found;
+  if (!sources.length) return [el("p.says", {}, found.says ?? "Nothing of the sort was found in the texts that it learnt from: the model put these words together itself.")];
+  return [found.says && el("p.says", {}, found.says), el("ol.sources", {}, sources.map((source) => {
+    const result = el("div", {});
+    return el("li", {},
+      el("blockquote", { dir: "auto" }, source.text ?? ""),
+      el("p.soft", {}, el("code", {}, source.line ? `${source.file}:${source.line}` : source.file), ` · ${source.num_tokens} tokens`, source.num_copies > 1 && `, ${source.num_copies} times`),
+      source.held_out_share !== undefined && source.held_out_share !== null && el("p.soft", {}, `Matches so long are found at ${readablePercent(source.held_out_share)} of the places of text that it never saw.`),
+      source.is_changed && el("p.problem", {}, "This file has changed since."),
+      el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
+  }))];
+}
+
+/** Where in the network it was decided, and by which parts. */
+export function inside(found, onSwitchOff) {
+  const lens = found.claims.find(({ kind }) => kind === "logit_lens");
+  const parts = found.claims.find(({ kind }) => kind === "direct_logit_attribution");
+  if (!lens && !parts) return [el("p.soft", {}, "Nothing of this can be read from a model of this shape.")];
+  return [
+    lens && [el("p.says", {}, lens.says), el("ol.depth", {}, lens.items.map((item) => el("li", {}, el("span", {}, partName(item.part)), el("code", {}, visible(item.text ?? "")))))],
+    parts && [el("p.says", {}, parts.says), bars(parts, onSwitchOff)],
+  ];
+}
+
+function bars({ items }, onSwitchOff) {
+  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_PARTS);
+  const largest = Math.max(...strongest.map(({ change }) => Math.abs(change)));
+  return el("ol.parts", {}, strongest.map((item) => {
+    const name = partName(item.part);
+    const bar = el(`span.bar${item.change < 0 ? ".against" : ""}`, { "aria-hidden": "true" }, el("span", {}));
+    bar.firstChild.style.width = `${largest ? Math.max(1, (Math.abs(item.change) / largest) * 100) : 1}%`;
+    const result = el("div", {});
+    const canBeOff = item.part.startsWith("blocks.");
+    return el("li", {}, el("span.name", {}, name), bar, el("span.percent", {}, nats(item.change)),
+      canBeOff && el("button", { type: "button", "aria-label": `Switch off ${name} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
+  }));
+}
+
+/** The name of a part of the network for people: block 2, head 3. */
+export function partName(part) {
+  const [, block, half, rest] = /^blocks\.(\d+)\.(\w+)(?:\.(.*))?$/.exec(part) ?? [];
+  if (block === undefined) return { embedding: "the words themselves", position: "their places", final_norm: "the last norm", logits: "the end" }[part] ?? part;
+  const head = /^heads\.(\d+)$/.exec(rest ?? "")?.[1];
+  const what = half === "attention" ? (head === undefined ? "attention" : `head ${Number(head) + 1}`) : half === "feedforward" ? "feed-forward" : "";
+  return `block ${Number(block) + 1}${what && `, ${what}`}`;
+}
+
+const VERDICTS = {
+  holds: ["Holds", "Tested on this very model: taking away what is named changes the word more than taking away as much at random."],
+  "no better than chance": ["No better than chance", "Tested, and as much taken away at random changes the word as much: do not trust it."],
+  "not tested": ["Not tested", "It says what goes together, not what makes the model write it."],
+};
+const KINDS = { leave_one_out: "Your words", direct_logit_attribution: "Parts of the network", logit_lens: "Depth", alternatives: "How sure" };
+
+/** Whether it can be trusted: the test beside each claim, what is left unexplained, and the checks of this model. */
+export function trust(claims, checks) {
+  const judged = claims.filter(({ kind }) => kind !== "alternatives");
+  return [
+    judged.map((claim) => {
+      const [name, meaning] = VERDICTS[claim.verdict] ?? [claim.verdict, ""];
+      return el("div.verdict", {},
+        el("p", {}, el("strong", {}, `${KINDS[claim.kind] ?? claim.kind}: `), el(`span.seal${claim.verdict === "holds" ? ".holds" : ""}`, {}, name)),
+        el("p.soft", {}, claim.why || meaning), claim.test && el("p.soft", {}, testWords(claim.test)),
+        typeof claim.rest === "number" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
+    }),
+    !judged.length && el("p.soft", {}, "Nothing has been tested yet."),
+    checks.length > 0 && el("details", {}, el("summary", {}, checks.every(isRight) ? `Checks of this model: ${checks.length} of ${checks.length} hold` : `Checks of this model: only ${checks.filter(isRight).length} of ${checks.length} hold`),
+      el("table", {}, el("tbody", {}, checks.map((one) => el("tr", {}, el("th", { scope: "row" }, one.name), el("td", {}, isRight(one) ? "holds" : "fails"), el("td", {}, figure(one))))))),
+  ];
+}
+
+const isRight = ({ holds, value, bound }) => holds ?? value <= bound;
+const figure = ({ value, bound }) => (typeof value === "number" ? `${value.toExponential(1)}, at most ${Number(bound).toExponential(0)}` : "");
+
+function testWords({ num_removed: count, change, random_mean: mean, random_interval: interval, num_random: times, p_value: chance }) {
+  const usual = interval ? ` (${interval.map((one) => one.toFixed(2)).join(" to ")})` : "";
+  return `Without the ${count === 1 ? "strongest" : `${count} strongest`}: ${nats(change)}. Without as many at random, ${times} times: ${nats(mean)}${usual}. Chance of so much by luck: ${readablePercent(chance)}.`;
+}
+
+const nats = (value) => `${value > 0 ? "+" : ""}${value.toFixed(2)} nats`;
+const clipped = (text) => (text.length > 90 ? `${text.slice(0, 88).trimEnd()} …` : text);

@@ -1,0 +1,86 @@
+"""Weights in blocks that are trained as if they were not rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from gptsmith.base.errors import UserError
+from gptsmith.compress.methods.round import rounded
+from gptsmith.compress.straight_through import stored, trainable
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.block_formats import FORMATS
+from gptsmith.model.kernels.block_rounding import GRIDS, quantize_blocks, with_integers
+from gptsmith.model.linear.grouped import packed_weights
+from gptsmith.model.presets import preset
+from gptsmith.model.transform import quantize
+
+SHAPE: dict[str, Any] = {"num_layers": 1, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "context_length": 8}
+TEXT = torch.randint(30, (2, 8), generator=torch.Generator().manual_seed(3))
+
+
+def dense(*, tied: bool) -> GPT:
+    model = GPT(preset("gpt2", **SHAPE, tie_embeddings=tied)).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_same_integers_are_the_same_bytes(name: str) -> None:
+    form = FORMATS[name]
+    packed = quantize_blocks(torch.randn(5, 96, generator=torch.Generator().manual_seed(1)), form)
+    assert torch.equal(with_integers(packed, form.groups(packed).integers, form), packed)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_before_training_nothing_changes_and_after_it_the_rounded_model_is_what_was_trained(
+    name: str, tied: bool
+) -> None:
+    model = rounded(dense(tied=tied), name)
+    student = trainable(model)
+    assert all(torch.equal(own, stored(student, model).get_parameter(n)) for n, own in model.named_parameters())
+    torch.testing.assert_close(student(TEXT), model(TEXT), rtol=1e-4, atol=1e-4)
+    moved = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=moved))
+    after = stored(student, model)
+    torch.testing.assert_close(after(TEXT), student(TEXT), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(after(TEXT), model(TEXT), atol=1e-2)
+    assert after.config == model.config
+    for place, layer in packed_weights(after).items():
+        assert torch.equal(layer.form.scales(layer.weight), layer.form.scales(model.get_parameter(place)))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_gradient_is_that_of_the_rounded_weights(tied: bool) -> None:
+    """Every weight gets the gradient that it would have if the model were dense with the rounded values."""
+    model = rounded(dense(tied=tied), "q4_0")
+    student, twin = trainable(model), dense(tied=tied)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            parameter.copy_(student.get_parameter(name))
+    for each in (student, twin):
+        each.cross_entropy(each.hidden(TEXT), TEXT.roll(1)).backward()
+    for name, parameter in twin.named_parameters():
+        expected, found = parameter.grad, student.get_parameter(name).grad
+        assert expected is not None
+        assert found is not None
+        torch.testing.assert_close(found.to_dense(), expected.to_dense(), rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_is_dropped_out() -> None:
+    """The original's own probabilities would be beyond reach."""
+    model = GPT(preset("gpt2", **SHAPE, dropout=0.5))
+    assert torch.equal(trainable(model).train()(TEXT), model.eval()(TEXT))
+
+
+def test_other_kinds_of_weights_are_refused() -> None:
+    with pytest.raises(UserError, match="weights of the kind int8 cannot be healed"):
+        trainable(quantize(dense(tied=False)))

@@ -1,0 +1,97 @@
+"""POST /v1/explain: on the model that is served, beside other texts, and for nobody longer than it is wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from gptsmith.explain.prompt import Prompt
+from gptsmith.explain.question import Question
+
+from ..conftest import QUESTION, Served
+
+REPLY = "The smith forges a sword."
+ASKED = {"model": "chat", "messages": QUESTION, "reply": REPLY, "start": REPLY.index(" sword")}
+
+
+def told(served: Served, **more: Any) -> Any:
+    answer = served.ask("POST", "/v1/explain", {**ASKED, **more})
+    assert answer.status == 200, answer.data
+    return answer.json
+
+
+def test_the_figures_are_those_of_the_model_that_answers(served: Served) -> None:
+    found = told(served, methods=["alternatives"])
+    loaded = served.state.models.loaded["chat"].loaded
+    prompt = Prompt.of_messages(loaded.tokenizer, loaded.template, QUESTION)
+    before = loaded.tokenizer.encode_inside(REPLY[: ASKED["start"]])
+    question = Question(
+        loaded.model, loaded.tokenizer, prompt, found["target"]["token"], found["against"]["token"], tuple(before)
+    )
+    with torch.inference_mode():
+        assert found["difference"] == pytest.approx(question.difference, abs=1e-5)
+        chances = question.logits.softmax(dim=-1)
+    assert found["target"]["probability"] == pytest.approx(float(chances[question.target]), abs=1e-6)
+    assert (found["run"], found["reply"], found["start"]) == ("chat", REPLY, ASKED["start"])
+    (claim,) = found["claims"]
+    assert claim["kind"] == "alternatives"
+    assert REPLY.startswith(found["target"]["text"], found["start"])
+
+
+def test_a_contrast_is_chosen_by_its_text(served: Served) -> None:
+    first = told(served, methods=["alternatives"])
+    (claim,) = first["claims"]
+    other = next(
+        item["text"]
+        for item in claim["items"]
+        if item["text"] not in (first["target"]["text"], first["against"]["text"]) and "\ufffd" not in item["text"]
+    )
+    second = told(served, methods=["alternatives"], against=other)
+    assert second["against"]["text"] == other
+    ratio = math.log(second["target"]["probability"] / second["against"]["probability"])
+    assert second["difference"] == pytest.approx(ratio, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "param", "says"),
+    [
+        ({"start": 500}, "start", "25 characters"),
+        ({"start": None}, "start", "start or token"),
+        ({"start": None, "token": 500}, "token", "tokens, numbered from 0"),
+        ({"prompt": "The"}, "prompt", "not both"),
+        ({"against": " a whole sentence"}, "against", "tokens to this model"),
+        ({"methods": ["guess"]}, None, "no such kind of method"),
+        ({"model": "base", "reply": "x" * 3000, "messages": None, "prompt": "The", "start": 2999}, None, "context"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_in_a_sentence(
+    served: Served, more: dict[str, Any], param: str | None, says: str
+) -> None:
+    answer = served.ask("POST", "/v1/explain", {**ASKED, **more})
+    assert answer.status == 400
+    assert answer.error["param"] == param
+    assert says in answer.error["message"]
+
+
+def test_a_stream_ends_with_the_explanation_or_with_the_error(served: Served) -> None:
+    def last(**more: Any) -> tuple[str, Any]:
+        data = served.ask("POST", "/v1/explain", {**ASKED, "methods": ["alternatives"], "stream": True, **more}).data
+        name, line = data.decode().strip().split("\n\n")[-1].split("\n")
+        return name.removeprefix("event: "), json.loads(line.removeprefix("data: "))
+
+    name, found = last()
+    assert (name, found["target"]["text"][:1]) == ("explanation", " ")
+    name, found = last(start=500)
+    assert (name, found["status"], found["error"]["param"]) == ("error", 400, "start")
+
+
+def test_no_text_is_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="gptsmith.serve"):
+        told(served, methods=["alternatives"])
+        served.ask("POST", "/v1/explain", {**ASKED, "against": " plough sword nail"})
+    assert any("/v1/explain" in line for line in caplog.messages)
+    assert not any(word in line for word in ("smith", "sword", "nail") for line in caplog.messages)
