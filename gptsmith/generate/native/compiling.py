@@ -32,25 +32,27 @@ configuration: Any = numba.config
 configuration.CACHE_DIR = str(FOLDER)
 
 
+_jit: Any = numba.njit  # whose types lack some of its options
+_function_at_an_address: Any = numba.cfunc
 OPTIONS: Any = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
     """A function that runs without the interpreter and its lock, for others that do: Python cannot call it."""
-    result: Any = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    result: Any = _jit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return cast(Function, result)
 
 
 def kept(function: Function) -> Function:
     """A compiled function that is called from outside, and kept with all that it calls."""
-    result: Any = numba.njit(**OPTIONS, cache=True)(function)
+    result: Any = _jit(**OPTIONS, cache=True)(function)
     return cast(Function, result)
 
 
 def inlined(function: Function) -> Function:
     """A function that becomes part of those that call it."""
-    result: Any = numba.njit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    result: Any = _jit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return cast(Function, result)
 
 
@@ -67,8 +69,8 @@ class Kernel:
     @cached_property
     def address(self) -> int:
         say_what_takes_long(self._function)
-        make: Any = numba.cfunc
-        self._compiled = make(self._signature, **OPTIONS, nopython=True, cache=True)(self._function)
+        make = _function_at_an_address(self._signature, **OPTIONS, nopython=True, cache=True)
+        self._compiled = make(self._function)
         return int(self._compiled.address)
 
 
