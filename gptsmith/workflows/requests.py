@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Size, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 from gptsmith.generate.settings import EngineName
@@ -156,7 +156,7 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
-class TraceRequest(Settings):
+class TraceRequest(OfARun):
     """The arguments of `trace`."""
 
     run: PathText = Field(default=...)
@@ -165,6 +165,16 @@ class TraceRequest(Settings):
     """A text, or a file that holds one; - reads it from standard input."""
     min_tokens: int | None = Field(default=None, gt=0)
     """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+    forget: bool = False
+    """Test which passage made the text more likely, by one step of forgetting on a copy of the weights."""
+    prompt: str | None = None
+    """The prompt that the text answers or continues, for the test."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.prompt is not None and not self.forget:
+            raise ConfigurationError("--prompt is for the test of passages: give --forget too, or leave it out")
+        return self
 
 
 class DeriveRequest(OfARun):
@@ -179,6 +189,10 @@ class CompressRequest(DeriveRequest):
 
     to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    bits: float | None = Field(default=None, ge=4.5, le=8.5)
+    """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
+    bytes: Size | None = None
+    """The same, for so many bytes of weights: 80MB."""
     layers: int | None = Field(default=None, gt=0)
     """Layers that stay: those that change the text's vectors most."""
     feedforward: int | None = Field(default=None, gt=0)
@@ -188,9 +202,14 @@ class CompressRequest(DeriveRequest):
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
-        if self.to is None and self.layers is None and self.feedforward is None:
+        rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(rounding) > 1:
+            raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
+        if not rounding and self.layers is None and self.feedforward is None:
             healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
-            raise ConfigurationError(f"say how to make it smaller, by --to, --layers or --feedforward{healing}")
+            raise ConfigurationError(
+                f"say how to make it smaller, by --bits, --bytes, --to, --layers or --feedforward{healing}"
+            )
         return self
 
 
