@@ -29,9 +29,14 @@ def runs(request: RunsRequest, json: Json = False) -> None:
         console.note(f"no runs in {request.folder} yet: {shell_command('pretrain', 'TEXT')} makes one")
         return
     columns = ("run", "status", *FIGURES)
+    cells = [["" if row.get(column) is None else console.readable(row[column]) for column in columns] for row in rows]
+    labels = [console.label_of(column) for column in columns]
+    widths = [max(map(len, column)) for column in zip(labels, *cells, strict=True)]
+    if sum(widths) + 2 * len(columns) > console.results.width:
+        labels = [label.replace(" ", "\n") for label in labels]  # labels give way to names
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in columns:  # names and reasons may be long: they go on in the next line, and are not cut off
-        table.add_column(console.label_of(column), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if row.get(column) is None else console.readable(row[column]) for column in columns))
+    for label in labels:  # names and reasons may be long: they go on in the next line, and are not cut off
+        table.add_column(label, overflow="fold")
+    for row_cells in cells:
+        table.add_row(*row_cells)
     console.results.print(table)

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 import gptsmith
+from gptsmith.base import console
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
 from gptsmith.train.datasets.base import Score
@@ -77,6 +78,18 @@ def test_a_moved_run_works_in_every_verb(
     turns = [json.loads(line) for line in chat.out.splitlines()]
     assert [turn["prompt"] for turn in turns] == ["The old smith", "The old smith" + turns[0]["text"], "A young"]
     assert "base model" in chat.err
+
+
+def test_names_of_runs_are_whole_on_a_terminal_of_80_columns(
+    trained: dict[str, Any], call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.results, "_width", 80)
+    names = ["my_texts", "my_texts-classification"]
+    for name in names:
+        shutil.copytree(trained["run"], tmp_path / "runs" / name)
+    lines = call("runs").out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == [str(Path("runs") / name) for name in names]
+    assert max(map(len, lines)) <= 80
 
 
 def test_json_is_one_object_and_all_else_is_on_standard_error(call: Callable, text: Path) -> None:
