@@ -16,6 +16,8 @@ from gptsmith.model.kernels.soft_cap import soft_cap_slope_, soft_capped, soft_c
 
 QUERY_BLOCK = 256
 """Queries that are scored together. A block reads no key behind its last query: half the work of a square."""
+CAUSAL_BLOCK = 128
+"""The same where all queries are among the keys: smaller blocks leave out more of the square (LOG.md)."""
 FEW_QUERIES = 64
 """Up to so many, PyTorch's kernel is faster than products of whole blocks: a third to a half of their time."""
 MAX_KEPT_PATTERN = 1 << 24
@@ -134,9 +136,9 @@ class _CausalAttention(torch.autograd.Function):
         mixed = queries.new_empty(B, T, K, H // K, V)
         keep = any(ctx.needs_input_grad) and B * H * T * T <= MAX_KEPT_PATTERN
         patterns = []
-        for start in range(0, T, QUERY_BLOCK):
-            stop = min(start + QUERY_BLOCK, T)
-            block = _query_block(queries, K, start, stop)
+        for start in range(0, T, CAUSAL_BLOCK):
+            stop = min(start + CAUSAL_BLOCK, T)
+            block = _query_block(queries, K, start, stop) * D**-0.5
             pattern = _pattern(block, flat_keys, start, stop, H // K, sinks, cap)
             mixed[:, start:stop] = _unstacked(pattern @ flat_values[:, :stop], B, stop - start)
             if keep:
@@ -154,9 +156,9 @@ class _CausalAttention(torch.autograd.Function):
         query_gradient = queries.new_empty(B, T, K, H // K, D)
         key_gradient, value_gradient = torch.zeros_like(keys), torch.zeros_like(values)
         sink_gradient = None if sinks is None else torch.zeros_like(sinks)
-        for number, start in enumerate(range(0, T, QUERY_BLOCK)):
-            stop = min(start + QUERY_BLOCK, T)
-            block = _query_block(queries, K, start, stop)
+        for number, start in enumerate(range(0, T, CAUSAL_BLOCK)):
+            stop = min(start + CAUSAL_BLOCK, T)
+            block = _query_block(queries, K, start, stop) * D**-0.5
             upstream = _query_block(gradients[0], K, start, stop)
             pattern = patterns[number] if patterns else _pattern(block, keys, start, stop, H // K, sinks, ctx.cap)
             # With P = softmax(S), O = PV: dV = P' dO, dP = dO V', and dS = P (dP - sum dP P) by rows.
@@ -169,10 +171,11 @@ class _CausalAttention(torch.autograd.Function):
                 sink_gradient += of_sinks.view(B, H, -1).sum(dim=(0, 2)).to(sinks.dtype)
             of_scores = torch._softmax_backward_data(of_pattern, pattern, -1, pattern.dtype)
             if ctx.cap is not None:
-                of_scores *= soft_cap_slope_(_capped_products(block, keys[:, :stop], ctx.cap), ctx.cap)
-            of_scores *= D**-0.5
+                capped = soft_capped_(torch.bmm(block, keys[:, :stop].mT), ctx.cap)
+                of_scores *= soft_cap_slope_(capped, ctx.cap)
             # With S = QK' / sqrt D: dQ = dS K / sqrt D, dK = dS' Q / sqrt D.
-            query_gradient[:, start:stop] = _unstacked(of_scores @ keys[:, :stop], B, stop - start)
+            of_block = torch.bmm(of_scores, keys[:, :stop]).mul_(D**-0.5)
+            query_gradient[:, start:stop] = _unstacked(of_block, B, stop - start)
             key_gradient[:, :stop] += of_scores.mT @ block
         return (
             query_gradient.view(B, T, H, D).transpose(1, 2),
@@ -193,21 +196,15 @@ def _unstacked(x: Tensor, batch_size: int, num_queries: int) -> Tensor:
     return x.view(batch_size, -1, x.shape[1] // num_queries, num_queries, x.shape[2]).permute(0, 3, 1, 2, 4)
 
 
-def _capped_products(block: Tensor, keys: Tensor, cap: float) -> Tensor:
-    """QK'/sqrt d_k, capped, of queries (B * K, G * T, D) and keys (B * K, S, D)."""
-    return soft_capped_(torch.bmm(block, keys.mT).mul_(block.shape[2] ** -0.5), cap)
-
-
 def _pattern(
     block: Tensor, keys: Tensor, start: int, stop: int, group_size: int, sinks: Tensor | None, cap: float | None
 ) -> Tensor:
-    """Where queries start to stop look, (B * K, G * (stop - start), stop)."""
-    later = torch.full((stop - start, stop), float("-inf"), dtype=block.dtype).triu(start + 1).repeat(group_size, 1)
-    if cap is None:
-        scores = torch.baddbmm(later, block, keys[:, :stop].mT, alpha=block.shape[2] ** -0.5)
-    else:
-        scores = _capped_products(block, keys[:, :stop], cap).add_(later)
+    """Where queries start to stop, which are divided by sqrt d_k, look: (B * K, G * (stop - start), stop)."""
+    scores = soft_capped_(torch.bmm(block, keys[:, :stop].mT), cap)
+    length = stop - start
+    later = torch.full((length, length), float("-inf"), dtype=block.dtype).triu(1)
+    scores.view(-1, length, stop)[:, :, start:] += later  # all keys before are visible to each of them
     if sinks is not None:
-        by_row = sinks.view(-1, group_size).repeat_interleave(stop - start, dim=1)  # (K, G * (stop - start))
+        by_row = sinks.view(-1, group_size).repeat_interleave(length, dim=1)  # (K, G * length)
         sinks = by_row.repeat(len(block) // len(by_row), 1)[..., None]
     return softmax(scores, sinks)
