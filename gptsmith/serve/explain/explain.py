@@ -13,9 +13,8 @@ import torch
 from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.claim import Choice, Claim, Explanation
+from gptsmith.explain.claim import Claim, Explanation
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
-from gptsmith.explain.methods.alternatives import rank_of
 from gptsmith.explain.question import Question
 from gptsmith.serve.errors import api_error, refused
 from gptsmith.serve.explain.asked import read_question
@@ -85,7 +84,7 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
             claims, problems = _claims(question, body)
         except UserError as error:
             raise api_error(error) from None
-        target, against = _choice(question, question.target), _choice(question, question.against)
+        target, against = question.choice(question.target), question.choice(question.against)
     reply_start = len(question.tokenizer.decode(question.reply_ids, keep_special=True, begins=False))
     found = Explanation(
         run=served.name,
@@ -122,12 +121,6 @@ def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list
                 raise
             problems.append({"kind": name, "message": str(error)})
     return claims, problems
-
-
-def _choice(question: Question, token: int) -> Choice:
-    """A token with its probability and rank."""
-    probability = float(question.logits.softmax(dim=-1)[token])
-    return Choice(token, question.text_of(token), probability, rank_of(question, token))
 
 
 def _require_few(question: Question, by: str) -> None:
