@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Size, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 from gptsmith.explain.units import Grain
@@ -217,6 +217,10 @@ class CompressRequest(DeriveRequest):
 
     to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    bits: float | None = Field(default=None, ge=4.5, le=8.5)
+    """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
+    bytes: Size | None = None
+    """The same, for so many bytes of weights: 80MB."""
     layers: int | None = Field(default=None, gt=0)
     """Layers that stay: those that change the text's vectors most."""
     feedforward: int | None = Field(default=None, gt=0)
@@ -226,9 +230,14 @@ class CompressRequest(DeriveRequest):
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
-        if self.to is None and self.layers is None and self.feedforward is None:
+        rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(rounding) > 1:
+            raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
+        if not rounding and self.layers is None and self.feedforward is None:
             healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
-            raise ConfigurationError(f"say how to make it smaller, by --to, --layers or --feedforward{healing}")
+            raise ConfigurationError(
+                f"say how to make it smaller, by --bits, --bytes, --to, --layers or --feedforward{healing}"
+            )
         return self
 
 

@@ -12,7 +12,7 @@ from gptsmith.compress.methods.round import rounded
 from gptsmith.compress.straight_through import stored, trainable
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
-from gptsmith.model.kernels.block_rounding import ROUNDINGS, quantize_blocks, with_integers
+from gptsmith.model.kernels.block_rounding import GRIDS, quantize_blocks, with_integers
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.model.presets import preset
 from gptsmith.model.transform import quantize
@@ -30,14 +30,14 @@ def dense(*, tied: bool) -> GPT:
     return model
 
 
-@pytest.mark.parametrize("name", ROUNDINGS)
+@pytest.mark.parametrize("name", GRIDS)
 def test_the_same_integers_are_the_same_bytes(name: str) -> None:
     form = FORMATS[name]
     packed = quantize_blocks(torch.randn(5, 96, generator=torch.Generator().manual_seed(1)), form)
     assert torch.equal(with_integers(packed, form.groups(packed).integers, form), packed)
 
 
-@pytest.mark.parametrize("name", ROUNDINGS)
+@pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_before_training_nothing_changes_and_after_it_the_rounded_model_is_what_was_trained(
     name: str, tied: bool
