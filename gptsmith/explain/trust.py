@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Explanation
-from gptsmith.explain.question import relative_odds, quoted
+from gptsmith.explain.question import quoted, relative_odds
 
 MEANINGS = {
     HOLDS: "Holds: what is named was taken away and replaced in this very model, and it mattered more than anything "
@@ -36,6 +36,6 @@ def trust(found: Explanation) -> list[str]:
 
 def _state(found: Explanation, difference: float) -> str:
     """A difference in words."""
-    if found.against is None:
+    if found.against is None or found.target is None:
         return f"the figure is {difference:.2f}"
     return f"{quoted(found.target.text)} is {relative_odds(difference)} {quoted(found.against.text)}"
