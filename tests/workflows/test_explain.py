@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.explain.claim import Explanation
 from gptsmith.explain.trust import MEANINGS, trust
+from gptsmith.train.classifier import Classifier
+from gptsmith.workflows import explain as verbs
 from tests.workflows.conftest import FLOAT32, Outcome
 
 PROMPT = "The old smith forges"
-QUICK = [FLOAT32, "train.batch_size=4", "train.optimizer.learning_rate=3e-3"]
+QUICK = [FLOAT32, "train.num_steps=4", "train.batch_size=4"]
 Call = Callable[..., Outcome]
 
 
-def tuned(run: object, folder: Path, rows: list[dict[str, Any]], num_steps: int = 4, **options: Any) -> str:
+def tuned(run: object, folder: Path, rows: list[dict[str, Any]], **options: Any) -> str:
     """A run that was tuned on some records for a moment."""
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    settings = [*QUICK, f"train.num_steps={num_steps}"]
-    figures = gptsmith.finetune(run, [folder / "rows.jsonl"], out=folder / "run", settings=settings, **options)
+    figures = gptsmith.finetune(run, [folder / "rows.jsonl"], out=folder / "run", settings=QUICK, **options)
     return str(figures["run"])
 
 
@@ -83,13 +85,21 @@ def test_a_conversation_by_adapters_over_integers(chatty: str, call: Call) -> No
     assert found["reply"] == chat.say("7 a?")
 
 
-def test_a_label_and_a_score_are_explained(trained: dict[str, Any], tmp_path: Path, call: Call) -> None:
+def test_a_label_is_explained(
+    trained: dict[str, Any], tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"text": f"{n} {metal} {metal}", "label": metal} for n in range(40) for metal in ("iron", "steel")]
-    labelling = tuned(trained["run"], tmp_path, rows, num_steps=40)
-    text = "7 iron iron"
+    labelling, text = tuned(trained["run"], tmp_path, rows), "7 iron iron"
+    loaded = gptsmith.load(labelling)
+    assert loaded.model.score_head is not None
+    torch.nn.init.normal_(loaded.model.score_head.weight, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(verbs, "load", lambda *_, **__: loaded)
     found = gptsmith.explain(labelling, text)
     assert {found.target.text, found.against.text if found.against else ""} == {"iron", "steel"}
-    assert found.target.probability == pytest.approx(max(_probabilities(labelling, text, tmp_path).values()), abs=1e-3)
+    classifier = Classifier.of(loaded)
+    assert classifier is not None
+    [probabilities] = classifier.probabilities(classifier.samples([text]))
+    assert found.target.probability == pytest.approx(max(probabilities), abs=1e-5)
     assert [claim.kind for claim in found.claims] == ["leave_one_out"]
     for wrong, message in (
         (("--word", 1), "writes no words"),
@@ -99,12 +109,6 @@ def test_a_label_and_a_score_are_explained(trained: dict[str, Any], tmp_path: Pa
         refused = call("explain", labelling, text, *wrong)
         assert refused.code == 2
         assert re.search(message, refused.err), refused.err
-
-
-def _probabilities(run: str, text: str, folder: Path) -> dict[str, float]:
-    (folder / "new.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
-    [row] = gptsmith.predict(run, [folder / "new.jsonl"])
-    return dict(row["probabilities"])
 
 
 def test_the_score_of_a_reward_model_is_explained(trained: dict[str, Any], tmp_path: Path) -> None:
