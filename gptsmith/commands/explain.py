@@ -16,17 +16,14 @@ FAILED = 1
     arguments={"run": "RUN", "prompt": "PROMPT"},
     panels={
         "Question": ("reply", "word", "against", "whole", "system", "max_tokens"),
-        "Explanation": ("by", "parts", "methods", "html"),
-        "Inside": ("between", "heads", "check"),
+        "Explanation": ("by", "parts", "methods", "html", "between", "heads", "check"),
         "Sampling": ("temperature", "seed"),
         "Machine": ("engine", "device", "dtype"),
     },
     omitted=("messages", "top_k", "top_p", "min_p", "repetition_penalty"),
     examples=(
         'gptsmith explain runs/mine "The capital of France is" --reply " Paris." --word 1 --against " London"',
-        'gptsmith explain runs/mine "Once upon a time" --by sentences --html why.html',
-        'gptsmith explain runs/mine --between "The capital of France is" "The capital of Italy is"',
-        "gptsmith explain runs/mine --check",
+        'gptsmith explain runs/mine --between "The old smith" "The young smith"',
     ),
 )
 def explain(request: ExplainRequest, json: Json = False) -> None:

@@ -35,8 +35,8 @@ def shown(found: Explanation) -> RenderableType:
 def _checks(checks: Sequence[dict[str, Any]]) -> Table:
     """A row for each identity: whether it holds, by how much it is off, by how much it may be."""
     table = Table(show_header=True, box=None, padding=(0, 1, 0, 2))
-    for heading, justify in (("identity", "left"), ("off by (nats)", "right"), ("at most", "right"), ("", "left")):
-        table.add_column(heading, justify=justify, overflow="fold")
+    for heading in ("identity", "off by (nats)", "at most", ""):
+        table.add_column(heading, overflow="fold")
     for check in checks:
         if check["error"] is None:
             table.add_row(check["says"], "", "", Text(harmless(f"not for this model: {check['why']}"), "dim"))

@@ -122,11 +122,11 @@ class ExplainRequest(SamplingOptions):
     parts: bool = False
     """Show the parts of the network, too."""
     between: str | None = None
-    """A second prompt, of as many tokens: explain what in the model makes the difference between the answers to both."""
+    """A second prompt, as long: explain what makes the difference."""
     heads: bool = False
-    """Find the roles of the model's heads, or that they have none, in place of a word."""
+    """Find the roles of the model's heads, in place of a word."""
     check: bool = False
-    """Try the identities that every explanation rests on, on this model, device and dtype, in place of a word."""
+    """Try on this model what explanations rest on."""
     methods: Texts = Field(default_factory=list)
     """A method, in place of alternatives and leave_one_out. May be repeated."""
     html: PathText | None = None
@@ -140,7 +140,12 @@ class ExplainRequest(SamplingOptions):
             raise ConfigurationError("give messages, or a prompt, not both")
         if self.whole and (self.word is not None or self.against is not None):
             raise ConfigurationError("--whole is about no single word: leave out --word and --against")
-        answer = {"--reply": self.reply, "--word": self.word, "--against": self.against, "--whole": self.whole}
+        answer: dict[str, Any] = {
+            "--reply": self.reply,
+            "--word": self.word,
+            "--against": self.against,
+            "--whole": self.whole,
+        }
         answer |= {"--method": self.methods, "--parts": self.parts}
         prompt = {"a prompt": self.prompt, "messages": self.messages, "--between": self.between, "--html": self.html}
         if self.heads or self.check:

@@ -158,14 +158,15 @@ def test_no_prompt_or_one_of_a_word_is_explained_as_far_as_it_goes(
 
 def test_the_inside_is_explained(trained: dict[str, Any], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained["run"]
+    monkeypatch.setattr("gptsmith.explain.methods.activation_patching.LEAST_DIFFERENCE", 0.0)
     shown = call("explain", run, "--check", "--heads")
     assert shown.code == 0, shown.err
     assert shown.out.count(" holds") == 8
     assert "No head with a role was found" in shown.out
-    found = call("explain", run, "--between", "The old smith", "The new smith", "--json").object
+    found = call("explain", run, "--between", "The steel sword", "The old smith", "--json").object
     assert [claim["kind"] for claim in found["claims"]] == ["activation_patching"] * 2
     assert found["reply"] == found["target"]["text"] != found["against"]["text"]
-    assert found["prompt"] == "The new smith"
+    assert found["prompt"] == "The old smith"
     heads = {item["part"] for item in found["claims"][0]["items"]}
     assert {"blocks.0.attention.heads.0", "blocks.0.feedforward.output"} <= heads
     monkeypatch.setattr("gptsmith.explain.check.lens_logits", lambda question: 2 * question.logits[None])
