@@ -163,10 +163,10 @@ def test_the_inside_is_explained(trained: dict[str, Any], call: Call, monkeypatc
     assert shown.code == 0, shown.err
     assert shown.out.count(" holds") == 8
     assert "No head with a role was found" in shown.out
-    found = call("explain", run, "--between", "The steel sword", "The old smith", "--json").object
+    found = call("explain", run, "--between", "The old smith", "The young smith", "--json").object
     assert [claim["kind"] for claim in found["claims"]] == ["activation_patching"] * 2
     assert found["reply"] == found["target"]["text"] != found["against"]["text"]
-    assert found["prompt"] == "The old smith"
+    assert found["prompt"] == "The young smith"
     heads = {item["part"] for item in found["claims"][0]["items"]}
     assert {"blocks.0.attention.heads.0", "blocks.0.feedforward.output"} <= heads
     monkeypatch.setattr("gptsmith.explain.check.lens_logits", lambda question: 2 * question.logits[None])
