@@ -11,7 +11,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.explain.influence.forgetting import Target
 from gptsmith.explain.influence.influence import Influence, influence_of, passage_around
 from gptsmith.serve.errors import ApiError, api_error, refused
-from gptsmith.serve.explain.asked import read_prompt, target_in
+from gptsmith.serve.explain.asked import place_in, read_prompt
 from gptsmith.serve.explain.schemas import LearnedPassage, TraceRequest
 from gptsmith.serve.explain.turns import Turns
 from gptsmith.serve.json_slices import json_bytes
@@ -71,7 +71,7 @@ def _forgotten(served: ServedModel, body: TraceRequest, passage: LearnedPassage,
     text = next((text for text in texts if str(text.run) == passage.run), None)
     if text is None or passage.place + passage.num_tokens > len(text.array):
         raise refused("forget", "the model did not learn from such a passage: name one of the sources")
-    before, target = target_in(served.tokenizer, body.reply or "", body.start)
-    aim = Target((*read_prompt(served, body).ids, *before), (target,))
+    ids, number = place_in(served.tokenizer, body.reply or "", body.start)
+    aim = Target((*read_prompt(served, body).ids, *ids[:number]), (ids[number],))
     around = passage_around(text, passage.place, passage.num_tokens)
     return influence_of(around, served.tracer, served.engine.model, aim, turn=turns.take)
