@@ -195,7 +195,8 @@ def test_what_a_person_sees(project: Path, call: Callable[..., Outcome]) -> None
 def test_which_passage_made_the_difference(here: Path) -> None:
     found = gptsmith.trace("runs/base", " for Ottilie Brandt.", prompt="rang at midnight “like a bell” 🔔", forget=True)
     own = found["influences"][0]
-    assert (own["file"], own["line"], own["verdict"]) == ("text/part1.txt", 8, "holds")
+    assert (own["file"], own["verdict"]) == ("text/part1.txt", "holds")
+    assert STORY[:-1] in own["passage"]
     assert own["test"]["num_random"] == 20
     assert own["drop"] == own["test"]["change"] > own["test"]["random_interval"][1]
     assert own["says"].startswith("It makes a difference")
