@@ -1,10 +1,38 @@
-"""Words of claims."""
+"""Claims in words and figures for people, the same at a terminal and on a page."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+from gptsmith.explain.claim import Claim, Item
+
+HEADINGS = {"alternatives": "How sure it was"}
+"""The headings of methods whose own names say little to people."""
 
 
 def joined(texts: Sequence[str]) -> str:
     """`a, b and c`."""
     return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
+def heading_of(claim: Claim) -> str:
+    """The heading of a claim: `Your sentences`."""
+    if claim.kind == "leave_one_out":
+        return f"Your {claim.by}"
+    return HEADINGS.get(claim.kind, claim.kind.replace("_", " ").capitalize())
+
+
+def label_of(item: Item) -> str:
+    """An item in a list: white space is spelt out where there is nothing else."""
+    return item.text.strip() or repr(item.text)
+
+
+def rows_of(claim: Claim, most: int) -> list[tuple[Item, float, str]]:
+    """The items of a claim that a list shows, each with the length of its bar and its figure: percentages of
+    alternatives, else the largest changes in nats."""
+    if claim.kind == "alternatives":
+        shares = [(item, math.exp(item.change)) for item in claim.items]
+        return [(item, share, f"{100 * share:.1f} %") for item, share in shares]
+    largest = sorted(claim.items, key=lambda item: -abs(item.change))[:most]
+    return [(item, item.change, f"{item.change:+.2f}") for item in largest]
