@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Choice, Claim, Exp
 from gptsmith.explain.page import explanation_html, explanation_page
 from gptsmith.explain.shown import shown
 from gptsmith.explain.trust import MEANINGS, trust
+from gptsmith.explain.wording import label_of, rows_of
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\"'"
 PROMPT = f"Old iron. {HOSTILE} Sell"
@@ -93,6 +95,16 @@ def test_a_conversation_shows_the_turns_that_were_looked_at() -> None:
     assert 'user: Old <mark class="shade-5 named"' in page
     assert "Be old." not in page
     assert "iron" in at_terminal(replace(found, prompt=talk, claims=[claim]))
+
+
+def test_readings_from_inside_stand_in_their_order_each_with_its_depth() -> None:
+    items = [Item(f" t{layer}", float(-layer), part=f"blocks.{layer}.output") for layer in range(30)]
+    claim = Claim("logit_lens", "Read early.", [Item(" in", 9.0, part="blocks.0.input"), *items])
+    rows = [label_of(item) for item, _, _ in rows_of(claim, 8)]
+    assert rows[0] == "before block 0: in"
+    assert rows[-1] == "after block 29: t29"
+    assert rows == sorted(rows, key=lambda row: [int(n) for n in re.findall(r"block (\d+)", row)])
+    assert len(rows) == 8
 
 
 def test_an_explanation_is_plain_json() -> None:
