@@ -5,7 +5,7 @@
 Contexts are pieces of a text that the model has not learnt from; the question is why its most probable next token and
 not the runner-up. Above random: by how many nats the difference falls when the tokens with the largest changes go (1,
 2, 4 and 8 of them), less by how much it falls for as many at random; the mean over contexts, with a bootstrap interval.
-Time: all that `explain` does by default for one context of `--long` tokens.
+Verdicts: of the claims about those tokens. Time: all that `explain` does by default for one context of `--long` tokens.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,19 +90,27 @@ def main() -> None:
     loaded, generator = gptsmith.load(options.run), np.random.default_rng(0)
     text = options.text.read_text(encoding="utf-8", errors="replace")
     started = time.perf_counter()
-    found = [above_random(each, generator) for each in questions(loaded, text, options.contexts, options.tokens, 0)]
-    figures = {how: interval([one[how] for one in found], generator) for how in found[0]}
-    print(
-        json.dumps(
-            {"nats_above_random": figures, "contexts": len(found), "seconds": round(time.perf_counter() - started, 1)}
-        )
-    )
+    asked = list(questions(loaded, text, options.contexts, options.tokens, 0))
+    gains = [above_random(each, generator) for each in asked]
+    figures = {how: interval([gain[how] for gain in gains], generator) for how in ("removed", "replaced")}
+    show({"nats_above_random": figures, "contexts": len(asked), "seconds": seconds_since(started)})
+    started = time.perf_counter()
+    verdicts = Counter(LeaveOneOutSettings(by="tokens").explain(each)[0].verdict for each in asked)
+    show({"verdicts": verdicts, "seconds": seconds_since(started)})
     long = next(questions(loaded, text, 1, min(options.long, loaded.config.context_length - 1), 0))
     started = time.perf_counter()
     claims = [*AlternativesSettings().explain(long), *LeaveOneOutSettings().explain(long)]
-    seconds = round(time.perf_counter() - started, 1)
-    verdicts = {claim.by: claim.verdict for claim in claims if claim.by}
-    print(json.dumps({"tokens": len(long.ids), "words": len(long.units()), "seconds": seconds, "verdicts": verdicts}))
+    looked_at = {claim.by: len(claim.items) for claim in claims if claim.by}
+    words = len(long.units())
+    show({"tokens": len(long.ids), "words": words, "looked_at": looked_at, "seconds": seconds_since(started)})
+
+
+def seconds_since(started: float) -> float:
+    return round(time.perf_counter() - started, 1)
+
+
+def show(figures: Mapping[str, Any]) -> None:
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":
