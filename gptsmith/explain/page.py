@@ -18,14 +18,20 @@ MOST_ROWS = 12
 
 def explanation_page(found: Explanation) -> str:
     """The page of an explanation: the reply, each claim with its verdict, and whether it can be trusted."""
-    other = "" if found.against is None else f" and not {quoted(found.against.text)}"
-    title = f"Why {quoted(found.target.text)}{other}?"
+    title = _title(found)
     header = element(
         "header", element("h1", title), element("p", f"{found.run}, step {found.step}", class_="soft"), _reply(found)
     )
     claims = [_claim(found, claim, number) for number, claim in enumerate(found.claims, 1)]
     trusted = section("Can I trust this?", *(element("p", line) for line in trust(found)), name="trust")
     return page(title, [header, *claims, trusted])
+
+
+def _title(found: Explanation) -> str:
+    if found.target is None:
+        return "What was found inside"
+    against = "" if found.against is None else f" and not {quoted(found.against.text)}"
+    return f"Why {quoted(found.target.text)}{against}?"
 
 
 def explanation_html(found: Explanation) -> str:

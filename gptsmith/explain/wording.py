@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from gptsmith.explain.claim import Claim, Item
 from gptsmith.explain.parts import part_text
 
-HEADINGS = {"alternatives": "How sure it was"}
+HEADINGS = {
+    "alternatives": "How sure it was",
+    "activation_patching": "Inside: between two prompts",
+    "direct_logit_attribution": "Inside: what its parts wrote",
+    "head_roles": "Inside: roles of heads",
+    "logit_lens": "Inside: when it was decided",
+}
 """The headings of methods whose own names say little to people."""
 
 

@@ -121,6 +121,12 @@ class ExplainRequest(SamplingOptions):
     """Parts of the prompt to take away: sentences, words or tokens. By default sentences, then words."""
     parts: bool = False
     """Show the parts of the network, too."""
+    between: str | None = None
+    """A second prompt, as long: explain what makes the difference."""
+    heads: bool = False
+    """Find the roles of the model's heads, in place of a word."""
+    check: bool = False
+    """Try on this model what explanations rest on."""
     methods: Texts = Field(default_factory=list)
     """A method, in place of alternatives and leave_one_out. May be repeated."""
     html: PathText | None = None
@@ -134,6 +140,18 @@ class ExplainRequest(SamplingOptions):
             raise ConfigurationError("give messages, or a prompt, not both")
         if self.whole and (self.word is not None or self.against is not None):
             raise ConfigurationError("--whole is about no single word: leave out --word and --against")
+        answer: dict[str, Any] = {
+            "--reply": self.reply,
+            "--word": self.word,
+            "--against": self.against,
+            "--whole": self.whole,
+        }
+        answer |= {"--method": self.methods, "--parts": self.parts}
+        prompt = {"a prompt": self.prompt, "messages": self.messages, "--between": self.between, "--html": self.html}
+        if self.heads or self.check:
+            _refuse("--heads" if self.heads else "--check", {**prompt, **answer})
+        if self.between is not None:
+            _refuse("--between", answer)
         return self
 
 
@@ -256,6 +274,8 @@ class MergeRequest(DeriveRequest):
 
     run: PathText = Field(default=...)
     """The folder of a run with LoRA adapters."""
+    same_format: bool = False
+    """Round the merged weights again to what those below the adapters are in: int8, or GGUF's blocks."""
 
 
 class ImportModelRequest(Settings):

@@ -70,7 +70,7 @@ def test_important_words_are_marked_and_every_claim_has_its_figures() -> None:
     for found in (page, text):
         assert "How sure it was" in found
         assert "Your words" in found
-        assert "Direct logit attribution" in found
+        assert "Inside: what its parts wrote" in found
         assert "49.7 %" in found
         assert "+3.00" in found
         assert "-0.50" in found
