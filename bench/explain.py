@@ -5,7 +5,7 @@
 Contexts are pieces of a text that the model has not learnt from; the question is why its most probable next token and
 not the runner-up. Above random: by how many nats the difference falls when the tokens with the largest changes go (1,
 2, 4 and 8 of them), less by how much it falls for as many at random; the mean over contexts, with a bootstrap interval.
-Verdicts: of the claims about those tokens. Time: all that `explain` does by default for one context of `--long` tokens.
+Verdicts: of the claims about those tokens; and how many claims hold that name a token at random. Time: all that `explain` does by default for one context of `--long` tokens.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ import numpy as np
 import torch
 
 import gptsmith
+from gptsmith.explain.claim import HOLDS
 from gptsmith.explain.methods.alternatives import AlternativesSettings
 from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import LEAST_DIFFERENCE, Question
+from gptsmith.explain.testing import try_parts
 from gptsmith.explain.units import Unit
 from gptsmith.generate.inference_model import inference_model
 
 NUM_REMOVED = (1, 2, 4, 8)
 NUM_RANDOM = 10
+NUM_TRIALS = 200
 
 
 def questions(loaded: gptsmith.Loaded, text: str, count: int, length: int, seed: int) -> Iterator[Question]:
@@ -68,6 +71,22 @@ def above_random(question: Question, generator: np.random.Generator) -> dict[str
     return {"removed": _gain(question, removed), "replaced": _gain(question, replaced)}
 
 
+def random_scores_hold(question: Question, generator: np.random.Generator) -> int:
+    """How many of NUM_TRIALS claims that name a token at random hold."""
+    units, draw = question.units("tokens"), torch.Generator().manual_seed(question.seed)
+    removed = question.difference - question.differences(question.without([unit]) for unit in units)
+    replaced = question.difference - question.differences(question.replaced([unit], draw) for unit in units)
+    measures = {
+        how: lambda choices, falls=falls.tolist(): [falls[number] for (number,) in choices]
+        for how, falls in {"remove": removed, "replace": replaced}.items()
+    }
+    named = generator.integers(len(units), size=NUM_TRIALS).tolist()
+    outcomes = [
+        try_parts(measures, len(units), [number], noun="tokens", seed=trial) for trial, number in enumerate(named)
+    ]
+    return sum(outcome.verdict == HOLDS for outcome in outcomes)
+
+
 def _gain(question: Question, after: torch.Tensor) -> float:
     falls = (question.difference - after).reshape(len(NUM_REMOVED), 1 + NUM_RANDOM)
     return float((falls[:, 0] - falls[:, 1:].mean(dim=1)).mean())
@@ -97,6 +116,8 @@ def main() -> None:
     started = time.perf_counter()
     verdicts = Counter(LeaveOneOutSettings(by="tokens").explain(each)[0].verdict for each in asked)
     show({"verdicts": verdicts, "seconds": seconds_since(started)})
+    held = sum(random_scores_hold(each, generator) for each in asked)
+    show({"random_scores_hold": held / (NUM_TRIALS * len(asked)), "trials": NUM_TRIALS * len(asked)})
     long = next(questions(loaded, text, 1, min(options.long, loaded.config.context_length - 1), 0))
     started = time.perf_counter()
     claims = [*AlternativesSettings().explain(long), *LeaveOneOutSettings().explain(long)]
