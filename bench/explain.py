@@ -5,7 +5,8 @@
 Contexts are pieces of a text that the model has not learnt from; the question is why its most probable next token and
 not the runner-up. Above random: by how many nats the difference falls when the tokens with the largest changes go (1,
 2, 4 and 8 of them), less by how much it falls for as many at random; the mean over contexts, with a bootstrap interval.
-Verdicts: of the claims about those tokens; and how many claims hold that name a token at random. Time: all that `explain` does by default for one context of `--long` tokens.
+Verdicts: of the claims about those tokens; and how many claims hold that name a token at random. Time: all that
+`explain` does by default for one context of `--long` tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +76,20 @@ def above_random(question: Question, generator: np.random.Generator) -> dict[str
 def random_scores_hold(question: Question, generator: np.random.Generator) -> int:
     """How many of NUM_TRIALS claims that name a token at random hold."""
     units, draw = question.units("tokens"), torch.Generator().manual_seed(question.seed)
-    removed = question.difference - question.differences(question.without([unit]) for unit in units)
-    replaced = question.difference - question.differences(question.replaced([unit], draw) for unit in units)
-    measures = {
-        how: lambda choices, falls=falls.tolist(): [falls[number] for (number,) in choices]
-        for how, falls in {"remove": removed, "replace": replaced}.items()
+    after = {
+        "remove": question.differences(question.without([unit]) for unit in units).tolist(),
+        "replace": question.differences(question.replaced([unit], draw) for unit in units).tolist(),
     }
+    measures = {how: partial(_falls, question.difference, known) for how, known in after.items()}
     named = generator.integers(len(units), size=NUM_TRIALS).tolist()
     outcomes = [
         try_parts(measures, len(units), [number], noun="tokens", seed=trial) for trial, number in enumerate(named)
     ]
     return sum(outcome.verdict == HOLDS for outcome in outcomes)
+
+
+def _falls(difference: float, after: Sequence[float], choices: Sequence[tuple[int, ...]]) -> list[float]:
+    return [difference - after[number] for (number,) in choices]
 
 
 def _gain(question: Question, after: torch.Tensor) -> float:
