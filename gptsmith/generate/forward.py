@@ -63,11 +63,11 @@ class Forwards:
             UserError: compiled code is asked for by name, and cannot run.
         """
         self.model = inference_model(model, int8_matmul=False)
-        self._native, self.problem = _native(self.model, settings)
+        self._native, self.problem = _native(self.model, settings, quantizes_head=int8_matmul)
         if self._native is None and settings.engine == "native":
             raise UserError(f"compiled code (--engine native) cannot run this model: {self.problem}")
-        if self._native is None and int8_matmul:
-            self.model = inference_model(model)
+        if self._native is None:
+            self.model = inference_model(model, int8_matmul=int8_matmul)
         self._modules = ModuleForward(self.model)
 
     @property
@@ -98,8 +98,11 @@ def compile_ahead(engine: EngineName) -> None:
         importlib.import_module("gptsmith.generate.native.decoder").compile_ahead()
 
 
-def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None, str | None]:
+def _native(model: GPT, settings: EngineSettings, *, quantizes_head: bool) -> tuple[NativeDecoder | None, str | None]:
     """The model in compiled code, or the reason why not.
+
+    Args:
+        quantizes_head: whether the model's head may be quantized too, in place.
 
     Raises:
         MissingExtraError: compiled code is asked for by name, and there is no compiler.
@@ -116,6 +119,8 @@ def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None,
         return None, f"it is for CPUs, and the model is on {model.device.type}"
     if settings.kv_cache_dtype != "auto" or cache_dtype(model) != torch.float32:
         return None, "keys and values are not float32"
+    if quantizes_head:
+        model.config.linear.quantize_head(model)
     # A compiler takes a second to load: only where it is used.
     decoder = importlib.import_module("gptsmith.generate.native.decoder")
     try:
