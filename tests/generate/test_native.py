@@ -225,6 +225,39 @@ def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.M
     assert texts(engine, PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
 
 
+def test_a_compiler_that_refuses_is_said_once_and_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("LLVM does not know\nthis processor")
+
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path / "compiled")
+    monkeypatch.setattr(decoders, "checked_decoder", refuse)
+    engines = [an_engine(a_model("llama"), "auto") for _ in range(2)]
+    forward.compile_ahead("auto")
+    why = "numba cannot compile here: RuntimeError: LLVM does not know this processor"
+    assert engines[0].forwards.problem == why
+    assert capsys.readouterr().err.count(why) == 1
+    assert texts(engines[0], PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+    with pytest.raises(UserError, match="cannot run this model: numba cannot compile here"):
+        an_engine(a_model("llama"), "native")
+
+
+def test_damaged_files_are_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept_files, whole = tmp_path / "compiled", decoders.checked_decoder
+    (kept_files / "step").mkdir(parents=True)
+
+    def read(model: GPT, settings: EngineSettings) -> decoders.NativeDecoder:
+        if kept_files.exists():
+            raise EOFError("Ran out of input")
+        return whole(model, settings)
+
+    monkeypatch.setattr(compiling, "FOLDER", kept_files)
+    monkeypatch.setattr(decoders, "checked_decoder", read)
+    assert an_engine(a_model("llama"), "native").forwards.is_native
+
+
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
