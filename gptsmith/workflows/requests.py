@@ -156,7 +156,7 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
-class TraceRequest(Settings):
+class TraceRequest(OfARun):
     """The arguments of `trace`."""
 
     run: PathText = Field(default=...)
@@ -165,6 +165,16 @@ class TraceRequest(Settings):
     """A text, or a file that holds one; - reads it from standard input."""
     min_tokens: int | None = Field(default=None, gt=0)
     """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+    forget: bool = False
+    """Test which passage made the text more likely, by one step of forgetting on a copy of the weights."""
+    prompt: str | None = None
+    """The prompt that the text answers or continues, for the test."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.prompt is not None and not self.forget:
+            raise ConfigurationError("--prompt is for the test of passages: give --forget too, or leave it out")
+        return self
 
 
 class DeriveRequest(OfARun):

@@ -22,6 +22,9 @@ class MethodSettings(Settings):
     is_tested: ClassVar[bool] = True
     """Whether its claims are tested, and share the chance of an error with other methods that are."""
 
+    needs_gradients: ClassVar[bool] = False
+    """Whether it needs gradients, which a model that is served does not have."""
+
     kind: str
 
     @abstractmethod
