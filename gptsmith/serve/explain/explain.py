@@ -15,9 +15,8 @@ from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
 from gptsmith.explain.check import check_model
-from gptsmith.explain.claim import Choice, Claim, Explanation
+from gptsmith.explain.claim import Claim, Explanation
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
-from gptsmith.explain.methods.alternatives import rank_of
 from gptsmith.explain.question import Question
 from gptsmith.generate.api import generate
 from gptsmith.serve.errors import api_error, refused
@@ -93,7 +92,7 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
             rewritten = _rewritten(served, question, body) if body.switch_off else None
         except UserError as error:
             raise api_error(error) from None
-        target, against = _choice(question, question.target), _choice(question, question.against)
+        target, against = question.choice(question.target), question.choice(question.against)
     reply_start = len(question.tokenizer.decode(question.reply_ids, keep_special=True, begins=False))
     found = Explanation(
         run=served.name,
@@ -151,12 +150,6 @@ def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) ->
             sampling=served.sampling({"temperature": 0.0}),
         )  # fmt: skip
         return question.tokenizer.decode(question.reply_ids, begins=False) + "".join(written)
-
-
-def _choice(question: Question, token: int) -> Choice:
-    """A token with its probability and rank."""
-    probability = float(question.logits.softmax(dim=-1)[token])
-    return Choice(token, question.text_of(token), probability, rank_of(question, token))
 
 
 def _require_few(question: Question, by: str) -> None:
