@@ -55,12 +55,14 @@ class Material:
     Attributes:
         run: the run that is compressed.
         original: its model, dense, in float32, in evaluation mode. No method changes it.
+        unrounded: the last dense model, of which weights were then rounded.
         findings: what the methods found out, which become figures of the new run.
         trials: what was tried on the way.
     """
 
     def __init__(self, run: OpenedModel, original: GPT) -> None:
         self.run, self.original = run, original
+        self.unrounded = original
         self.findings: dict[str, Any] = {}
         self.trials: list[Trial] = []
 
@@ -79,7 +81,7 @@ class Material:
         return training_text(self.run)
 
     @cached_property
-    def _judging(self) -> tuple[TokenStream, str]:
+    def judging(self) -> tuple[TokenStream, str]:
         try:
             stream, is_own = validation_text(self.run)
         except UserError as error:
@@ -90,12 +92,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self._judging[0]
+        return self.judging[0]
 
     @property
     def validation_name(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self._judging[1]
+        return self.judging[1]
 
     @cached_property
     def _rows(self) -> Tensor:
