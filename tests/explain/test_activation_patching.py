@@ -29,8 +29,7 @@ def clear(question: Callable[..., Question], **changes: Any) -> Question:
     return replace(asked, target=int(gap.argmax()), against=int(gap.argmin()))
 
 
-@pytest.mark.parametrize("kind", attention.KINDS.names())
-@pytest.mark.parametrize("linear", ["dense", "lora"])
+@pytest.mark.parametrize(("kind", "linear"), [*((k, "dense") for k in attention.KINDS.names()), ("full", "lora")])
 def test_nothing_changes_nothing_and_all_embeddings_everything(
     kind: str, linear: str, question: Callable[..., Question]
 ) -> None:

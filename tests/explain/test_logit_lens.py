@@ -13,8 +13,7 @@ from gptsmith.explain.question import Question
 from tests.explain.conftest import random_model
 
 
-@pytest.mark.parametrize("placement", ["pre", "output", "sandwich"])
-@pytest.mark.parametrize("linear", ["dense", "int8", "lora"])
+@pytest.mark.parametrize(("placement", "linear"), [("pre", "dense"), ("output", "int8"), ("sandwich", "lora")])
 def test_the_last_lens_is_the_model_and_the_first_reads_the_embedding(
     placement: str, linear: str, question: Callable[..., Question]
 ) -> None:
