@@ -55,12 +55,14 @@ class Material:
     Attributes:
         run: the run that is compressed.
         original: its model, dense, in float32, in evaluation mode. No method changes it.
+        unrounded: the last dense model, of which weights were then rounded.
         findings: what the methods found out, which become figures of the new run.
         trials: what was tried on the way.
     """
 
     def __init__(self, run: OpenedModel, original: GPT) -> None:
         self.run, self.original = run, original
+        self.unrounded = original
         self.findings: dict[str, Any] = {}
         self.trials: list[Trial] = []
 

@@ -274,6 +274,8 @@ class MergeRequest(DeriveRequest):
 
     run: PathText = Field(default=...)
     """The folder of a run with LoRA adapters."""
+    same_format: bool = False
+    """Round the merged weights again to what those below the adapters are in: int8, or GGUF's blocks."""
 
 
 class ImportModelRequest(Settings):

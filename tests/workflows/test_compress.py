@@ -241,7 +241,7 @@ def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call:
     made = call("merge", source, "--json")
     assert made.code == 0, made.err
     figures = made.object
-    assert set(figures) == ALWAYS | WITH_TEXT
+    assert set(figures) == ALWAYS | WITH_TEXT | {"merged_weights"}
     assert (figures["status"], figures["run"]) == ("merged", str(tmp_path / "tuned-merged"))
     assert figures["compared_on"] == "validation text"
     assert figures["largest_logit_difference"] < 1e-4
@@ -270,7 +270,7 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     )
     assert tuned.code == 0, tuned.err
     figures = call("merge", tmp_path / "tuned", "--json").object
-    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte"}
+    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte", "merged_weights"}
     assert figures["compared_on"] == "base's validation text"
     assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)

@@ -58,6 +58,8 @@ def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material
         method.require(material)
     for method in methods:
         model = method.compress(model, material)
+        if model.config.linear.kind == "dense":
+            material.unrounded = model
     return model
 
 

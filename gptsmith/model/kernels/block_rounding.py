@@ -162,13 +162,3 @@ PACKERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "q4_0": _pack_q4_0, "q4_1": _pack_q4_1, "q5_0": _pack_q5_0, "q5_1": _pack_q5_1, "q8_0": _pack_q8_0,
 }  # fmt: skip
 """Integers (N, 32), scales and offsets (N, 1) to the bytes (N, block_bytes) of a format."""
-
-
-def with_integers(packed: Tensor, integers: Tensor, form: BlockFormat) -> Tensor:
-    """Rows (out, row_bytes) with the scales and minima of `packed` and other integers (out, groups, group_size)."""
-    numbers = packed.view(-1, form.block_bytes)[:, : 2 * len(form.scale_places)]
-    blocks = integers.to(torch.uint8).reshape(-1, form.block_size)
-    if form.bits == 8:
-        return torch.cat((numbers, blocks ^ 128), dim=1).view(packed.shape)
-    fifth = [_fifth_bits(blocks)] if form.bits == 5 else []
-    return torch.cat((numbers, *fifth, _nibbles(blocks)), dim=1).view(packed.shape)
