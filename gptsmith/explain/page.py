@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gptsmith.explain.claim import Claim, Explanation, Item
-from gptsmith.explain.shown import HEADINGS
+from gptsmith.explain.shown import HEADINGS, Bar, bars
 from gptsmith.explain.trust import trust
 from gptsmith.pages.shell import Html, element, escaped, page, section
 
@@ -52,15 +51,10 @@ def _claim(found: Explanation, claim: Claim, number: int) -> Html:
         f": {claim.by}" if claim.by else ""
     )
     content: list[Html] = [element("p", claim.says)]
-    if claim.kind == "alternatives":
-        content.append(
-            _bars([(item, math.exp(item.change), f"{100 * math.exp(item.change):.1f} %") for item in claim.items])
-        )
-    else:
+    if claim.kind != "alternatives":
         content += list(_texts(found, claim))
-        ordered = sorted(claim.items, key=lambda item: -abs(item.change))[:MOST_ROWS]
-        if ordered:
-            content.append(_bars([(item, item.change, f"{item.change:+.2f}") for item in ordered]))
+    if claim.items:
+        content.append(_bars(bars(claim, MOST_ROWS)))
     if claim.why:
         content.append(element("p", claim.why, class_=f"verdict {claim.verdict.split()[0]}"))
     if claim.tests:
@@ -95,20 +89,20 @@ def _shaded(item: Item, text: str, largest: float) -> Html | str:
     return element("mark", text, class_=f"shade-{shade}{named}", title=f"{item.change:+.2f} nats")
 
 
-def _bars(rows: Sequence[tuple[Item, float, str]]) -> Html:
-    largest = max((abs(value) for _, value, _ in rows), default=0.0) or 1.0
+def _bars(rows: Sequence[Bar]) -> Html:
+    largest = max((abs(row.value) for row in rows), default=0.0) or 1.0
     return element(
         "table",
         *(
             element(
                 "tr",
-                element("th", item.text.strip() or repr(item.text), scope="row"),
+                element("th", label, scope="row"),
                 element(
                     "td", element("meter", min="0", max="1", value=f"{abs(value) / largest:.3f}", aria_label=figure)
                 ),
                 element("td", figure, class_="number"),
             )
-            for item, value, figure in rows
+            for label, value, figure, _ in rows
         ),
         class_="bars",
     )

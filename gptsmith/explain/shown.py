@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from gptsmith.base.console import harmless
-from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation, Item
+from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation
 from gptsmith.explain.trust import trust
 
 BAR = 24
 """The width of the longest bar, in characters."""
 MOST_ROWS = 8
+STATE = re.compile(r"blocks\.\d+\.(input|output)")
+"""The tap of a state of the residual stream."""
 STYLES = {HOLDS: "green", CHANCE: "yellow"}
 
 
@@ -60,15 +63,43 @@ def _claim(found: Explanation, claim: Claim) -> Iterator[RenderableType]:
         "bold",
     )
     yield Text(f"  {harmless(claim.says)}")
-    if claim.kind == "alternatives":
-        yield _bars([(item, math.exp(item.change), f"{100 * math.exp(item.change):.1f} %") for item in claim.items])
-    elif claim.items:
-        if claim.by is not None and claim.by != "sentences":
-            yield from _prompt(found, claim)
-        ordered = sorted(claim.items, key=lambda item: -abs(item.change))[:MOST_ROWS]
-        yield _bars([(item, item.change, f"{item.change:+.2f}") for item in ordered])
+    if claim.by is not None and claim.by != "sentences":
+        yield from _prompt(found, claim)
+    if claim.items:
+        yield _table(bars(claim, MOST_ROWS))
     if claim.why:
         yield Text(f"  {claim.why}", STYLES.get(claim.verdict, "dim"))
+
+
+class Bar(NamedTuple):
+    """A part of a claim, its value, and the value as people read it."""
+
+    label: str
+    value: float
+    figure: str
+    is_named: bool
+
+
+def bars(claim: Claim, most: int) -> list[Bar]:
+    """At most so many parts of a claim: alternatives with their probabilities; states by depth, up to the last; of all
+    others the largest changes, the largest first."""
+    if claim.kind == "alternatives":
+        shares = [(item, math.exp(item.change)) for item in claim.items]
+        return [Bar(_label(item.text), share, f"{100 * share:.1f} %", item.is_named) for item, share in shares]
+    items, labels = claim.items, [_label(item.text) for item in claim.items]
+    if claim.kind == "logit_lens":
+        labels = [f"after {depth} blocks: {label}" for depth, label in enumerate(labels)]
+    found = [
+        Bar(label, item.change, f"{item.change:+.2f}", item.is_named) for label, item in zip(labels, items, strict=True)
+    ]
+    if all(item.part is not None and STATE.fullmatch(item.part) for item in items):
+        return found[-most:]
+    return sorted(found, key=lambda bar: -abs(bar.value))[:most]
+
+
+def _label(text: str) -> str:
+    shown = text.strip() or repr(text)
+    return shown if len(shown) <= 90 else f"{shown[:87]}..."
 
 
 HEADINGS = {
@@ -101,18 +132,15 @@ def _prompt(found: Explanation, claim: Claim) -> Iterator[Text]:
         yield text
 
 
-def _bars(rows: Sequence[tuple[Item, float, str]]) -> Table:
+def _table(rows: Sequence[Bar]) -> Table:
     """A row for each part: its text, a bar, its figure."""
     table = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     table.add_column(overflow="fold", max_width=48)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    largest = max((abs(value) for _, value, _ in rows), default=0.0) or 1.0
-    for item, value, figure in rows:
+    largest = max((abs(row.value) for row in rows), default=0.0) or 1.0
+    for label, value, figure, is_named in rows:
         bar = "█" * max(1, round(BAR * abs(value) / largest)) if abs(value) >= 0.01 * largest else "▏"
-        style = ("bold" if item.is_named else "") if value >= 0 else "dim"
-        label = item.text.strip() or repr(item.text)
-        table.add_row(
-            Text(harmless(label if len(label) <= 90 else f"{label[:87]}..."), style), Text(bar, style), figure
-        )
+        style = ("bold" if is_named else "") if value >= 0 else "dim"
+        table.add_row(Text(harmless(label), style), Text(bar, style), figure)
     return table

@@ -38,9 +38,11 @@ def test_nothing_changes_nothing_and_all_embeddings_everything(
     pair = PromptPair(asked, other)
     assert pair.changes([[], ["embedding"], ["blocks.1.output"]]) == pytest.approx([0, pair.gap, pair.gap], abs=1e-9)
     assert pair.last_changes(["blocks.1.output", "embedding"]) == pytest.approx([pair.gap, 0], abs=1e-9)
+    turned = PromptPair(replace(asked, target=asked.against, against=asked.target), other)
+    assert (turned.gap, turned.question.target) == (pytest.approx(pair.gap), asked.target)
     own = replace(asked, prompt=Prompt(other, ()))
     itself = PromptPair(own, asked.prompt.ids)
-    itself._ids, itself.start = own.ids, own.difference  # patched into itself
+    itself._ids, itself.start = own.ids, itself.question.difference  # patched into itself
     assert itself.changes([[part] for part in parts_of(asked.model)]) == pytest.approx([0] * 10, abs=1e-9)
 
 
