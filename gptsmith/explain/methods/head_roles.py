@@ -20,8 +20,10 @@ from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 
 MOST_CANDIDATES, NUM_OTHERS = 3, 20
-LEAST_RISE = 0.01
-"""Nats per token: a head without which the loss rises less has no role here."""
+LEAST_RISE, DEVIATIONS = 0.01, 3.0
+"""A head has a role if the loss rises by so many nats per token without it, more than without any of the other heads,
+and by so many standard deviations more than without them on average: of a dozen heads that are tried, one is soon the
+largest."""
 
 
 class HeadRolesSettings(MethodSettings):
@@ -88,7 +90,8 @@ def _claim(
     """What is known of the candidates of one role."""
     heads = sorted(heads, key=lambda head: -rises[head])
     most = max(by_chance, default=0.0)
-    found = [head for head in heads if rises[head] > max(most, LEAST_RISE)]
+    far = float(np.mean(by_chance) + DEVIATIONS * np.std(by_chance)) if by_chance else 0.0
+    found = [head for head in heads if rises[head] > max(most, far, LEAST_RISE)]
     verdict: Verdict = HOLDS if found else CHANCE
     items = [
         Item(
