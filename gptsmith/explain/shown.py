@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from gptsmith.base.console import harmless
-from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation
+from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation, Item
 from gptsmith.explain.trust import trust
+from gptsmith.explain.wording import heading_of, label_of, rows_of
 
 BAR = 24
 """The width of the longest bar, in characters."""
 MOST_ROWS = 8
-STATE = re.compile(r"blocks\.\d+\.(input|output)")
-"""The tap of a state of the residual stream."""
 STYLES = {HOLDS: "green", CHANCE: "yellow"}
 
 
@@ -31,7 +28,7 @@ def shown(found: Explanation) -> RenderableType:
     if found.checks:
         parts += [Text(), Text("Identities of this model", "bold"), _checks(found.checks)]
     if found.claims:
-        parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {line}") for line in trust(found))]
+        parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {harmless(line)}") for line in trust(found))]
     return Group(*parts)
 
 
@@ -58,59 +55,14 @@ def _reply(found: Explanation) -> Text:
 
 
 def _claim(found: Explanation, claim: Claim) -> Iterator[RenderableType]:
-    yield Text(
-        HEADINGS.get(claim.kind, claim.kind.replace("_", " ").capitalize()) + (f" ({claim.by})" if claim.by else ""),
-        "bold",
-    )
+    yield Text(heading_of(claim), "bold")
     yield Text(f"  {harmless(claim.says)}")
     if claim.by is not None and claim.by != "sentences":
         yield from _prompt(found, claim)
     if claim.items:
-        yield _table(bars(claim, MOST_ROWS))
+        yield _bars(rows_of(claim, MOST_ROWS))
     if claim.why:
-        yield Text(f"  {claim.why}", STYLES.get(claim.verdict, "dim"))
-
-
-class Bar(NamedTuple):
-    """A part of a claim, its value, and the value as people read it."""
-
-    label: str
-    value: float
-    figure: str
-    is_named: bool
-
-
-def bars(claim: Claim, most: int) -> list[Bar]:
-    """At most so many parts of a claim: alternatives with their probabilities; states by depth, up to the last; of all
-    others the largest changes, the largest first."""
-    if claim.kind == "alternatives":
-        shares = [(item, math.exp(item.change)) for item in claim.items]
-        return [Bar(_label(item.text), share, f"{100 * share:.1f} %", item.is_named) for item, share in shares]
-    items, labels = claim.items, [_label(item.text) for item in claim.items]
-    if claim.kind == "logit_lens":
-        labels = [f"after {depth} blocks: {label}" for depth, label in enumerate(labels)]
-    found = [
-        Bar(label, item.change, f"{item.change:+.2f}", item.is_named) for label, item in zip(labels, items, strict=True)
-    ]
-    if all(item.part is not None and STATE.fullmatch(item.part) for item in items):
-        return found[-most:]
-    return sorted(found, key=lambda bar: -abs(bar.value))[:most]
-
-
-def _label(text: str) -> str:
-    shown = text.strip() or repr(text)
-    return shown if len(shown) <= 90 else f"{shown[:87]}..."
-
-
-HEADINGS = {
-    "alternatives": "How sure it was",
-    "leave_one_out": "Your words",
-    "activation_patching": "Inside: between two prompts",
-    "direct_logit_attribution": "Inside: what its parts wrote",
-    "head_roles": "Inside: roles of heads",
-    "logit_lens": "Inside: when it was decided",
-}
-"""The headings of methods whose names say little to people."""
+        yield Text(f"  {harmless(claim.why)}", STYLES.get(claim.verdict, "dim"))
 
 
 def _prompt(found: Explanation, claim: Claim) -> Iterator[Text]:
@@ -132,15 +84,18 @@ def _prompt(found: Explanation, claim: Claim) -> Iterator[Text]:
         yield text
 
 
-def _table(rows: Sequence[Bar]) -> Table:
+def _bars(rows: Sequence[tuple[Item, float, str]]) -> Table:
     """A row for each part: its text, a bar, its figure."""
     table = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     table.add_column(overflow="fold", max_width=48)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    largest = max((abs(row.value) for row in rows), default=0.0) or 1.0
-    for label, value, figure, is_named in rows:
+    largest = max((abs(value) for _, value, _ in rows), default=0.0) or 1.0
+    for item, value, figure in rows:
         bar = "█" * max(1, round(BAR * abs(value) / largest)) if abs(value) >= 0.01 * largest else "▏"
-        style = ("bold" if is_named else "") if value >= 0 else "dim"
-        table.add_row(Text(harmless(label), style), Text(bar, style), figure)
+        style = ("bold" if item.is_named else "") if value >= 0 else "dim"
+        label = label_of(item)
+        table.add_row(
+            Text(harmless(label if len(label) <= 90 else f"{label[:87]}..."), style), Text(bar, style), figure
+        )
     return table

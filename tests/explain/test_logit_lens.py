@@ -10,7 +10,6 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.explain.methods.logit_lens import LogitLensSettings, decided_after, lens_logits
 from gptsmith.explain.question import Question, quoted
-from gptsmith.explain.shown import bars
 from tests.explain.conftest import random_model
 
 
@@ -66,7 +65,6 @@ def test_a_model_wired_to_decide_in_its_last_block_is_said_to(question: Callable
     [other] = LogitLensSettings().explain(question(model=model, target=asked.against, against=asked.target))
     assert f"for {target} rather than {against}" in other.says
     assert claim.verdict == "not tested"
-    assert [bar.label.split(":")[0] for bar in bars(claim, 2)] == ["after 2 blocks", "after 3 blocks"]
 
 
 def test_after_norm_is_refused(question: Callable[..., Question]) -> None:
