@@ -24,6 +24,7 @@ from gptsmith.workflows.certify import certify as certify
 from gptsmith.workflows.chat import chat as chat
 from gptsmith.workflows.compress import compress as compress
 from gptsmith.workflows.evaluate import evaluate as evaluate
+from gptsmith.workflows.explain import explain as explain
 from gptsmith.workflows.export import export as export
 from gptsmith.workflows.finetune import finetune as finetune
 from gptsmith.workflows.generate import generate as generate

@@ -20,7 +20,7 @@ PANELS = {
     "Evaluate": ("evaluate", "certify"),
     "Explain": ("trace",),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("info", "runs", "watch", "cache"),
+    "Inspect": ("explain", "info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
@@ -131,7 +131,7 @@ def gptsmith(
         help="Run this Python file first, whose kinds settings can then name. Repeatable.",
     ),
 ) -> None:
-    """Train, fine-tune, evaluate, serve and compress GPT models on hardware that you own."""
+    """Train, fine-tune, evaluate, serve, compress and explain GPT models on hardware that you own."""
     if imports:
         from gptsmith.base.outside import import_kinds
 

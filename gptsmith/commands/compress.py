@@ -9,10 +9,14 @@ from gptsmith.workflows.requests import CompressRequest
 @command(
     CompressRequest,
     arguments={"run": "RUN"},
-    panels={"Run": ("to", "layers", "feedforward", "out"), "Healing": ("heal_minutes",), "Machine": ("device",)},
+    panels={
+        "Size": ("bits", "bytes", "to", "layers", "feedforward"),
+        "Run": ("heal_minutes", "out"),
+        "Machine": ("device",),
+    },
     examples=(
-        "gptsmith compress runs/mine --to int8",
-        "gptsmith compress runs/mine --layers 6 --heal-minutes 5",
+        "gptsmith compress runs/mine --bits 5",
+        "gptsmith compress runs/mine --layers 6 --to q8_0 --heal-minutes 5",
     ),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:

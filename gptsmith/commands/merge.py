@@ -9,7 +9,7 @@ from gptsmith.workflows.requests import MergeRequest
 @command(
     MergeRequest,
     arguments={"run": "RUN"},
-    panels={"Run": ("out",), "Machine": ("device",)},
+    panels={"Run": ("same_format", "out"), "Machine": ("device",)},
     examples=("gptsmith merge runs/mine-lora", "gptsmith merge runs/mine-lora --out runs/merged --json"),
 )
 def merge(request: MergeRequest, json: Json = False) -> None:

@@ -30,16 +30,17 @@ Json = Annotated[
 ]
 SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
 """The panel of the verbs that sample tokens."""
-NAMES = {"settings": "set", "hosts": "allow-host"}
+NAMES = {"settings": "set", "hosts": "allow-host", "methods": "method"}
 """Options whose name differs from their field's."""
 IN_PYTHON_ONLY = ("started", "reward", "callbacks", "background")
 METAVARS = {
-    "out": "FOLDER", "resume": "RUN", "against": "RUN", "draft": "RUN", "base": "RUN", "config": "FILE",
+    "out": "FOLDER", "resume": "RUN", "against": "OTHER", "draft": "RUN", "base": "RUN", "config": "FILE",
     "settings": "KEY=VALUE", "lora": "RANK", "trials": "N", "tokens": "COUNT", "params": "COUNT",
     "validation": "PATH", "test": "PATH", "stop": "TEXT", "system": "TEXT", "prompts": "FILE", "task": "KIND",
     "lora_alpha": "NUMBER", "learning_rate": "RATE", "batch_size": "COUNT", "max_steps": "N", "report_to": "TRACKER",
     "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME",
+    "reply": "TEXT", "word": "N", "by": "PARTS", "methods": "NAME", "html": "FILE",
 }  # fmt: skip
 
 

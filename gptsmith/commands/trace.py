@@ -16,8 +16,8 @@ UNMATCHED_CHARACTERS = 200
 @command(
     TraceRequest,
     arguments={"run": "RUN", "text": "TEXT"},
-    panels={"Matches": ("min_tokens",)},
-    examples=('gptsmith trace runs/mine "The old smith forges"', "gptsmith trace runs/mine reply.txt --json"),
+    panels={"Matches": ("min_tokens",), "Influence": ("forget", "prompt"), "Machine": ("device",)},
+    examples=('gptsmith trace runs/mine "The old smith forges"', "gptsmith trace runs/mine reply.txt --forget"),
 )
 def trace(request: TraceRequest, json: Json = False) -> None:
     """Find where a text stands in what a model learnt from."""
@@ -33,6 +33,8 @@ def trace(request: TraceRequest, json: Json = False) -> None:
     show_marked(figures["text"], figures["sources"])
     for number, passage in enumerate(figures["sources"], 1):
         show_passage(number, passage)
+    for influence in figures.get("influences", ()):
+        show_influence(influence)
     console.results.print()
     for line in (figures["says"], *figures["missing"]):
         console.results.print(console.harmless(line), soft_wrap=True)
@@ -63,6 +65,27 @@ def show_passage(number: int, passage: Mapping[str, Any]) -> None:
     console.results.print(Text(f"\n[{number}] ", "bold").append(passage["says"]), soft_wrap=True)
     for source in (passage, *passage["other_sources"]):
         console.results.print(Text(f"    {console.harmless(place_of(source))}"), soft_wrap=True)
+    show_context(passage)
+
+
+def show_influence(influence: Mapping[str, Any]) -> None:
+    """Prints a passage that was forgotten for one step, and what became of the text."""
+    from rich.text import Text
+
+    from gptsmith.base import console
+
+    console.results.print(
+        Text(f"\n{console.harmless(place_of(influence))}\n").append(influence["says"], "bold"), soft_wrap=True
+    )
+    show_context(influence)
+
+
+def show_context(passage: Mapping[str, Any]) -> None:
+    """Prints a passage between what stands before and after it."""
+    from rich.text import Text
+
+    from gptsmith.base import console
+
     context = Text("    …", "dim").append(_in_one_line(passage["before"]))
     context.append(_in_one_line(passage["passage"]), "bold not dim")
     console.results.print(context.append(_in_one_line(passage["after"])).append("…"), soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.compress.difference import difference
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
@@ -24,8 +26,27 @@ from gptsmith.train.validation_text import training_text, validation_text
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
-CALIBRATION_TOKENS = 16_384
+CALIBRATION_TOKENS, TRIAL_TOKENS = 16_384, 2048
+TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
+"""Every so many rows of training text, one is for trials."""
 LOGITS_AT_ONCE = 1 << 24
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting that was tried on the way.
+
+    Attributes:
+        name: such as `q4_0`.
+        weight_bytes: the bytes of all its weights.
+        kl_divergence: in nats per token, on some training text.
+        is_chosen: whether the new run is what it made.
+    """
+
+    name: str
+    weight_bytes: int
+    kl_divergence: float
+    is_chosen: bool
 
 
 class Material:
@@ -34,12 +55,16 @@ class Material:
     Attributes:
         run: the run that is compressed.
         original: its model, dense, in float32, in evaluation mode. No method changes it.
+        unrounded: the last dense model, of which weights were then rounded.
         findings: what the methods found out, which become figures of the new run.
+        trials: what was tried on the way.
     """
 
     def __init__(self, run: OpenedModel, original: GPT) -> None:
         self.run, self.original = run, original
+        self.unrounded = original
         self.findings: dict[str, Any] = {}
+        self.trials: list[Trial] = []
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -74,25 +99,46 @@ class Material:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
         return self._judging[1]
 
-    def calibration_windows(self, num_tokens: int = CALIBRATION_TOKENS) -> list[Tensor]:
-        """Input ids (B, T) from all over the training text, about so many tokens in all; of text that the original
-        writes itself, where its training text cannot be read."""
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Input ids (N, T) from all over the training text; of text that the original writes itself, where its training
+        text cannot be read."""
+        num_tokens = CALIBRATION_TOKENS + TRIAL_TOKENS
         try:
             stream = self.training
         except UserError as error:
             note(f"calibrated on text that the model writes itself, because there is no training text: {error}", "dim")
-            return [own_text(self.original, self.tokenizer, num_tokens)]
-        return [input_ids for input_ids, _ in self._windows(stream, num_tokens)]
+            return own_text(self.original, self.tokenizer, num_tokens)
+        return torch.cat([input_ids for input_ids, _ in self._windows(stream, num_tokens)])
+
+    def calibration_windows(self) -> list[Tensor]:
+        """Input ids (B, T) to calibrate with."""
+        rows = self._rows
+        return list(torch.split(rows[torch.arange(len(rows)) % TRIAL_EVERY > 0], self._rows_at_once)) or [rows]
+
+    def try_out(self, name: str, model: GPT, *, is_chosen: bool = False) -> Trial:
+        """What a smaller model costs, on training text that it was not calibrated on; kept among the trials."""
+        windows = ((ids, torch.ones_like(ids, dtype=torch.bool)) for ids in torch.split(self._rows[::TRIAL_EVERY], 1))
+        gap = difference(self.original, model, windows)
+        num_bytes = sum(parameter.nbytes for parameter in model.parameters())
+        self.trials.append(Trial(name, num_bytes, gap.kl_divergence, is_chosen))
+        return self.trials[-1]
 
     def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
         """Input ids (B, T) and which positions count (B, T), from all over the validation text."""
         return self._windows(self.validation, num_tokens)
 
+    @property
+    def _context(self) -> int:
+        return min(self.original.config.context_length, COMPARED_CONTEXT)
+
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, LOGITS_AT_ONCE // (self._context * self.original.config.vocab_size))
+
     def _windows(self, stream: TokenStream, num_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-        device, config = self.original.device, self.original.config
-        context = min(config.context_length, COMPARED_CONTEXT)
-        rows_at_once = max(1, LOGITS_AT_ONCE // (context * config.vocab_size))
-        for input_ids, targets in evaluation_windows(stream, context, rows_at_once, num_tokens):
+        device = self.original.device
+        for input_ids, targets in evaluation_windows(stream, self._context, self._rows_at_once, num_tokens):
             yield torch.from_numpy(input_ids).to(device), torch.from_numpy(targets != IGNORED).to(device)
 
 

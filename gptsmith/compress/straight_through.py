@@ -12,35 +12,35 @@ from torch.nn import functional
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.block_formats import BlockFormat
-from gptsmith.model.kernels.block_rounding import with_integers
+from gptsmith.model.kernels.block_formats import BlockFormat, Groups
+from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups
 from gptsmith.model.kernels.dense_matmul import dense_linear
 from gptsmith.model.linear import LinearLayer
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.linear.grouped import Grouped
 from gptsmith.model.transform import dequantize
 
+CELL = 0.49
+"""How far from an integer the numbers are that are surely rounded to it."""
 
-class Grid:
-    """The numbers that the weights of a matrix in blocks can have while its scales and offsets stay what they are.
+
+class Rounding:
+    """The rounding of a matrix in blocks while its scales and offsets stay what they are.
 
     Attributes:
         scale, offset: (out, groups).
-        group_size: weights of a group.
-        most: the largest integer.
     """
 
     def __init__(self, packed: Tensor, form: BlockFormat) -> None:
         groups = form.groups(packed)
         self.scale, self.offset = groups.scale, groups.offset
-        self.group_size, self.most = form.group_size, (1 << form.bits) - 1
+        self.form, self.grid = form, GRIDS[form.name]
 
     def integers(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
         """The nearest integers (..., groups, group_size) of weights (..., in): of all rows, or of some of them."""
         scale, offset = self._of(rows)
-        grouped = weight.view(*weight.shape[:-1], -1, self.group_size)
-        inverse = torch.where(scale == 0, 0.0, 1 / scale)
-        return ((grouped - offset[..., None]) * inverse[..., None]).round_().clamp_(0, self.most)
+        groups = weight.view(*weight.shape[:-1], -1, self.form.group_size)
+        return self.grid.integers(groups, scale[..., None], offset[..., None])
 
     def round(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
         """The nearest of its numbers to weights (..., in), with a gradient as if they were the weights themselves."""
@@ -49,6 +49,17 @@ class Grid:
             rounded = self.integers(weight, rows).mul_(scale[..., None]).add_(offset[..., None]).flatten(-2)
         straight: Tensor = _StraightThrough.apply(weight, rounded)  # type: ignore[no-untyped-call]
         return straight
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """The rows (out, row_bytes) of the nearest of its numbers to weights (out, in)."""
+        integers = self.integers(weight).to(torch.uint8)
+        return pack_groups(Groups(integers, self.scale, self.offset), self.form)
+
+    def cell(self, weight: Tensor, near: Tensor) -> Tensor:
+        """The numbers nearest to `near` (out, in) that are rounded as `weight` (out, in) is."""
+        scale, offset, integers = self.scale[..., None], self.offset[..., None], self.integers(weight)
+        ends = [((integers + side * CELL) * scale + offset).flatten(-2) for side in (-1, 1)]
+        return near.clamp(torch.minimum(*ends), torch.maximum(*ends))
 
     def _of(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         return (self.scale, self.offset) if rows is None else (self.scale[rows], self.offset[rows])
@@ -69,35 +80,40 @@ class _StraightThrough(torch.autograd.Function):
 class RoundedLinear(LinearLayer):
     """A linear layer whose matrix is rounded whenever it is used."""
 
-    def __init__(self, dense: DenseLinear, grid: Grid) -> None:
+    def __init__(self, dense: DenseLinear, rounding: Rounding) -> None:
         super().__init__()
-        self.weight, self.bias, self.grid = dense.weight, dense.bias, grid
+        self.weight, self.bias, self.rounding = dense.weight, dense.bias, rounding
 
     def forward(self, x: Tensor) -> Tensor:
         return dense_linear(x, self.matrix(), self.bias)
 
     def matrix(self) -> Tensor:
-        return self.grid.round(self.weight)
+        return self.rounding.round(self.weight)
 
 
 class RoundedEmbedding(nn.Module):
     """Vectors that are rounded when they are looked up."""
 
-    def __init__(self, dense: DenseEmbedding, grid: Grid) -> None:
+    def __init__(self, dense: DenseEmbedding, rounding: Rounding) -> None:
         super().__init__()
-        self.weight, self.sparse, self.grid = dense.weight, dense.sparse, grid
+        self.weight, self.sparse, self.rounding = dense.weight, dense.sparse, rounding
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.grid.round(functional.embedding(ids, self.weight, sparse=self.sparse), ids)
+        return self.rounding.round(functional.embedding(ids, self.weight, sparse=self.sparse), ids)
 
     def matrix(self) -> Tensor:
         """The vectors (num_embeddings, dim)."""
-        return self.grid.round(self.weight)
+        return self.rounding.round(self.weight)
 
 
-def trainable(model: GPT) -> GPT:
+@torch.no_grad()
+def trainable(model: GPT, unrounded: GPT) -> GPT:
     """A model whose weights can be trained and that computes what `model` computes: of matrices in blocks the integers
     change, and scales and offsets stay.
+
+    Args:
+        unrounded: the dense model that was rounded to `model`: a weight that was nearly rounded to another number is
+            soon trained to be.
 
     Raises:
         UserError: its weights are neither dense nor in blocks.
@@ -111,12 +127,19 @@ def trainable(model: GPT) -> GPT:
             module.p = 0.0
     for place, layer in list(model.named_modules()):
         if isinstance(layer, Grouped):
-            dense, grid = made.get_submodule(place), Grid(layer.weight, layer.form)
+            dense, rounding = made.get_submodule(place), Rounding(layer.weight, layer.form)
+            weight = dense.get_parameter("weight")
+            weight.copy_(rounding.cell(weight, unrounded.get_parameter(f"{place}.weight")))
             if isinstance(dense, DenseEmbedding):
-                made.set_submodule(place, RoundedEmbedding(dense, grid))
+                made.set_submodule(place, RoundedEmbedding(dense, rounding))
             elif isinstance(dense, DenseLinear):
-                made.set_submodule(place, RoundedLinear(dense, grid))
+                made.set_submodule(place, RoundedLinear(dense, rounding))
     return made
+
+
+def is_rounded(trained: GPT) -> bool:
+    """Whether weights of a `trainable` model are rounded whenever they are used."""
+    return any(isinstance(module, RoundedLinear | RoundedEmbedding) for module in trained.modules())
 
 
 @torch.no_grad()
@@ -126,8 +149,8 @@ def stored(trained: GPT, model: GPT) -> GPT:
     parameters = dict(trained.named_parameters())
     for place, layer in made.named_modules():
         if isinstance(layer, Grouped) and not layer.is_tied:
-            integers = Grid(layer.weight, layer.form).integers(parameters.pop(f"{place}.weight"))
-            layer.weight.copy_(with_integers(layer.weight, integers, layer.form))
+            weight = parameters.pop(f"{place}.weight")
+            layer.weight.copy_(Rounding(layer.weight, layer.form).pack(weight))
     own = dict(made.named_parameters())
     for name, value in parameters.items():
         own[name].copy_(value)

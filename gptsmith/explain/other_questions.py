@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from gptsmith.explain.claim import Choice
 from gptsmith.explain.question import Question, quoted
 
 
@@ -30,6 +33,18 @@ class ReplyQuestion(Question):
             logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
             found.append(logs.gather(1, targets[:, None]).sum())
         return torch.stack(found)
+
+    def require_difference(self, offer: str = "") -> None:
+        pass  # any probability of a reply can be explained
+
+    @property
+    def target_choice(self) -> Choice:
+        text = self.tokenizer.decode([*self.reply_ids, self.target], begins=False)
+        return Choice(self.target, text, math.exp(self.difference), None)
+
+    @property
+    def against_choice(self) -> Choice | None:
+        return None
 
     @property
     def subject(self) -> str:
@@ -60,7 +75,26 @@ class ScoreQuestion(Question):
         return scores[:, self.target] - scores[:, self.against]
 
     def text_of(self, target: int) -> str:
-        return self.labels[target]
+        return self.labels[target] if self.labels else "the score"
+
+    def require_difference(self, offer: str = "") -> None:
+        if self.labels:
+            super().require_difference(offer)
+
+    @cached_property
+    @torch.inference_mode()
+    def _scores(self) -> Tensor:
+        return self.model.scores(self._reader.last_states([self.ids])[0, 0])
+
+    def choice(self, token: int) -> Choice:
+        if not self.labels:
+            return Choice(0, f"{float(self._scores[0]):.3f}", None, None)
+        rank = 1 + int((self._scores > self._scores[token]).sum())
+        return Choice(token, self.labels[token], float(self._scores.softmax(dim=-1)[token]), rank)
+
+    @property
+    def against_choice(self) -> Choice | None:
+        return self.choice(self.against) if self.labels else None
 
     @property
     def subject(self) -> str:

@@ -43,21 +43,34 @@ class Prompt:
         Raises:
             DataError: the template does not take the conversation.
         """
-        ids = tuple(template.prompt_ids(tokenizer, messages))
+        return cls.of_conversation(tokenizer, template, messages, tuple(template.prompt_ids(tokenizer, messages)), True)
+
+    @classmethod
+    def of_conversation(
+        cls,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        ids: tuple[int, ...],
+        open_turn: bool = False,
+    ) -> Prompt:
+        """A conversation whose tokens are known, with the beginning of the reply's turn (`open_turn`) or without."""
         pieces = [tokenizer.decode_bytes([number], keep_special=True) for number in ids]
         starts = [0, *accumulate(map(len, pieces))]
         spelt = b"".join(pieces)
         passages = []
-        for number, (start, stop) in _contents(tokenizer, template, messages, spelt).items():
+        for number, (start, stop) in _contents(tokenizer, template, messages, spelt, open_turn).items():
             first, last = (next(n for n, at in enumerate(starts) if at >= edge) for edge in (start, stop))
             if last > first:
                 text = b"".join(pieces[first:last]).decode("utf-8", "replace")
-                passages.append(Passage(text, first, ids[first:last], str(messages[number]["role"]), number))
+                content = str(messages[number]["content"])
+                offset = len(content) - len(content.lstrip())
+                passages.append(Passage(text, first, ids[first:last], str(messages[number]["role"]), number, offset))
         return cls(ids, tuple(passages))
 
 
 def _contents(
-    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message], spelt: bytes
+    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message], spelt: bytes, open_turn: bool
 ) -> dict[int, tuple[int, int]]:
     """The bytes from and to which each message's text stands in what the prompt's tokens spell: where the template puts
     marks that stand around it."""
@@ -69,7 +82,7 @@ def _contents(
         for n, (message, text) in enumerate(zip(messages, texts, strict=True))
     ]
     masking = Masking(tokenizer, marked)
-    rendered = template.render(masking.masked(marked), tokenizer=tokenizer, open_turn=True)
+    rendered = template.render(masking.masked(marked), tokenizer=tokenizer, open_turn=open_turn)
     for character, spelling in masking.hidden.items():
         rendered = rendered.replace(character, spelling)
     plain = rendered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
+from gptsmith.explain.claim import Choice
 from gptsmith.explain.prompt import Prompt
-from gptsmith.explain.reading import Reader
+from gptsmith.explain.reading import Observe, Reader, seen_by_nobody
 from gptsmith.explain.units import Unit, units_of
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ class Question:
         num_claims: how many claims about this question are tested, so that the chance that any of them holds by luck
             stays the same.
         seed: of all random choices.
+        observe: called with how many changed contexts have been read, and how many are to be read so far.
     """
 
     model: GPT
@@ -51,6 +53,7 @@ class Question:
     held_out_ids: tuple[int, ...] = field(default=(), repr=False)
     num_claims: int = 1
     seed: int = 0
+    observe: Observe = field(default=seen_by_nobody, repr=False)
 
     has_tokens: ClassVar[bool] = True
     """Whether the target is one token, so that logits and directions of the head are those of the answer."""
@@ -107,6 +110,28 @@ class Question:
             logits = self.model.logits(self._reader.last_states([self.ids])[0, 0])
             return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
+    def compared_with(self, against: int) -> Question:
+        """The same question with another contrast."""
+        other = replace(self, against=against)
+        known = {name: value for name, value in self.__dict__.items() if name in ("_reader", "logits")}
+        other.__dict__.update(known)  # nothing is read twice
+        return other
+
+    def choice(self, token: int) -> Choice:
+        """A token with its probability and rank."""
+        rank = 1 + int((self.logits > self.logits[token]).sum())
+        return Choice(token, self.text_of(token), float(self.logits.softmax(dim=-1)[token]), rank)
+
+    @property
+    def target_choice(self) -> Choice:
+        """The target, for the explanation."""
+        return self.choice(self.target)
+
+    @property
+    def against_choice(self) -> Choice | None:
+        """The contrast, for the explanation; None if there is none."""
+        return self.choice(self.against)
+
     def require_tokens(self, method: str) -> None:
         """
         Raises:
@@ -141,16 +166,16 @@ class Question:
     def state(self, difference: float) -> str:
         """A difference in words that need no logarithm."""
         target, other = quoted(self.text_of(self.target)), quoted(self.text_of(self.against))
-        return f"{target} is {times(difference)} as probable as {other}"
-
-    @property
-    def num_read(self) -> int:
-        """How many of the last hidden states the answer is read from."""
-        return 1
+        return f"{target} is {relative_odds(difference)} {other}"
 
     @cached_property
     def _reader(self) -> Reader:
-        return Reader(self.model, self.ids)
+        return Reader(self.model, self.ids, self.observe)
+
+    @property
+    def num_read(self) -> int:
+        """How many of the last hidden states F is read from."""
+        return 1
 
     @torch.inference_mode()
     def measure(self, states: Tensor) -> Tensor:
@@ -166,9 +191,10 @@ def quoted(text: str) -> str:
     return f'"{shown if len(shown) <= 60 else shown[:57] + "..."}"'
 
 
-def times(difference: float) -> str:
-    """A difference of logarithms as a multiple: `12 times`."""
-    if abs(difference) > 7:
-        return "over 1,000 times" if difference > 0 else "less than 0.001 times"
-    ratio = math.exp(difference)
-    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.2g} times"
+def relative_odds(difference: float) -> str:
+    """A difference of logarithms in words: `12 times as probable as`, `5 times less probable than`."""
+    if abs(difference) < math.log(1.05):
+        return "about as probable as"
+    ratio = math.exp(min(abs(difference), 7.0))
+    shown = "over 1,000" if abs(difference) > 6.9 else f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+    return f"{shown} times as probable as" if difference > 0 else f"{shown} times less probable than"

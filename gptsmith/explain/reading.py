@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 
 import torch
@@ -17,6 +17,12 @@ CACHE_BYTES = 128 << 20
 SAME_LENGTH = 0.8
 """Rows are read together if none is shorter than this share of the longest."""
 
+Observe = Callable[[int, int], None]
+
+
+def seen_by_nobody(num_read: int, num_asked: int) -> None:
+    """Does nothing."""
+
 
 class Reader:
     """Reads changed forms of one context.
@@ -28,7 +34,7 @@ class Reader:
         ids: the context as it is.
     """
 
-    def __init__(self, model: GPT, ids: Sequence[int]) -> None:
+    def __init__(self, model: GPT, ids: Sequence[int], observe: Observe = seen_by_nobody) -> None:
         """
         Raises:
             UserError: it is longer than the model's context.
@@ -40,12 +46,14 @@ class Reader:
             )
         self.model, self.ids = model, tuple(ids)
         self._cache: Cache | None = None
+        self._observe, self._num_read, self._num_asked = observe, 0, 0
 
     @torch.inference_mode()
     def last_states(self, rows: Sequence[Sequence[int]], num_last: int = 1) -> Tensor:
         """The last hidden states (N, num_last, C) of each of N contexts, in order."""
         if not rows:
             return torch.empty(0, num_last, self.model.config.embed_dim, dtype=self.model.dtype)
+        self._num_asked += len(rows)
         found: list[Tensor] = [torch.empty(0)] * len(rows)
         for numbers, prefix in self._batches(rows, num_last):
             suffixes = [rows[number][prefix:] for number in numbers]
@@ -55,6 +63,8 @@ class Reader:
             hidden = self.model.hidden(ids.to(self.model.device), cache=self._beginning(len(numbers), prefix, ids))
             for row, (number, suffix) in enumerate(zip(numbers, suffixes, strict=True)):
                 found[number] = hidden[row, len(suffix) - num_last : len(suffix)]
+            self._num_read += len(numbers)
+            self._observe(self._num_read, self._num_asked)
         return torch.stack(found)
 
     def _batches(self, rows: Sequence[Sequence[int]], num_last: int) -> Iterator[tuple[list[int], int]]:

@@ -34,6 +34,7 @@ class Passage:
         ids: its tokens.
         role: whose turn of a conversation it is; empty for a plain prompt.
         message: which message of the conversation it is, from 0.
+        offset: the place of its first character in that message, whose white space a template may take away.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Passage:
     ids: tuple[int, ...]
     role: str = ""
     message: int | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Unit:
     """A part of a passage.
 
     Attributes:
-        start: its first character in the passage's text.
+        start: its first character in the prompt, or in the message.
         stop: the character after its last.
         text: the characters, with the white space before them.
         first: the place of its first token in the prompt.
@@ -82,15 +84,16 @@ def units_of(passages: Sequence[Passage], tokenizer: Tokenizer, by: str) -> list
 
 def _of_passage(passage: Passage, tokenizer: Tokenizer, by: str) -> Iterator[Unit]:
     """Each part takes the tokens that begin in it; one in which no token begins is a part of the one before."""
-    starts = token_starts(passage, tokenizer)
+    starts = token_starts(passage.text, passage.ids, tokenizer)
     cuts = _cuts(passage.text, starts, by)
     token, begin = 0, 0
     for stop in [*cuts[1:], len(passage.text)]:
         last = len(starts) if stop == len(passage.text) else _first_from(starts, stop)
         if last > token:
             yield Unit(
-                begin, stop, passage.text[begin:stop], passage.first + token, passage.first + last, passage.message
-            )
+                passage.offset + begin, passage.offset + stop, passage.text[begin:stop],
+                passage.first + token, passage.first + last, passage.message,
+            )  # fmt: skip
             token, begin = last, stop
 
 
@@ -107,9 +110,9 @@ def _cuts(text: str, starts: Sequence[int], by: str) -> list[int]:
     return sorted({0, *(match.start() for match in pattern.finditer(text))})
 
 
-def token_starts(passage: Passage, tokenizer: Tokenizer) -> list[int]:
-    """The character in which each token of a passage begins."""
-    sizes = [len(tokenizer.decode_bytes([number], keep_special=True)) for number in passage.ids]
-    hidden = max(0, sum(sizes) - len(passage.text.encode("utf-8", "surrogatepass")))  # a space that is not shown
-    begins = list(accumulate(len(letter.encode("utf-8", "surrogatepass")) for letter in passage.text))
+def token_starts(text: str, ids: Sequence[int], tokenizer: Tokenizer, *, keep_special: bool = True) -> list[int]:
+    """The character in which each token of a text begins; special tokens have some where the text keeps them."""
+    sizes = [len(tokenizer.decode_bytes([number], keep_special=keep_special)) for number in ids]
+    hidden = max(0, sum(sizes) - len(text.encode("utf-8", "surrogatepass")))  # a space that is not shown
+    begins = list(accumulate(len(letter.encode("utf-8", "surrogatepass")) for letter in text))
     return [bisect_right(begins, max(0, at - hidden)) for at in accumulate([0, *sizes[:-1]])]

@@ -83,6 +83,22 @@ def merge_lora(model: GPT) -> GPT:
     return made
 
 
+def merge_lora_in_format(model: GPT) -> GPT:
+    """A new model that computes nearly what `model` computes with its adapters, rounded to the nearest that the kind of
+    the layers below them can hold: a small change of a weight is lost.
+
+    Raises:
+        ConfigurationError: the model has no adapters, or the layers below them are dense or in a format that nothing is
+            rounded to.
+    """
+    made = merge_lora(model)
+    settings = model.config.linear
+    assert isinstance(settings, LoraLinearSettings), "it had adapters to merge"
+    if settings.base.kind == "dense":
+        raise ConfigurationError("the weights below the adapters are in no format to round to: merge them as they are")
+    return quantize(made, settings.base)
+
+
 @torch.no_grad()
 def dequantize(model: GPT) -> GPT:
     """A new dense model that computes what `model` computes, whose layers are quantized and have no adapters."""

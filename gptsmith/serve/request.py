@@ -26,6 +26,8 @@ class ServeRequest(ServeSettings):
     """PEM file of its private key, without a password."""
     share_prompts: bool = False
     """Show example prompts to clients on other machines too."""
+    share_sources: bool = False
+    """Show texts that models learnt from to others too."""
     draft: PathText | None = None
     """A smaller run with the same tokenizer, for speculative decoding."""
     device: str = "auto"

@@ -13,7 +13,8 @@ from gptsmith.serve.anthropic.errors import ERROR, error_body
 from gptsmith.serve.anthropic.messages import count_tokens, messages
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest
 from gptsmith.serve.explain.explain import explain
-from gptsmith.serve.explain.schemas import ExplainRequest
+from gptsmith.serve.explain.schemas import ExplainRequest, TraceRequest
+from gptsmith.serve.explain.trace import trace
 from gptsmith.serve.ollama.routes import OLLAMA_ROUTES
 from gptsmith.serve.openai.chat import chat_completions
 from gptsmith.serve.openai.classify import classify
@@ -136,6 +137,10 @@ ROUTES = (
     Route(
         "/v1/explain", "POST", explain, "Why a model wrote a word, as claims with their tests.",
         ExplainRequest, {"type": "object", "required": ["target", "claims"]}, streams=True, models=WRITERS,
+    ),
+    Route(
+        "/v1/trace", "POST", trace, "Where a text stands in what a model learnt from.",
+        TraceRequest, {"type": "object", "required": ["sources"]}, models=WRITERS,
     ),
     Route(
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT

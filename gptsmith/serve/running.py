@@ -56,7 +56,8 @@ class Server:
             self._socket.close()
             raise
         self._models = models
-        self._server = GracefulServer(State(models, request, host=host, keys=keys), tls)
+        state = State(models, request, host=host, keys=keys, shares_sources=request.share_sources)
+        self._server = GracefulServer(state, tls)
         self._thread: threading.Thread | None = None
         self.models = [*models.entries]
         self.address = (

@@ -7,9 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from gptsmith.convert.load import Loaded
+from gptsmith.explain.check import Check
+from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
@@ -28,12 +31,14 @@ class ServedModel:
     Attributes:
         kv_cache_bytes: the bound on its KV cache and that of its draft model; 0 without a bound.
         num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
+        checks: the identities that explanations rest on, once they were tried on this model.
         on_idle: called when the last of them has ended.
     """
 
     def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings, kv_cache_bytes: int) -> None:
         self.run, self.engine, self.settings, self.kv_cache_bytes = run, engine, settings, kv_cache_bytes
         self.num_reserved, self.clock = 0, time.monotonic
+        self.checks: list[Check] | None = None
         self.on_idle: Callable[[], None] = lambda: None
         self._ended: deque[float] = deque(maxlen=32)
 
@@ -56,6 +61,15 @@ class ServedModel:
     @property
     def context_length(self) -> int:
         return self.engine.context_length
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Finds texts in what the model learnt from, which is indexed the first time.
+
+        Raises:
+            UserError: that is not here.
+        """
+        return Tracer.of(self.loaded.run)
 
     def template(self) -> ChatTemplate:
         """How conversations are laid out.

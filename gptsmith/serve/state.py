@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gptsmith.serve.auth import ApiKeys
-from gptsmith.serve.hosts import AllowedHosts
+from gptsmith.serve.hosts import AllowedHosts, is_loopback
 from gptsmith.serve.metrics import Metrics
 from gptsmith.serve.openai.stored_responses import StoredResponses
 from gptsmith.serve.served_models import ServedModels
@@ -21,6 +21,7 @@ class State:
         host: the address that it is bound to.
         keys: the keys that it accepts; None if it needs none.
         page: the files of the chat page.
+        shares_sources: whether others than this machine may see the texts that its models learnt from.
         is_draining: whether it is shutting down and takes no new requests.
         num_active_requests: requests that are being answered.
         stored: responses that a request can refer to.
@@ -31,11 +32,18 @@ class State:
     host: str = "127.0.0.1"
     keys: ApiKeys | None = None
     page: PageFiles = field(default_factory=PageFiles)
+    shares_sources: bool = False
     is_draining: bool = False
     num_active_requests: int = 0
     metrics: Metrics = field(init=False)
     hosts: AllowedHosts = field(init=False)
     stored: StoredResponses = field(init=False)
+
+    @property
+    def shows_sources(self) -> bool:
+        """Whether those who reach the server may see the texts that its models learnt from: people on this machine, and
+        others only if that was allowed."""
+        return self.shares_sources or (is_loopback(self.host) and not self.settings.hosts)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics()

@@ -8,6 +8,7 @@ from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
 from gptsmith.compress.methods import MethodSettings, compressed, method_of
 from gptsmith.compress.methods.heal import HealMethodSettings
+from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.methods.prune import PruneMethodSettings
 from gptsmith.workflows.requests import CompressRequest
 
@@ -50,6 +51,10 @@ def methods_of(request: CompressRequest) -> list[MethodSettings]:
         methods.append(PruneMethodSettings(num_layers=request.layers, feedforward=request.feedforward))
     if request.to is not None:
         methods.append(method_of(request.to))
+    if request.bits is not None:
+        methods.append(MixedMethodSettings(bits=request.bits))
+    if request.bytes is not None:
+        methods.append(MixedMethodSettings(num_bytes=request.bytes))
     if request.heal_minutes is not None:
         methods.append(HealMethodSettings(minutes=request.heal_minutes))
     return methods

@@ -6,24 +6,31 @@ from typing import Any
 
 from gptsmith.base.verbs import verb
 from gptsmith.compress.derive import derive
-from gptsmith.model.transform import merge_lora
+from gptsmith.compress.material import Material
+from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import merge_lora, merge_lora_in_format
 from gptsmith.workflows.requests import MergeRequest
 
 
 @verb(MergeRequest, "run")
 def merge(request: MergeRequest) -> dict[str, Any]:
-    """Makes a run with plain weights of the best checkpoint of a run with adapters, whole or not at all.
+    """Makes a run of the best checkpoint of a run with adapters, whole or not at all: with plain weights, or rounded
+    again to what those below the adapters are in.
 
     Returns:
         run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
-        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds;
-        and where the validation text can be read bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run,
-        on its base's text, general_bits_per_byte_before and general_bits_per_byte).
+        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds,
+        merged_weights (`floating point`, `int8`, or GGUF's formats); and where the validation text can be read
+        bits_per_byte_before, bits_per_byte, validation_loss (of a tuned run, on its base's text,
+        general_bits_per_byte_before and general_bits_per_byte).
 
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.
     """
-    return derive(
-        request.run, request.out, "-merged", lambda model, _: merge_lora(model),
-        made_by="merge", status="merged", device=request.device,
-    )  # fmt: skip
+
+    def merged(model: GPT, material: Material) -> GPT:
+        made = merge_lora_in_format(model) if request.same_format else merge_lora(model)
+        material.findings["merged_weights"] = made.config.linear.formats_in_words
+        return made
+
+    return derive(request.run, request.out, "-merged", merged, made_by="merge", status="merged", device=request.device)

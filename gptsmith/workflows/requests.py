@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Size, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
+from gptsmith.explain.units import Grain
 from gptsmith.generate.settings import EngineName
 
 # `Field(default=...)` marks a required field. Type checkers see a default, which lets it be given by position.
@@ -99,6 +100,61 @@ class ChatRequest(SamplingOptions):
     """Maximum number of tokens per reply."""
 
 
+class ExplainRequest(SamplingOptions):
+    """The arguments of `explain`."""
+
+    prompt: str | None = None
+    """The text that it continues, or your message to a chat model. Of a classifier, the text to label."""
+    messages: list[dict[str, str]] | None = None
+    """The messages of a conversation, in place of a prompt."""
+    system: str | None = None
+    """The system prompt of a chat model."""
+    reply: str | None = None
+    """The reply to explain; by default the model writes one. Of a reward model, the reply that it scores."""
+    word: int | None = None
+    """Which word of the reply to explain, counted from 1. By default the one that it was least sure of."""
+    whole: bool = False
+    """Explain the whole reply, not one word."""
+    against: str | None = None
+    """The word, or label, to explain it against. By default the most probable other."""
+    by: Grain | None = None
+    """Parts of the prompt to take away: sentences, words or tokens. By default sentences, then words."""
+    parts: bool = False
+    """Show the parts of the network, too."""
+    between: str | None = None
+    """A second prompt, as long: explain what makes the difference."""
+    heads: bool = False
+    """Find the roles of the model's heads, in place of a word."""
+    check: bool = False
+    """Try on this model what explanations rest on."""
+    methods: Texts = Field(default_factory=list)
+    """A method, in place of alternatives and leave_one_out. May be repeated."""
+    html: PathText | None = None
+    """Write the explanation to this HTML file, which opens offline."""
+    max_tokens: int = Field(default=60, gt=0)
+    """Maximum number of tokens of the reply."""
+
+    @model_validator(mode="after")
+    def _asks_one_question(self) -> Self:
+        if self.messages is not None and (self.prompt is not None or self.system is not None):
+            raise ConfigurationError("give messages, or a prompt, not both")
+        if self.whole and (self.word is not None or self.against is not None):
+            raise ConfigurationError("--whole is about no single word: leave out --word and --against")
+        answer: dict[str, Any] = {
+            "--reply": self.reply,
+            "--word": self.word,
+            "--against": self.against,
+            "--whole": self.whole,
+        }
+        answer |= {"--method": self.methods, "--parts": self.parts}
+        prompt = {"a prompt": self.prompt, "messages": self.messages, "--between": self.between, "--html": self.html}
+        if self.heads or self.check:
+            _refuse("--heads" if self.heads else "--check", {**prompt, **answer})
+        if self.between is not None:
+            _refuse("--between", answer)
+        return self
+
+
 class PredictRequest(OfARun, ReadingOptions):
     """The arguments of `predict`."""
 
@@ -156,7 +212,7 @@ def _refuse(what: str, others: dict[str, Any]) -> None:
         raise ConfigurationError(f"{what} does not go together with {' and '.join(given)}: leave one of them out")
 
 
-class TraceRequest(Settings):
+class TraceRequest(OfARun):
     """The arguments of `trace`."""
 
     run: PathText = Field(default=...)
@@ -165,6 +221,16 @@ class TraceRequest(Settings):
     """A text, or a file that holds one; - reads it from standard input."""
     min_tokens: int | None = Field(default=None, gt=0)
     """The shortest match to list. Default: so long that at most 1 % of the places of held-out text have one."""
+    forget: bool = False
+    """Test which passage made the text more likely, by one step of forgetting on a copy of the weights."""
+    prompt: str | None = None
+    """The prompt that the text answers or continues, for the test."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.prompt is not None and not self.forget:
+            raise ConfigurationError("--prompt is for the test of passages: give --forget too, or leave it out")
+        return self
 
 
 class DeriveRequest(OfARun):
@@ -179,6 +245,10 @@ class CompressRequest(DeriveRequest):
 
     to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
+    bits: float | None = Field(default=None, ge=4.5, le=8.5)
+    """Bits per weight, on average: each matrix gets the format that suits it, calibrated on the training text."""
+    bytes: Size | None = None
+    """The same, for so many bytes of weights: 80MB."""
     layers: int | None = Field(default=None, gt=0)
     """Layers that stay: those that change the text's vectors most."""
     feedforward: int | None = Field(default=None, gt=0)
@@ -188,9 +258,14 @@ class CompressRequest(DeriveRequest):
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
-        if self.to is None and self.layers is None and self.feedforward is None:
+        rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
+        if len(rounding) > 1:
+            raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
+        if not rounding and self.layers is None and self.feedforward is None:
             healing = "" if self.heal_minutes is None else ": --heal-minutes alone makes nothing smaller"
-            raise ConfigurationError(f"say how to make it smaller, by --to, --layers or --feedforward{healing}")
+            raise ConfigurationError(
+                f"say how to make it smaller, by --bits, --bytes, --to, --layers or --feedforward{healing}"
+            )
         return self
 
 
@@ -199,6 +274,8 @@ class MergeRequest(DeriveRequest):
 
     run: PathText = Field(default=...)
     """The folder of a run with LoRA adapters."""
+    same_format: bool = False
+    """Round the merged weights again to what those below the adapters are in: int8, or GGUF's blocks."""
 
 
 class ImportModelRequest(Settings):

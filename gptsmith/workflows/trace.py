@@ -6,12 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.console import meter, note
 from gptsmith.base.errors import UserError
 from gptsmith.base.verbs import verb
-from gptsmith.convert.open import open_model
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
+from gptsmith.explain.influence.forgetting import NUM_RANDOM, Target, require_gradients
+from gptsmith.explain.influence.influence import MAX_CANDIDATES, find_influences
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.explain.trace.words import passage_in_words, trace_in_words
 from gptsmith.workflows.requests import TraceRequest
@@ -30,7 +34,9 @@ def trace(request: TraceRequest) -> dict[str, Any]:
         says, seconds, and sources: of each passage text, text_start and text_stop (characters), num_tokens,
         num_copies, held_out_share (of the places of text that was never learnt from, those at which a match so long
         begins), file, where, sha256, state (unchanged, changed or missing), start and stop (bytes of the file), line,
-        before, passage, after, document, and other_sources.
+        before, passage, after, document, place, and other_sources. With `forget` also influences: of each passage that
+        shares rare words with the text its score, drop (by how many nats the text's log-probability falls after one
+        step of forgetting it), test (beside steps on 20 other passages), verdict, says, and the keys of a source.
 
     Raises:
         MissingExtraError: the library that sorts is not installed.
@@ -43,6 +49,7 @@ def trace(request: TraceRequest) -> dict[str, Any]:
     num_tokens = len(run.tokenizer().encode(text))
     passages = tracer.trace(text, request.min_tokens)
     min_tokens = request.min_tokens or tracer.min_tokens
+    influences = {"influences": _influences(request, tracer, run, text)} if request.forget else {}
     return {
         "run": str(request.run),
         "text": text,
@@ -52,9 +59,48 @@ def trace(request: TraceRequest) -> dict[str, Any]:
         "learned": [learned.figures() for learned in tracer.learned.texts],
         "missing": tracer.learned.missing,
         "sources": [{**passage.plain(), "says": passage_in_words(passage)} for passage in passages],
+        **influences,
         "says": trace_in_words(tracer, num_tokens, passages, min_tokens),
         "seconds": time.monotonic() - started,
     }
+
+
+def _influences(request: TraceRequest, tracer: Tracer, run: OpenedModel, text: str) -> list[dict[str, Any]]:
+    """The passages that share most with the text, each tested by one step of forgetting.
+
+    Raises:
+        UserError: the text does not fit into the context, or the weights take no gradient.
+    """
+    loaded = _with_gradients(run, request.device)
+    loaded.require_words()
+    tokenizer, template = loaded.tokenizer, loaded.template
+    if template is not None and request.prompt is not None:
+        prompt_ids = template.prompt_ids(tokenizer, [{"role": "user", "content": request.prompt}])
+    else:
+        prompt_ids = tokenizer.prompt_ids(request.prompt or "")
+    target = Target(tuple(prompt_ids), tuple(tokenizer.encode(text)))
+    with meter("forgetting passages", NUM_RANDOM + MAX_CANDIDATES) as bar:
+        found = find_influences(tracer, loaded.model, target, observe=bar.update)
+    return [influence.plain() for influence in found]
+
+
+def _with_gradients(run: OpenedModel, device: str) -> Loaded:
+    """The model of a run; or of the run that it was made of, if its own weights take no gradient, which is said.
+
+    Raises:
+        UserError: neither does.
+    """
+    dense = "float32" if run.config.linear.is_storage else "auto"
+    loaded = load(run, device=device, dtype=dense)
+    source = (run.result() or {}).get("made_from")
+    try:
+        require_gradients(loaded.model)
+    except UserError:
+        if not source:
+            raise
+        loaded = load(run.paths.located(source), device=device)
+        note(f"the weights of {run.folder} are integers, so that steps are taken on those of {loaded.run.folder}")
+    return loaded
 
 
 def _text(given: str) -> str:

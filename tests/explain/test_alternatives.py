@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
-from gptsmith.explain.methods.alternatives import AlternativesSettings, rank_of
+from gptsmith.explain.methods.alternatives import AlternativesSettings
 from gptsmith.explain.question import Question
 
 
@@ -19,8 +19,8 @@ def test_probabilities_ranks_and_bits_are_those_of_the_logits(question: Callable
     probabilities = asked.model(torch.tensor([asked.ids]))[0, -1].softmax(-1)
     order = probabilities.argsort(descending=True).tolist()
     asked = question(target=order[2], against=order[0])
-    assert rank_of(asked) == 3
-    assert rank_of(asked, order[0]) == 1
+    assert asked.target_choice.rank == 3
+    assert asked.choice(order[0]).rank == 1
     [claim] = AlternativesSettings(num_alternatives=4).explain(asked)
     assert [math.exp(item.change) for item in claim.items] == pytest.approx(probabilities[order[:4]].tolist())
     assert [item.is_named for item in claim.items] == [False, False, True, False]

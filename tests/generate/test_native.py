@@ -137,12 +137,19 @@ def product(matrix: Any, x: Tensor) -> Tensor:
     bytes_ = torch.zeros(num_rows, dim // 32, 64, dtype=torch.int8)
     scales, sums = torch.zeros(num_rows, dim // 32), torch.zeros(num_rows, dim // 32, 2, dtype=torch.int32)
     inputs[0] = (bytes_.data_ptr(), scales.data_ptr(), sums.data_ptr(), x.data_ptr(), 4 * dim)
-    for row in range(num_rows):
-        products.quantize(row, inputs[0], x[row].data_ptr(), dim)
+    described[0]["kernel"] = products.KERNELS[matrix.fields["bits"], matrix.fields.get("group", 32)].address
     out = torch.zeros(num_rows, 16 * int(described[0]["num_tiles"]))
-    for thread in range(3):
-        products.multiply(described[0], inputs[0], num_rows, out.data_ptr(), 4 * out.shape[1], thread, 3)
+    multiply_by_three(described, inputs, num_rows, out.data_ptr(), 4 * out.shape[1], dim)
     return out
+
+
+@compiling.kept
+def multiply_by_three(matrices: Any, inputs: Any, num_rows: int, out: int, stride: int, dim: int) -> None:
+    """The shares of three threads, one after the other."""
+    for row in range(num_rows):
+        products.quantize(row, inputs[0], inputs[0].floats + row * 4 * dim, dim)
+    for thread in range(3):
+        products.multiply(matrices[0], inputs[0], num_rows, out, stride, thread, 3)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -218,6 +225,7 @@ def test_compiling_is_said_where_nothing_is_kept_yet(
     forward.compile_ahead("auto")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(compiling, "FOLDER", tmp_path)
+    compiling.say_once.cache_clear()
     forward.compile_ahead("torch")
     assert capsys.readouterr().err == ""
     forward.compile_ahead("auto")
@@ -248,6 +256,11 @@ def test_threads_sleep_and_wake_and_end_with_their_engine(monkeypatch: pytest.Mo
 
 def test_a_counter_is_waited_for_in_vain() -> None:
     counters = numpy.zeros(2, numpy.int64)
-    assert not threads.reaches(counters.ctypes.data, 1, 3)
+    assert not reaches_one(counters.ctypes.data)
     threads.start(counters.ctypes.data)
-    assert threads.reaches(counters.ctypes.data, 1, 3)
+    assert reaches_one(counters.ctypes.data)
+
+
+@compiling.kept
+def reaches_one(counter: int) -> bool:
+    return threads.reaches(counter, 1, 3)

@@ -17,7 +17,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import grouped_matmul
 from gptsmith.model.kernels.block_formats import FORMATS
-from gptsmith.model.kernels.block_rounding import ROUNDINGS, quantize_blocks
+from gptsmith.model.kernels.block_rounding import GRIDS, quantize_blocks
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.model.kernels.grouped_matmul import (
     GroupedMatmul,
@@ -41,7 +41,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def some_blocks(name: str, num_rows: int, num_weights: int, seed: int = 0) -> Tensor:
     """Random integers, under scales of a usual size."""
     form = FORMATS[name]
-    if name in ROUNDINGS:
+    if name in GRIDS:
         return quantize_blocks(drawn(num_rows, num_weights, seed=seed), form)
     blocks = np.random.default_rng(seed).integers(0, 256, (num_rows, form.row_bytes(num_weights)), np.uint8)
     numbers = blocks.reshape(-1, form.block_bytes)
@@ -71,7 +71,7 @@ def test_blocks_are_dequantized_as_the_library_does(name: str) -> None:
     assert np.array_equal(form.weights(torch.from_numpy(packed)).numpy()[finite], expected[finite])
 
 
-@pytest.mark.parametrize("name", ROUNDINGS)
+@pytest.mark.parametrize("name", GRIDS)
 def test_weights_are_rounded_to_the_bytes_of_the_library(name: str) -> None:
     weight = drawn(24, 96) * drawn(24, 1, seed=1).exp()
     weight[0], weight[1, 32:64], weight[2], weight[3] = 0, 0, weight[2].abs(), weight[3] * 1e-9

@@ -99,6 +99,26 @@ def test_a_run_that_came_in_is_worked_with_like_any(exported: Path, tmp_path: Pa
     torch.testing.assert_close(logits(tmp_path / "merged"), logits(tmp_path / "run"), atol=1e-4, rtol=0)
 
 
+def test_adapters_over_blocks_are_merged_in_floating_point_or_rounded_again(
+    trained: dict[str, Any], tuned: Path, text: Path, call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    small = gptsmith.compress(trained["run"], to="q4_0", out=tmp_path / "small")
+    settings = ["train.num_steps=4", "train.dtype=float32", "model.linear.alpha=64"]
+    gptsmith.finetune(small["run"], [text / "part0.txt"], out=tmp_path / "lora", lora=4, settings=settings)
+    plain = call("merge", tmp_path / "lora", "--out", tmp_path / "plain", "--json").object
+    assert plain["merged_weights"] == "floating point"
+    assert plain["kl_divergence"] < 1e-6
+    again = call("merge", tmp_path / "lora", "--out", tmp_path / "again", "--same-format", "--json").object
+    assert again["merged_weights"] == "q4_0"
+    assert again["kl_divergence"] > 100 * plain["kl_divergence"]
+    assert again["top1_agreement"] <= 1
+    assert again["weight_bytes"] == small["weight_bytes"] < 0.2 * plain["weight_bytes"]
+    assert gptsmith.load(again["run"]).config == gptsmith.load(small["run"]).config
+    outcome = call("merge", tuned, "--same-format", "--out", tmp_path / "x")
+    assert (outcome.code, outcome.out, (tmp_path / "x").exists()) == (2, "", False)
+    assert "are in no format to round to" in outcome.err
+
+
 def test_a_run_without_adapters_has_nothing_to_write(
     trained: dict[str, Any], call: Callable[..., Outcome], tmp_path: Path
 ) -> None:

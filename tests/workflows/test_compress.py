@@ -20,7 +20,8 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress import derive as derived
-from gptsmith.compress.material import COMPARED_TOKENS, Material
+from gptsmith.compress import material
+from gptsmith.compress.material import CALIBRATION_TOKENS, COMPARED_TOKENS, Material
 from gptsmith.convert.open import open_model
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.run.checkpoint import list_checkpoints
@@ -240,7 +241,7 @@ def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call:
     made = call("merge", source, "--json")
     assert made.code == 0, made.err
     figures = made.object
-    assert set(figures) == ALWAYS | WITH_TEXT
+    assert set(figures) == ALWAYS | WITH_TEXT | {"merged_weights"}
     assert (figures["status"], figures["run"]) == ("merged", str(tmp_path / "tuned-merged"))
     assert figures["compared_on"] == "validation text"
     assert figures["largest_logit_difference"] < 1e-4
@@ -269,7 +270,7 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     )
     assert tuned.code == 0, tuned.err
     figures = call("merge", tmp_path / "tuned", "--json").object
-    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte"}
+    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte", "merged_weights"}
     assert figures["compared_on"] == "base's validation text"
     assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
@@ -293,25 +294,27 @@ def test_a_new_method_is_one_file(trained: dict[str, Any], call: Callable, tmp_p
 
 def test_what_calibrates_is_never_what_judges(trained: dict[str, Any]) -> None:
     run = open_model(trained["run"])
-    material = Material(run, run.model())
-    given = material.calibration_windows(2000)
-    assert sum(ids.numel() for ids in given) == pytest.approx(2000, abs=32)
+    texts = Material(run, run.model())
+    given = texts.calibration_windows()
+    assert sum(ids.numel() for ids in given) <= CALIBRATION_TOKENS
     assert all(ids.shape[1] == run.config.context_length for ids in given)
-    assert (material.training.folder, len(material.training)) != (material.validation.folder, len(material.validation))
-    held_back = {tuple(row) for ids, _ in material.validation_windows() for row in ids.tolist()}
+    assert len(texts.training) != len(texts.validation)
+    held_back = {tuple(row) for ids, _ in texts.validation_windows() for row in ids.tolist()}
     assert not held_back & {tuple(row) for ids in given for row in ids.tolist()}
 
 
 def test_without_its_text_a_model_writes_what_calibrates_it(
-    trained: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(material, "CALIBRATION_TOKENS", 400)
+    monkeypatch.setattr(material, "TRIAL_TOKENS", 100)
     run = open_model(shutil.copytree(trained["run"], tmp_path / "moved"))
     settings = (run.folder / "run.toml").read_text(encoding="utf-8")
     (run.folder / "run.toml").write_text(settings.replace("smiths", "gone"), encoding="utf-8")
     (run.folder / "paths.json").unlink()
-    one, other = (Material(run, run.model()).calibration_windows(500) for _ in range(2))
+    one, other = (Material(run, run.model()).calibration_windows() for _ in range(2))
     assert "calibrated on text that the model writes itself" in capsys.readouterr().err
-    assert 400 < one[0].numel() <= 500
+    assert 400 < sum(ids.numel() for ids in one) <= 500
     assert torch.equal(one[0], other[0])
     assert "smith" in run.tokenizer().decode(one[0].flatten().tolist())
 
@@ -336,3 +339,49 @@ def test_weights_in_blocks_are_smaller_the_fewer_bits_they_have(trained: dict[st
     twice = gptsmith.compress(found["q8_0"]["run"], to="q4_0", out=tmp_path / "twice")
     assert twice["weight_bytes"] == found["q4_0"]["weight_bytes"]
     assert twice["made_from"] == found["q8_0"]["run"]
+
+
+@pytest.fixture(scope="module")
+def mixed(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The figures of a run with 5 bits a weight."""
+    return gptsmith.compress(trained["run"], bits=5, out=tmp_path_factory.mktemp("mixed") / "mixed")
+
+
+def test_a_budget_of_bits_is_kept_and_costs_less_than_one_format(
+    trained: dict[str, Any], mixed: dict[str, Any], tmp_path: Path
+) -> None:
+    same = gptsmith.compress(trained["run"], to="q4_1", out=tmp_path / "same")  # 5 bits as well
+    assert mixed["weight_bytes"] <= same["weight_bytes"]
+    assert mixed["kl_divergence"] < 0.8 * same["kl_divergence"]
+    asked = Run.open(mixed["run"]).lineage()[0].request
+    assert asked == {"run": trained["run"], "method": "5bits", "methods": [{"kind": "mixed", "bits": 5.0}]}
+    names = {module.form.name for module in packed_weights(gptsmith.load(mixed["run"]).model).values()}
+    assert "q4_0" in names
+    assert len(names) > 1
+
+
+def test_a_mixed_run_goes_to_gguf_block_by_block(mixed: dict[str, Any], tmp_path: Path) -> None:
+    made = gptsmith.export(mixed["run"], to="gguf", out=tmp_path / "gguf")
+    (file,) = Path(made["folder"]).glob("*.gguf")
+    ours = packed_weights(gptsmith.load(mixed["run"]).model)
+    tensors = gguf.GGUFReader(file).tensors
+    assert sum(tensor.n_bytes for tensor in tensors) == pytest.approx(mixed["weight_bytes"], rel=0.05)
+    in_blocks = sorted(tensor.tensor_type.name for tensor in tensors if tensor.tensor_type.name != "F32")
+    assert in_blocks == sorted(module.form.name.upper() for module in ours.values())
+
+
+def test_how_small_is_said_in_one_way(trained: dict[str, Any], call: Callable) -> None:
+    for arguments, words in (
+        ([], "say how to make it smaller, by --bits"),
+        (["--bits", 5, "--to", "q4_0"], "--to and --bits exclude each other"),
+        (["--bits", 5, "--bytes", "1MB"], "--bits and --bytes exclude each other"),
+        (["--bits", 3], "--bits"),
+        (["--bits", 16], "--bits"),
+        (["--bytes", "1kB"], "the least possible is"),
+        (["--to", "mixed"], "no such compression"),
+    ):
+        outcome = call("compress", trained["run"], *arguments, "--out", "small")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert words in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1, outcome.err
+        assert not Path("small").exists()

@@ -23,6 +23,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES, KeptBytes, kept_by_shape, recorded_kept, weight_bytes
 from gptsmith.train import finetuning
+from gptsmith.train.planning import memory as planned_memory
 from gptsmith.train.planning.memory import MEMORY_SHARE
 from gptsmith.train.planning.model_memory import ModelMemory
 from tests.convert.folders import write_model
@@ -142,6 +143,7 @@ def test_too_little_memory_is_said_before_a_weight_is_read(
 def test_tuning_names_the_nearest_that_fits(
     call: Callable[..., Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(planned_memory, "PROGRAM_BYTES", 0)  # not every processor computes in bfloat16
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"prompt": "a", "completion": "b"}\n' * 20, encoding="utf-8")
     for num_bytes, advice in ((380e6, "give --lora 8, with which it takes"), (100e6, "tune a smaller model than")):

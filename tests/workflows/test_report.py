@@ -115,6 +115,23 @@ def test_text_of_people_never_becomes_part_of_the_page(tmp_path: Path) -> None:
     assert text.count("</script>") == 2
 
 
+def test_what_was_found_inside_is_a_section_where_it_was_looked_for(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert "What was found inside" not in report(run).read_text(encoding="utf-8")
+    claim = {"says": f"Because of {NASTY} it wrote this.", "why": "Tested: it held.", "verdict": "holds"}
+    example = {"context": f"The old {NASTY}", "word": " smith", "claims": [claim]}
+    found = {"step": 400, "heads": [claim], "depth": {"says": "Half after 2 of 4 blocks."}, "examples": [example]}
+    (run / "inside.json").write_text(json.dumps(found), encoding="utf-8")
+    html = report(run).read_text(encoding="utf-8")
+    inside = html.partition('id="inside"')[2].partition("</section>")[0]
+    for words in ("At step 400", "Half after 2 of 4 blocks.", "<strong> smith</strong>", "Tested: it held."):
+        assert words in inside
+    assert "<b>" not in inside
+    for broken in ("[1]", "{", '{"heads": 5, "depth": [], "examples": ["x"]}'):
+        (run / "inside.json").write_text(broken, encoding="utf-8")
+        assert "it wrote this" not in report(run).read_text(encoding="utf-8")
+
+
 def test_a_report_refers_to_nothing_outside_of_it(tmp_path: Path) -> None:
     text = report(write_run(tmp_path / "run")).read_text(encoding="utf-8")
     assert set(re.findall(r"https?://[^'\")\s]*", text)) == {"http://www.w3.org/2000/svg"}

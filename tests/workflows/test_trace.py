@@ -189,3 +189,21 @@ def test_what_a_person_sees(project: Path, call: Callable[..., Outcome]) -> None
     assert call("trace", project / "runs" / "base", STORY, "--json").object["sources"][0]["line"] == 8
     failed = call("trace", project / "runs" / "base", " ")
     assert (failed.code, len(failed.err.splitlines())) == (2, 1)
+
+
+def test_which_passage_made_the_difference(here: Path) -> None:
+    found = gptsmith.trace("runs/base", " for Ottilie Brandt.", prompt="rang at midnight “like a bell” 🔔", forget=True)
+    own = found["influences"][0]
+    assert (own["file"], own["line"], own["verdict"]) == ("text/part1.txt", 8, "holds")
+    assert own["test"]["num_random"] == 20
+    assert own["drop"] == own["test"]["change"] > own["test"]["random_interval"][1]
+    assert own["says"].startswith("It makes a difference")
+    # The int8 weights take no gradient: the steps are taken on those that they were made of.
+    again = gptsmith.trace(
+        "runs/small", " for Ottilie Brandt.", prompt="rang at midnight “like a bell” 🔔", forget=True
+    )
+    assert again["influences"][0]["drop"] == own["drop"]
+    tuned = gptsmith.trace("runs/chat", ORCHARD, prompt="Who keeps lamp 12?", forget=True)
+    assert (tuned["influences"][0]["where"], tuned["influences"][0]["run"]) == ("line 13", "runs/chat")
+    with pytest.raises(UserError, match="give --forget too"):
+        gptsmith.trace("runs/base", STORY, prompt="Who?")

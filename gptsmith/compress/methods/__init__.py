@@ -16,7 +16,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.compress.material import Material
 from gptsmith.model.gpt import GPT
-from gptsmith.model.kernels.block_rounding import ROUNDINGS
+from gptsmith.model.kernels.block_rounding import GRIDS
 
 
 class MethodSettings(Settings):
@@ -58,11 +58,13 @@ def compressed(model: GPT, methods: Sequence[MethodSettings], material: Material
         method.require(material)
     for method in methods:
         model = method.compress(model, material)
+        if model.config.linear.kind == "dense":
+            material.unrounded = model
     return model
 
 
 KINDS = Kinds(__name__, MethodSettings, default="int8")
-BLOCK_FORMATS = tuple(ROUNDINGS)
+BLOCK_FORMATS = tuple(GRIDS)
 """The formats that the kind `round` rounds to: each is asked for by its own name."""
 AnyMethod = Annotated[MethodSettings, KINDS]
 

@@ -16,7 +16,7 @@ from gptsmith.compress.difference import difference
 from gptsmith.compress.healing_dataset import HealingDataset
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
-from gptsmith.compress.straight_through import stored, trainable
+from gptsmith.compress.straight_through import is_rounded, stored, trainable
 from gptsmith.convert.load import Loaded
 from gptsmith.model.device import choose_dtype
 from gptsmith.model.gpt import GPT
@@ -30,7 +30,7 @@ from gptsmith.train.callbacks.replan import Replan
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.callbacks.throughput import Throughput
 from gptsmith.train.finetuning import FinetuningJob
-from gptsmith.train.finetuning_defaults import training_table
+from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
 from gptsmith.train.objectives.distillation import DistillationSettings
 from gptsmith.train.planning.finetuning_plan import (
     FinetuningPlan,
@@ -45,6 +45,9 @@ from gptsmith.train.validation_text import pretraining_data
 
 MOST_EPOCHS = 16
 """The original tells more of a text than the text itself: it can be read more often than in a training from labels."""
+PRUNED_RATE = 3
+"""The learning rate of pruned models, as a multiple of the usual one of a distillation, which weights in blocks have:
+they would flutter at a higher one (LOG.md)."""
 STOPPING = "stopping after this step: the best weights so far are kept"
 
 
@@ -78,7 +81,7 @@ class HealMethodSettings(MethodSettings):
         started = time.monotonic()
         dataset = HealingDataset(pretraining_data(material.run)[1], material)
         before = difference(material.original, model, material.validation_windows())
-        student = trainable(model)
+        student = trainable(model, material.unrounded)
         student.compute_dtype = choose_dtype("auto", model.device)
         with temporary_folder(private_folder(default_cache()) / "healing", private=True) as folder:
             planned = self._plan(_job(student, dataset, material, self.minutes), started)
@@ -111,8 +114,13 @@ def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: flo
     """The healing as a fine-tuning on plain text, whose teacher is the original."""
     objective = DistillationSettings(teacher=str(material.run.folder), alpha=1.0)
     request = {"base": str(material.run.folder), "sources": ["its own text"], "minutes": minutes, "epochs": MOST_EPOCHS}
-    train = training_table({}, MOST_EPOCHS, objective, student, dataset)
-    settings = FinetuneSettings.parse({"request": request, "model": student.config.plain(), "train": train})
+    config = student.config
+    rate = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
+    if not is_rounded(student):
+        rate *= PRUNED_RATE
+    given = {"optimizer": {"learning_rate": float(f"{rate:.2g}")}}
+    train = training_table(given, MOST_EPOCHS, objective, student, dataset)
+    settings = FinetuneSettings.parse({"request": request, "model": config.plain(), "train": train})
     return FinetuningJob(settings, Loaded(material.run, student), student, None, dataset, {})
 
 

@@ -22,6 +22,9 @@ class MethodSettings(Settings):
     is_tested: ClassVar[bool] = True
     """Whether its claims are tested, and share the chance of an error with other methods that are."""
 
+    needs_gradients: ClassVar[bool] = False
+    """Whether it needs gradients, which a model that is served does not have."""
+
     kind: str
 
     @abstractmethod
@@ -37,3 +40,5 @@ KINDS = Kinds(__name__, MethodSettings, default="leave_one_out")
 AnyMethod = Annotated[MethodSettings, KINDS]
 DEFAULT_METHODS = ("alternatives", "leave_one_out")
 """The methods that need no more than forward passes of the model that answered, and are worth their time."""
+PARTS_METHODS = tuple(name for name in ("direct_logit_attribution", "logit_lens") if name in KINDS.names())
+"""The methods that name parts of the network."""

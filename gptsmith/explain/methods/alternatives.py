@@ -1,4 +1,4 @@
-"""How sure the model was: surprisal, rank, and what else it could have written."""
+"""How sure the model was: surprisal, rank, and the other tokens that it could have written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from gptsmith.explain.claim import Claim, Item
+from gptsmith.explain.claim import Choice, Claim, Item
 from gptsmith.explain.methods import MethodSettings
 from gptsmith.explain.question import Question, quoted
 
@@ -31,22 +31,13 @@ class AlternativesSettings(MethodSettings):
             Item(question.text_of(token), float(logs[token]), is_named=token == question.target) for token in shown
         ]
         rest = 1 - sum(math.exp(item.change) for item in items)
-        return [
-            Claim(self.kind, _sentence(question, logs[question.target].item(), rank_of(question)), items, rest=rest)
-        ]
+        return [Claim(self.kind, _sentence(question.choice(question.target)), items, rest=rest)]
 
 
-def rank_of(question: Question, token: int | None = None) -> int:
-    """The rank of the target, or of another token, among all tokens: 1 for the most probable."""
-    logits = question.logits
-    return 1 + int((logits > logits[question.target if token is None else token]).sum())
-
-
-def _sentence(question: Question, log_probability: float, rank: int) -> str:
+def _sentence(target: Choice) -> str:
     """How sure the model was, for people."""
-    percent = 100 * math.exp(log_probability)
-    bits = -log_probability / math.log(2)
-    shown = f"{percent:.0f}" if percent >= 1.5 else f"{percent:.2g}"
-    place = "its first choice" if rank == 1 else f"its choice number {rank}"
-    target = quoted(question.text_of(question.target))
-    return f"The model gave {target} {shown} in 100: {place}, a surprise of {bits:.1f} bits."
+    probability = target.probability or 0.0
+    bits = -math.log2(probability) if probability > 0 else math.inf
+    percent = f"{100 * probability:.0f}" if probability >= 0.015 else f"{100 * probability:.2g}"
+    place = "its first choice" if target.rank == 1 else f"its choice number {target.rank:,}"
+    return f"The model gave {quoted(target.text)} {percent} in 100: {place}, a surprise of {bits:.1f} bits."

@@ -6,7 +6,7 @@ number of steps finds it. The baseline is part of the claim: another one can nam
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ miss the larger share are no explanation."""
 
 class IntegratedGradientsSettings(MethodSettings):
     """The gradient of the difference, integrated from the mean embedding to each token's own: for experts."""
+
+    needs_gradients: ClassVar[bool] = True
 
     kind: Literal["integrated_gradients"] = "integrated_gradients"
     by: Grain = "words"

@@ -111,6 +111,8 @@ def important(changes: np.ndarray, num_claims: int = 1) -> list[int]:
 
 def _says(question: Question, chosen: Sequence[Unit], outcome: Outcome, rest: float, by: str) -> str:
     """The claim for people: of cause only if it holds."""
+    if not question.prompt.passages:
+        return "There is no word of yours to take away: the prompt is empty."
     if not chosen:
         return f"None of your {by} spoke for it: {question.state(question.difference)} with all of them."
     texts = [quoted(unit.text) for unit in chosen]

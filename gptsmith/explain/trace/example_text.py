@@ -77,7 +77,7 @@ class ExampleText(LearnedText):
         located, state = self.files.state(file)
         line = LINE.fullmatch(where)
         found = None if located is None or line is None else find_in_line(located, parts[1], int(line[1]))
-        return source_of(self, file=file, where=where, state=state, found=found, parts=parts, document=number)
+        return source_of(self, file=file, where=where, state=state, found=found, parts=parts, place=place)
 
 
 def _examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[str, str]]:

@@ -35,6 +35,7 @@ class Source:
         line: the line that it begins in, from 1; None as above.
         before, passage, after: the passage with its context in the document.
         document: the number of the document in the text.
+        place: the number of its first token in the text.
     """
 
     run: str
@@ -49,6 +50,7 @@ class Source:
     passage: str
     after: str
     document: int
+    place: int
 
     def plain(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -113,7 +115,7 @@ def source_of(
     state: State,
     found: Found | None,
     parts: tuple[str, str, str],
-    document: int,
+    place: int,
 ) -> Source:
     """A source, from what is known of its file and of the passage with its context."""
     before, passage, after = parts
@@ -121,7 +123,8 @@ def source_of(
         run=str(text.run), file=file, where=where, sha256=text.files.recorded.get(file), state=state,
         start=None if found is None else found.start, stop=None if found is None else found.stop,
         line=None if found is None else found.line,
-        before=before[-CONTEXT_CHARACTERS:], passage=passage, after=after[:CONTEXT_CHARACTERS], document=document,
+        before=before[-CONTEXT_CHARACTERS:], passage=passage, after=after[:CONTEXT_CHARACTERS],
+        document=text.document_at(place), place=place,
     )  # fmt: skip
 
 

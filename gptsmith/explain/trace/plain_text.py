@@ -80,7 +80,7 @@ class PlainText(LearnedText):
         _, file_start, file_stop = self.corpus.source(document)
         expected = file_start + at - first_byte
         found = None if located is None else find_in_file(located, parts[1], file_start, file_stop, expected)
-        return source_of(self, file=file, where=None, state=state, found=found, parts=parts, document=number)
+        return source_of(self, file=file, where=None, state=state, found=found, parts=parts, place=place)
 
     def _place_of(self, passage: bytes, expected: int, start: int, stop: int) -> int:
         """The byte of the corpus where a passage of a document stands. Tokens need not spell every byte of a text, as

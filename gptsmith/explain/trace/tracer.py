@@ -18,7 +18,8 @@ from gptsmith.text.tokenizer import Tokenizer
 
 SHARE_OF_CHANCE = 0.01
 """Matches are shown that are so long that they begin at no more than this share of the places of held-out text."""
-FEWEST_TOKENS, FEWEST_WITHOUT_HELD_OUT = 3, 8
+FEWEST_TOKENS, MOST_TOKENS, WITHOUT_HELD_OUT = 3, 64, 8
+"""The bounds of that length, as held-out text can be a copy of what was learnt; and where nothing is held out."""
 MAX_SOURCES = 3
 """The places that are looked up for each match, in different documents."""
 ROWS_READ = 200
@@ -87,7 +88,7 @@ class Tracer:
     def min_tokens(self) -> int:
         held_out = [text.held_out for text in self.learned.texts]
         known = [each.rarer_than(SHARE_OF_CHANCE) for each in held_out if each is not None]
-        return max(FEWEST_TOKENS, *known) if known else FEWEST_WITHOUT_HELD_OUT
+        return min(max(FEWEST_TOKENS, *known), MOST_TOKENS) if known else WITHOUT_HELD_OUT
 
     def trace(self, text: str, min_tokens: int | None = None) -> list[TracedPassage]:
         """The passages of a text that were learnt from, in its order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,29 +30,59 @@ FOLDER = default_cache() / "compiled" / _sources()
 # numba itself would only look at the time of the one file that a function is in.
 configuration: Any = numba.config
 configuration.CACHE_DIR = str(FOLDER)
-WHOLE = "*.run_share-*.nbc"
-"""The files of the function that calls all others, which is kept last."""
 
 
-def say_what_takes_long() -> None:
-    """Says that something is about to be compiled, unless it was kept."""
-    if not any(FOLDER.rglob(WHOLE)):
-        note("compiling the decoder for this processor, once: about half a minute (--engine torch does without)")
-
-
+_jit: Any = numba.njit  # whose types lack some of its options
+_function_at_an_address: Any = numba.cfunc
+OPTIONS: Any = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """A function that runs without the interpreter and its lock, and is kept once it is compiled."""
-    result: Any = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)(function)
+    """A function that runs without the interpreter and its lock, for others that do: Python cannot call it."""
+    result: Any = _jit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return cast(Function, result)
+
+
+def kept(function: Function) -> Function:
+    """A compiled function that is called from outside, and kept with all that it calls."""
+    result: Any = _jit(**OPTIONS, cache=True)(function)
     return cast(Function, result)
 
 
 def inlined(function: Function) -> Function:
     """A function that becomes part of those that call it."""
-    result: Any = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+    result: Any = _jit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return cast(Function, result)
+
+
+class Kernel:
+    """A function that is called by its address: compiled when the address is first wanted, and kept.
+
+    Args:
+        signature: the types of its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self._function, self._signature = function, signature
+
+    @cached_property
+    def address(self) -> int:
+        say_what_takes_long(self._function)
+        make = _function_at_an_address(self._signature, **OPTIONS, nopython=True, cache=True)
+        self._compiled = make(self._function)
+        return int(self._compiled.address)
+
+
+def say_what_takes_long(function: Callable[..., Any]) -> None:
+    """Says that a function is about to be compiled, unless it was kept; once."""
+    if not any(FOLDER.rglob(f"*.{function.__name__}-*.nbc")):
+        say_once()
+
+
+@cache
+def say_once() -> None:
+    note("compiling the decoder for this processor, once: some five seconds (--engine torch does without)")
 
 
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:

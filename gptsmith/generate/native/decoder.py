@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy
@@ -100,7 +101,7 @@ class NativeDecoder:
         )
         counters = numpy.zeros(COUNTERS, numpy.int64)
         state["counters"] = counters.ctypes.data
-        self._threads = Threads(num_threads, counters, self._run_share, self._attend_starts)
+        self._threads = Threads(num_threads, counters, partial(self._run_thread, 0, 0), self._run_thread)
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
         """The residual stream (N, C) after the last layer, of the tokens of a pass."""
@@ -162,12 +163,8 @@ class NativeDecoder:
         self._state[0]["job"] = job
         self._threads.run()
 
-    def _run_share(self, thread: int) -> None:
-        self._state[0]["num_barriers"] = step.run_share(*self._tables, thread)
-
-    def _attend_starts(self, thread: int, next_start: int) -> int:
-        number: int = step.attend_starts(*self._tables, thread, next_start)
-        return number
+    def _run_thread(self, thread: int, next_start: int) -> int:
+        return int(step.run(*self._tables, thread, next_start))
 
     def _add_layer(self, program: Rows, layer: int, block: Any) -> None:
         """What a block does with the residual stream."""
@@ -232,7 +229,8 @@ class NativeDecoder:
         addresses = {name: values.data_ptr() for name, values in matrix.tensors.items()}
         if bias is not None:
             addresses["bias"] = self._at(nn.functional.pad(bias.detach(), (0, -len(bias) % LANES)))
-        return self._matrices.add(**matrix.fields, **addresses)
+        kernel = products.KERNELS[matrix.fields["bits"], matrix.fields.get("group", GROUP)]
+        return self._matrices.add(kernel=kernel.address, **matrix.fields, **addresses)
 
     def _at(self, values: Tensor) -> int:
         values = values.detach().float().contiguous()
@@ -302,7 +300,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     Raises:
         UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
     """
-    say_what_takes_long()
+    say_what_takes_long(step.run)
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
     most = settings.max_prefill_tokens + settings.max_num_seqs * (1 + settings.num_speculative_tokens)
     decoder = NativeDecoder(model, torch.get_num_threads(), most if is_packed else min(most, FLOAT_ROWS))

@@ -1,29 +1,34 @@
 """Products of quantized inputs and packed matrices.
 
-Inputs are quantized in groups of 32 to two bytes each (15 bits and a sign), so that a product of integers is as good
-as one of float32: 256 high + low, both with sign. Sums of integers inside a group are exact, and the groups' sums are
-added in their order: a row's result depends neither on the rows beside it nor on the number of threads.
+Inputs are quantized in groups of 32 to 15 bits and a sign, so that a product of integers is as good as one of float32.
+Sums of integers inside a group are exact, and the groups' sums are added in their order: a row's result depends neither
+on the rows beside it nor on the number of threads.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy
+from llvmlite import ir
+from numba import types
 
 from gptsmith.generate.native import vectors as v
-from gptsmith.generate.native.compiling import compiled, inlined
+from gptsmith.generate.native.compiling import Kernel, compiled, inlined, intrinsic
+from gptsmith.generate.native.integer_products import group_products, store_inputs
 from gptsmith.generate.native.vectors import LANES
 
 GROUP = 32
 INPUT_MAX = 127 * 256 + 127
 INPUT_BYTES = 2 * GROUP
-"""A group of inputs: 32 low bytes, then 32 high ones."""
+"""The bytes of a group of inputs."""
 
 MATRIX = numpy.dtype(
     [
         (name, numpy.int64)
         for name in (
+            "kernel",  # the address of the function that multiplies
             "bits",  # of a weight: 4, 5 or 8; 16 for bfloat16 and 32 for float32
             "zero",  # the integer that stands for zero
             "num_tiles",  # tiles of 16 rows
@@ -56,8 +61,7 @@ def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
         size = max(v.largest(v.larger(v.absolute(first), v.absolute(second))), numpy.float32(1e-30))
         share = v.floats(numpy.float32(INPUT_MAX) / size)
         first, second = first * share, second * share
-        v.store_two_bytes(bytes_ + group * INPUT_BYTES, first)
-        v.store_two_bytes(bytes_ + group * INPUT_BYTES + LANES, second)
+        store_inputs(bytes_ + group * INPUT_BYTES, first, second)
         v.store_float(scales + group * 4, size / numpy.float32(INPUT_MAX))
         v.store_integer(sums + group * 8, v.sum_of_nearest(first))
         v.store_integer(sums + group * 8 + 4, v.sum_of_nearest(second))
@@ -79,81 +83,77 @@ def lanes(address: int, number: int, size: int) -> Any:
     return v.load_half(address + number * 32) if size == 2 else v.load(address + number * 64)
 
 
-def _quantized(bits: int, num_quads: int = 8) -> tuple[Any, Any]:
-    """Functions for weights of so many bits, in groups of so many quads of columns: the products of a tile's rows with
-    one row of inputs, and with four."""
-    tile_bytes = 512 if bits == 8 else 256
+@inlined
+def scaled(matrix: Any, at: int, products: Any, scale: Any, sum_: Any, sums: Any) -> Any:
+    """Sums with a group's products added, scaled: `at` counts the groups of all tiles."""
+    factor = v.floats(scale)
+    if matrix.scales != 0:
+        factor = factor * lanes(matrix.scales, at, matrix.scale_bytes)
+    sums = v.multiply_add(products, factor, sums)
+    if matrix.minimums != 0:
+        offset = v.floats(numpy.float32(scale * numpy.float32(sum_)))
+        sums = v.multiply_add(lanes(matrix.minimums, at, matrix.scale_bytes), offset, sums)
+    return sums
 
-    @inlined
-    def group(zero: int, weights: int, fifths: int, bytes_: int, sum_: Any) -> Any:
-        """The sums of one group's products, for a tile's rows."""
-        high, low = v.integers(numpy.int32(0)), v.integers(numpy.int32(-zero * sum_))
-        if bits == 8:
-            for quad in range(num_quads):
-                low = v.add_products_of_8_bits(low, weights + 64 * quad, bytes_ + 4 * quad)
-                high = v.add_products_of_8_bits(high, weights + 64 * quad, bytes_ + 32 + 4 * quad)
-        elif bits == 4:
-            for quad in range(4):
-                low = v.add_products_of_4_bits(low, weights + 64 * quad, bytes_ + 4 * quad)
-                high = v.add_products_of_4_bits(high, weights + 64 * quad, bytes_ + 32 + 4 * quad)
-        else:
-            for quad in range(4):
-                at, flags = weights + 64 * quad, fifths + 16 * quad
-                low = v.add_products_of_5_bits(low, at, flags, bytes_ + 4 * quad)
-                high = v.add_products_of_5_bits(high, at, flags, bytes_ + 32 + 4 * quad)
-        return v.joined(high, low)
 
-    @inlined
-    def scaled(matrix: Any, at: int, products: Any, scale: Any, sum_: Any, sums: Any) -> Any:
-        """Sums with a group's products added, scaled: `at` counts the groups of all tiles."""
-        factor = v.floats(scale)
-        if matrix.scales != 0:
-            factor = factor * lanes(matrix.scales, at, matrix.scale_bytes)
-        sums = v.multiply_add(products, factor, sums)
-        if matrix.minimums != 0:
-            offset = v.floats(numpy.float32(scale * numpy.float32(sum_)))
-            sums = v.multiply_add(lanes(matrix.minimums, at, matrix.scale_bytes), offset, sums)
-        return sums
+def _added(bits: int) -> Any:
+    """The function that adds 32 columns to sums; `at` counts them over all tiles, `place` over all rows of inputs."""
+    group, tile_bytes = group_products(bits), 512 if bits == 8 else 256
 
     @inlined
     def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
-        """Sums with 32 columns added: `at` counts them over all tiles, `place` over all rows of inputs."""
         scale, bytes_ = v.load_float(inputs.scales + place * 4), inputs.bytes + place * INPUT_BYTES
-        first, second = v.load_integer(inputs.sums + place * 8), v.load_integer(inputs.sums + place * 8 + 4)
-        weights = matrix.weights + at * tile_bytes
-        if num_quads == 4:
-            products = group(matrix.zero, weights, 0, bytes_, first)
-            sums = scaled(matrix, 2 * at, products, scale, first, sums)
-            products = group(matrix.zero, weights + 256, 0, bytes_ + LANES, second)
-            return scaled(matrix, 2 * at + 1, products, scale, second, sums)
-        both = numpy.int32(first + second)
-        products = group(matrix.zero, weights, matrix.fifths + at * 64, bytes_, both)
+        both = v.load_integer(inputs.sums + place * 8) + v.load_integer(inputs.sums + place * 8 + 4)
+        start = numpy.int32(-matrix.zero * both)
+        products = group(start, matrix.weights + at * tile_bytes, matrix.fifths + at * 64, bytes_)
         return scaled(matrix, at, products, scale, both, sums)
 
-    @compiled
-    def one(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
-        num_groups = matrix.num_columns // GROUP
-        sums = v.floats(numpy.float32(0))
-        for number in range(num_groups):
-            sums = added(matrix, tile * num_groups + number, inputs, row * num_groups + number, sums)
-        finish(matrix, tile, sums, out)
+    return added
+
+
+def _added_in_halves() -> Any:
+    """The same for 8 bits in groups of 16 columns."""
+    group_of_first, group_of_second = group_products(8, half=0), group_products(8, half=1)
+
+    @inlined
+    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
+        scale, bytes_ = v.load_float(inputs.scales + place * 4), inputs.bytes + place * INPUT_BYTES
+        first, second = v.load_integer(inputs.sums + place * 8), v.load_integer(inputs.sums + place * 8 + 4)
+        weights = matrix.weights + at * 512
+        products = group_of_first(numpy.int32(-matrix.zero * first), weights, 0, bytes_)
+        sums = scaled(matrix, 2 * at, products, scale, first, sums)
+        products = group_of_second(numpy.int32(-matrix.zero * second), weights + 256, 0, bytes_)
+        return scaled(matrix, 2 * at + 1, products, scale, second, sums)
+
+    return added
+
+
+def _quantized(added: Any) -> Any:
+    """The function that multiplies tiles of quantized weights with rows, of which four read the weights together."""
 
     @compiled
-    def four(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int) -> None:
-        num_groups = matrix.num_columns // GROUP
-        a = b = c = d = v.floats(numpy.float32(0))
-        for number in range(num_groups):
-            at, place = tile * num_groups + number, row * num_groups + number
-            a = added(matrix, at, inputs, place, a)
-            b = added(matrix, at, inputs, place + num_groups, b)
-            c = added(matrix, at, inputs, place + 2 * num_groups, c)
-            d = added(matrix, at, inputs, place + 3 * num_groups, d)
-        finish(matrix, tile, a, out)
-        finish(matrix, tile, b, out + stride)
-        finish(matrix, tile, c, out + 2 * stride)
-        finish(matrix, tile, d, out + 3 * stride)
+    def tiles(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+        num_groups, fours = matrix.num_columns // GROUP, num_rows // 4 * 4
+        for tile in range(begin, end):
+            for row in range(0, fours, 4):
+                a = b = c = d = v.floats(numpy.float32(0))
+                for number in range(num_groups):
+                    at, place = tile * num_groups + number, row * num_groups + number
+                    a = added(matrix, at, inputs, place, a)
+                    b = added(matrix, at, inputs, place + num_groups, b)
+                    c = added(matrix, at, inputs, place + 2 * num_groups, c)
+                    d = added(matrix, at, inputs, place + 3 * num_groups, d)
+                finish(matrix, tile, a, out + row * stride)
+                finish(matrix, tile, b, out + (row + 1) * stride)
+                finish(matrix, tile, c, out + (row + 2) * stride)
+                finish(matrix, tile, d, out + (row + 3) * stride)
+            for row in range(fours, num_rows):
+                sums = v.floats(numpy.float32(0))
+                for number in range(num_groups):
+                    sums = added(matrix, tile * num_groups + number, inputs, row * num_groups + number, sums)
+                finish(matrix, tile, sums, out + row * stride)
 
-    return one, four
+    return tiles
 
 
 @compiled
@@ -206,43 +206,70 @@ def _dense4(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int
         finish(matrix, tile, v.load(place + tile * 64), place)
 
 
-_one8, _four8 = _quantized(8)
-_one8_of_16, _four8_of_16 = _quantized(8, num_quads=4)
-_one5, _four5 = _quantized(5)
-_one4, _four4 = _quantized(4)
+@compiled
+def _dense_tiles(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    fours = num_rows // 4 * 4
+    for tile in range(begin, end):
+        for row in range(0, fours, 4):
+            _dense4(matrix, tile, inputs, row, out + row * stride, stride)
+        for row in range(fours, num_rows):
+            _dense(matrix, tile, inputs, row, out + row * stride)
+
+
+_tiles8, _tiles8_of_16 = _quantized(_added(8)), _quantized(_added_in_halves())
+_tiles5, _tiles4 = _quantized(_added(5)), _quantized(_added(4))
+
+
+# One function for each form of weights: those that a model does not have are not compiled.
+def _multiply_8(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    _tiles8(matrix, inputs, num_rows, out, stride, begin, end)
+
+
+def _multiply_8_of_16(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    _tiles8_of_16(matrix, inputs, num_rows, out, stride, begin, end)
+
+
+def _multiply_5(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    _tiles5(matrix, inputs, num_rows, out, stride, begin, end)
+
+
+def _multiply_4(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    _tiles4(matrix, inputs, num_rows, out, stride, begin, end)
+
+
+def _multiply_floats(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
+    _dense_tiles(matrix, inputs, num_rows, out, stride, begin, end)
+
+
+_SIGNATURE = types.void(numba.from_dtype(MATRIX), numba.from_dtype(INPUTS), *[types.int64] * 5)
+KERNELS = {
+    (8, 32): Kernel(_multiply_8, _SIGNATURE),
+    (8, 16): Kernel(_multiply_8_of_16, _SIGNATURE),
+    (5, 32): Kernel(_multiply_5, _SIGNATURE),
+    (4, 32): Kernel(_multiply_4, _SIGNATURE),
+    (16, 32): (floats := Kernel(_multiply_floats, _SIGNATURE)),
+    (32, 32): floats,
+}
+"""By the bits of a weight and the columns that share a scale."""
+
+
+@intrinsic
+def _call(
+    typing: Any, address: Any, matrix: Any, inputs: Any, num_rows: Any, out: Any, stride: Any, begin: Any, end: Any
+) -> Any:
+    """Calls a kernel at an address."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given = arguments[1:]
+        type_ = ir.FunctionType(ir.VoidType(), [value.type for value in given])
+        builder.call(builder.inttoptr(arguments[0], type_.as_pointer()), given)
+        return context.get_dummy_value()
+
+    return types.void(address, matrix, inputs, num_rows, out, stride, begin, end), code
 
 
 @compiled
 def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thread: int, num_threads: int) -> None:
     """A thread's share of the products: rows of outputs, float32 at an address, `stride` bytes from one to the next."""
-    first, last = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
-    for tile in range(first, last):
-        row = 0
-        while row < num_rows:
-            at = out + row * stride
-            if matrix.bits > 8 and row + 4 <= num_rows:
-                _dense4(matrix, tile, inputs, row, at, stride)
-                row += 4
-            elif matrix.bits > 8:
-                _dense(matrix, tile, inputs, row, at)
-                row += 1
-            elif row + 4 <= num_rows:
-                if matrix.group == 16:
-                    _four8_of_16(matrix, tile, inputs, row, at, stride)
-                elif matrix.bits == 8:
-                    _four8(matrix, tile, inputs, row, at, stride)
-                elif matrix.bits == 5:
-                    _four5(matrix, tile, inputs, row, at, stride)
-                else:
-                    _four4(matrix, tile, inputs, row, at, stride)
-                row += 4
-            else:
-                if matrix.group == 16:
-                    _one8_of_16(matrix, tile, inputs, row, at)
-                elif matrix.bits == 8:
-                    _one8(matrix, tile, inputs, row, at)
-                elif matrix.bits == 5:
-                    _one5(matrix, tile, inputs, row, at)
-                else:
-                    _one4(matrix, tile, inputs, row, at)
-                row += 1
+    begin, end = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
+    _call(matrix.kernel, matrix, inputs, num_rows, out, stride, begin, end)

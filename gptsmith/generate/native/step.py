@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from gptsmith.generate.native import vectors as v
-from gptsmith.generate.native.compiling import compiled, inlined
+from gptsmith.generate.native.compiling import compiled, inlined, kept
 from gptsmith.generate.native.products import multiply, quantize
 from gptsmith.generate.native.threads import YIELDS, barrier, reaches
 from gptsmith.generate.native.vectors import LANES
@@ -292,24 +292,21 @@ def run_program(
     return number
 
 
-@compiled
-def run_share(
-    shapes: Any, states: Any, body: Any, head: Any, layers: Any, matrices: Any, norms: Any, scratch: Any, thread: int
-) -> int:
-    """A thread's share of the job."""
-    program = body if states[0].job == BODY else head
-    return run_program(shapes[0], states[0], program, layers, matrices, norms, scratch, thread)
-
-
-@compiled
-def attend_starts(
+@kept
+def run(
     shapes: Any, states: Any, body: Any, head: Any, layers: Any, matrices: Any, norms: Any, scratch: Any,
     thread: int, next_start: int,
 ) -> int:  # fmt: skip
-    """Runs a thread's share at each start, until none comes for a while, or the job is to end."""
-    while reaches(states[0].counters, next_start, YIELDS):
-        if states[0].job == END:
+    """A thread's share of the job: the first thread's of the one that starts, that of others of each one, until none
+    comes for a while, or the job is to end. Returns the number of the start that was waited for in vain."""
+    state = states[0]
+    while thread == 0 or reaches(state.counters, next_start, YIELDS):
+        if state.job == END:
             break
-        run_share(shapes, states, body, head, layers, matrices, norms, scratch, thread)
+        program = body if state.job == BODY else head
+        number = run_program(shapes[0], state, program, layers, matrices, norms, scratch, thread)
+        if thread == 0:
+            state.num_barriers = number
+            break
         next_start += 1
     return next_start

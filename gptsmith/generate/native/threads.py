@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from gptsmith.generate.native.compiling import call, compiled, intrinsic
+from gptsmith.generate.native.compiling import call, compiled, intrinsic, kept
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 SPINS, YIELDS = 2000, 4000
@@ -79,7 +79,7 @@ def reaches(counter: int, value: int, num_yields: int) -> bool:
     return read_counter(counter) >= value
 
 
-@compiled
+@kept
 def start(counters: int) -> None:
     count(counters + STARTED)
 
@@ -98,7 +98,7 @@ class Threads:
     Args:
         num_threads: how many, the caller's included.
         counters: what `start`, `barrier` and `attend` count, `COUNTERS` zeros.
-        work: runs a thread's share, called with its number.
+        work: runs the share of the caller's thread.
         attend: waits for starts and runs a thread's share at each, called with its number and that of the next start;
             returns the number of the start that it has waited for in vain. A thread sleeps then.
 
@@ -107,7 +107,7 @@ class Threads:
     """
 
     def __init__(
-        self, num_threads: int, counters: Any, work: Callable[[int], None], attend: Callable[[int, int], int]
+        self, num_threads: int, counters: Any, work: Callable[[], int], attend: Callable[[int, int], int]
     ) -> None:
         self._counters, self._run_share, self._attend, self._is_closed = counters, work, attend, False
         self._wake, self.num_asleep = threading.Condition(), 0
@@ -121,7 +121,7 @@ class Threads:
     def run(self) -> None:
         """Runs the function in all threads. Its last barrier is its end."""
         self._start()
-        self._run_share(0)
+        self._run_share()
 
     def close(self) -> None:
         """Ends the threads. `attend` has to return at the next start."""

@@ -108,6 +108,11 @@ class LinearSettings(Settings):
 
     kind: str
 
+    @property
+    def formats_in_words(self) -> str:
+        """What its matrices are kept in, for people."""
+        return self.kind
+
     def is_fast_on(self, device: torch.device) -> bool:
         """Whether decoding on a device is no slower than with dense weights of float32."""
         return True

@@ -15,6 +15,10 @@ class DenseLinearSettings(LinearSettings):
 
     kind: Literal["dense"] = "dense"
 
+    @property
+    def formats_in_words(self) -> str:
+        return "floating point"
+
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> DenseLinear:
         return DenseLinear(in_dim, out_dim, bias=bias)
 

@@ -57,6 +57,10 @@ class GroupedLinearSettings(LinearSettings):
     """The layers in each format: names, such as attention.query or blocks.3.attention.query, or patterns. The nearest
     name decides; the head, the embedding and a router match only by their own. Other layers are dense."""
 
+    @property
+    def formats_in_words(self) -> str:
+        return ", ".join(sorted(self.formats))
+
     def is_fast_on(self, device: torch.device) -> bool:
         return device.type == "cpu" and processor_has_kernel()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gptsmith.base.errors import UserError
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import LEAST_DIFFERENCE, Question
-from gptsmith.explain.units import Passage, token_starts
+from gptsmith.explain.units import token_starts
 from gptsmith.model.gpt import GPT
 from gptsmith.serve.chat.messages import flatten_messages
 from gptsmith.serve.errors import refused
@@ -65,7 +65,7 @@ def target_in(
     assert start is not None
     if start >= len(reply):
         raise refused("start", f"the reply has {len(reply)} characters, numbered from 0")
-    starts = token_starts(Passage(reply, 0, ids), tokenizer)
+    starts = token_starts(reply, ids, tokenizer)
     if start in starts:
         place = starts.index(start)
         return ids[:place], ids[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -13,10 +14,11 @@ import torch
 from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.claim import Choice, Claim, Explanation
+from gptsmith.explain.check import check_model
+from gptsmith.explain.claim import Claim, Explanation
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
-from gptsmith.explain.methods.alternatives import rank_of
 from gptsmith.explain.question import Question
+from gptsmith.generate.api import generate
 from gptsmith.serve.errors import api_error, refused
 from gptsmith.serve.explain.asked import read_question
 from gptsmith.serve.explain.schemas import ExplainRequest
@@ -28,6 +30,8 @@ from gptsmith.serve.server_sent_events import EventStream, event
 from gptsmith.serve.state import State
 
 PROGRESS_S = 0.5
+MAX_REWRITTEN = 120
+"""Tokens that are written without some parts, if no number is given."""
 MAX_UNITS = 4096
 """Parts of a prompt that one request may have."""
 
@@ -83,9 +87,12 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
             question = read_question(served, body, model)
             _require_few(question, body.by or "words")
             claims, problems = _claims(question, body)
+            if served.checks is None and any(item.part for claim in claims for item in claim.items):
+                served.checks = check_model(model, served.tokenizer)
+            rewritten = _rewritten(served, question, body) if body.switch_off else None
         except UserError as error:
             raise api_error(error) from None
-        target, against = _choice(question, question.target), _choice(question, question.against)
+        target, against = question.choice(question.target), question.choice(question.against)
     reply_start = len(question.tokenizer.decode(question.reply_ids, keep_special=True, begins=False))
     found = Explanation(
         run=served.name,
@@ -98,9 +105,10 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[
         against=against,
         difference=question.difference,
         claims=claims,
+        checks=[check.plain() for check in served.checks or ()],
         seconds=time.monotonic() - started,
     )
-    return {**found.plain(), "refused": problems}
+    return {**found.plain(), "refused": problems, "rewritten": rewritten}
 
 
 def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list[dict[str, str]]]:
@@ -114,6 +122,10 @@ def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list
     names = DEFAULT_METHODS if body.methods is None else body.methods
     for name in dict.fromkeys(names):
         kind = KINDS.settings(name)
+        if kind.needs_gradients:
+            raise refused(
+                "methods", f"{name} needs gradients, which a model that is served has not: use gptsmith explain"
+            )
         given = {"by": body.by} if body.by is not None and "by" in kind.model_fields else {}
         try:
             claims += kind.parse(given, name).explain(question)
@@ -124,10 +136,20 @@ def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list
     return claims, problems
 
 
-def _choice(question: Question, token: int) -> Choice:
-    """A token with its probability and rank."""
-    probability = float(question.logits.softmax(dim=-1)[token])
-    return Choice(token, question.text_of(token), probability, rank_of(question, token))
+def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) -> str:
+    """The reply up to the word, and what the model most probably writes from there on without some of its parts.
+
+    Raises:
+        UserError: it has no such parts.
+    """
+    whole = copy.copy(served.loaded)
+    whole.model = question.model
+    with whole.ablate(*(body.switch_off or ())) as ablated:
+        written = generate(
+            ablated.model, served.tokenizer, question.ids, max_tokens=body.max_tokens or MAX_REWRITTEN,
+            sampling=served.sampling({"temperature": 0.0}),
+        )  # fmt: skip
+        return question.tokenizer.decode(question.reply_ids, begins=False) + "".join(written)
 
 
 def _require_few(question: Question, by: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gptsmith.serve.chat.schemas.chat import ChatMessage
-from gptsmith.serve.chat.schemas.common import NonEmptyText, Schema
+from gptsmith.serve.chat.schemas.common import Count, NonEmptyText, Schema
 
 Place = Annotated[int, Field(ge=0, le=2**31 - 1)]
 ShortName = Annotated[str, Field(min_length=1, max_length=100)]
@@ -34,23 +34,15 @@ class ExplainRequest(ContextFields):
     """Another word, for the comparison; by default the most probable one."""
     by: Literal["sentences", "words", "tokens"] | None = None
     methods: Annotated[list[ShortName], Field(max_length=8)] | None = None
+    switch_off: Annotated[list[ShortName], Field(min_length=1, max_length=64)] | None = None
+    """Parts of the network, by their taps, without which the reply is written again from the word on."""
+    max_tokens: Count | None = None
+    """The most tokens of that."""
     stream: bool | None = None
 
 
-class Passage(Schema):
-    """A passage of a file."""
-
-    file: NonEmptyText
-    start: Place
-    stop: Place
-
-
-class TraceRequest(ContextFields):
+class TraceRequest(Schema):
     """POST /v1/trace: where a text stands in what a model learnt from."""
 
-    text: NonEmptyText
-    forget: Passage | None = None
-    """A passage to unlearn for one step, on a copy."""
-    reply: NonEmptyText | None = None
-    start: Place | None = None
-    """The word in the reply whose probability is compared then."""
+    model: str | None = None
+    text: Annotated[str, Field(min_length=1, max_length=20_000)]

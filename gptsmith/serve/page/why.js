@@ -5,7 +5,7 @@ import { speak } from "./popup.js";
 import { explain, ServerError, trace } from "./server.js";
 import { spoken } from "./shades.js";
 import { Question } from "./why_question.js";
-import { contrasts, howSure, inside, ofYourWords, partName, trust, yourTexts } from "./why_sections.js";
+import { contrasts, howSure, inside, ofYourWords, trust, yourTexts } from "./why_sections.js";
 
 const WORDS = ["alternatives", "leave_one_out"];
 const INSIDE = ["logit_lens", "direct_logit_attribution"];
@@ -101,16 +101,7 @@ export class WhyPanel {
     const { places, question, model } = this;
     return this.work(controller, places.texts, "Looking through the texts that it learnt from", async (signal) => {
       const found = await trace({ model: model.name, text: question.passage }, signal);
-      fill(places.texts, yourTexts(found, (source, box) => this.forget(source, box)));
-    });
-  }
-
-  /** Unlearns a passage for one step, on a copy, and says what becomes of the word. */
-  forget(source, box) {
-    const { file, start, stop } = source;
-    return this.work(this.controller, box, "Forgetting it on a copy", async (signal) => {
-      const { forgotten } = await trace({ ...this.question.body, text: this.question.passage, forget: { file, start, stop } }, signal);
-      fill(box, el("p.says", {}, forgotten.says));
+      fill(places.texts, yourTexts(found, question.placeInPassage));
     });
   }
 
@@ -124,12 +115,12 @@ export class WhyPanel {
     });
   }
 
-  /** Lets the model write the answer again without a part of its network. */
+  /** Lets the model write on from the word without a part of its network. */
   switchOff(item, box) {
     const { question, node } = this;
     return this.work(this.controller, box, "Writing without it", async (signal, onProgress) => {
       const { rewritten } = await explain({ ...question.body, methods: [], switch_off: [item.part] }, signal, onProgress);
-      this.on.rewritten(node, rewritten, `Written with ${partName(item.part)} switched off.`);
+      this.on.rewritten(node, rewritten, `Written from “${spoken(this.piece.text)}” on with ${item.text} switched off, each time the likeliest token.`);
     });
   }
 

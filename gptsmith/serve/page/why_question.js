@@ -51,6 +51,12 @@ export class Question {
     const { node: { text }, piece: { start, text: word } } = this;
     return text.slice(Math.max(0, start - AROUND), start + word.length + AROUND).toWellFormed();
   }
+
+  /** The place of the word in it. */
+  get placeInPassage() {
+    const { node: { text }, piece: { start } } = this;
+    return numCharacters(text.slice(Math.max(0, start - AROUND), start));
+  }
 }
 
 /** Characters as Python counts them: those beyond the first plane are one. */

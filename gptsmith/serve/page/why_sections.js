@@ -3,8 +3,9 @@
 import { el, readablePercent } from "./element.js";
 import { alternatives, spoken, visible } from "./shades.js";
 
-const NUM_STRONGEST = 3;
+const NUM_STRONGEST = 4;
 const NUM_PARTS = 6;
+const NUM_SOURCES = 3;
 const NUM_CONTRASTS = 5;
 const NUM_ALTERNATIVES = 5;
 /** How many characters before a word are shown with it. */
@@ -30,10 +31,10 @@ const surpriseWords = (bits) => (bits < 0.5 ? "it was nearly certain" : bits < 1
 export function ofYourWords(found, question, onRemove) {
   const claim = found.claims.find(({ kind }) => kind === "leave_one_out");
   const items = (claim?.items ?? []).map((item) => ({ ...item, place: question.place(item) })).filter(({ place }) => place?.text.trim());
-  if (!items.length) return [el("p.soft", {}, "There were no words before it that could be left out.")];
+  if (!items.length) return [el("p.soft", {}, claim?.says || "There were no words before it that could be left out.")];
   const largest = Math.max(...items.map(({ change }) => Math.abs(change)));
   const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => onRemove(item.place) }, "Remove it");
-  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_STRONGEST);
+  const strongest = byStrength(items.some(isNamed) ? items.filter(isNamed) : items).slice(0, NUM_STRONGEST);
   return [
     el("p.says", {}, claim.says),
     el("div.read", { role: "group", "aria-label": "The words before it, shaded by what changes without them" }, question.texts.map(({ author, text }, number) => el("div", {},
@@ -43,6 +44,9 @@ export function ofYourWords(found, question, onRemove) {
       item.place.id === null ? el("span.soft", {}, "Change it in the settings.") : remove(item)))),
   ];
 }
+
+const isNamed = ({ is_named: named }) => named;
+const byStrength = (items) => [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change));
 
 function shaded(text, items, largest) {
   const content = [];
@@ -62,8 +66,8 @@ function shaded(text, items, largest) {
 function withoutIt(change, { target, against }) {
   const times = Math.exp(Math.abs(change));
   const compared = against ? `, against “${spoken(against.text)}”` : "";
-  if (times < 1.05) return "without it, nearly nothing changes";
-  return `without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
+  if (times < 1.05) return "Without it, nearly nothing changes";
+  return `Without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
 }
 
 /** Other words as the contrast: `onChoose(text)`. */
@@ -79,53 +83,58 @@ export function contrasts(found, onChoose) {
   ];
 }
 
-/** Where it stands in the texts that the model learnt from. */
-export function yourTexts(found, onForget) {
-  const { sources = [] } = found;
-  if (!sources.length) return [el("p.says", {}, found.says ?? "Nothing of the sort was found in the texts that it learnt from: the model put these words together itself.")];
-  return [found.says && el("p.says", {}, found.says), el("ol.sources", {}, sources.map((source) => {
-    const result = el("div", {});
-    return el("li", {},
-      el("blockquote", { dir: "auto" }, source.text ?? ""),
-      el("p.soft", {}, el("code", {}, source.line ? `${source.file}:${source.line}` : source.file), ` · ${source.num_tokens} tokens`, source.num_copies > 1 && `, ${source.num_copies} times`),
-      source.held_out_share !== undefined && source.held_out_share !== null && el("p.soft", {}, `Matches so long are found at ${readablePercent(source.held_out_share)} of the places of text that it never saw.`),
-      source.is_changed && el("p.problem", {}, "This file has changed since."),
-      el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
-  }))];
-}
-
-/** Where in the network it was decided, and by which parts. */
-export function inside(found, onSwitchOff) {
-  const lens = found.claims.find(({ kind }) => kind === "logit_lens");
-  const parts = found.claims.find(({ kind }) => kind === "direct_logit_attribution");
-  if (!lens && !parts) return [el("p.soft", {}, "Nothing of this can be read from a model of this shape.")];
+/** Where the answer around a word stands in the texts that the model learnt from; `start` is the word's place in it. */
+export function yourTexts({ sources, missing = [] }, start, onForget) {
+  const holdsWord = (source) => Number(source.text_start <= start && start < source.text_stop);
+  const shown = [...sources].sort((one, other) => holdsWord(other) - holdsWord(one) || other.num_tokens - one.num_tokens).slice(0, NUM_SOURCES);
   return [
-    lens && [el("p.says", {}, lens.says), el("ol.depth", {}, lens.items.map((item) => el("li", {}, el("span", {}, partName(item.part)), el("code", {}, visible(item.text ?? "")))))],
-    parts && [el("p.says", {}, parts.says), bars(parts, onSwitchOff)],
+    !shown.length && el("p.says", {}, "Nothing of the sort was found in the texts that it learnt from: it put these words together itself."),
+    shown.length > 0 && !holdsWord(shown[0]) && el("p.says", {}, "The word itself stands in no passage that is long enough to tell. Near it:"),
+    el("ol.sources", {}, shown.map((source) => passage(source, onForget))),
+    missing.map((why) => el("p.soft", {}, `${why}.`)),
   ];
 }
 
-function bars({ items }, onSwitchOff) {
-  const strongest = [...items].sort((one, other) => Math.abs(other.change) - Math.abs(one.change)).slice(0, NUM_PARTS);
+function passage(source, onForget) {
+  const { file, line, where, before, passage: words, after, num_tokens: tokens, num_copies: copies, held_out_share: share, state } = source;
+  const result = el("div", {});
+  return el("li", {},
+    el("blockquote", { dir: "auto" }, before, el("strong", {}, words), after),
+    el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${tokens} tokens`, copies > 1 && `, ${copies.toLocaleString("en")} times`),
+    typeof share === "number" && el("p.soft", {}, `In text that it never saw, a match so long begins at ${readablePercent(share)} of the places.`),
+    state !== "unchanged" && el("p.problem", {}, state === "missing" ? "The file is not there any more." : "The file has changed since."),
+    onForget && el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
+}
+
+/** Where in the network it was decided, and by which parts; `onSwitchOff(item, box)` for one that a person takes away. */
+export function inside(found, onSwitchOff) {
+  const lens = found.claims.find(({ kind }) => kind === "logit_lens");
+  const parts = found.claims.find(({ kind }) => kind === "direct_logit_attribution");
+  return [lens && depth(lens), parts && bars(parts, onSwitchOff)];
+}
+
+/** What would have been written after each block. */
+function depth({ says, items }) {
+  const rows = items.map(({ part, text, is_named: isDecided }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAt(part)), el("code", {}, visible(text))));
+  return [el("p.says", {}, says), rows.length > 0 && el("ol.depth", {}, rows)];
+}
+
+function readAt(part) {
+  const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
+  return block === undefined ? "Before the first block" : `After block ${block}`;
+}
+
+function bars({ says, items }, onSwitchOff) {
+  const strongest = byStrength(items).slice(0, NUM_PARTS);
   const largest = Math.max(...strongest.map(({ change }) => Math.abs(change)));
-  return el("ol.parts", {}, strongest.map((item) => {
-    const name = partName(item.part);
+  const rows = strongest.map((item) => {
     const bar = el(`span.bar${item.change < 0 ? ".against" : ""}`, { "aria-hidden": "true" }, el("span", {}));
     bar.firstChild.style.width = `${largest ? Math.max(1, (Math.abs(item.change) / largest) * 100) : 1}%`;
     const result = el("div", {});
-    const canBeOff = item.part.startsWith("blocks.");
-    return el("li", {}, el("span.name", {}, name), bar, el("span.percent", {}, nats(item.change)),
-      canBeOff && el("button", { type: "button", "aria-label": `Switch off ${name} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
-  }));
-}
-
-/** The name of a part of the network for people: block 2, head 3. */
-export function partName(part) {
-  const [, block, half, rest] = /^blocks\.(\d+)\.(\w+)(?:\.(.*))?$/.exec(part) ?? [];
-  if (block === undefined) return { embedding: "the words themselves", position: "their places", final_norm: "the last norm", logits: "the end" }[part] ?? part;
-  const head = /^heads\.(\d+)$/.exec(rest ?? "")?.[1];
-  const what = half === "attention" ? (head === undefined ? "attention" : `head ${Number(head) + 1}`) : half === "feedforward" ? "feed-forward" : "";
-  return `block ${Number(block) + 1}${what && `, ${what}`}`;
+    return el("li", {}, el("span.name", {}, item.text), bar, el("span.percent", {}, nats(item.change)),
+      item.part?.startsWith("blocks.") && el("button", { type: "button", "aria-label": `Switch off ${item.text} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
+  });
+  return [el("p.says", {}, says), rows.length > 0 && el("ol.parts", {}, rows)];
 }
 
 const VERDICTS = {
@@ -137,7 +146,7 @@ const KINDS = { leave_one_out: "Your words", direct_logit_attribution: "Parts of
 
 /** Whether it can be trusted: the test beside each claim, what is left unexplained, and the checks of this model. */
 export function trust(claims, checks) {
-  const judged = claims.filter(({ kind }) => kind !== "alternatives");
+  const judged = claims.filter(({ kind, items }) => kind !== "alternatives" && items.length);
   return [
     judged.map((claim) => {
       const [name, meaning] = VERDICTS[claim.verdict] ?? [claim.verdict, ""];
@@ -147,13 +156,15 @@ export function trust(claims, checks) {
         typeof claim.rest === "number" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
     }),
     !judged.length && el("p.soft", {}, "Nothing has been tested yet."),
-    checks.length > 0 && el("details", {}, el("summary", {}, checks.every(isRight) ? `Checks of this model: ${checks.length} of ${checks.length} hold` : `Checks of this model: only ${checks.filter(isRight).length} of ${checks.length} hold`),
-      el("table", {}, el("tbody", {}, checks.map((one) => el("tr", {}, el("th", { scope: "row" }, one.name), el("td", {}, isRight(one) ? "holds" : "fails"), el("td", {}, figure(one))))))),
+    checks.length > 0 && el("details", {}, el("summary", {}, `Checks of this model: ${checks.filter(({ holds }) => holds).length} of ${checks.length} hold`),
+      el("table", {}, el("tbody", {}, checks.map((one) => el("tr", {}, el("th", { scope: "row" }, one.says), el("td", {}, verdictOf(one))))))),
   ];
 }
 
-const isRight = ({ holds, value, bound }) => holds ?? value <= bound;
-const figure = ({ value, bound }) => (typeof value === "number" ? `${value.toExponential(1)}, at most ${Number(bound).toExponential(0)}` : "");
+const verdictOf = ({ error, holds, bound, why }) => {
+  if (error === null) return why;
+  return `${holds ? "holds" : "fails"}: off by ${error.toExponential(1)}, at most ${bound.toExponential(0)}`;
+};
 
 function testWords({ num_removed: count, change, random_mean: mean, random_interval: interval, num_random: times, p_value: chance }) {
   const usual = interval ? ` (${interval.map((one) => one.toFixed(2)).join(" to ")})` : "";

@@ -19,7 +19,7 @@ from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.finetuning_defaults import NUM_EVALUATIONS, step_table
 from gptsmith.train.optimizers import trained_parameters
 from gptsmith.train.planning.measured_step import MeasuredStep, kept_bytes, measure_step
-from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, head_bytes, samples_per_pass
+from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, head_bytes, program_bytes, samples_per_pass
 from gptsmith.train.planning.time_budget import CLOSING_S
 from gptsmith.train.run_settings import FinetuneSettings
 
@@ -186,6 +186,7 @@ def _memory(job: FinetuningJob, free: float) -> TuningMemory:
         num_trained=_num_trained(model),
         state_bytes_per_parameter=train.optimizer.state_bytes_per_parameter,
         head_bytes=head_bytes(model.config, job.dataset.longest_sample, model.dtype, model.device),
+        program_bytes=program_bytes(model.dtype, model.device),
         kept=kept_bytes(model, job.dataset, train, free),
         longest_sample=job.dataset.longest_sample,
     )

@@ -20,6 +20,9 @@ MEMORY_SHARE = 0.9
 """Of the memory that is free, at most so much is planned with."""
 TRAINER_BYTES = 250_000_000
 """What a process that tunes has beside PyTorch and the model: examples, and what measuring the base leaves."""
+PROGRAM_BYTES = 350_000_000
+"""What PyTorch comes to hold on a processor for products in bfloat16: a program for each of their shapes, and examples,
+evaluations and samples of many lengths have many shapes."""
 FRAGMENTATION = 1.12
 """Memory of activations, over what the backward pass needs: freed blocks leave gaps."""
 
@@ -50,6 +53,11 @@ def head_bytes(config: GPTConfig, longest_sample: int, dtype: torch.dtype, devic
     return config.vocab_size * (rows + config.embed_dim) * dtype.itemsize
 
 
+def program_bytes(dtype: torch.dtype, device: torch.device) -> int:
+    """What PyTorch keeps for the shapes of products in a dtype on a device."""
+    return PROGRAM_BYTES if dtype == torch.bfloat16 and device.type == "cpu" else 0
+
+
 @dataclass(frozen=True)
 class TuningMemory:
     """The memory that fine-tuning takes, from what was measured of it, or from the shape of the model.
@@ -59,6 +67,7 @@ class TuningMemory:
         num_trained: parameters that are trained.
         state_bytes_per_parameter: what the optimizer keeps for each.
         head_bytes: the logits, or their gradients, that stand in memory at once.
+        program_bytes: what PyTorch keeps for the shapes of products.
         kept: what stands between the forward and the backward pass.
         longest_sample: tokens of the longest sample.
     """
@@ -67,6 +76,7 @@ class TuningMemory:
     num_trained: int
     state_bytes_per_parameter: int
     head_bytes: int
+    program_bytes: int
     kept: KeptBytes
     longest_sample: int
 
@@ -95,6 +105,7 @@ class TuningMemory:
             num_trained=figures.num_trained_parameters,
             state_bytes_per_parameter=state_bytes_per_parameter,
             head_bytes=head_bytes(config, sample_tokens, dtype, torch.device("cpu")),
+            program_bytes=program_bytes(dtype, torch.device("cpu")),
             kept=kept,
             longest_sample=sample_tokens,
         )
@@ -104,7 +115,7 @@ class TuningMemory:
         """What does not depend on the micro-batch: gradients and states, with the copy that a checkpoint is written
         from."""
         moving = self.num_trained * 2 * (4 + self.state_bytes_per_parameter)
-        return self.bytes_now + RUNTIME_BYTES + moving + self.head_bytes
+        return self.bytes_now + RUNTIME_BYTES + moving + self.head_bytes + self.program_bytes
 
     def peak_bytes(self, micro_batch_size: int) -> int:
         """The peak memory with micro-batches of so many samples."""

@@ -11,6 +11,7 @@ import torch
 
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
+from gptsmith.generate.api import generate
 
 from ..conftest import QUESTION, Served
 
@@ -64,6 +65,8 @@ def test_a_contrast_is_chosen_by_its_text(served: Served) -> None:
         ({"start": None, "token": 500}, "token", "tokens, numbered from 0"),
         ({"prompt": "The"}, "prompt", "not both"),
         ({"against": " a whole sentence"}, "against", "tokens to this model"),
+        ({"methods": ["integrated_gradients"]}, "methods", "gradients"),
+        ({"switch_off": ["blocks.9.output"], "methods": ["alternatives"]}, None, "no such tap"),
         ({"methods": ["guess"]}, None, "no such kind of method"),
         ({"model": "base", "reply": "x" * 3000, "messages": None, "prompt": "The", "start": 2999}, None, "context"),
     ],
@@ -75,6 +78,43 @@ def test_what_cannot_be_explained_is_said_in_a_sentence(
     assert answer.status == 400
     assert answer.error["param"] == param
     assert says in answer.error["message"]
+
+
+def test_the_network_is_read_and_written_with_parts_of_it_switched_off(served: Served) -> None:
+    found = told(served, methods=["logit_lens", "direct_logit_attribution"])
+    lens, parts = found["claims"]
+    assert lens["items"][-1]["change"] == pytest.approx(found["difference"], abs=1e-3)
+    assert sum(item["change"] for item in parts["items"]) == pytest.approx(found["difference"], abs=1e-3)
+    assert found["checks"]
+    assert all(check["holds"] for check in found["checks"])
+    halves = [f"blocks.{layer}.{half}.output" for layer in range(2) for half in ("attention", "feedforward")]
+    whole = told(served, methods=["alternatives"], switch_off=["blocks.0.attention.heads.0"], max_tokens=8)
+    empty = told(served, methods=["alternatives"], switch_off=halves, max_tokens=8)
+    for each in (whole, empty):
+        assert each["rewritten"].startswith(REPLY[: found["start"]])
+    again = told(served, methods=["alternatives"])
+    assert again["target"] == {**found["target"]}
+    with served.state.models.loaded["chat"].loaded.ablate(*halves) as ablated:
+        prompt = Prompt.of_messages(ablated.tokenizer, ablated.template, QUESTION)
+        before = ablated.tokenizer.encode_inside(REPLY[: found["start"]])
+        written = "".join(
+            generate(
+                ablated.model,
+                ablated.tokenizer,
+                [*prompt.ids, *before],
+                max_tokens=8,
+                sampling=ablated.sampling({"temperature": 0.0}),
+            )
+        )
+    assert empty["rewritten"] == REPLY[: found["start"]] + written
+
+
+def test_words_that_are_left_out_are_places_of_the_message(served: Served) -> None:
+    found = told(served, by="words")
+    claim = next(claim for claim in found["claims"] if claim["kind"] == "leave_one_out")
+    text = QUESTION[0]["content"]
+    assert "".join(text[item["start"] : item["stop"]] for item in claim["items"]) == text
+    assert {item["message"] for item in claim["items"]} == {0}
 
 
 def test_a_stream_ends_with_the_explanation_or_with_the_error(served: Served) -> None:

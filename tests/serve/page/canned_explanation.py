@@ -46,16 +46,17 @@ def explanation(prompt: str, words: str = " sword", other: str = " plough", part
             "direct_logit_attribution",
             "The last block is associated with most of the difference.",
             [
-                {"part": "embedding", "text": "", "change": -0.41},
-                {"part": f"{part}.attention.heads.1", "text": "", "change": 0.83},
-                {"part": f"{part}.feedforward.output", "text": "", "change": 0.53},
+                {"part": "embedding", "text": "the words themselves", "change": -0.41},
+                {"part": f"{part}.attention.heads.1", "text": "head 1 of block 1", "change": 0.83},
+                {"part": f"{part}.feedforward.output", "text": "the feed-forward half of block 1", "change": 0.53},
             ],
             {**TEST, "change": 0.1},
             "no better than chance",
             -0.0002,
         ),
     ]
-    checks = [{"name": "parts sum to the difference", "value": 3e-6, "bound": 1e-4, "holds": True}]
+    identity = {"identity": "sum", "says": "all parts sum to the difference", "error": 3e-6, "bound": 1e-4, "why": ""}
+    checks = [{**identity, "holds": True}, {**identity, "error": None, "why": "not of this model", "holds": True}]
     said = {"run": "chat", "step": 8, "target": target, "against": against, "difference": 0.95, "seconds": 1.2}
     return {**said, "claims": claims, "sources": [], "checks": checks}
 
@@ -72,13 +73,14 @@ def claim(
     return {"kind": kind, "says": says, "items": items, "test": test, "verdict": verdict, "rest": rest}
 
 
-def sources(file: str = "part0.txt", text: str = "The old smith forges a sword of iron.") -> dict[str, Any]:
+def sources(file: str = "part0.txt", passage: str = "smith forges a sword") -> dict[str, Any]:
     """One passage that the words stand in."""
     found = {
-        "file": file, "start": 0, "stop": len(text), "line": 12, "text": text, "num_tokens": 14, "num_copies": 3,
-        "held_out_share": 0.003, "sha256": "0" * 64,
+        "text_start": 0, "text_stop": 500, "text": passage, "num_tokens": 14, "num_copies": 3, "held_out_share": 0.003,
+        "run": "base", "file": file, "where": None, "sha256": "0" * 64, "state": "unchanged", "start": 8, "stop": 28,
+        "line": 12, "before": "The old ", "passage": passage, "after": " of iron.", "document": 0, "other_sources": [],
     }  # fmt: skip
-    return {"sources": [found], "forgotten": {"says": "One step away from it, “sword” falls from 31 % to 22 %."}}
+    return {"sources": [found], "missing": []}
 
 
 def can(chat: ChatPage, found: dict[str, Any], traced: dict[str, Any]) -> list[dict[str, Any]]:

@@ -74,14 +74,11 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     assert chat.bodies()[-1]["messages"] == [{"role": "user", "content": "a nail?"}]
     expect(chat.page.locator(".message.user .branches")).to_have_text("2 / 2")
     chat.button("Previous version").click()
-    chat.button("Switch off block 2, head 2 and write again").click()
+    chat.button("Switch off head 1 of block 1 and write again").click()
     expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
     expect(chat.answers.last).to_contain_text("The smith forges a plough.")
-    expect(chat.answers.last).to_contain_text("Written with block 2, head 2 switched off.")
+    expect(chat.answers.last).to_contain_text("with head 1 of block 1 switched off")
     assert sent[-1]["switch_off"] == ["blocks.1.attention.heads.1"]
-    section(chat, "Where in your texts").get_by_role("button", name="Forget for one step").click()
-    expect(section(chat, "Where in your texts")).to_contain_text("falls from 31 % to 22 %")
-    assert sent[-1]["forget"] == {"file": "part0.txt", "start": 0, "stop": 37}
     with chat.page.expect_response(lambda one: "logit_lens" in (one.request.post_data or "")):
         chat.page.locator(".chip").first.click()
     assert [one["against"] for one in sent[-2:]] == [" plough", " plough"]
@@ -148,13 +145,13 @@ def test_hostile_words_parts_and_file_names_stay_words(tab: Blank) -> None:
             question.texts[0] = { id: "a", author: one, text: one };
             const [said, from] = [alike(explanation, one), alike(traced, one)];
             const made = el("div", {}, sections.ofYourWords(said, question, () => {}),
-              sections.contrasts(said, () => {}), sections.yourTexts(from, () => {}),
+              sections.contrasts(said, () => {}), sections.yourTexts(from, 1, () => {}),
               sections.inside(said, () => {}), sections.trust(said.claims, said.checks));
             document.body.append(made);
             const all = [...made.querySelectorAll("*")];
             const names = all.map(({ localName }) => localName);
             const odd = all.flatMap((each) => each.getAttributeNames()).filter(isOdd);
-            const text = made.querySelector("blockquote").textContent;
+            const text = made.querySelector("blockquote strong").textContent;
             made.remove();
             return [text, [...new Set(names)], odd];
           });

@@ -1,0 +1,115 @@
+"""What a text makes of the layers of a model: the moments of their inputs, and how much each output matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gptsmith.model.gpt import GPT
+from gptsmith.model.linear import linear_layers
+
+
+@torch.no_grad()
+def input_moments(model: GPT, windows: Sequence[Tensor]) -> Iterator[dict[str, Tensor | None]]:
+    """X'X (in, in) of the inputs X of linear layers, by place: those of one block after the other, then the head's. No
+    more than those of a block are kept at a time. Layers that have the same input share a tensor; one that had none,
+    such as an expert that no token was sent to, has None.
+
+    Args:
+        windows: input ids (B, T).
+    """
+    states = [_first_state(model, input_ids) for input_ids in windows]
+    for number, block in enumerate(model.blocks):
+        with _watched(block) as moments:
+            states = [(block(x, positions, None), positions) for x, positions in states]
+        yield {f"blocks.{number}.{place}": moments.get(place) for place in linear_layers(block)}
+    hidden = (model.final_norm(x).flatten(0, 1) / model.config.logits_scaling for x, _ in states)
+    yield {"head": torch.stack([each.T @ each for each in hidden]).sum(dim=0)}
+
+
+def _first_state(model: GPT, input_ids: Tensor) -> tuple[Tensor, Any]:
+    """What the first block gets: the residual stream (B, T, C) and the positions."""
+
+    class ReachedError(Exception):
+        """The first block."""
+
+    state: list[Any] = []
+
+    def stop(_: nn.Module, given: tuple[Any, ...]) -> None:
+        state.extend(given)
+        raise ReachedError
+
+    with ExitStack() as hooks:
+        hooks.callback(model.blocks[0].register_forward_pre_hook(stop).remove)
+        with suppress(ReachedError):
+            model.hidden(input_ids)
+    return state[0], state[1]
+
+
+@contextmanager
+def _watched(block: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """The moments (in, in) of the inputs that the block's linear layers get while this is open."""
+    moments: dict[str, Tensor] = {}
+    fed_by: dict[str, str] = {}
+    """The first layer with the same input."""
+    last: tuple[Tensor | None, str] = (None, "")
+
+    def watch(place: str, x: Tensor) -> None:
+        nonlocal last
+        if x is last[0] and fed_by.setdefault(place, last[1]) == last[1]:
+            moments[place] = moments[last[1]]
+            return
+        last, fed_by[place] = (x, place), place
+        rows = x.flatten(0, -2)
+        moments[place] = torch.addmm(moments[place], rows.T, rows) if place in moments else rows.T @ rows
+
+    with ExitStack() as hooks:
+        for place, layer in linear_layers(block).items():
+            hook = layer.register_forward_pre_hook(lambda _, given, place=place: watch(place, given[0]))
+            hooks.callback(hook.remove)
+        yield moments
+
+
+@torch.enable_grad()
+def output_curvature(model: GPT, windows: Sequence[Tensor], *, seed: int = 0) -> dict[str, Tensor]:
+    """How fast the divergence of a model's predictions from what they were grows with the square of an error in each
+    output (out) of its linear layers, by place, and in each coordinate of its embedding: the mean over tokens of the
+    squared gradient of -ln p(y), where y is drawn from the predictions themselves (the diagonal of Fisher's
+    information, whose half is that of the divergence).
+
+    Args:
+        windows: input ids (B, T).
+    """
+    sums: dict[str, Tensor] = {}
+    generator = torch.Generator(model.device).manual_seed(seed)
+    embedded: list[Tensor] = []
+
+    def start(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        embedded[:] = [output.detach().requires_grad_()]
+        return embedded[0]
+
+    def add(place: str, gradient: Tensor) -> None:
+        squares = gradient.detach().flatten(0, -2).square().sum(dim=0)
+        sums[place] = sums[place] + squares if place in sums else squares
+
+    def watch(place: str, output: Tensor) -> None:
+        output.register_hook(lambda gradient: add(place, gradient))  # type: ignore[no-untyped-call]
+
+    with ExitStack() as hooks:
+        hooks.callback(model.embedding.register_forward_hook(start).remove)
+        for place, layer in linear_layers(model).items():
+            hook = layer.register_forward_hook(lambda _, __, output, place=place: watch(place, output))
+            hooks.callback(hook.remove)
+        for input_ids in windows:
+            logits = model(input_ids).flatten(0, 1)  # (N, V)
+            with torch.no_grad():
+                noise = torch.empty_like(logits).exponential_(generator=generator)
+                drawn = (logits.softmax(dim=1) / noise).argmax(dim=1)
+            loss = nn.functional.cross_entropy(logits, drawn, reduction="sum")
+            add("embedding", torch.autograd.grad(loss, embedded[0])[0])
+    num_tokens = sum(input_ids.numel() for input_ids in windows)
+    return {place: total / num_tokens for place, total in sums.items()}

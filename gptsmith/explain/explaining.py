@@ -1,0 +1,107 @@
+"""An explanation made: a question, the methods that answer it, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from gptsmith.base.errors import UserError
+from gptsmith.explain.answer import Answer
+from gptsmith.explain.claim import Claim, Explanation
+from gptsmith.explain.methods import DEFAULT_METHODS, KINDS, MethodSettings
+from gptsmith.explain.page import explanation_html
+from gptsmith.explain.question import Question
+from gptsmith.explain.units import Grain
+
+
+class NotebookExplanation(Explanation):
+    """An explanation that notebooks show as its page."""
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self)
+
+
+Messages = Sequence[dict[str, str]]
+
+
+def methods_of(names: Sequence[str] = (), by: Grain | None = None) -> list[MethodSettings]:
+    """Methods by their names, in order; the default ones if none are named. `by` is for leave_one_out.
+
+    Raises:
+        ConfigurationError: there is no such method.
+    """
+    tables = [
+        {"kind": name, **({"by": by} if name == "leave_one_out" and by else {})} for name in names or DEFAULT_METHODS
+    ]
+    return [KINDS.validate(table) for table in tables]
+
+
+def num_tested(methods: Sequence[MethodSettings]) -> int:
+    """How many claims share the chance that any of them holds by luck."""
+    return max(1, sum(method.is_tested for method in methods))
+
+
+def explain_token(
+    answer: Answer,
+    place: int,
+    methods: Sequence[MethodSettings],
+    *,
+    against: str | None = None,
+    seed: int = 0,
+    run: str = "",
+    step: int = 0,
+    prompt: str | Messages = "",
+) -> Explanation:
+    """Why a model wrote the token at a place of its reply.
+
+    Args:
+        answer: the reply.
+        place: which token of it.
+        methods: the methods (see `methods_of`).
+        against: the text of what it did not write; the most probable other token if None.
+        seed: of all random choices.
+        run: the name of the run, for the explanation.
+        step: the step of its weights.
+        prompt: the prompt as it was given, or the messages of a conversation.
+
+    Raises:
+        UserError: the token cannot be explained, or not so (see `Answer.question`).
+    """
+    question = answer.question(place, against, num_claims=num_tested(methods), seed=seed)
+    return explained(question, methods, run=run, step=step, prompt=prompt, reply=answer.text, span=answer.spans[place])
+
+
+def explained(
+    question: Question,
+    methods: Sequence[MethodSettings],
+    *,
+    run: str,
+    step: int,
+    prompt: str | Messages,
+    reply: str,
+    span: tuple[int, int],
+    is_lenient: bool = False,
+) -> Explanation:
+    """The explanation of a question by some methods.
+
+    Args:
+        span: the characters of the reply that the target begins and ends with.
+        is_lenient: whether a method that cannot serve this model says so in its claim's place.
+
+    Raises:
+        UserError: a method cannot serve this model, or the target and the contrast are too close.
+    """
+    started = time.perf_counter()
+    question.require_difference()
+    claims: list[Claim] = []
+    for method in methods:
+        try:
+            claims += method.explain(question)
+        except UserError as error:
+            if not is_lenient:
+                raise
+            claims.append(Claim(method.kind, str(error), ()))
+    return NotebookExplanation(
+        run, step, prompt, reply, *span, question.target_choice, question.against_choice, question.difference, claims,
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip

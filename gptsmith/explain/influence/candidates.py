@@ -1,0 +1,95 @@
+"""Passages that share rare words and short sequences with a text: where to look for what it was learnt from.
+
+As in BM25, what is rare counts more: a sequence of one to five tokens counts the logarithm of how rare it is, and at
+each place of the text only the rarest that begins there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptsmith.explain.trace.learned_text import LearnedText
+
+LENGTHS = (1, 2, 3, 5)
+"""The tokens of a sequence: single ones that are rare, parts of names, and 5-grams."""
+MOST_COPIES = 200
+"""What stands in more places says nothing of any of them."""
+PASSAGE_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A passage that a model learnt from.
+
+    Attributes:
+        text: the text that it is in.
+        place: its first token there.
+        num_tokens: how long it is, within one document.
+        score: the sum of the logarithms, in nats.
+    """
+
+    text: LearnedText
+    place: int
+    num_tokens: int
+    score: float = 0.0
+
+    @property
+    def ids(self) -> list[int]:
+        """Its tokens."""
+        ids: list[int] = self.text.array.tokens[self.place : self.place + self.num_tokens].tolist()
+        return ids
+
+
+def find_candidates(texts: Sequence[LearnedText], ids: Sequence[int], limit: int) -> list[Candidate]:
+    """The passages that share most with token ids (T,), the best first, of different documents as far as these are
+    short."""
+    found = [candidate for text in texts for candidate in _scored(text, np.array(ids, np.int64))]
+    return sorted(found, key=lambda candidate: -candidate.score)[:limit]
+
+
+def _scored(text: LearnedText, ids: np.ndarray) -> list[Candidate]:
+    """Every passage that shares something rare with ids (T,)."""
+    best: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+    for length in LENGTHS:
+        starts = np.arange(max(0, len(ids) - length + 1))
+        first, stop = text.array.rows(ids, starts, np.full(len(starts), length))
+        for start in np.flatnonzero((stop > first) & (stop - first <= MOST_COPIES)).tolist():
+            rarity = math.log(len(text.array) / int(stop[start] - first[start]))
+            for place in text.array.places[first[start] : stop[start]].tolist():
+                scores = best[passage_at(text, place)]
+                scores[start] = max(scores.get(start, 0.0), rarity)
+    return [Candidate(text, place, size, sum(scores.values())) for (place, size), scores in best.items()]
+
+
+def passage_at(text: LearnedText, place: int) -> tuple[int, int]:
+    """The first token and the number of tokens of the passage that a token is in: documents are cut into passages of
+    equal length, but for the last."""
+    document = text.document_at(place)
+    begin = int(text.ends[document - 1]) if document else 0
+    end = int(text.ends[document]) - 1
+    start = begin + (place - begin) // PASSAGE_TOKENS * PASSAGE_TOKENS
+    return start, max(1, min(PASSAGE_TOKENS, end - start))
+
+
+def random_passages(
+    texts: Sequence[LearnedText], but: Sequence[Candidate], count: int, generator: np.random.Generator
+) -> list[Candidate]:
+    """Passages at random places, each token as likely as any other, of other documents than some; or only of other
+    passages, where there are too few documents. Fewer than `count` if there are not so many."""
+    documents = {(id(each.text), each.text.document_at(each.place)) for each in but}
+    sizes = np.array([len(text.array) for text in texts])
+    found: dict[tuple[int, int], Candidate] = {(id(each.text), each.place): each for each in but}
+    taken: list[Candidate] = []
+    for attempt in range(20 * count):
+        text = texts[int(generator.choice(len(texts), p=sizes / sizes.sum()))]
+        start, size = passage_at(text, int(generator.integers(len(text.array))))
+        is_other = (id(text), text.document_at(start)) not in documents or attempt >= 10 * count
+        if len(taken) < count and is_other and size > 1 and (id(text), start) not in found:
+            found[id(text), start] = Candidate(text, start, size)
+            taken.append(found[id(text), start])
+    return taken

@@ -1,0 +1,139 @@
+"""The one-step forgetting test: how much less probable a text becomes when a model unlearns a passage a little.
+
+A copy of the weights takes one step up the gradient of the passage's loss; each tensor moves by the same share of its
+own length. How far the log-probability of the text falls is compared with steps on random other passages.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.windows import IGNORED
+from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Test, Verdict
+from gptsmith.model.gpt import GPT
+from gptsmith.train.batch import sequence_log_likelihoods
+
+STEP = 1e-3
+"""The share of its length by which each tensor moves."""
+NUM_RANDOM = 20
+ERROR_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Target:
+    """A text whose probability is looked at.
+
+    Attributes:
+        prompt_ids: what stands before it: at least one token, such as that which begins a document.
+        ids: its own tokens.
+    """
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+
+
+class ForgettingModel:
+    """A copy of a model that unlearns one passage at a time, each from the weights as they are.
+
+    Attributes:
+        log_probability: that of the target, in nats, with the weights as they are.
+    """
+
+    def __init__(self, model: GPT, target: Target, *, step: float = STEP) -> None:
+        """
+        Raises:
+            UserError: the target does not fit into the context, or the weights take no gradient.
+        """
+        require_gradients(model)
+        length = len(target.prompt_ids) + len(target.ids) - 1
+        if length > model.config.context_length:
+            raise UserError(
+                f"the text and what stands before it have {length:,} tokens, and the model's context holds "
+                f"{model.config.context_length:,}: give less"
+            )
+        self._copy, self._step = copy.deepcopy(model).float().eval(), step
+        self._copy.compute_dtype = torch.float32
+        self._trained = [each for each in self._copy.parameters() if each.requires_grad]
+        self._weights = [each.detach() for each in model.parameters() if each.requires_grad]
+        self._inputs, self._targets = _batch(target.prompt_ids, target.ids, model.device)
+        self.log_probability = self._measure()
+
+    @property
+    def context_length(self) -> int:
+        return int(self._copy.config.context_length)
+
+    def drop(self, before: Sequence[int], ids: Sequence[int]) -> float:
+        """By how many nats the target's log-probability falls after one step of forgetting a passage.
+
+        Args:
+            before: what stands before the passage, at least one token.
+            ids: its tokens, of which those are forgotten that fit into the context.
+        """
+        inputs, targets = _batch(before, ids[: self.context_length + 1 - len(before)], self._copy.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            likelihood = sequence_log_likelihoods(self._copy, inputs, targets).sum()
+            gradients = torch.autograd.grad(likelihood, self._trained, allow_unused=True)
+        try:
+            self._move(gradients)
+            return self.log_probability - self._measure()
+        finally:
+            self._restore()
+
+    @torch.no_grad()
+    def _move(self, gradients: Sequence[Tensor | None]) -> None:
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
+            if gradient is None:
+                continue
+            dense = gradient.to_dense() if gradient.is_sparse else gradient
+            length = torch.linalg.vector_norm(dense)
+            if length > 0:
+                parameter.sub_(dense * (self._step * torch.linalg.vector_norm(parameter) / length))
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        for parameter, weights in zip(self._trained, self._weights, strict=True):
+            parameter.copy_(weights)
+
+    @torch.no_grad()
+    def _measure(self) -> float:
+        return float(sequence_log_likelihoods(self._copy, self._inputs, self._targets).sum())
+
+
+def require_gradients(model: GPT) -> None:
+    """
+    Raises:
+        UserError: weights of the model are integers, which take no gradient.
+    """
+    trained = [each for each in model.parameters() if each.requires_grad]
+    has_integers = any(not each.is_floating_point() for each in model.parameters())
+    if not trained or (has_integers and not model.config.linear.has_adapters):
+        raise UserError(
+            f"weights of the kind {model.config.linear.kind} take no step: trace the run that they were made of"
+        )
+
+
+def _batch(before: Sequence[int], ids: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Inputs and targets (1, T) by which ids are predicted after what stands before them."""
+    whole = torch.tensor([*before, *ids], dtype=torch.long, device=device)
+    targets = whole[1:].clone()
+    targets[: len(before) - 1] = IGNORED
+    return whole[None, :-1], targets[None]
+
+
+def compared(drop: float, random_drops: Sequence[float]) -> tuple[Test | None, Verdict]:
+    """The test of a passage's drop against those of random passages, and its verdict: `holds` if it is larger than all
+    but so few of them that this happens by chance in at most 5 of 100 cases."""
+    if len(random_drops) + 1 < 1 / ERROR_RATE:
+        return None, NOT_TESTED
+    others = np.array(random_drops)
+    low, high = np.percentile(others, (2.5, 97.5)).tolist()
+    p_value = (1 + int((others >= drop).sum())) / (1 + len(others))
+    test = Test("forget", 1, drop, float(others.mean()), (low, high), len(others), p_value)
+    return test, HOLDS if p_value <= ERROR_RATE else CHANCE

@@ -1,0 +1,129 @@
+"""An explanation as one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gptsmith.explain.claim import Claim, Explanation, Item
+from gptsmith.explain.shown import HEADINGS
+from gptsmith.explain.trust import trust
+from gptsmith.pages.shell import Html, element, escaped, page, section
+
+SHADES = 5
+"""The steps in which parts of a text are shaded."""
+MOST_ROWS = 12
+
+
+def explanation_page(found: Explanation) -> str:
+    """The page of an explanation: the reply, each claim with its verdict, and whether it can be trusted."""
+    title = _title(found)
+    header = element(
+        "header", element("h1", title), element("p", f"{found.run}, step {found.step}", class_="soft"), _reply(found)
+    )
+    claims = [_claim(found, claim, number) for number, claim in enumerate(found.claims, 1)]
+    trusted = section("Can I trust this?", *(element("p", line) for line in trust(found)), name="trust")
+    return page(title, [header, *claims, trusted])
+
+
+def _title(found: Explanation) -> str:
+    if found.target is None:
+        return "What was found inside"
+    against = "" if found.against is None else f" and not {found.against.text.strip()!r}"
+    return f"Why {found.target.text.strip() or 'this'!r}{against}?"
+
+
+def explanation_html(found: Explanation) -> str:
+    """The same for a notebook, in a frame of its own: its style leaves the notebook's alone."""
+    document = escaped(explanation_page(found)).replace('"', "&quot;")
+    return f'<iframe srcdoc="{document}" style="width:100%;height:34rem;border:0" title="explanation"></iframe>'
+
+
+def _reply(found: Explanation) -> Html:
+    before, word, after = (
+        found.reply[: found.start], found.reply[found.start : found.stop], found.reply[found.stop :],
+    )  # fmt: skip
+    return element("p", before, element("mark", word, class_="asked"), after, class_="text")
+
+
+def _claim(found: Explanation, claim: Claim, number: int) -> Html:
+    heading = HEADINGS.get(claim.kind, claim.kind.replace("_", " ").capitalize()) + (
+        f": {claim.by}" if claim.by else ""
+    )
+    content: list[Html] = [element("p", claim.says)]
+    if claim.kind == "alternatives":
+        content.append(
+            _bars([(item, math.exp(item.change), f"{100 * math.exp(item.change):.1f} %") for item in claim.items])
+        )
+    else:
+        content += list(_texts(found, claim))
+        ordered = sorted(claim.items, key=lambda item: -abs(item.change))[:MOST_ROWS]
+        if ordered:
+            content.append(_bars([(item, item.change, f"{item.change:+.2f}") for item in ordered]))
+    if claim.why:
+        content.append(element("p", claim.why, class_=f"verdict {claim.verdict.split()[0]}"))
+    if claim.tests:
+        content.append(_tests(claim))
+    return section(heading, *content, name=f"claim-{number}")
+
+
+def _texts(found: Explanation, claim: Claim) -> Iterator[Html]:
+    """The texts of the prompt with the claim's parts shaded by how much they changed."""
+    largest = max((abs(item.change) for item in claim.items), default=0.0) or 1.0
+    turns: Sequence[Any] = [{"content": found.prompt}] if isinstance(found.prompt, str) else found.prompt
+    for number, turn in enumerate(turns):
+        items = [item for item in claim.items if item.start is not None and item.message in (None, number)]
+        if not items:
+            continue
+        pieces: list[str] = [f"{turn['role']}: "] if "role" in turn else []
+        done = 0
+        for item in items:
+            text = turn["content"][item.start : item.stop]
+            gap = len(text) - len(text.lstrip())
+            start = (item.start or 0) + gap
+            pieces += [turn["content"][done:start], _shaded(item, text[gap:], largest)]
+            done = item.stop or 0
+        yield element("p", *pieces, turn["content"][done:], class_="text")
+
+
+def _shaded(item: Item, text: str, largest: float) -> Html | str:
+    shade = round(SHADES * max(0.0, item.change) / largest)
+    if not shade:
+        return text
+    named = " named" if item.is_named else ""
+    return element("mark", text, class_=f"shade-{shade}{named}", title=f"{item.change:+.2f} nats")
+
+
+def _bars(rows: Sequence[tuple[Item, float, str]]) -> Html:
+    largest = max((abs(value) for _, value, _ in rows), default=0.0) or 1.0
+    return element(
+        "table",
+        *(
+            element(
+                "tr",
+                element("th", item.text.strip() or repr(item.text), scope="row"),
+                element(
+                    "td", element("meter", min="0", max="1", value=f"{abs(value) / largest:.3f}", aria_label=figure)
+                ),
+                element("td", figure, class_="number"),
+            )
+            for item, value, figure in rows
+        ),
+        class_="bars",
+    )
+
+
+def _tests(claim: Claim) -> Html:
+    """The figures of a claim's tests, folded."""
+    names = ("test", "parts", "change (nats)", "at random (nats)", "95 % of these", "random choices", "p-value")
+    rows = [
+        (
+            test.how, str(test.num_removed), f"{test.change:+.2f}", f"{test.random_mean:+.2f}",
+            " to ".join(f"{edge:+.2f}" for edge in test.random_interval), str(test.num_random), f"{test.p_value:.3f}",
+        )
+        for test in claim.tests
+    ]  # fmt: skip
+    head = element("thead", element("tr", *(element("th", name, scope="col") for name in names)))
+    body = element("tbody", *(element("tr", *(element("td", value) for value in row)) for row in rows))
+    return element("details", element("summary", "the test in numbers"), element("table", head, body))

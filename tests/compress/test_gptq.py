@@ -1,0 +1,135 @@
+"""Rounding that knows what a matrix is for: searched scales, GPTQ, and the moments of the inputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import UserError
+from gptsmith.compress.gptq import gptq, gptq_model, searched
+from gptsmith.compress.moments import input_moments, output_curvature
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.block_formats import FORMATS, Groups
+from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups, quantize_blocks
+from gptsmith.model.linear import linear_layers
+from gptsmith.model.presets import preset
+
+SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "head_dim": 32, "context_length": 16}
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    return GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval()
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Tensor]:
+    return list(torch.randint(40, (12, 16), generator=torch.Generator().manual_seed(2)).split(4))
+
+
+def error(weight: Tensor, groups: Groups, moments: Tensor) -> float:
+    """tr(dW H dW')."""
+    gap = groups.weights().flatten(1) - weight
+    return float((gap @ moments * gap).sum())
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_searched_scales_are_better_than_the_nearest_where_it_counts(name: str) -> None:
+    weight, importance = drawn(48, 96), drawn(96, seed=1).exp()
+    form = FORMATS[name]
+    found, moments = searched(weight, form, importance), torch.diag(importance)
+    # What is packed is what was chosen, to the bit: scales are float16's already.
+    assert torch.equal(form.weights(pack_groups(found, form)), found.weights().flatten(1))
+    nearest = form.groups(quantize_blocks(weight, form))
+    assert error(weight, found, moments) < (1.01 if name == "q8_0" else 0.95) * error(weight, nearest, moments)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_gptq_without_correlations_only_searches(name: str) -> None:
+    weight, form = drawn(8, 64), FORMATS[name]
+    found, expected = gptq(weight, torch.eye(64), form), searched(weight, form)
+    torch.testing.assert_close(found.weights(), expected.weights(), rtol=0, atol=0.03 if name == "q8_0" else 1e-6)
+    assert torch.equal(pack_groups(gptq(weight, None, form), form), pack_groups(expected, form))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_gptq_leaves_a_matrix_of_the_grid_as_it_is(name: str) -> None:
+    form, inputs = FORMATS[name], drawn(200, 64, seed=3)
+    on_grid = form.weights(pack_groups(searched(drawn(16, 64), form), form))
+    found = gptq(on_grid, inputs.T @ inputs, form).weights().flatten(1)
+    torch.testing.assert_close(found, on_grid, rtol=0, atol=2e-3 * float(on_grid.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["q4_0", "q4_1", "q5_0", "q5_1"])
+def test_gptq_errs_less_in_the_products_than_searching_does(name: str) -> None:
+    form = FORMATS[name]
+    inputs = drawn(300, 64, seed=5) @ (drawn(64, 64, seed=6) / 8 + torch.eye(64)) * drawn(64, seed=7).exp()
+    weight, moments = drawn(32, 64, seed=8), inputs.T @ inputs
+    found = error(weight, gptq(weight, moments, form), moments)
+    assert found < 0.75 * error(weight, searched(weight, form, moments.diagonal()), moments)
+    assert found < 0.6 * error(weight, form.groups(quantize_blocks(weight, form)), moments)
+
+
+def test_dead_and_broken_inputs() -> None:
+    form, weight = FORMATS["q4_0"], drawn(4, 64)
+    assert torch.equal(
+        pack_groups(gptq(weight, torch.zeros(64, 64), form), form), pack_groups(searched(weight, form), form)
+    )
+    with pytest.raises(UserError, match="not finite on the calibration text"):
+        gptq(weight, torch.full((64, 64), torch.nan), form)
+    with pytest.raises(UserError, match="a weight is not finite"):
+        gptq(weight.index_fill(0, torch.tensor([1]), torch.inf), torch.eye(64), form)
+    with pytest.raises(UserError, match="no whole blocks"):
+        searched(drawn(4, 40), form)
+
+
+def test_moments_are_those_of_what_each_layer_is_given(model: GPT, windows: list[Tensor]) -> None:
+    given: dict[str, list[Tensor]] = {}
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, x, place=place: given.setdefault(place, []).append(x[0].flatten(0, -2))
+        )
+        for place, layer in linear_layers(model).items()
+    ]
+    with torch.no_grad():
+        for input_ids in windows:
+            model(input_ids)
+    for hook in hooks:
+        hook.remove()
+    found = [list(each.items()) for each in input_moments(model, windows)]
+    assert [len(each) for each in found] == [7, 7, 1]
+    assert {place for each in found for place, _ in each} == set(given)
+    for place, moments in (pair for each in found for pair in each):
+        inputs = torch.cat(given[place])
+        assert moments is not None
+        torch.testing.assert_close(moments, inputs.T @ inputs, rtol=1e-4, atol=1e-4)
+    assert not model.blocks[0]._forward_pre_hooks
+    assert not any(layer._forward_pre_hooks for layer in linear_layers(model).values())
+
+
+def test_the_curvature_of_a_model_that_knows_nothing(windows: list[Tensor]) -> None:
+    """All tokens are as likely, so that whichever is drawn, the squared gradient of the logits is 1 - 1 / V in all; and
+    what the head does not read does not matter."""
+    blank = GPT(preset("smith", **SHAPE)).eval()
+    torch.nn.init.zeros_(blank.head.matrix())
+    found = output_curvature(blank, windows)
+    assert float(found["head"].sum()) == pytest.approx(1 - 1 / 40, rel=1e-4)
+    assert all(float(each.sum()) == 0 for place, each in found.items() if place != "head")
+    assert set(found) == {*linear_layers(blank), "embedding"}
+
+
+@torch.no_grad()
+def test_a_model_is_rounded_in_the_formats_that_were_said(model: GPT, windows: list[Tensor]) -> None:
+    forms = {"embedding": "q8_0", "blocks.1.feedforward.output": "q5_1", "blocks.0.attention.query": "q4_0"}
+    made = gptq_model(model, forms, windows)
+    kept = {place: getattr(made.get_submodule(place), "form", None) for place in [*linear_layers(model), "embedding"]}
+    assert {place: form.name for place, form in kept.items() if form is not None} == forms
+    for place in forms:
+        expected = model.get_submodule(place).matrix()
+        gap = made.get_submodule(place).matrix() - expected
+        assert 0 < float(gap.norm()) < 0.15 * float(expected.norm())

@@ -1,0 +1,109 @@
+"""Formats by matrix under a budget of bytes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from gptsmith.base.errors import ConfigurationError, UserError
+from gptsmith.compress.allocation import allocate, expected_costs
+from gptsmith.compress.material import Material
+from gptsmith.compress.methods.mixed import MixedMethodSettings
+from gptsmith.compress.methods.round import roundable
+from gptsmith.convert.open import OpenedModel
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kernels.block_formats import FORMATS
+from gptsmith.model.linear.grouped import packed_weights
+from gptsmith.model.presets import preset
+
+SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "head_dim": 32, "context_length": 16}
+
+
+class WithRows(Material):
+    """Calibrates on ids that were drawn."""
+
+    @property
+    def _rows(self) -> Tensor:  # type: ignore[override]
+        return torch.randint(40, (18, 16), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def material() -> WithRows:
+    return WithRows(cast(OpenedModel, None), GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval())
+
+
+def forms_of(model: GPT) -> list[str]:
+    return [module.form.name for module in packed_weights(model).values()]
+
+
+def num_bytes(model: GPT) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def test_the_most_bits_are_one_format_and_so_are_the_least(material: WithRows) -> None:
+    for bits, name in ((8.5, "q8_0"), (4.5, "q4_0")):
+        made = MixedMethodSettings(bits=bits).compress(material.original, material)
+        assert set(forms_of(made)) == {name}
+        assert [trial.name for trial in material.trials if trial.is_chosen][-1] == f"{name}, GPTQ"
+
+
+def test_the_error_falls_as_the_bits_rise(material: WithRows) -> None:
+    chosen = []
+    for bits in (4.5, 5.25, 6.5, 8.5):
+        made = MixedMethodSettings(bits=bits).compress(material.original, material)
+        chosen.append(material.trials[-1])
+        weights = sum(matrix.numel() for matrix in roundable(material.original).values())
+        norms = num_bytes(material.original) - 4 * weights
+        assert 0.97 * bits / 8 * weights < num_bytes(made) - norms <= bits / 8 * weights
+        assert chosen[-1].weight_bytes == num_bytes(made)
+    assert all(trial.is_chosen for trial in chosen)
+    costs = [trial.kl_divergence for trial in chosen]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.02 * costs[0]
+
+
+def test_a_budget_of_bytes_is_kept_and_the_least_is_said(material: WithRows) -> None:
+    least = num_bytes(MixedMethodSettings(bits=4.5).compress(material.original, material))
+    made = MixedMethodSettings(num_bytes=least + 3000).compress(material.original, material)
+    assert least < num_bytes(made) <= least + 3000
+    with pytest.raises(UserError, match=f"the least possible is {least} "):
+        MixedMethodSettings(num_bytes=least - 1).compress(material.original, material)
+    for bits in (3, 16, float("nan")):
+        with pytest.raises(ConfigurationError, match="bits"):
+            MixedMethodSettings.parse({"bits": bits})
+
+
+def test_bytes_go_where_they_save_most() -> None:
+    sizes = {"one": 64, "two": 320, "three": 3200}
+    costs = {
+        place: {name: share * 4.0**-form.bits for name, form in FORMATS.items() if form.block_size == 32}
+        for place, share in (("one", 1.0), ("two", 100.0), ("three", 1.0))
+    }
+    for room in range(2016, 3900, 150):
+        found = allocate(costs, sizes, room)
+        used, cost = _used(found, sizes), sum(costs[place][form] for place, form in found.items())
+        assert used <= room
+        others = (dict(zip(sizes, forms, strict=True)) for forms in product(costs["one"], repeat=3))
+        least = min(sum(costs[p][f] for p, f in each.items()) for each in others if _used(each, sizes) <= room)
+        assert cost <= 1.3 * least
+
+
+def _used(forms: dict[str, str], sizes: dict[str, int]) -> int:
+    return sum(FORMATS[form].row_bytes(sizes[place]) for place, form in forms.items())
+
+
+def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
+    """The divergence that all matrices together are expected to add, against that which they do."""
+    model = material.original
+    matrices = roundable(model)
+    costs = expected_costs(model, matrices, material.calibration_windows())
+    assert set(costs) == set(matrices)
+    for name, bits in (("q4_0", 4.5), ("q8_0", 8.5)):
+        real = material.trials
+        MixedMethodSettings(bits=bits).compress(model, material)
+        expected = sum(each[name] for each in costs.values())
+        assert 0.3 < expected / real[-1].kl_divergence < 3
