@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
@@ -39,4 +39,4 @@ def missing_for_compiling(device: torch.device) -> str | None:
 def compiled(function: Function) -> Function:
     """A function that is compiled when it is first called, and again for inputs of other shapes; one for all blocks of
     all models, whose weights are inputs of it."""
-    return torch.compile(function, backend=BACKEND, dynamic=False)
+    return cast(Function, torch.compile(function, backend=BACKEND, dynamic=False))
