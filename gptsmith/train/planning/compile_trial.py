@@ -65,6 +65,7 @@ def with_compiling(
     of it; the plan as it is and None if that saves no time, or the run is too short to try."""
     if left_s < LEAST_S or not can_compile(config, device):
         return plan, None
+    note("trying whether compiled blocks (torch.compile) save time: this takes half a minute or more")
     try:
         trial = compile_trial(config, plan.tokens_per_step // config.context_length, device, dtype)
     except RuntimeError as error:
