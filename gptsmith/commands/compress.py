@@ -20,7 +20,7 @@ from gptsmith.workflows.requests import CompressRequest
     ),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:
-    """Quantize a run into a smaller one, and measure the difference."""
+    """Make a smaller run of a run, and measure the difference."""
     from gptsmith.base import console
     from gptsmith.workflows.compress import compress as run_compress
 
