@@ -220,6 +220,8 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "watch_server", lambda runs, port: watch_server(runs, port=0))
     monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", lambda self: None)
     monkeypatch.setattr(webbrowser, "open", lambda address: True)
+    for module in ("question", "answer", "methods.activation_patching"):  # models of two steps hardly prefer any word
+        monkeypatch.setattr(f"gptsmith.explain.{module}.LEAST_DIFFERENCE", 0.0)
 
 
 @pytest.mark.usefixtures("_at_a_distance", "_in_the_workshop")

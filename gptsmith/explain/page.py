@@ -18,14 +18,20 @@ MOST_ROWS = 12
 
 def explanation_page(found: Explanation) -> str:
     """The page of an explanation: the reply, each claim with its verdict, and whether it can be trusted."""
-    target, against = found.target.text.strip() or "this", found.against
-    title = f"Why {target!r}" + (f" and not {against.text.strip()!r}?" if against is not None else "?")
+    title = _title(found)
     header = element(
         "header", element("h1", title), element("p", f"{found.run}, step {found.step}", class_="soft"), _reply(found)
     )
     claims = [_claim(found, claim, number) for number, claim in enumerate(found.claims, 1)]
     trusted = section("Can I trust this?", *(element("p", line) for line in trust(found)), name="trust")
     return page(title, [header, *claims, trusted])
+
+
+def _title(found: Explanation) -> str:
+    if found.target is None:
+        return "What was found inside"
+    against = "" if found.against is None else f" and not {found.against.text.strip()!r}"
+    return f"Why {found.target.text.strip() or 'this'!r}{against}?"
 
 
 def explanation_html(found: Explanation) -> str:

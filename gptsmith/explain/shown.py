@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -21,11 +22,28 @@ STYLES = {HOLDS: "green", CHANCE: "yellow"}
 
 def shown(found: Explanation) -> RenderableType:
     """An explanation as rich renders it."""
-    parts: list[RenderableType] = [_reply(found)]
+    parts: list[RenderableType] = [] if found.target is None else [_reply(found)]
     for claim in found.claims:
         parts += [Text(), *_claim(found, claim)]
-    parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {line}") for line in trust(found))]
+    if found.checks:
+        parts += [Text(), Text("Identities of this model", "bold"), _checks(found.checks)]
+    if found.claims:
+        parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {line}") for line in trust(found))]
     return Group(*parts)
+
+
+def _checks(checks: Sequence[dict[str, Any]]) -> Table:
+    """A row for each identity: whether it holds, by how much it is off, by how much it may be."""
+    table = Table(show_header=True, box=None, padding=(0, 1, 0, 2))
+    for heading in ("identity", "off by (nats)", "at most", ""):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        if check["error"] is None:
+            table.add_row(check["says"], "", "", Text(harmless(f"not for this model: {check['why']}"), "dim"))
+            continue
+        verdict = Text("holds", "green") if check["holds"] else Text("FAILS", "bold red")
+        table.add_row(check["says"], f"{check['error']:.1e}", f"{check['bound']:.1e}", verdict)
+    return table
 
 
 def _reply(found: Explanation) -> Text:
@@ -53,7 +71,14 @@ def _claim(found: Explanation, claim: Claim) -> Iterator[RenderableType]:
         yield Text(f"  {claim.why}", STYLES.get(claim.verdict, "dim"))
 
 
-HEADINGS = {"alternatives": "How sure it was", "leave_one_out": "Your words"}
+HEADINGS = {
+    "alternatives": "How sure it was",
+    "leave_one_out": "Your words",
+    "activation_patching": "Inside: between two prompts",
+    "direct_logit_attribution": "Inside: what its parts wrote",
+    "head_roles": "Inside: roles of heads",
+    "logit_lens": "Inside: when it was decided",
+}
 """The headings of methods whose names say little to people."""
 
 

@@ -76,8 +76,8 @@ class ForgettingModel:
             before: what stands before the passage, at least one token.
             ids: its tokens, of which those are forgotten that fit into the context.
         """
-        inputs, targets = _batch(before, ids[: self.context_length + 1 - len(before)], self._copy.device)
         with torch.inference_mode(False), torch.enable_grad():
+            inputs, targets = _batch(before, ids[: self.context_length + 1 - len(before)], self._copy.device)
             likelihood = sequence_log_likelihoods(self._copy, inputs, targets).sum()
             gradients = torch.autograd.grad(likelihood, self._trained, allow_unused=True)
         try:

@@ -101,7 +101,15 @@ export class WhyPanel {
     const { places, question, model } = this;
     return this.work(controller, places.texts, "Looking through the texts that it learnt from", async (signal) => {
       const found = await trace({ model: model.name, text: question.passage }, signal);
-      fill(places.texts, yourTexts(found, question.placeInPassage));
+      fill(places.texts, yourTexts(found, question.placeInPassage, (source, box) => this.forget(source, box)));
+    });
+  }
+
+  /** Says what becomes of the word once a copy of the model has forgotten a passage for one step. */
+  forget({ run, place, num_tokens }, box) {
+    return this.work(this.controller, box, "Forgetting it, and others to compare, on a copy", async (signal) => {
+      const { forgotten } = await trace({ ...this.question.body, forget: { run, place, num_tokens } }, signal);
+      fill(box, el("p.says", {}, forgotten.says));
     });
   }
 

@@ -103,7 +103,7 @@ function passage(source, onForget) {
     el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${tokens} tokens`, copies > 1 && `, ${copies.toLocaleString("en")} times`),
     typeof share === "number" && el("p.soft", {}, `In text that it never saw, a match so long begins at ${readablePercent(share)} of the places.`),
     state !== "unchanged" && el("p.problem", {}, state === "missing" ? "The file is not there any more." : "The file has changed since."),
-    onForget && el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
+    el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
 }
 
 /** Where in the network it was decided, and by which parts; `onSwitchOff(item, box)` for one that a person takes away. */
@@ -153,7 +153,7 @@ export function trust(claims, checks) {
       return el("div.verdict", {},
         el("p", {}, el("strong", {}, `${KINDS[claim.kind] ?? claim.kind}: `), el(`span.seal${claim.verdict === "holds" ? ".holds" : ""}`, {}, name)),
         el("p.soft", {}, claim.why || meaning), claim.test && el("p.soft", {}, testWords(claim.test)),
-        typeof claim.rest === "number" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
+        typeof claim.rest === "number" && claim.kind !== "logit_lens" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
     }),
     !judged.length && el("p.soft", {}, "Nothing has been tested yet."),
     checks.length > 0 && el("details", {}, el("summary", {}, `Checks of this model: ${checks.filter(({ holds }) => holds).length} of ${checks.length} hold`),
