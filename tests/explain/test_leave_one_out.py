@@ -10,7 +10,7 @@ import torch
 
 from gptsmith.explain.claim import HOLDS, NOT_TESTED
 from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings, important
-from gptsmith.explain.other_questions import ScoreQuestion
+from gptsmith.explain.other_questions import ReplyQuestion, ScoreQuestion
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
 from gptsmith.explain.sparse_fit import NUM_CHECKED, NUM_HALVES, lasso_path, random_halves, sparse_fit
@@ -111,9 +111,12 @@ def test_a_score_is_explained_by_words(question: Made, tokenizer: Tokenizer) -> 
 
 @pytest.mark.parametrize("text", ["", "iron"])
 def test_a_prompt_of_no_word_or_one_has_nothing_to_test(question: Made, tokenizer: Tokenizer, text: str) -> None:
-    [claim] = LeaveOneOutSettings().explain(question(prompt=Prompt.of_text(tokenizer, text), reply_ids=(33,)))
-    assert claim.verdict == NOT_TESTED
-    assert len(claim.items) == bool(text)
+    asked = question(prompt=Prompt.of_text(tokenizer, text), reply_ids=(33,))
+    whole = ReplyQuestion(asked.model, tokenizer, asked.prompt, 34, 34, (33,))
+    for each in (asked, whole):
+        [claim] = LeaveOneOutSettings().explain(each)
+        assert claim.verdict == NOT_TESTED
+        assert len(claim.items) == bool(text)
 
 
 def test_only_parts_that_stand_out_are_named() -> None:
