@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gptsmith.explain.claim import HOLDS, NOT_TESTED
+from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED
 from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings, important
 from gptsmith.explain.other_questions import ReplyQuestion, ScoreQuestion
 from gptsmith.explain.prompt import Prompt
@@ -95,6 +95,20 @@ def test_in_a_long_prompt_only_words_of_the_best_sentences_are_looked_at(
     _, words = LeaveOneOutSettings(most_units=8).explain(asked)
     assert [item.text for item in words.items] == ["Nobody", "in", "the", "village", "had", "seen", "such", "iron."]
     assert words.verdict == NOT_TESTED  # one of eight words is found by luck too often
+
+
+def test_sentences_are_tested_only_after_their_words_hold(
+    question: Made, copier: GPT, iron: int, tokenizer: Tokenizer
+) -> None:
+    prompt = Prompt.of_text(tokenizer, f"{'She sold. ' * 21}Such iron. She went home.")
+    asked = question(model=copier, target=iron, against=41, prompt=prompt)
+    sentences, words = LeaveOneOutSettings().explain(asked)
+    assert (sentences.verdict, words.verdict) == (HOLDS, HOLDS)
+    assert [item.text for item in sentences.named] == ["Such iron."]
+    noise = question(prompt=prompt)  # another model
+    sentences, words = LeaveOneOutSettings().explain(noise)
+    assert words.verdict == CHANCE
+    assert (sentences.verdict, sentences.why) == (NOT_TESTED, "Not tested: the words in them are.")
 
 
 def test_a_score_is_explained_by_words(question: Made, tokenizer: Tokenizer) -> None:
