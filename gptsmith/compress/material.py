@@ -81,7 +81,7 @@ class Material:
         return training_text(self.run)
 
     @cached_property
-    def _judging(self) -> tuple[TokenStream, str]:
+    def judging(self) -> tuple[TokenStream, str]:
         try:
             stream, is_own = validation_text(self.run)
         except UserError as error:
@@ -92,12 +92,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self._judging[0]
+        return self.judging[0]
 
     @property
     def validation_name(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self._judging[1]
+        return self.judging[1]
 
     @cached_property
     def _rows(self) -> Tensor:

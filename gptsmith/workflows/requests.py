@@ -243,6 +243,12 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
+    others: PathTexts = Field(default_factory=list)
+    """With --compare: more compressed runs."""
+    out: PathText | None = None
+    """The new run folder, by default RUN-KIND; with --compare the page, by default comparison.html beside RUN."""
+    compare: bool = False
+    """Instead: a table and a page of compressed runs of one source."""
     to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
     bits: float | None = Field(default=None, ge=4.5, le=8.5)
@@ -258,6 +264,12 @@ class CompressRequest(DeriveRequest):
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
+        sizes = ("to", "bits", "bytes", "layers", "feedforward", "heal_minutes")
+        if self.compare:
+            _refuse("--compare", {f"--{name.replace('_', '-')}": getattr(self, name) for name in sizes})
+            return self
+        if self.others:
+            raise ConfigurationError(f"only one run can be compressed at a time, not {self.others[0]} too")
         rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
         if len(rounding) > 1:
             raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")
