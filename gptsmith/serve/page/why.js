@@ -165,7 +165,8 @@ export class WhyPanel {
       if (signal.aborted) return;
       const told = error instanceof ServerError ? error.message : `This page failed: ${error.message}.`;
       const again = () => this.work(this.controller, box, words, job, below);
-      fill(box, el("p.problem", { role: "alert" }, told), below, error.kind !== "refused" && el("button", { type: "button", onclick: again }, "Try again"));
+      const isRefused = error.kind === "refused";
+      fill(box, el(isRefused ? "p.says" : "p.problem", { role: "alert" }, told), below, !isRefused && el("button", { type: "button", onclick: again }, "Try again"));
     } finally {
       clearInterval(clock);
       box.removeAttribute("aria-busy");
