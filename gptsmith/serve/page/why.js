@@ -128,6 +128,7 @@ export class WhyPanel {
     const { question, node } = this;
     return this.work(this.controller, box, "Writing without it", async (signal, onProgress) => {
       const { rewritten } = await explain({ ...question.body, methods: [], switch_off: [item.part] }, signal, onProgress);
+      fill(box);
       this.on.rewritten(node, rewritten, `Written from “${spoken(this.piece.text)}” on with ${item.text} switched off, each time the likeliest token.`);
     });
   }

@@ -96,6 +96,7 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     expect(chat.answers.last).to_contain_text("The smith forges a plough.")
     expect(chat.answers.last).to_contain_text("with head 1 of block 1 switched off")
     assert sent[-1]["switch_off"] == ["blocks.1.attention.heads.1"]
+    expect(section(chat, "Inside").get_by_role("progressbar")).to_have_count(0)
     section(chat, "Where in your texts").get_by_role("button", name="Forget for one step").click()
     expect(section(chat, "Where in your texts")).to_contain_text("9.3 times less probable")
     assert sent[-1]["forget"] == {"run": "base", "place": 3, "num_tokens": 14}
