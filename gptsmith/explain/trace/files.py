@@ -1,36 +1,16 @@
-"""Passages in the files of today: whether these are still what was learnt from, and where in them a passage stands."""
+"""The files of today that a run learnt from: whether they still hold it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
-from gptsmith.base.errors import CheckpointError, UserError
+from gptsmith.base.errors import CheckpointError
 from gptsmith.base.files import sha256_of
-from gptsmith.data.files import open_decompressed
 from gptsmith.run.paths import RunPaths
 
 State = Literal["unchanged", "changed", "missing"]
-READ_BYTES = 1 << 20
-AROUND_BYTES = 1 << 20
-"""How far from its expected place a passage of a long document is looked for."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a passage stands in a file.
-
-    Attributes:
-        start, stop: its bytes in the file, decompressed if it is packed.
-        line: the line that it begins in, from 1.
-    """
-
-    start: int
-    stop: int
-    line: int
 
 
 class SourceFiles:
@@ -61,60 +41,3 @@ class SourceFiles:
         except (CheckpointError, OSError):
             return None, "missing"
         return located, "unchanged" if self._hashes[key] == self.recorded.get(path) else "changed"
-
-
-def find_in_file(path: Path, passage: str, begin: int, end: int, expected: int) -> Found | None:
-    """A passage in a document that was read from the bytes `begin` to `end` of a file, as near as it can be to the byte
-    where it is expected; as it stands, or as a JSON string spells it. None if it is not there, as in formats whose text
-    is packed or marked up."""
-    if end - begin > 2 * AROUND_BYTES:
-        begin, end = max(begin, expected - AROUND_BYTES), min(end, expected + AROUND_BYTES)
-    try:
-        with open_decompressed(path) as file:
-            line = 1 + sum(block.count(b"\n") for block in _read(file, begin))
-            window = b"".join(_read(file, end - begin))
-    except (OSError, UserError):
-        return None
-    for spelled in _spellings(passage):
-        places = list(_occurrences(window, spelled))
-        if places:
-            at = min(places, key=lambda place: abs(begin + place - expected))
-            return Found(begin + at, begin + at + len(spelled), line + window.count(b"\n", 0, at))
-    return None
-
-
-def find_in_line(path: Path, passage: str, number: int) -> Found | None:
-    """A passage in a line of a file, counted from 1."""
-    begin = 0
-    try:
-        with open_decompressed(path) as file:
-            for line in range(1, number + 1):
-                text = file.readline()
-                if line < number:
-                    begin += len(text)
-    except (OSError, UserError):
-        return None
-    for spelled in _spellings(passage):
-        at = text.find(spelled)
-        if at >= 0:
-            return Found(begin + at, begin + at + len(spelled), number)
-    return None
-
-
-def _spellings(passage: str) -> list[bytes]:
-    as_json = (json.dumps(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
-    return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
-
-
-def _occurrences(window: bytes, spelled: bytes) -> Iterator[int]:
-    at = window.find(spelled)
-    while at >= 0:
-        yield at
-        at = window.find(spelled, at + 1)
-
-
-def _read(file: BinaryIO, num_bytes: int) -> Iterator[bytes]:
-    """The next bytes of a file, in blocks."""
-    while num_bytes > 0 and (block := file.read(min(num_bytes, READ_BYTES))):
-        num_bytes -= len(block)
-        yield block

@@ -11,10 +11,11 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
+from gptsmith.data.passages import find_in_file
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array
-from gptsmith.explain.trace.files import SourceFiles, find_in_file
+from gptsmith.explain.trace.files import SourceFiles
 from gptsmith.explain.trace.learned_text import (
     CONTEXT_CHARACTERS,
     LearnedText,
