@@ -92,8 +92,9 @@ def write_data(folder: Path) -> None:
     """A file for every name that a shown command reads."""
     write_text(folder / "my_texts")
     text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
-    for name in ("book.txt", "more.txt", "other.txt", "python.txt", "reply.txt"):
+    for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
         (folder / name).write_text(text, encoding="utf-8")
+    (folder / "reply.txt").write_text("The old smith forges a nail of iron.", encoding="utf-8")
     (folder / "more").mkdir()
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
     answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]

@@ -80,13 +80,13 @@ class Answer:
         return found
 
     def least_sure(self) -> int:
-        """The place of the token in the reply that the model was least sure of; of those that show something."""
+        """The place of the token in the reply that the model was least sure of; of those with a letter or a digit."""
         shown = [place for place in range(len(self.surprisals)) if self._is_shown(place)]
         return max(shown or range(len(self.surprisals)), key=self.surprisals.__getitem__)
 
     def _is_shown(self, place: int) -> bool:
         start, stop = self.spans[place]
-        return self.ids[place] not in self.tokenizer.special_ids and bool(self.text[start:stop].strip())
+        return self.ids[place] not in self.tokenizer.special_ids and any(map(str.isalnum, self.text[start:stop]))
 
     def token_of_word(self, number: int) -> int:
         """The place of the first token of a word of the reply, counted from 1.

@@ -62,7 +62,7 @@ class Reader:
                 ids[row, : len(suffix)] = torch.tensor(suffix)  # causal: padding on the right is seen by none
             hidden = self.model.hidden(ids.to(self.model.device), cache=self._beginning(len(numbers), prefix, ids))
             for row, (number, suffix) in enumerate(zip(numbers, suffixes, strict=True)):
-                found[number] = hidden[row, len(suffix) - num_last : len(suffix)]
+                found[number] = hidden[row, len(suffix) - num_last : len(suffix)].clone()
             self._num_read += len(numbers)
             self._observe(self._num_read, self._num_asked)
         return torch.stack(found)

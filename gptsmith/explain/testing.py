@@ -85,7 +85,7 @@ def try_parts(
         return Outcome(
             NOT_TESTED,
             f"Not tested: with {num_parts} {noun} to choose from, {len(chosen)} could be found by luck "
-            f"{_percent(1 / (1 + others))} of the time.",
+            f"{_percent(1 / (1 + others))} of the time. A longer text can be tested.",
         )
     choices = [chosen, *random_choices(num_parts, chosen, num_random, seed)]
     tests = [compared(how, len(chosen), measure(choices)) for how, measure in measures.items()]

@@ -235,12 +235,16 @@ class TraceRequest(OfARun):
     forget: bool = False
     """Test which passage made the text more likely, by one step of forgetting on a copy of the weights."""
     prompt: str | None = None
-    """The prompt that the text answers or continues, for the test."""
+    """The prompt that the text answers or continues, for the tests."""
+    retrain: PathText | None = None
+    """Train anew with and without a document: FILE, FILE:LINE or FILE:START-STOP (bytes)."""
+    seeds: int = Field(default=5, ge=2, le=30)
+    """With --retrain: the number of seeds, each trained with and without it."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if self.prompt is not None and not self.forget:
-            raise ConfigurationError("--prompt is for the test of passages: give --forget too, or leave it out")
+        if self.prompt is not None and not self.forget and self.retrain is None:
+            raise ConfigurationError("--prompt is for tests: give --forget or --retrain too, or leave it out")
         return self
 
 

@@ -29,6 +29,7 @@ from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS, Groups
+from gptsmith.model.kernels.block_rounding import quantize_blocks
 
 SMALL = {"vocab_size": 97, "context_length": 160, "embed_dim": 64, "num_layers": 2, "num_heads": 4}
 LLAMA: dict[str, Any] = {**SMALL, "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": True}}
@@ -99,6 +100,21 @@ def test_texts_are_those_of_the_modules(name: str) -> None:
     assert native.forwards.description == "decoded by compiled code"
     assert isinstance(native.forwards.of(1), decoders.NativeDecoder)
     assert texts(native, PROMPTS) == texts(plain, PROMPTS)
+
+
+@torch.inference_mode()
+def test_the_head_of_an_int8_model_is_quantized_with_a_scale_for_32_weights() -> None:
+    model = a_model("int8")
+    head = model.head_weight.clone()
+    engine = Engine(model, settings=EngineSettings(engine="native"))
+    assert torch.equal(model.head_weight, head)  # the model itself stays as it is
+    blocks = FORMATS["q8_0"].weights(quantize_blocks(head, FORMATS["q8_0"]))
+    assert torch.equal(engine.model.head_weight, blocks.view_as(head))
+    hidden = torch.randn(3, model.config.embed_dim, generator=torch.Generator().manual_seed(0))
+    wanted = model.final_norm(hidden) @ blocks.view_as(head).T
+    torch.testing.assert_close(engine.forwards.of(3).logits(hidden), wanted, atol=1e-3, rtol=0)
+    exact = Engine(model, settings=EngineSettings(engine="native"), int8_matmul=False)
+    assert exact.model.head.weight is model.head.weight
 
 
 def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
@@ -207,6 +223,39 @@ def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.M
     engine = an_engine(a_model("llama"), "auto")
     assert "its logits differ by" in str(engine.forwards.problem)
     assert texts(engine, PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+
+
+def test_a_compiler_that_refuses_is_said_once_and_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("LLVM does not know\nthis processor")
+
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path / "compiled")
+    monkeypatch.setattr(decoders, "checked_decoder", refuse)
+    engines = [an_engine(a_model("llama"), "auto") for _ in range(2)]
+    forward.compile_ahead("auto")
+    why = "numba cannot compile here: RuntimeError: LLVM does not know this processor"
+    assert engines[0].forwards.problem == why
+    assert capsys.readouterr().err.count(why) == 1
+    assert texts(engines[0], PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+    with pytest.raises(UserError, match="cannot run this model: numba cannot compile here"):
+        an_engine(a_model("llama"), "native")
+
+
+def test_damaged_files_are_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept_files, whole = tmp_path / "compiled", decoders.checked_decoder
+    (kept_files / "step").mkdir(parents=True)
+
+    def read(model: GPT, settings: EngineSettings) -> decoders.NativeDecoder:
+        if kept_files.exists():
+            raise EOFError("Ran out of input")
+        return whole(model, settings)
+
+    monkeypatch.setattr(compiling, "FOLDER", kept_files)
+    monkeypatch.setattr(decoders, "checked_decoder", read)
+    assert an_engine(a_model("llama"), "native").forwards.is_native
 
 
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

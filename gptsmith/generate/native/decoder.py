@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.native import products, step
+from gptsmith.generate.native.compiling import forget_compiled as forget_compiled
 from gptsmith.generate.native.compiling import say_what_takes_long
-from gptsmith.generate.native.known import ACTIVATIONS, UnsupportedModelError, require_known
+from gptsmith.generate.native.errors import UnsupportedModelError
+from gptsmith.generate.native.known import ACTIVATIONS, require_known
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import COUNTERS, Threads
@@ -100,7 +102,8 @@ class NativeDecoder:
             *(self._matrices.array, self._norms.array, self._scratch),
         )
         counters = numpy.zeros(COUNTERS, numpy.int64)
-        state["counters"] = counters.ctypes.data
+        state["counters"], state["job"] = counters.ctypes.data, step.END
+        self._run_thread(0, 0)  # compiles: if that fails, it does so before there are threads
         self._threads = Threads(num_threads, counters, partial(self._run_thread, 0, 0), self._run_thread)
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:

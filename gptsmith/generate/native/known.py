@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 
 from gptsmith.base.settings import Settings
 from gptsmith.generate.native import step
+from gptsmith.generate.native.errors import UnsupportedModelError
 from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
@@ -38,10 +39,6 @@ KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
 FREE = {"vocab_size", "context_length", "embed_dim", "num_layers", "num_heads", "head_dim", "linear", "dropout", *KINDS}
 FREE |= {"embedding_multiplier", "residual_multiplier", "tie_embeddings", "num_labels", "init"}
 """Settings of the model that may have any value."""
-
-
-class UnsupportedModelError(Exception):
-    """What compiled code does not know of a model."""
 
 
 def require_known(model: GPT) -> None:
