@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.console import meter
-from gptsmith.base.errors import ConfigurationError, did_you_mean, shown
+from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, shown
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
@@ -17,6 +17,7 @@ from gptsmith.data.corpus import read_corpus
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
 from gptsmith.data.settings import DataSettings
+from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest
 
 
@@ -34,10 +35,13 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: there is no such kind.
-        UserError: a source cannot be read, or there is no text.
+        UserError: a source cannot be read or is a run, or there is no text.
     """
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
+    for source in request.sources:
+        if (Path(source) / SETTINGS).exists():
+            raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
     found = [_plain(each) for each in findings_of(corpus, finders, meter)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gptsmith
-from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.data import findings as findings_module
 from gptsmith.data.check_digits import passes_luhn, passes_mod_97
 from gptsmith.data.finders import KINDS
@@ -113,6 +113,12 @@ def test_findings_stand_where_they_are_said_to_in_any_format(tmp_path: Path, mon
     assert by_file["page.html"][0]["start"] is None
     assert out.stat().st_mode & 0o777 == 0o600
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == figures["findings"]
+
+
+def test_a_run_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="is a run, and an audit reads texts"):
+        gptsmith.audit(tmp_path)
 
 
 def test_a_kind_is_chosen_by_name() -> None:
