@@ -113,6 +113,12 @@ def main() -> None:
     options = parser.parse_args()
     loaded, generator = gptsmith.load(options.run), np.random.default_rng(0)
     text = options.text.read_text(encoding="utf-8", errors="replace")
+    long = next(questions(loaded, text, 1, min(options.long, loaded.config.context_length - 1), 0))
+    started = time.perf_counter()
+    claims = [*AlternativesSettings().explain(long), *LeaveOneOutSettings().explain(long)]
+    looked_at = {claim.by: len(claim.items) for claim in claims if claim.by}
+    words = len(long.units())
+    show({"tokens": len(long.ids), "words": words, "looked_at": looked_at, "seconds": seconds_since(started)})
     started = time.perf_counter()
     asked = list(questions(loaded, text, options.contexts, options.tokens, 0))
     gains = [above_random(each, generator) for each in asked]
@@ -123,12 +129,6 @@ def main() -> None:
     show({"verdicts": verdicts, "seconds": seconds_since(started)})
     held = sum(random_scores_hold(each, generator) for each in asked)
     show({"random_scores_hold": held / (NUM_TRIALS * len(asked)), "trials": NUM_TRIALS * len(asked)})
-    long = next(questions(loaded, text, 1, min(options.long, loaded.config.context_length - 1), 0))
-    started = time.perf_counter()
-    claims = [*AlternativesSettings().explain(long), *LeaveOneOutSettings().explain(long)]
-    looked_at = {claim.by: len(claim.items) for claim in claims if claim.by}
-    words = len(long.units())
-    show({"tokens": len(long.ids), "words": words, "looked_at": looked_at, "seconds": seconds_since(started)})
 
 
 def seconds_since(started: float) -> float:

@@ -42,10 +42,12 @@ BASES = ("mine", "smol", "small", "large", "big", "other", "full", "books", "Smo
 CHATS = ("my_texts-sft", "mine-sft", "smol-sft", "my_chat", "chat")
 CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
 ADAPTERS = ("tuned", "mine-lora")
+QUANTIZED = ("my_texts-int8", "my_texts-5bits", "my_texts-q4_0")
 SMALL = [*SHORT_CONTEXT, "model.context_length=256", "model.num_heads=2"]
 TUNING = ["train.num_steps=2", "train.dtype=float32"]
 MAKES = {
     "gptsmith compress runs/my_texts --to int8": "runs/my_texts-int8",
+    "gptsmith compress runs/my_texts --bits 5": "runs/my_texts-5bits",
     "gptsmith import models/SmolLM2-135M": "runs/SmolLM2-135M",
 }
 BUDGETS = ("--minutes", "--hours", "--tokens", "--params", "--epochs")
@@ -138,13 +140,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / CHATS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["reviews.csv"], out=runs / CLASSIFIERS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / ADAPTERS[0], lora=2, settings=TUNING)
-        gptsmith.compress("runs/my_texts", to="int8", out="runs/my_texts-int8")
+        gptsmith.compress("runs/my_texts", to="int8", out=runs / QUANTIZED[0])
         gptsmith.export("runs/my_texts", to="huggingface", out="models/SmolLM2-135M")
         gptsmith.export(runs / CHATS[0], to="huggingface", out="models/SmolLM2-135M-Instruct")
         gptsmith.export("runs/my_texts", to="gguf", out="gguf")
         gptsmith.export(runs / CHATS[0], to="gguf", out="chat-gguf")
         gptsmith.export(runs / ADAPTERS[0], to="peft", out="adapters")
-    for names in (("my_texts", *BASES), CHATS, CLASSIFIERS, ADAPTERS):
+    for names in (("my_texts", *BASES), CHATS, CLASSIFIERS, ADAPTERS, QUANTIZED):
         for name in names[1:]:
             shutil.copytree(runs / names[0], runs / name)
     for file in (folder / "exported" / "model.gguf", folder / "mine.gguf"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from gptsmith.train.validation_text import training_text, validation_text
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
-CALIBRATION_TOKENS, TRIAL_TOKENS = 16_384, 2048
+CALIBRATION_TOKENS, TRIAL_TOKENS = 8192, 1024
 TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
 """Every so many rows of training text, one is for trials."""
 LOGITS_AT_ONCE = 1 << 24
@@ -117,9 +118,15 @@ class Material:
         return list(torch.split(rows[torch.arange(len(rows)) % TRIAL_EVERY > 0], self._rows_at_once)) or [rows]
 
     def try_out(self, name: str, model: GPT, *, is_chosen: bool = False) -> Trial:
-        """What a smaller model costs, on training text that it was not calibrated on; kept among the trials."""
+        """What a smaller model costs, on training text that it was not calibrated on; kept among the trials.
+
+        Raises:
+            UserError: predictions are not finite.
+        """
         windows = ((ids, torch.ones_like(ids, dtype=torch.bool)) for ids in torch.split(self._rows[::TRIAL_EVERY], 1))
         gap = difference(self.original, model, windows)
+        if not math.isfinite(gap.kl_divergence):
+            raise UserError("predictions of the model are not finite on the calibration text: it cannot be compressed")
         num_bytes = sum(parameter.nbytes for parameter in model.parameters())
         self.trials.append(Trial(name, num_bytes, gap.kl_divergence, is_chosen))
         return self.trials[-1]

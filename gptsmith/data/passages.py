@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.files import open_decompressed, seekable
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
+"""Of a block whose lines are counted."""
 AROUND_BYTES = 1 << 20
 """How far from its expected place a passage of a long document is looked for."""
 
@@ -32,16 +34,19 @@ class Found:
 
 
 class SearchedFile:
-    """A file in which passages are looked for. Passages in the order of the file have its lines counted once.
+    """A file in which passages are looked for.
+
+    Attributes:
+        line_counts: the line ends before each of its blocks, counted when a line is first asked for.
 
     Raises:
         OSError, UserError: it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, line_counts: list[int] | None = None) -> None:
         self._opened = ExitStack()
         self._file = self._opened.enter_context(seekable(open_decompressed(path)))
-        self._counted, self._line = 0, 1
+        self.line_counts = line_counts
 
     def __enter__(self) -> Self:
         return self
@@ -61,30 +66,18 @@ class SearchedFile:
             places = list(_occurrences(window, spelled))
             if places:
                 at = begin + min(places, key=lambda place: abs(begin + place - expected))
-                return Found(at, at + len(spelled), self._line_at(at))
+                return Found(at, at + len(spelled), self._line_of(at))
         return None
 
-    def _line_at(self, place: int) -> int:
+    def _line_of(self, place: int) -> int:
         """The line of a byte, from 1."""
-        if place < self._counted:
-            self._counted, self._line = 0, 1
-        self._file.seek(self._counted)
-        while self._counted < place:
-            block = self._file.read(min(place - self._counted, READ_BYTES))
-            if not block:
-                break
-            self._counted += len(block)
-            self._line += block.count(b"\n")
-        return self._line
-
-
-def find_in_file(path: Path, passage: str, begin: int, end: int, expected: int) -> Found | None:
-    """The same in a file that may be gone or changed: None if it cannot be read."""
-    try:
-        with SearchedFile(path) as file:
-            return file.find(passage, begin, end, expected)
-    except (OSError, UserError):
-        return None
+        if self.line_counts is None:
+            self._file.seek(0)
+            blocks = iter(lambda: self._file.read(READ_BYTES), b"")
+            self.line_counts = [0, *accumulate(block.count(b"\n") for block in blocks)]
+        block = min(place // READ_BYTES, len(self.line_counts) - 1)
+        self._file.seek(block * READ_BYTES)
+        return 1 + self.line_counts[block] + self._file.read(place - block * READ_BYTES).count(b"\n")
 
 
 def find_in_line(path: Path, passage: str, number: int) -> Found | None:

@@ -14,6 +14,7 @@ from gptsmith.compress.allocation import allocate, expected_costs
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.methods.round import roundable
+from gptsmith.compress.moments import input_moments
 from gptsmith.convert.open import OpenedModel
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
@@ -100,10 +101,18 @@ def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
     """The divergence that all matrices together are expected to add, against that which they do."""
     model = material.original
     matrices = roundable(model)
-    costs = expected_costs(model, matrices, material.calibration_windows())
+    windows = material.calibration_windows()
+    costs = expected_costs(model, matrices, windows, input_moments(model, windows))
     assert set(costs) == set(matrices)
     for name, bits in (("q4_0", 4.5), ("q8_0", 8.5)):
         real = material.trials
         MixedMethodSettings(bits=bits).compress(model, material)
         expected = sum(each[name] for each in costs.values())
         assert 0.3 < expected / real[-1].kl_divergence < 3
+
+
+def test_a_model_whose_predictions_are_not_finite_is_refused() -> None:
+    broken = GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval()
+    torch.nn.init.constant_(broken.final_norm.weight, torch.inf)
+    with pytest.raises(UserError, match="not finite on the calibration text"):
+        MixedMethodSettings(bits=5).compress(broken, WithRows(cast(OpenedModel, None), broken))

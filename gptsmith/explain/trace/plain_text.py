@@ -11,7 +11,6 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
-from gptsmith.data.passages import find_in_file
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array
@@ -80,7 +79,7 @@ class PlainText(LearnedText):
         located, state = self.files.state(file)
         _, file_start, file_stop = self.corpus.source(document)
         expected = file_start + at - first_byte
-        found = None if located is None else find_in_file(located, parts[1], file_start, file_stop, expected)
+        found = None if located is None else self.files.find(located, parts[1], file_start, file_stop, expected)
         return source_of(self, file=file, where=None, state=state, found=found, parts=parts, place=place)
 
     def _place_of(self, passage: bytes, expected: int, start: int, stop: int) -> int:

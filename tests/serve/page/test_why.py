@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import expect
 
+from gptsmith.generate.engine import Engine
+
+from ..conftest import until
 from .canned_explanation import can, explanation, sources
 from .chat_page import ChatPage
 from .conftest import Blank
@@ -32,6 +38,17 @@ def opened(
     chat.button("Why these words?").click()
     expect(section(chat, "Inside").locator(".parts")).to_be_visible()
     return chat, sent
+
+
+@contextmanager
+def resting(engine: Engine) -> Iterator[None]:
+    """Makes each turn of an explanation take long while the block runs."""
+    call = engine.call
+    engine.call = lambda work: call(lambda: (time.sleep(0.05), work())[1])  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        engine.call = call  # type: ignore[method-assign]
 
 
 def section(chat: ChatPage, name: str) -> Any:
@@ -187,3 +204,27 @@ def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage)
     chat.button("Why these words?").click()
     assert [one.failure for one in chat.requests[before:] if one.failure] == []
     assert not chat.errors
+
+
+def test_the_real_server_explains_what_it_wrote_and_ends_when_it_is_closed(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Maximum tokens", 12)
+    chat.set_number("Seed", 3)
+    chat.button("Close the settings").click()
+    chat.ask("12: a sword?")
+    chat.button("Why these words?").click()
+    expect(section(chat, "Inside").locator(".parts")).to_be_visible()
+    assert "".join(section(chat, "Your words").locator("mark").all_text_contents()) == "12: a sword?"
+    assert section(chat, "Where in your texts").locator(".says, blockquote").count()
+    expect(section(chat, "Can I trust this?")).to_contain_text("Your words:")
+    expect(section(chat, "Can I trust this?").locator("summary")).to_have_text(re.compile(r"(\d+) of \1 hold"))
+    chat.page.get_by_role("button", name=re.compile("^Switch off")).first.click()
+    expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
+    chat.button("Previous version").click()
+    engine = chat.served.state.models.loaded["chat"].engine
+    with resting(engine):
+        chat.button("Why these words?").click()
+        expect(section(chat, "Your words").get_by_role("progressbar")).to_be_visible()
+        chat.button("Close the explanation").click()
+        until(chat.served.is_idle, "nobody waits for an explanation whose panel is closed")
+    assert violations(chat) == []
