@@ -23,7 +23,7 @@ from gptsmith.model.gpt import GPT
 if TYPE_CHECKING:
     from gptsmith.generate.native.decoder import NativeDecoder
 
-DECODER = "gptsmith.generate.native.decoder"
+DECODER = "gptsmith.generate.native.checking"
 SMALL_BYTES = 16_000_000
 """The weights of a model that is done before compiled code is loaded."""
 
@@ -124,8 +124,8 @@ def _native(model: GPT, settings: EngineSettings, *, quantizes_head: bool) -> tu
         return None, "it comes with pip install 'gptsmith[native]'"
     if model.device.type != "cpu":
         return None, f"it is for CPUs, and the model is on {model.device.type}"
-    if settings.kv_cache_dtype != "auto" or cache_dtype(model) != torch.float32:
-        return None, "keys and values are not float32"
+    if cache_dtype(model) != torch.float32:
+        return None, "the model does not compute in float32"
     if quantizes_head:
         model.config.linear.quantize_head(model)
     try:

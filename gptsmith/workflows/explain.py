@@ -74,15 +74,14 @@ def _of_the_inside(request: ExplainRequest, loaded: Loaded) -> Explanation:
     """
     if not request.check:
         loaded.require_words()
-    model, run, step = inference_model(loaded.model), str(request.run), loaded.run.step
+    model, run, step, seed = inference_model(loaded.model), str(request.run), loaded.run.step, request.seed or 0
     if request.between is None:
         return explained_model(
-            model, loaded.tokenizer, run=run, step=step, checks=request.check, heads=request.heads,
-            seed=request.resolved_seed,
-        )  # fmt: skip
+            model, loaded.tokenizer, run=run, step=step, checks=request.check, heads=request.heads, seed=seed
+        )
     shown, prompt = _prompt(request, loaded)
     _, other = _prompt(request.model_copy(update={"prompt": request.between}), loaded)
-    question = Question(model, loaded.tokenizer, prompt, 0, 0, seed=request.resolved_seed)
+    question = Question(model, loaded.tokenizer, prompt, 0, 0, seed=seed)
     return explained_pair(question, other, run=run, step=step, prompt=shown)
 
 

@@ -21,7 +21,7 @@ from gptsmith.model.kernels.twins import plain_twins
 from gptsmith.model.taps import is_tapped, record, tap_names, tapped
 from tests.model.contracts import build, close, some_ids
 
-PLACEMENTS = ("pre", "post", "output", "sandwich")
+PLACEMENTS = [("full", placement) for placement in ("post", "output", "sandwich")]
 
 
 def test_every_tap_is_where_its_name_says() -> None:
@@ -63,8 +63,7 @@ def test_looking_changes_no_bit(kind: str) -> None:
     assert before == {name: (module.__class__, len(module._forward_hooks)) for name, module in model.named_modules()}
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("kind", attention.KINDS.names())
+@pytest.mark.parametrize(("kind", "placement"), [*((k, "pre") for k in attention.KINDS.names()), *PLACEMENTS])
 def test_a_recorded_tensor_put_back_changes_nothing_and_another_is_read_from_there_on(
     placement: str, kind: str
 ) -> None:
