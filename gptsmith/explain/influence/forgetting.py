@@ -18,6 +18,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.data.windows import IGNORED
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Test, Verdict
 from gptsmith.model.gpt import GPT
+from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.batch import sequence_log_likelihoods
@@ -130,11 +131,12 @@ class ForgettingModel:
 def require_gradients(model: GPT) -> None:
     """
     Raises:
-        UserError: weights of the model are integers, which take no gradient.
+        UserError: weights of the model are integers, which take no gradient, or are packed for an engine.
     """
     trained = [each for each in model.parameters() if each.requires_grad]
     has_integers = any(not each.is_floating_point() for each in model.parameters())
-    if not trained or (has_integers and not model.config.linear.has_adapters):
+    is_packed = any(isinstance(module, PackedLinear) for module in model.modules())
+    if is_packed or not trained or (has_integers and not model.config.linear.has_adapters):
         raise UserError(
             f"weights of the kind {model.config.linear.kind} take no step: trace the run that they were made of"
         )

@@ -128,6 +128,7 @@ export class WhyPanel {
     const { question, node } = this;
     return this.work(this.controller, box, "Writing without it", async (signal, onProgress) => {
       const { rewritten } = await explain({ ...question.body, methods: [], switch_off: [item.part] }, signal, onProgress);
+      fill(box);
       this.on.rewritten(node, rewritten, `Written from “${spoken(this.piece.text)}” on with ${item.text} switched off, each time the likeliest token.`);
     });
   }
@@ -165,7 +166,8 @@ export class WhyPanel {
       if (signal.aborted) return;
       const told = error instanceof ServerError ? error.message : `This page failed: ${error.message}.`;
       const again = () => this.work(this.controller, box, words, job, below);
-      fill(box, el("p.problem", { role: "alert" }, told), below, error.kind !== "refused" && el("button", { type: "button", onclick: again }, "Try again"));
+      const isRefused = error.kind === "refused";
+      fill(box, el(isRefused ? "p.says" : "p.problem", { role: "alert" }, told), below, !isRefused && el("button", { type: "button", onclick: again }, "Try again"));
     } finally {
       clearInterval(clock);
       box.removeAttribute("aria-busy");

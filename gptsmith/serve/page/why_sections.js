@@ -113,15 +113,22 @@ export function inside(found, onSwitchOff) {
   return [lens && depth(lens), parts && bars(parts, onSwitchOff)];
 }
 
-/** What would have been written after each block. */
+/** What would have been written after each block; neighbours that agree are one row. */
 function depth({ says, items }) {
-  const rows = items.map(({ part, text, is_named: isDecided }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAt(part)), el("code", {}, visible(text))));
-  return [el("p.says", {}, says), rows.length > 0 && el("ol.depth", {}, rows)];
+  const runs = [];
+  for (const { part, text, is_named: isDecided } of items) {
+    const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
+    const last = runs.at(-1);
+    if (block !== undefined && !isDecided && last?.first !== undefined && last.text === text) last.last = block;
+    else runs.push({ first: block, last: block, text, isDecided });
+  }
+  const rows = runs.map(({ text, isDecided, ...run }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAfter(run)), el("code", {}, visible(text))));
+  return [el("p.says", {}, says), rows.length > 0 && el("details.depth", {}, el("summary", {}, "What its head reads after each block"), el("ol", {}, rows))];
 }
 
-function readAt(part) {
-  const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
-  return block === undefined ? "Before the first block" : `After block ${block}`;
+function readAfter({ first, last }) {
+  if (first === undefined) return "Before the first block";
+  return first === last ? `After block ${first}` : `After blocks ${first} to ${last}`;
 }
 
 function bars({ says, items }, onSwitchOff) {

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import gptsmith
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
 from gptsmith.generate.api import generate
 
-from ..conftest import QUESTION, Served
+from ..conftest import QUESTION, Served, serving
 
 REPLY = "The smith forges a sword."
 ASKED = {"model": "chat", "messages": QUESTION, "reply": REPLY, "start": REPLY.index(" sword")}
@@ -116,6 +118,21 @@ def test_words_that_are_left_out_are_places_of_the_message(served: Served) -> No
     text = QUESTION[0]["content"]
     assert "".join(text[item["start"] : item["stop"]] for item in claim["items"]) == text
     assert {item["message"] for item in claim["items"]} == {0}
+
+
+def test_an_int8_model_is_explained_by_forward_passes_and_says_that_it_cannot_forget(
+    runs: Path, tmp_path: Path
+) -> None:
+    gptsmith.compress(runs / "base", out=tmp_path / "small", to="int8")
+    with serving([str(tmp_path / "small")]) as small:
+        word = {"prompt": "The old smith", "reply": REPLY, "start": ASKED["start"]}
+        answer = small.ask("POST", "/v1/explain", {**word, "methods": ["leave_one_out", "direct_logit_attribution"]})
+        assert answer.status == 200, answer.data
+        assert all(claim["items"] for claim in answer.json["claims"])
+        (text,) = small.state.models.loaded["small"].tracer.learned.texts
+        passage = {"run": str(text.run), "place": 0, "num_tokens": 20}
+        error = small.ask("POST", "/v1/trace", {**word, "forget": passage}).error
+        assert "take no step" in error["message"]
 
 
 def test_a_stream_ends_with_the_explanation_or_with_the_error(served: Served) -> None:

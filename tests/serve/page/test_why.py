@@ -96,6 +96,7 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     expect(chat.answers.last).to_contain_text("The smith forges a plough.")
     expect(chat.answers.last).to_contain_text("with head 1 of block 1 switched off")
     assert sent[-1]["switch_off"] == ["blocks.1.attention.heads.1"]
+    expect(section(chat, "Inside").get_by_role("progressbar")).to_have_count(0)
     section(chat, "Where in your texts").get_by_role("button", name="Forget for one step").click()
     expect(section(chat, "Where in your texts")).to_contain_text("9.3 times less probable")
     assert sent[-1]["forget"] == {"run": "base", "place": 3, "num_tokens": 14}
@@ -115,13 +116,6 @@ def is_sound(chat: ChatPage) -> None:
     assert wide[0] <= wide[1]
     assert chat.said == []
     assert {one.url.split("/")[2] for one in chat.requests} == {f"127.0.0.1:{chat.served.port}"}
-
-
-def test_it_works_on_a_phone_in_the_dark(open_page: OpenPage) -> None:
-    chat, _ = opened(open_page, color_scheme="dark", **PHONE)
-    is_sound(chat)
-    chat.button("Close the explanation").click()
-    expect(chat.page.locator("#why")).to_be_hidden()
 
 
 def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
@@ -206,8 +200,8 @@ def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage)
     assert not chat.errors
 
 
-def test_the_real_server_explains_what_it_wrote_and_ends_when_it_is_closed(open_page: OpenPage) -> None:
-    chat = open_page(names=["chat"])
+def test_the_real_server_explains_on_a_phone_in_the_dark_and_ends_when_it_is_closed(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"], color_scheme="dark", **PHONE)
     chat.set_number("Maximum tokens", 12)
     chat.set_number("Seed", 3)
     chat.button("Close the settings").click()
@@ -218,6 +212,7 @@ def test_the_real_server_explains_what_it_wrote_and_ends_when_it_is_closed(open_
     assert section(chat, "Where in your texts").locator(".says, blockquote").count()
     expect(section(chat, "Can I trust this?")).to_contain_text("Your words:")
     expect(section(chat, "Can I trust this?").locator("summary")).to_have_text(re.compile(r"(\d+) of \1 hold"))
+    is_sound(chat)
     chat.page.get_by_role("button", name=re.compile("^Switch off")).first.click()
     expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
     chat.button("Previous version").click()
@@ -227,4 +222,3 @@ def test_the_real_server_explains_what_it_wrote_and_ends_when_it_is_closed(open_
         expect(section(chat, "Your words").get_by_role("progressbar")).to_be_visible()
         chat.button("Close the explanation").click()
         until(chat.served.is_idle, "nobody waits for an explanation whose panel is closed")
-    assert violations(chat) == []
