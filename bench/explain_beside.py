@@ -1,6 +1,6 @@
 """How much slower a text is written beside explanations: one stream, alone and while words are explained, in turn.
 
-python bench/explain_beside.py RUN [TOKENS]        a stream of 200 tokens by default; prompts of 150 words
+python bench/explain_beside.py RUN [TOKENS]        a stream of 200 tokens by default; prompts of 154 words
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import statistics
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 
 from served import asked, server
 
-ROUNDS = 3
+ROUNDS = 15
 SENTENCE = "The old smith who lives beside the river forges a sword of iron for the young king, and sells it to him."
 PROMPT = " ".join([SENTENCE] * 7)
 
@@ -32,43 +33,49 @@ def stream(port: int, model: str, num_tokens: int) -> list[float]:
     return [after - before for before, after in pairwise(came)]
 
 
-def explain(port: int, model: str) -> float:
-    """The seconds that one explanation takes."""
-    body = {"model": model, "prompt": PROMPT, "reply": " The smith", "start": 4, "by": "words"}
-    begun = time.perf_counter()
-    status, data = asked(port, "POST", "/v1/explain", json.dumps(body))
-    assert status == 200, data
-    return time.perf_counter() - begun
+class Explaining(threading.Thread):
+    """Asks for one explanation after the other, until it is closed, which gives the last one up."""
+
+    def __init__(self, port: int, model: str) -> None:
+        super().__init__()
+        self.body = json.dumps({"model": model, "prompt": PROMPT, "reply": " The smith", "start": 4, "by": "words"})
+        self.port, self.is_over, self.num_ended = port, False, 0
+
+    def run(self) -> None:
+        while not self.is_over:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+            with suppress(OSError, http.client.HTTPException, AttributeError):
+                self.connection.request("POST", "/v1/explain", self.body)
+                answer = self.connection.getresponse()
+                assert answer.status == 200, answer.read()
+                answer.read()
+                self.num_ended += 1
+
+    def close(self) -> None:
+        self.is_over = True
+        if self.connection.sock is not None:
+            self.connection.sock.shutdown(2)
+        self.join()
 
 
 def main(run: str, num_tokens: str = "200") -> None:
     with server(run) as (port, _):
         model = json.loads(asked(port, "GET", "/v1/models")[1])["data"][0]["id"]
         stream(port, model, 20)
-        alone_s = explain(port, model)
-        quiet: list[float] = []
-        beside: list[float] = []
-        took: list[float] = []
+        rows = []
         for _ in range(ROUNDS):
-            quiet += stream(port, model, int(num_tokens))
-            is_over = threading.Event()
-
-            def explain_on(is_over: threading.Event = is_over) -> None:
-                while not is_over.is_set():
-                    took.append(explain(port, model))
-
-            thread = threading.Thread(target=explain_on)
-            thread.start()
-            beside += stream(port, model, int(num_tokens))
-            is_over.set()
-            thread.join()
-        words, beside_s = len(PROMPT.split()), statistics.median(took)
-        print(f"an explanation of {words} words: {alone_s:.2f} s alone, {beside_s:.2f} s beside")
-        print(
-            f"a token: {1e3 * statistics.mean(quiet):.2f} ms alone, {1e3 * statistics.mean(beside):.2f} ms beside: "
-            f"{statistics.mean(beside) / statistics.mean(quiet):.2f} times; the longest wait "
-            f"{1e3 * max(quiet):.0f} ms and {1e3 * max(beside):.0f} ms"
-        )
+            alone = stream(port, model, int(num_tokens))
+            explaining = Explaining(port, model)
+            explaining.start()
+            time.sleep(0.05)
+            beside = stream(port, model, int(num_tokens))
+            explaining.close()
+            rows.append((statistics.mean(alone), statistics.mean(beside), max(alone), max(beside)))
+        ratios = sorted(beside / alone for alone, beside, *_ in rows)
+        alone_s, beside_s, *longest = (1e3 * statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"a token: {alone_s:.2f} ms alone, {beside_s:.2f} ms beside; longest waits", *map(round, longest), "ms")
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(f"times as long: {beside_s / alone_s:.2f}; by rounds {middle:.2f} (quartiles {low:.2f} and {high:.2f})")
 
 
 if __name__ == "__main__":

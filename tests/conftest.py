@@ -25,6 +25,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_compiler() -> Iterator[None]:
+    """No plan of a long run tries PyTorch's compiler, which takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", "no-compiler-in-tests")
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real text beside the project; it may be missing."""

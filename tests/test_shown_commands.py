@@ -42,10 +42,12 @@ BASES = ("mine", "smol", "small", "large", "big", "other", "full", "books", "Smo
 CHATS = ("my_texts-sft", "mine-sft", "smol-sft", "my_chat", "chat")
 CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
 ADAPTERS = ("tuned", "mine-lora")
+QUANTIZED = ("my_texts-int8", "my_texts-5bits", "my_texts-q4_0")
 SMALL = [*SHORT_CONTEXT, "model.context_length=256", "model.num_heads=2"]
 TUNING = ["train.num_steps=2", "train.dtype=float32"]
 MAKES = {
     "gptsmith compress runs/my_texts --to int8": "runs/my_texts-int8",
+    "gptsmith compress runs/my_texts --bits 5": "runs/my_texts-5bits",
     "gptsmith import models/SmolLM2-135M": "runs/SmolLM2-135M",
 }
 BUDGETS = ("--minutes", "--hours", "--tokens", "--params", "--epochs")
@@ -92,8 +94,9 @@ def write_data(folder: Path) -> None:
     """A file for every name that a shown command reads."""
     write_text(folder / "my_texts")
     text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
-    for name in ("book.txt", "more.txt", "other.txt", "python.txt", "reply.txt"):
+    for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
         (folder / name).write_text(text, encoding="utf-8")
+    (folder / "reply.txt").write_text("The old smith forges a nail of iron.", encoding="utf-8")
     (folder / "more").mkdir()
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
     answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]
@@ -137,13 +140,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / CHATS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["reviews.csv"], out=runs / CLASSIFIERS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / ADAPTERS[0], lora=2, settings=TUNING)
-        gptsmith.compress("runs/my_texts", to="int8", out="runs/my_texts-int8")
+        gptsmith.compress("runs/my_texts", to="int8", out=runs / QUANTIZED[0])
         gptsmith.export("runs/my_texts", to="huggingface", out="models/SmolLM2-135M")
         gptsmith.export(runs / CHATS[0], to="huggingface", out="models/SmolLM2-135M-Instruct")
         gptsmith.export("runs/my_texts", to="gguf", out="gguf")
         gptsmith.export(runs / CHATS[0], to="gguf", out="chat-gguf")
         gptsmith.export(runs / ADAPTERS[0], to="peft", out="adapters")
-    for names in (("my_texts", *BASES), CHATS, CLASSIFIERS, ADAPTERS):
+    for names in (("my_texts", *BASES), CHATS, CLASSIFIERS, ADAPTERS, QUANTIZED):
         for name in names[1:]:
             shutil.copytree(runs / names[0], runs / name)
     for file in (folder / "exported" / "model.gguf", folder / "mine.gguf"):
@@ -220,6 +223,8 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "watch_server", lambda runs, port: watch_server(runs, port=0))
     monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", lambda self: None)
     monkeypatch.setattr(webbrowser, "open", lambda address: True)
+    for module in ("question", "answer", "methods.activation_patching"):  # models of two steps hardly prefer any word
+        monkeypatch.setattr(f"gptsmith.explain.{module}.LEAST_DIFFERENCE", 0.0)
 
 
 @pytest.mark.usefixtures("_at_a_distance", "_in_the_workshop")

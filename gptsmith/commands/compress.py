@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from gptsmith.commands.options import Json, command
 from gptsmith.workflows.requests import CompressRequest
 
 
 @command(
     CompressRequest,
-    arguments={"run": "RUN"},
+    arguments={"run": "RUN", "others": "[OTHERS]..."},
     panels={
         "Size": ("bits", "bytes", "to", "layers", "feedforward"),
-        "Run": ("heal_minutes", "out"),
+        "Run": ("heal_minutes", "out", "compare"),
         "Machine": ("device",),
     },
     examples=(
@@ -20,9 +23,30 @@ from gptsmith.workflows.requests import CompressRequest
     ),
 )
 def compress(request: CompressRequest, json: Json = False) -> None:
-    """Quantize a run into a smaller one, and measure the difference."""
+    """Make a smaller run of a run, and measure the difference."""
     from gptsmith.base import console
     from gptsmith.workflows.compress import compress as run_compress
 
     figures = run_compress(request)
-    console.show_json(figures) if json else console.show_figures("", figures)
+    if json:
+        console.show_json(figures)
+    elif request.compare:
+        show_compared(figures)
+    else:
+        console.show_figures("", figures)
+
+
+def show_compared(figures: Mapping[str, Any]) -> None:
+    """Writes a row for each run, and where the page is."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+    from gptsmith.compress.comparison import COLUMNS
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for label in COLUMNS.values():
+        table.add_column(label, overflow="fold")
+    for row in figures["runs"]:
+        table.add_row(*(console.readable(row[key], key) for key in COLUMNS))
+    console.results.print(table)
+    console.note(f"page: {figures['page']}")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import typer
+
 from gptsmith.commands.options import Json, command, show_drawn_seed
 from gptsmith.workflows.requests import ExplainRequest
+
+FAILED = 1
+"""The exit code if an identity does not hold."""
 
 
 @command(
@@ -11,14 +16,14 @@ from gptsmith.workflows.requests import ExplainRequest
     arguments={"run": "RUN", "prompt": "PROMPT"},
     panels={
         "Question": ("reply", "word", "against", "whole", "system", "max_tokens"),
-        "Explanation": ("by", "parts", "methods", "html"),
+        "Explanation": ("by", "parts", "methods", "html", "between", "heads", "check"),
         "Sampling": ("temperature", "seed"),
         "Machine": ("engine", "device", "dtype"),
     },
     omitted=("messages", "top_k", "top_p", "min_p", "repetition_penalty"),
     examples=(
         'gptsmith explain runs/mine "The capital of France is" --reply " Paris." --word 1 --against " London"',
-        'gptsmith explain runs/mine "Once upon a time" --by sentences --html why.html',
+        'gptsmith explain runs/mine --between "The old smith" "The young smith"',
     ),
 )
 def explain(request: ExplainRequest, json: Json = False) -> None:
@@ -28,7 +33,7 @@ def explain(request: ExplainRequest, json: Json = False) -> None:
     from gptsmith.workflows.explain import explain as run_explain
 
     found = run_explain(request)
-    if request.reply is None:
+    if request.reply is None and found.target is not None and request.between is None:
         show_drawn_seed(request)
     if json:
         console.show_json(found.plain())
@@ -36,3 +41,5 @@ def explain(request: ExplainRequest, json: Json = False) -> None:
         console.results.print(shown(found))
     if request.html is not None:
         console.note(f"written: {request.html}", "dim")
+    if not all(check["holds"] for check in found.checks):
+        raise typer.Exit(FAILED)

@@ -16,7 +16,7 @@ UNMATCHED_CHARACTERS = 200
 @command(
     TraceRequest,
     arguments={"run": "RUN", "text": "TEXT"},
-    panels={"Matches": ("min_tokens",), "Influence": ("forget", "prompt"), "Machine": ("device",)},
+    panels={"Matches": ("min_tokens",), "Influence": ("forget", "prompt", "retrain", "seeds"), "Machine": ("device",)},
     examples=('gptsmith trace runs/mine "The old smith forges"', "gptsmith trace runs/mine reply.txt --forget"),
 )
 def trace(request: TraceRequest, json: Json = False) -> None:
@@ -35,6 +35,8 @@ def trace(request: TraceRequest, json: Json = False) -> None:
         show_passage(number, passage)
     for influence in figures.get("influences", ()):
         show_influence(influence)
+    if retrained := figures.get("retrained"):
+        console.results.print(f"\n{console.harmless(retrained['says'])}", soft_wrap=True)
     console.results.print()
     for line in (figures["says"], *figures["missing"]):
         console.results.print(console.harmless(line), soft_wrap=True)

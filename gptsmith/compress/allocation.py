@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from gptsmith.base.console import meter
-from gptsmith.compress.gptq import ordered_factor
-from gptsmith.compress.moments import input_moments, output_curvature
+from gptsmith.compress.gptq import ordered_root
+from gptsmith.compress.moments import Moments, output_curvature
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.kernels.block_rounding import NEAREST
 from gptsmith.model.linear import linear_layers
 
-CURVATURE_TOKENS = 4096
+CURVATURE_TOKENS = 2048
 """A mean of squares needs fewer tokens than the moments of inputs, and a backward pass takes longer."""
 Costs = Mapping[str, Mapping[str, float]]
 """The divergence, in nats per token, that rounding each matrix is expected to add, by place and format."""
@@ -30,7 +30,7 @@ def allocate(costs: Costs, sizes: Mapping[str, int], num_bytes: int) -> dict[str
         sizes: the weights of each matrix.
         num_bytes: the bytes of all of them together.
     """
-    smallest = min(FORMATS.values(), key=lambda form: form.row_bytes(form.block_size) / form.block_size)
+    smallest = FORMATS["q4_0"]
     chosen = dict.fromkeys(costs, smallest.name)
     room = num_bytes - sum(smallest.row_bytes(sizes[place]) for place in chosen)
     while True:
@@ -47,30 +47,33 @@ def allocate(costs: Costs, sizes: Mapping[str, int], num_bytes: int) -> dict[str
 
 
 @torch.no_grad()
-def expected_costs(model: GPT, matrices: Mapping[str, Tensor], windows: Sequence[Tensor]) -> Costs:
+def expected_costs(
+    model: GPT, matrices: Mapping[str, Tensor], windows: Sequence[Tensor], moments: Iterable[Moments]
+) -> Costs:
     """What rounding each of a model's matrices by GPTQ is expected to cost.
 
     Half the sum, over all outputs, of the curvature times the expected squared error of the output. Rounding errors are
-    spread evenly over a scale, and what GPTQ cannot make good of the error of a column is 1 / U_jj^2 of its square.
+    spread evenly over a scale, and what GPTQ leaves of a column's squared error is 1 / U_jj^2 times it.
 
     Args:
         matrices: those that may be rounded (out, in), by place; a tied head is the embedding.
         windows: input ids (B, T) of a text to calibrate with.
+        moments: those of this text.
     """
     curvature = output_curvature(model, _some(windows, CURVATURE_TOKENS))
     num_tokens = sum(input_ids.numel() for input_ids in windows)
     costs: dict[str, dict[str, float]] = {}
     with meter("weighing", len(linear_layers(model))) as bar:
-        each = (found for some in input_moments(model, windows) for found in some.items())
-        for number, (place, moments) in enumerate(each, 1):
+        for number, (place, found) in enumerate((each for some in moments for each in some.items()), 1):
             matrix = matrices.get("embedding" if model.config.tie_embeddings and place == "head" else place)
-            if matrix is not None and moments is not None:
-                costs[place] = _costs(matrix, curvature[place], _left_by_gptq(moments) / num_tokens)
+            if matrix is not None and found is not None:
+                costs[place] = _costs(matrix, curvature[place], _left_by_gptq(found) / num_tokens)
             bar.update(number)
-    counts = torch.bincount(torch.cat([ids.flatten() for ids in windows]), minlength=len(matrices["embedding"]))
-    looked_up = _costs(matrices["embedding"], counts / num_tokens, curvature["embedding"])
-    of_head = costs.pop("head", {}) if model.config.tie_embeddings else {}
-    costs["embedding"] = {form: cost + of_head.get(form, 0.0) for form, cost in looked_up.items()}
+    if (vectors := matrices.get("embedding")) is not None:
+        counts = torch.bincount(torch.cat([ids.flatten() for ids in windows]), minlength=len(vectors))
+        looked_up = _costs(vectors, counts / num_tokens, curvature["embedding"])
+        of_head = costs.pop("head", {}) if model.config.tie_embeddings else {}
+        costs["embedding"] = {form: cost + of_head.get(form, 0.0) for form, cost in looked_up.items()}
     return {place: costs.get(place, dict.fromkeys(NEAREST, 0.0)) for place in matrices}
 
 
@@ -88,8 +91,8 @@ def _costs(matrix: Tensor, by_row: Tensor, by_column: Tensor) -> dict[str, float
 
 def _left_by_gptq(moments: Tensor) -> Tensor:
     """The squared error of an output that a squared error of 1 in each column (in) leaves."""
-    order, factor = ordered_factor(moments, 32)
-    return factor.diagonal().square().reciprocal()[order.argsort()]
+    order, root = ordered_root(moments, 32)
+    return root.diagonal().square().float()[order.argsort()]
 
 
 def _some(windows: Sequence[Tensor], num_tokens: int) -> list[Tensor]:

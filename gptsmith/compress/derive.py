@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from gptsmith.base.console import meter
+from gptsmith.base.console import note
 from gptsmith.base.files import write_json
-from gptsmith.compress.difference import difference
-from gptsmith.compress.material import OWN_TEXT, Material
+from gptsmith.base.hints import shell_command
+from gptsmith.compress.assessment import assess, side_by_side
+from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
-from gptsmith.convert.open import open_model
-from gptsmith.data.shards import TokenStream
-from gptsmith.evaluate.perplexity import LanguageScore, score_language
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import DATA, RESULT, require_free
+from gptsmith.run.folder import COMPRESSION, DATA, RESULT, require_free
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
-from gptsmith.text.tokenizer import Tokenizer
 
 
 def derive(
@@ -52,11 +50,12 @@ def derive(
         status: the status in the new run's figures.
 
     Returns:
-        run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio, compared_on,
-        num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference, top1_agreement, seconds;
-        and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, validation_loss. Of a
-        tuned run that text is its base's, of others this package's general text, and the figures are
-        general_bits_per_byte_before and general_bits_per_byte.
+        run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, bits_per_weight, ratio,
+        compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
+        top1_agreement, label_agreement of a classifier, reward_correlation of a reward model, seconds; and where the
+        run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 % interval of the difference
+        as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss. Of a tuned run that text is its
+        base's, of others this package's general text, and the names begin with general_.
 
     Raises:
         UserError: the run cannot be read or changed so, or the new folder is in use.
@@ -69,6 +68,8 @@ def derive(
     place = choose_device(device)
     before = source.model(place).float()
     if before.config.linear.is_storage:
+        if made_by == "compress":
+            _note_twice(source)
         before = dequantize(before)
     material = Material(source, before)
     after = change(before, material)
@@ -82,10 +83,12 @@ def derive(
         "num_parameters": after.num_parameters,
         "weight_bytes_before": bytes_before,
         "weight_bytes": bytes_after,
+        "bits_per_weight": 8 * bytes_after / after.num_parameters,
         "ratio": bytes_before / bytes_after,
-        **_compared(material, after),
+        **assess(material, after),
         **material.findings,
     }
+    details = {"trials": [asdict(trial) for trial in material.trials], "samples": side_by_side(material, after)}
     settings = DerivedSettings(
         made_by=made_by,
         request=DerivedRequest(
@@ -110,6 +113,8 @@ def derive(
     ) as made:  # fmt: skip
         made.paths.record(source.paths)
         figures["seconds"] = time.monotonic() - started
+        if made_by == "compress":
+            write_json(made.folder / COMPRESSION, details)
         write_json(made.folder / RESULT, figures)
     return figures
 
@@ -128,26 +133,9 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
     )
 
 
-def _compared(material: Material, after: GPT) -> dict[str, Any]:
-    """The distance of `after` from the original: on the validation text if it can be read, else on general text."""
-    before, stream = material.original, material.validation
-    gap = difference(before, after, material.validation_windows())
-    was, now = (_score(model, stream, material.tokenizer) for model in (before, after))
-    is_own = material.validation_name == OWN_TEXT
-    prefix = "" if is_own else "general_"
-    return {
-        "compared_on": material.validation_name,
-        "num_compared_tokens": gap.num_tokens,
-        "kl_divergence": gap.kl_divergence,
-        "largest_logit_difference": gap.largest,
-        "mean_logit_difference": gap.mean,
-        "top1_agreement": gap.top1_agreement,
-        f"{prefix}bits_per_byte_before": was.bits_per_byte,
-        f"{prefix}bits_per_byte": now.bits_per_byte,
-        **({"validation_loss": now.validation_loss} if is_own else {}),
-    }
-
-
-def _score(model: GPT, stream: TokenStream, tokenizer: Tokenizer) -> LanguageScore:
-    with meter("measuring the validation loss", len(stream)) as bar:
-        return score_language(model, stream, tokenizer.num_bytes_per_token, observe=bar.update)
+def _note_twice(source: OpenedModel) -> None:
+    """Says of what a run is compressed a second time."""
+    own = source.lineage()[0]
+    first = own.request.get("run") if own.made_by == "compress" else None
+    instead = f"; {shell_command('compress', first)} loses less" if first else ""
+    note(f"{source.folder} is in {source.config.linear.kind} already, and the difference is that from it{instead}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gptsmith.model.gpt import GPT
+
+LOGITS_AT_ONCE = 1 << 22
+"""Those of each model that stand in memory: eight tensors of them do."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]
         windows: input ids (B, T), at least one, and which of the positions count (B, T).
     """
     largest, total, nats, agreed, num_tokens, num_logits = 0.0, 0.0, 0.0, 0, 0, 0
-    for input_ids, counts in windows:
-        one, other = (model(input_ids)[counts] for model in (before, after))  # (N, V)
+    for one, other in _logits(before, after, windows):
         gaps = (one - other).abs()
         largest = max(largest, float(gaps.max()))
         total += float(gaps.sum(dtype=torch.float64))
@@ -45,3 +47,12 @@ def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]
         agreed += int((one.argmax(dim=1) == other.argmax(dim=1)).sum())
         num_tokens, num_logits = num_tokens + len(gaps), num_logits + gaps.numel()
     return Difference(largest, total / num_logits, nats / num_tokens, agreed / num_tokens, num_tokens)
+
+
+def _logits(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The logits (N, V) of both models at the positions that count, some positions after the other."""
+    at_once = max(1, LOGITS_AT_ONCE // before.config.vocab_size)
+    for input_ids, counts in windows:
+        states = [torch.split(model.hidden(input_ids)[counts], at_once) for model in (before, after)]
+        for one, other in zip(*states, strict=True):
+            yield before.logits(one), after.logits(other)

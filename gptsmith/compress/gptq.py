@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.compress.forms import in_forms
-from gptsmith.compress.moments import input_moments
+from gptsmith.compress.moments import Moments
 from gptsmith.compress.scales import searched_scales
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import BlockFormat, Groups
@@ -23,14 +23,14 @@ DAMPING = 0.01
 
 
 @torch.no_grad()
-def gptq_model(model: GPT, forms: Mapping[str, str], windows: Sequence[Tensor]) -> GPT:
+def gptq_model(model: GPT, forms: Mapping[str, str], moments: Iterable[Moments]) -> GPT:
     """A model with its matrices in block formats, so rounded that their products with a text's inputs change least.
 
     Args:
         model: a dense model.
         forms: the format of the matrix at each place; others stay. A tied head is the embedding, which is
             rounded for what it does as the head. Another embedding's rows are rounded each for itself.
-        windows: input ids (B, T) of the text.
+        moments: those of the text, as `input_moments` finds them.
 
     Raises:
         UserError: a format cannot hold a matrix, or an input is not finite.
@@ -38,11 +38,10 @@ def gptq_model(model: GPT, forms: Mapping[str, str], windows: Sequence[Tensor]) 
     made = in_forms(model, forms)
     there, tied = linear_layers(model), model.config.tie_embeddings
     with meter("rounding", len(there)) as bar:
-        each = (found for some in input_moments(model, windows) for found in some.items())
-        for number, (place, moments) in enumerate(each, 1):
+        for number, (place, found) in enumerate((each for some in moments for each in some.items()), 1):
             holder = made.get_submodule("embedding" if tied and place == "head" else place)
             if isinstance(holder, Grouped):
-                holder.weight.copy_(pack_groups(gptq(there[place].matrix(), moments, holder.form), holder.form))
+                holder.weight.copy_(pack_groups(gptq(there[place].matrix(), found, holder.form), holder.form))
             bar.update(number)
     if isinstance(made.embedding, Grouped) and not tied:
         form = made.embedding.form
@@ -87,7 +86,8 @@ def gptq(weight: Tensor, moments: Tensor | None, form: BlockFormat) -> Groups:
         return searched(weight, form)
     require_fitting(weight, form)
     grid, size = GRIDS[form.name], form.group_size
-    order, factor = ordered_factor(moments, size)
+    order, root = ordered_root(moments, size)
+    factor = torch.linalg.solve_triangular(root, torch.eye(len(root), dtype=root.dtype).to(root), upper=True).float()
     left = weight.float()[:, order]  # what the columns that are not rounded yet should become
     integers = torch.empty(left.shape, dtype=torch.uint8, device=left.device)
     scales, offsets = [], []
@@ -113,9 +113,9 @@ def gptq(weight: Tensor, moments: Tensor | None, form: BlockFormat) -> Groups:
     )
 
 
-def ordered_factor(moments: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+def ordered_root(moments: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     """The order (in) in which columns are rounded, whole groups and those with the largest inputs first; and the upper
-    Cholesky factor (in, in) of the inverse of the damped moments in this order.
+    root R (in, in) of the damped moments RR' in this order, float64. Its inverse is the Cholesky factor of theirs.
 
     Raises:
         UserError: the moments are not finite.
@@ -129,5 +129,4 @@ def ordered_factor(moments: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     if not bool(mean.isfinite()):
         raise UserError("a layer's inputs are not finite on the calibration text, so that it cannot be calibrated")
     damped.diagonal().add_(DAMPING * mean if mean > 0 else 1.0)
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
-    return order, factor.float()
+    return order, torch.linalg.cholesky(damped.flip(0, 1)).flip(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from gptsmith.train.validation_text import training_text, validation_text
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
-CALIBRATION_TOKENS, TRIAL_TOKENS = 16_384, 2048
+CALIBRATION_TOKENS, TRIAL_TOKENS = 8192, 1024
 TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
 """Every so many rows of training text, one is for trials."""
 LOGITS_AT_ONCE = 1 << 24
@@ -81,7 +82,7 @@ class Material:
         return training_text(self.run)
 
     @cached_property
-    def _judging(self) -> tuple[TokenStream, str]:
+    def judging(self) -> tuple[TokenStream, str]:
         try:
             stream, is_own = validation_text(self.run)
         except UserError as error:
@@ -92,12 +93,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self._judging[0]
+        return self.judging[0]
 
     @property
     def validation_name(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self._judging[1]
+        return self.judging[1]
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -114,12 +115,20 @@ class Material:
     def calibration_windows(self) -> list[Tensor]:
         """Input ids (B, T) to calibrate with."""
         rows = self._rows
-        return list(torch.split(rows[torch.arange(len(rows)) % TRIAL_EVERY > 0], self._rows_at_once)) or [rows]
+        if len(rows) > 1:  # a text of one row serves both ends
+            rows = rows[torch.arange(len(rows), device=rows.device) % TRIAL_EVERY > 0]
+        return list(torch.split(rows, self._rows_at_once))
 
     def try_out(self, name: str, model: GPT, *, is_chosen: bool = False) -> Trial:
-        """What a smaller model costs, on training text that it was not calibrated on; kept among the trials."""
+        """What a smaller model costs, on training text that it was not calibrated on; kept among the trials.
+
+        Raises:
+            UserError: predictions are not finite.
+        """
         windows = ((ids, torch.ones_like(ids, dtype=torch.bool)) for ids in torch.split(self._rows[::TRIAL_EVERY], 1))
         gap = difference(self.original, model, windows)
+        if not math.isfinite(gap.kl_divergence):
+            raise UserError("predictions of the model are not finite on the calibration text: it cannot be compressed")
         num_bytes = sum(parameter.nbytes for parameter in model.parameters())
         self.trials.append(Trial(name, num_bytes, gap.kl_divergence, is_chosen))
         return self.trials[-1]

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import linear_layers
 
+Moments = dict[str, Tensor | None]
+"""X'X (in, in) of the inputs X of linear layers, by place; None of a layer that had none, such as an expert that no
+token was sent to. Layers that have the same input share a tensor."""
+
 
 @torch.no_grad()
-def input_moments(model: GPT, windows: Sequence[Tensor]) -> Iterator[dict[str, Tensor | None]]:
-    """X'X (in, in) of the inputs X of linear layers, by place: those of one block after the other, then the head's. No
-    more than those of a block are kept at a time. Layers that have the same input share a tensor; one that had none,
-    such as an expert that no token was sent to, has None.
+def input_moments(model: GPT, windows: Sequence[Tensor]) -> Iterator[Moments]:
+    """The moments that a text makes: those of one block after the other, then the head's. No more than those of a block
+    are kept at a time.
 
     Args:
         windows: input ids (B, T).

@@ -20,9 +20,6 @@ from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.linear.grouped import Grouped
 from gptsmith.model.transform import dequantize
 
-CELL = 0.49
-"""How far from an integer the numbers are that are surely rounded to it."""
-
 
 class Rounding:
     """The rounding of a matrix in blocks while its scales and offsets stay what they are.
@@ -55,11 +52,11 @@ class Rounding:
         integers = self.integers(weight).to(torch.uint8)
         return pack_groups(Groups(integers, self.scale, self.offset), self.form)
 
-    def cell(self, weight: Tensor, near: Tensor) -> Tensor:
-        """The numbers nearest to `near` (out, in) that are rounded as `weight` (out, in) is."""
-        scale, offset, integers = self.scale[..., None], self.offset[..., None], self.integers(weight)
-        ends = [((integers + side * CELL) * scale + offset).flatten(-2) for side in (-1, 1)]
-        return near.clamp(torch.minimum(*ends), torch.maximum(*ends))
+    def before(self, weight: Tensor, unrounded: Tensor) -> Tensor:
+        """The numbers (out, in) of `unrounded` where they are rounded to those of `weight`, else those of `weight`: a
+        number beside the edge would be rounded back by the first step."""
+        is_nearest = (self.integers(unrounded) == self.integers(weight)).flatten(-2)
+        return torch.where(is_nearest, unrounded, weight)
 
     def _of(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         return (self.scale, self.offset) if rows is None else (self.scale[rows], self.offset[rows])
@@ -129,7 +126,7 @@ def trainable(model: GPT, unrounded: GPT) -> GPT:
         if isinstance(layer, Grouped):
             dense, rounding = made.get_submodule(place), Rounding(layer.weight, layer.form)
             weight = dense.get_parameter("weight")
-            weight.copy_(rounding.cell(weight, unrounded.get_parameter(f"{place}.weight")))
+            weight.copy_(rounding.before(weight, unrounded.get_parameter(f"{place}.weight")))
             if isinstance(dense, DenseEmbedding):
                 made.set_submodule(place, RoundedEmbedding(dense, rounding))
             elif isinstance(dense, DenseLinear):

@@ -29,6 +29,8 @@ FOLDER = "suffix_arrays"
 TOKENS_FILE, PLACES_FILE = "tokens.bin", "places.bin"
 TOKENS_COMPARED = 16
 """At once: most comparisons are decided within so many tokens."""
+SEARCHED_AT_ONCE = 1 << 15
+"""Sequences: more would take much memory and be no faster."""
 NUM_PROBED = 1_000
 """Neighbours whose order is checked when an array is opened."""
 BYTES_BY_BYTE = 12
@@ -84,6 +86,11 @@ class SuffixArray:
         Both neighbours' shared lengths are kept while the interval shrinks: all suffixes inside share the shorter one,
         so that no token is compared again (Manber and Myers's search).
         """
+        if len(starts) > SEARCHED_AT_ONCE:
+            blocks = [slice(start, start + SEARCHED_AT_ONCE) for start in range(0, len(starts), SEARCHED_AT_ONCE)]
+            found = [self._search(query, starts[block], lengths[block], after=after) for block in blocks]
+            high, below, above = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            return high, below, above
         low, high = np.full(len(starts), -1), np.full(len(starts), len(self))
         below, above = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
         while len(open_rows := np.flatnonzero(high - low > 1)):

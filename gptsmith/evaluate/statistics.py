@@ -125,6 +125,21 @@ def paired_means(
     )
 
 
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
+)  # fmt: skip
+"""The 97.5th percentile of Student's t for 1 to 29 degrees of freedom."""
+
+
+def paired_t_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """The 95 % interval of the mean of ours - theirs, of 2 to 30 pairs (Student 1908): of so few, the bootstrap's is
+    too narrow."""
+    apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    half = STUDENT[len(apart) - 2] * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    return Interval(mean(apart) - half, mean(apart) + half)
+
+
 def paired_bootstrap_interval(first: np.ndarray, second: np.ndarray, statistic: Statistic, *, seed: int) -> Interval:
     """The interval of statistic(first) - statistic(second), whose outcomes (N, ...) are of the same examples."""
     generator = _generator(seed, "paired bootstrap")

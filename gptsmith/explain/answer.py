@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,8 @@ from gptsmith.explain.units import token_starts
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 
-ALTERNATIVES = 32
-"""How many of the most probable tokens are looked through for a contrast."""
+OFFERED = 3
+"""How many other contrasts are offered in place of one that is too close."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +81,13 @@ class Answer:
         return found
 
     def least_sure(self) -> int:
-        """The place of the token in the reply that the model was least sure of; of those that show something."""
+        """The place of the token in the reply that the model was least sure of; of those with a letter or a digit."""
         shown = [place for place in range(len(self.surprisals)) if self._is_shown(place)]
         return max(shown or range(len(self.surprisals)), key=self.surprisals.__getitem__)
 
     def _is_shown(self, place: int) -> bool:
         start, stop = self.spans[place]
-        return self.ids[place] not in self.tokenizer.special_ids and bool(self.text[start:stop].strip())
+        return self.ids[place] not in self.tokenizer.special_ids and any(map(str.isalnum, self.text[start:stop]))
 
     def token_of_word(self, number: int) -> int:
         """The place of the first token of a word of the reply, counted from 1.
@@ -130,15 +131,16 @@ class Answer:
             return asked.compared_with(far[0])
         contrast = asked.compared_with(self._token(against, asked.target))
         if abs(contrast.difference) < LEAST_DIFFERENCE:
-            offered = " or ".join(quoted(asked.text_of(token)) for token in far[:3])
+            offered = " or ".join(quoted(asked.text_of(token)) for token in far)
             contrast.require_difference(f": --against {offered} instead")
         return contrast
 
     def _contrasts(self, asked: Question) -> list[int]:
         """The most probable other tokens whose logits are not too close to the target's."""
-        top = asked.logits.topk(min(ALTERNATIVES, len(asked.logits))).indices.tolist()
-        differences = asked.logits[asked.target] - asked.logits
-        return [token for token in top if token != asked.target and abs(float(differences[token])) >= LEAST_DIFFERENCE]
+        is_far = (asked.logits[asked.target] - asked.logits).abs() >= LEAST_DIFFERENCE
+        is_far[asked.target] = False
+        top = asked.logits.masked_fill(~is_far, -math.inf).topk(min(OFFERED, len(is_far))).indices.tolist()
+        return [token for token in top if is_far[token]]
 
     def _token(self, text: str, target: int) -> int:
         """The first token of a text that might have stood at the target's place: with a space before it where only then

@@ -84,7 +84,7 @@ def _block_contributions(
     """What the parts of a block add along a direction (C) of the residual stream behind it; the direction before the
     block that is as good; and what the biases of its norms add."""
     x, attended, fed = point["input"], point["attention.output"], point["feedforward.output"]
-    scale, biases = block.residual_multiplier, 0.0
+    scale = block.residual_multiplier
     if block.placement == "post":
         y = block.attention_norm((x + scale * attended)[None])[0]
         direction, bias = _through(block.feedforward_norm, y + scale * fed, direction)

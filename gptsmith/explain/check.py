@@ -22,10 +22,11 @@ from gptsmith.model.taps import record, tap_names, tapped
 from gptsmith.text.tokenizer import Tokenizer
 
 NUM_TOKENS = 24
-ROUNDINGS = 256
-"""An identity may be off by so many roundings of the largest logit."""
-INT8_ROUNDING = 2.0**-8
-"""The rounding of inputs that are quantized to int8 as they are multiplied."""
+FINE_ROUNDINGS, COARSE_ROUNDINGS = 256, 16
+"""An identity may be off by so many roundings of the largest logit: of float32 and finer, and of coarser numbers, of
+which as many would allow for anything."""
+PACKED_ROUNDING = 2.0**-8
+"""The rounding of inputs of packed weights, which are quantized to int8 or become bfloat16 as they are multiplied."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,18 @@ def check_model(model: GPT, tokenizer: Tokenizer, *, seed: int = 0) -> list[Chec
         logits = model(ids)[0]
     target, against = logits[-1].topk(2).indices.tolist()
     question = Question(model, tokenizer, Prompt(tuple(ids[0].tolist()), ()), target, against)
-    bound = ROUNDINGS * _rounding(model) * max(1.0, float(logits.abs().max()))
+    bound = _relative_bound(model) * max(1.0, float(logits.abs().max()))
     return [
         _tried(name, says, measure, question, 0.0 if name == "taps" else bound) for name, says, measure in IDENTITIES
     ]
 
 
-def _rounding(model: GPT) -> float:
-    """The relative error of one product."""
+def _relative_bound(model: GPT) -> float:
+    """By how much an identity may be off, as a share of the largest logit."""
     if any(isinstance(module, PackedLinear) for module in model.modules()):
-        return INT8_ROUNDING
-    return torch.finfo(model.dtype).eps
+        return COARSE_ROUNDINGS * PACKED_ROUNDING
+    rounding = torch.finfo(model.dtype).eps
+    return rounding * (FINE_ROUNDINGS if rounding <= torch.finfo(torch.float32).eps else COARSE_ROUNDINGS)
 
 
 def _tried(name: str, says: str, measure: Callable[[Question], float], question: Question, bound: float) -> Check:

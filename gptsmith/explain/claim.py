@@ -126,12 +126,12 @@ class Explanation:
         reply: the whole reply, or the text that was labelled.
         start: the first character of the target in the reply.
         stop: the character after its last.
-        target: what it wrote.
+        target: what it wrote; None if the explanation is of the model itself.
         against: what it did not write.
         difference: how much more the model is for the one than for the other, in nats.
         claims: what was found, each with its test.
         sources: where it stands in the training text.
-        checks: identities that were checked on this model.
+        checks: the identities that were tried on this model (see `gptsmith.explain.check`).
         seconds: the time that it took.
     """
 
@@ -141,7 +141,7 @@ class Explanation:
     reply: str
     start: int
     stop: int
-    target: Choice
+    target: Choice | None
     against: Choice | None
     difference: float
     claims: Sequence[Claim]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.answer import Answer
 from gptsmith.explain.claim import Claim, Explanation
 from gptsmith.explain.methods import DEFAULT_METHODS, KINDS, MethodSettings
 from gptsmith.explain.page import explanation_html
@@ -41,36 +40,6 @@ def num_tested(methods: Sequence[MethodSettings]) -> int:
     return max(1, sum(method.is_tested for method in methods))
 
 
-def explain_token(
-    answer: Answer,
-    place: int,
-    methods: Sequence[MethodSettings],
-    *,
-    against: str | None = None,
-    seed: int = 0,
-    run: str = "",
-    step: int = 0,
-    prompt: str | Messages = "",
-) -> Explanation:
-    """Why a model wrote the token at a place of its reply.
-
-    Args:
-        answer: the reply.
-        place: which token of it.
-        methods: the methods (see `methods_of`).
-        against: the text of what it did not write; the most probable other token if None.
-        seed: of all random choices.
-        run: the name of the run, for the explanation.
-        step: the step of its weights.
-        prompt: the prompt as it was given, or the messages of a conversation.
-
-    Raises:
-        UserError: the token cannot be explained, or not so (see `Answer.question`).
-    """
-    question = answer.question(place, against, num_claims=num_tested(methods), seed=seed)
-    return explained(question, methods, run=run, step=step, prompt=prompt, reply=answer.text, span=answer.spans[place])
-
-
 def explained(
     question: Question,
     methods: Sequence[MethodSettings],
@@ -85,6 +54,12 @@ def explained(
     """The explanation of a question by some methods.
 
     Args:
+        question: see `Answer.question`.
+        methods: see `methods_of`.
+        run: the name of the run, for the explanation.
+        step: the step of its weights.
+        prompt: the prompt as it was given, or the messages of a conversation.
+        reply: the whole reply.
         span: the characters of the reply that the target begins and ends with.
         is_lenient: whether a method that cannot serve this model says so in its claim's place.
 

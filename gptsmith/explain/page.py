@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gptsmith.explain.claim import Claim, Explanation, Item
-from gptsmith.explain.shown import HEADINGS
+from gptsmith.explain.question import quoted
 from gptsmith.explain.trust import trust
+from gptsmith.explain.wording import heading_of, label_of, rows_of
 from gptsmith.pages.shell import Html, element, escaped, page, section
 
 SHADES = 5
@@ -18,14 +18,20 @@ MOST_ROWS = 12
 
 def explanation_page(found: Explanation) -> str:
     """The page of an explanation: the reply, each claim with its verdict, and whether it can be trusted."""
-    target, against = found.target.text.strip() or "this", found.against
-    title = f"Why {target!r}" + (f" and not {against.text.strip()!r}?" if against is not None else "?")
+    title = _title(found)
     header = element(
         "header", element("h1", title), element("p", f"{found.run}, step {found.step}", class_="soft"), _reply(found)
     )
     claims = [_claim(found, claim, number) for number, claim in enumerate(found.claims, 1)]
     trusted = section("Can I trust this?", *(element("p", line) for line in trust(found)), name="trust")
     return page(title, [header, *claims, trusted])
+
+
+def _title(found: Explanation) -> str:
+    if found.target is None:
+        return "What was found inside"
+    against = "" if found.against is None else f" and not {quoted(found.against.text)}"
+    return f"Why {quoted(found.target.text)}{against}?"
 
 
 def explanation_html(found: Explanation) -> str:
@@ -42,24 +48,14 @@ def _reply(found: Explanation) -> Html:
 
 
 def _claim(found: Explanation, claim: Claim, number: int) -> Html:
-    heading = HEADINGS.get(claim.kind, claim.kind.replace("_", " ").capitalize()) + (
-        f": {claim.by}" if claim.by else ""
-    )
-    content: list[Html] = [element("p", claim.says)]
-    if claim.kind == "alternatives":
-        content.append(
-            _bars([(item, math.exp(item.change), f"{100 * math.exp(item.change):.1f} %") for item in claim.items])
-        )
-    else:
-        content += list(_texts(found, claim))
-        ordered = sorted(claim.items, key=lambda item: -abs(item.change))[:MOST_ROWS]
-        if ordered:
-            content.append(_bars([(item, item.change, f"{item.change:+.2f}") for item in ordered]))
+    content: list[Html] = [element("p", claim.says), *_texts(found, claim)]
+    if claim.items:
+        content.append(_bars(rows_of(claim, MOST_ROWS)))
     if claim.why:
         content.append(element("p", claim.why, class_=f"verdict {claim.verdict.split()[0]}"))
     if claim.tests:
         content.append(_tests(claim))
-    return section(heading, *content, name=f"claim-{number}")
+    return section(heading_of(claim), *content, name=f"claim-{number}")
 
 
 def _texts(found: Explanation, claim: Claim) -> Iterator[Html]:
@@ -90,22 +86,26 @@ def _shaded(item: Item, text: str, largest: float) -> Html | str:
 
 
 def _bars(rows: Sequence[tuple[Item, float, str]]) -> Html:
+    """A row for each item: its text, a bar, its figure; bars against the answer have another colour."""
     largest = max((abs(value) for _, value, _ in rows), default=0.0) or 1.0
     return element(
         "table",
         *(
             element(
                 "tr",
-                element("th", item.text.strip() or repr(item.text), scope="row"),
-                element(
-                    "td", element("meter", min="0", max="1", value=f"{abs(value) / largest:.3f}", aria_label=figure)
-                ),
+                element("th", label_of(item), scope="row"),
+                element("td", _bar(abs(value) / largest, "c1" if value < 0 else "c0")),
                 element("td", figure, class_="number"),
             )
             for item, value, figure in rows
         ),
         class_="bars",
     )
+
+
+def _bar(share: float, colour: str) -> Html:
+    line = element("line", x1="0", x2=f"{200 * share:.0f}", y1="5", y2="5")
+    return element("svg", line, class_=f"bar {colour}", viewBox="0 0 200 10", aria_hidden="true")
 
 
 def _tests(claim: Claim) -> Html:

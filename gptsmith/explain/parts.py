@@ -40,6 +40,8 @@ def part_text(part: str) -> str:
         return f"head {found[2]} of block {found[1]}"
     if found := re.fullmatch(r"blocks\.(\d+)\.(feedforward|attention)\.output", part):
         return f"the {'feed-forward' if found[2] == 'feedforward' else 'attention'} half of block {found[1]}"
+    if found := re.fullmatch(r"blocks\.(\d+)\.attention\.bias", part):
+        return f"the bias of the attention half of block {found[1]}"
     if found := re.fullmatch(r"blocks\.(\d+)\.output", part):
         return f"all up to block {found[1]}"
     return {"embedding": "the words themselves"}.get(part, part)

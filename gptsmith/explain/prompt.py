@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -60,9 +61,11 @@ class Prompt:
         spelt = b"".join(pieces)
         passages = []
         for number, (start, stop) in _contents(tokenizer, template, messages, spelt, open_turn).items():
-            first, last = (next(n for n, at in enumerate(starts) if at >= edge) for edge in (start, stop))
+            first, last = (bisect_left(starts, edge) for edge in (start, stop))
+            if starts[first] > start and not spelt[starts[first - 1] : start].strip(b" "):
+                first -= 1  # the tokenizer put a space before the text, which is one with its first word
             if last > first:
-                text = b"".join(pieces[first:last]).decode("utf-8", "replace")
+                text = spelt[max(start, starts[first]) : starts[last]].decode("utf-8", "replace")
                 content = str(messages[number]["content"])
                 offset = len(content) - len(content.lstrip())
                 passages.append(Passage(text, first, ids[first:last], str(messages[number]["role"]), number, offset))

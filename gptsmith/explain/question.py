@@ -81,7 +81,7 @@ class Question:
         """F after each of N changed prompts, (N), float32 or finer, on the CPU. They are read in batches of bounded
         memory."""
         rows = [(*(prompt or self.tokenizer.prompt_ids("")), *self.reply_ids) for prompt in prompts]
-        return self.measure(self._reader.last_states(rows, self.num_read)).cpu()
+        return self.measure(self._reader.last_states(rows, self.num_read)).cpu() if rows else torch.empty(0)
 
     def without(self, units: Iterable[Unit]) -> tuple[int, ...]:
         """The prompt without some of its parts."""

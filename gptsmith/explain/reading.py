@@ -50,9 +50,7 @@ class Reader:
 
     @torch.inference_mode()
     def last_states(self, rows: Sequence[Sequence[int]], num_last: int = 1) -> Tensor:
-        """The last hidden states (N, num_last, C) of each of N contexts, in order."""
-        if not rows:
-            return torch.empty(0, num_last, self.model.config.embed_dim, dtype=self.model.dtype)
+        """The last hidden states (N, num_last, C) of each of N contexts, at least one, in order."""
         self._num_asked += len(rows)
         found: list[Tensor] = [torch.empty(0)] * len(rows)
         for numbers, prefix in self._batches(rows, num_last):
@@ -62,7 +60,7 @@ class Reader:
                 ids[row, : len(suffix)] = torch.tensor(suffix)  # causal: padding on the right is seen by none
             hidden = self.model.hidden(ids.to(self.model.device), cache=self._beginning(len(numbers), prefix, ids))
             for row, (number, suffix) in enumerate(zip(numbers, suffixes, strict=True)):
-                found[number] = hidden[row, len(suffix) - num_last : len(suffix)]
+                found[number] = hidden[row, len(suffix) - num_last : len(suffix)].clone()
             self._num_read += len(numbers)
             self._observe(self._num_read, self._num_asked)
         return torch.stack(found)

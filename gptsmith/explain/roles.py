@@ -88,9 +88,9 @@ def loss_without(model: GPT, text: RepeatedText, heads: Sequence[str]) -> Iterat
     """The rise of the loss on the repeat, in nats per token, as each of some heads (names of taps) is switched off: it
     becomes its mean over all tokens."""
     whole = _repeat_loss(model, text)
+    means = {head: found.mean(dim=(0, 1)) for head, found in record(model, text.ids, heads).items()}
     for head in heads:
-        mean = record(model, text.ids, [head])[head].mean(dim=(0, 1))
-        with tapped(model, {head: partial(_same, mean)}) as copied:
+        with tapped(model, {head: partial(_same, means[head])}) as copied:
             yield _repeat_loss(copied, text) - whole
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.text import Text
 from gptsmith.base.console import harmless
 from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation, Item
 from gptsmith.explain.trust import trust
+from gptsmith.explain.wording import heading_of, label_of, rows_of
 
 BAR = 24
 """The width of the longest bar, in characters."""
@@ -21,11 +22,28 @@ STYLES = {HOLDS: "green", CHANCE: "yellow"}
 
 def shown(found: Explanation) -> RenderableType:
     """An explanation as rich renders it."""
-    parts: list[RenderableType] = [_reply(found)]
+    parts: list[RenderableType] = [] if found.target is None else [_reply(found)]
     for claim in found.claims:
         parts += [Text(), *_claim(found, claim)]
-    parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {line}") for line in trust(found))]
+    if found.checks:
+        parts += [Text(), Text("Identities of this model", "bold"), _checks(found.checks)]
+    if found.claims:
+        parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {harmless(line)}") for line in trust(found))]
     return Group(*parts)
+
+
+def _checks(checks: Sequence[dict[str, Any]]) -> Table:
+    """A row for each identity: whether it holds, by how much it is off, by how much it may be."""
+    table = Table(show_header=True, box=None, padding=(0, 1, 0, 2))
+    for heading in ("identity", "off by (nats)", "at most", ""):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        if check["error"] is None:
+            table.add_row(check["says"], "", "", Text(harmless(f"not for this model: {check['why']}"), "dim"))
+            continue
+        verdict = Text("holds", "green") if check["holds"] else Text("FAILS", "bold red")
+        table.add_row(check["says"], f"{check['error']:.1e}", f"{check['bound']:.1e}", verdict)
+    return table
 
 
 def _reply(found: Explanation) -> Text:
@@ -37,24 +55,14 @@ def _reply(found: Explanation) -> Text:
 
 
 def _claim(found: Explanation, claim: Claim) -> Iterator[RenderableType]:
-    yield Text(
-        HEADINGS.get(claim.kind, claim.kind.replace("_", " ").capitalize()) + (f" ({claim.by})" if claim.by else ""),
-        "bold",
-    )
+    yield Text(heading_of(claim), "bold")
     yield Text(f"  {harmless(claim.says)}")
-    if claim.kind == "alternatives":
-        yield _bars([(item, math.exp(item.change), f"{100 * math.exp(item.change):.1f} %") for item in claim.items])
-    elif claim.items:
-        if claim.by is not None and claim.by != "sentences":
-            yield from _prompt(found, claim)
-        ordered = sorted(claim.items, key=lambda item: -abs(item.change))[:MOST_ROWS]
-        yield _bars([(item, item.change, f"{item.change:+.2f}") for item in ordered])
+    if claim.by is not None and claim.by != "sentences":
+        yield from _prompt(found, claim)
+    if claim.items:
+        yield _bars(rows_of(claim, MOST_ROWS))
     if claim.why:
-        yield Text(f"  {claim.why}", STYLES.get(claim.verdict, "dim"))
-
-
-HEADINGS = {"alternatives": "How sure it was", "leave_one_out": "Your words"}
-"""The headings of methods whose names say little to people."""
+        yield Text(f"  {harmless(claim.why)}", STYLES.get(claim.verdict, "dim"))
 
 
 def _prompt(found: Explanation, claim: Claim) -> Iterator[Text]:
@@ -86,7 +94,7 @@ def _bars(rows: Sequence[tuple[Item, float, str]]) -> Table:
     for item, value, figure in rows:
         bar = "█" * max(1, round(BAR * abs(value) / largest)) if abs(value) >= 0.01 * largest else "▏"
         style = ("bold" if item.is_named else "") if value >= 0 else "dim"
-        label = item.text.strip() or repr(item.text)
+        label = label_of(item)
         table.add_row(
             Text(harmless(label if len(label) <= 90 else f"{label[:87]}..."), style), Text(bar, style), figure
         )

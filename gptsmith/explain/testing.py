@@ -23,8 +23,6 @@ ERROR_RATE = 0.05
 """The chance that a claim which names parts at random holds."""
 RANDOM_CHOICES = 20
 """The number of random choices for one claim: the fewest that can show so small a chance."""
-REPLACEMENTS = 2
-"""How many texts take the place of each choice of parts."""
 TIED = 1e-4
 """Nats: changes that are closer are the same."""
 
@@ -85,7 +83,7 @@ def try_parts(
         return Outcome(
             NOT_TESTED,
             f"Not tested: with {num_parts} {noun} to choose from, {len(chosen)} could be found by luck "
-            f"{_percent(1 / (1 + others))} of the time.",
+            f"{_percent(1 / (1 + others))} of the time. A longer text can be tested.",
         )
     choices = [chosen, *random_choices(num_parts, chosen, num_random, seed)]
     tests = [compared(how, len(chosen), measure(choices)) for how, measure in measures.items()]
@@ -102,12 +100,8 @@ def try_units(question: Question, units: Sequence[Unit], named: Sequence[int], *
         return _falls(question, prompts)
 
     def replace(choices: Sequence[Choice]) -> Sequence[float]:
-        prompts = [
-            question.replaced([units[number] for number in choice], generator)
-            for choice in choices
-            for _ in range(REPLACEMENTS)
-        ]
-        return np.reshape(_falls(question, prompts), (len(choices), REPLACEMENTS)).mean(axis=1).tolist()
+        prompts = [question.replaced([units[number] for number in choice], generator) for choice in choices]
+        return _falls(question, prompts)
 
     measures = {"remove": remove, "replace": replace}
     return try_parts(measures, len(units), named, noun=noun, num_claims=question.num_claims, seed=question.seed)

@@ -36,6 +36,6 @@ def trust(found: Explanation) -> list[str]:
 
 def _state(found: Explanation, difference: float) -> str:
     """A difference in words."""
-    if found.against is None:
+    if found.against is None or found.target is None:
         return f"the figure is {difference:.2f}"
     return f"{quoted(found.target.text)} is {relative_odds(difference)} {quoted(found.against.text)}"

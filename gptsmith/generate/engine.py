@@ -100,7 +100,7 @@ class Engine:
         Args:
             tokenizer: turns tokens into text and says which ones end it; without one there are tokens alone.
             proposer: proposes tokens for speculative decoding; by prompt lookup if None.
-            int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too.
+            int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too, and its head.
             clock: seconds, for the prefill budget.
         """
         self.settings, self.tokenizer = settings or EngineSettings(), tokenizer

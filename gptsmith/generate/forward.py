@@ -5,21 +5,25 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.console import note
+from gptsmith.base.errors import MissingExtraError, UserError, one_line
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import cache_dtype
+from gptsmith.generate.native.errors import UnsupportedModelError
 from gptsmith.generate.settings import EngineName, EngineSettings
 from gptsmith.model.gpt import GPT
 
 if TYPE_CHECKING:
     from gptsmith.generate.native.decoder import NativeDecoder
 
+DECODER = "gptsmith.generate.native.checking"
 SMALL_BYTES = 16_000_000
 """The weights of a model that is done before compiled code is loaded."""
 
@@ -63,11 +67,11 @@ class Forwards:
             UserError: compiled code is asked for by name, and cannot run.
         """
         self.model = inference_model(model, int8_matmul=False)
-        self._native, self.problem = _native(self.model, settings)
+        self._native, self.problem = _native(self.model, settings, quantizes_head=int8_matmul)
         if self._native is None and settings.engine == "native":
             raise UserError(f"compiled code (--engine native) cannot run this model: {self.problem}")
-        if self._native is None and int8_matmul:
-            self.model = inference_model(model)
+        if self._native is None:
+            self.model = inference_model(model, int8_matmul=int8_matmul)
         self._modules = ModuleForward(self.model)
 
     @property
@@ -95,11 +99,17 @@ def compile_ahead(engine: EngineName) -> None:
     """Compiles what `engine` may run, unless it is kept from another time: nobody who waits for a token waits for it
     then, and no other text pauses."""
     if engine != "torch" and importlib.util.find_spec("numba") is not None:
-        importlib.import_module("gptsmith.generate.native.decoder").compile_ahead()
+        try:
+            importlib.import_module(DECODER).compile_ahead()
+        except Exception as error:
+            _say_refusal(error)
 
 
-def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None, str | None]:
+def _native(model: GPT, settings: EngineSettings, *, quantizes_head: bool) -> tuple[NativeDecoder | None, str | None]:
     """The model in compiled code, or the reason why not.
+
+    Args:
+        quantizes_head: whether the model's head may be quantized too, in place.
 
     Raises:
         MissingExtraError: compiled code is asked for by name, and there is no compiler.
@@ -114,11 +124,40 @@ def _native(model: GPT, settings: EngineSettings) -> tuple[NativeDecoder | None,
         return None, "it comes with pip install 'gptsmith[native]'"
     if model.device.type != "cpu":
         return None, f"it is for CPUs, and the model is on {model.device.type}"
-    if settings.kv_cache_dtype != "auto" or cache_dtype(model) != torch.float32:
-        return None, "keys and values are not float32"
-    # A compiler takes a second to load: only where it is used.
-    decoder = importlib.import_module("gptsmith.generate.native.decoder")
+    if cache_dtype(model) != torch.float32:
+        return None, "the model does not compute in float32"
+    if quantizes_head:
+        model.config.linear.quantize_head(model)
     try:
-        return decoder.checked_decoder(model, settings), None
-    except decoder.UnsupportedModelError as error:
+        return _checked_decoder(model, settings), None
+    except UnsupportedModelError as error:
         return None, str(error)
+    except Exception as error:  # another version of numba or LLVM, a processor that it does not know, no place to write
+        if settings.engine == "auto":
+            _say_refusal(error)
+        return None, _refusal(error)
+
+
+def _checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
+    """The decoder; compiled anew where what was kept cannot be read."""
+    decoder = importlib.import_module(DECODER)  # a compiler takes a second to load: only where it is used
+    try:
+        return cast("NativeDecoder", decoder.checked_decoder(model, settings))
+    except UnsupportedModelError:
+        raise
+    except Exception:
+        decoder.forget_compiled()
+        return cast("NativeDecoder", decoder.checked_decoder(model, settings))
+
+
+def _say_refusal(error: Exception) -> None:
+    _say_once(f"PyTorch decodes: {_refusal(error)}")
+
+
+def _refusal(error: Exception) -> str:
+    return f"numba cannot compile here: {type(error).__name__}: {one_line(error)}"
+
+
+@cache
+def _say_once(words: str) -> None:
+    note(words)

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from gptsmith.base.errors import ConfigurationError, UserError, one_line
+from gptsmith.model.compiling import compiled
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, token_log_likelihoods
@@ -26,11 +27,12 @@ class Block(nn.Module):
     Attributes:
         recomputes: whether the backward pass computes the block again from its input, instead of keeping its
             activations (gradient checkpointing, Chen et al. 2016).
+        is_compiled: whether it is computed by compiled code where a gradient is needed.
     """
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
-        self.recomputes = False
+        self.recomputes = self.is_compiled = False
         self.placement, self.is_parallel = config.norm_placement, config.parallel_residual
         self.residual_multiplier = config.residual_multiplier
         self.attention_norm = self._norm(config, "pre", "post", "sandwich")
@@ -48,10 +50,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         """The residual stream (B, T, C) after this block."""
-        if self.recomputes and cache is None and torch.is_grad_enabled():
-            y: Tensor = checkpoint(self._compute, x, positions, None, use_reentrant=False)
+        if cache is not None or not torch.is_grad_enabled():
+            return self._compute(x, positions, cache)
+        compute = compiled(Block._compute) if self.is_compiled else Block._compute
+        if self.recomputes:
+            y: Tensor = checkpoint(compute, self, x, positions, None, use_reentrant=False)
             return y
-        return self._compute(x, positions, cache)
+        return compute(self, x, positions, None)
 
     def _compute(self, x: Tensor, positions: Positions, cache: KVCache | None) -> Tensor:
         # Post-norm (GPT-1): each sum is normalised. All others: the residual stream itself never is.
@@ -118,6 +123,13 @@ class GPT(nn.Module):
         for module in self.blocks:
             if isinstance(module, Block):
                 module.recomputes = enabled
+
+    def use_compiled_blocks(self, enabled: bool) -> None:
+        """Says whether blocks are computed by compiled code in training, where all passes have one shape: the first one
+        takes seconds or minutes, the others less time. Names of weights, evaluation and decoding stay as they are."""
+        for module in self.blocks:
+            if isinstance(module, Block):
+                module.is_compiled = enabled
 
     @property
     def head_weight(self) -> Tensor:

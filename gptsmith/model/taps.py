@@ -256,5 +256,5 @@ def _tapped_attention(kind: type[Any], taps: _Taps, place: str) -> type[Attentio
                 tensor = taps(f"{place}.{point}", tensor)
             return tensor
 
-    TappedAttention.chain = chain
+    TappedAttention.__name__, TappedAttention.chain = kind.__name__, chain
     return TappedAttention

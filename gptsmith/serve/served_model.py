@@ -32,6 +32,7 @@ class ServedModel:
         kv_cache_bytes: the bound on its KV cache and that of its draft model; 0 without a bound.
         num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
         checks: the identities that explanations rest on, once they were tried on this model.
+        own_text: tokens that explanations put in place of others, once some were written.
         on_idle: called when the last of them has ended.
     """
 
@@ -39,6 +40,7 @@ class ServedModel:
         self.run, self.engine, self.settings, self.kv_cache_bytes = run, engine, settings, kv_cache_bytes
         self.num_reserved, self.clock = 0, time.monotonic
         self.checks: list[Check] | None = None
+        self.own_text: tuple[int, ...] | None = None
         self.on_idle: Callable[[], None] = lambda: None
         self._ended: deque[float] = deque(maxlen=32)
 

@@ -31,6 +31,7 @@ from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, default_template
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
+from gptsmith.train.compilable import require_compilable
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
@@ -127,6 +128,7 @@ def prepare_job(
     )
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    require_compilable(settings)
     limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
     if limits and not dataset.num_validation_tokens:
         raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")

@@ -36,7 +36,7 @@ def known_answers(base: Loaded, model: GPT, own_text: TokenStream | None) -> Kno
     continue beginnings of the text that they were pretrained on, and where that is not known, the same questions as
     plain text.
     """
-    name, prompts = _prompts(base, own_text)
+    name, prompts = general_prompts(base, own_text)
     limit = model.config.context_length - 1
     prompts = [prompt for prompt in prompts if len(prompt) < limit]
     if not prompts:
@@ -64,7 +64,9 @@ def general_questions() -> list[dict[str, str]]:
     return [json.loads(line) for line in QUESTIONS_FILE.read_text(encoding="utf-8").splitlines()]
 
 
-def _prompts(base: Loaded, own_text: TokenStream | None) -> tuple[str, list[list[int]]]:
+def general_prompts(base: Loaded, own_text: TokenStream | None) -> tuple[str, list[list[int]]]:
+    """The ids of prompts, and what they are: general questions in the model's own template, beginnings of its own text,
+    or the questions as plain text."""
     questions = [row["question"] for row in general_questions()]
     if base.template is not None:
         template, tokenizer = base.template, base.tokenizer

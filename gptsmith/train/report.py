@@ -15,14 +15,15 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, readable_bytes, readable_seconds, write_atomically
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
+from gptsmith.pages.compression import compression
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, page, section, table
-from gptsmith.run.folder import Run
+from gptsmith.run.folder import COMPRESSION, Run
 from gptsmith.train.planning.outlook import LEAD, outlook
 from gptsmith.train.report_inside import inside_section
 from gptsmith.train.search.trials import search_figures
 
-SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "report.js")
+SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "compression.js", "report.js")
 REPORT = "report.html"
 MAX_TEXT_CHARACTERS = 100_000
 FILES_SHOWN = 20
@@ -45,6 +46,7 @@ def report(run: str | Path) -> Path:
     shown = figures(events)
     result = _json_of(folder / "result.json")
     searched = search_figures(folder)
+    details = _json_of(folder / COMPRESSION)
     path = folder / REPORT
     content = [
         _heading(folder, result),
@@ -57,6 +59,7 @@ def report(run: str | Path) -> Path:
         *([element("p", f"{line}.", class_="soft")] if (line := experts_in_a_line(known)) else []),
         *_certificate(folder, result),
         *_outlook(folder, result),
+        *([section("Compression", compression(result, details), name="compression")] if details else []),
         *([section("Search", name="search")] if searched else []),
         section("Curves", name="curves"),
         section("Plan: predicted and actual", name="plan"),
@@ -68,7 +71,13 @@ def report(run: str | Path) -> Path:
         section("Environment", _environment(events), name="environment"),
         section("Reproduce", element("pre", _command(folder)), name="again"),
     ]
-    data = {"name": folder.resolve().name, "plan": plan_of(folder), "search": searched, **shown}
+    data = {
+        "name": folder.resolve().name,
+        "plan": plan_of(folder),
+        "search": searched,
+        "trials": details.get("trials", []),
+        **shown,
+    }
     write_atomically(path, page(f"{folder.resolve().name}: report", content, scripts=SCRIPTS, data=data))
     return path
 

@@ -16,6 +16,7 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape, usual_kv_heads
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run, read_settings
+from gptsmith.train.compilable import require_compilable
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.request import NewModelRequest, TrainingRequest
@@ -95,6 +96,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     processes.require_share(early.train.batch_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
+    require_compilable(early)
     data = prepared(early)
     table = layered(given, RunSettings).values
     below = [preset, *_shape_layers(request, table.get("model", {}), data)]
@@ -126,6 +128,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     for change in resolved.changes:
         note(str(change), "yellow")
     settings = resolved.parse(RunSettings)
+    require_compilable(settings)
     for remark in settings.model.attention.remarks(settings.model.context_length):
         note(remark, "yellow")
     return Resolved(settings, resolved.origins, predicted, data, corpus)
@@ -192,7 +195,9 @@ def _training_layer(plan: Plan, known: dict[str, Any], processes: Processes, *, 
     windows = max(1, plan.tokens_per_step // context_length)
     batch_size = train.get("batch_size", math.ceil(windows / processes.world_size) * processes.world_size)
     num_steps = max(1, round(plan.num_tokens / (batch_size * context_length)))
-    chosen = {"batch_size": batch_size, "num_steps": num_steps}
+    chosen: dict[str, Any] = {"batch_size": batch_size, "num_steps": num_steps}
+    if plan.compiles:
+        chosen["compile"] = True
     if timed:
         every = max(1, plan.num_steps // NUM_EVALUATIONS)
         chosen |= {"evaluate_every_steps": every, "sample_every_steps": 2 * every}

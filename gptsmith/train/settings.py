@@ -33,6 +33,10 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool = False
     """Whether the backward pass computes each block again from its input, instead of keeping its activations: less
     memory and more time, the same result. `finetune` turns it on where the memory would not suffice."""
+    compile: bool | None = None
+    """Whether blocks are computed by code that PyTorch's compiler makes for them (torch.compile), which needs a C++
+    compiler, or Triton on a GPU. If nobody sets it, the plan of a long run tries it and does what takes less time;
+    without a plan, nothing is compiled. For pretraining, where all passes have one shape."""
     objective: Annotated[AnyObjective, FIXED] = objectives.KINDS.field("next_token")
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()

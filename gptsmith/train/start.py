@@ -19,6 +19,7 @@ from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.callbacks import default_callbacks
+from gptsmith.train.compilable import require_compilable
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.request import PretrainRequest
@@ -126,6 +127,7 @@ def resumed(
     settings = RunSettings.parse(merged(table, {"train": wanted}), str(run.folder / SETTINGS))
     if checkpoint is not None:
         require_fixed_settings(run, settings, checkpoint)
+    require_compilable(settings)
     processes.require_share(settings.train.batch_size)
     data = _data_of(run, settings)
     if checkpoint is None:

@@ -113,6 +113,7 @@ class Trainer:
             self.model.double()
         self.model.compute_dtype = self.dtype
         self.model.use_gradient_checkpointing(train.gradient_checkpointing)
+        self.model.use_compiled_blocks(bool(train.compile))
         if sharded:
             shard(self.model, self.device)
         else:

@@ -21,7 +21,7 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     """
     trained, data = pretraining_data(run, tokenizer)
     if data.validation is None:
-        raise UserError(f"{trained.folder} has no validation split: name a text")
+        raise UserError(f"{trained.folder} has no validation split")
     return data.validation, trained.folder == run.folder
 
 
@@ -53,7 +53,7 @@ def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tu
         )
         if reader is own and not is_same_data(recorded := trained.data(), data.summary):
             changes = differences(recorded, data.summary)
-            raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}: name a text")
+            raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}")
         prepared.append(data)
     return trained, prepared[-1]
 
@@ -67,7 +67,7 @@ def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:
     training = run.training()
     if training is None:
         named = run.lineage()[-1].request.get("folder", run.folder)
-        raise UserError(f"{named} was trained elsewhere, on text that is not known here: name a text")
+        raise UserError(f"{named} was trained elsewhere, on text that is not known here")
     if training.base is None:
         return run, RunSettings.parse(training.settings, str(run.folder / SETTINGS))
     return pretraining_of(open_model(run.paths.located(training.base)))

@@ -5,30 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from gptsmith.base.verbs import verb
+from gptsmith.compress.comparison import compare
 from gptsmith.compress.derive import derive
 from gptsmith.compress.methods import MethodSettings, compressed, method_of
 from gptsmith.compress.methods.heal import HealMethodSettings
 from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.methods.prune import PruneMethodSettings
+from gptsmith.train.report import report
 from gptsmith.workflows.requests import CompressRequest
 
 
-@verb(CompressRequest, "run")
+@verb(CompressRequest, "run", "others")
 def compress(request: CompressRequest) -> dict[str, Any]:
     """Makes a smaller run of a run's best checkpoint, whole or not at all.
 
     Returns:
-        run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, ratio,
-        compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
-        top1_agreement, seconds; and where the run's own validation text can be read bits_per_byte_before,
-        bits_per_byte, validation_loss (else, on its base's text or general text, general_bits_per_byte_before and
-        general_bits_per_byte).
+        run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, bits_per_weight,
+        ratio, compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
+        top1_agreement, label_agreement of a classifier, reward_correlation of a reward model, seconds; and where the
+        run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 % interval of the difference
+        as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss (else, on its base's text or general
+        text, the same with general_ before it). With `compare` made_from, compared_on, runs, page.
 
     Raises:
-        UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use.
+        UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use; or runs
+            cannot be compared.
     """
+    if request.compare:
+        return compare([request.run, *request.others], request.out)
     methods = methods_of(request)
-    return derive(
+    figures = derive(
         request.run,
         request.out,
         "".join(f"-{method.name}" for method in methods),
@@ -38,6 +44,8 @@ def compress(request: CompressRequest) -> dict[str, Any]:
         status="compressed",
         device=request.device,
     )
+    report(figures["run"])
+    return figures
 
 
 def methods_of(request: CompressRequest) -> list[MethodSettings]:

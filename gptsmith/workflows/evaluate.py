@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import meter, note
-from gptsmith.base.errors import MissingExtraError
+from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
@@ -103,7 +103,10 @@ def _stream(run: OpenedModel, tokenizer: Tokenizer, request: EvaluateRequest) ->
         given = {"validation_fraction": 0.0, "own_splits": False, **request.reading_settings()}
         settings = DataSettings.parse(given, "data")
         return prepare(sources, settings=settings, tokenizer=tokenizer, seed=0).train
-    return validation_text(run, tokenizer)[0]
+    try:
+        return validation_text(run, tokenizer)[0]
+    except UserError as error:
+        raise UserError(f"{error}: name a text") from None
 
 
 def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.claim import Explanation
 from gptsmith.explain.explaining import Messages, explained, methods_of, num_tested
+from gptsmith.explain.inside import explained_model, explained_pair
 from gptsmith.explain.methods import DEFAULT_METHODS, PARTS_METHODS, MethodSettings
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.page import explanation_page
@@ -45,18 +46,43 @@ def explain(request: ExplainRequest) -> Explanation:
             two words are too close to explain, or a method cannot serve this model.
     """
     loaded = load(request.run, device=request.device, dtype=request.dtype)
+    is_inside = request.check or request.heads or request.between is not None
+    found = (_of_the_inside if is_inside else _of_an_answer)(request, loaded)
+    if request.html is not None:
+        write_atomically(Path(request.html), explanation_page(found), private=True)
+    return found
+
+
+def _of_an_answer(request: ExplainRequest, loaded: Loaded) -> Explanation:
+    """The explanation of a word, a reply, a label or a score."""
     names = (*(request.methods or DEFAULT_METHODS), *(PARTS_METHODS if request.parts else ()))
     methods = methods_of(names, request.by)
     with _progress() as observe:
         asked = _of_a_score if loaded.config.num_labels else _of_a_reply
         question, shown, reply, span = asked(request, loaded, methods, observe)
-        found = explained(
+        return explained(
             question, methods, run=str(request.run), step=loaded.run.step, prompt=shown, reply=reply, span=span,
             is_lenient=request.parts,
         )  # fmt: skip
-    if request.html is not None:
-        write_atomically(Path(request.html), explanation_page(found), private=True)
-    return found
+
+
+def _of_the_inside(request: ExplainRequest, loaded: Loaded) -> Explanation:
+    """The explanation of the model as an engine runs it, or of the difference between two prompts.
+
+    Raises:
+        UserError: the model writes no words, has no heads that could show a role, or the prompts cannot be compared.
+    """
+    if not request.check:
+        loaded.require_words()
+    model, run, step, seed = inference_model(loaded.model), str(request.run), loaded.run.step, request.seed or 0
+    if request.between is None:
+        return explained_model(
+            model, loaded.tokenizer, run=run, step=step, checks=request.check, heads=request.heads, seed=seed
+        )
+    shown, prompt = _prompt(request, loaded)
+    _, other = _prompt(request.model_copy(update={"prompt": request.between}), loaded)
+    question = Question(model, loaded.tokenizer, prompt, 0, 0, seed=seed)
+    return explained_pair(question, other, run=run, step=step, prompt=shown)
 
 
 Asked = tuple[Question, str | Messages, str, tuple[int, int]]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError, one_line
 from gptsmith.base.verbs import verb
+from gptsmith.explain.for_report import add_inside
 from gptsmith.run.distributed import init_process_group
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.start import agree, start_of
+
+WORTH_LOOKING_S = 120
+"""Of a run that took less, nobody asks what is inside."""
 
 
 @verb(PretrainRequest, "sources")
@@ -30,4 +37,19 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     request = request.model_copy(update={"started": started})
     with init_process_group() as processes, ExitStack() as held, more_callbacks(*request.callbacks):
         start = agree(lambda: start_of(request, processes, held), processes)
-        return start.trainer(processes).fit(started)
+        figures = start.trainer(processes).fit(started)
+        if processes.is_first:
+            look_inside_if_worth_it(figures)
+        return figures
+
+
+def look_inside_if_worth_it(figures: Mapping[str, Any]) -> None:
+    """Adds to the report of a run that has ended what is found inside its model, which takes some seconds. A run is
+    well without it."""
+    if figures["status"] == "stopped" or figures["seconds"] < WORTH_LOOKING_S:
+        return
+    note("looking inside the model, for its report")
+    try:
+        add_inside(figures["run"])
+    except (UserError, RuntimeError) as error:  # the latter where a GPU's memory is full
+        note(f"the report does not say what is inside: {one_line(error)}")

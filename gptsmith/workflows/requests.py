@@ -121,6 +121,12 @@ class ExplainRequest(SamplingOptions):
     """Parts of the prompt to take away: sentences, words or tokens. By default sentences, then words."""
     parts: bool = False
     """Show the parts of the network, too."""
+    between: str | None = None
+    """A second prompt, as long: explain what makes the difference."""
+    heads: bool = False
+    """Find the roles of the model's heads, in place of a word."""
+    check: bool = False
+    """Try on this model what explanations rest on."""
     methods: Texts = Field(default_factory=list)
     """A method, in place of alternatives and leave_one_out. May be repeated."""
     html: PathText | None = None
@@ -134,6 +140,18 @@ class ExplainRequest(SamplingOptions):
             raise ConfigurationError("give messages, or a prompt, not both")
         if self.whole and (self.word is not None or self.against is not None):
             raise ConfigurationError("--whole is about no single word: leave out --word and --against")
+        answer: dict[str, Any] = {
+            "--reply": self.reply,
+            "--word": self.word,
+            "--against": self.against,
+            "--whole": self.whole,
+        }
+        answer |= {"--method": self.methods, "--parts": self.parts}
+        prompt = {"a prompt": self.prompt, "messages": self.messages, "--between": self.between, "--html": self.html}
+        if self.heads or self.check:
+            _refuse("--heads" if self.heads else "--check", {**prompt, **answer})
+        if self.between is not None:
+            _refuse("--between", answer)
         return self
 
 
@@ -144,6 +162,17 @@ class PredictRequest(OfARun, ReadingOptions):
     """A classifier's run folder."""
     files: Sources = Field(default=...)
     """Records to label: .jsonl, .csv or .parquet."""
+
+
+class AuditRequest(ReadingOptions):
+    """The arguments of `audit`."""
+
+    sources: Sources = Field(default=...)
+    """Texts: files, folders and globs."""
+    kind: Texts = Field(default_factory=list)
+    """Look for this kind alone, such as email or api_key. May be repeated."""
+    out: PathText | None = None
+    """Write the findings to this file, one JSON object per line. It holds what was found: only you can read it."""
 
 
 class EvaluateRequest(InADtype, ReadingOptions):
@@ -206,12 +235,16 @@ class TraceRequest(OfARun):
     forget: bool = False
     """Test which passage made the text more likely, by one step of forgetting on a copy of the weights."""
     prompt: str | None = None
-    """The prompt that the text answers or continues, for the test."""
+    """The prompt that the text answers or continues, for the tests."""
+    retrain: PathText | None = None
+    """Train anew with and without a document: FILE, FILE:LINE or FILE:START-STOP (bytes)."""
+    seeds: int = Field(default=5, ge=2, le=30)
+    """With --retrain: the number of seeds, each trained with and without it."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if self.prompt is not None and not self.forget:
-            raise ConfigurationError("--prompt is for the test of passages: give --forget too, or leave it out")
+        if self.prompt is not None and not self.forget and self.retrain is None:
+            raise ConfigurationError("--prompt is for tests: give --forget or --retrain too, or leave it out")
         return self
 
 
@@ -225,6 +258,12 @@ class DeriveRequest(OfARun):
 class CompressRequest(DeriveRequest):
     """The arguments of `compress`."""
 
+    others: PathTexts = Field(default_factory=list)
+    """With --compare: more compressed runs."""
+    out: PathText | None = None
+    """The new run folder, by default RUN-KIND; with --compare the page, by default comparison.html beside RUN."""
+    compare: bool = False
+    """Instead: a table and a page of compressed runs of one source."""
     to: str | None = None
     """Compression method: int8 by rows, or all matrices in blocks of GGUF: q8_0, q5_1, q5_0, q4_1, q4_0."""
     bits: float | None = Field(default=None, ge=4.5, le=8.5)
@@ -240,6 +279,12 @@ class CompressRequest(DeriveRequest):
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
+        sizes = ("to", "bits", "bytes", "layers", "feedforward", "heal_minutes")
+        if self.compare:
+            _refuse("--compare", {f"--{name.replace('_', '-')}": getattr(self, name) for name in sizes})
+            return self
+        if self.others:
+            raise ConfigurationError(f"only one run can be compressed at a time, not {self.others[0]} too")
         rounding = [f"--{name}" for name in ("to", "bits", "bytes") if getattr(self, name) is not None]
         if len(rounding) > 1:
             raise ConfigurationError(f"{' and '.join(rounding)} exclude each other: each says how weights are rounded")

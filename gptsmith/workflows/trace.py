@@ -14,13 +14,13 @@ from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
+from gptsmith.data.sources import MAX_PATH_CHARACTERS
 from gptsmith.explain.influence.forgetting import NUM_RANDOM, Target, require_gradients
 from gptsmith.explain.influence.influence import MAX_CANDIDATES, find_influences
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.explain.trace.words import passage_in_words, trace_in_words
 from gptsmith.workflows.requests import TraceRequest
-
-MAX_PATH_CHARACTERS = 4096
+from gptsmith.workflows.retraining import retrained
 
 
 @verb(TraceRequest, "run", "text")
@@ -36,7 +36,9 @@ def trace(request: TraceRequest) -> dict[str, Any]:
         begins), file, where, sha256, state (unchanged, changed or missing), start and stop (bytes of the file), line,
         before, passage, after, document, place, and other_sources. With `forget` also influences: of each passage that
         shares rare words with the text its score, drop (by how many nats the text's log-probability falls after one
-        step of forgetting it), test (beside steps on 20 other passages), verdict, says, and the keys of a source.
+        step of forgetting it), test (beside steps on 20 other passages), verdict, says, and the keys of a source. With
+        `retrain` also retrained: document, seeds, with and without (the text's log-probabilities in nats, by seed),
+        difference (their mean), difference_interval (95 %), verdict, says.
 
     Raises:
         MissingExtraError: the library that sorts is not installed.
@@ -49,7 +51,11 @@ def trace(request: TraceRequest) -> dict[str, Any]:
     num_tokens = len(run.tokenizer().encode(text))
     passages = tracer.trace(text, request.min_tokens)
     min_tokens = request.min_tokens or tracer.min_tokens
-    influences = {"influences": _influences(request, tracer, run, text)} if request.forget else {}
+    tests: dict[str, Any] = {}
+    if request.forget:
+        tests["influences"] = _influences(request, tracer, run, text)
+    if request.retrain is not None:
+        tests["retrained"] = retrained(run, request, text)
     return {
         "run": str(request.run),
         "text": text,
@@ -59,7 +65,7 @@ def trace(request: TraceRequest) -> dict[str, Any]:
         "learned": [learned.figures() for learned in tracer.learned.texts],
         "missing": tracer.learned.missing,
         "sources": [{**passage.plain(), "says": passage_in_words(passage)} for passage in passages],
-        **influences,
+        **tests,
         "says": trace_in_words(tracer, num_tokens, passages, min_tokens),
         "seconds": time.monotonic() - started,
     }
@@ -73,12 +79,7 @@ def _influences(request: TraceRequest, tracer: Tracer, run: OpenedModel, text: s
     """
     loaded = _with_gradients(run, request.device)
     loaded.require_words()
-    tokenizer, template = loaded.tokenizer, loaded.template
-    if template is not None and request.prompt is not None:
-        prompt_ids = template.prompt_ids(tokenizer, [{"role": "user", "content": request.prompt}])
-    else:
-        prompt_ids = tokenizer.prompt_ids(request.prompt or "")
-    target = Target(tuple(prompt_ids), tuple(tokenizer.encode(text)))
+    target = Target.of(loaded.tokenizer, loaded.template, request.prompt, text)
     with meter("forgetting passages", NUM_RANDOM + MAX_CANDIDATES) as bar:
         found = find_influences(tracer, loaded.model, target, observe=bar.update)
     return [influence.plain() for influence in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Literal, cast
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.base.errors import UserError
+from gptsmith.compress import difference as compress_difference
 from gptsmith.compress.difference import Difference, difference
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import KINDS, MethodSettings, compressed
@@ -36,17 +38,24 @@ def test_what_is_no_method_is_refused() -> None:
 
 
 class Says(nn.Module):
-    """Logits that were written down."""
+    """Hidden states that were written down, which are logits."""
 
-    def __init__(self, *logits: list[list[float]]) -> None:
+    config = SimpleNamespace(vocab_size=2)
+
+    def __init__(self, *states: list[list[float]]) -> None:
         super().__init__()
-        self.logits = torch.tensor(logits)
+        self.states = torch.tensor(states)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        return self.logits[input_ids[:, 0]]
+    def hidden(self, input_ids: Tensor) -> Tensor:
+        return self.states[input_ids[:, 0]]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden
 
 
-def test_a_difference_counts_what_counts() -> None:
+@pytest.mark.parametrize("at_once", [1, 4, 1000])
+def test_a_difference_counts_what_counts(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compress_difference, "LOGITS_AT_ONCE", at_once)
     before = Says([[1.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 1.0]])
     after = Says([[1.0, 0.0], [0.5, 0.25]], [[0.0, 9.0], [0.0, 1.5]])
     first = torch.tensor([[0, 0]]), torch.tensor([[True, True]])
@@ -54,7 +63,7 @@ def test_a_difference_counts_what_counts() -> None:
     gap = difference(before, after, [first, second])
     # Of six logits 0.5, 0.75 and 0.5 moved; of three positions one changed its mind.
     nats = torch.nn.functional.kl_div(
-        after.logits[[0, 0, 1], [0, 1, 1]].log_softmax(1), before.logits[[0, 0, 1], [0, 1, 1]].softmax(1),
+        after.states[[0, 0, 1], [0, 1, 1]].log_softmax(1), before.states[[0, 0, 1], [0, 1, 1]].softmax(1),
         reduction="batchmean",
     )  # fmt: skip
     assert gap == Difference(0.75, pytest.approx(1.75 / 6), pytest.approx(float(nats)), pytest.approx(2 / 3), 3)

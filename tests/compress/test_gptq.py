@@ -126,7 +126,7 @@ def test_the_curvature_of_a_model_that_knows_nothing(windows: list[Tensor]) -> N
 @torch.no_grad()
 def test_a_model_is_rounded_in_the_formats_that_were_said(model: GPT, windows: list[Tensor]) -> None:
     forms = {"embedding": "q8_0", "blocks.1.feedforward.output": "q5_1", "blocks.0.attention.query": "q4_0"}
-    made = gptq_model(model, forms, windows)
+    made = gptq_model(model, forms, input_moments(model, windows))
     kept = {place: getattr(made.get_submodule(place), "form", None) for place in [*linear_layers(model), "embedding"]}
     assert {place: form.name for place, form in kept.items() if form is not None} == forms
     for place in forms:

@@ -14,6 +14,7 @@ from gptsmith.compress.allocation import allocate, expected_costs
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.methods.round import roundable
+from gptsmith.compress.moments import input_moments
 from gptsmith.convert.open import OpenedModel
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
@@ -100,10 +101,33 @@ def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
     """The divergence that all matrices together are expected to add, against that which they do."""
     model = material.original
     matrices = roundable(model)
-    costs = expected_costs(model, matrices, material.calibration_windows())
+    windows = material.calibration_windows()
+    costs = expected_costs(model, matrices, windows, input_moments(model, windows))
     assert set(costs) == set(matrices)
     for name, bits in (("q4_0", 4.5), ("q8_0", 8.5)):
         real = material.trials
         MixedMethodSettings(bits=bits).compress(model, material)
         expected = sum(each[name] for each in costs.values())
         assert 0.3 < expected / real[-1].kl_divergence < 3
+
+
+def test_a_text_of_one_row_is_enough_and_a_width_that_no_block_fits_stays() -> None:
+    class WithOneRow(WithRows):
+        @property
+        def _rows(self) -> Tensor:  # type: ignore[override]
+            return super()._rows[:1]
+
+    odd = {**SHAPE, "embed_dim": 48, "feedforward": {"kind": "gated", "hidden_dim": 64}, "init": "gpt2"}
+    model = GPT(preset("smith", **odd), seed=1).eval()
+    made = MixedMethodSettings(bits=6).compress(model, WithOneRow(cast(OpenedModel, None), model))
+    assert {name.partition(".weight")[0][9:] for name in packed_weights(made)} == {
+        "attention.output",
+        "feedforward.output",
+    }
+
+
+def test_a_model_whose_predictions_are_not_finite_is_refused() -> None:
+    broken = GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval()
+    torch.nn.init.constant_(broken.final_norm.weight, torch.inf)
+    with pytest.raises(UserError, match="not finite on the calibration text"):
+        MixedMethodSettings(bits=5).compress(broken, WithRows(cast(OpenedModel, None), broken))

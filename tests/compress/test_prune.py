@@ -15,8 +15,10 @@ from gptsmith.compress.material import Material
 from gptsmith.compress.methods.prune import PruneMethodSettings, largest, layer_influences, unit_importances
 from gptsmith.model.gpt import GPT
 from gptsmith.model.layout import Layout
+from gptsmith.model.linear.lora import LoraLinearSettings
 from gptsmith.model.position import Positions
 from gptsmith.model.presets import preset
+from gptsmith.model.transform import quantize, with_adapters
 
 SMALL: dict[str, Any] = {"num_layers": 4, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "context_length": 16}
 SLIDING = {"kind": "sliding_window", "window_size": 3}
@@ -34,6 +36,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "listed layers rotated": ("smith", {"head_dim": 32, "position": {"kind": "rotary", "layers": [0, 1, 3]}}),
     "experts": ("smith", {"head_dim": 32, "feedforward": {"kind": "experts", "num_experts": 3, "balance_rate": 0.1}}),
+    "labels": ("gpt2", {"num_labels": 3}),
     "parallel": ("smith", {"head_dim": 32, "parallel_residual": True, "tie_embeddings": True}),
 }
 
@@ -72,6 +75,8 @@ def test_a_layer_that_adds_nothing_goes_first_and_nothing_changes(name: str, idl
     assert found.findings["kept_layers"] == [layer for layer in range(4) if layer != idle]
     assert small.config.num_layers == 3
     assert torch.equal(small(text), model(text))
+    if model.config.num_labels:
+        assert torch.equal(small.scores(small.hidden(text)), model.scores(model.hidden(text)))
     assert all(torch.equal(before[place], parameter) for place, parameter in model.named_parameters())
     assert not small.training
 
@@ -109,6 +114,33 @@ def test_units_that_add_nothing_go_first_and_nothing_changes(name: str) -> None:
     small = PruneMethodSettings(feedforward=width - 64).compress(model, material(text))
     assert small.config.feedforward.hidden_dim == width - 64
     torch.testing.assert_close(small(text), model(text))
+
+
+@torch.no_grad()
+def test_a_quantized_model_is_pruned_as_it_is() -> None:
+    model, text = made("smith"), some_text()
+    for layer in (1, 2):
+        for place, parameter in model.blocks[layer].named_parameters():
+            if ".output." in place:
+                parameter.zero_()
+    model = quantize(model)
+    small = PruneMethodSettings(num_layers=2, feedforward=128).compress(model, material(text))
+    assert small.config.linear == model.config.linear
+    # What is left of the halves are the units that add most.
+    wide = PruneMethodSettings(num_layers=2).compress(model, material(text))
+    assert torch.equal(wide(text), model(text))
+    kept = largest(unit_importances(wide, [text]), 128)
+    for block, whole, units in zip(small.blocks, wide.blocks, kept, strict=True):
+        for name in ("gate.weight", "gate.scale", "input.weight"):
+            assert torch.equal(block.feedforward.get_parameter(name), whole.feedforward.get_parameter(name)[units])
+        output = "output.weight"
+        assert torch.equal(block.feedforward.get_parameter(output), whole.feedforward.get_parameter(output)[:, units])
+
+
+def test_adapters_are_merged_first() -> None:
+    model = with_adapters(made("smith"), LoraLinearSettings(rank=2))
+    with pytest.raises(UserError, match=r"has adapters: merge them first \(gptsmith merge RUN\)"):
+        PruneMethodSettings(num_layers=1).compress(model, cast(Material, None))
 
 
 def test_the_largest_stay_in_their_order_and_of_equal_ones_the_first() -> None:

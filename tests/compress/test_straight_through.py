@@ -51,17 +51,17 @@ def test_before_training_nothing_changes_and_after_it_the_rounded_model_is_what_
         assert torch.equal(layer.form.scales(layer.weight), layer.form.scales(model.get_parameter(place)))
 
 
-def test_weights_begin_where_they_were_before_they_were_rounded_as_far_as_that_rounds_to_the_same() -> None:
+def test_weights_begin_where_they_were_unless_they_were_rounded_to_another_number_than_the_nearest() -> None:
     before = dense(tied=False)
     model = rounded(before, "q4_1")
     name = "blocks.0.attention.query.weight"
-    assert torch.allclose(trainable(model, before).get_parameter(name), before.get_parameter(name), atol=2e-3)
+    assert (trainable(model, before).get_parameter(name) == before.get_parameter(name)).float().mean() > 0.95
     far = dense(tied=False)
     with torch.no_grad():
         far.get_parameter(name).add_(1.0)
     student = trainable(model, far)
     assert torch.equal(stored(student, model).get_parameter(name), model.get_parameter(name))
-    assert (student.get_parameter(name) > dequantize(model).get_parameter(name)).float().mean() > 0.99
+    assert (student.get_parameter(name) == dequantize(model).get_parameter(name)).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -16,6 +16,7 @@ from gptsmith.base.settings import changed_keys
 from gptsmith.convert.families import families, family_for, family_of, resolved
 from gptsmith.convert.huggingface import ModelFolder
 from gptsmith.convert.state_dict import tensor_mappings
+from gptsmith.explain.check import check_model
 from gptsmith.generate.api import generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
@@ -94,6 +95,9 @@ def test_in_float64_nothing_but_rounding_is_left(name: str, tmp_path: Path, monk
     monkeypatch.setattr(torch.nn.functional, "softmax", lambda scores, dim, dtype=None: scores.softmax(dim))
     with torch.no_grad():
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-10)
+    # So are the identities of explanations.
+    checks = check_model(ours, ModelFolder.open(tmp_path).tokenizer)
+    assert [check for check in checks if not check.holds or check.bound > 1e-10] == []
 
 
 def test_angles_far_from_the_beginning_are_the_same_bits() -> None:

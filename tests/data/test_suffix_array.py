@@ -71,6 +71,13 @@ def test_nothing_is_found_across_documents() -> None:
     assert array.longest(np.array([1, 2, SEPARATOR, 3, 4])).tolist() == [2, 1, 0, 2, 1]
 
 
+def test_a_long_query_is_searched_for_in_blocks(tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = suffix_array(tokens, SEPARATOR)
+    at_once = array.longest(tokens[1_000:1_100])
+    monkeypatch.setattr(module, "SEARCHED_AT_ONCE", 7)
+    assert array.longest(tokens[1_000:1_100]).tolist() == at_once.tolist() == [*range(100, 0, -1)]
+
+
 @pytest.fixture(scope="module")
 def tokens() -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(0))

@@ -12,6 +12,7 @@ from gptsmith.evaluate.statistics import (
     macro_f1,
     paired_means,
     paired_proportions,
+    paired_t_interval,
     wilson_interval,
 )
 
@@ -130,3 +131,12 @@ def test_macro_f1_has_a_known_answer() -> None:
     assert confusion_matrix(answers, 3).tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
     assert macro_f1(answers) == pytest.approx((4 / 7 + 2 / 4 + 0) / 3)
     assert accuracy(answers) == 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 30])
+def test_the_interval_of_few_pairs_is_students(count: int) -> None:
+    generator = np.random.Generator(np.random.PCG64(count))
+    ours, theirs = generator.normal(size=(2, count))
+    stats = pytest.importorskip("scipy.stats")
+    expected = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert paired_t_interval(ours, theirs) == pytest.approx((expected.low, expected.high), rel=1e-3)

@@ -29,8 +29,7 @@ def clear(question: Callable[..., Question], **changes: Any) -> Question:
     return replace(asked, target=int(gap.argmax()), against=int(gap.argmin()))
 
 
-@pytest.mark.parametrize("kind", attention.KINDS.names())
-@pytest.mark.parametrize("linear", ["dense", "lora"])
+@pytest.mark.parametrize(("kind", "linear"), [*((k, "dense") for k in attention.KINDS.names()), ("full", "lora")])
 def test_nothing_changes_nothing_and_all_embeddings_everything(
     kind: str, linear: str, question: Callable[..., Question]
 ) -> None:
@@ -39,9 +38,11 @@ def test_nothing_changes_nothing_and_all_embeddings_everything(
     pair = PromptPair(asked, other)
     assert pair.changes([[], ["embedding"], ["blocks.1.output"]]) == pytest.approx([0, pair.gap, pair.gap], abs=1e-9)
     assert pair.last_changes(["blocks.1.output", "embedding"]) == pytest.approx([pair.gap, 0], abs=1e-9)
+    turned = PromptPair(replace(asked, target=asked.against, against=asked.target), other)
+    assert (turned.gap, turned.question.target) == (pytest.approx(pair.gap), asked.target)
     own = replace(asked, prompt=Prompt(other, ()))
     itself = PromptPair(own, asked.prompt.ids)
-    itself._ids, itself.start = own.ids, own.difference  # patched into itself
+    itself._ids, itself.start = own.ids, itself.question.difference  # patched into itself
     assert itself.changes([[part] for part in parts_of(asked.model)]) == pytest.approx([0] * 10, abs=1e-9)
 
 

@@ -27,6 +27,10 @@ def test_probabilities_ranks_and_bits_are_those_of_the_logits(question: Callable
     assert claim.rest == pytest.approx(float(1 - probabilities[order[:4]].sum()))
     assert f"{-math.log2(probabilities[order[2]]):.1f} bits" in claim.says
     assert "choice number 3" in claim.says
+    assert "Chance took it" in claim.says
+    [claim] = AlternativesSettings().explain(question(target=order[0], against=order[1]))
+    assert "its first choice, a" in claim.says
+    assert "Chance" not in claim.says
     assert claim.verdict == "not tested"
 
 

@@ -85,6 +85,7 @@ def test_the_claim_is_tested_by_switching_parts_off(question: Callable[..., Ques
     assert claim.rest == pytest.approx(asked.difference - sum(item.change for item in claim.named))
     assert ("Because of" in claim.says) == (claim.verdict == "holds")
     assert {item.part for item in claim.items} == {*parts_of(asked.model), "embedding", None}
+    assert not [item.text for item in claim.items if "blocks." in item.text]
 
 
 def test_a_norm_that_cannot_be_frozen_is_refused_by_its_name(question: Callable[..., Question]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
+from gptsmith.explain.methods import head_roles as methods
 from gptsmith.explain.methods.head_roles import head_roles
 from gptsmith.explain.roles import RepeatedText, role_scores
 from gptsmith.model.config import GPTConfig
@@ -92,3 +93,17 @@ def test_a_random_model_has_none(kind: str) -> None:
 def test_a_context_too_small_is_refused() -> None:
     with pytest.raises(UserError, match="too small to repeat"):
         head_roles(random_model(64, context_length=8), TOKENIZER)
+
+
+def test_of_a_dozen_heads_one_is_soon_the_largest_and_not_named(
+    monkeypatch: pytest.MonkeyPatch, induction_model: GPT
+) -> None:
+    rises = {"blocks.0.attention.heads.1": 0.5, "blocks.1.attention.heads.1": -0.3}
+
+    def rise(model: GPT, text: RepeatedText, heads: list[str]) -> list[float]:
+        return [rises.get(head, 0.6) for head in heads]
+
+    monkeypatch.setattr(methods, "loss_without", rise)
+    assert not any(claim.named for claim in head_roles(induction_model, TOKENIZER))
+    rises["blocks.0.attention.heads.1"] = -0.3
+    assert all(claim.named for claim in head_roles(induction_model, TOKENIZER))

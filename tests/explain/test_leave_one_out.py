@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gptsmith.explain.claim import HOLDS, NOT_TESTED
+from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED
 from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings, important
-from gptsmith.explain.other_questions import ScoreQuestion
+from gptsmith.explain.other_questions import ReplyQuestion, ScoreQuestion
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
 from gptsmith.explain.sparse_fit import NUM_CHECKED, NUM_HALVES, lasso_path, random_halves, sparse_fit
@@ -97,6 +97,20 @@ def test_in_a_long_prompt_only_words_of_the_best_sentences_are_looked_at(
     assert words.verdict == NOT_TESTED  # one of eight words is found by luck too often
 
 
+def test_sentences_are_tested_only_after_their_words_hold(
+    question: Made, copier: GPT, iron: int, tokenizer: Tokenizer
+) -> None:
+    prompt = Prompt.of_text(tokenizer, f"{'She sold. ' * 21}Such iron. She went home.")
+    asked = question(model=copier, target=iron, against=41, prompt=prompt)
+    sentences, words = LeaveOneOutSettings().explain(asked)
+    assert (sentences.verdict, words.verdict) == (HOLDS, HOLDS)
+    assert [item.text for item in sentences.named] == ["Such iron."]
+    noise = question(prompt=prompt)  # another model
+    sentences, words = LeaveOneOutSettings().explain(noise)
+    assert words.verdict == CHANCE
+    assert (sentences.verdict, sentences.why) == (NOT_TESTED, "Not tested: the words in them are.")
+
+
 def test_a_score_is_explained_by_words(question: Made, tokenizer: Tokenizer) -> None:
     model = random_model(tokenizer.vocab_size, num_labels=2)
     asked = ScoreQuestion(model, tokenizer, question().prompt, target=1, against=0, labels=("ham", "spam"))
@@ -111,9 +125,12 @@ def test_a_score_is_explained_by_words(question: Made, tokenizer: Tokenizer) -> 
 
 @pytest.mark.parametrize("text", ["", "iron"])
 def test_a_prompt_of_no_word_or_one_has_nothing_to_test(question: Made, tokenizer: Tokenizer, text: str) -> None:
-    [claim] = LeaveOneOutSettings().explain(question(prompt=Prompt.of_text(tokenizer, text), reply_ids=(33,)))
-    assert claim.verdict == NOT_TESTED
-    assert len(claim.items) == bool(text)
+    asked = question(prompt=Prompt.of_text(tokenizer, text), reply_ids=(33,))
+    whole = ReplyQuestion(asked.model, tokenizer, asked.prompt, 34, 34, (33,))
+    for each in (asked, whole):
+        [claim] = LeaveOneOutSettings().explain(each)
+        assert claim.verdict == NOT_TESTED
+        assert len(claim.items) == bool(text)
 
 
 def test_only_parts_that_stand_out_are_named() -> None:

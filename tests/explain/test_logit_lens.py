@@ -9,12 +9,11 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.explain.methods.logit_lens import LogitLensSettings, decided_after, lens_logits
-from gptsmith.explain.question import Question
+from gptsmith.explain.question import Question, quoted
 from tests.explain.conftest import random_model
 
 
-@pytest.mark.parametrize("placement", ["pre", "output", "sandwich"])
-@pytest.mark.parametrize("linear", ["dense", "int8", "lora"])
+@pytest.mark.parametrize(("placement", "linear"), [("pre", "dense"), ("output", "int8"), ("sandwich", "lora")])
 def test_the_last_lens_is_the_model_and_the_first_reads_the_embedding(
     placement: str, linear: str, question: Callable[..., Question]
 ) -> None:
@@ -61,6 +60,10 @@ def test_a_model_wired_to_decide_in_its_last_block_is_said_to(question: Callable
     [claim] = LogitLensSettings().explain(question(model=model))
     assert "after 3 of 3 blocks" in claim.says
     assert [item.part for item in claim.named] == ["blocks.2.output"]
+    target, against = (quoted(asked.text_of(token)) for token in (asked.target, asked.against))
+    assert f"for {target} rather than {against}" in claim.says
+    [other] = LogitLensSettings().explain(question(model=model, target=asked.against, against=asked.target))
+    assert f"for {target} rather than {against}" in other.says
     assert claim.verdict == "not tested"
 
 

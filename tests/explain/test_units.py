@@ -11,6 +11,7 @@ from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.units import GRAINS, units_of
 from gptsmith.text.chat_template import CHATML, PLAIN, ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
+from tests.convert.tokenizer_styles import sentence_piece
 from tests.explain.conftest import TEXT
 
 
@@ -54,6 +55,22 @@ def test_of_a_conversation_only_the_texts_of_its_messages_are_parts(tokenizer: T
     specials = {place for place, number in enumerate(prompt.ids) if number in tokenizer.special_ids}
     assert specials
     assert not covered & specials
+
+
+@pytest.mark.parametrize("scheme", [None, "first", "gemma"])
+def test_a_space_that_a_tokenizer_puts_before_a_text_is_not_one_of_its_characters(scheme: str | None) -> None:
+    tokenizer = Tokenizer(sentence_piece(scheme), "</s>")
+    messages = [{"role": "user", "content": "the smith sells"}]
+    prompts = [
+        Prompt.of_text(tokenizer, "the smith sells"),
+        Prompt.of_messages(tokenizer, ChatTemplate("{{ messages[0].content }}</s>"), messages),
+    ]
+    for prompt in prompts:
+        units = units_of(prompt.passages, tokenizer, "words")
+        assert [unit.text.strip() for unit in units] == ["the", "smith", "sells"]
+        assert (units[0].start, units[-1].stop) == (0, 15)
+        spelt = [tokenizer.decode(prompt.ids[unit.first : unit.last]).strip() for unit in units]
+        assert spelt == ["the", "smith", "sells"]
 
 
 def test_an_unknown_grain_is_named(tokenizer: Tokenizer) -> None:

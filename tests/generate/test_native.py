@@ -20,7 +20,7 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
-from gptsmith.generate.native import compiling, products, step, threads
+from gptsmith.generate.native import checking, compiling, products, rows, threads
 from gptsmith.generate.native import decoder as decoders
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.request import OutputChunk, Request
@@ -29,6 +29,7 @@ from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS, Groups
+from gptsmith.model.kernels.block_rounding import quantize_blocks
 
 SMALL = {"vocab_size": 97, "context_length": 160, "embed_dim": 64, "num_layers": 2, "num_heads": 4}
 LLAMA: dict[str, Any] = {**SMALL, "attention": {"kind": "full", "num_kv_heads": 2, "qk_norm": True}}
@@ -57,6 +58,16 @@ MODELS: dict[str, dict[str, Any]] = {
         "linear": {"kind": "grouped", "formats": FORMS},
         "feedforward": {"kind": "gated", "hidden_dim": 96},
     },
+}
+CAPPED: dict[str, Any] = {"kind": "full", "num_kv_heads": 2, "qk_norm": True, "score_cap": 0.5}
+MODELS |= {
+    "gemma2": {**LLAMA, "attention": CAPPED, "logits_cap": 2.0, "norm_placement": "sandwich", "logits_scaling": 0.3},
+    "output norms": {**LLAMA, "norm_placement": "output"},
+    "gpt": {**GPT2, "norm_placement": "post"},
+    "gpt-neox": {**GPT2, "position": {"kind": "rotary", "partial_rotary_factor": 0.5}, "parallel_residual": True},
+    "both": {**GPT2, "norm_placement": "post", "parallel_residual": True},
+    "alibi": {**GPT2, "position": {"kind": "alibi"}},
+    "sinks": {**LLAMA, "attention": {"kind": "sliding_window", "window_size": 5, "sinks": True, "score_cap": 2.0}},
 }
 SHARED = [5, 6, 7, 8, 9, 10]
 PROMPTS = [[1, 2, 3], [*SHARED, 11], [*SHARED, 12, 13], list(range(1, 90)), [4]]
@@ -99,6 +110,21 @@ def test_texts_are_those_of_the_modules(name: str) -> None:
     assert native.forwards.description == "decoded by compiled code"
     assert isinstance(native.forwards.of(1), decoders.NativeDecoder)
     assert texts(native, PROMPTS) == texts(plain, PROMPTS)
+
+
+@torch.inference_mode()
+def test_the_head_of_an_int8_model_is_quantized_with_a_scale_for_32_weights() -> None:
+    model = a_model("int8")
+    head = model.head_weight.clone()
+    engine = Engine(model, settings=EngineSettings(engine="native"))
+    assert torch.equal(model.head_weight, head)  # the model itself stays as it is
+    blocks = FORMATS["q8_0"].weights(quantize_blocks(head, FORMATS["q8_0"]))
+    assert torch.equal(engine.model.head_weight, blocks.view_as(head))
+    hidden = torch.randn(3, model.config.embed_dim, generator=torch.Generator().manual_seed(0))
+    wanted = model.final_norm(hidden) @ blocks.view_as(head).T
+    torch.testing.assert_close(engine.forwards.of(3).logits(hidden), wanted, atol=1e-3, rtol=0)
+    exact = Engine(model, settings=EngineSettings(engine="native"), int8_matmul=False)
+    assert exact.model.head.weight is model.head.weight
 
 
 def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
@@ -184,16 +210,30 @@ def test_the_largest_integers_do_not_overflow() -> None:
 
 
 def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    capped = {"logits_cap": 2.0, "attention": {"num_kv_heads": 2, "score_cap": 3.0}}
-    with pytest.raises(UserError, match=r"model\.logits_cap=2\.0, model\.attention\.score_cap=3\.0"):
-        an_engine(GPT(GPTConfig.parse(LLAMA | capped)), "native")
-    model = GPT(GPTConfig.parse({**LLAMA, "position": {"kind": "alibi"}, "norm_placement": "post"}))
-    with pytest.raises(UserError, match=r"model\.norm_placement=post, model\.position=alibi"):
+    whole = {"kind": "full", "num_kv_heads": 2, "qk_norm": True, "qk_norm_per_head": False}
+    model = GPT(GPTConfig.parse({**LLAMA, "attention": whole, "feedforward": {"kind": "experts"}}))
+    with pytest.raises(UserError, match=r"model\.attention\.qk_norm_per_head=False, model\.feedforward=experts"):
         an_engine(model, "native")
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
     engine = an_engine(model, "auto")
-    assert engine.forwards.problem == "model.norm_placement=post, model.position=alibi"
+    assert engine.forwards.problem == "model.attention.qk_norm_per_head=False, model.feedforward=experts"
     assert texts(engine, PROMPTS) == texts(an_engine(model, "torch"), PROMPTS)
+
+
+def test_a_cache_of_integers_is_that_of_the_modules() -> None:
+    model = a_model("windows")
+    caches = {}
+    for name in ("native", "torch"):
+        settings = EngineSettings.parse({"engine": name, "kv_cache_dtype": "int8", "kv_block_size": 8})
+        engine = Engine(model, settings=settings, int8_matmul=False)
+        found = texts(engine, PROMPTS)
+        caches[name] = (found, engine.kv_cache.keys[1], engine.kv_cache.values[0])
+    assert caches["native"][0] == caches["torch"][0]
+    for ours, theirs in zip(caches["native"][1:], caches["torch"][1:], strict=True):
+        # A number that lies between two integers may become either.
+        assert (ours.blocks.int() - theirs.blocks.int()).abs().max() <= 1
+        assert (ours.blocks != theirs.blocks).float().mean() < 0.001
+        torch.testing.assert_close(ours.scales, theirs.scales)
 
 
 def test_what_is_packed_already_is_left_to_the_modules() -> None:
@@ -203,10 +243,43 @@ def test_what_is_packed_already_is_left_to_the_modules() -> None:
 
 def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
-    monkeypatch.setitem(decoders.ACTIVATIONS, "swiglu", step.GELU)
+    monkeypatch.setitem(decoders.ACTIVATIONS, "swiglu", rows.GELU)
     engine = an_engine(a_model("llama"), "auto")
     assert "its logits differ by" in str(engine.forwards.problem)
     assert texts(engine, PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+
+
+def test_a_compiler_that_refuses_is_said_once_and_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("LLVM does not know\nthis processor")
+
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path / "compiled")
+    monkeypatch.setattr(checking, "checked_decoder", refuse)
+    engines = [an_engine(a_model("llama"), "auto") for _ in range(2)]
+    forward.compile_ahead("auto")
+    why = "numba cannot compile here: RuntimeError: LLVM does not know this processor"
+    assert engines[0].forwards.problem == why
+    assert capsys.readouterr().err.count(why) == 1
+    assert texts(engines[0], PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
+    with pytest.raises(UserError, match="cannot run this model: numba cannot compile here"):
+        an_engine(a_model("llama"), "native")
+
+
+def test_damaged_files_are_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept_files, whole = tmp_path / "compiled", checking.checked_decoder
+    (kept_files / "step").mkdir(parents=True)
+
+    def read(model: GPT, settings: EngineSettings) -> decoders.NativeDecoder:
+        if kept_files.exists():
+            raise EOFError("Ran out of input")
+        return whole(model, settings)
+
+    monkeypatch.setattr(compiling, "FOLDER", kept_files)
+    monkeypatch.setattr(checking, "checked_decoder", read)
+    assert an_engine(a_model("llama"), "native").forwards.is_native
 
 
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

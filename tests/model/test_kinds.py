@@ -15,7 +15,15 @@ from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
-from tests.model.contracts import ATTENTION_CHECKS, CONTEXT, build, check_linear, check_tokens_apart, some_ids
+from tests.model.contracts import (
+    ATTENTION_CHECKS,
+    CONTEXT,
+    build,
+    check_linear,
+    check_pattern,
+    check_tokens_apart,
+    some_ids,
+)
 
 COMBINATIONS = list(product(attention.KINDS.names(), position.KINDS.names(), norm.KINDS.names()))
 
@@ -28,8 +36,14 @@ def test_every_combination_keeps_the_contract(
     check(build(attention_kind, position_kind, norm_kind))
 
 
+@pytest.mark.parametrize("position_kind", position.KINDS.names())
+@pytest.mark.parametrize("attention_kind", attention.KINDS.names())
+def test_where_a_query_looks_says_what_it_finds(attention_kind: str, position_kind: str) -> None:
+    check_pattern(build(attention_kind, position_kind))
+
+
 @pytest.mark.parametrize("kind", ["full", "sliding_window"])
-@pytest.mark.parametrize("check", ATTENTION_CHECKS)
+@pytest.mark.parametrize("check", [*ATTENTION_CHECKS, check_pattern])
 def test_sinks_keep_the_contract(kind: str, check: Callable[[GPT], None]) -> None:
     table = {"kind": kind, "num_kv_heads": 2, "sinks": True} | ({"window_size": 5} if kind != "full" else {})
     check(build(attention=table))

@@ -15,12 +15,13 @@ from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.native.known import UnsupportedModelError, require_known
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model import attention, linear
+from gptsmith.model.attention.full import FullAttention
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.twins import plain_twins
 from gptsmith.model.taps import is_tapped, record, tap_names, tapped
 from tests.model.contracts import build, close, some_ids
 
-PLACEMENTS = ("pre", "post", "output", "sandwich")
+PLACEMENTS = [("full", placement) for placement in ("post", "output", "sandwich")]
 
 
 def test_every_tap_is_where_its_name_says() -> None:
@@ -62,8 +63,7 @@ def test_looking_changes_no_bit(kind: str) -> None:
     assert before == {name: (module.__class__, len(module._forward_hooks)) for name, module in model.named_modules()}
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("kind", attention.KINDS.names())
+@pytest.mark.parametrize(("kind", "placement"), [*((k, "pre") for k in attention.KINDS.names()), *PLACEMENTS])
 def test_a_recorded_tensor_put_back_changes_nothing_and_another_is_read_from_there_on(
     placement: str, kind: str
 ) -> None:
@@ -178,6 +178,17 @@ def test_others_who_use_the_model_meanwhile_are_not_disturbed() -> None:
 def test_a_name_of_no_tap_is_refused(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         record(build(), some_ids(), [name])
+
+
+def test_an_attention_that_does_not_say_where_it_looks_is_refused_by_name() -> None:
+    class Silent(FullAttention):
+        pattern = attention.Attention.pattern
+
+    model = build()
+    model.blocks[0].attention.__class__ = Silent
+    assert record(model, some_ids(), ["blocks.0.attention.heads"])["blocks.0.attention.heads"].any()
+    with pytest.raises(UserError, match="attention of the kind Silent does not say where it looks"):
+        record(model, some_ids(), ["blocks.0.attention.pattern"])
 
 
 def test_a_tensor_that_does_not_fit_is_refused() -> None:

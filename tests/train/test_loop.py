@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from gptsmith.run.distributed import SINGLE_PROCESS
 from gptsmith.run.train_state import TrainState
+from gptsmith.train.callbacks.throughput import Throughput
+from gptsmith.train.stability import ACCEPTED
+from gptsmith.train.step import StepResult
 from tests.train.fakes import World
 
 
@@ -83,3 +89,20 @@ def test_training_ends_early_when_validation_only_rises(tmp_path: Path) -> None:
         World(tmp_path, losses=[3.0, 4.0]).run(num_steps=60, evaluate_every_steps=2, patience_evaluations=None)
         == "finished"
     )
+
+
+def test_utilization_counts_all_tokens_that_are_read_not_the_targets_alone() -> None:
+    throughput = Throughput()
+    throughput.flops_per_token, throughput.peak_flops_per_second = 10, 1000.0
+    throughput.num_read = throughput.seconds = 0.0
+    read = {(8, 4): 30.0, (12, 4): 50.0}
+    for num_samples in (12, 16):
+        trainer: Any = SimpleNamespace(
+            settings=SimpleNamespace(train=SimpleNamespace(batch_size=4)),
+            dataset=SimpleNamespace(num_tokens_of=lambda *samples: read[samples]),
+            state=SimpleNamespace(num_samples=num_samples, num_tokens=7, seconds=4.0),
+            processes=SINGLE_PROCESS,
+        )
+        throughput.after_step(trainer, StepResult(1.0, 1.0, 7, ACCEPTED, 1.0), 2.0)
+    assert throughput.mfu(trainer) == 80 * 10 / 4 / 1000
+    assert throughput.tokens_per_second(trainer) == 7 / 4

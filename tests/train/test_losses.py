@@ -118,6 +118,17 @@ def test_a_fixed_head_gets_no_gradient_and_costs_none() -> None:
     assert kept[1] is None
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_target_that_is_all_but_impossible_has_a_finite_loss(dtype: torch.dtype) -> None:
+    """Its probability is no number of this dtype, or one in its subnormal range; beside it a likely target."""
+    logits = torch.tensor([[0.0, -2000.0, 1.0], [0.0, -87.5, -2.0], [0.5, 0.25, 0.0]], dtype=dtype)
+    for rows in (slice(0, 3), slice(2, 3)):
+        targets = torch.tensor([1, 1, 0])[rows]
+        found = cross_entropy._to_gradient(logits[rows], targets, torch.empty_like(logits[rows]))
+        expected = torch.log_softmax(logits[rows].double(), dim=1).gather(1, targets[:, None])[:, 0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=5e-3 if dtype == torch.bfloat16 else 1e-6)
+
+
 def test_a_batch_that_asks_nothing_moves_nothing() -> None:
     model = small()
     ids = torch.zeros(2, 8, dtype=torch.long)

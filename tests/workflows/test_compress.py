@@ -32,11 +32,13 @@ from .conftest import SMALL, write_text
 
 ALWAYS = {
     "run", "status", "made_from", "step", "num_parameters", "weight_bytes_before", "weight_bytes", "ratio",
-    "compared_on", "num_compared_tokens", "kl_divergence", "largest_logit_difference", "mean_logit_difference",
-    "top1_agreement",
+    "bits_per_weight", "compared_on", "num_compared_tokens", "kl_divergence", "largest_logit_difference",
+    "mean_logit_difference", "top1_agreement",
     "seconds",
 }  # fmt: skip
-WITH_TEXT = {"bits_per_byte_before", "bits_per_byte", "validation_loss"}
+BITS = {"bits_per_byte_before", "bits_per_byte", "bits_per_byte_rise_low", "bits_per_byte_rise_high"}
+WITH_TEXT = {*BITS, "validation_loss"}
+WITH_GENERAL_TEXT = {f"general_{name}" for name in BITS}
 FILES = {
     "paths.json",
     "run.toml",
@@ -45,6 +47,8 @@ FILES = {
     "tokenizer_config.json",
     "data.json",
     "result.json",
+    "compression.json",
+    "report.html",
 }
 
 
@@ -213,7 +217,7 @@ def test_without_its_text_general_text_is_compared(text: Path, call: Callable, t
     gone = call("compress", run, "--to", "int8", "--out", tmp_path / "gone", "--json")
     assert "there is no validation text" in gone.err
     for outcome in (changed, gone):
-        assert set(outcome.object) == {*ALWAYS, "general_bits_per_byte_before", "general_bits_per_byte"}
+        assert set(outcome.object) == ALWAYS | WITH_GENERAL_TEXT
         assert outcome.object["compared_on"] == "general text"
         assert 0 < outcome.object["num_compared_tokens"] <= COMPARED_TOKENS
     (checkpoint,) = list_checkpoints(Path(gone.object["run"]) / "checkpoints")
@@ -270,7 +274,7 @@ def test_a_tuned_run_is_compared_on_its_bases_text(trained: dict[str, Any], call
     )
     assert tuned.code == 0, tuned.err
     figures = call("merge", tmp_path / "tuned", "--json").object
-    assert set(figures) == ALWAYS | {"general_bits_per_byte_before", "general_bits_per_byte", "merged_weights"}
+    assert set(figures) == ALWAYS | WITH_GENERAL_TEXT | {"merged_weights"}
     assert figures["compared_on"] == "base's validation text"
     assert figures["general_bits_per_byte_before"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
     assert figures["general_bits_per_byte"] == pytest.approx(tuned.object["general_bits_per_byte"], abs=1e-3)
@@ -385,3 +389,71 @@ def test_how_small_is_said_in_one_way(trained: dict[str, Any], call: Callable) -
         assert words in outcome.err
         assert len(outcome.err.strip().splitlines()) == 1, outcome.err
         assert not Path("small").exists()
+
+
+def test_the_report_shows_what_was_tried_and_ten_texts_side_by_side(
+    mixed: dict[str, Any], small: dict[str, Any]
+) -> None:
+    folder = Path(mixed["run"])
+    details = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
+    assert [trial["name"] for trial in details["trials"]] == [
+        "q4_0",
+        "q4_1",
+        "q5_0",
+        "q5_1",
+        "q8_0",
+        "mixed",
+        "mixed, GPTQ",
+    ]
+    (chosen,) = [trial for trial in details["trials"] if trial["is_chosen"]]
+    assert (chosen["name"], chosen["weight_bytes"]) == ("mixed, GPTQ", mixed["weight_bytes"])
+    assert len(details["samples"]) == 10
+    assert all(set(sample) == {"prompt", "before", "after"} for sample in details["samples"])
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    for words in ("The same prompts before and after", "mixed, GPTQ", "bits per byte (difference, 95 % interval)"):
+        assert words in report
+    assert mixed["bits_per_byte_rise_low"] <= mixed["bits_per_byte"] - mixed["bits_per_byte_before"]
+    assert mixed["bits_per_byte"] - mixed["bits_per_byte_before"] <= mixed["bits_per_byte_rise_high"]
+    assert "The same prompts" in (Path(small["run"]) / "report.html").read_text(encoding="utf-8")
+
+
+def test_compressed_runs_of_one_source_are_compared(
+    trained: dict[str, Any], mixed: dict[str, Any], small: dict[str, Any], call: Callable, tmp_path: Path
+) -> None:
+    made = call("compress", "--compare", small["run"], mixed["run"], "--out", "page.html", "--json")
+    assert made.code == 0, made.err
+    rows = made.object["runs"]
+    assert [row["run"] for row in rows] == [mixed["run"], small["run"]]  # the smallest first
+    assert [row["kl_divergence"] for row in rows] == [mixed["kl_divergence"], small["kl_divergence"]]
+    assert "5bits" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    shown = call("compress", small["run"], mixed["run"], "--compare", "--out", "page.html")
+    assert "divergence" in shown.out
+    twice = call("compress", mixed["run"], "--to", "q4_0", "--out", "twice", "--json")
+    assert "is in grouped already, and the difference is that from it" in twice.err
+    assert f"gptsmith compress {trained['run']} loses less" in twice.err
+    other = twice.object["run"]
+    for arguments, words in (
+        ([small["run"]], "nothing to compare"),
+        ([small["run"], trained["run"]], "is not a compressed run: it was made by pretrain"),
+        ([small["run"], other], f"{other} was made of {mixed['run']}, and"),
+        ([small["run"], mixed["run"], "--bits", 5], "--compare does not go together with --bits"),
+    ):
+        outcome = call("compress", "--compare", *arguments)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert words in outcome.err
+    assert "only one run can be compressed" in call("compress", small["run"], mixed["run"], "--to", "q8_0").err
+
+
+def test_a_classifier_is_judged_by_its_labels(trained: dict[str, Any], tmp_path: Path) -> None:
+    rows = [{"text": f"a {word} {n}", "label": word} for n in range(20) for word in ("nail", "sword", "plough")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    tuned = gptsmith.finetune(trained["run"], [tmp_path / "rows.jsonl"], epochs=1, out=tmp_path / "tuned")
+    made = gptsmith.compress(tuned["run"], bits=6, out=tmp_path / "small")
+    assert 0.9 < made["label_agreement"] <= 1
+    assert "score_head.weight" not in packed_weights(gptsmith.load(made["run"]).model)
+    assert next(iter(gptsmith.predict(made["run"], tmp_path / "rows.jsonl")))["predicted"] in (
+        "nail",
+        "sword",
+        "plough",
+    )
+    assert json.loads((tmp_path / "small" / "compression.json").read_text(encoding="utf-8"))["samples"] == []

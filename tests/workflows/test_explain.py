@@ -154,3 +154,40 @@ def test_no_prompt_or_one_of_a_word_is_explained_as_far_as_it_goes(
     assert words["verdict"] == "not tested"
     assert len(words["items"]) == len(prompt.split())
     assert ("the prompt is empty" in words["says"]) == (not prompt)
+
+
+def test_the_inside_is_explained(trained: dict[str, Any], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained["run"]
+    monkeypatch.setattr("gptsmith.explain.methods.activation_patching.LEAST_DIFFERENCE", 0.0)
+    shown = call("explain", run, "--check", "--heads")
+    assert shown.code == 0, shown.err
+    assert shown.out.count(" holds") == 8
+    assert "No head with a role was found" in shown.out
+    found = call("explain", run, "--between", "The old smith", "The young smith", "--json").object
+    assert [claim["kind"] for claim in found["claims"]] == ["activation_patching"] * 2
+    assert found["reply"] == found["target"]["text"] != found["against"]["text"]
+    assert found["prompt"] == "The young smith"
+    heads = {item["part"] for item in found["claims"][0]["items"]}
+    assert {"blocks.0.attention.heads.0", "blocks.0.feedforward.output"} <= heads
+    monkeypatch.setattr("gptsmith.explain.check.lens_logits", lambda question: 2 * question.logits[None])
+    failed = call("explain", run, "--check", "--json")
+    assert failed.code == 1
+    assert [check["identity"] for check in failed.object["checks"] if not check["holds"]] == ["lens"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--check", "--word", 2], "--check does not go together with --word"),
+        (["a prompt", "--heads"], "--heads does not go together with a prompt"),
+        (["a", "--between", "b", "--against", "c"], "--between does not go together with --against"),
+        (["a", "--between", "b and more"], "tokens, and states can only be exchanged between as many"),
+        (["a", "--between", "a"], "which is next to nothing to explain"),
+    ],
+)
+def test_what_does_not_go_together_inside_is_refused(
+    options: list[Any], says: str, trained: dict[str, Any], call: Call
+) -> None:
+    refused = call("explain", trained["run"], *options)
+    assert refused.code == 2
+    assert says in " ".join(refused.err.split())

@@ -105,7 +105,11 @@ def test_an_interrupted_healing_keeps_what_it_reached(
 ) -> None:
     callbacks = heal._callbacks
     monkeypatch.setattr(heal, "_callbacks", lambda: [Interrupted(), *callbacks()])
-    stopped = gptsmith.compress(trained["run"], layers=1, heal_minutes=MINUTES, out=tmp_path / "stopped")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        stopped = gptsmith.compress(trained["run"], layers=1, heal_minutes=MINUTES, out=tmp_path / "stopped")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (stopped["status"], stopped["healing_status"], stopped["healing_steps"]) == ("compressed", "stopped", 3)
     assert stopped["kl_divergence"] <= stopped["kl_divergence_unhealed"] * 1.001
     assert "stopping after this step: the best weights so far are kept" in capfd.readouterr().err

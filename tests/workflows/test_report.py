@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import UserError
+from gptsmith.convert.load import load
+from gptsmith.explain.for_report import add_inside, look_inside
 from gptsmith.train.report import report
+from gptsmith.workflows import pretrain
 
 from ..pages.browser import Visit, open_browser
 
@@ -130,6 +134,35 @@ def test_what_was_found_inside_is_a_section_where_it_was_looked_for(tmp_path: Pa
     for broken in ("[1]", "{", '{"heads": 5, "depth": [], "examples": ["x"]}'):
         (run / "inside.json").write_text(broken, encoding="utf-8")
         assert "it wrote this" not in report(run).read_text(encoding="utf-8")
+
+
+def test_a_trained_run_is_looked_into_for_a_bounded_time(trained: dict[str, Any], tmp_path: Path) -> None:
+    run = shutil.copytree(trained["run"], tmp_path / "run")
+    add_inside(run)
+    found = json.loads((run / "inside.json").read_text(encoding="utf-8"))
+    assert found["step"] == 30
+    assert {claim["kind"] for claim in found["heads"]} <= {"head_roles"}
+    assert all(0 <= depth <= found["depth"]["num_blocks"] == 2 for depth in found["depth"]["depths"])
+    assert len(found["examples"]) == 3
+    for example in found["examples"]:
+        assert [claim["kind"] for claim in example["claims"]] == ["alternatives", "leave_one_out"]
+    assert found["depth"]["says"] in (run / "report.html").read_text(encoding="utf-8")
+    ticks = iter((0.0, 11.0, 11.0))
+    assert set(look_inside(load(run, device="cpu"), clock=lambda: next(ticks))) == {"step", "heads"}
+
+
+def test_a_run_that_cannot_be_looked_into_has_been_trained_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(run: str) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(pretrain, "add_inside", fails)
+    pretrain.look_inside_if_worth_it({"run": "run", "status": "finished", "seconds": 600})
+    assert "does not say what is inside: out of memory" in capsys.readouterr().err
+    for figures in ({"status": "finished", "seconds": 10}, {"status": "stopped", "seconds": 600}):
+        pretrain.look_inside_if_worth_it({"run": "run", **figures})
+    assert capsys.readouterr().err == ""
 
 
 def test_a_report_refers_to_nothing_outside_of_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.data.cache_contents import contents
+from gptsmith.explain.influence.without_document import Document
 from tests.workflows.conftest import SMALL, Outcome, write_text
 
 STORY = "Ünlike the others, the blue anvil of Marrowgate rang at midnight “like a bell” 🔔 for Ottilie Brandt.\n"
@@ -169,8 +170,8 @@ def test_odd_texts(here: Path) -> None:
     nothing = gptsmith.trace("runs/base", "zqxj vwkp 漢字")
     assert nothing["sources"] == []
     assert "Shorter ones occur by chance" in nothing["says"]
-    everything = "".join(path.read_text(encoding="utf-8") for path in sorted((here / "text").glob("part*.txt")))
-    whole = gptsmith.trace("runs/base", everything * 2)  # longer than any document
+    part = (here / "text" / "part0.txt").read_text(encoding="utf-8")
+    whole = gptsmith.trace("runs/base", part[:4_000] * 5)  # longer than any document
     assert whole["num_matched_tokens"] > 0.8 * whole["num_tokens"]
     file = here / "reply.txt"
     file.write_text(STORY, encoding="utf-8")
@@ -194,7 +195,8 @@ def test_what_a_person_sees(project: Path, call: Callable[..., Outcome]) -> None
 def test_which_passage_made_the_difference(here: Path) -> None:
     found = gptsmith.trace("runs/base", " for Ottilie Brandt.", prompt="rang at midnight “like a bell” 🔔", forget=True)
     own = found["influences"][0]
-    assert (own["file"], own["line"], own["verdict"]) == ("text/part1.txt", 8, "holds")
+    assert (own["file"], own["verdict"]) == ("text/part1.txt", "holds")
+    assert STORY[:-1] in own["passage"]
     assert own["test"]["num_random"] == 20
     assert own["drop"] == own["test"]["change"] > own["test"]["random_interval"][1]
     assert own["says"].startswith("It makes a difference")
@@ -205,5 +207,39 @@ def test_which_passage_made_the_difference(here: Path) -> None:
     assert again["influences"][0]["drop"] == own["drop"]
     tuned = gptsmith.trace("runs/chat", ORCHARD, prompt="Who keeps lamp 12?", forget=True)
     assert (tuned["influences"][0]["where"], tuned["influences"][0]["run"]) == ("line 13", "runs/chat")
-    with pytest.raises(UserError, match="give --forget too"):
+    with pytest.raises(UserError, match="give --forget or --retrain too"):
         gptsmith.trace("runs/base", STORY, prompt="Who?")
+
+
+def test_a_document_is_left_out_as_a_person_names_it(here: Path, tmp_path: Path) -> None:
+    part = here / "text" / "part1.txt"
+    content = part.read_bytes()
+    everything, others = Document.parse("text/part1.txt").without(["text"], tmp_path)
+    assert {*everything} - {*others} == {"text/part1.txt"}
+    span = content.index(STORY.encode()), content.index(STORY.encode()) + len(STORY.encode())
+    for given in ("part1.txt:8", f"text/part1.txt:{span[0]}-{span[1]}"):
+        *rest, cut = Document.parse(given).without(["text"], tmp_path)[1]
+        assert Path(cut).read_bytes() == content.replace(STORY.encode(), b"")
+        assert rest == others
+    assert part.read_bytes() == content
+    for given, problem in [
+        ("other.txt", "is none of the files that the run learnt from"),
+        ("text/part1.txt:999999", "has no line 999999"),
+        ("text/part1.txt:9-3", "has no bytes 9 to 3"),
+        ("text/log.txt.gz:3", "is packed"),
+    ]:
+        with pytest.raises(UserError, match=problem):
+            Document.parse(given).without(["text"], tmp_path)
+    with pytest.raises(UserError, match="is all that the run learnt from"):
+        Document.parse("chat.jsonl").without(["chat.jsonl"], tmp_path)
+
+
+def test_retraining_without_a_document_is_compared_in_pairs(here: Path) -> None:
+    found = gptsmith.trace("runs/base", STORY.strip()[:40], retrain="text/part1.txt:8", seeds=2)["retrained"]
+    assert (len(found["with"]), len(found["without"])) == (2, 2)
+    apart = [one - other for one, other in zip(found["with"], found["without"], strict=True)]
+    assert found["difference"] == pytest.approx(sum(apart) / 2)
+    assert found["difference_interval"][0] < found["difference"] < found["difference_interval"][1]
+    assert all(apart)  # the two of a pair differ
+    with pytest.raises(UserError, match="made of another model"):
+        gptsmith.trace("runs/small", STORY, retrain="text/part1.txt:8")

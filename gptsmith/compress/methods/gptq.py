@@ -8,6 +8,7 @@ from gptsmith.compress.forms import roundable
 from gptsmith.compress.gptq import gptq_model
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
+from gptsmith.compress.moments import input_moments
 from gptsmith.model.gpt import GPT
 
 
@@ -24,4 +25,6 @@ class GPTQMethodSettings(MethodSettings):
         return f"{self.format}-gptq"
 
     def compress(self, model: GPT, material: Material) -> GPT:
-        return gptq_model(model, dict.fromkeys(roundable(model), self.format), material.calibration_windows())
+        return gptq_model(
+            model, dict.fromkeys(roundable(model), self.format), input_moments(model, material.calibration_windows())
+        )

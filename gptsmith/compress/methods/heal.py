@@ -112,8 +112,10 @@ class HealMethodSettings(MethodSettings):
 
 def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: float) -> FinetuningJob:
     """The healing as a fine-tuning on plain text, whose teacher is the original."""
-    objective = DistillationSettings(teacher=str(material.run.folder), alpha=1.0)
-    request = {"base": str(material.run.folder), "sources": ["its own text"], "minutes": minutes, "epochs": MOST_EPOCHS}
+    folder = str(material.run.folder)
+    objective = DistillationSettings(teacher=folder, alpha=1.0)
+    # The dataset is there already: nothing is read from the sources.
+    request = {"base": folder, "sources": [folder], "minutes": minutes, "epochs": MOST_EPOCHS}
     config = student.config
     rate = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
     if not is_rounded(student):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -15,9 +15,11 @@ from gptsmith.compress.forms import in_forms, roundable
 from gptsmith.compress.gptq import gptq_model
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import BLOCK_FORMATS, MethodSettings
+from gptsmith.compress.moments import Moments, input_moments
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
 
+SMALLEST, LARGEST = "q4_0", "q8_0"
 LEAST_BITS, MOST_BITS = 4.5, 8.5
 """Those of a weight in Q4_0 and in Q8_0."""
 
@@ -39,27 +41,25 @@ class MixedMethodSettings(MethodSettings):
         return f"{self.bits:g}bits" if self.num_bytes is None else readable_bytes(self.num_bytes).replace(" ", "")
 
     def compress(self, model: GPT, material: Material) -> GPT:
-        matrices = roundable(model)
-        forms = self._forms(model, matrices, material)
-        made = gptq_model(model, forms, material.calibration_windows())
-        name = "mixed, GPTQ" if len(set(forms.values())) > 1 else f"{next(iter(forms.values()))}, GPTQ"
-        material.try_out(name, made, is_chosen=True)
-        return made
-
-    def _forms(self, model: GPT, matrices: Mapping[str, Tensor], material: Material) -> dict[str, str]:
-        """The format of each matrix."""
-        sizes = {place: matrix.numel() for place, matrix in matrices.items()}
+        matrices, windows = roundable(model), material.calibration_windows()
         room = self._room(model, matrices)
-        same = {name: dict.fromkeys(matrices, name) for name in BLOCK_FORMATS}
-        by_bytes = {name: _num_bytes(forms, sizes) for name, forms in same.items()}
-        tried = {name: material.try_out(name, in_forms(model, forms)).kl_divergence for name, forms in same.items()}
-        fitting = [name for name in same if by_bytes[name] <= room]
-        best = min(fitting, key=lambda name: tried[name])
-        if by_bytes[best] == max(by_bytes.values()) or room < min(by_bytes.values()) + min(sizes.values()) // 16:
-            return same[best]  # nothing is left to choose
-        forms = allocate(expected_costs(model, matrices, material.calibration_windows()), sizes, room)
-        cost = material.try_out("mixed", in_forms(model, forms)).kl_divergence
-        return forms if cost < tried[best] else same[best]
+        moments: Iterable[Moments] = input_moments(model, windows)
+        forms, cost = _best_alone(model, matrices, room, material)
+        least = _num_bytes(matrices, dict.fromkeys(matrices, SMALLEST))
+        smallest_change = min(matrix.numel() for matrix in matrices.values()) // 16
+        if set(forms.values()) != {LARGEST} and least + smallest_change <= room:
+            moments = list(moments)  # they are needed twice, and take about as much memory as the model
+            mixed = allocate(
+                expected_costs(model, matrices, windows, moments),
+                {place: matrix.numel() for place, matrix in matrices.items()},
+                room,
+            )
+            if material.try_out("mixed", in_forms(model, mixed)).kl_divergence < cost:
+                forms = mixed
+        made = gptq_model(model, forms, moments)
+        names = sorted(set(forms.values()))
+        material.try_out(f"{names[0] if len(names) == 1 else 'mixed'}, GPTQ", made, is_chosen=True)
+        return made
 
     def _room(self, model: GPT, matrices: Mapping[str, Tensor]) -> int:
         """The bytes for the matrices.
@@ -80,5 +80,19 @@ class MixedMethodSettings(MethodSettings):
         return self.num_bytes - others
 
 
-def _num_bytes(forms: Mapping[str, str], sizes: Mapping[str, int]) -> int:
-    return sum(FORMATS[form].row_bytes(sizes[place]) for place, form in forms.items())
+def _best_alone(
+    model: GPT, matrices: Mapping[str, Tensor], room: int, material: Material
+) -> tuple[dict[str, str], float]:
+    """The format that costs least in all matrices, of those that have room, and its divergence; all are tried."""
+    found = []
+    for name in BLOCK_FORMATS:
+        forms = dict.fromkeys(matrices, name)
+        trial = material.try_out(name, in_forms(model, forms))
+        if _num_bytes(matrices, forms) <= room:
+            found.append((trial.kl_divergence, forms))
+    cost, forms = min(found, key=lambda each: each[0])
+    return forms, cost
+
+
+def _num_bytes(matrices: Mapping[str, Tensor], forms: Mapping[str, str]) -> int:
+    return sum(FORMATS[form].row_bytes(matrices[place].numel()) for place, form in forms.items())

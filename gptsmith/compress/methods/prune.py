@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, empty_model
-from gptsmith.model.linear.dense import DenseLinear
+from gptsmith.model.linear import LinearLayer
 
 WIDTH_MULTIPLE = 64
 """Of feed-forward widths: whole blocks for every format, and for the products of every processor."""
@@ -59,7 +60,7 @@ def require_prunable(settings: PruneMethodSettings, config: GPTConfig) -> None:
         UserError: it cannot.
     """
     if config.linear.has_adapters:
-        raise UserError("this model has adapters: merge them first")
+        raise UserError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
     layers = settings.num_layers
     if layers is not None and layers >= config.num_layers:
         most = config.num_layers - 1
@@ -173,7 +174,7 @@ def unit_importances(model: GPT, text: Iterable[Tensor]) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    norms = [output.matrix().float().norm(dim=0).cpu() for output in outputs if isinstance(output, DenseLinear)]
+    norms = [output.matrix().float().norm(dim=0).cpu() for output in outputs if isinstance(output, LinearLayer)]
     return torch.stack([size * norm for size, norm in zip(sizes, norms, strict=True)])
 
 

@@ -44,12 +44,22 @@ class Candidate:
         ids: list[int] = self.text.array.tokens[self.place : self.place + self.num_tokens].tolist()
         return ids
 
+    def overlaps(self, other: Candidate) -> bool:
+        """Whether both have a token in common."""
+        is_apart = self.place >= other.place + other.num_tokens or other.place >= self.place + self.num_tokens
+        return self.text is other.text and not is_apart
+
 
 def find_candidates(texts: Sequence[LearnedText], ids: Sequence[int], limit: int) -> list[Candidate]:
-    """The passages that share most with token ids (T,), the best first, of different documents as far as these are
-    short."""
+    """The passages that share most with token ids (T,), the best first; none of them overlaps another."""
     found = [candidate for text in texts for candidate in _scored(text, np.array(ids, np.int64))]
-    return sorted(found, key=lambda candidate: -candidate.score)[:limit]
+    chosen: list[Candidate] = []
+    for candidate in sorted(found, key=lambda each: (-each.score, -each.num_tokens)):
+        if len(chosen) == limit:
+            break
+        if not any(candidate.overlaps(other) for other in chosen):
+            chosen.append(candidate)
+    return chosen
 
 
 def _scored(text: LearnedText, ids: np.ndarray) -> list[Candidate]:
@@ -61,19 +71,22 @@ def _scored(text: LearnedText, ids: np.ndarray) -> list[Candidate]:
         for start in np.flatnonzero((stop > first) & (stop - first <= MOST_COPIES)).tolist():
             rarity = math.log(len(text.array) / int(stop[start] - first[start]))
             for place in text.array.places[first[start] : stop[start]].tolist():
-                scores = best[passage_at(text, place)]
-                scores[start] = max(scores.get(start, 0.0), rarity)
+                for passage in passages_at(text, place):
+                    scores = best[passage]
+                    scores[start] = max(scores.get(start, 0.0), rarity)
     return [Candidate(text, place, size, sum(scores.values())) for (place, size), scores in best.items()]
 
 
-def passage_at(text: LearnedText, place: int) -> tuple[int, int]:
-    """The first token and the number of tokens of the passage that a token is in: documents are cut into passages of
-    equal length, but for the last."""
+def passages_at(text: LearnedText, place: int) -> list[tuple[int, int]]:
+    """The first token and the number of tokens of the passages that a token is in. They begin at every half of their
+    length in a document, so that what stands together is together in one of them."""
     document = text.document_at(place)
     begin = int(text.ends[document - 1]) if document else 0
     end = int(text.ends[document]) - 1
-    start = begin + (place - begin) // PASSAGE_TOKENS * PASSAGE_TOKENS
-    return start, max(1, min(PASSAGE_TOKENS, end - start))
+    half = PASSAGE_TOKENS // 2
+    last = (place - begin) // half
+    starts = [begin + number * half for number in range(max(0, last - 1), last + 1)]
+    return [(start, max(1, min(PASSAGE_TOKENS, end - start))) for start in starts]
 
 
 def random_passages(
@@ -87,7 +100,7 @@ def random_passages(
     taken: list[Candidate] = []
     for attempt in range(20 * count):
         text = texts[int(generator.choice(len(texts), p=sizes / sizes.sum()))]
-        start, size = passage_at(text, int(generator.integers(len(text.array))))
+        start, size = passages_at(text, int(generator.integers(len(text.array))))[0]
         is_other = (id(text), text.document_at(start)) not in documents or attempt >= 10 * count
         if len(taken) < count and is_other and size > 1 and (id(text), start) not in found:
             found[id(text), start] = Candidate(text, start, size)

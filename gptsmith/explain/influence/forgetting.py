@@ -18,6 +18,9 @@ from gptsmith.base.errors import UserError
 from gptsmith.data.windows import IGNORED
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Test, Verdict
 from gptsmith.model.gpt import GPT
+from gptsmith.model.packed_linear import PackedLinear
+from gptsmith.text.chat_template import ChatTemplate
+from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.batch import sequence_log_likelihoods
 
 STEP = 1e-3
@@ -38,6 +41,35 @@ class Target:
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, template: ChatTemplate | None, prompt: str | None, text: str) -> Target:
+        """A text after a prompt, as the question of a conversation if there is a template; after none it begins a
+        document.
+
+        Raises:
+            DataError: the template does not take the prompt.
+        """
+        if template is not None and prompt is not None:
+            prompt_ids = template.prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
+        else:
+            prompt_ids = tokenizer.prompt_ids(prompt or "")
+        return cls(tuple(prompt_ids), tuple(tokenizer.encode(text)))
+
+    @torch.no_grad()
+    def log_probability(self, model: GPT) -> float:
+        """Its log-probability under a model, in nats.
+
+        Raises:
+            UserError: it does not fit into the context.
+        """
+        length = len(self.prompt_ids) + len(self.ids) - 1
+        if length > model.config.context_length:
+            raise UserError(
+                f"the text and what stands before it have {length:,} tokens, and the model's context holds "
+                f"{model.config.context_length:,}: give less"
+            )
+        return float(sequence_log_likelihoods(model, *_batch(self.prompt_ids, self.ids, model.device)).sum())
+
 
 class ForgettingModel:
     """A copy of a model that unlearns one passage at a time, each from the weights as they are.
@@ -52,18 +84,12 @@ class ForgettingModel:
             UserError: the target does not fit into the context, or the weights take no gradient.
         """
         require_gradients(model)
-        length = len(target.prompt_ids) + len(target.ids) - 1
-        if length > model.config.context_length:
-            raise UserError(
-                f"the text and what stands before it have {length:,} tokens, and the model's context holds "
-                f"{model.config.context_length:,}: give less"
-            )
         self._copy, self._step = copy.deepcopy(model).float().eval(), step
         self._copy.compute_dtype = torch.float32
         self._trained = [each for each in self._copy.parameters() if each.requires_grad]
         self._weights = [each.detach() for each in model.parameters() if each.requires_grad]
-        self._inputs, self._targets = _batch(target.prompt_ids, target.ids, model.device)
-        self.log_probability = self._measure()
+        self._target = target
+        self.log_probability = target.log_probability(self._copy)
 
     @property
     def context_length(self) -> int:
@@ -76,13 +102,13 @@ class ForgettingModel:
             before: what stands before the passage, at least one token.
             ids: its tokens, of which those are forgotten that fit into the context.
         """
-        inputs, targets = _batch(before, ids[: self.context_length + 1 - len(before)], self._copy.device)
         with torch.inference_mode(False), torch.enable_grad():
+            inputs, targets = _batch(before, ids[: self.context_length + 1 - len(before)], self._copy.device)
             likelihood = sequence_log_likelihoods(self._copy, inputs, targets).sum()
             gradients = torch.autograd.grad(likelihood, self._trained, allow_unused=True)
         try:
             self._move(gradients)
-            return self.log_probability - self._measure()
+            return self.log_probability - self._target.log_probability(self._copy)
         finally:
             self._restore()
 
@@ -101,19 +127,16 @@ class ForgettingModel:
         for parameter, weights in zip(self._trained, self._weights, strict=True):
             parameter.copy_(weights)
 
-    @torch.no_grad()
-    def _measure(self) -> float:
-        return float(sequence_log_likelihoods(self._copy, self._inputs, self._targets).sum())
-
 
 def require_gradients(model: GPT) -> None:
     """
     Raises:
-        UserError: weights of the model are integers, which take no gradient.
+        UserError: weights of the model are integers, which take no gradient, or are packed for an engine.
     """
     trained = [each for each in model.parameters() if each.requires_grad]
     has_integers = any(not each.is_floating_point() for each in model.parameters())
-    if not trained or (has_integers and not model.config.linear.has_adapters):
+    is_packed = any(isinstance(module, PackedLinear) for module in model.modules())
+    if is_packed or not trained or (has_integers and not model.config.linear.has_adapters):
         raise UserError(
             f"weights of the kind {model.config.linear.kind} take no step: trace the run that they were made of"
         )

@@ -68,15 +68,16 @@ def find_influences(
     Raises:
         UserError: the text does not fit into the context, or the weights take no gradient.
     """
+    forgetting = ForgettingModel(model, target)
     found = find_candidates(tracer.learned.texts, [*target.prompt_ids, *target.ids], MAX_CANDIDATES)
-    return _tested(found, tracer.learned.texts, model, target, seed, turn, observe)
+    return _tested(found, tracer.learned.texts, forgetting, seed, turn, observe)
 
 
 def influence_of(
     passage: Candidate, tracer: Tracer, model: GPT, target: Target, *, seed: int = 0, turn: Turn = lambda step: step()
 ) -> Influence:
     """Whether one passage made a text more likely. The arguments and errors are those of `find_influences`."""
-    return _tested([passage], tracer.learned.texts, model, target, seed, turn, lambda _: None)[0]
+    return _tested([passage], tracer.learned.texts, ForgettingModel(model, target), seed, turn, lambda _: None)[0]
 
 
 def passage_around(text: LearnedText, place: int, num_tokens: int) -> Candidate:
@@ -92,15 +93,13 @@ def passage_around(text: LearnedText, place: int, num_tokens: int) -> Candidate:
 def _tested(
     candidates: Sequence[Candidate],
     texts: Sequence[LearnedText],
-    model: GPT,
-    target: Target,
+    forgetting: ForgettingModel,
     seed: int,
     turn: Turn,
     observe: Callable[[int], None],
 ) -> list[Influence]:
     if not candidates:
         return []
-    forgetting = ForgettingModel(model, target)
     num_done = 0
 
     def drop_of(passage: Candidate) -> float:

@@ -40,5 +40,5 @@ KINDS = Kinds(__name__, MethodSettings, default="leave_one_out")
 AnyMethod = Annotated[MethodSettings, KINDS]
 DEFAULT_METHODS = ("alternatives", "leave_one_out")
 """The methods that need no more than forward passes of the model that answered, and are worth their time."""
-PARTS_METHODS = tuple(name for name in ("direct_logit_attribution", "logit_lens") if name in KINDS.names())
+PARTS_METHODS = ("direct_logit_attribution", "logit_lens")
 """The methods that name parts of the network."""

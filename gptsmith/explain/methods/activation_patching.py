@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from gptsmith.explain.claim import HOLDS, Claim, Item
 from gptsmith.explain.methods import MethodSettings
 from gptsmith.explain.methods.leave_one_out import important
 from gptsmith.explain.parts import Patch, part_text, parts_of, patched_differences
-from gptsmith.explain.question import LEAST_DIFFERENCE, Question
+from gptsmith.explain.question import LEAST_DIFFERENCE, Question, quoted
 from gptsmith.explain.testing import Choice, try_parts
 from gptsmith.explain.wording import joined
 from gptsmith.model.taps import record
@@ -57,8 +58,9 @@ class PromptPair:
     """A question and another prompt, into which states of the first are put.
 
     Attributes:
-        other: the same question about the other prompt.
-        gap: F of the question less that of the other prompt.
+        question: as it was asked, or with target and contrast exchanged: the first prompt speaks for the target.
+        start: F of the other prompt.
+        gap: F of the question less that, above zero.
 
     Raises:
         UserError: the prompts have not as many tokens, or make no difference.
@@ -74,7 +76,10 @@ class PromptPair:
         self.question, self._ids = question, (*other_ids, *question.reply_ids)
         self.start = self._differences([{}])[0]
         self.gap = question.difference - self.start
-        if abs(self.gap) < LEAST_DIFFERENCE:
+        if self.gap < 0:
+            self.question = replace(question, target=question.against, against=question.target)
+            self.start, self.gap = -self.start, -self.gap
+        if self.gap < LEAST_DIFFERENCE:
             raise UserError(
                 f"activation_patching: the two prompts differ by {self.gap:+.2f} nats in this, which is next to "
                 f"nothing to explain (at least {LEAST_DIFFERENCE}): choose prompts that are answered otherwise"
@@ -120,7 +125,8 @@ def _arrival(kind: str, pair: PromptPair) -> Claim:
 
 def _says(pair: PromptPair, parts: list[str], holds: bool) -> str:
     """The claim for people: of cause only if it holds."""
-    figures = f"the two prompts differ by {pair.gap:+.2f} nats"
+    target, against = (quoted(pair.question.text_of(token)) for token in (pair.question.target, pair.question.against))
+    figures = f"the first prompt speaks for {target} rather than {against} by {pair.gap:.2f} nats more than the second"
     if not parts:
         return f"No head and no feed-forward half carries a part of the difference alone ({figures})."
     if holds:

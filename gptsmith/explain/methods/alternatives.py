@@ -31,13 +31,16 @@ class AlternativesSettings(MethodSettings):
             Item(question.text_of(token), float(logs[token]), is_named=token == question.target) for token in shown
         ]
         rest = 1 - sum(math.exp(item.change) for item in items)
-        return [Claim(self.kind, _sentence(question.choice(question.target)), items, rest=rest)]
+        return [Claim(self.kind, _sentence(question.choice(question.target), items[0]), items, rest=rest)]
 
 
-def _sentence(target: Choice) -> str:
+def _sentence(target: Choice, first: Item) -> str:
     """How sure the model was, for people."""
     probability = target.probability or 0.0
     bits = -math.log2(probability) if probability > 0 else math.inf
     percent = f"{100 * probability:.0f}" if probability >= 0.015 else f"{100 * probability:.2g}"
     place = "its first choice" if target.rank == 1 else f"its choice number {target.rank:,}"
-    return f"The model gave {quoted(target.text)} {percent} in 100: {place}, a surprise of {bits:.1f} bits."
+    said = f"The model gave {quoted(target.text)} {percent} in 100: {place}, a surprise of {bits:.1f} bits."
+    return (
+        said if target.rank == 1 else f"{said} Chance took it in sampling; its first choice was {quoted(first.text)}."
+    )

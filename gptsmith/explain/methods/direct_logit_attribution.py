@@ -53,7 +53,7 @@ class DirectLogitAttributionSettings(MethodSettings):
 
 def _says(question: Question, parts: list[str], holds: bool, rest: float) -> str:
     """The claim for people: of cause only if it holds."""
-    figures = f"what they wrote themselves makes all of the difference but {rest:+.2f} nats"
+    figures = f"they wrote {question.difference - rest:+.2f} of {question.difference:+.2f} nats themselves"
     if not parts:
         return f"No head and no feed-forward half spoke for the answer itself: {question.subject} all the same."
     if holds:

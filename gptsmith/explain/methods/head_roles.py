@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Item, Verdict
+from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Claim, Item, Verdict
 from gptsmith.explain.methods import MethodSettings
 from gptsmith.explain.question import Question
 from gptsmith.explain.roles import LEAST_SCORE, TIMES_CHANCE, RepeatedText, loss_without, role_scores
@@ -20,8 +20,10 @@ from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 
 MOST_CANDIDATES, NUM_OTHERS = 3, 20
-LEAST_RISE = 0.01
-"""Nats per token: a head without which the loss rises less has no role here."""
+LEAST_RISE, DEVIATIONS = 0.01, 3.0
+"""A head has a role if the loss rises by so many nats per token without it, more than without any of the other heads,
+and by so many standard deviations more than without them on average: of a dozen heads that are tried, one is soon the
+largest."""
 
 
 class HeadRolesSettings(MethodSettings):
@@ -42,8 +44,8 @@ def head_roles(model: GPT, tokenizer: Tokenizer, *, seed: int = 0) -> list[Claim
     avoided = [*tokenizer.end_ids, *tokenizer.prompt_ids("")]
     text = RepeatedText.drawn(model, tokenizer.prompt_ids(""), avoided, seed)
     scores, chance = role_scores(model, text), text.chance
-    candidates = {role: _candidates(of_heads, chance) for role, of_heads in scores.items()}
-    claims = _tested(model, text, {role: heads for role, heads in candidates.items() if heads}, scores, seed)
+    looking = {role: _looking(of_heads, chance) for role, of_heads in scores.items()}
+    claims = _tested(model, text, {role: heads for role, heads in looking.items() if heads}, scores, seed)
     if any(claim.verdict == HOLDS for claim in claims):
         return claims
     best = {role: float(of_heads.max()) for role, of_heads in scores.items()}
@@ -55,26 +57,27 @@ def head_roles(model: GPT, tokenizer: Tokenizer, *, seed: int = 0) -> list[Claim
     return [*claims, Claim("head_roles", says, [], why="Nothing of the sort was found.")]
 
 
-def _candidates(scores: Tensor, chance: float) -> list[tuple[int, int]]:
+def _looking(scores: Tensor, chance: float) -> list[tuple[int, int]]:
     """The heads (layer, head) that look far more than chance where a role does, the most first."""
-    order = scores.flatten().argsort(descending=True)[:MOST_CANDIDATES].tolist()
+    order = scores.flatten().argsort(descending=True).tolist()
     heads = [divmod(number, scores.shape[1]) for number in order]
     return [head for head in heads if scores[head] >= max(LEAST_SCORE, TIMES_CHANCE * chance)]
 
 
 def _tested(
-    model: GPT, text: RepeatedText, candidates: dict[str, list[tuple[int, int]]], scores: dict[str, Tensor], seed: int
+    model: GPT, text: RepeatedText, looking: dict[str, list[tuple[int, int]]], scores: dict[str, Tensor], seed: int
 ) -> list[Claim]:
-    """A claim for each role: which of its candidates is missed more than each of some other heads."""
-    if not candidates:
+    """A claim for each role: which of the heads that look there most are missed far more than heads that look nowhere
+    of the sort."""
+    if not looking:
         return []
     every = [(layer, head) for layer in range(model.config.num_layers) for head in range(model.config.num_heads)]
-    looking = {head for heads in candidates.values() for head in heads}
-    others = [head for head in every if head not in looking]
-    chosen = np.random.default_rng(seed).permutation(len(others))[:NUM_OTHERS]
-    measured = [*looking, *(others[number] for number in chosen)]
+    others = [head for head in every if not any(head in heads for heads in looking.values())]
+    chosen = [others[n] for n in np.random.default_rng(seed).permutation(len(others))[:NUM_OTHERS]]
+    candidates = {role: heads[:MOST_CANDIDATES] for role, heads in looking.items()}
+    measured = list(dict.fromkeys([*(head for heads in candidates.values() for head in heads), *chosen]))
     rises = dict(zip(measured, loss_without(model, text, [_tap(head) for head in measured]), strict=True))
-    by_chance = [rises[others[number]] for number in chosen]
+    by_chance = [rises[head] for head in chosen]
     return [_claim(role, heads, scores[role], rises, by_chance) for role, heads in candidates.items()]
 
 
@@ -87,9 +90,10 @@ def _claim(
 ) -> Claim:
     """What is known of the candidates of one role."""
     heads = sorted(heads, key=lambda head: -rises[head])
-    most = max(by_chance, default=0.0)
-    found = [head for head in heads if rises[head] > max(most, LEAST_RISE)]
-    verdict: Verdict = HOLDS if found else CHANCE
+    most = max(by_chance, default=float("inf"))  # without other heads nothing can be told from chance
+    far = float(np.mean(by_chance) + DEVIATIONS * np.std(by_chance)) if by_chance else most
+    found = [head for head in heads if rises[head] > max(most, far, LEAST_RISE)]
+    verdict: Verdict = HOLDS if found else CHANCE if by_chance else NOT_TESTED
     items = [
         Item(
             f"head {head} of block {layer} ({100 * float(scores[layer, head]):.0f} % of its attention)",
@@ -106,6 +110,8 @@ def _claim(
     else:
         says = f"No role, though they look there. {MEANINGS[role]}: {names}; but {figures}, as without other heads."
         why = f"Tested, and no better than chance: other heads were missed as much (up to {most:+.2f} nats)."
+    if not by_chance:
+        why = "Not tested: every head looks like this, so that there is none to compare with."
     return Claim("head_roles", says, items, verdict, why, test, [test] if test else [])
 
 

@@ -32,7 +32,8 @@ class LogitLensSettings(MethodSettings):
             Item(question.text_of(int(row.argmax())), float(change), part=name, is_named=number == depth)
             for number, (name, row, change) in enumerate(zip(names, logits, differences, strict=True))
         ]
-        return [Claim(self.kind, _says(question, depth, len(logits) - 1), items, rest=0.0)]
+        wins = differences[-1] > 0
+        return [Claim(self.kind, _says(question, bool(wins), depth, len(logits) - 1), items, rest=0.0)]
 
 
 @torch.inference_mode()
@@ -68,10 +69,12 @@ def decided_after(differences: Tensor) -> int:
     return int(wrong[-1]) + 1 if len(wrong) else 0
 
 
-def _says(question: Question, depth: int, num_blocks: int) -> str:
-    """The depth, for people."""
+def _says(question: Question, wins: bool, depth: int, num_blocks: int) -> str:
+    """The depth, for people; the target `wins` if it is the more probable in the end."""
+    tokens = (question.target, question.against) if wins else (question.against, question.target)
+    winner, loser = (quoted(question.text_of(token)) for token in tokens)
     where = "before the first block" if depth == 0 else f"after {depth} of {num_blocks} blocks"
     return (
-        f"Read early, the network is for {quoted(question.text_of(question.target))} rather than "
-        f"{quoted(question.text_of(question.against))} from {where} on. Early blocks were not made to be read so."
+        f"Read early, the network is for {winner} rather than {loser} from {where} on. Early blocks were not made to "
+        "be read so."
     )

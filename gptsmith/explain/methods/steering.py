@@ -56,7 +56,8 @@ class SteeringSettings(MethodSettings):
             "" if losses[0] is None else f" Its loss on held-out text: {losses[0]:.2f} before, {losses[1]:.2f} after."
         )
         where = f"Moved behind block {name.split('.')[1]}"
-        says = f"{where}, it writes {quoted(texts[1])} instead of {quoted(texts[0])}.{loss}"
+        instead = "as before" if texts[0] == texts[1] else f"instead of {quoted(texts[0])}"
+        says = f"{where}, it writes {quoted(texts[1])} {instead}.{loss}"
         why = (
             f"Tested: as long a step in {test.num_random} random directions changes the answer by "
             f"{test.random_interval[0]:+.2f} to {test.random_interval[1]:+.2f} nats, this one by {test.change:+.2f}."

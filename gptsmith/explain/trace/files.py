@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from gptsmith.base.errors import CheckpointError, UserError
 from gptsmith.base.files import sha256_of
-from gptsmith.data.files import open_decompressed
+from gptsmith.data.passages import Found, SearchedFile
 from gptsmith.run.paths import RunPaths
 
 State = Literal["unchanged", "changed", "missing"]
-READ_BYTES = 1 << 20
-AROUND_BYTES = 1 << 20
-"""How far from its expected place a passage of a long document is looked for."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a passage stands in a file.
-
-    Attributes:
-        start, stop: its bytes in the file, decompressed if it is packed.
-        line: the line that it begins in, from 1.
-    """
-
-    start: int
-    stop: int
-    line: int
 
 
 class SourceFiles:
@@ -44,6 +25,7 @@ class SourceFiles:
         self._paths, self.recorded = paths, dict(recorded)
         self._path_of = {sha256: path for path, sha256 in reversed(self.recorded.items())}
         self._hashes: dict[tuple[Path, int, int], str] = {}
+        self._line_counts: dict[tuple[Path, int, int], list[int] | None] = {}
 
     def named(self, sha256: str, path: str) -> str:
         """The path that the run names for a file of that content: the same content may have been read from another."""
@@ -54,67 +36,28 @@ class SourceFiles:
         written."""
         try:
             located = Path(self._paths.located(path))
-            status = located.stat()
-            key = located, status.st_size, status.st_mtime_ns
+            key = _version(located)
             if key not in self._hashes:
                 self._hashes[key] = sha256_of(located)
         except (CheckpointError, OSError):
             return None, "missing"
         return located, "unchanged" if self._hashes[key] == self.recorded.get(path) else "changed"
 
-
-def find_in_file(path: Path, passage: str, begin: int, end: int, expected: int) -> Found | None:
-    """A passage in a document that was read from the bytes `begin` to `end` of a file, as near as it can be to the byte
-    where it is expected; as it stands, or as a JSON string spells it. None if it is not there, as in formats whose text
-    is packed or marked up."""
-    if end - begin > 2 * AROUND_BYTES:
-        begin, end = max(begin, expected - AROUND_BYTES), min(end, expected + AROUND_BYTES)
-    try:
-        with open_decompressed(path) as file:
-            line = 1 + sum(block.count(b"\n") for block in _read(file, begin))
-            window = b"".join(_read(file, end - begin))
-    except (OSError, UserError):
-        return None
-    for spelled in _spellings(passage):
-        places = list(_occurrences(window, spelled))
-        if places:
-            at = min(places, key=lambda place: abs(begin + place - expected))
-            return Found(begin + at, begin + at + len(spelled), line + window.count(b"\n", 0, at))
-    return None
+    def find(self, path: Path, passage: str, begin: int, end: int, expected: int) -> Found | None:
+        """A passage in a document that was read from the bytes `begin` to `end` of a file, as near as it can be to the
+        byte where it is expected; as it stands, or as a JSON string spells it. None if it is not there, as in formats
+        whose text is packed or marked up."""
+        try:
+            version = _version(path)
+            with SearchedFile(path, self._line_counts.get(version)) as file:
+                found = file.find(passage, begin, end, expected)
+                self._line_counts[version] = file.line_counts
+        except (OSError, UserError):
+            return None
+        return found
 
 
-def find_in_line(path: Path, passage: str, number: int) -> Found | None:
-    """A passage in a line of a file, counted from 1."""
-    begin = 0
-    try:
-        with open_decompressed(path) as file:
-            for line in range(1, number + 1):
-                text = file.readline()
-                if line < number:
-                    begin += len(text)
-    except (OSError, UserError):
-        return None
-    for spelled in _spellings(passage):
-        at = text.find(spelled)
-        if at >= 0:
-            return Found(begin + at, begin + at + len(spelled), number)
-    return None
-
-
-def _spellings(passage: str) -> list[bytes]:
-    as_json = (json.dumps(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
-    return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
-
-
-def _occurrences(window: bytes, spelled: bytes) -> Iterator[int]:
-    at = window.find(spelled)
-    while at >= 0:
-        yield at
-        at = window.find(spelled, at + 1)
-
-
-def _read(file: BinaryIO, num_bytes: int) -> Iterator[bytes]:
-    """The next bytes of a file, in blocks."""
-    while num_bytes > 0 and (block := file.read(min(num_bytes, READ_BYTES))):
-        num_bytes -= len(block)
-        yield block
+def _version(path: Path) -> tuple[Path, int, int]:
+    """A file as it is now: its size and when it was written."""
+    status = path.stat()
+    return path, status.st_size, status.st_mtime_ns

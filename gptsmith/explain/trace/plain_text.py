@@ -14,7 +14,7 @@ from gptsmith.data.cache_contents import few_names
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array
-from gptsmith.explain.trace.files import SourceFiles, find_in_file
+from gptsmith.explain.trace.files import SourceFiles
 from gptsmith.explain.trace.learned_text import (
     CONTEXT_CHARACTERS,
     LearnedText,
@@ -79,7 +79,7 @@ class PlainText(LearnedText):
         located, state = self.files.state(file)
         _, file_start, file_stop = self.corpus.source(document)
         expected = file_start + at - first_byte
-        found = None if located is None else find_in_file(located, parts[1], file_start, file_stop, expected)
+        found = None if located is None else self.files.find(located, parts[1], file_start, file_stop, expected)
         return source_of(self, file=file, where=None, state=state, found=found, parts=parts, place=place)
 
     def _place_of(self, passage: bytes, expected: int, start: int, stop: int) -> int:

@@ -107,22 +107,27 @@ class Tracer:
         `tokenizer.decode(ids, keep_special=True)`."""
         text = self.tokenizer.decode(ids, keep_special=True)
         pieces = [self.tokenizer.decode_bytes([each], keep_special=True) for each in ids]
-        data = np.frombuffer(b"".join(pieces), np.uint8)
-        before = np.concatenate([[0], np.cumsum(data & 0xC0 != 0x80)])  # the characters before each byte
-        places = before[np.cumsum([0, *map(len, pieces)])]
-        places = np.maximum(places - (places[-1] - len(text)), 0)  # a space that encoding puts first is not decoded
-        return self._passages(text, ids, places[:-1], places[1:], min_tokens)
+        begins = np.frombuffer(b"".join(pieces), np.uint8) & 0xC0 != 0x80  # a byte 10xxxxxx is inside a character
+        before = np.concatenate([[0], np.cumsum(begins)])  # the characters that begin before each byte
+        ended = before - np.concatenate([~begins, [False]])  # those that have ended there
+        places = np.cumsum([0, *map(len, pieces)])
+        put_first = before[-1] - len(text)  # a space that encoding puts first is not decoded
+        starts, stops = (np.maximum(each[places] - put_first, 0) for each in (before, ended))
+        return self._passages(text, ids, starts[:-1], stops[1:], min_tokens)
 
     def _passages(
         self, text: str, ids: Sequence[int], starts: np.ndarray, stops: np.ndarray, min_tokens: int | None
     ) -> list[TracedPassage]:
-        """The passages of the ids (T,) of a text, each of which stands for the characters from `starts` to `stops`."""
+        """The passages of the ids (T,) of a text, each of which stands for the characters from `starts` to `stops`. A
+        passage that begins or ends inside of a character does not have it."""
         query = np.array(ids, np.int64)
-        query[query == self.tokenizer.unknown_id] = NOTHING  # it may stand for anything
+        if (unknown := self.tokenizer.unknown_id) is not None:
+            query[query == unknown] = NOTHING  # it may stand for anything
         matches = find_matches([text.array for text in self.learned.texts], query, min_tokens or self.min_tokens)
         passages = []
         for match in matches:
-            start, stop = int(starts[match.start]), int(stops[match.stop - 1])
+            start = int(max(starts[match.start], stops[match.start - 1] if match.start else 0))
+            stop = int(min(stops[match.stop - 1], starts[match.stop] if match.stop < len(starts) else len(text)))
             passages.append(
                 TracedPassage(
                     start=start,

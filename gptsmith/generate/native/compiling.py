@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
@@ -72,6 +73,11 @@ class Kernel:
         make = _function_at_an_address(self._signature, **OPTIONS, nopython=True, cache=True)
         self._compiled = make(self._function)
         return int(self._compiled.address)
+
+
+def forget_compiled() -> None:
+    """Removes what was kept."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def say_what_takes_long(function: Callable[..., Any]) -> None:

@@ -11,20 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
-from gptsmith.generate.kv_memory import KVCacheMemory
-from gptsmith.generate.native import products, step
-from gptsmith.generate.native.compiling import say_what_takes_long
-from gptsmith.generate.native.known import ACTIVATIONS, UnsupportedModelError, require_known
+from gptsmith.generate.native import products, records, step
+from gptsmith.generate.native.known import ACTIVATIONS, require_known
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
 from gptsmith.generate.native.threads import COUNTERS, Threads
 from gptsmith.generate.native.vectors import LANES
-from gptsmith.generate.settings import EngineSettings
-from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.model.linear import LinearLayer, linear_layers
+from gptsmith.model.kernels.soft_cap import soft_capped_
+from gptsmith.model.linear import LinearLayer
 from gptsmith.model.norm.layernorm import LayerNorm
 from gptsmith.model.norm.rmsnorm import RMSNorm
+from gptsmith.model.position.alibi import AlibiPosition
 from gptsmith.model.position.rotary import RotaryPosition
 
 
@@ -69,14 +67,15 @@ class NativeDecoder:
         config, attention = model.config, cast(Any, model.blocks[0]).attention
         self._kept: list[Any] = []
         """What addresses point at."""
-        self._matrices, self._norms = Rows(products.MATRIX), Rows(step.NORM)
+        self._matrices, self._norms = Rows(products.MATRIX), Rows(records.NORM)
         self._norms.add()  # the first is none
-        self._shape, self._state = numpy.zeros(1, step.SHAPE), numpy.zeros(1, step.PASS)
+        self._shape, self._state = numpy.zeros(1, records.SHAPE), numpy.zeros(1, records.PASS)
         shape, state = self._shape[0], self._state[0]
         shape["num_heads"], shape["num_kv_heads"] = attention.num_heads, attention.num_kv_heads
         shape["head_dim"] = attention.head_dim
         shape["scale"] = attention.query_multiplier / attention.head_dim**0.5
-        self._layers = numpy.zeros(config.num_layers, step.LAYER)
+        shape["score_cap"] = attention.score_cap or 0
+        self._layers = numpy.zeros(config.num_layers, records.LAYER)
         self._stream = torch.zeros(max_rows, config.embed_dim)
         state["stream"], state["num_threads"] = self._stream.data_ptr(), num_threads
         self._scores = torch.zeros(num_threads, LANES)
@@ -84,13 +83,15 @@ class NativeDecoder:
         self._rows = numpy.zeros((config.num_layers, max_rows), numpy.int64)
         """The address of the block table of each row, by groups of layers."""
         self._block_tables: dict[int, Any] = {}
-        self._add_rotation()
+        self._add_positions()
         self._add_rows()
         body, head = Rows(step.OPERATION), Rows(step.OPERATION)
         for layer, block in enumerate(model.blocks):
             self._add_layer(body, layer, block)
         matrix = self._matrix(model.head)
-        self._logits = torch.zeros(max_rows, LANES * int(self._matrices[matrix]["num_tiles"]))
+        self._logits = torch.empty(
+            max_rows, LANES * int(self._matrices[matrix]["num_tiles"])
+        )  # most rows are never used
         self._prepare(head, model.final_norm, int(state["stream"]), config.embed_dim)
         self._multiply(head, matrix, self._logits.data_ptr())
         head.add(code=step.WAIT)
@@ -100,7 +101,8 @@ class NativeDecoder:
             *(self._matrices.array, self._norms.array, self._scratch),
         )
         counters = numpy.zeros(COUNTERS, numpy.int64)
-        state["counters"] = counters.ctypes.data
+        state["counters"], state["job"] = counters.ctypes.data, step.END
+        self._run_thread(0, 0)  # compiles: if that fails, it does so before there are threads
         self._threads = Threads(num_threads, counters, partial(self._run_thread, 0, 0), self._run_thread)
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:
@@ -123,7 +125,9 @@ class NativeDecoder:
         self._stream[: len(hidden)] = hidden
         self._state[0]["num_rows"] = len(hidden)
         self._run(step.HEAD)
-        return self._logits[: len(hidden), : self.model.config.vocab_size].clone()
+        config = self.model.config
+        logits = self._logits[: len(hidden), : config.vocab_size] / config.logits_scaling
+        return soft_capped_(logits, config.logits_cap)
 
     def close(self) -> None:
         """Ends its threads."""
@@ -139,10 +143,16 @@ class NativeDecoder:
         """Says where the keys and values of a pass lie."""
         state, longest = self._state[0], max(segment.end for segment in segments)
         size, (_, heads, _, width) = cache.block_size, cache.keys[0].blocks.shape
-        state["block_size"], state["block_stride"] = size, heads * size * width * 4
-        state["head_stride"] = size * width * 4
-        self._layers["keys"] = [keys.blocks.data_ptr() for keys in cache.keys]
-        self._layers["values"] = [values.blocks.data_ptr() for values in cache.values]
+        number_bytes = cache.keys[0].blocks.itemsize
+        state["block_size"], state["number_bytes"] = size, number_bytes
+        state["head_stride"] = size * width * number_bytes
+        state["block_stride"] = heads * size * width * number_bytes
+        for name, tensors in (("key", cache.keys), ("value", cache.values)):
+            self._layers[f"{name}s"] = [tensor.blocks.data_ptr() for tensor in tensors]
+            if tensors[0].scales is not None:
+                self._layers[f"{name}_scales"] = [
+                    tensor.scales.data_ptr() for tensor in tensors if tensor.scales is not None
+                ]
         most = -(-longest // size)
         if most * size + LANES > self._scores.shape[1]:
             self._scores = torch.zeros(self._num_threads, 2 * most * size + LANES)
@@ -168,13 +178,33 @@ class NativeDecoder:
 
     def _add_layer(self, program: Rows, layer: int, block: Any) -> None:
         """What a block does with the residual stream."""
-        attention, feed, state = block.attention, block.feedforward, self._state[0]
-        stream, dim = int(state["stream"]), self.model.config.embed_dim
-        self._layers[layer]["window"] = attention.window
+        self._layers[layer]["window"] = block.attention.window
         position = self.model.position
         if isinstance(position, RotaryPosition) and (position.layers == "all" or layer in position.layers):
             self._layers[layer]["rotary_dim"] = position.rotary_dim
-        self._prepare(program, block.attention_norm, stream, dim)
+        if block.attention.sinks is not None:
+            self._layers[layer]["sinks"] = self._at(block.attention.sinks)
+        attended, fed, is_post = self._outputs[0].data_ptr(), self._outputs[-1].data_ptr(), block.placement == "post"
+        self._attend(program, layer, block.attention, None if is_post else block.attention_norm, attended)
+        self._normalise(program, block.attention_output_norm, attended)
+        if not block.is_parallel:
+            self._add_to_stream(program, attended)
+            if is_post:
+                self._normalise(program, block.attention_norm, int(self._state[0]["stream"]))
+        self._feed(program, block.feedforward, None if is_post else block.feedforward_norm, fed)
+        self._normalise(program, block.feedforward_output_norm, fed)
+        if block.is_parallel:
+            self._add_to_stream(program, attended)
+            if is_post:
+                self._normalise(program, block.attention_norm, int(self._state[0]["stream"]))
+        self._add_to_stream(program, fed)
+        if is_post:
+            self._normalise(program, block.feedforward_norm, int(self._state[0]["stream"]))
+
+    def _attend(self, program: Rows, layer: int, attention: Any, norm: nn.Module | None, outputs: int) -> None:
+        """The outputs of a block's attention."""
+        state = self._state[0]
+        self._prepare(program, norm, int(state["stream"]), self.model.config.embed_dim)
         for name in ("query", "key", "value"):
             self._multiply(program, self._matrix(getattr(attention, name)), int(state[name]))
         program.add(code=step.WAIT)
@@ -184,8 +214,11 @@ class NativeDecoder:
         program.add(code=step.ATTEND, number=layer)
         program.add(code=step.WAIT)
         self._prepare(program, None, int(state["attended"]), self._query_dim)
-        self._add_to_stream(program, attention.output)
-        self._prepare(program, block.feedforward_norm, stream, dim)
+        self._multiply(program, self._matrix(attention.output), outputs)
+
+    def _feed(self, program: Rows, feed: Any, norm: nn.Module | None, outputs: int) -> None:
+        """The outputs of a block's feed-forward half."""
+        self._prepare(program, norm, int(self._state[0]["stream"]), self.model.config.embed_dim)
         hidden, gate = self._hidden.data_ptr(), self._gate.data_ptr()
         self._multiply(program, self._matrix(feed.input), hidden)
         is_gated = hasattr(feed, "gate")
@@ -195,7 +228,14 @@ class NativeDecoder:
         program.add(code=step.ACTIVATE, number=kind, source=gate if is_gated else 0, target=hidden, dim=width)
         program.add(code=step.WAIT)
         self._prepare(program, None, hidden, width)
-        self._add_to_stream(program, feed.output)
+        self._multiply(program, self._matrix(feed.output), outputs)
+
+    def _normalise(self, program: Rows, norm: nn.Module, rows: int) -> None:
+        """Normalises rows as wide as the residual stream where they are, once all threads have made them."""
+        if not isinstance(norm, nn.Identity):
+            program.add(code=step.WAIT)
+            program.add(code=step.NORMALISE, number=self._norm(norm), source=rows, dim=self.model.config.embed_dim)
+            program.add(code=step.WAIT)
 
     def _prepare(self, program: Rows, norm: nn.Module | None, source: int, dim: int) -> None:
         number = 0 if norm is None else self._norm(norm)
@@ -205,11 +245,9 @@ class NativeDecoder:
         width = LANES * int(self._matrices[matrix]["num_tiles"])
         program.add(code=step.MULTIPLY, number=matrix, target=target, dim=width)
 
-    def _add_to_stream(self, program: Rows, linear: LinearLayer) -> None:
+    def _add_to_stream(self, program: Rows, outputs: int) -> None:
         """Adds the outputs of a half."""
-        outputs, dim = self._outputs.data_ptr(), self.model.config.embed_dim
-        self._multiply(program, self._matrix(linear), outputs)
-        multiplier = self.model.config.residual_multiplier
+        dim, multiplier = self.model.config.embed_dim, self.model.config.residual_multiplier
         program.add(code=step.ADD, source=outputs, dim=dim, multiplier=multiplier)
         program.add(code=step.WAIT)
 
@@ -237,21 +275,23 @@ class NativeDecoder:
         self._kept.append(values)
         return values.data_ptr()
 
-    def _add_rotation(self) -> None:
-        """The angles of all positions."""
+    def _add_positions(self) -> None:
+        """The angles of all positions, or the slopes of heads."""
         if isinstance(self.model.position, RotaryPosition):
             positions = torch.arange(self.model.config.context_length)
             cosines, sines = self.model.position.rotation(positions)
             half = cosines.shape[1] // 2
             self._shape[0]["num_rotated"] = half
             self._state[0]["cosines"], self._state[0]["sines"] = self._at(cosines[:, :half]), self._at(sines[:, half:])
+        if isinstance(self.model.position, AlibiPosition):
+            self._shape[0]["slopes"] = self._at(torch.tensor(self.model.position.slopes))
 
     def _add_rows(self) -> None:
         """Room for the rows of a pass."""
         shape, state, rows, config = self._shape[0], self._state[0], self.max_rows, self.model.config
         self._query_dim = int(shape["num_heads"] * shape["head_dim"])
         kv_dim = int(shape["num_kv_heads"] * shape["head_dim"])
-        self._outputs = torch.zeros(rows, config.embed_dim)
+        self._outputs = torch.zeros(2 if config.parallel_residual else 1, rows, config.embed_dim)
         self._hidden, self._gate = torch.zeros(2, rows, config.feedforward.width(config.dims))
         for name, width in (
             ("query", self._query_dim),
@@ -279,41 +319,3 @@ class NativeDecoder:
             self._kept.append(tensors)
             scratch.add(stride=4 * widest, **{name: tensor.data_ptr() for name, tensor in tensors.items()})
         return scratch.array
-
-
-FLOAT_ROWS = 32
-"""The most tokens of a pass where weights are floating point: for more, PyTorch's product is faster."""
-NUM_CHECKED = 3
-TOLERANCE = 1e-3
-
-
-def compile_ahead() -> None:
-    """Compiles all code, or reads what is kept of it, with a model that is as small as can be."""
-    settings = EngineSettings(max_num_seqs=1)
-    config = GPTConfig(vocab_size=LANES, context_length=LANES, embed_dim=GROUP, num_layers=1, num_heads=2)
-    checked_decoder(GPT(config).eval(), settings).close()
-
-
-def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
-    """The decoder of a model in evaluation mode, once it has computed a few logits as the model's modules do.
-
-    Raises:
-        UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
-    """
-    say_what_takes_long(step.run)
-    is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
-    most = settings.max_prefill_tokens + settings.max_num_seqs * (1 + settings.num_speculative_tokens)
-    decoder = NativeDecoder(model, torch.get_num_threads(), most if is_packed else min(most, FLOAT_ROWS))
-    memory = KVCacheMemory.of(model.config, torch.float32, EngineSettings())
-    cache = PagedKVCache(model.config, memory, device=model.device, max_num_seqs=1)
-    ids = [number * 7919 % model.config.vocab_size for number in range(1, NUM_CHECKED + 1)]
-    table = cache.new_table()
-    cache.extend(table, 0, len(ids))
-    with torch.inference_mode():
-        found = decoder.logits(decoder.hidden(ids, [Segment(table, 0, len(ids))], cache))
-        wanted = model(torch.tensor([ids]))[0].float()
-    difference, size = (found - wanted).abs().max(), wanted.abs().max()
-    if not difference <= TOLERANCE * (1 + size):
-        decoder.close()
-        raise UnsupportedModelError(f"its logits differ by {float(difference):.2g} from those of the model's modules")
-    return decoder

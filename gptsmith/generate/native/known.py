@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 
 from gptsmith.base.settings import Settings
-from gptsmith.generate.native import step
+from gptsmith.generate.native import rows
+from gptsmith.generate.native.errors import UnsupportedModelError
 from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
@@ -13,20 +14,21 @@ from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.model.taps import is_tapped
 
 ACTIVATIONS = {
-    "swiglu": step.SILU,
-    "geglu": step.GELU,
-    "geglu_tanh": step.GELU_TANH,
-    "gelu": step.GELU,
-    "gelu_tanh": step.GELU_TANH,
-    "relu": step.RELU,
-    "relu2": step.RELU2,
+    "swiglu": rows.SILU,
+    "geglu": rows.GELU,
+    "geglu_tanh": rows.GELU_TANH,
+    "gelu": rows.GELU,
+    "gelu_tanh": rows.GELU_TANH,
+    "relu": rows.RELU,
+    "relu2": rows.RELU2,
 }
-ATTENTION = frozenset({"num_kv_heads", "qk_norm", "scale", "bias", "output_bias"})
+ATTENTION = frozenset({"num_kv_heads", "qk_norm", "scale", "bias", "output_bias", "score_cap", "sinks"})
 FEED_FORWARD = frozenset({"hidden_dim", "bias", "activation"})
 KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "attention": {"full": ATTENTION, "sliding_window": ATTENTION | {"window_size", "layers"}},
     "position": {
         "none": frozenset(),
+        "alibi": frozenset(),
         "learned": frozenset(),
         "sinusoidal": frozenset(),
         "rotary": frozenset({"base", "scaling", "partial_rotary_factor", "layers"}),
@@ -36,12 +38,9 @@ KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 """For each group of kinds, those that are known, with the settings that may have any value."""
 FREE = {"vocab_size", "context_length", "embed_dim", "num_layers", "num_heads", "head_dim", "linear", "dropout", *KINDS}
-FREE |= {"embedding_multiplier", "residual_multiplier", "tie_embeddings", "num_labels", "init"}
+FREE |= {"embedding_multiplier", "residual_multiplier", "logits_scaling", "logits_cap", "tie_embeddings", "num_labels"}
+FREE |= {"init", "norm_placement", "parallel_residual"}
 """Settings of the model that may have any value."""
-
-
-class UnsupportedModelError(Exception):
-    """What compiled code does not know of a model."""
 
 
 def require_known(model: GPT) -> None:

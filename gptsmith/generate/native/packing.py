@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gptsmith.generate.native.known import UnsupportedModelError
+from gptsmith.generate.native.errors import UnsupportedModelError
 from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.kernels.block_formats import Groups

@@ -104,6 +104,26 @@ def load_bfloat16(builder: Any, address: Any) -> Any:
     return builder.bitcast(builder.shl(bits, ir.Constant(I32S, [16] * LANES)), F32S)
 
 
+@operation(Floats, Address)
+def load_bytes(builder: Any, address: Any) -> Any:
+    """Sixteen integers of 8 bits with sign."""
+    return builder.sitofp(loaded(builder, address, ir.VectorType(I8, LANES)), F32S)
+
+
+@operation(Floats, types.float32)
+def counted(builder: Any, first: Any) -> Any:
+    """A number, and those that follow it by one each."""
+    steps = ir.Constant(F32S, [float(lane) for lane in range(LANES)])
+    return builder.fadd(repeated(builder, first), steps)
+
+
+@operation(Nothing, Address, Floats)
+def store_bytes(builder: Any, address: Any, values: Any) -> Any:
+    """Writes the nearest integers, from -127 to 127."""
+    bytes_ = builder.trunc(whole_numbers(builder, values), ir.VectorType(I8, LANES))
+    builder.store(bytes_, builder.inttoptr(address, bytes_.type.as_pointer()), align=1)
+
+
 @operation(Nothing, Address, Floats)
 def store(builder: Any, address: Any, values: Any) -> Any:
     """Writes sixteen float32."""

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.blocks import Blocks
@@ -160,10 +161,14 @@ class Attention(nn.Module):
             keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
         return self.attend(queries, keys, values, span)  # type: ignore[arg-type]
 
-    @abstractmethod
     def pattern(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         """Where each query looks, (B, H, T, S), as the formula says it; its gradient has gradients. The arguments are
-        those of `attend`."""
+        those of `attend`.
+
+        Raises:
+            UserError: this kind does not say.
+        """
+        raise UserError(f"attention of the kind {type(self).__name__} does not say where it looks: it has no pattern")
 
     def mix(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The result of `attend`, (B, H, T, D), for a pattern (B, H, T, S)."""

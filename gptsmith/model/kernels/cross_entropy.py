@@ -130,12 +130,14 @@ def _gradient_blocks(
 def _to_gradient(logits: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
     """Writes softmax(logits) - (1 at the target) into `gradient`, and returns ln p(target) of each row."""
     index = targets[:, None]
-    largest = logits.amax(dim=1, keepdim=True)
     probability = torch.softmax(logits, dim=1, out=gradient)
-    # ln p(target) from the most likely token's p, which is never too small for a logarithm.
-    gap = logits.gather(1, index).to(torch.float64) - largest
-    log_likelihood = gap + probability.amax(dim=1, keepdim=True).to(torch.float64).log()
-    at_target = gradient.gather(1, index)
+    at_target = probability.gather(1, index)
+    log_likelihood = at_target.to(torch.float64).log()
+    if logits.device.type != "cpu" or bool((at_target < torch.finfo(at_target.dtype).tiny).any()):
+        # From the most likely token's p, which is never too small for a logarithm. A GPU would wait to know whether it
+        # must, and passes over all logits cost it little.
+        gap = logits.gather(1, index).to(torch.float64) - logits.amax(dim=1, keepdim=True)
+        log_likelihood = gap + probability.amax(dim=1, keepdim=True).to(torch.float64).log()
     gradient.scatter_(1, index, at_target - 1)
     return log_likelihood[:, 0]
 

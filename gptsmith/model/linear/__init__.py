@@ -127,6 +127,10 @@ class LinearSettings(Settings):
     def initialize_extras(self, model: nn.Module, seed: int) -> None:
         """Draws, in place, the parameters that this kind adds to those of a dense model. Most kinds add none."""
 
+    def quantize_head(self, model: nn.Module) -> None:
+        """Quantizes the head of a model, in place, where decoding would read most of its bytes there. Most kinds
+        leave it as it is."""
+
     def prepare_for_decoding(self, model: nn.Module) -> None:
         """Makes a model faster where no gradient is needed, in place. Most kinds are as fast as they can be."""
 

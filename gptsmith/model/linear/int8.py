@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gptsmith.model.kernels.block_formats import Groups
+from gptsmith.model.kernels.block_formats import FORMATS, Groups
 from gptsmith.model.kernels.int8_matmul import Int8Matmul
 from gptsmith.model.kernels.int8_weights import int8_linear, quantize_per_row
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings
 from gptsmith.model.linear.dense import DenseLinear
+from gptsmith.model.linear.grouped import GroupedLinear
 from gptsmith.model.packed_linear import Packable, PackedLinear, pack_layers
 
 KEPT_DENSE = ("head", "feedforward.router")
@@ -26,6 +27,15 @@ class Int8LinearSettings(LinearSettings):
 
     def build(self, in_dim: int, out_dim: int, bias: bool, name: str) -> LinearLayer:
         return DenseLinear(in_dim, out_dim, bias=bias) if name in KEPT_DENSE else Int8Linear(in_dim, out_dim, bias)
+
+    def quantize_head(self, model: nn.Module) -> None:
+        head, form = model.get_submodule("head"), FORMATS["q8_0"]  # finer than a scale a row, in which logits lose more
+        assert isinstance(head, DenseLinear), "the head of an int8 model is dense"
+        out_dim, in_dim = head.weight.shape
+        if in_dim % form.block_size == 0:
+            in_blocks = GroupedLinear(in_dim, out_dim, False, form, head.weight.device)
+            in_blocks.load_dense_weight(head.weight.detach())
+            model.add_module("head", in_blocks)
 
     def prepare_for_decoding(self, model: nn.Module) -> None:
         if next(model.parameters()).device.type == "cpu":

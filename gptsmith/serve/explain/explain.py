@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,16 @@ import torch
 from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
+from gptsmith.explain.answer import Answer
 from gptsmith.explain.check import check_model
-from gptsmith.explain.claim import Claim, Explanation
-from gptsmith.explain.methods import DEFAULT_METHODS, KINDS
+from gptsmith.explain.explaining import explained, methods_of, num_tested
+from gptsmith.explain.methods import MethodSettings
+from gptsmith.explain.own_text import own_text
 from gptsmith.explain.question import Question
 from gptsmith.generate.api import generate
-from gptsmith.serve.errors import api_error, refused
-from gptsmith.serve.explain.asked import read_question
+from gptsmith.model.gpt import GPT
+from gptsmith.serve.errors import ApiError, api_error, refused
+from gptsmith.serve.explain.asked import place_in, read_prompt
 from gptsmith.serve.explain.schemas import ExplainRequest
 from gptsmith.serve.explain.turns import Turns, turn_taking
 from gptsmith.serve.json_slices import json_bytes
@@ -32,8 +35,8 @@ from gptsmith.serve.state import State
 PROGRESS_S = 0.5
 MAX_REWRITTEN = 120
 """Tokens that are written without some parts, if no number is given."""
-MAX_UNITS = 4096
-"""Parts of a prompt that one request may have."""
+MAX_PROMPT_TOKENS = 8192
+"""Of a prompt whose parts are tried."""
 
 
 async def explain(state: State, body: ExplainRequest, log_fields: dict[str, Any]) -> Response:
@@ -45,25 +48,24 @@ async def explain(state: State, body: ExplainRequest, log_fields: dict[str, Any]
     served = await state.models.writer(body.model)
     log_fields |= {"model": served.name}
     turns = Turns(served.engine, lambda: state.models.is_writing)
-    work = partial(_explained, served, body, turns)
+    progress = Progress()
+    work = partial(_explained, served, body, turns, progress)
     with ExitStack() as stack:
         stack.enter_context(served.reserved(1))
         if body.stream:
             running = asyncio.ensure_future(state.models.run_on_explainer(work))
             release = stack.pop_all()
             release.callback(turns.give_up)
-            return EventStream(_events(running, turns), release.close)
+            return EventStream(_events(running, progress), release.close)
         stack.callback(turns.give_up)
         return Response(json_bytes(await state.models.run_on_explainer(work)), media_type="application/json")
 
 
-async def _events(running: asyncio.Future[dict[str, Any]], turns: Turns) -> AsyncIterator[bytes]:
-    """What is told while it is computed, and the explanation or the error at the end."""
-    started = time.monotonic()
+async def _events(running: asyncio.Future[dict[str, Any]], progress: Progress) -> AsyncIterator[bytes]:
+    """How far it has come while it is computed, and the explanation or the error at the end."""
     try:
         while not (await asyncio.wait({running}, timeout=PROGRESS_S))[0]:
-            seconds = time.monotonic() - started
-            yield event({"turns": turns.num_taken, "seconds": round(seconds, 1)}, "progress")
+            yield event({"done": progress.num_read, "total": progress.num_asked}, "progress")
         yield event(running.result(), "explanation")
     except Exception as error:
         told = api_error(error)
@@ -74,66 +76,73 @@ async def _events(running: asyncio.Future[dict[str, Any]], turns: Turns) -> Asyn
         running.cancel()
 
 
-def _explained(served: ServedModel, body: ExplainRequest, turns: Turns) -> dict[str, Any]:
+@dataclass
+class Progress:
+    """How many changed contexts have been read, of those that are asked for so far."""
+
+    num_read: int = 0
+    num_asked: int = 0
+
+    def observe(self, num_read: int, num_asked: int) -> None:
+        self.num_read, self.num_asked = num_read, num_asked
+
+
+def _explained(served: ServedModel, body: ExplainRequest, turns: Turns, progress: Progress) -> dict[str, Any]:
     """The explanation as JSON values.
 
     Raises:
         ApiError: nothing that was asked for can be said.
     """
-    started = time.monotonic()
-    model = turn_taking(served.engine.model, turns)
-    with torch.inference_mode():
-        try:
-            question = read_question(served, body, model)
-            _require_few(question, body.by or "words")
-            claims, problems = _claims(question, body)
-            if served.checks is None and any(item.part for claim in claims for item in claim.items):
-                served.checks = check_model(model, served.tokenizer)
-            rewritten = _rewritten(served, question, body) if body.switch_off else None
-        except UserError as error:
-            raise api_error(error) from None
-        target, against = question.choice(question.target), question.choice(question.against)
-    reply_start = len(question.tokenizer.decode(question.reply_ids, keep_special=True, begins=False))
-    found = Explanation(
-        run=served.name,
-        step=served.loaded.run.step,
-        prompt=body.prompt if body.prompt is not None else "",
-        reply=body.reply,
-        start=reply_start,
-        stop=reply_start + len(target.text),
-        target=target,
-        against=against,
-        difference=question.difference,
-        claims=claims,
-        checks=[check.plain() for check in served.checks or ()],
-        seconds=time.monotonic() - started,
-    )
-    return {**found.plain(), "refused": problems, "rewritten": rewritten}
+    try:
+        with torch.inference_mode():
+            return _claims(served, body, turn_taking(served.engine.model, turns), progress)
+    except UserError as error:
+        raise ApiError(400, str(error).replace("--against", "against"), code="invalid_value") from None
 
 
-def _claims(question: Question, body: ExplainRequest) -> tuple[list[Claim], list[dict[str, str]]]:
-    """The claims of each method, and what those say that cannot serve this model or question.
+def _claims(served: ServedModel, body: ExplainRequest, model: GPT, progress: Progress) -> dict[str, Any]:
+    """The explanation by `model`, as JSON values.
 
     Raises:
-        UserError: none of them can.
+        ApiError: there is no such word, or too much to try.
+        UserError: the model or the word cannot be explained so.
     """
-    claims: list[Claim] = []
-    problems: list[dict[str, str]] = []
-    names = DEFAULT_METHODS if body.methods is None else body.methods
-    for name in dict.fromkeys(names):
-        kind = KINDS.settings(name)
-        if kind.needs_gradients:
+    prompt = read_prompt(served, body)
+    ids, number = place_in(served.tokenizer, body.reply, body.start, body.token)
+    if len(prompt.passages) and len(prompt.ids) > MAX_PROMPT_TOKENS:
+        raise refused("prompt", f"{len(prompt.ids):,} tokens are more than the {MAX_PROMPT_TOKENS:,} that are tried")
+    methods = _methods(body)
+    if served.own_text is None:
+        served.own_text = own_text(model, served.tokenizer)
+    answer = Answer(model, served.tokenizer, prompt, ids, served.own_text, progress.observe)
+    question = answer.question(number, body.against, num_claims=num_tested(methods))
+    found = explained(
+        question, methods, run=served.name, step=served.loaded.run.step, prompt=body.prompt or "", reply=body.reply,
+        span=answer.spans[number], is_lenient=len(methods) > 1,
+    )  # fmt: skip
+    if served.checks is None and any(item.part for claim in found.claims for item in claim.items):
+        served.checks = check_model(model, served.tokenizer)
+    checks = [check.plain() for check in served.checks or ()]
+    rewritten = _rewritten(served, question, body) if body.switch_off else None
+    return {**found.plain(), "checks": checks, "rewritten": rewritten}
+
+
+def _methods(body: ExplainRequest) -> list[MethodSettings]:
+    """The methods of a request.
+
+    Raises:
+        ApiError: one of them is not for a model that is served.
+        ConfigurationError: there is no such method.
+    """
+    if body.methods == []:
+        return []
+    methods = methods_of(tuple(dict.fromkeys(body.methods or ())), body.by)
+    for method in methods:
+        if method.needs_gradients:
             raise refused(
-                "methods", f"{name} needs gradients, which a model that is served has not: use gptsmith explain"
+                "methods", f"{method.kind} needs gradients, which a served model has not: use gptsmith explain"
             )
-        given = {"by": body.by} if body.by is not None and "by" in kind.model_fields else {}
-        try:
-            claims += kind.parse(given, name).explain(question)
-        except UserError as error:
-            if len(names) == 1:
-                raise
-            problems.append({"kind": name, "message": str(error)})
-    return claims, problems
+    return methods
 
 
 def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) -> str:
@@ -150,15 +159,3 @@ def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) ->
             sampling=served.sampling({"temperature": 0.0}),
         )  # fmt: skip
         return question.tokenizer.decode(question.reply_ids, begins=False) + "".join(written)
-
-
-def _require_few(question: Question, by: str) -> None:
-    """
-    Raises:
-        ApiError: the prompt has more parts than are tried in one request.
-    """
-    number = len(question.units(by))
-    if number > MAX_UNITS:
-        raise refused(
-            "by", f"the prompt has {number:,} {by}, and at most {MAX_UNITS:,} are tried at once: take sentences"
-        )

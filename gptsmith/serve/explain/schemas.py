@@ -41,8 +41,21 @@ class ExplainRequest(ContextFields):
     stream: bool | None = None
 
 
-class TraceRequest(Schema):
-    """POST /v1/trace: where a text stands in what a model learnt from."""
+class LearnedPassage(Schema):
+    """A passage, as a source of /v1/trace names it."""
 
-    model: str | None = None
-    text: Annotated[str, Field(min_length=1, max_length=20_000)]
+    run: NonEmptyText
+    place: Place
+    num_tokens: Count
+
+
+class TraceRequest(ContextFields):
+    """POST /v1/trace: where a text stands in what a model learnt from; or what becomes of a word of a reply once a
+    passage is forgotten for one step, on a copy of the model."""
+
+    text: Annotated[str, Field(min_length=1, max_length=20_000)] | None = None
+    forget: LearnedPassage | None = None
+    reply: NonEmptyText | None = None
+    """With forget: all that the model wrote."""
+    start: Place | None = None
+    """With forget: the first character of the word in it."""

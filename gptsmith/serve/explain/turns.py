@@ -17,7 +17,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.shared_copy import shared_copy
 
 T = TypeVar("T")
-MAX_SLOWDOWN = 1.2
+MAX_SLOWDOWN = 1.15
 """How many times as long a token of other texts may take on average beside an explanation."""
 LOOK_EVERY_S = 0.1
 
@@ -28,7 +28,8 @@ class GivenUpError(GptsmithError):
 
 class Turns:
     """Lets another thread compute on an engine's thread, one turn after the other. After each it rests as long as the
-    texts that are being written need to make up for it; where none is, it does not rest.
+    texts that are being written need to make up for it, and for what the thread did itself before it, when it held the
+    interpreter's lock; where none is being written, it does not rest.
 
     Attributes:
         num_taken: the turns so far.
@@ -40,6 +41,7 @@ class Turns:
         """`is_busy` says whether texts are being written, by this engine or by others of its thread."""
         self._engine, self._is_busy, self._clock = engine, is_busy, clock
         self._given_up = threading.Event()
+        self._rested_at = clock()
         self.num_taken = 0
 
     def give_up(self) -> None:
@@ -53,7 +55,7 @@ class Turns:
             GivenUpError: nobody waits for it any more.
         """
         self._require_wanted()
-        seconds = 0.0
+        seconds = self._clock() - self._rested_at
 
         def timed() -> T:
             nonlocal seconds
@@ -61,15 +63,20 @@ class Turns:
             try:
                 return work()
             finally:
-                seconds = self._clock() - started
+                seconds += self._clock() - started
 
         result = self._result(self._engine.call(timed))
         self.num_taken += 1
-        rested_at = self._clock() + seconds / (MAX_SLOWDOWN - 1)
-        while self._is_busy() and (rest_s := rested_at - self._clock()) > 0:
-            self._given_up.wait(min(rest_s, LOOK_EVERY_S))
-            self._require_wanted()
+        self._rest(seconds / (MAX_SLOWDOWN - 1))
         return result
+
+    def _rest(self, seconds: float) -> None:
+        """Rests for so long, unless no text is being written any more."""
+        until = self._clock() + seconds
+        while self._is_busy() and (left_s := until - self._clock()) > 0:
+            self._given_up.wait(min(left_s, LOOK_EVERY_S))
+            self._require_wanted()
+        self._rested_at = self._clock()
 
     def _result(self, future: Future[T]) -> T:
         """What comes of a turn; an engine that is closed meanwhile gives none any more."""

@@ -101,7 +101,15 @@ export class WhyPanel {
     const { places, question, model } = this;
     return this.work(controller, places.texts, "Looking through the texts that it learnt from", async (signal) => {
       const found = await trace({ model: model.name, text: question.passage }, signal);
-      fill(places.texts, yourTexts(found, question.placeInPassage));
+      fill(places.texts, yourTexts(found, question.placeInPassage, (source, box) => this.forget(source, box)));
+    });
+  }
+
+  /** Says what becomes of the word once a copy of the model has forgotten a passage for one step. */
+  forget({ run, place, num_tokens }, box) {
+    return this.work(this.controller, box, "Forgetting it, and others to compare, on a copy", async (signal) => {
+      const { forgotten } = await trace({ ...this.question.body, forget: { run, place, num_tokens } }, signal);
+      fill(box, el("p.says", {}, forgotten.says));
     });
   }
 
@@ -120,6 +128,7 @@ export class WhyPanel {
     const { question, node } = this;
     return this.work(this.controller, box, "Writing without it", async (signal, onProgress) => {
       const { rewritten } = await explain({ ...question.body, methods: [], switch_off: [item.part] }, signal, onProgress);
+      fill(box);
       this.on.rewritten(node, rewritten, `Written from “${spoken(this.piece.text)}” on with ${item.text} switched off, each time the likeliest token.`);
     });
   }
@@ -157,7 +166,8 @@ export class WhyPanel {
       if (signal.aborted) return;
       const told = error instanceof ServerError ? error.message : `This page failed: ${error.message}.`;
       const again = () => this.work(this.controller, box, words, job, below);
-      fill(box, el("p.problem", { role: "alert" }, told), below, error.kind !== "refused" && el("button", { type: "button", onclick: again }, "Try again"));
+      const isRefused = error.kind === "refused";
+      fill(box, el(isRefused ? "p.says" : "p.problem", { role: "alert" }, told), below, !isRefused && el("button", { type: "button", onclick: again }, "Try again"));
     } finally {
       clearInterval(clock);
       box.removeAttribute("aria-busy");

@@ -103,7 +103,7 @@ function passage(source, onForget) {
     el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${tokens} tokens`, copies > 1 && `, ${copies.toLocaleString("en")} times`),
     typeof share === "number" && el("p.soft", {}, `In text that it never saw, a match so long begins at ${readablePercent(share)} of the places.`),
     state !== "unchanged" && el("p.problem", {}, state === "missing" ? "The file is not there any more." : "The file has changed since."),
-    onForget && el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
+    el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
 }
 
 /** Where in the network it was decided, and by which parts; `onSwitchOff(item, box)` for one that a person takes away. */
@@ -113,15 +113,22 @@ export function inside(found, onSwitchOff) {
   return [lens && depth(lens), parts && bars(parts, onSwitchOff)];
 }
 
-/** What would have been written after each block. */
+/** What would have been written after each block; neighbours that agree are one row. */
 function depth({ says, items }) {
-  const rows = items.map(({ part, text, is_named: isDecided }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAt(part)), el("code", {}, visible(text))));
-  return [el("p.says", {}, says), rows.length > 0 && el("ol.depth", {}, rows)];
+  const runs = [];
+  for (const { part, text, is_named: isDecided } of items) {
+    const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
+    const last = runs.at(-1);
+    if (block !== undefined && !isDecided && last?.first !== undefined && last.text === text) last.last = block;
+    else runs.push({ first: block, last: block, text, isDecided });
+  }
+  const rows = runs.map(({ text, isDecided, ...run }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAfter(run)), el("code", {}, visible(text))));
+  return [el("p.says", {}, says), rows.length > 0 && el("details.depth", {}, el("summary", {}, "What its head reads after each block"), el("ol", {}, rows))];
 }
 
-function readAt(part) {
-  const block = /^blocks\.(\d+)\.output$/.exec(part)?.[1];
-  return block === undefined ? "Before the first block" : `After block ${block}`;
+function readAfter({ first, last }) {
+  if (first === undefined) return "Before the first block";
+  return first === last ? `After block ${first}` : `After blocks ${first} to ${last}`;
 }
 
 function bars({ says, items }, onSwitchOff) {
@@ -153,7 +160,7 @@ export function trust(claims, checks) {
       return el("div.verdict", {},
         el("p", {}, el("strong", {}, `${KINDS[claim.kind] ?? claim.kind}: `), el(`span.seal${claim.verdict === "holds" ? ".holds" : ""}`, {}, name)),
         el("p.soft", {}, claim.why || meaning), claim.test && el("p.soft", {}, testWords(claim.test)),
-        typeof claim.rest === "number" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
+        typeof claim.rest === "number" && claim.kind !== "logit_lens" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
     }),
     !judged.length && el("p.soft", {}, "Nothing has been tested yet."),
     checks.length > 0 && el("details", {}, el("summary", {}, `Checks of this model: ${checks.filter(({ holds }) => holds).length} of ${checks.length} hold`),

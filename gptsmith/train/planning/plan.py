@@ -59,6 +59,8 @@ class Plan:
     num_tokens: int
     """Tokens to train on."""
     tokens_per_step: int
+    compiles: bool = False
+    """Whether blocks are computed by compiled code."""
 
     @property
     def num_steps(self) -> int:

@@ -137,21 +137,29 @@ def _probed(width: int, num_layers: int) -> GPTConfig:
 
 def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -> float:
     """The median time of a step, after one that is not counted."""
+    times = step_times(config, PROBE_WINDOWS, device, dtype)
+    return statistics.median(times[1:] or times)
+
+
+def step_times(
+    config: GPTConfig, num_windows: int, device: torch.device, dtype: torch.dtype, *, compiles: bool = False
+) -> list[float]:
+    """Seconds of the first steps of training on so many windows. The first one makes what later ones find."""
     model = GPT(config).to(device)
     model.compute_dtype = dtype
+    model.use_compiled_blocks(compiles)
     optimizer = MuonSettings().build(model)
-    ids = torch.randint(
-        PROBE_VOCAB_SIZE, (PROBE_WINDOWS, PROBE_CONTEXT + 1), generator=torch.Generator().manual_seed(0)
-    )
+    shape = num_windows, config.context_length + 1
+    ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     batch = Batch(ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device))
     times: list[float] = []
-    while len(times) <= STEPS_TIMED and sum(times) < 3 * LONGEST_STEP_S:
+    while len(times) <= STEPS_TIMED and sum(times[int(compiles) :]) < 3 * LONGEST_STEP_S:
         started = time.perf_counter()
         train_step(model, NextTokenSettings(), optimizer, [batch], 1.0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)
-    return statistics.median(times[1:] or times)
+    return times
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from gptsmith.data.shards import TokenStream
 from gptsmith.model import attention
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.train.planning.compile_trial import with_compiling
 from gptsmith.train.planning.memory import expected_peak_bytes
 from gptsmith.train.planning.plan import (
     Corpus,
@@ -99,6 +100,11 @@ def plan_minutes(
         ) from None
     config = GPTConfig.parse({**base, **plan.model})
     per_token = seconds_per_token(config)
+    if train.compile is None:
+        plan, trial = with_compiling(plan, config, corpus, left_s, device, dtype)
+        if trial is not None:
+            per_token /= trial.times_faster
+            elapsed_seconds += trial.took_s + trial.first_s
     figures = cost(config)
     predicted: dict[str, Any] = {
         "seconds": elapsed_seconds + CLOSING_S + (plan.num_tokens + evaluated * FORWARD_SHARE) * per_token,
@@ -111,7 +117,7 @@ def plan_minutes(
         "tokens_per_second": 1 / per_token,
     }
     if slow_s:
-        predicted["times_slower_than_full_attention"] = per_token / speed.seconds_per_token(config)
+        predicted["times_slower_than_full_attention"] = seconds_per_token(config) / speed.seconds_per_token(config)
     micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
     now, peak = memory_bytes(), peak_memory_bytes()
     if now is not None and peak is not None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gptsmith.data.suffix_array import suffix_array
 from gptsmith.explain.influence import influence as module
-from gptsmith.explain.influence.candidates import PASSAGE_TOKENS, find_candidates, passage_at, random_passages
+from gptsmith.explain.influence.candidates import PASSAGE_TOKENS, find_candidates, passages_at, random_passages
 from gptsmith.explain.influence.forgetting import Target
 from gptsmith.explain.influence.influence import find_influences, passage_around
 from gptsmith.explain.trace.learned_text import LearnedText, Source
@@ -55,8 +55,8 @@ def test_passages_stay_in_their_document(lengths: list[int], data: st.DataObject
     begin, end = int(text.ends[document]) - lengths[document] - 1, int(text.ends[document]) - 1
     first = data.draw(st.integers(begin, end - 1))
     num_tokens = data.draw(st.integers(1, end - first))
-    start, size = passage_at(text, first)
-    assert begin <= start <= first < start + size <= end
+    for start, size in passages_at(text, first):
+        assert begin <= start <= first < start + size <= end
     passage = passage_around(text, first, num_tokens)
     assert begin <= passage.place <= first
     assert first + num_tokens <= passage.place + passage.num_tokens <= end
@@ -71,6 +71,15 @@ def test_the_passage_with_the_rare_words_is_first() -> None:
     assert [each.text.document_at(each.place) for each in found][:2] == [17, 30]
     assert set(found[0].ids) >= {41, 42, 43}
     assert found[0].score > found[1].score > 0
+
+
+def test_a_sentence_is_in_one_passage_wherever_it_stands() -> None:
+    for at in range(PASSAGE_TOKENS - 10, PASSAGE_TOKENS + 10):
+        documents = random_documents([400] * 8)
+        documents[3][at : at + 6] = sentence = [41, 42, 43, 44, 45, 46]
+        found = find_candidates([Documents(documents)], sentence, 3)
+        assert {*found[0].ids} >= {*sentence}
+        assert not any(one.overlaps(other) for one in found for other in found if one is not other)
 
 
 def test_random_passages_are_of_other_documents() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from ..conftest import Served
+from ..conftest import QUESTION, Served
 
 LEARNT = "The old smith sells a plough of steel."
 
@@ -20,7 +21,7 @@ def elsewhere(served: Served) -> Iterator[Served]:
     served.state.host = "127.0.0.1"
 
 
-def test_a_text_is_found_in_the_file_that_the_base_of_a_model_learnt_it_from(
+def test_a_text_is_found_in_the_file_that_a_models_base_learnt_it_from_and_is_forgotten_on_a_copy(
     served: Served, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = runs / "smiths" / "part0.txt"
@@ -37,6 +38,17 @@ def test_a_text_is_found_in_the_file_that_the_base_of_a_model_learnt_it_from(
     assert file.read_bytes()[found["start"] : found["stop"]].decode() == found["passage"]
     assert found["held_out_share"] < 0.02
     assert not any("smith" in line for line in caplog.messages)
+    named = {name: found[name] for name in ("run", "place", "num_tokens")}
+    word = {"model": "chat", "messages": QUESTION, "reply": "The smith forges a sword.", "start": 4}
+    before = [each.clone() for each in served.state.models.loaded["chat"].loaded.model.parameters()]
+    forgotten = served.ask("POST", "/v1/trace", {**word, "forget": named}).json["forgotten"]
+    assert forgotten["test"]["num_random"] == 20
+    assert forgotten["verdict"] in ("holds", "no better than chance")
+    assert (Path(forgotten["file"]).name, forgotten["says"][-1]) == ("part0.txt", ".")
+    for old, new in zip(before, served.state.models.loaded["chat"].loaded.model.parameters(), strict=True):
+        assert torch.equal(old, new)
+    for odd in ({**named, "run": "elsewhere"}, {**named, "place": 10**9}):
+        assert served.ask("POST", "/v1/trace", {**word, "forget": odd}).error["param"] == "forget"
 
 
 def test_others_see_no_sources_unless_they_are_shared(elsewhere: Served) -> None:

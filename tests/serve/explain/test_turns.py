@@ -52,6 +52,10 @@ def test_beside_texts_it_rests_so_that_they_are_hardly_slower(engine: Engine) ->
     assert sum(rested) == pytest.approx(0.3 / (MAX_SLOWDOWN - 1))
     assert (0.3 + sum(rested)) / sum(rested) <= 1.3
     rested.clear()
+    now[0] += 0.1  # what the thread does itself counts too
+    turns.take(work)
+    assert sum(rested) == pytest.approx(0.4 / (MAX_SLOWDOWN - 1))
+    rested.clear()
     turns._is_busy = lambda: False
     turns.take(work)
     assert rested == []

@@ -78,9 +78,10 @@ def sources(file: str = "part0.txt", passage: str = "smith forges a sword") -> d
     found = {
         "text_start": 0, "text_stop": 500, "text": passage, "num_tokens": 14, "num_copies": 3, "held_out_share": 0.003,
         "run": "base", "file": file, "where": None, "sha256": "0" * 64, "state": "unchanged", "start": 8, "stop": 28,
-        "line": 12, "before": "The old ", "passage": passage, "after": " of iron.", "document": 0, "other_sources": [],
+        "line": 12, "before": "The old ", "passage": passage, "after": " of iron.", "document": 0,
+        "place": 3, "other_sources": [],
     }  # fmt: skip
-    return {"sources": [found], "missing": []}
+    return {"sources": [found], "missing": [], "forgotten": {"says": "It makes a difference: 9.3 times less probable."}}
 
 
 def can(chat: ChatPage, found: dict[str, Any], traced: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import expect
 
+from gptsmith.generate.engine import Engine
+
+from ..conftest import until
 from .canned_explanation import can, explanation, sources
 from .chat_page import ChatPage
 from .conftest import Blank
@@ -32,6 +38,17 @@ def opened(
     chat.button("Why these words?").click()
     expect(section(chat, "Inside").locator(".parts")).to_be_visible()
     return chat, sent
+
+
+@contextmanager
+def resting(engine: Engine) -> Iterator[None]:
+    """Makes each turn of an explanation take long while the block runs."""
+    call = engine.call
+    engine.call = lambda work: call(lambda: (time.sleep(0.05), work())[1])  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        engine.call = call  # type: ignore[method-assign]
 
 
 def section(chat: ChatPage, name: str) -> Any:
@@ -79,6 +96,10 @@ def test_its_buttons_write_again_as_branches(open_page: OpenPage) -> None:
     expect(chat.answers.last).to_contain_text("The smith forges a plough.")
     expect(chat.answers.last).to_contain_text("with head 1 of block 1 switched off")
     assert sent[-1]["switch_off"] == ["blocks.1.attention.heads.1"]
+    expect(section(chat, "Inside").get_by_role("progressbar")).to_have_count(0)
+    section(chat, "Where in your texts").get_by_role("button", name="Forget for one step").click()
+    expect(section(chat, "Where in your texts")).to_contain_text("9.3 times less probable")
+    assert sent[-1]["forget"] == {"run": "base", "place": 3, "num_tokens": 14}
     with chat.page.expect_response(lambda one: "logit_lens" in (one.request.post_data or "")):
         chat.page.locator(".chip").first.click()
     assert [one["against"] for one in sent[-2:]] == [" plough", " plough"]
@@ -95,13 +116,6 @@ def is_sound(chat: ChatPage) -> None:
     assert wide[0] <= wide[1]
     assert chat.said == []
     assert {one.url.split("/")[2] for one in chat.requests} == {f"127.0.0.1:{chat.served.port}"}
-
-
-def test_it_works_on_a_phone_in_the_dark(open_page: OpenPage) -> None:
-    chat, _ = opened(open_page, color_scheme="dark", **PHONE)
-    is_sound(chat)
-    chat.button("Close the explanation").click()
-    expect(chat.page.locator("#why")).to_be_hidden()
 
 
 def test_a_keyboard_alone_is_enough(open_page: OpenPage) -> None:
@@ -184,3 +198,27 @@ def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage)
     chat.button("Why these words?").click()
     assert [one.failure for one in chat.requests[before:] if one.failure] == []
     assert not chat.errors
+
+
+def test_the_real_server_explains_on_a_phone_in_the_dark_and_ends_when_it_is_closed(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"], color_scheme="dark", **PHONE)
+    chat.set_number("Maximum tokens", 12)
+    chat.set_number("Seed", 3)
+    chat.button("Close the settings").click()
+    chat.ask("12: a sword?")
+    chat.button("Why these words?").click()
+    expect(section(chat, "Inside").locator(".parts")).to_be_visible()
+    assert "".join(section(chat, "Your words").locator("mark").all_text_contents()) == "12: a sword?"
+    assert section(chat, "Where in your texts").locator(".says, blockquote").count()
+    expect(section(chat, "Can I trust this?")).to_contain_text("Your words:")
+    expect(section(chat, "Can I trust this?").locator("summary")).to_have_text(re.compile(r"(\d+) of \1 hold"))
+    is_sound(chat)
+    chat.page.get_by_role("button", name=re.compile("^Switch off")).first.click()
+    expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
+    chat.button("Previous version").click()
+    engine = chat.served.state.models.loaded["chat"].engine
+    with resting(engine):
+        chat.button("Why these words?").click()
+        expect(section(chat, "Your words").get_by_role("progressbar")).to_be_visible()
+        chat.button("Close the explanation").click()
+        until(chat.served.is_idle, "nobody waits for an explanation whose panel is closed")

@@ -1,0 +1,64 @@
+"""What rounding costs: the KL divergence of a model in blocks from the model, by bits and by method.
+
+    python bench/compress.py MODEL TEXT [--bits 4.5 5 6 8.5] [--formats q4_0]
+
+MODEL is a run, a Hugging Face folder or a GGUF file. A part of TEXT (files or folders) is held back to judge on; the
+rest calibrates. For each format: the nearest integers, and GPTQ in it everywhere. For each number of bits: what
+`compress --bits` makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from gptsmith.compress.difference import difference
+from gptsmith.compress.material import Material
+from gptsmith.compress.methods import KINDS, MethodSettings, compressed
+from gptsmith.convert.open import open_model
+from gptsmith.data.prepare import prepare
+from gptsmith.data.settings import DataSettings
+from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import dequantize
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("text", nargs="+")
+    parser.add_argument("--bits", type=float, nargs="*", default=[4.5, 5, 6, 8.5])
+    parser.add_argument("--formats", nargs="*", default=["q4_0"])
+    chosen = parser.parse_args()
+    run = open_model(chosen.model)
+    model = run.model().float()
+    if model.config.linear.is_storage:
+        model = dequantize(model)
+    material = Material(run, model)
+    data = prepare(chosen.text, settings=DataSettings(), tokenizer=material.tokenizer, seed=0)
+    assert data.validation is not None
+    material.training, material.judging = data.train, (data.validation, "text that was held back")
+    methods: list[MethodSettings] = []
+    for form in chosen.formats:
+        methods += [KINDS.validate({"kind": kind, "format": form}) for kind in ("round", "gptq")]
+    methods += [KINDS.validate({"kind": "mixed", "bits": bits}) for bits in chosen.bits]
+    print(f"{'':16} {'MB':>8} {'bits':>6} {'KL':>9} {'top-1':>7} {'seconds':>8}")
+    for method in methods:
+        say(method, model, material)
+
+
+def say(method: MethodSettings, model: GPT, material: Material) -> None:
+    """Prints what a method costs, and the time that it takes without the judging."""
+    started = time.perf_counter()
+    made = compressed(model, [method], material)
+    seconds = time.perf_counter() - started
+    gap = difference(model, made, material.validation_windows())
+    num_bytes = sum(parameter.nbytes for parameter in made.parameters())
+    print(
+        f"{method.name:16} {num_bytes / 1e6:8.2f} {8 * num_bytes / made.num_parameters:6.3f} "
+        f"{gap.kl_divergence:9.5f} {gap.top1_agreement:7.4f} {seconds:8.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

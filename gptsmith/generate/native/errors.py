@@ -1,0 +1,7 @@
+"""What may be wrong with compiled code, said without its compiler."""
+
+from __future__ import annotations
+
+
+class UnsupportedModelError(Exception):
+    """What compiled code does not know of a model."""

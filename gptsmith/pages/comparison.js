@@ -1,0 +1,1 @@
+showTrials(document.getElementById("trials"), pageData().trials, "Each run");
