@@ -53,7 +53,7 @@ def expected_costs(
     """What rounding each of a model's matrices by GPTQ is expected to cost.
 
     Half the sum, over all outputs, of the curvature times the expected squared error of the output. Rounding errors are
-    spread evenly over a scale, and what GPTQ cannot make good of the error of a column is 1 / U_jj^2 of its square.
+    spread evenly over a scale, and what GPTQ leaves of a column's squared error is 1 / U_jj^2 times it.
 
     Args:
         matrices: those that may be rounded (out, in), by place; a tied head is the embedding.
@@ -69,10 +69,11 @@ def expected_costs(
             if matrix is not None and found is not None:
                 costs[place] = _costs(matrix, curvature[place], _left_by_gptq(found) / num_tokens)
             bar.update(number)
-    counts = torch.bincount(torch.cat([ids.flatten() for ids in windows]), minlength=len(matrices["embedding"]))
-    looked_up = _costs(matrices["embedding"], counts / num_tokens, curvature["embedding"])
-    of_head = costs.pop("head", {}) if model.config.tie_embeddings else {}
-    costs["embedding"] = {form: cost + of_head.get(form, 0.0) for form, cost in looked_up.items()}
+    if (vectors := matrices.get("embedding")) is not None:
+        counts = torch.bincount(torch.cat([ids.flatten() for ids in windows]), minlength=len(vectors))
+        looked_up = _costs(vectors, counts / num_tokens, curvature["embedding"])
+        of_head = costs.pop("head", {}) if model.config.tie_embeddings else {}
+        costs["embedding"] = {form: cost + of_head.get(form, 0.0) for form, cost in looked_up.items()}
     return {place: costs.get(place, dict.fromkeys(NEAREST, 0.0)) for place in matrices}
 
 

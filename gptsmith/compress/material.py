@@ -115,7 +115,9 @@ class Material:
     def calibration_windows(self) -> list[Tensor]:
         """Input ids (B, T) to calibrate with."""
         rows = self._rows
-        return list(torch.split(rows[torch.arange(len(rows)) % TRIAL_EVERY > 0], self._rows_at_once)) or [rows]
+        if len(rows) > 1:  # a text of one row serves both ends
+            rows = rows[torch.arange(len(rows), device=rows.device) % TRIAL_EVERY > 0]
+        return list(torch.split(rows, self._rows_at_once))
 
     def try_out(self, name: str, model: GPT, *, is_chosen: bool = False) -> Trial:
         """What a smaller model costs, on training text that it was not calibrated on; kept among the trials.

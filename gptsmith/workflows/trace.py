@@ -14,14 +14,13 @@ from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
+from gptsmith.data.sources import MAX_PATH_CHARACTERS
 from gptsmith.explain.influence.forgetting import NUM_RANDOM, Target, require_gradients
 from gptsmith.explain.influence.influence import MAX_CANDIDATES, find_influences
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.explain.trace.words import passage_in_words, trace_in_words
 from gptsmith.workflows.requests import TraceRequest
 from gptsmith.workflows.retraining import retrained
-
-MAX_PATH_CHARACTERS = 4096
 
 
 @verb(TraceRequest, "run", "text")

@@ -111,6 +111,21 @@ def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
         assert 0.3 < expected / real[-1].kl_divergence < 3
 
 
+def test_a_text_of_one_row_is_enough_and_a_width_that_no_block_fits_stays() -> None:
+    class WithOneRow(WithRows):
+        @property
+        def _rows(self) -> Tensor:  # type: ignore[override]
+            return super()._rows[:1]
+
+    odd = {**SHAPE, "embed_dim": 48, "feedforward": {"kind": "gated", "hidden_dim": 64}, "init": "gpt2"}
+    model = GPT(preset("smith", **odd), seed=1).eval()
+    made = MixedMethodSettings(bits=6).compress(model, WithOneRow(cast(OpenedModel, None), model))
+    assert {name.partition(".weight")[0][9:] for name in packed_weights(made)} == {
+        "attention.output",
+        "feedforward.output",
+    }
+
+
 def test_a_model_whose_predictions_are_not_finite_is_refused() -> None:
     broken = GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval()
     torch.nn.init.constant_(broken.final_norm.weight, torch.inf)

@@ -170,8 +170,8 @@ def test_odd_texts(here: Path) -> None:
     nothing = gptsmith.trace("runs/base", "zqxj vwkp 漢字")
     assert nothing["sources"] == []
     assert "Shorter ones occur by chance" in nothing["says"]
-    everything = "".join(path.read_text(encoding="utf-8") for path in sorted((here / "text").glob("part*.txt")))
-    whole = gptsmith.trace("runs/base", everything * 2)  # longer than any document
+    part = (here / "text" / "part0.txt").read_text(encoding="utf-8")
+    whole = gptsmith.trace("runs/base", part[:4_000] * 5)  # longer than any document
     assert whole["num_matched_tokens"] > 0.8 * whole["num_tokens"]
     file = here / "reply.txt"
     file.write_text(STORY, encoding="utf-8")

@@ -89,7 +89,9 @@ class NativeDecoder:
         for layer, block in enumerate(model.blocks):
             self._add_layer(body, layer, block)
         matrix = self._matrix(model.head)
-        self._logits = torch.zeros(max_rows, LANES * int(self._matrices[matrix]["num_tiles"]))
+        self._logits = torch.empty(
+            max_rows, LANES * int(self._matrices[matrix]["num_tiles"])
+        )  # most rows are never used
         self._prepare(head, model.final_norm, int(state["stream"]), config.embed_dim)
         self._multiply(head, matrix, self._logits.data_ptr())
         head.add(code=step.WAIT)
