@@ -19,6 +19,7 @@ from gptsmith.train.report import report as report
 from gptsmith.train.stability import TrainingDivergedError as TrainingDivergedError
 from gptsmith.train.trainer import Callback as Callback
 from gptsmith.version import __version__ as __version__
+from gptsmith.workflows.audit import audit as audit
 from gptsmith.workflows.cache import cache as cache
 from gptsmith.workflows.certify import certify as certify
 from gptsmith.workflows.chat import chat as chat

@@ -29,7 +29,7 @@ def inside_section(folder: Path) -> list[Html]:
             element("p", f"At step {found.get('step')}, on text that it was not trained on.", class_="soft"),
             *_claims(found.get("heads")),
             *([element("p", str(depth.get("says", "")))] if isinstance(depth, dict) else []),
-            *(_example(one) for one in _tables(found.get("examples"))),
+            element("div", *(_example(one) for one in _tables(found.get("examples"))), class_="samples"),
             name="inside",
         )
     ]
@@ -46,7 +46,7 @@ def _example(one: Mapping[str, Any]) -> Html:
 def _claims(claims: Any) -> list[Html]:
     """Claims, each with what became of its test."""
     return [
-        element("p", str(claim.get("says", "")), " ", element("span", str(claim.get("why") or ""), class_="soft"))
+        element("p", str(claim.get("says", "")), " ", element("em", str(claim.get("why") or "")))
         for claim in _tables(claims)
     ]
 

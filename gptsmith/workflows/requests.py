@@ -164,6 +164,17 @@ class PredictRequest(OfARun, ReadingOptions):
     """Records to label: .jsonl, .csv or .parquet."""
 
 
+class AuditRequest(ReadingOptions):
+    """The arguments of `audit`."""
+
+    sources: Sources = Field(default=...)
+    """Texts: files, folders and globs."""
+    kind: Texts = Field(default_factory=list)
+    """Look for this kind alone, such as email or api_key. May be repeated."""
+    out: PathText | None = None
+    """Write the findings to this file, one JSON object per line. It holds what was found: only you can read it."""
+
+
 class EvaluateRequest(InADtype, ReadingOptions):
     """The arguments of `evaluate`."""
 

@@ -16,10 +16,11 @@ from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
 from gptsmith.data.discover import discover
 from gptsmith.data.example_splits import ExampleSplits
+from gptsmith.data.passages import find_in_line
 from gptsmith.data.shapes import Example
 from gptsmith.data.shards import token_dtype
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, is_whole, kept_suffix_array, opened
-from gptsmith.explain.trace.files import SourceFiles, find_in_line
+from gptsmith.explain.trace.files import SourceFiles
 from gptsmith.explain.trace.learned_text import LearnedText, Source, in_whole_characters, source_of
 from gptsmith.run.lineage import Origin
 from gptsmith.text.tokenizer import Tokenizer

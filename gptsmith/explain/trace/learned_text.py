@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.data.passages import Found
 from gptsmith.data.suffix_array import SuffixArray
-from gptsmith.explain.trace.files import Found, SourceFiles, State
+from gptsmith.explain.trace.files import SourceFiles, State
 from gptsmith.explain.trace.held_out import HeldOutMatches, held_out_matches
 from gptsmith.text.tokenizer import Tokenizer
 

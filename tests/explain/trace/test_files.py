@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
 
+from gptsmith.data import passages as module
 from gptsmith.data.suffix_array import suffix_array
-from gptsmith.explain.trace import files as module
 from gptsmith.explain.trace.files import SourceFiles
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.run.paths import RunPaths

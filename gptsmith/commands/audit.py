@@ -1,0 +1,82 @@
+"""gptsmith audit"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gptsmith.commands.options import Json, command
+from gptsmith.workflows.requests import AuditRequest
+
+NUM_SHOWN = 20
+"""Findings that are printed; --out and --json have all."""
+TEXT_CHARACTERS = 40
+
+
+@command(
+    AuditRequest,
+    arguments={"sources": "TEXT"},
+    panels={"Findings": ("kind", "out"), "Data": ("encoding", "encoding_errors")},
+    examples=("gptsmith audit my_texts/", "gptsmith audit answers.jsonl --kind email --kind phone --out found.jsonl"),
+)
+def audit(request: AuditRequest, json: Json = False) -> None:
+    """Find what should not go into a model: data of persons, and secrets."""
+    from gptsmith.base import console
+    from gptsmith.workflows.audit import audit as run_audit
+
+    figures = run_audit(request)
+    if json:
+        console.show_json(figures)
+        return
+    found = figures["findings"]
+    show_findings(found[:NUM_SHOWN])
+    for line in summary_of(figures):
+        console.results.print(line, soft_wrap=True)
+    if request.out is not None:
+        console.note(f"written: {request.out}, which only you can read: it holds what was found")
+    elif len(found) > NUM_SHOWN:
+        console.note(f"{len(found) - NUM_SHOWN:,} more: --out found.jsonl writes all of them")
+
+
+def show_findings(found: list[dict[str, Any]]) -> None:
+    """Prints findings as a table. A secret is not shown whole: others may look at the screen."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+
+    if not found:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("kind", "text", "where"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        text = f"{each['text'][:4]}…" if each["is_secret"] else each["text"]
+        where = each["file"] if each["line"] is None else f"{each['file']}, line {each['line']:,}"
+        words = " ".join(text[:TEXT_CHARACTERS].split())
+        table.add_row(console.label_of(each["kind"]), console.harmless(words), console.harmless(where))
+    console.results.print(table)
+    console.results.print()
+
+
+def summary_of(figures: Mapping[str, Any]) -> list[str]:
+    """The audit in sentences."""
+    from gptsmith.base import console
+    from gptsmith.data.finders import KINDS
+
+    documents = f"{figures['num_documents']:,} document{'' if figures['num_documents'] == 1 else 's'}"
+    if figures["counts"]:
+        kinds = ", ".join(f"{KINDS.settings(kind).noun} {number:,}" for kind, number in figures["counts"].items())
+        lines = [f"in {figures['num_documents_with_findings']:,} of {documents}: {kinds}"]
+    else:
+        lines = [f"nothing found in {documents}"]
+    if figures["num_secrets"]:
+        lines.append(f"secrets among them: {figures['num_secrets']:,}; change them where others have read them")
+    if figures["num_duplicates"]:
+        lines.append(f"copies of documents, which are read once: {figures['num_duplicates']:,}")
+    lines += [
+        console.harmless(f"{path}: read from {', '.join(fields)}, and from no other field")
+        for path, fields in figures["text_fields"].items()
+        if fields != ["text"]
+    ]
+    lines.append("Names, addresses and what has another form are not looked for: no finding is no proof.")
+    return lines

@@ -1,0 +1,40 @@
+"""The kinds of what should not go into a model: data of persons, and secrets.
+
+Contract: `find(text)` yields the first character of each finding and the one after its last, in order and without
+overlaps. A finder knows its kind by form and, where there are check digits, by these: it reads the text alone, and
+names nothing that it is not sure of to that degree.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from gptsmith.base.kinds import Kinds
+from gptsmith.base.settings import Settings
+
+Span = tuple[int, int]
+
+
+class FinderSettings(Settings):
+    """Settings of every finder."""
+
+    kind: str
+    noun: ClassVar[str]
+    """Its findings, for a person: `e-mail addresses`."""
+    is_secret: ClassVar[bool] = False
+    """Whether it gives access to something, so that it must be changed where others have read it."""
+
+    @property
+    def placeholder(self) -> str:
+        """What stands in the place of a finding."""
+        return f"<{self.kind.upper()}>"
+
+    @abstractmethod
+    def find(self, text: str) -> Iterator[Span]:
+        """Where the findings stand in a text."""
+
+
+KINDS = Kinds(__name__, FinderSettings)
+AnyFinder = Annotated[FinderSettings, KINDS]

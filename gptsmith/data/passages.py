@@ -1,0 +1,110 @@
+"""Passages of documents in the files that they were read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Self
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.files import open_decompressed, seekable
+
+READ_BYTES = 1 << 18
+"""Of a block whose lines are counted."""
+AROUND_BYTES = 1 << 20
+"""How far from its expected place a passage of a long document is looked for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a passage stands in a file.
+
+    Attributes:
+        start, stop: its bytes in the file, decompressed if it is packed.
+        line: the line that it begins in, from 1.
+    """
+
+    start: int
+    stop: int
+    line: int
+
+
+class SearchedFile:
+    """A file in which passages are looked for.
+
+    Attributes:
+        line_counts: the line ends before each of its blocks, counted when a line is first asked for.
+
+    Raises:
+        OSError, UserError: it cannot be read.
+    """
+
+    def __init__(self, path: Path, line_counts: list[int] | None = None) -> None:
+        self._opened = ExitStack()
+        self._file = self._opened.enter_context(seekable(open_decompressed(path)))
+        self.line_counts = line_counts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def find(self, passage: str, begin: int, end: int, expected: int) -> Found | None:
+        """A passage in a document that was read from the bytes `begin` to `end`, as near as it can be to the byte where
+        it is expected; as it stands, or as a JSON string spells it. None if it is not there, as in formats whose text
+        is packed or marked up."""
+        if end - begin > 2 * AROUND_BYTES:
+            begin, end = max(begin, expected - AROUND_BYTES), min(end, expected + AROUND_BYTES)
+        self._file.seek(begin)
+        window = self._file.read(end - begin)
+        for spelled in _spellings(passage):
+            places = list(_occurrences(window, spelled))
+            if places:
+                at = begin + min(places, key=lambda place: abs(begin + place - expected))
+                return Found(at, at + len(spelled), self._line_of(at))
+        return None
+
+    def _line_of(self, place: int) -> int:
+        """The line of a byte, from 1."""
+        if self.line_counts is None:
+            self._file.seek(0)
+            blocks = iter(lambda: self._file.read(READ_BYTES), b"")
+            self.line_counts = [0, *accumulate(block.count(b"\n") for block in blocks)]
+        block = min(place // READ_BYTES, len(self.line_counts) - 1)
+        self._file.seek(block * READ_BYTES)
+        return 1 + self.line_counts[block] + self._file.read(place - block * READ_BYTES).count(b"\n")
+
+
+def find_in_line(path: Path, passage: str, number: int) -> Found | None:
+    """A passage in a line of a file, counted from 1."""
+    begin = 0
+    try:
+        with open_decompressed(path) as file:
+            for line in range(1, number + 1):
+                text = file.readline()
+                if line < number:
+                    begin += len(text)
+    except (OSError, UserError):
+        return None
+    for spelled in _spellings(passage):
+        at = text.find(spelled)
+        if at >= 0:
+            return Found(begin + at, begin + at + len(spelled), number)
+    return None
+
+
+def _spellings(passage: str) -> list[bytes]:
+    as_json = (json.dumps(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
+    return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
+
+
+def _occurrences(window: bytes, spelled: bytes) -> Iterator[int]:
+    at = window.find(spelled)
+    while at >= 0:
+        yield at
+        at = window.find(spelled, at + 1)

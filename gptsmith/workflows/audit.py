@@ -1,0 +1,88 @@
+"""An audit of texts before a model learns from them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.cache_folder import default_cache
+from gptsmith.base.console import meter
+from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, shown
+from gptsmith.base.files import write_atomically
+from gptsmith.base.json_text import json_text
+from gptsmith.base.verbs import verb
+from gptsmith.data.corpus import read_corpus
+from gptsmith.data.finders import KINDS, FinderSettings
+from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
+from gptsmith.data.settings import DataSettings
+from gptsmith.run.folder import SETTINGS
+from gptsmith.workflows.requests import AuditRequest
+
+
+@verb(AuditRequest, "sources")
+def audit(request: AuditRequest) -> dict[str, Any]:
+    """What in texts should perhaps not go into a model: data of persons and secrets, by their form and their check
+    digits, and documents that are there more than once. Nothing is changed.
+
+    Returns:
+        num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
+        were read), counts (findings by kind), num_secrets,
+        num_documents_with_findings, seconds, and findings: of each its kind, is_secret, text, placeholder, document,
+        file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are None in
+        formats whose text is packed or marked up.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+        UserError: a source cannot be read or is a run, or there is no text.
+    """
+    started = time.monotonic()
+    finders = _finders([str(kind) for kind in request.kind])
+    for source in request.sources:
+        if (Path(source) / SETTINGS).exists():
+            raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
+    settings = DataSettings.parse(request.reading_settings(), "data")
+    corpus = read_corpus(request.sources, settings, default_cache())
+    found = [_plain(each) for each in findings_of(corpus, finders, meter)]
+    if request.out is not None:
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in found)
+        write_atomically(Path(request.out), "".join(lines), private=True)
+    summary = corpus.summary
+    return {
+        "num_files": summary["num_files"],
+        "num_documents": summary["num_documents"],
+        "num_bytes": summary["num_bytes"],
+        "num_duplicates": summary["num_duplicates"],
+        "skipped": summary["skipped"],
+        "text_fields": summary.get("text_fields", {}),
+        "counts": dict(Counter(each["kind"] for each in found).most_common()),
+        "num_secrets": sum(each["is_secret"] for each in found),
+        "num_documents_with_findings": len({each["document"] for each in found}),
+        "findings": found,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _finders(kinds: list[str]) -> list[FinderSettings]:
+    """The finders of these kinds; all of them if none is named."""
+    for kind in kinds:
+        if kind not in KINDS.names():
+            raise ConfigurationError(f"--kind {shown(kind)}: no such kind ({did_you_mean(kind, KINDS.names())})")
+    return [KINDS.validate(kind) for kind in kinds] or all_finders()
+
+
+def _plain(found: PlacedFinding) -> dict[str, Any]:
+    """A finding as JSON values."""
+    finding, place = found.finding, found.place
+    return {
+        "kind": finding.kind,
+        "is_secret": finding.is_secret,
+        "text": finding.text,
+        "placeholder": finding.placeholder,
+        "document": found.document,
+        "file": str(found.file),
+        "start": None if place is None else place.start,
+        "stop": None if place is None else place.stop,
+        "line": None if place is None else place.line,
+    }
