@@ -118,6 +118,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
             train=early.train,
             device=device,
             dtype=dtype,
+            may_compile=not early.parallel.shard,
         )
     if request.preset == DEFAULT:
         below.append(Layer("the plan", {"model": plan.model}))

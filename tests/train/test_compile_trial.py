@@ -79,15 +79,21 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("given", "compiles"), [((), True), (("train.compile=false",), False)])
+@pytest.mark.parametrize(
+    ("given", "compiles"), [((), True), (("train.compile=false",), False), (("parallel.shard=true",), None)]
+)
 def test_the_plan_of_a_long_run_is_recorded_in_its_settings(
-    text: Path, steps: dict[bool, list[float]], monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], compiles: bool
+    text: Path,
+    steps: dict[bool, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, ...],
+    compiles: bool | None,
 ) -> None:
     monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((1e6, 1e-3), (1e8, 1e-1))))
     monkeypatch.setattr(compilable, "missing_for_compiling", lambda _: None)
     resolved = resolve_settings(PretrainRequest(sources=[text], minutes=60, settings=given))
-    assert bool(resolved.settings.train.compile) == compiles
-    assert resolved.origins.get("train.compile") == ("the plan" if compiles else "--set")
+    assert resolved.settings.train.compile == compiles
+    assert resolved.origins.get("train.compile") == {True: "the plan", False: "--set", None: None}[compiles]
     assert resolved.predicted["seconds"] == pytest.approx(3600, rel=0.02)
 
 

@@ -69,8 +69,12 @@ def plan_minutes(
     train: TrainSettings,
     device: torch.device,
     dtype: torch.dtype,
+    may_compile: bool = True,
 ) -> tuple[Plan, dict[str, Any]]:
     """The plan for a process of so many minutes, of which some seconds have elapsed, and the figures it predicts.
+
+    Args:
+        may_compile: whether compiled blocks are tried where `train` leaves them open.
 
     Raises:
         UserError: the time is too short to train anything.
@@ -100,7 +104,7 @@ def plan_minutes(
         ) from None
     config = GPTConfig.parse({**base, **plan.model})
     per_token = seconds_per_token(config)
-    if train.compile is None:
+    if may_compile and train.compile is None:
         plan, trial = with_compiling(plan, config, corpus, left_s, device, dtype)
         if trial is not None:
             per_token /= trial.times_faster
