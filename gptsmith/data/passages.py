@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.data.files import open_decompressed, seekable
 
 READ_BYTES = 1 << 18
@@ -99,7 +99,7 @@ def find_in_line(path: Path, passage: str, number: int) -> Found | None:
 
 
 def _spellings(passage: str) -> list[bytes]:
-    as_json = (json.dumps(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
+    as_json = (json_text(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
     return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
 
 

@@ -71,12 +71,13 @@ def test_sums_over_hidden_states_are_those_of_capped_logits() -> None:
 
 
 def test_nothing_multiplies_with_the_head_but_what_knows_the_cap_of_its_logits() -> None:
-    """`GPT` gives logits and losses with their cap. Besides, distillation keeps a teacher's head with its cap, and the
-    likeliest token is the same without it."""
+    """`GPT` gives logits and losses with their cap. Besides, distillation keeps a teacher's head with its cap, the
+    likeliest token is the same without it, and an attribution knows it."""
     package = Path(gptsmith.__file__).parent
     using = {str(file.relative_to(package)) for file in package.rglob("*.py") if ".head_weight" in file.read_text()}
     assert using == {
-        "model/gpt.py", "train/datasets/distillation.py", "train/known_answers.py", "train/objectives/distillation.py",
+        "explain/attribution.py", "model/gpt.py", "train/datasets/distillation.py", "train/known_answers.py",
+        "train/objectives/distillation.py",
     }  # fmt: skip
 
 

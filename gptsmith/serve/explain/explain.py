@@ -14,6 +14,7 @@ import torch
 from starlette.responses import Response
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.check import check_model
 from gptsmith.explain.explaining import explained, methods_of, num_tested
@@ -139,9 +140,8 @@ def _methods(body: ExplainRequest) -> list[MethodSettings]:
     methods = methods_of(tuple(dict.fromkeys(body.methods or ())), body.by)
     for method in methods:
         if method.needs_gradients:
-            raise refused(
-                "methods", f"{method.kind} needs gradients, which a served model has not: use gptsmith explain"
-            )
+            command = shell_command("explain", "RUN")
+            raise refused("methods", f"{method.kind} needs gradients, which a served model has not: use {command}")
     return methods
 
 
