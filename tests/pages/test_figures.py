@@ -111,10 +111,11 @@ def test_a_sample_without_a_step_or_a_text_is_shown() -> None:
 
 def test_a_long_run_stays_small() -> None:
     rows: list[dict[str, Any]] = []
+    long = "x" * 100_000
     for n in range(20_000):
         rows.append(step(n, train_loss=1 / (n + 1), seconds=n * 0.1234567, num_tokens=n * 1024, gradient_norm=n % 7))
-        rows.append({"event": "sample", "step": n, "text": "x" * 100_000})
-        rows.append({"event": "skip", "step": n, "problem": "y" * 100_000})
+        rows.append({"event": "sample", "step": n, "text": long})
+        rows.append({"event": "skip", "step": n, "problem": long})
     shown = figures(rows)
     assert all(len(steps) <= MAX_POINTS for steps, _ in shown["curves"].values())
     assert len(shown["samples"]) == MAX_SAMPLES

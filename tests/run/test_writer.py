@@ -22,7 +22,7 @@ from gptsmith.run.checkpoint import Retention, list_checkpoints, publish_checkpo
 from gptsmith.run.writer import CheckpointWriter, claimed, only_writer
 
 PUBLISHING = Path(__file__).with_name("publishing.py")
-NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_WRITER", "100"))
+NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_WRITER", "60"))
 
 
 def fill(folder: Path) -> None:
