@@ -25,8 +25,7 @@ def violations(chat: ChatPage) -> list[str]:
     return [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [({}, "light"), (PHONE, "dark")], ids=["wide-light", "phone-dark"])
 def test_axe_finds_nothing_wrong_in_any_state(open_page: OpenPage, scheme: str, size: dict[str, Any]) -> None:
     chat = open_page(names=["chat", "base"], color_scheme=scheme, **size)
     expect(chat.page.locator(".welcome")).to_be_visible()

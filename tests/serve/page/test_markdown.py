@@ -318,6 +318,10 @@ COPY = """async ([text, mode]) => {
 )
 def test_a_button_copies_code(blank: Blank, mode: str, written: list[str], said: str) -> None:
     assert blank.run(COPY, ["```\na <b>\n\nc\n```", mode]) == [written, said, 0, True]
+
+
+def test_a_button_that_has_copied_can_be_pressed_again(blank: Blank) -> None:
+    assert blank.run(COPY, ["```\na\n```", "works"])[1] == "Copied"
     blank.run("async () => { while (seen.length < 2) await new Promise((done) => setTimeout(done, 50)); }")
     button = blank.page.locator("button")
     assert (button.text_content(), button.get_attribute("aria-label")) == ("Copy", "Copy code")
