@@ -18,7 +18,7 @@ from gptsmith.text.tokenizer import Tokenizer
 
 SHARE_OF_CHANCE = 0.01
 """Matches are shown that are so long that they begin at no more than this share of the places of held-out text."""
-FEWEST_TOKENS, MOST_TOKENS, WITHOUT_HELD_OUT = 3, 64, 8
+FEWEST_TOKENS, MOST_TOKENS, WITHOUT_HELD_OUT = 3, 12, 8
 """The bounds of that length, as held-out text can be a copy of what was learnt; and where nothing is held out."""
 MAX_SOURCES = 3
 """The places that are looked up for each match, in different documents."""
