@@ -69,7 +69,7 @@ def report(run: str | Path) -> Path:
         section("Data", _data(Run(folder).data() if (folder / "data.json").exists() else {}), name="data"),
         section("Settings", element("pre", _cut(_text(folder / "run.toml"))), name="settings"),
         section("Environment", _environment(events), name="environment"),
-        section("Reproduce", element("pre", _command(folder)), name="again"),
+        *([section("Reproduce", element("pre", command), name="again")] if (command := _command(folder)) else []),
     ]
     data = {
         "name": folder.resolve().name,
@@ -261,7 +261,10 @@ def _environment(events: list[Any]) -> Html:
 
 
 def _command(folder: Path) -> str:
+    """The command that trains the run again; nothing for a run that was not trained itself."""
     request = Run(folder).request()
+    if not {"base", "sources"} & request.keys():
+        return ""
     held_back = [
         word for part in ("validation", "test") for path in request.get(part, []) for word in (f"--{part}", path)
     ]
