@@ -145,7 +145,7 @@ def test_serve_runs_in_the_background_while_a_block_runs(run: Path) -> None:
     with gptsmith.serve(run, port=0, background=True, device="cpu") as server:
         assert repr(server) == f"Server(run on {server.address})"
         with OpenAI(base_url=f"{server.address}/v1", api_key="none") as client:
-            answer = client.completions.create(model="run", prompt="the", max_tokens=3)
+            answer = client.completions.create(model="run", prompt="the", max_tokens=3, extra_body={"ignore_eos": True})
         assert answer.usage is not None
         assert answer.usage.completion_tokens == 3
     with pytest.raises(ConnectionRefusedError):
