@@ -1,8 +1,10 @@
 """How fast texts are written with GPT-2's shape (124M, random weights), against Transformers and, where it is
-installed, llama.cpp, in one run.
+installed, llama.cpp, in one run; and at which share of the rate at which memory is read.
 
 python bench/engine.py            batch 1, 16 streams, a long prompt among running streams; float32, int8 and
                                   GGUF's blocks, by PyTorch and by compiled code
+--model FOLDER                    a run or another program's model in its place
+--formats q8_0 q4_0               not all of float32, int8, q8_0 and q4_0
 --rounds 3                        each figure is the median of so many
 --streams 16
 --short                           no long prompts, and no Transformers
@@ -26,6 +28,7 @@ import torch
 from gptsmith.compress.methods.round import rounded
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
+from gptsmith.convert.load import load
 from gptsmith.convert.probe_texts import TEXTS
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
@@ -33,8 +36,8 @@ from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.gpt import GPT
-from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset
-from gptsmith.model.transform import quantize
+from gptsmith.model.presets import preset
+from gptsmith.model.transform import dequantize, quantize
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -45,7 +48,7 @@ GREEDY = SamplingSettings(temperature=0)
 
 def request(number: int, prompt: int = PROMPT, num_tokens: int = NUM_TOKENS) -> Request:
     generator = torch.Generator().manual_seed(number)
-    ids = torch.randint(50_000, (prompt,), generator=generator).tolist()
+    ids = torch.randint(40_000, (prompt,), generator=generator).tolist()
     return Request(ids, num_tokens, GREEDY, ignore_end=True)
 
 
@@ -122,12 +125,13 @@ def theirs(rounds: int) -> float:
 class LlamaCpp:
     """llama.cpp with our weights, by its own interface: every step decodes one token of each text, greedily."""
 
-    def __init__(self, path: Path, num_streams: int) -> None:
+    def __init__(self, path: Path, num_streams: int, vocab_size: int) -> None:
         import llama_cpp
 
         from gptsmith.convert.backends.llama_cpp import CALLBACK
 
         self.library: Any = llama_cpp
+        self.vocab_size = vocab_size
         llama_cpp.llama_log_set(CALLBACK, None)  # it tells hundreds of lines a file
         self.model = llama_cpp.llama_model_load_from_file(bytes(path), llama_cpp.llama_model_default_params())
         settings = llama_cpp.llama_context_default_params()
@@ -161,7 +165,7 @@ class LlamaCpp:
         failed = self.library.llama_decode(self.context, batch)
         assert not failed, f"llama.cpp could not decode: {failed}"
         rows = (self.library.llama_get_logits_ith(self.context, at) for at in last)
-        return [int(np.ctypeslib.as_array(row, (GPT2_VOCAB_SIZE,)).argmax()) for row in rows]
+        return [int(np.ctypeslib.as_array(row, (self.vocab_size,)).argmax()) for row in rows]
 
     def close(self) -> None:
         self.library.llama_batch_free(self.batch)
@@ -169,21 +173,39 @@ class LlamaCpp:
         self.library.llama_model_free(self.model)
 
 
-def llama_cpp_s(model: GPT, precision: str | None, rounds: int, num_streams: int) -> tuple[float, float]:
+def llama_cpp_s(
+    model: GPT, tokenizer: Tokenizer, precision: str | None, rounds: int, num_streams: int
+) -> tuple[float, float]:
     """Tokens a second of llama.cpp with one text and with many, from a file that our exporter writes; blocks
     stay as they are."""
-    tokenizer = BPETokenizerSettings().train(lambda: iter(TEXTS), 512)
-    source = Source("gpt2", model, tokenizer, None, {}, None, "")
+    source = Source("model", model, tokenizer, None, {}, None, "")
     found = []
     settings = GGUFFormatSettings.parse({} if precision is None else {"precision": precision})
     with tempfile.TemporaryDirectory() as folder:
         settings.write(source, Path(folder))
         for count in (1, num_streams):
-            peer = LlamaCpp(Path(folder) / FILE, count)
+            peer = LlamaCpp(Path(folder) / FILE, count, model.config.vocab_size)
             prompts = [request(number).prompt_ids for number in range(count)]
             found.append(median(lambda peer=peer, prompts=prompts: peer.written(prompts), rounds))  # type: ignore
             peer.close()
     return found[0], found[1]
+
+
+def read_rate() -> float:
+    """Bytes a second that all threads together read from memory: the best of a few sums of 512 MB."""
+    numbers = torch.ones(1 << 26, dtype=torch.int64)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        numbers.sum()
+        best = min(best, time.perf_counter() - started)
+    return numbers.nbytes / best
+
+
+def read_bytes(model: GPT) -> int:
+    """The bytes of weights that a token needs: all but the rows of an embedding that is no head."""
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    return held if model.config.tie_embeddings else held - model.embedding.weight.nbytes
 
 
 def median(measure: Callable[[], float], rounds: int) -> float:
@@ -207,44 +229,52 @@ def ours(
     return {"one": one, "many": many, "pauses": pauses}
 
 
-def say(title: str, one: float, many: float, num_streams: int) -> None:
-    print(f"{title}: batch 1 {one:.1f} tokens/s, {num_streams} streams {many:.1f}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--model")
+    parser.add_argument("--formats", nargs="+", default=["float32", "int8", "q8_0", "q4_0"])
     arguments = parser.parse_args()
     rounds, streams = arguments.rounds, arguments.streams
-    tokenizer = BytesTokenizerSettings().train(list, 0)
-    model = GPT(preset("gpt2"), seed=1).eval()
-    models: dict[str, Callable[[], GPT]] = {
+    if arguments.model:
+        loaded = load(arguments.model, dtype="float32")
+        model, words = dequantize(loaded.model), loaded.tokenizer
+    else:
+        model, words = GPT(preset("gpt2"), seed=1).eval(), BPETokenizerSettings().train(lambda: iter(TEXTS), 512)
+    made: dict[str, Callable[[], GPT]] = {
         "float32": lambda: model,
         "int8": lambda: quantize(model),
         "q8_0": lambda: rounded(model, "q8_0"),
         "q4_0": lambda: rounded(model, "q4_0"),
     }
+    rate = read_rate()
+    print(f"memory: {rate / 1e9:.1f} GB/s", flush=True)
+
+    def say(title: str, one: float, many: float, num_bytes: int | None) -> None:
+        share = "" if num_bytes is None else f" ({one * num_bytes / rate:.0%} of the memory's rate)"
+        print(f"{title}: batch 1 {one:.1f} tokens/s{share}, {streams} streams {many:.1f}", flush=True)
+
     if not arguments.short:
         print(f"Transformers, float32, batch 1: {theirs(rounds):.1f} tokens/s", flush=True)
     if importlib.util.find_spec("llama_cpp") is None:
         print("llama.cpp: not installed here")
     else:
         for name, precision in (("float32", "float16"), ("q8_0", None), ("q4_0", None)):
-            one, many = llama_cpp_s(models[name](), precision, rounds, streams)
-            print(
-                f"llama.cpp, {precision or name}: batch 1 {one:.1f} tokens/s, {streams} streams {many:.1f}", flush=True
-            )
-    for name, made in models.items():
+            if name in arguments.formats:
+                one, many = llama_cpp_s(made[name](), words, precision, rounds, streams)
+                say(f"llama.cpp, {precision or name}", one, many, read_bytes(made[name]()) // (2 if precision else 1))
+    tokenizer = BytesTokenizerSettings().train(list, 0)
+    for name in arguments.formats:
         for engine_name in ("torch", "native"):
             if engine_name == "native" and importlib.util.find_spec("numba") is None:
                 continue
-            figures = ours(made(), tokenizer, engine_name, rounds, streams, is_short=arguments.short)
+            one_model = made[name]()
+            num_bytes = None if name == "int8" else read_bytes(one_model)  # its head is read in other forms than kept
+            figures = ours(one_model, tokenizer, engine_name, rounds, streams, is_short=arguments.short)
             title = f"{name}, {engine_name}"
-            print(
-                f"{title}: batch 1 {figures['one']:.1f} tokens/s, {streams} streams {figures['many']:.1f}", flush=True
-            )
+            say(title, figures["one"], figures["many"], num_bytes)
             for count, pause in figures["pauses"].items():
                 said = ", ".join(f"{key} {value:.2f}" for key, value in pause.items())
                 print(f"{title}: beside {count} streams: {said}", flush=True)

@@ -39,17 +39,17 @@ class Explaining(threading.Thread):
     def __init__(self, port: int, model: str) -> None:
         super().__init__()
         self.body = json.dumps({"model": model, "prompt": PROMPT, "reply": " The smith", "start": 4, "by": "words"})
-        self.port, self.is_over, self.num_ended = port, False, 0
+        self.port, self.is_over, self.asked = port, False, threading.Event()
 
     def run(self) -> None:
         while not self.is_over:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
             with suppress(OSError, http.client.HTTPException, AttributeError):
                 self.connection.request("POST", "/v1/explain", self.body)
+                self.asked.set()
                 answer = self.connection.getresponse()
                 assert answer.status == 200, answer.read()
                 answer.read()
-                self.num_ended += 1
 
     def close(self) -> None:
         self.is_over = True
@@ -67,7 +67,7 @@ def main(run: str, num_tokens: str = "200") -> None:
             alone = stream(port, model, int(num_tokens))
             explaining = Explaining(port, model)
             explaining.start()
-            time.sleep(0.05)
+            explaining.asked.wait()
             beside = stream(port, model, int(num_tokens))
             explaining.close()
             rows.append((statistics.mean(alone), statistics.mean(beside), max(alone), max(beside)))

@@ -43,8 +43,8 @@ def derive(
     """Makes a run of what `change` makes of another's best checkpoint, whole or not at all.
 
     Args:
-        change: a new model of a model, with what it may read besides; the model that it is given stays as it is.
         out: the folder of the new run; that of the other with `suffix` behind it if it is not given.
+        change: a new model of a model, with what it may read besides; the model that it is given stays as it is.
         made_by: the verb that asks for it.
         methods: what `change` does, for the lineage.
         status: the status in the new run's figures.
@@ -73,32 +73,18 @@ def derive(
         before = dequantize(before)
     material = Material(source, before)
     after = change(before, material)
-    bytes_before, bytes_after = (sum(p.nbytes for p in model.parameters()) for model in (before, after))
-    require_place(target, bytes_after)
-    figures: dict[str, Any] = {
-        "run": str(target),
-        "status": status,
-        "made_from": str(run),
-        "step": source.step,
-        "num_parameters": after.num_parameters,
-        "weight_bytes_before": bytes_before,
-        "weight_bytes": bytes_after,
-        "bits_per_weight": 8 * bytes_after / after.num_parameters,
-        "ratio": bytes_before / bytes_after,
-        **assess(material, after),
-        **material.findings,
-    }
+    require_place(target, sum(parameter.nbytes for parameter in after.parameters()))
+    figures = {
+        "run": str(target), "status": status, "made_from": str(run), "step": source.step,
+        **_size_figures(before, after), **assess(material, after), **material.findings,
+    }  # fmt: skip
     details = {"trials": [asdict(trial) for trial in material.trials], "samples": side_by_side(material, after)}
-    settings = DerivedSettings(
-        made_by=made_by,
-        request=DerivedRequest(
-            run=str(run),
-            method="-".join(each.name for each in methods) or None,
-            methods=[each.plain() for each in methods],
-        ),
-        model=after.config,
-        source=source.settings(),
+    request = DerivedRequest(
+        run=str(run),
+        method="-".join(each.name for each in methods) or None,
+        methods=[each.plain() for each in methods],
     )
+    settings = DerivedSettings(made_by=made_by, request=request, model=after.config, source=source.settings())
     contents = CheckpointContents(
         config=after.config,
         weights=weights(after),
@@ -117,6 +103,18 @@ def derive(
             write_json(made.folder / COMPRESSION, details)
         write_json(made.folder / RESULT, figures)
     return figures
+
+
+def _size_figures(before: GPT, after: GPT) -> dict[str, Any]:
+    """How large the model was and is."""
+    bytes_before, bytes_after = (sum(parameter.nbytes for parameter in model.parameters()) for model in (before, after))
+    return {
+        "num_parameters": after.num_parameters,
+        "weight_bytes_before": bytes_before,
+        "weight_bytes": bytes_after,
+        "bits_per_weight": 8 * bytes_after / after.num_parameters,
+        "ratio": bytes_before / bytes_after,
+    }
 
 
 def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainState:

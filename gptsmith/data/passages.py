@@ -99,7 +99,7 @@ def find_in_line(path: Path, passage: str, number: int) -> Found | None:
 
 
 def _spellings(passage: str) -> list[bytes]:
-    as_json = (json_text(passage, ensure_ascii=ascii)[1:-1] for ascii in (False, True))  # noqa: A001
+    as_json = (json_text(passage, ensure_ascii=escapes)[1:-1] for escapes in (False, True))
     return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import product
 from typing import cast
 
@@ -27,8 +28,8 @@ SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "he
 class WithRows(Material):
     """Calibrates on ids that were drawn."""
 
-    @property
-    def _rows(self) -> Tensor:  # type: ignore[override]
+    @cached_property
+    def _rows(self) -> Tensor:
         return torch.randint(40, (18, 16), generator=torch.Generator().manual_seed(2))
 
 
@@ -113,8 +114,8 @@ def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
 
 def test_a_text_of_one_row_is_enough_and_a_width_that_no_block_fits_stays() -> None:
     class WithOneRow(WithRows):
-        @property
-        def _rows(self) -> Tensor:  # type: ignore[override]
+        @cached_property
+        def _rows(self) -> Tensor:
             return super()._rows[:1]
 
     odd = {**SHAPE, "embed_dim": 48, "feedforward": {"kind": "gated", "hidden_dim": 64}, "init": "gpt2"}

@@ -33,7 +33,7 @@ def test_a_model_that_takes_turns_computes_the_same_on_the_engines_thread(engine
     assert type(engine.model.blocks[0]).__name__ == "Block"
 
 
-def test_beside_texts_it_rests_so_that_they_are_hardly_slower(engine: Engine) -> None:
+def test_beside_texts_it_rests_so_that_they_are_hardly_slower(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     turns = Turns(engine, lambda: True, clock=lambda: now[0])
     rested: list[float] = []
@@ -43,7 +43,7 @@ def test_beside_texts_it_rests_so_that_they_are_hardly_slower(engine: Engine) ->
         now[0] += seconds
         return False
 
-    turns._given_up.wait = wait  # type: ignore[method-assign]
+    monkeypatch.setattr(turns._given_up, "wait", wait)
 
     def work() -> None:
         now[0] += 0.3

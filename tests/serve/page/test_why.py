@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
-
-from gptsmith.generate.engine import Engine
 
 from ..conftest import until
 from .canned_explanation import can, explanation, sources
@@ -38,17 +36,6 @@ def opened(
     chat.button("Why these words?").click()
     expect(section(chat, "Inside").locator(".parts")).to_be_visible()
     return chat, sent
-
-
-@contextmanager
-def resting(engine: Engine) -> Iterator[None]:
-    """Makes each turn of an explanation take long while the block runs."""
-    call = engine.call
-    engine.call = lambda work: call(lambda: (time.sleep(0.05), work())[1])  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        engine.call = call  # type: ignore[method-assign]
 
 
 def section(chat: ChatPage, name: str) -> Any:
@@ -200,7 +187,9 @@ def test_what_goes_wrong_is_a_sentence_and_closing_gives_up(open_page: OpenPage)
     assert not chat.errors
 
 
-def test_the_real_server_explains_on_a_phone_in_the_dark_and_ends_when_it_is_closed(open_page: OpenPage) -> None:
+def test_the_real_server_explains_on_a_phone_in_the_dark_and_ends_when_it_is_closed(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chat = open_page(names=["chat"], color_scheme="dark", **PHONE)
     chat.set_number("Maximum tokens", 12)
     chat.set_number("Seed", 3)
@@ -217,8 +206,10 @@ def test_the_real_server_explains_on_a_phone_in_the_dark_and_ends_when_it_is_clo
     expect(chat.page.locator(".message.assistant .branches")).to_have_text("2 / 2")
     chat.button("Previous version").click()
     engine = chat.served.state.models.loaded["chat"].engine
-    with resting(engine):
-        chat.button("Why these words?").click()
-        expect(section(chat, "Your words").get_by_role("progressbar")).to_be_visible()
-        chat.button("Close the explanation").click()
-        until(chat.served.is_idle, "nobody waits for an explanation whose panel is closed")
+    call, closed = engine.call, threading.Event()
+    monkeypatch.setattr(engine, "call", lambda work: call(lambda: (closed.wait(30), work())[1]))
+    chat.button("Why these words?").click()
+    expect(section(chat, "Your words").get_by_role("progressbar")).to_be_visible()
+    chat.button("Close the explanation").click()
+    closed.set()
+    until(chat.served.is_idle, "nobody waits for an explanation whose panel is closed")
