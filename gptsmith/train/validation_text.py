@@ -49,6 +49,7 @@ def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tu
             settings=settings.data,
             tokenizer=reader,
             validation=trained.paths.all_located(request.validation),
+            without=trained.paths.all_located(request.without),
             seed=settings.train.seed,
         )
         if reader is own and not is_same_data(recorded := trained.data(), data.summary):
