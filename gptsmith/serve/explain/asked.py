@@ -22,7 +22,8 @@ def read_prompt(served: ServedModel, body: ContextFields) -> Prompt:
         raise refused("prompt", "give a prompt or messages, and not both")
     if body.messages is None:
         return Prompt.of_text(served.tokenizer, body.prompt or "")
-    return Prompt.of_messages(served.tokenizer, served.template(), flatten_messages(body.messages))
+    messages = flatten_messages(body.messages)
+    return Prompt.of_messages(served.tokenizer, served.template(), messages, body.chat_template_kwargs)
 
 
 def place_in(
