@@ -236,8 +236,12 @@ class Engine:
         return EngineFigures(**self._counts)
 
     def forget_prefixes(self) -> None:
-        """Forgets what texts that have ended left in the KV cache, unless others may use it now."""
+        """Forgets what texts that have ended left in the KV cache, unless others may use it now. A text that nobody
+        reads any more ends here."""
         with self._stepping:
+            with self._lock:
+                self._take_incoming()
+            self._end_cancelled()
             if not self.has_work:
                 self._scheduler.forget_prefixes()
                 self._count()
@@ -306,13 +310,16 @@ class Engine:
 
     def _schedule(self) -> None:
         """Ends texts that were cancelled, and starts others in their place."""
-        scheduler = self._scheduler
-        for sequence in [each for each in (*scheduler.running, *scheduler.waiting) if each.handle.is_cancelled]:
-            self._finish(sequence, "cancelled")
-        for sequence in scheduler.schedule():
+        self._end_cancelled()
+        for sequence in self._scheduler.schedule():
             self._counts["num_cached_tokens"] += sequence.num_computed
             self._counts["num_prompt_tokens"] += len(sequence.request.prompt_ids)
         self._count()
+
+    def _end_cancelled(self) -> None:
+        scheduler = self._scheduler
+        for sequence in [each for each in (*scheduler.running, *scheduler.waiting) if each.handle.is_cancelled]:
+            self._finish(sequence, "cancelled")
 
     def _end_unplaced(self) -> None:
         """Ends the texts for which there is no memory."""

@@ -21,7 +21,8 @@ class KeptEngine:
     """Makes a model's engine when a text is first wanted, and another one when the model has changed since.
 
     The costly things are done once: packing the weights, and checking compiled code. No text depends on those before
-    it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork.
+    it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork at which no other
+    thread was in `of`.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -34,6 +35,7 @@ class KeptEngine:
         state = _state(model)
         with self._lock:
             if self._engine is None or self._state != state:
+                self._engine = None  # two engines would hold two copies of packed weights
                 self._engine, self._state = Engine(model, self._tokenizer, settings=SETTINGS), state
             self._engine.forget_prefixes()
             return self._engine

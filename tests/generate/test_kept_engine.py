@@ -104,8 +104,9 @@ def test_several_threads_share_it() -> None:
     assert [[each.ids for each in one] for one in found] == [[each.ids for each in expected]] * 8
 
 
-def test_a_text_that_was_left_is_ended() -> None:
-    engine = KeptEngine(TOKENIZER).of(a_model())
+def test_a_text_that_was_left_is_ended_and_forgotten() -> None:
+    model, kept = a_model(), KeptEngine(TOKENIZER)
+    engine = kept.of(model)
 
     def leave(_: int) -> None:
         raise KeyboardInterrupt
@@ -114,5 +115,7 @@ def test_a_text_that_was_left_is_ended() -> None:
     with pytest.raises(KeyboardInterrupt):
         generate_batch_with(engine, prompts, max_tokens=40, sampling=HOT, seeds=[1, 2], observe=leave)
     assert engine.has_work
-    engine.step()
+    assert kept.of(model) is engine
     assert not engine.has_work
+    assert texts(engine) == fresh(model)
+    assert engine.figures().num_cached_tokens == 0
