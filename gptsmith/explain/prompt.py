@@ -83,7 +83,7 @@ class Prompt:
                 text = spelt[max(start, starts[first]) : starts[last]].decode("utf-8", "replace")
                 content = str(messages[number]["content"])
                 offset = len(content) - len(content.lstrip())
-                passages.append(Passage(text, first, ids[first:last], str(messages[number]["role"]), number, offset))
+                passages.append(Passage(text, first, ids[first:last], number, offset))
         return cls(ids, tuple(passages))
 
 

@@ -41,6 +41,7 @@ def test_the_figures_are_those_of_the_model_that_answers(served: Served) -> None
         chances = question.logits.softmax(dim=-1)
     assert found["target"]["probability"] == pytest.approx(float(chances[question.target]), abs=1e-6)
     assert (found["run"], found["reply"], found["start"]) == ("chat", REPLY, ASKED["start"])
+    assert found["prompt"] == QUESTION
     (claim,) = found["claims"]
     assert claim["kind"] == "alternatives"
     assert REPLY.startswith(found["target"]["text"], found["start"])
@@ -83,6 +84,8 @@ def test_a_contrast_is_chosen_by_its_text(served: Served) -> None:
         ({"against": " swords"}, None, "begins with"),
         ({"methods": ["integrated_gradients"]}, "methods", "gradients"),
         ({"switch_off": ["blocks.9.output"], "methods": ["alternatives"]}, None, "no such tap"),
+        ({"methods": ["activation_patching"]}, None, "gptsmith explain RUN PROMPT --between OTHER"),
+        ({"methods": ["steering"]}, None, "which Python alone can give"),
         ({"methods": ["guess"]}, None, "no such kind of method"),
         ({"model": "base", "reply": "x" * 3000, "messages": None, "prompt": "The", "start": 2999}, None, "context"),
     ],
