@@ -21,6 +21,7 @@ FLOORS = [
     {"convert"},
     {"evaluate"},
     {"train"},
+    {"provenance"},
     {"compress", "explain", "privacy"},
     {"workflows"},
     {"serve"},

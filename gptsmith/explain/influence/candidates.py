@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gptsmith.explain.trace.learned_text import LearnedText
+from gptsmith.provenance.learned_text import LearnedText
 
 LENGTHS = (1, 2, 3, 5)
 """The tokens of a sequence: single ones that are rare, parts of names, and 5-grams."""

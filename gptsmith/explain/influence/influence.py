@@ -12,9 +12,9 @@ import numpy as np
 from gptsmith.explain.claim import HOLDS, NOT_TESTED, Test, Verdict
 from gptsmith.explain.influence.candidates import PASSAGE_TOKENS, Candidate, find_candidates, random_passages
 from gptsmith.explain.influence.forgetting import NUM_RANDOM, ForgettingModel, Target, compared
-from gptsmith.explain.trace.learned_text import LearnedText, Source
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.model.gpt import GPT
+from gptsmith.provenance.learned_text import LearnedText, Source
 
 MAX_CANDIDATES = 3
 Turn = Callable[[Callable[[], float]], float]

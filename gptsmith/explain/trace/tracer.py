@@ -11,9 +11,9 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel
-from gptsmith.explain.trace.learned_text import Source
-from gptsmith.explain.trace.lineage import LearnedTexts, learned_texts
 from gptsmith.explain.trace.matches import Match, find_matches
+from gptsmith.provenance.learned_text import Source
+from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
 from gptsmith.text.tokenizer import Tokenizer
 
 SHARE_OF_CHANCE = 0.01

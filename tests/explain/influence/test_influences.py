@@ -17,9 +17,9 @@ from gptsmith.explain.influence import influence as module
 from gptsmith.explain.influence.candidates import PASSAGE_TOKENS, find_candidates, passages_at, random_passages
 from gptsmith.explain.influence.forgetting import Target
 from gptsmith.explain.influence.influence import find_influences, passage_around
-from gptsmith.explain.trace.learned_text import LearnedText, Source
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.model.gpt import GPT
+from gptsmith.provenance.learned_text import LearnedText, Source
 
 SEPARATOR = 0
 

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer as Backend
 
 from gptsmith.data import passages as module
 from gptsmith.data.suffix_array import suffix_array
-from gptsmith.explain.trace.files import SourceFiles
 from gptsmith.explain.trace.tracer import Tracer
+from gptsmith.provenance.files import SourceFiles
 from gptsmith.run.paths import RunPaths
 from gptsmith.text.tokenizer import EOS_TOKEN, Tokenizer
 from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptsmith.data.suffix_array import suffix_array
-from gptsmith.explain.trace.held_out import LONGEST, held_out_matches
 from gptsmith.explain.trace.matches import find_matches
+from gptsmith.provenance.held_out import LONGEST, held_out_matches
 
 SEPARATOR = 0
 TOKENS = st.lists(st.integers(1, 3), max_size=25)

@@ -20,8 +20,8 @@ from gptsmith.data.passages import find_in_line
 from gptsmith.data.shapes import Example
 from gptsmith.data.shards import token_dtype
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, is_whole, kept_suffix_array, opened
-from gptsmith.explain.trace.files import SourceFiles
-from gptsmith.explain.trace.learned_text import LearnedText, Source, in_whole_characters, source_of
+from gptsmith.provenance.files import SourceFiles
+from gptsmith.provenance.learned_text import LearnedText, Source, in_whole_characters, source_of
 from gptsmith.run.lineage import Origin
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.finetuning import data_shape, read_splits

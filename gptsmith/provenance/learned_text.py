@@ -12,8 +12,8 @@ import numpy as np
 
 from gptsmith.data.passages import Found
 from gptsmith.data.suffix_array import SuffixArray
-from gptsmith.explain.trace.files import SourceFiles, State
-from gptsmith.explain.trace.held_out import HeldOutMatches, held_out_matches
+from gptsmith.provenance.files import SourceFiles, State
+from gptsmith.provenance.held_out import HeldOutMatches, held_out_matches
 from gptsmith.text.tokenizer import Tokenizer
 
 HELD_OUT_FILE = "held_out.json"

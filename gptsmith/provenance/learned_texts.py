@@ -9,9 +9,9 @@ from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import KeptData, kept_data, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.summary import differences, is_same_data
-from gptsmith.explain.trace.example_text import ExampleText
-from gptsmith.explain.trace.learned_text import LearnedText
-from gptsmith.explain.trace.plain_text import PlainText
+from gptsmith.provenance.example_text import ExampleText
+from gptsmith.provenance.learned_text import LearnedText
+from gptsmith.provenance.plain_text import PlainText
 from gptsmith.run.lineage import Origin
 
 

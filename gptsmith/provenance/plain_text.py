@@ -14,8 +14,8 @@ from gptsmith.data.cache_contents import few_names
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array
-from gptsmith.explain.trace.files import SourceFiles
-from gptsmith.explain.trace.learned_text import (
+from gptsmith.provenance.files import SourceFiles
+from gptsmith.provenance.learned_text import (
     CONTEXT_CHARACTERS,
     LearnedText,
     Source,
