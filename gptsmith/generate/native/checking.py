@@ -37,6 +37,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
 
     Raises:
         UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
+        CompilationError: its code cannot be compiled here.
     """
     say_what_takes_long(step.run)
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())
