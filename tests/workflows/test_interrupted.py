@@ -213,7 +213,9 @@ def test_ctrl_c_in_any_verb_is_acknowledged_and_leaves_nothing_half_written(
     for words, (code, said, left) in zip(verbs, json.loads(line), strict=True):
         assert code == 130, (words, said)
         assert "stopping" in said, words
-        assert left == [] or words[0] == "finetune", words
+        assert left == [] or words[0] in ("finetune", "audit"), words
+    found = (tmp_path / "work" / "found.jsonl").read_text(encoding="utf-8")  # whole, before its folder was synced
+    assert all(json.loads(each)["kind"] for each in found.splitlines())
 
 
 OUTPUTS = {
@@ -234,8 +236,15 @@ def model(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     return str(gptsmith.export(trained["run"], to="huggingface", out=tmp_path_factory.mktemp("hf") / "m")["folder"])
 
 
-@pytest.mark.parametrize("place", ["file/made", "n" * 300, "file"])
-@pytest.mark.parametrize("verb", sorted(OUTPUTS))
+PLACES = ("file/made", "n" * 300, "file")
+REPLACING = ("audit", "explain")
+"""Those that write one file, in the place of one of that name."""
+
+
+@pytest.mark.parametrize(
+    ("verb", "place"),
+    [(verb, place) for verb in sorted(OUTPUTS) for place in PLACES if place != "file" or verb not in REPLACING],
+)
 def test_an_output_that_cannot_be_written_is_one_line(
     verb: str, place: str, trained: dict[str, Any], model: str, text: Path, call: Callable[..., Outcome], tmp_path: Path
 ) -> None:
