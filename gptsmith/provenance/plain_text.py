@@ -30,6 +30,8 @@ AROUND_BYTES = 1 << 16
 """How far from its expected place a passage is looked for."""
 MAX_UTF8_BYTES = 4
 """Of a character."""
+CANARY_BYTES = 10
+"""Shared with a canary: the end of its line alone makes a passage none."""
 A_CANARY = "a planted canary"
 """Where a passage stands that no file has."""
 
@@ -102,7 +104,8 @@ class PlainText(LearnedText):
         return self._place_of(passage, expected, start, stop), passage
 
     def _touches_canary(self, at: int, end: int) -> bool:
-        return bool(((self._planted["start"] < end) & (self._planted["stop"] > at)).any())
+        starts, stops = (self._planted[name].astype(np.int64) for name in ("start", "stop"))
+        return bool((np.minimum(stops, end) - np.maximum(starts, at) >= CANARY_BYTES).any())
 
     def _num_planted_bytes(self, start: int, stop: int) -> int:
         """The bytes of canaries that end between two bytes of the corpus."""

@@ -55,6 +55,8 @@ def test_a_canary_is_traced_to_no_line_of_a_file_and_a_sentence_to_its_own(plant
     passages = gptsmith.trace(planted["run"], several)["sources"]
     for each in passages:
         assert each["where"] is None
+        if each["start"] is None:  # it begins with the end of a canary's line
+            continue
         assert Path(each["file"]).read_bytes()[each["start"] : each["stop"]].decode() == each["passage"]
     assert sum(len(each["passage"]) for each in passages) > len(several) / 2
 
