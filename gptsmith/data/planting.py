@@ -74,6 +74,15 @@ def planted_ranges(corpus: Corpus) -> np.ndarray:
     return np.fromfile(path, PLANTED) if path.exists() else np.empty(0, PLANTED)
 
 
+def read_unplanted(corpus: Corpus, start: int, stop: int) -> bytes:
+    """Bytes of a corpus without the lines that are planted there."""
+    content = bytearray(corpus.read(start, stop))
+    for first, last, *_ in reversed(planted_ranges(corpus).tolist()):
+        if first < stop and last > start:
+            del content[max(first - start, 0) : last - start]
+    return bytes(content)
+
+
 def canary_summary(corpus: Corpus) -> dict[str, Any]:
     """The canaries in a corpus for data.json, as JSON values; empty without any."""
     ranges = planted_ranges(corpus)

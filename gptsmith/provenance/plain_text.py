@@ -99,7 +99,7 @@ class PlainText(LearnedText):
         row = self.stream.documents[number]
         start, stop = int(row["start"]), int(row["stop"])
         passage = self.tokenizer.decode_bytes(self.array.tokens[place : place + num_tokens].tolist())
-        begin = int(self.ends[number - 1]) if number else 0
+        begin, _ = self.bounds(number)
         expected = start + self._num_bytes_up_to(place) - self._num_bytes_up_to(begin)
         return self._place_of(passage, expected, start, stop), passage
 

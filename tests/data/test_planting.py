@@ -10,7 +10,7 @@ import pytest
 
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.canaries import CANARIES, Canary, made_canaries, other_codes, read_canaries, write_canaries
-from gptsmith.data.planting import planted, planted_ranges
+from gptsmith.data.planting import planted, planted_ranges, read_unplanted
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -70,10 +70,11 @@ def test_those_planted_once_share_no_document(source: Path) -> None:
 
 def test_without_its_canaries_the_text_is_what_it_was(source: Path) -> None:
     before, data = prepared(source, 0), prepared(source)
-    content = bytearray(data.corpus.read(0, data.corpus.num_bytes))
-    for row in planted_ranges(data.corpus)[::-1]:
-        del content[int(row["start"]) : int(row["stop"])]
-    assert bytes(content) == before.corpus.read(0, before.corpus.num_bytes)
+    whole = before.corpus.read(0, before.corpus.num_bytes)
+    assert read_unplanted(data.corpus, 0, data.corpus.num_bytes) == whole
+    start, stop, *_ = planted_ranges(data.corpus).tolist()[0]
+    assert read_unplanted(data.corpus, 0, start + 3) == read_unplanted(data.corpus, 0, stop - 3) == whole[:start]
+    assert read_unplanted(data.corpus, stop - 3, stop + 5) == whole[start : start + 5]
     for number, text in enumerate(documents()):
         assert (source / f"{number}.txt").read_text(encoding="utf-8") == text
     # A document is still named by the hash of what it was.
