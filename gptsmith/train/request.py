@@ -175,7 +175,7 @@ class NewModelRequest(TimedRequest):
     params: Count | None = None
     """Number of parameters of the model's blocks, such as 3M."""
     canaries: int | None = Field(default=None, gt=0)
-    """Made-up sentences to plant in the training text, for `audit` to measure what the model keeps: 200."""
+    """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
     """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
 
