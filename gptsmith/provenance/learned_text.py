@@ -93,10 +93,14 @@ class LearnedText(ABC):
         """The number of the document that a token belongs to."""
         return int(np.searchsorted(self.ends, place, side="right"))
 
+    def bounds(self, document: int) -> tuple[int, int]:
+        """The place of a document's first token, and that of its separator."""
+        return int(self.ends[document - 1]) if document else 0, int(self.ends[document]) - 1
+
     def tokens_of(self, document: int) -> np.ndarray:
         """The tokens of a document, without the separator."""
-        start = int(self.ends[document - 1]) if document else 0
-        return self.array.tokens[start : int(self.ends[document]) - 1]
+        start, stop = self.bounds(document)
+        return self.array.tokens[start:stop]
 
     def figures(self) -> dict[str, Any]:
         """Its size, as JSON values."""

@@ -68,7 +68,7 @@ class PlainText(LearnedText):
         document = int(row["document"])
         start, stop = int(row["start"]), int(row["stop"])
         passage = self.tokenizer.decode_bytes(self.array.tokens[place : place + num_tokens].tolist())
-        begin = int(self.ends[number - 1]) if number else 0
+        begin, _ = self.bounds(number)
         at = self._place_of(passage, start + self._num_bytes_up_to(place) - self._num_bytes_up_to(begin), start, stop)
         end, reach = at + len(passage), MAX_UTF8_BYTES * CONTEXT_CHARACTERS
         before, after = self.corpus.read(max(start, at - reach), at), self.corpus.read(end, min(stop, end + reach))

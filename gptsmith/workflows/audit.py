@@ -30,12 +30,12 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 
     Returns:
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
-        were read), counts (findings by kind), num_secrets,
-        num_documents_with_findings, seconds, and findings: of each its kind, is_secret, text, placeholder, document,
-        file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are None in
-        formats whose text is packed or marked up. near_duplicates: of each document that is nearly an earlier one its
-        split, document, sha256, file, start, stop and line, the same of the other one (`of`), the similarity, and
-        is_exact. leaks: the same of each document to validate or to test with that is trained on, too.
+        were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
+        its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
+        file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
+        up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
+        stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
+        to validate or to test with that is trained on, too.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -48,7 +48,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
             raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
-    found = [_plain(each) for each in findings_of(corpus, finders, meter)]
+    found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
     copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     if request.out is not None:
         listed = [*found, *copies.listed()]
@@ -98,7 +98,7 @@ def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> di
     }
 
 
-def _plain(found: PlacedFinding) -> dict[str, Any]:
+def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:
     """A finding as JSON values."""
     finding, place = found.finding, found.place
     return {
@@ -107,6 +107,7 @@ def _plain(found: PlacedFinding) -> dict[str, Any]:
         "text": finding.text,
         "placeholder": finding.placeholder,
         "document": found.document,
+        "sha256": corpus.table[found.document]["sha256"].tobytes().hex(),
         "file": str(found.file),
         "start": None if place is None else place.start,
         "stop": None if place is None else place.stop,

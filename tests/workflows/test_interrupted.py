@@ -184,6 +184,10 @@ def test_ctrl_c_in_any_verb_is_acknowledged_and_leaves_nothing_half_written(
     pairs.write_text("".join(json.dumps({"prompt": f"Nail {n}?", "completion": "Yes."}) + "\n" for n in range(40)))
     verbs = [
         ["compress", run, "--to", "int8", "--out", "compressed"],
+        ["compress", run, "--bits", "5", "--out", "in_blocks"],
+        ["explain", run, "The old", "--html", "why.html"],
+        ["trace", run, "The old smith", "--forget"],
+        ["audit", more, "--out", "found.jsonl"],
         ["export", run, "--to", "huggingface", "--out", "exported"],
         ["export", run, "--to", "gguf", "--out", "exported.gguf"],
         ["import", model, "--out", "imported"],
@@ -216,6 +220,8 @@ OUTPUTS = {
     "pretrain": ["pretrain", "TEXT", "--out"],
     "finetune": ["finetune", "RUN", "TEXT", "--out"],
     "compress": ["compress", "RUN", "--to", "int8", "--out"],
+    "audit": ["audit", "TEXT", "--out"],
+    "explain": ["explain", "RUN", "The old", "--html"],
     "export": ["export", "RUN", "--to", "huggingface", "--out"],
     "gguf": ["export", "RUN", "--to", "gguf", "--out"],
     "import": ["import", "MODEL", "--out"],

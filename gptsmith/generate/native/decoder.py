@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, records, step
+from gptsmith.generate.native.compiling import compilation
 from gptsmith.generate.native.known import ACTIVATIONS, require_known
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
-from gptsmith.generate.native.threads import COUNTERS, Threads
+from gptsmith.generate.native.threads import COUNTERS, Threads, compile_start
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.soft_cap import soft_capped_
@@ -59,6 +60,7 @@ class NativeDecoder:
 
     Raises:
         UnsupportedModelError: it has a kind that is not known here.
+        CompilationError: its code cannot be compiled here.
     """
 
     def __init__(self, model: GPT, num_threads: int, max_rows: int) -> None:
@@ -102,7 +104,9 @@ class NativeDecoder:
         )
         counters = numpy.zeros(COUNTERS, numpy.int64)
         state["counters"], state["job"] = counters.ctypes.data, step.END
-        self._run_thread(0, 0)  # compiles: if that fails, it does so before there are threads
+        with compilation():  # if that fails, it does so before there are threads
+            self._run_thread(0, 0)
+            compile_start()
         self._threads = Threads(num_threads, counters, partial(self._run_thread, 0, 0), self._run_thread)
 
     def hidden(self, ids: Sequence[int], segments: Sequence[Segment], cache: PagedKVCache) -> Tensor:

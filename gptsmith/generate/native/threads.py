@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba import types
 
@@ -82,6 +83,12 @@ def reaches(counter: int, value: int, num_yields: int) -> bool:
 @kept
 def start(counters: int) -> None:
     count(counters + STARTED)
+
+
+def compile_start() -> None:
+    """Compiles `start`, or reads what is kept of it."""
+    counters = numpy.zeros(COUNTERS, numpy.int64)
+    start(counters.ctypes.data)
 
 
 @compiled
