@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptsmith.base.errors import UserError
+from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import BlockFormat, Groups
 from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups
@@ -103,6 +104,16 @@ class RoundedEmbedding(nn.Module):
         return self.rounding.round(self.weight)
 
 
+def require_trainable(config: GPTConfig) -> None:
+    """
+    Raises:
+        UserError: weights that are stored so cannot be trained: they are neither dense nor in blocks.
+    """
+    kind = config.linear.kind
+    if kind not in ("dense", "grouped"):
+        raise UserError(f"weights of the kind {kind} cannot be healed: choose a format of blocks, such as --to q8_0")
+
+
 @torch.no_grad()
 def trainable(model: GPT, unrounded: GPT) -> GPT:
     """A model whose weights can be trained and that computes what `model` computes: of matrices in blocks the integers
@@ -115,10 +126,8 @@ def trainable(model: GPT, unrounded: GPT) -> GPT:
     Raises:
         UserError: its weights are neither dense nor in blocks.
     """
-    kind = model.config.linear.kind
-    if kind not in ("dense", "grouped"):
-        raise UserError(f"weights of the kind {kind} cannot be healed: choose a format of blocks, such as --to q8_0")
-    made = deepcopy(model) if kind == "dense" else dequantize(model)
+    require_trainable(model.config)
+    made = deepcopy(model) if model.config.linear.kind == "dense" else dequantize(model)
     for module in made.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

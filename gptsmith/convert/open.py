@@ -143,6 +143,13 @@ class OpenedRun(Run, OpenedModel):
     def model(self, device: torch.device | str = "cpu") -> GPT:
         return load_model(self.checkpoint, device)
 
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return super().tokenizer()
+
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
     def train_state(self) -> TrainState:
         return self.checkpoint.train_state()
 

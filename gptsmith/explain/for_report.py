@@ -17,8 +17,8 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.claim import Claim
 from gptsmith.explain.explaining import explained, methods_of, num_tested
+from gptsmith.explain.lens import decided_after, lens_logits
 from gptsmith.explain.methods.head_roles import head_roles
-from gptsmith.explain.methods.logit_lens import decided_after, lens_logits
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.units import Passage

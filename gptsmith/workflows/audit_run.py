@@ -27,7 +27,7 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         MissingExtraError: the library that indexes text is not installed.
         UserError: the run's text is not here, or it writes no text.
     """
-    refuse("an audit of a run", {"--kind": request.kind, "--out": request.out})
+    refuse("an audit of a run", {"--kind": request.kind, "--out": request.out, "--validation": request.validation})
     (run,) = request.sources
     found = audited(open_model(run), minutes=request.minutes, device=request.device)
     path = Path(found["run"]) / AUDIT

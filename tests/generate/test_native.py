@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -319,6 +320,17 @@ def test_compiling_is_said_where_nothing_is_kept_yet(
     assert capsys.readouterr().err == ""
     forward.compile_ahead("auto")
     assert "compiling the decoder for this processor" in capsys.readouterr().err
+
+
+def test_kernels_of_all_formats_are_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = {key: compiling.Kernel(lambda: None, None) for key in products.KERNELS}
+    made: list[compiling.Kernel] = []
+    address = property(lambda kernel: made.append(kernel) or 1)
+    monkeypatch.setattr(compiling.Kernel, "address", address)
+    monkeypatch.setattr(checking.products, "KERNELS", kernels)
+    monkeypatch.setattr(checking, "checked_decoder", lambda *_: SimpleNamespace(close=lambda: None))
+    forward.compile_ahead("auto")
+    assert made == list(kernels.values())
 
 
 def test_a_small_model_needs_none() -> None:

@@ -105,7 +105,7 @@ def say_what_takes_long(function: Callable[..., Any]) -> None:
 
 @cache
 def say_once() -> None:
-    note("compiling the decoder for this processor, once: some five seconds (--engine torch does without)")
+    note("compiling the decoder for this processor, once: this takes some seconds (--engine torch does without)")
 
 
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:

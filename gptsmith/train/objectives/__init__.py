@@ -89,6 +89,11 @@ class ObjectiveSettings(Settings):
         return ()
 
     @property
+    def reads_last_token(self) -> bool:
+        """Whether a label is read from the last token's state alone; for objectives with `predicts_labels`."""
+        return False
+
+    @property
     def uses_reference_model(self) -> bool:
         """Whether the model is compared with a reference model, which is itself before training. Dropout, which only
         the model in training has, would then look like a difference."""
