@@ -13,9 +13,11 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
-from gptsmith.data.corpus import read_corpus
+from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
+from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest
@@ -28,10 +30,12 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 
     Returns:
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
-        were read), counts (findings by kind), num_secrets,
-        num_documents_with_findings, seconds, and findings: of each its kind, is_secret, text, placeholder, document,
-        file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are None in
-        formats whose text is packed or marked up.
+        were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
+        its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
+        file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
+        up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
+        stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
+        to validate or to test with that is trained on, too.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -44,9 +48,11 @@ def audit(request: AuditRequest) -> dict[str, Any]:
             raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
-    found = [_plain(each) for each in findings_of(corpus, finders, meter)]
+    found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
+    copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     if request.out is not None:
-        lines = (json_text(each, ensure_ascii=False) + "\n" for each in found)
+        listed = [*found, *copies.listed()]
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
     return {
@@ -60,6 +66,8 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "num_secrets": sum(each["is_secret"] for each in found),
         "num_documents_with_findings": len({each["document"] for each in found}),
         "findings": found,
+        "near_duplicates": [each.plain() for each in copies.near],
+        "leaks": [each.plain() for each in copies.leaks],
         "seconds": time.monotonic() - started,
     }
 
@@ -72,7 +80,25 @@ def _finders(kinds: list[str]) -> list[FinderSettings]:
     return [KINDS.validate(kind) for kind in kinds] or all_finders()
 
 
-def _plain(found: PlacedFinding) -> dict[str, Any]:
+def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> dict[str, Corpus]:
+    """The texts by the split that they belong to: those of folders that have some of their own, and those that are
+    named."""
+    own = found_splits(request.sources, validates=True)
+    if own.note is None and not request.validation:
+        return {TRAIN: corpus}
+    found = {
+        TRAIN: corpus if own.note is None else own.train,
+        "validation": list(map(str, request.validation)) or own.validation,
+        "test": own.test,
+    }
+    return {
+        split: files if isinstance(files, Corpus) else read_corpus(files, settings, default_cache())
+        for split, files in found.items()
+        if files is not None
+    }
+
+
+def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:
     """A finding as JSON values."""
     finding, place = found.finding, found.place
     return {
@@ -81,6 +107,7 @@ def _plain(found: PlacedFinding) -> dict[str, Any]:
         "text": finding.text,
         "placeholder": finding.placeholder,
         "document": found.document,
+        "sha256": corpus.table[found.document]["sha256"].tobytes().hex(),
         "file": str(found.file),
         "start": None if place is None else place.start,
         "stop": None if place is None else place.stop,

@@ -85,14 +85,21 @@ class TextDataset(Dataset):
 
     def description(self) -> list[str]:
         data, summary = self.data, self.data.summary
-        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
+        duplicates, skipped, left_out = (summary[name] for name in ("num_duplicates", "skipped", "num_left_out"))
         lines = [
             f"data: {_counted(summary['num_files'], 'file')}, {_counted(summary['num_documents'], 'document')}"
             + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
+            + (f", {left_out:,} left out by --without" if left_out else "")
             + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
         lines += [f"  {note}" for note in summary.get("split_notes", [])]
         lines += skipped_in_words(summary, DATA)
+        if planted := summary.get("canaries"):
+            share = planted["num_bytes"] / data.train.num_bytes
+            lines.append(
+                f"{_counted(planted['num'], 'made-up sentence')} (canaries) planted in "
+                f"{_counted(planted['num_places'], 'place')}: {share:.1%} of the training text"
+            )
         lines += fields_said(summary.get("text_fields", {}))
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"
