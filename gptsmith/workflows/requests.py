@@ -83,6 +83,8 @@ class GenerateRequest(SamplingOptions):
     """Stop before this text. May be repeated."""
     slide: bool = False
     """When the context is full, drop its oldest half and continue (sliding context)."""
+    no_recital: int | None = Field(default=None, ge=2)
+    """Never write this many tokens in a row of the training text, unless the prompt has them."""
 
     @model_validator(mode="after")
     def _has_one_source_of_prompts(self) -> Self:
@@ -98,6 +100,8 @@ class ChatRequest(SamplingOptions):
     """The system prompt."""
     max_tokens: int = Field(default=120, gt=0)
     """Maximum number of tokens per reply."""
+    no_recital: int | None = Field(default=None, ge=2)
+    """Never write this many tokens in a row of the training text, unless the conversation has them."""
 
 
 class ExplainRequest(SamplingOptions):
@@ -169,6 +173,9 @@ class AuditRequest(ReadingOptions):
 
     sources: Sources = Field(default=...)
     """Texts: files, folders and globs."""
+    validation: Sources = Field(default_factory=list)
+    """Texts that are to validate or to test: those that the others hold too, nearly or word for word, are named. May be
+    repeated."""
     kind: Texts = Field(default_factory=list)
     """Look for this kind alone, such as email or api_key. May be repeated."""
     out: PathText | None = None
@@ -367,8 +374,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
-    leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, near_duplicates, examples, references, models,
+    compiled, speeds or leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 
