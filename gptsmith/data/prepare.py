@@ -20,6 +20,7 @@ from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
 from gptsmith.data.left_out import LeftOut
+from gptsmith.data.near_duplicates import near_duplicates
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, opened_shards, write_shards
 from gptsmith.data.splits import Split, split_corpus
@@ -77,7 +78,11 @@ def prepare(
     held_out = validation or found.validation
     validation_corpus = read_corpus(held_out, settings, cache, meter, left_out) if held_out else None
     left_out.require_found()
-    splits = split_corpus(corpus, settings, seed, validation_corpus)
+    groups = None
+    if settings.group_near_duplicates and validation_corpus is None and settings.validation_fraction > 0:
+        groups = near_duplicates([corpus], cache, meter)
+    splits = split_corpus(corpus, settings, seed, validation_corpus, None if groups is None else groups.group_of)
+    notes = [note for note in (found.note, None if groups is None else groups.note) if note is not None]
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, splits.train, cache)
     held_back = None if splits.validation is None else splits.validation.fingerprint
@@ -89,7 +94,7 @@ def prepare(
         tokenizer=tokenizer,
         corpus=corpus,
         validation_corpus=None if splits.validation is None else splits.validation.corpus,
-        summary=summary(corpus, validation_corpus, splits, train, validating, key, found.note),
+        summary=summary(corpus, validation_corpus, splits, train, validating, key, notes),
         fingerprint=key,
     )
 

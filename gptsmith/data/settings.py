@@ -25,6 +25,10 @@ class DataSettings(ReadSettings):
     """Whether folders with files called after train and validation or test keep these splits, as data sets of Hugging
     Face have them: what is to validate or to test is never trained on."""
 
+    group_near_duplicates: bool = True
+    """Whether documents that are nearly the same are in the same split, so that nothing validates that is trained on in
+    other words."""
+
     @property
     def reading(self) -> ReadSettings:
         """The settings that change what a file's documents are."""
