@@ -40,6 +40,11 @@ from gptsmith.train.forgetting import known_text, own_text
 from gptsmith.train.known_answers import known_answers
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.planning.model_memory import ModelMemory, require_tuning_memory
+from gptsmith.train.private.claim import with_noise
+from gptsmith.train.private.defaults import private_table
+from gptsmith.train.private.leaks import refuse_leaks, refuse_objective
+from gptsmith.train.private.settings import PrivateSettings
+from gptsmith.train.private.units import units_of
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 
@@ -61,11 +66,16 @@ class FinetuningJob:
     data: dict[str, Any]
     """The content of data.json: counts, and a fingerprint of the examples."""
 
+    @property
+    def is_private(self) -> bool:
+        return self.settings.train.private.is_on
+
     def write(self, run: Run) -> None:
-        """Writes the files of a run besides its settings."""
+        """Writes the files of a run besides its settings. Prompts of private data are left out."""
         self.base.tokenizer.save(run.folder)
         sources = run.paths.all_located(self.settings.request.sources)
-        write_json(run.folder / DATA, {**self.data, "example_prompts": example_prompts(sources, of_conversations=True)})
+        prompts = [] if self.is_private else example_prompts(sources, of_conversations=True)
+        write_json(run.folder / DATA, {**self.data, "example_prompts": prompts})
         if self.template is not None:
             self.template.save(run.folder)
 
@@ -92,12 +102,17 @@ def prepare_job(
     choices = _choices(table)
     train_table = table.get("train", {})
     seed = _seed(table)
+    private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
+    if private.is_on:
+        refuse_leaks(table, request)
     opened = open_model(request.base)
     shape = data_shape(table, request)
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = read_splits(table, request, shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    if private.is_on:
+        refuse_objective(objective, objective_table)
     device = choose_device(train_table.get("device", "auto"))
     if device.type == "cpu":
         memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
@@ -126,8 +141,13 @@ def prepare_job(
             locate,
         )
     )
+    if private.is_on:
+        dataset = units_of(dataset, private.max_unit_tokens)
+        train_table = private_table(train_table, request.epochs, dataset.num_samples)
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    if private.is_on:
+        settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
     limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
     if limits and not dataset.num_validation_tokens:

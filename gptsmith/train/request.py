@@ -71,6 +71,8 @@ class TrainingRequest(ReadingOptions):
     """Steps of the optimizer in all."""
     context_length: int | None = Field(default=None, gt=0)
     """Tokens that the model can read at once."""
+    private: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Train with differential privacy: the epsilon."""
     seed: int | None = None
     """Random seed of weights, order of the data and dropout."""
     device: str | None = None
@@ -128,9 +130,15 @@ class TrainingRequest(ReadingOptions):
             for name in OPTION_SETTINGS.keys() & type(self).model_fields.keys()
             if (value := getattr(self, name)) is not None and value is not False
         }
+        if self.private is not None:
+            tables["private"] = self._private_settings(self.private)
         if self.report_to is not None:
             tables["report_to"] = {"track": TRACKERS[self.report_to]}
         return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
+
+    def _private_settings(self, epsilon: float) -> dict[str, Any]:
+        """What `--private` sets: no split of the private data is measured."""
+        return {"train": {"private": {"epsilon": epsilon}}, "data": {"validation_fraction": 0.0}}
 
     def _refuse_with_max_steps(self, *others: str) -> None:
         """Checks that nothing else says how long to train.
@@ -250,6 +258,10 @@ class TuningRequest(TimedRequest):
             raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
         return self
 
+    def _private_settings(self, epsilon: float) -> dict[str, Any]:
+        nothing = {"validation_fraction": 0.0, "test_fraction": 0.0}
+        return {**super()._private_settings(epsilon), "examples": nothing}
+
 
 class PlanRequest(TuningRequest, NewModelRequest):
     """The arguments of `plan`."""
@@ -313,7 +325,7 @@ class FinetuneRequest(TuningRequest):
     validation: Sources = Field(default_factory=list)
     """Files that select the best weights; by default, a part of the sources."""
     trials: int | None = Field(default=None, gt=0)
-    """Search hyperparameters in this many trials; the validation loss selects the best."""
+    """Search hyperparameters in so many trials, by the validation loss."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default RUN-OBJECTIVE, beside the base."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()

@@ -15,7 +15,7 @@ from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.trust import trusting
 from gptsmith.train.unknown_tokens import unknown_tokens
-from gptsmith.workflows.finetune import requested_table
+from gptsmith.workflows.finetune import private_plan, requested_table
 
 
 @verb(PlanRequest, "sources")
@@ -35,6 +35,10 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
         lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; and advice, a list of sentences.
+
+        Of a private training, from which nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
+        sampling_rate, num_steps, unit, num_units, batch_size, num_trained_parameters, noise_to_signal (the noise over
+        the largest possible sum of clipped gradients); and advice.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -65,5 +69,9 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
     wanted = request.of_tuning()
     with trusting(wanted.settings):
         table = requested_table(wanted)
-        planned = plan_finetuning(prepare_job(table), table.get("train", {}), started)
+        job = prepare_job(table)
+        if job.is_private:
+            figures, advice = private_plan(job)
+            return {**figures, "advice": advice}
+        planned = plan_finetuning(job, table.get("train", {}), started)
     return {**planned.predicted, "advice": planned.advice}
