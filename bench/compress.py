@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 
 from gptsmith.compress.difference import difference
+from gptsmith.compress.forms import roundable
+from gptsmith.compress.gptq import gptq_model
 from gptsmith.compress.material import Material
-from gptsmith.compress.methods import KINDS, MethodSettings, compressed
+from gptsmith.compress.methods import compressed, method_of
+from gptsmith.compress.methods.mixed import MixedMethodSettings
+from gptsmith.compress.moments import input_moments
 from gptsmith.convert.open import open_model
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
@@ -36,25 +42,31 @@ def main() -> None:
     material = Material(run, model)
     data = prepare(chosen.text, settings=DataSettings(), tokenizer=material.tokenizer, seed=0)
     assert data.validation is not None
-    material.training, material.judging = data.train, (data.validation, "text that was held back")
-    methods: list[MethodSettings] = []
-    for form in chosen.formats:
-        methods += [KINDS.validate({"kind": kind, "format": form}) for kind in ("round", "gptq")]
-    methods += [KINDS.validate({"kind": "mixed", "bits": bits}) for bits in chosen.bits]
+    material.pretraining, material.validation_and_source = data, (data.validation, "text that was held back")
     print(f"{'':16} {'MB':>8} {'bits':>6} {'KL':>9} {'top-1':>7} {'seconds':>8}")
-    for method in methods:
-        say(method, model, material)
+    for form in chosen.formats:
+        say(form, material, partial(compressed, model, [method_of(form)], material))
+        say(f"{form}, GPTQ", material, partial(by_gptq, model, form, material))
+    for bits in chosen.bits:
+        method = MixedMethodSettings(bits=bits)
+        say(method.name, material, partial(compressed, model, [method], material))
 
 
-def say(method: MethodSettings, model: GPT, material: Material) -> None:
-    """Prints what a method costs, and the time that it takes without the judging."""
+def by_gptq(model: GPT, form: str, material: Material) -> GPT:
+    """All matrices in one format, by GPTQ."""
+    moments = input_moments(model, material.calibration_windows())
+    return gptq_model(model, dict.fromkeys(roundable(model), form), moments)
+
+
+def say(name: str, material: Material, make: Callable[[], GPT]) -> None:
+    """Prints what a smaller model costs, and the time that making it takes without the validation_and_source."""
     started = time.perf_counter()
-    made = compressed(model, [method], material)
+    made = make()
     seconds = time.perf_counter() - started
-    gap = difference(model, made, material.validation_windows())
+    gap = difference(material.original, made, material.validation_windows())
     num_bytes = sum(parameter.nbytes for parameter in made.parameters())
     print(
-        f"{method.name:16} {num_bytes / 1e6:8.2f} {8 * num_bytes / made.num_parameters:6.3f} "
+        f"{name:16} {num_bytes / 1e6:8.2f} {8 * num_bytes / made.num_parameters:6.3f} "
         f"{gap.kl_divergence:9.5f} {gap.top1_agreement:7.4f} {seconds:8.1f}",
         flush=True,
     )

@@ -23,7 +23,8 @@ from gptsmith.convert.open import open_model
 from gptsmith.data.suffix_array import kept_suffix_array
 from gptsmith.evaluate.statistics import wilson_interval
 from gptsmith.explain.influence.candidates import find_candidates, random_passages
-from gptsmith.explain.influence.forgetting import STEP, ForgettingModel, Target, compared
+from gptsmith.explain.influence.forgetting import STEP, ForgettingModel, Target
+from gptsmith.explain.testing import compared, verdict_on
 from gptsmith.explain.trace.matches import find_matches
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.text.load import load_tokenizer
@@ -129,7 +130,7 @@ def planted(arguments: argparse.Namespace) -> None:
         drop = model.drop(begin, best[number].ids)
         random_drops = [model.drop(begin, each.ids) for each in random_passages(texts, [best[number]], 20, generator)]
         seconds.append(time.perf_counter() - started)
-        holds += compared(drop, random_drops)[1] == "holds"
+        holds += verdict_on([compared("forget", 1, [drop, *random_drops])]) == "holds"
         other_facts = [best[(number + step) % NUM_FACTS] for step in range(1, 21)]
         of_facts = [model.drop(begin, each.ids) for each in other_facts]
         first_of_facts += drop > max(of_facts)

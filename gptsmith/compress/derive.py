@@ -10,15 +10,13 @@ from typing import Any, Literal
 
 import torch
 
-from gptsmith.base.console import note
 from gptsmith.base.files import write_json
-from gptsmith.base.hints import shell_command
 from gptsmith.compress.assessment import assess, side_by_side
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
-from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.convert.open import open_model
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
@@ -68,8 +66,6 @@ def derive(
     place = choose_device(device)
     before = source.model(place).float()
     if before.config.linear.is_storage:
-        if made_by == "compress":
-            _note_twice(source)
         before = dequantize(before)
     material = Material(source, before)
     after = change(before, material)
@@ -78,7 +74,7 @@ def derive(
         "run": str(target), "status": status, "made_from": str(run), "step": source.step,
         **_size_figures(before, after), **assess(material, after), **material.findings,
     }  # fmt: skip
-    details = {"trials": [asdict(trial) for trial in material.trials], "samples": side_by_side(material, after)}
+    details = _details(material, after) if made_by == "compress" else None
     request = DerivedRequest(
         run=str(run),
         method="-".join(each.name for each in methods) or None,
@@ -99,7 +95,7 @@ def derive(
     ) as made:  # fmt: skip
         made.paths.record(source.paths)
         figures["seconds"] = time.monotonic() - started
-        if made_by == "compress":
+        if details is not None:
             write_json(made.folder / COMPRESSION, details)
         write_json(made.folder / RESULT, figures)
     return figures
@@ -131,9 +127,6 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
     )
 
 
-def _note_twice(source: OpenedModel) -> None:
-    """Says of what a run is compressed a second time."""
-    own = source.lineage()[0]
-    first = own.request.get("run") if own.made_by == "compress" else None
-    instead = f"; {shell_command('compress', first)} loses less" if first else ""
-    note(f"{source.folder} is in {source.config.linear.kind} already, and the difference is that from it{instead}")
+def _details(material: Material, after: GPT) -> dict[str, Any]:
+    """What a report shows besides figures: what was tried, and what both models write."""
+    return {"trials": [asdict(trial) for trial in material.trials], "samples": side_by_side(material, after)}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,14 +16,14 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.compress.difference import difference
 from gptsmith.convert.open import OpenedModel
+from gptsmith.data.prepare import PreparedData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
-from gptsmith.generate.api import generate_batch
-from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.generate.own_text import own_texts
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.forgetting import TEXT, general_text
-from gptsmith.train.validation_text import training_text, validation_text
+from gptsmith.train.validation_text import pretraining_data, validation_of
 
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
@@ -73,18 +74,31 @@ class Material:
         return self.run.tokenizer()
 
     @cached_property
-    def training(self) -> TokenStream:
+    def pretraining(self) -> PreparedData:
         """The text that the run, or its base, was trained on.
 
         Raises:
             UserError: it is not known, or gone, or has changed since.
         """
-        return training_text(self.run)
+        return self._pretraining[1]
 
     @cached_property
-    def judging(self) -> tuple[TokenStream, str]:
+    def _pretraining(self) -> tuple[OpenedModel, PreparedData]:
+        return pretraining_data(self.run)
+
+    @property
+    def training(self) -> TokenStream:
+        """The tokens of that text that the run learnt from.
+
+        Raises:
+            UserError: as `pretraining` does.
+        """
+        return self.pretraining.train
+
+    @cached_property
+    def validation_and_source(self) -> tuple[TokenStream, str]:
         try:
-            stream, is_own = validation_text(self.run)
+            stream, is_own = validation_of(self.run, *self._pretraining)
         except UserError as error:
             note(f"compared on general text, because there is no validation text: {error}", "dim")
             return general_text(self.tokenizer), TEXT
@@ -93,12 +107,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self.judging[0]
+        return self.validation_and_source[0]
 
     @property
-    def validation_name(self) -> str:
+    def validation_source(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self.judging[1]
+        return self.validation_and_source[1]
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -109,7 +123,7 @@ class Material:
             stream = self.training
         except UserError as error:
             note(f"calibrated on text that the model writes itself, because there is no training text: {error}", "dim")
-            return own_text(self.original, self.tokenizer, num_tokens)
+            return own_rows(self.original, self.tokenizer, num_tokens)
         return torch.cat([input_ids for input_ids, _ in self._windows(stream, num_tokens)])
 
     def calibration_windows(self) -> list[Tensor]:
@@ -155,19 +169,13 @@ WRITTEN_TEXTS, WRITTEN_TOKENS = 64, 256
 """Texts that are written at once, and the most tokens of each."""
 
 
-def own_text(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
-    """Input ids (B, T), about so many in all, of documents that a model writes at temperature 1. They calibrate nearly
-    as well as text that it was trained on (Williams et al. 2025, "Self-calibration")."""
+def own_rows(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
+    """Input ids (B, T), about so many in all, of documents that a model writes itself. They calibrate nearly as well as
+    text that it was trained on (Williams et al. 2025, "Self-calibration")."""
     ids: list[int] = []
     context = min(model.config.context_length, WRITTEN_TOKENS)
-    begin = tokenizer.prompt_ids("") or [tokenizer.eos_token_id]
     for number in range(0, 4 * num_tokens, WRITTEN_TEXTS * context):  # documents may end early
-        completions = generate_batch(
-            model, tokenizer, [begin] * WRITTEN_TEXTS, max_tokens=context - len(begin),
-            sampling=SamplingSettings(temperature=1.0, top_k=None, top_p=None),
-            seeds=range(number, number + WRITTEN_TEXTS),
-        )  # fmt: skip
-        ids += [each for completion in completions for each in (*begin, *completion.ids)]
+        ids += chain(*own_texts(model, tokenizer, num_texts=WRITTEN_TEXTS, max_tokens=context, first_seed=number))
         if len(ids) >= num_tokens:
             break
     rows = max(1, min(len(ids), num_tokens) // context)

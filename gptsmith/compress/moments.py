@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import linear_layers
+from gptsmith.model.shared_copy import shared_copy
 
 Moments = dict[str, Tensor | None]
 """X'X (in, in) of the inputs X of linear layers, by place; None of a layer that had none, such as an expert that no
@@ -25,37 +25,18 @@ def input_moments(model: GPT, windows: Sequence[Tensor]) -> Iterator[Moments]:
     Args:
         windows: input ids (B, T).
     """
-    states = [_first_state(model, input_ids) for input_ids in windows]
+    states = [model.first_state(input_ids) for input_ids in windows]
     for number, block in enumerate(model.blocks):
-        with _watched(block) as moments:
-            states = [(block(x, positions, None), positions) for x, positions in states]
+        watched = shared_copy(block)
+        moments = _watch_inputs(watched)
+        states = [(watched(x, positions, None), positions) for x, positions in states]
         yield {f"blocks.{number}.{place}": moments.get(place) for place in linear_layers(block)}
-    hidden = (model.final_norm(x).flatten(0, 1) / model.config.logits_scaling for x, _ in states)
+    hidden = (model.finished(x).flatten(0, 1) for x, _ in states)
     yield {"head": torch.stack([each.T @ each for each in hidden]).sum(dim=0)}
 
 
-def _first_state(model: GPT, input_ids: Tensor) -> tuple[Tensor, Any]:
-    """What the first block gets: the residual stream (B, T, C) and the positions."""
-
-    class ReachedError(Exception):
-        """The first block."""
-
-    state: list[Any] = []
-
-    def stop(_: nn.Module, given: tuple[Any, ...]) -> None:
-        state.extend(given)
-        raise ReachedError
-
-    with ExitStack() as hooks:
-        hooks.callback(model.blocks[0].register_forward_pre_hook(stop).remove)
-        with suppress(ReachedError):
-            model.hidden(input_ids)
-    return state[0], state[1]
-
-
-@contextmanager
-def _watched(block: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """The moments (in, in) of the inputs that the block's linear layers get while this is open."""
+def _watch_inputs(block: nn.Module) -> dict[str, Tensor]:
+    """The moments (in, in) of the inputs that the block's linear layers get from now on: there once they get some."""
     moments: dict[str, Tensor] = {}
     fed_by: dict[str, str] = {}
     """The first layer with the same input."""
@@ -70,11 +51,9 @@ def _watched(block: nn.Module) -> Iterator[dict[str, Tensor]]:
         rows = x.flatten(0, -2)
         moments[place] = torch.addmm(moments[place], rows.T, rows) if place in moments else rows.T @ rows
 
-    with ExitStack() as hooks:
-        for place, layer in linear_layers(block).items():
-            hook = layer.register_forward_pre_hook(lambda _, given, place=place: watch(place, given[0]))
-            hooks.callback(hook.remove)
-        yield moments
+    for place, layer in linear_layers(block).items():
+        layer.register_forward_pre_hook(lambda _, given, place=place: watch(place, given[0]))
+    return moments
 
 
 @torch.enable_grad()
@@ -102,17 +81,16 @@ def output_curvature(model: GPT, windows: Sequence[Tensor], *, seed: int = 0) ->
     def watch(place: str, output: Tensor) -> None:
         output.register_hook(lambda gradient: add(place, gradient))  # type: ignore[no-untyped-call]
 
-    with ExitStack() as hooks:
-        hooks.callback(model.embedding.register_forward_hook(start).remove)
-        for place, layer in linear_layers(model).items():
-            hook = layer.register_forward_hook(lambda _, __, output, place=place: watch(place, output))
-            hooks.callback(hook.remove)
-        for input_ids in windows:
-            logits = model(input_ids).flatten(0, 1)  # (N, V)
-            with torch.no_grad():
-                noise = torch.empty_like(logits).exponential_(generator=generator)
-                drawn = (logits.softmax(dim=1) / noise).argmax(dim=1)
-            loss = nn.functional.cross_entropy(logits, drawn, reduction="sum")
-            add("embedding", torch.autograd.grad(loss, embedded[0])[0])
+    watched = shared_copy(model)
+    watched.embedding.register_forward_hook(start)
+    for place, layer in linear_layers(watched).items():
+        layer.register_forward_hook(lambda _, __, output, place=place: watch(place, output))
+    for input_ids in windows:
+        logits = watched(input_ids).flatten(0, 1)  # (N, V)
+        with torch.no_grad():
+            noise = torch.empty_like(logits).exponential_(generator=generator)
+            drawn = (logits.softmax(dim=1) / noise).argmax(dim=1)
+        loss = nn.functional.cross_entropy(logits, drawn, reduction="sum")
+        add("embedding", torch.autograd.grad(loss, embedded[0])[0])
     num_tokens = sum(input_ids.numel() for input_ids in windows)
     return {place: total / num_tokens for place, total in sums.items()}

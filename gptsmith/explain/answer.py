@@ -97,7 +97,7 @@ class Answer:
         """
         words = list(re.finditer(r"\S+", self.text))
         if not 1 <= number <= len(words):
-            raise UserError(f"--word {number}: the reply has {len(words)} words, counted from 1: {quoted(self.text)}")
+            raise UserError(f"word {number}: the reply has {len(words)} words, counted from 1: {quoted(self.text)}")
         return self.token_at(words[number - 1].start())
 
     def token_at(self, character: int) -> int:
@@ -126,13 +126,13 @@ class Answer:
         if against is None:
             if not far:
                 raise UserError(
-                    "all other tokens are too close to what was written to be a contrast: name one with --against"
+                    "all other tokens are too close to what was written to be a contrast: name a word to compare with"
                 )
             return asked.compared_with(far[0])
         contrast = asked.compared_with(self._token(against, asked.target))
         if abs(contrast.difference) < LEAST_DIFFERENCE:
             offered = " or ".join(quoted(asked.text_of(token)) for token in far)
-            contrast.require_difference(f": --against {offered} instead")
+            contrast.require_difference(f": compare with {offered} instead")
         return contrast
 
     def _contrasts(self, asked: Question) -> list[int]:
@@ -151,12 +151,14 @@ class Answer:
         """
         spelt = [self.tokenizer.encode_inside(each) for each in (text, f" {text.lstrip()}")]
         if not spelt[0]:
-            raise UserError("--against: give the word that it did not write")
+            raise UserError("against: give the word that it did not write")
         begins_word = self.tokenizer.decode([target], keep_special=True, begins=False).startswith(" ")
         chosen = spelt[1] if begins_word or (len(spelt[1]) == 1 < len(spelt[0])) else spelt[0]
         if chosen[0] == target:
             written = quoted(self.tokenizer.decode([target], begins=False))
-            raise UserError(f"--against {text!r} begins with {written}, which is what was written: name another word")
+            raise UserError(
+                f"against {text!r}: this begins with {written}, which is what was written: name another word"
+            )
         return chosen[0]
 
     def whole_question(self, *, num_claims: int = 1, seed: int = 0) -> ReplyQuestion:

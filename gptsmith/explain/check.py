@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.explain.attribution import direct_contributions
-from gptsmith.explain.methods.logit_lens import lens_logits
+from gptsmith.explain.lens import lens_logits
 from gptsmith.explain.parts import parts_of, patched_states
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question

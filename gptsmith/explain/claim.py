@@ -130,7 +130,6 @@ class Explanation:
         against: what it did not write.
         difference: how much more the model is for the one than for the other, in nats.
         claims: what was found, each with its test.
-        sources: where it stands in the training text.
         checks: the identities that were tried on this model (see `gptsmith.explain.check`).
         seconds: the time that it took.
     """
@@ -145,7 +144,6 @@ class Explanation:
     against: Choice | None
     difference: float
     claims: Sequence[Claim]
-    sources: Sequence[dict[str, Any]] = field(default_factory=list)
     checks: Sequence[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 

@@ -23,16 +23,15 @@ class NotebookExplanation(Explanation):
 Messages = Sequence[dict[str, str]]
 
 
-def methods_of(names: Sequence[str] = (), by: Grain | None = None) -> list[MethodSettings]:
-    """Methods by their names, in order; the default ones if none are named. `by` is for leave_one_out.
+def methods_of(names: Sequence[str] = DEFAULT_METHODS, by: Grain | None = None) -> list[MethodSettings]:
+    """Methods by their names, in order. `by` is for those that take parts of a prompt.
 
     Raises:
         ConfigurationError: there is no such method.
     """
-    tables = [
-        {"kind": name, **({"by": by} if name == "leave_one_out" and by else {})} for name in names or DEFAULT_METHODS
-    ]
-    return [KINDS.validate(table) for table in tables]
+    changes = {} if by is None else {"by": by}
+    methods = [KINDS.validate(name) for name in names]
+    return [method.model_copy(update=changes) if "by" in type(method).model_fields else method for method in methods]
 
 
 def num_tested(methods: Sequence[MethodSettings]) -> int:

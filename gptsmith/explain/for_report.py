@@ -17,16 +17,16 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.claim import Claim
 from gptsmith.explain.explaining import explained, methods_of, num_tested
+from gptsmith.explain.lens import decided_after, lens_logits
 from gptsmith.explain.methods.head_roles import head_roles
-from gptsmith.explain.methods.logit_lens import decided_after, lens_logits
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.units import Passage
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
+from gptsmith.run.folder import INSIDE
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.report import report
-from gptsmith.train.report_inside import INSIDE
 from gptsmith.train.validation_text import validation_text
 
 NUM_EXAMPLES, NUM_PLACES, CONTEXT_TOKENS = 3, 24, 48

@@ -8,7 +8,16 @@ from typing import Any
 from gptsmith.explain.claim import Claim, Explanation, Item
 from gptsmith.explain.question import quoted
 from gptsmith.explain.trust import trust
-from gptsmith.explain.wording import heading_of, label_of, rows_of
+from gptsmith.explain.wording import (
+    CHECK_COLUMNS,
+    CHECKS_HEADING,
+    TRUST_HEADING,
+    check_row,
+    heading_of,
+    label_of,
+    marked_texts,
+    rows_of,
+)
 from gptsmith.pages.shell import Html, element, escaped, page, section
 
 SHADES = 5
@@ -17,14 +26,18 @@ MOST_ROWS = 12
 
 
 def explanation_page(found: Explanation) -> str:
-    """The page of an explanation: the reply, each claim with its verdict, and whether it can be trusted."""
+    """The page of an explanation: the reply, each claim with its verdict, the identities that were tried, and whether
+    it can be trusted."""
     title = _title(found)
     header = element(
         "header", element("h1", title), element("p", f"{found.run}, step {found.step}", class_="soft"), _reply(found)
     )
-    claims = [_claim(found, claim, number) for number, claim in enumerate(found.claims, 1)]
-    trusted = section("Can I trust this?", *(element("p", line) for line in trust(found)), name="trust")
-    return page(title, [header, *claims, trusted])
+    parts = [header, *(_claim(found, claim, number) for number, claim in enumerate(found.claims, 1))]
+    if found.checks:
+        parts.append(section(CHECKS_HEADING, _checks(found.checks), name="checks"))
+    if lines := trust(found):
+        parts.append(section(TRUST_HEADING, *(element("p", line) for line in lines), name="trust"))
+    return page(title, parts)
 
 
 def _title(found: Explanation) -> str:
@@ -61,20 +74,9 @@ def _claim(found: Explanation, claim: Claim, number: int) -> Html:
 def _texts(found: Explanation, claim: Claim) -> Iterator[Html]:
     """The texts of the prompt with the claim's parts shaded by how much they changed."""
     largest = max((abs(item.change) for item in claim.items), default=0.0) or 1.0
-    turns: Sequence[Any] = [{"content": found.prompt}] if isinstance(found.prompt, str) else found.prompt
-    for number, turn in enumerate(turns):
-        items = [item for item in claim.items if item.start is not None and item.message in (None, number)]
-        if not items:
-            continue
-        pieces: list[str] = [f"{turn['role']}: "] if "role" in turn else []
-        done = 0
-        for item in items:
-            text = turn["content"][item.start : item.stop]
-            gap = len(text) - len(text.lstrip())
-            start = (item.start or 0) + gap
-            pieces += [turn["content"][done:start], _shaded(item, text[gap:], largest)]
-            done = item.stop or 0
-        yield element("p", *pieces, turn["content"][done:], class_="text")
+    for role, pieces in marked_texts(found, claim):
+        shaded = [text if item is None else _shaded(item, text, largest) for text, item in pieces]
+        yield element("p", *([f"{role}: "] if role else []), *shaded, class_="text")
 
 
 def _shaded(item: Item, text: str, largest: float) -> Html | str:
@@ -118,6 +120,15 @@ def _tests(claim: Claim) -> Html:
         )
         for test in claim.tests
     ]  # fmt: skip
+    return element("details", element("summary", "the test in numbers"), _table(names, rows))
+
+
+def _checks(checks: Sequence[dict[str, Any]]) -> Html:
+    """A row for each identity."""
+    return _table(CHECK_COLUMNS, [check_row(check) for check in checks])
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     head = element("thead", element("tr", *(element("th", name, scope="col") for name in names)))
     body = element("tbody", *(element("tr", *(element("td", value) for value in row)) for row in rows))
-    return element("details", element("summary", "the test in numbers"), element("table", head, body))
+    return element("table", head, body)

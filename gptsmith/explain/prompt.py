@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from gptsmith.explain.units import Passage
 from gptsmith.text.chat_template import ChatTemplate, Message
@@ -38,13 +40,23 @@ class Prompt:
         return cls(ids, (Passage(tokenizer.decode(ids[first:], keep_special=True), first, ids[first:]),))
 
     @classmethod
-    def of_messages(cls, tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message]) -> Prompt:
+    def of_messages(
+        cls,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+    ) -> Prompt:
         """A conversation, and the beginning of the reply's turn. What the template writes belongs to no passage.
+
+        Args:
+            variables: further variables of the template.
 
         Raises:
             DataError: the template does not take the conversation.
         """
-        return cls.of_conversation(tokenizer, template, messages, tuple(template.prompt_ids(tokenizer, messages)), True)
+        ids = tuple(template.prompt_ids(tokenizer, messages, variables))
+        return cls.of_conversation(tokenizer, template, messages, ids, open_turn=True, variables=variables)
 
     @classmethod
     def of_conversation(
@@ -53,14 +65,17 @@ class Prompt:
         template: ChatTemplate,
         messages: Sequence[Message],
         ids: tuple[int, ...],
+        *,
         open_turn: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> Prompt:
         """A conversation whose tokens are known, with the beginning of the reply's turn (`open_turn`) or without."""
         pieces = [tokenizer.decode_bytes([number], keep_special=True) for number in ids]
         starts = [0, *accumulate(map(len, pieces))]
         spelt = b"".join(pieces)
         passages = []
-        for number, (start, stop) in _contents(tokenizer, template, messages, spelt, open_turn).items():
+        render = partial(template.render, tokenizer=tokenizer, open_turn=open_turn, variables=variables)
+        for number, (start, stop) in _contents(tokenizer, render, messages, spelt).items():
             first, last = (bisect_left(starts, edge) for edge in (start, stop))
             if starts[first] > start and not spelt[starts[first - 1] : start].strip(b" "):
                 first -= 1  # the tokenizer put a space before the text, which is one with its first word
@@ -68,15 +83,15 @@ class Prompt:
                 text = spelt[max(start, starts[first]) : starts[last]].decode("utf-8", "replace")
                 content = str(messages[number]["content"])
                 offset = len(content) - len(content.lstrip())
-                passages.append(Passage(text, first, ids[first:last], str(messages[number]["role"]), number, offset))
+                passages.append(Passage(text, first, ids[first:last], number, offset))
         return cls(ids, tuple(passages))
 
 
 def _contents(
-    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message], spelt: bytes, open_turn: bool
+    tokenizer: Tokenizer, render: Callable[[Sequence[Message]], str], messages: Sequence[Message], spelt: bytes
 ) -> dict[int, tuple[int, int]]:
-    """The bytes from and to which each message's text stands in what the prompt's tokens spell: where the template puts
-    marks that stand around it."""
+    """The bytes from and to which each message's text stands in what the prompt's tokens spell: where the template, by
+    which messages are rendered, puts marks that stand around it."""
     texts = [str(message["content"]).strip() for message in messages]
     marked = [
         {**message, "content": str(message["content"]).replace(text, f"{_mark(2 * n)}{text}{_mark(2 * n + 1)}", 1)}
@@ -85,7 +100,7 @@ def _contents(
         for n, (message, text) in enumerate(zip(messages, texts, strict=True))
     ]
     masking = Masking(tokenizer, marked)
-    rendered = template.render(masking.masked(marked), tokenizer=tokenizer, open_turn=open_turn)
+    rendered = render(masking.masked(marked))
     for character, spelling in masking.hidden.items():
         rendered = rendered.replace(character, spelling)
     plain = rendered

@@ -17,9 +17,6 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.classifier import Classifier
 from gptsmith.train.encoder import Encoder
 
-SAME_PROBABILITY = 0.05
-"""Integer weights round a little differently in another batch."""
-
 
 def label_question(loaded: Loaded, model: GPT, text: str, against: str | None = None, **more: Any) -> ScoreQuestion:
     """The question why a classifier gives a text its most probable label, and not another: the next one if none is
@@ -33,28 +30,21 @@ def label_question(loaded: Loaded, model: GPT, text: str, against: str | None = 
         UserError: the model labels no single texts, or has no such label.
     """
     classifier = Classifier.of(loaded)
-    if classifier is None or not classifier.text_labels:
-        raise _not_explained(loaded)
+    if classifier is None or not classifier.text_labels or not classifier.objective.reads_last_token:
+        raise UserError(
+            f"{loaded.run.folder}: only labels of single texts, read from the last token, can be explained, not those "
+            f"of pairs, choices or means; {shell_command('predict', loaded.run.folder, 'FILE')} gives these"
+        )
     [sample] = classifier.samples([text])
     labels, ids = tuple(classifier.text_labels), tuple(sample.sequences[0].ids)
     prompt = Prompt(ids, (_passage(loaded.tokenizer, ids[1:-1], 1),) if len(ids) > 2 else ())
     [probabilities] = classifier.probabilities([sample])
     order = sorted(range(len(labels)), key=lambda label: -probabilities[label])
     if against is not None and against not in labels:
-        raise UserError(f"--against {against}: no such label ({did_you_mean(against, labels)})")
+        raise UserError(f"against {against!r}: no such label ({did_you_mean(against, labels)})")
     other = order[1] if against is None else labels.index(against)
     target = order[0] if other != order[0] else order[1]
-    question = ScoreQuestion(model, loaded.tokenizer, prompt, target, other, labels=labels, **more)
-    if abs((question.target_choice.probability or 0) - probabilities[target]) > SAME_PROBABILITY:
-        raise _not_explained(loaded)  # the labels are read from the mean of all states
-    return question
-
-
-def _not_explained(loaded: Loaded) -> UserError:
-    return UserError(
-        f"{loaded.run.folder}: only labels of single texts, read from the last token, can be explained, not those of "
-        f"pairs, choices or means; {shell_command('predict', loaded.run.folder, 'FILE')} gives these"
-    )
+    return ScoreQuestion(model, loaded.tokenizer, prompt, target, other, labels=labels, **more)
 
 
 def reward_question(loaded: Loaded, model: GPT, messages: Sequence[Message], reply: str, **more: Any) -> ScoreQuestion:

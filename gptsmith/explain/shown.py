@@ -12,7 +12,16 @@ from rich.text import Text
 from gptsmith.base.console import harmless
 from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Explanation, Item
 from gptsmith.explain.trust import trust
-from gptsmith.explain.wording import heading_of, label_of, rows_of
+from gptsmith.explain.wording import (
+    CHECK_COLUMNS,
+    CHECKS_HEADING,
+    TRUST_HEADING,
+    check_row,
+    heading_of,
+    label_of,
+    marked_texts,
+    rows_of,
+)
 
 BAR = 24
 """The width of the longest bar, in characters."""
@@ -26,23 +35,21 @@ def shown(found: Explanation) -> RenderableType:
     for claim in found.claims:
         parts += [Text(), *_claim(found, claim)]
     if found.checks:
-        parts += [Text(), Text("Identities of this model", "bold"), _checks(found.checks)]
-    if found.claims:
-        parts += [Text(), Text("Can I trust this?", "bold"), *(Text(f"  {harmless(line)}") for line in trust(found))]
+        parts += [Text(), Text(CHECKS_HEADING, "bold"), _checks(found.checks)]
+    if lines := trust(found):
+        parts += [Text(), Text(TRUST_HEADING, "bold"), *(Text(f"  {harmless(line)}") for line in lines)]
     return Group(*parts)
 
 
 def _checks(checks: Sequence[dict[str, Any]]) -> Table:
-    """A row for each identity: whether it holds, by how much it is off, by how much it may be."""
+    """A row for each identity."""
     table = Table(show_header=True, box=None, padding=(0, 1, 0, 2))
-    for heading in ("identity", "off by (nats)", "at most", ""):
+    for heading in CHECK_COLUMNS:
         table.add_column(heading, overflow="fold")
     for check in checks:
-        if check["error"] is None:
-            table.add_row(check["says"], "", "", Text(harmless(f"not for this model: {check['why']}"), "dim"))
-            continue
-        verdict = Text("holds", "green") if check["holds"] else Text("FAILS", "bold red")
-        table.add_row(check["says"], f"{check['error']:.1e}", f"{check['bound']:.1e}", verdict)
+        style = "dim" if check["error"] is None else "green" if check["holds"] else "bold red"
+        *figures, verdict = map(harmless, check_row(check))
+        table.add_row(*figures, Text(verdict, style))
     return table
 
 
@@ -66,20 +73,15 @@ def _claim(found: Explanation, claim: Claim) -> Iterator[RenderableType]:
 
 
 def _prompt(found: Explanation, claim: Claim) -> Iterator[Text]:
-    """The texts of the prompt, their important parts shaded."""
+    """The texts of the prompt, their important parts marked."""
     largest = max((item.change for item in claim.items), default=0.0)
-    messages = [found.prompt] if isinstance(found.prompt, str) else [turn["content"] for turn in found.prompt]
-    for number, content in enumerate(messages):
-        text = Text(harmless(content))
-        items = [item for item in claim.items if item.message in (None, number)]
-        if not items:
-            continue
-        for item in items:
-            if item.start is not None and item.change >= 0.25 * largest > 0:
-                start = (
-                    item.start + len(content[item.start : item.stop]) - len(content[item.start : item.stop].lstrip())
-                )
-                text.stylize("bold reverse" if item.is_named else "underline", start, item.stop)
+    for _, pieces in marked_texts(found, claim):
+        text = Text()
+        for piece, item in pieces:
+            style = ""
+            if item is not None and item.change >= 0.25 * largest > 0:
+                style = "bold reverse" if item.is_named else "underline"
+            text.append(harmless(piece), style)
         text.pad_left(2)
         yield text
 

@@ -78,8 +78,8 @@ def try_parts(
     if not chosen:
         return Outcome(NOT_TESTED, f"Not tested: none of the {noun} is named.")
     others = math.comb(num_parts, len(chosen)) - 1
-    num_random, limit = min(RANDOM_CHOICES * num_claims, others), ERROR_RATE / num_claims
-    if 1 / (1 + num_random) > limit:
+    num_random = min(RANDOM_CHOICES * num_claims, others)
+    if not can_tell(num_random, num_claims):
         return Outcome(
             NOT_TESTED,
             f"Not tested: with {num_parts} {noun} to choose from, {len(chosen)} could be found by luck "
@@ -87,7 +87,7 @@ def try_parts(
         )
     choices = [chosen, *random_choices(num_parts, chosen, num_random, seed)]
     tests = [compared(how, len(chosen), measure(choices)) for how, measure in measures.items()]
-    verdict: Verdict = HOLDS if all(test.p_value <= limit and test.change > TIED for test in tests) else CHANCE
+    verdict = verdict_on(tests, num_claims)
     return Outcome(verdict, _why(verdict, tests, noun), tests)
 
 
@@ -126,6 +126,11 @@ def _falls(question: Question, prompts: Sequence[Sequence[int]]) -> list[float]:
     return [question.difference - after for after in question.differences(prompts).tolist()]
 
 
+def can_tell(num_random: int, num_claims: int = 1) -> bool:
+    """Whether so many random choices are enough to tell a claim from chance."""
+    return 1 / (1 + num_random) <= ERROR_RATE / num_claims
+
+
 def compared(how: str, num_removed: int, changes: Sequence[float]) -> Test:
     """The test of the first of some changes against the others."""
     change, chance = changes[0], np.asarray(changes[1:])
@@ -134,6 +139,13 @@ def compared(how: str, num_removed: int, changes: Sequence[float]) -> Test:
     return Test(
         how, num_removed, change, float(chance.mean()), (low, high), len(chance), (1 + as_good) / (1 + len(chance))
     )
+
+
+def verdict_on(tests: Sequence[Test], num_claims: int = 1) -> Verdict:
+    """`holds` if what is named changed more in every test than all but so few of the random choices that this happens
+    by luck in at most 5 of 100 questions."""
+    limit = ERROR_RATE / num_claims
+    return HOLDS if all(test.p_value <= limit and test.change > TIED for test in tests) else CHANCE
 
 
 HOW = {"remove": "taken away", "replace": "replaced by other text"}

@@ -6,9 +6,9 @@ from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Explanation
 from gptsmith.explain.question import quoted, relative_odds
 
 MEANINGS = {
-    HOLDS: "Holds: what is named was taken away and replaced in this very model, and it mattered more than anything "
-    "picked at random. A claim that is wrong passes this in at most 5 of 100 cases.",
-    CHANCE: "No better than chance: parts picked at random mattered as much, so do not rely on what is named.",
+    HOLDS: "Holds: what is named was changed in this very model, and it mattered more than anything picked at random. "
+    "A claim that is wrong passes this in at most 5 of 100 cases.",
+    CHANCE: "No better than chance: what was picked at random mattered as much, so do not rely on what is named.",
     NOT_TESTED: "Not tested: a figure that the model gave, without a comparison with chance. Read it as a hint.",
 }
 """The verdicts for people."""
@@ -16,7 +16,7 @@ MEANINGS = {
 
 def trust(found: Explanation) -> list[str]:
     """The claims that can be relied on in an explanation, and what it leaves open."""
-    verdicts = [claim.verdict for claim in found.claims if claim.kind != "alternatives"]
+    verdicts = [claim.verdict for claim in found.claims if claim.items and claim.kind != "alternatives"]
     lines = [MEANINGS[verdict] for verdict in (HOLDS, CHANCE, NOT_TESTED) if verdict in verdicts]
     finest = [claim for claim in found.claims if claim.alone is not None and claim.named]
     for claim in finest[-1:]:

@@ -32,7 +32,6 @@ class Passage:
         text: the text, as its tokens spell it.
         first: the place of its first token in the prompt.
         ids: its tokens.
-        role: whose turn of a conversation it is; empty for a plain prompt.
         message: which message of the conversation it is, from 0.
         offset: the place of its first character in that message, whose white space a template may take away.
     """
@@ -40,7 +39,6 @@ class Passage:
     text: str
     first: int
     ids: tuple[int, ...]
-    role: str = ""
     message: int | None = None
     offset: int = 0
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from gptsmith.explain.claim import Claim, Item
+from gptsmith.explain.claim import Claim, Explanation, Item
 from gptsmith.explain.parts import part_text
 
 HEADINGS = {
@@ -17,6 +18,9 @@ HEADINGS = {
     "logit_lens": "Inside: when it was decided",
 }
 """The headings of methods whose own names say little to people."""
+
+CHECKS_HEADING, TRUST_HEADING = "Identities of this model", "Can I trust this?"
+CHECK_COLUMNS = ("identity", "off by (nats)", "at most", "")
 
 
 def joined(texts: Sequence[str]) -> str:
@@ -48,6 +52,22 @@ def _depth_of(item: Item) -> str | None:
     return f"{'before' if found[2] == 'input' else 'after'} block {found[1]}"
 
 
+def marked_texts(found: Explanation, claim: Claim) -> Iterator[tuple[str, list[tuple[str, Item | None]]]]:
+    """Each text of the prompt that a claim has items in: whose turn it is, empty of a plain prompt; and the text in
+    pieces, each with the item that it is. What is between items has none, nor has the white space before one."""
+    turns = [{"role": "", "content": found.prompt}] if isinstance(found.prompt, str) else found.prompt
+    for number, turn in enumerate(turns):
+        text, done, pieces = turn["content"], 0, list[tuple[str, Item | None]]()
+        for item in claim.items:
+            if item.start is None or item.stop is None or item.message not in (None, number):
+                continue
+            start = item.stop - len(text[item.start : item.stop].lstrip())
+            pieces += [(text[done:start], None), (text[start : item.stop], item)]
+            done = item.stop
+        if pieces:
+            yield turn["role"], [*pieces, (text[done:], None)]
+
+
 def rows_of(claim: Claim, most: int) -> list[tuple[Item, float, str]]:
     """The items of a claim that a list shows, each with the length of its bar and its figure: percentages of
     alternatives; readings at even depths; else the largest changes in nats."""
@@ -61,3 +81,10 @@ def rows_of(claim: Claim, most: int) -> list[tuple[Item, float, str]]:
     else:
         shown = sorted(items, key=lambda item: -abs(item.change))[:most]
     return [(item, item.change, f"{item.change:+.2f}") for item in shown]
+
+
+def check_row(check: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """An identity that was tried on a model: by how much it is off, by how much it may be, and whether it holds."""
+    if check["error"] is None:
+        return check["says"], "", "", f"not for this model: {check['why']}"
+    return check["says"], f"{check['error']:.1e}", f"{check['bound']:.1e}", "holds" if check["holds"] else "FAILS"

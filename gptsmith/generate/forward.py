@@ -5,18 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from gptsmith.base.console import note
+from gptsmith.base.console import note_once
 from gptsmith.base.errors import MissingExtraError, UserError, one_line
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import cache_dtype
-from gptsmith.generate.native.errors import UnsupportedModelError
+from gptsmith.generate.native.errors import CompilationError, UnsupportedModelError
 from gptsmith.generate.settings import EngineName, EngineSettings
 from gptsmith.model.gpt import GPT
 
@@ -132,7 +131,7 @@ def _native(model: GPT, settings: EngineSettings, *, quantizes_head: bool) -> tu
         return _checked_decoder(model, settings), None
     except UnsupportedModelError as error:
         return None, str(error)
-    except Exception as error:  # another version of numba or LLVM, a processor that it does not know, no place to write
+    except Exception as error:
         if settings.engine == "auto":
             _say_refusal(error)
         return None, _refusal(error)
@@ -143,21 +142,16 @@ def _checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
     decoder = importlib.import_module(DECODER)  # a compiler takes a second to load: only where it is used
     try:
         return cast("NativeDecoder", decoder.checked_decoder(model, settings))
-    except UnsupportedModelError:
-        raise
-    except Exception:
+    except CompilationError:
         decoder.forget_compiled()
         return cast("NativeDecoder", decoder.checked_decoder(model, settings))
 
 
 def _say_refusal(error: Exception) -> None:
-    _say_once(f"PyTorch decodes: {_refusal(error)}")
+    note_once(f"PyTorch decodes: {_refusal(error)}")
 
 
 def _refusal(error: Exception) -> str:
-    return f"numba cannot compile here: {type(error).__name__}: {one_line(error)}"
-
-
-@cache
-def _say_once(words: str) -> None:
-    note(words)
+    if isinstance(error, CompilationError):
+        return f"numba cannot compile here: {error}"
+    return f"compiled code failed: {type(error).__name__}: {one_line(error)}"

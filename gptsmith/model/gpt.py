@@ -188,6 +188,24 @@ class GPT(nn.Module):
 
         The other arguments are as in `forward`.
         """
+        x, positions = self.first_state(input_ids, attention_mask, cache, segments)
+        # The residual stream: each block adds what its attention and its feed-forward half make of it.
+        for block in self.blocks:
+            x = block(x, positions, cache)
+        if cache is not None:
+            cache.advance(input_ids.shape[1])
+        return self.finished(x)
+
+    def first_state(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        segments: Tensor | None = None,
+    ) -> tuple[Tensor, Positions]:
+        """The residual stream (B, T, C) that the first block gets, and the positions that all get. The arguments are as
+        in `hidden`.
+        """
         T = input_ids.shape[1]
         # Where each token stands and what it may attend to, once for all layers.
         if segments is not None:
@@ -204,12 +222,10 @@ class GPT(nn.Module):
             x = x.to(self.compute_dtype)
         if self.config.embedding_multiplier != 1:
             x = x * self.config.embedding_multiplier
-        x = self.dropout(self.position.embed(x, layout.ids).to(x.dtype))
-        # The residual stream: each block adds what its attention and its feed-forward half make of it.
-        for block in self.blocks:
-            x = block(x, positions, cache)
-        if cache is not None:
-            cache.advance(T)
+        return self.dropout(self.position.embed(x, layout.ids).to(x.dtype)), positions
+
+    def finished(self, x: Tensor) -> Tensor:
+        """The last hidden states (B, T, C) of the residual stream behind the last block."""
         normalised: Tensor = self.final_norm(x)
         # The head is linear: dividing its input divides the logits.
         return normalised if self.config.logits_scaling == 1 else normalised / self.config.logits_scaling

@@ -131,25 +131,41 @@ def quantize(model: GPT, linear: LinearSettings | None = None) -> GPT:
     Raises:
         ConfigurationError: the model is not dense, or a weight is not finite.
     """
-    kind = model.config.linear.kind
-    if model.config.linear.has_adapters:
-        raise ConfigurationError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
-    if kind != "dense":
-        raise ConfigurationError(f"only dense weights can be quantized, and those of this model are {kind} already")
+    require_dense(model.config)
     made = _copy(model, linear=linear or Int8LinearSettings())
     _load_matrices(made, model)
     return made
 
 
-def _copy(model: GPT, **changes: Any) -> GPT:
-    """A model of a changed config, with every parameter that both have."""
-    config = GPTConfig.parse({**model.config.plain(), **changes})
+def require_dense(config: GPTConfig) -> None:
+    """Checks that the weights of a model of that shape can be quantized.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if config.linear.has_adapters:
+        raise ConfigurationError(f"this model has adapters: merge them first ({shell_command('merge', 'RUN')})")
+    if config.linear.kind != "dense":
+        raise ConfigurationError(
+            f"only dense weights can be quantized, and those of this model are {config.linear.kind} already"
+        )
+
+
+def unfilled(model: GPT, config: GPTConfig) -> GPT:
+    """A new model of another shape on the device, in the dtypes and in the mode of `model`, whose weights are still to
+    be filled in."""
     made = empty_model(config, model.device)
     if model.embedding.weight.is_floating_point():
         made = made.to(model.embedding.weight.dtype)
-    _copy_parameters(made, model)
     made.compute_dtype = model.compute_dtype
     return made.train(model.training)
+
+
+def _copy(model: GPT, **changes: Any) -> GPT:
+    """A model of a changed config, with every parameter that both have."""
+    made = unfilled(model, GPTConfig.parse({**model.config.plain(), **changes}))
+    _copy_parameters(made, model)
+    return made
 
 
 def _copy_parameters(made: GPT, model: GPT, *, shares_frozen: bool = False) -> None:

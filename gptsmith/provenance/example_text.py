@@ -71,7 +71,7 @@ class ExampleText(LearnedText):
         number = self.document_at(place)
         row = self._table[number]
         file, where = self._paths[int(row["file"])], self._places[int(row["place"])]
-        document, begin = self.tokens_of(number), int(self.ends[number - 1]) if number else 0
+        document, (begin, _) = self.tokens_of(number), self.bounds(number)
         cuts = place - begin, place - begin + num_tokens
         before, passage, after = (self.tokenizer.decode_bytes(part.tolist()) for part in np.split(document, cuts))
         parts = in_whole_characters(before, passage, after)

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.base.files import read_json
+from gptsmith.data.cache import MANIFEST, key_of
 from gptsmith.data.passages import Found
-from gptsmith.data.suffix_array import SuffixArray
+from gptsmith.data.suffix_array import FORMAT_VERSION, SuffixArray, kept_suffix_array
+from gptsmith.generate.recital_guard import BREAK, SEPARATOR
 from gptsmith.provenance.files import SourceFiles, State
 from gptsmith.provenance.held_out import HeldOutMatches, held_out_matches
 from gptsmith.text.tokenizer import Tokenizer
@@ -19,6 +22,8 @@ from gptsmith.text.tokenizer import Tokenizer
 HELD_OUT_FILE = "held_out.json"
 CONTEXT_CHARACTERS = 100
 """Of a passage, on either side."""
+BLOCK_TOKENS = 1 << 16
+"""Spelled at once."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Source:
     Attributes:
         run: the run that learnt from it: the model itself, or a base of it.
         file: the file, by the path that the run names.
-        where: the record of the file, such as `line 7`; None if the file is text.
+        where: the record of the file, such as `line 7`, or that it is a canary; None if the file is text.
         sha256: of the file, when it was learnt from.
         state: whether the file is `unchanged` since, `changed` or `missing`.
         start, stop: the bytes of the passage in the file as it is now, decompressed if it is packed; None if it does
@@ -84,19 +89,47 @@ class LearnedText(ABC):
     def source(self, place: int, num_tokens: int) -> Source:
         """The passage of so many tokens at a place, which is inside of a document."""
 
+    def is_planted(self, place: int, num_tokens: int) -> bool:
+        """Whether so many tokens at a place touch a canary, which is nobody's text."""
+        return False
+
     @cached_property
     def held_out(self) -> HeldOutMatches | None:
         """How long the matches of its validation text are; None if there is none."""
         return held_out_matches(self.array, self.held_out_tokens(), self._index / HELD_OUT_FILE)
 
+    @cached_property
+    def byte_array(self) -> SuffixArray:
+        """Its bytes, with `SEPARATOR` behind each document: indexed now if they are not yet.
+
+        Raises:
+            UserError: there is too little memory, or no room on the disk.
+        """
+        made_from = read_json(self._index / MANIFEST)["made_from"]
+        target = self._index.with_name(key_of(FORMAT_VERSION, "bytes", self._index.name))
+        return kept_suffix_array(target, lambda _: self._bytes(), SEPARATOR, made_from)
+
+    def _bytes(self) -> np.ndarray:
+        spelled = [data or BREAK for data in self.tokenizer.token_bytes]
+        if self.array.separator == len(spelled):
+            spelled.append(BREAK)
+        found = bytearray()
+        for start in range(0, len(self.array), BLOCK_TOKENS):
+            found += b"".join([spelled[token] for token in self.array.tokens[start : start + BLOCK_TOKENS].tolist()])
+        return np.frombuffer(found, np.uint8)
+
     def document_at(self, place: int) -> int:
         """The number of the document that a token belongs to."""
         return int(np.searchsorted(self.ends, place, side="right"))
 
+    def bounds(self, document: int) -> tuple[int, int]:
+        """The place of a document's first token, and that of its separator."""
+        return int(self.ends[document - 1]) if document else 0, int(self.ends[document]) - 1
+
     def tokens_of(self, document: int) -> np.ndarray:
         """The tokens of a document, without the separator."""
-        start = int(self.ends[document - 1]) if document else 0
-        return self.array.tokens[start : int(self.ends[document]) - 1]
+        start, stop = self.bounds(document)
+        return self.array.tokens[start:stop]
 
     def figures(self) -> dict[str, Any]:
         """Its size, as JSON values."""

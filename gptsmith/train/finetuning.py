@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,12 @@ from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
-from gptsmith.data.example_prompts import example_prompts
+from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits
+from gptsmith.data.left_out import LeftOut
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -65,6 +67,8 @@ class FinetuningJob:
     dataset: Dataset
     data: dict[str, Any]
     """The content of data.json: counts, and a fingerprint of the examples."""
+    canaries: Sequence[Canary] = ()
+    """Those that are planted in plain text."""
 
     @property
     def is_private(self) -> bool:
@@ -73,9 +77,8 @@ class FinetuningJob:
     def write(self, run: Run) -> None:
         """Writes the files of a run besides its settings. Prompts of private data are left out."""
         self.base.tokenizer.save(run.folder)
-        sources = run.paths.all_located(self.settings.request.sources)
-        prompts = [] if self.is_private else example_prompts(sources, of_conversations=True)
-        write_json(run.folder / DATA, {**self.data, "example_prompts": prompts})
+        write_canaries(run.folder, self.canaries)
+        write_json(run.folder / DATA, {**self.data, "example_prompts": []} if self.is_private else self.data)
         if self.template is not None:
             self.template.save(run.folder)
 
@@ -107,6 +110,8 @@ def prepare_job(
         refuse_leaks(table, request)
     opened = open_model(request.base)
     shape = data_shape(table, request)
+    if shape != TEXT and table.get("data", {}).get("num_canaries"):
+        raise UserError("data.num_canaries plants sentences in plain text, and this is data of examples: leave it out")
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = read_splits(table, request, shape)
@@ -149,21 +154,11 @@ def prepare_job(
     if private.is_on:
         settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
-    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
-    if limits and not dataset.num_validation_tokens:
-        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
-    if final_evaluations or limits:
-        _measure_forgetting(dataset, base, model)
-    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
-        raise UserError(
-            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
-        )
-    if final_evaluations:
-        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
-        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
+    _measure_forgetting(dataset, base, model, settings, final_evaluations=final_evaluations)
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
-    return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
+    canaries = () if text is None else read_canaries(text.corpus.folder)
+    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries)
 
 
 def _choices(table: Mapping[str, Any]) -> ExampleSettings:
@@ -180,12 +175,29 @@ def _seed(table: Mapping[str, Any]) -> int:
     return int(table.get("train", {}).get("seed", 1))
 
 
-def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
-    """Lets a dataset know what the model knows before training."""
-    own = own_text(base)
-    dataset.known_text = known_text(base, model, own)
-    dataset.known_answers = known_answers(base, model, own)
-    give_back_freed_memory()
+def _measure_forgetting(
+    dataset: Dataset, base: Loaded, model: GPT, settings: FinetuneSettings, *, final_evaluations: bool
+) -> None:
+    """Lets a dataset know what the model knows before training, and what else to measure at the end.
+
+    Raises:
+        UserError: weights are to be chosen by what cannot be measured.
+    """
+    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
+    if limits and not dataset.num_validation_tokens:
+        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
+    if final_evaluations or limits:
+        own = own_text(base)
+        dataset.known_text = known_text(base, model, own)
+        dataset.known_answers = known_answers(base, model, own)
+        give_back_freed_memory()
+    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
+        raise UserError(
+            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
+        )
+    if final_evaluations:
+        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
+        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
 
 
 def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:
@@ -238,8 +250,9 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
     """
     if shape == TEXT:
         return ExampleSplits([], [], [])
-    own, choices, reading = source_splits(request.sources), _choices(table), _reading(table)
-    skip_bad = choices.skip_bad
+    own, choices = source_splits(request.sources), _choices(table)
+    skip_bad, left_out = choices.skip_bad, LeftOut.read(request.without)
+    reading = replace(_reading(table), left_out=left_out)
     read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
         read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
@@ -255,8 +268,10 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
         seed=_seed(table),
     )
     every = [each for each in (read, *held_out) if each is not None]
+    left_out.require_found()
     return replace(
         splits,
+        num_left_out=len(left_out.found),
         skipped=sum((each.skipped for each in every), Skipped()),
         fields={path: names for each in every for path, names in each.fields.items()},
         notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
@@ -299,6 +314,7 @@ def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: i
         settings=DataSettings.parse(table.get("data", {}), "data"),
         tokenizer=HuggingFaceTokenizerSettings(path=str(base.run.folder)),
         validation=request.validation,
+        without=request.without,
         seed=seed,
     )
 
@@ -319,8 +335,10 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         "fingerprint": splits.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
+        "num_left_out": splits.num_left_out,
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),
         "fields": {path: dict(names) for path, names in splits.fields.items()},
+        "example_prompts": questions(splits.train),
     }

@@ -19,19 +19,18 @@ def validation_text(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tup
     Raises:
         UserError: there is no validation text, or it is gone, or has changed since.
     """
-    trained, data = pretraining_data(run, tokenizer)
+    return validation_of(run, *pretraining_data(run, tokenizer))
+
+
+def validation_of(run: OpenedModel, trained: OpenedModel, data: PreparedData) -> tuple[TokenStream, bool]:
+    """The same, of what `pretraining_data` found for a run.
+
+    Raises:
+        UserError: there is no validation text.
+    """
     if data.validation is None:
         raise UserError(f"{trained.folder} has no validation split")
     return data.validation, trained.folder == run.folder
-
-
-def training_text(run: OpenedModel) -> TokenStream:
-    """The tokens of the text that a run, or the base of its base, was pretrained on.
-
-    Raises:
-        UserError: it is not known, or gone, or has changed since.
-    """
-    return pretraining_data(run)[1].train
 
 
 def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[OpenedModel, PreparedData]:
@@ -41,21 +40,22 @@ def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tu
         UserError: the text is not known, or gone, or has changed since.
     """
     trained, settings = pretraining_of(run)
-    request, own = settings.request, trained.tokenizer()
-    prepared = []
-    for reader in (own, tokenizer or own):
-        data = prepare(
-            trained.paths.all_located(request.sources),
-            settings=settings.data,
-            tokenizer=reader,
-            validation=trained.paths.all_located(request.validation),
-            seed=settings.train.seed,
-        )
-        if reader is own and not is_same_data(recorded := trained.data(), data.summary):
-            changes = differences(recorded, data.summary)
-            raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}")
-        prepared.append(data)
-    return trained, prepared[-1]
+    data = _prepared(trained, settings, trained.tokenizer())
+    if not is_same_data(recorded := trained.data(), data.summary):
+        changes = differences(recorded, data.summary)
+        raise UserError(f"the text of {trained.folder} has changed since it was trained on{changes}")
+    return trained, data if tokenizer is None else _prepared(trained, settings, tokenizer)
+
+
+def _prepared(trained: OpenedModel, settings: RunSettings, tokenizer: Tokenizer) -> PreparedData:
+    return prepare(
+        trained.paths.all_located(settings.request.sources),
+        settings=settings.data,
+        tokenizer=tokenizer,
+        validation=trained.paths.all_located(settings.request.validation),
+        without=trained.paths.all_located(settings.request.without),
+        seed=settings.train.seed,
+    )
 
 
 def pretraining_of(run: OpenedModel) -> tuple[OpenedModel, RunSettings]:

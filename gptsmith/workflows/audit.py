@@ -13,40 +13,53 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
-from gptsmith.data.corpus import read_corpus
+from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
+from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
-from gptsmith.workflows.requests import AuditRequest
+from gptsmith.workflows.requests import AuditRequest, refuse
 
 
 @verb(AuditRequest, "sources")
 def audit(request: AuditRequest) -> dict[str, Any]:
     """What in texts should perhaps not go into a model: data of persons and secrets, by their form and their check
-    digits, and documents that are there more than once. Nothing is changed.
+    digits, and documents that are there more than once. Nothing is changed. Of a run, what it can recite of the texts
+    that it learnt from.
 
     Returns:
+        of a run, what `gptsmith.workflows.audit_run` says; of texts
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
-        were read), counts (findings by kind), num_secrets,
-        num_documents_with_findings, seconds, and findings: of each its kind, is_secret, text, placeholder, document,
-        file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are None in
-        formats whose text is packed or marked up.
+        were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
+        its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
+        file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
+        up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
+        stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
+        to validate or to test with that is trained on, too.
 
     Raises:
         ConfigurationError: there is no such kind.
         UserError: a source cannot be read or is a run, or there is no text.
     """
+    if len(request.sources) == 1 and _is_model(request.sources[0]):
+        from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
+
+        return audit_run(request)
+    refuse("an audit of texts", {"--minutes": request.minutes})
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:
         if (Path(source) / SETTINGS).exists():
-            raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
+            raise UserError(f"{source} is a run, and the others are not: audit it alone")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
-    found = [_plain(each) for each in findings_of(corpus, finders, meter)]
+    found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
+    copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     if request.out is not None:
-        lines = (json_text(each, ensure_ascii=False) + "\n" for each in found)
+        listed = [*found, *copies.listed()]
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
     return {
@@ -60,8 +73,22 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "num_secrets": sum(each["is_secret"] for each in found),
         "num_documents_with_findings": len({each["document"] for each in found}),
         "findings": found,
+        "near_duplicates": [each.plain() for each in copies.near],
+        "leaks": [each.plain() for each in copies.leaks],
         "seconds": time.monotonic() - started,
     }
+
+
+def _is_model(source: str | Path) -> bool:
+    """Whether a source is a run, or another program's model."""
+    path = Path(source)
+    if (path / SETTINGS).exists():
+        return True
+    if not ((path / "config.json").exists() or path.suffix == ".gguf"):
+        return False
+    from gptsmith.convert.open import is_model  # PyTorch takes long to import
+
+    return path.suffix == ".gguf" or is_model(path)
 
 
 def _finders(kinds: list[str]) -> list[FinderSettings]:
@@ -72,7 +99,25 @@ def _finders(kinds: list[str]) -> list[FinderSettings]:
     return [KINDS.validate(kind) for kind in kinds] or all_finders()
 
 
-def _plain(found: PlacedFinding) -> dict[str, Any]:
+def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> dict[str, Corpus]:
+    """The texts by the split that they belong to: those of folders that have some of their own, and those that are
+    named."""
+    own = found_splits(request.sources, validates=True)
+    if own.note is None and not request.validation:
+        return {TRAIN: corpus}
+    found = {
+        TRAIN: corpus if own.note is None else own.train,
+        "validation": list(map(str, request.validation)) or own.validation,
+        "test": own.test,
+    }
+    return {
+        split: files if isinstance(files, Corpus) else read_corpus(files, settings, default_cache())
+        for split, files in found.items()
+        if files is not None
+    }
+
+
+def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:
     """A finding as JSON values."""
     finding, place = found.finding, found.place
     return {
@@ -81,6 +126,7 @@ def _plain(found: PlacedFinding) -> dict[str, Any]:
         "text": finding.text,
         "placeholder": finding.placeholder,
         "document": found.document,
+        "sha256": corpus.table[found.document]["sha256"].tobytes().hex(),
         "file": str(found.file),
         "start": None if place is None else place.start,
         "stop": None if place is None else place.stop,

@@ -98,7 +98,7 @@ def _of_a_reply(request: ExplainRequest, loaded: Loaded, methods: list[MethodSet
     else:
         ids = tuple(loaded.tokenizer.encode_inside(request.reply))
     seed = request.resolved_seed
-    other = own_text(loaded.model, loaded.tokenizer, seed=seed)
+    other = own_text(engine.model, loaded.tokenizer, seed=seed)
     answer = Answer(engine.model, loaded.tokenizer, prompt, ids, other, observe)
     if request.whole:
         whole = answer.whole_question(num_claims=num_tested(methods), seed=seed)
@@ -117,7 +117,7 @@ def _of_a_score(request: ExplainRequest, loaded: Loaded, methods: list[MethodSet
     if request.word is not None or request.whole:
         raise UserError(f"{request.run} writes no words: its label or score is explained; leave out --word and --whole")
     seed, model = request.resolved_seed, inference_model(loaded.model)
-    other = own_text(loaded.model, loaded.tokenizer, seed=seed)
+    other = own_text(model, loaded.tokenizer, seed=seed)
     named = {"held_out_ids": other, "num_claims": num_tested(methods), "seed": seed, "observe": observe}
     if loaded.config.num_labels == 1 and loaded.template is not None:
         if request.reply is None:

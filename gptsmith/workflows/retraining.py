@@ -75,9 +75,11 @@ def _train(run: OpenedModel, sources: list[str], seed: int, out: Path) -> None:
     request = training.request
     common: dict[str, Any] = {
         "validation": run.paths.all_located(request.get("validation", [])),
+        "without": run.paths.all_located(request.get("without", [])),
         "config": run.folder / SETTINGS,
         "seed": seed,
         "out": out,
+        "settings": ["data.num_canaries=0"],  # each pair would have its own
     }
     if training.base is None:
         pretrain(sources, tokenizer=run.folder, **common)

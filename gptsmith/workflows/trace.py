@@ -15,8 +15,9 @@ from gptsmith.data.discover import discover
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
 from gptsmith.data.sources import MAX_PATH_CHARACTERS
-from gptsmith.explain.influence.forgetting import NUM_RANDOM, Target, require_gradients
+from gptsmith.explain.influence.forgetting import Target, require_gradients
 from gptsmith.explain.influence.influence import MAX_CANDIDATES, find_influences
+from gptsmith.explain.testing import RANDOM_CHOICES
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.explain.trace.words import passage_in_words, trace_in_words
 from gptsmith.workflows.requests import TraceRequest
@@ -30,7 +31,7 @@ def trace(request: TraceRequest) -> dict[str, Any]:
 
     Returns:
         run, num_tokens, num_matched_tokens, min_tokens (the shortest match that is listed), learned (of each text that
-        was learnt from: run, kind, num_tokens, num_documents, num_held_out_places), missing (why others are not here),
+        was learnt from: run, kind, num_tokens, num_documents), missing (why others are not here),
         says, seconds, and sources: of each passage text, text_start and text_stop (characters), num_tokens,
         num_copies, held_out_share (of the places of text that was never learnt from, those at which a match so long
         begins), file, where, sha256, state (unchanged, changed or missing), start and stop (bytes of the file), line,
@@ -48,7 +49,7 @@ def trace(request: TraceRequest) -> dict[str, Any]:
     run = open_model(request.run, by_hash=False)
     text = _text(str(request.text))
     tracer = Tracer.of(run)
-    num_tokens = len(run.tokenizer().encode(text))
+    num_tokens = len(tracer.tokenizer.encode(text))
     passages = tracer.trace(text, request.min_tokens)
     min_tokens = request.min_tokens or tracer.min_tokens
     tests: dict[str, Any] = {}
@@ -80,7 +81,7 @@ def _influences(request: TraceRequest, tracer: Tracer, run: OpenedModel, text: s
     loaded = _with_gradients(run, request.device)
     loaded.require_words()
     target = Target.of(loaded.tokenizer, loaded.template, request.prompt, text)
-    with meter("forgetting passages", NUM_RANDOM + MAX_CANDIDATES) as bar:
+    with meter("forgetting passages", RANDOM_CHOICES + MAX_CANDIDATES) as bar:
         found = find_influences(tracer, loaded.model, target, observe=bar.update)
     return [influence.plain() for influence in found]
 

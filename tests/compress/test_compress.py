@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from types import SimpleNamespace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -14,22 +14,37 @@ from gptsmith.base.errors import UserError
 from gptsmith.compress import difference as compress_difference
 from gptsmith.compress.difference import Difference, difference
 from gptsmith.compress.material import Material
-from gptsmith.compress.methods import KINDS, MethodSettings, compressed
+from gptsmith.compress.methods import KINDS, MethodSettings, compressed, method_of
+from gptsmith.compress.methods.heal import HealMethodSettings
+from gptsmith.compress.methods.mixed import MixedMethodSettings
+from gptsmith.compress.methods.prune import PruneMethodSettings
 from gptsmith.convert.open import OpenedModel
-from gptsmith.model.gpt import GPT
+from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.presets import preset
 
 SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "head_dim": 32, "context_length": 16}
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS.names()} - {"prune", "heal", "gptq", "mixed"}))
+def material_of(model: GPT) -> Material:
+    return Material(cast(OpenedModel, SimpleNamespace(config=model.config)), model)
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS.names()} - {"prune", "heal", "mixed"}))
 def test_every_method_makes_a_smaller_model_and_leaves_the_first_as_it_was(kind: str) -> None:
     model = GPT(preset("smith", **SHAPE)).eval()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    small = compressed(model, [KINDS.validate(kind)], Material(cast(OpenedModel, None), model))
+    small = compressed(model, [KINDS.validate(kind)], material_of(model))
     assert sum(p.nbytes for p in small.parameters()) < 0.5 * sum(p.nbytes for p in model.parameters())
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
     assert KINDS.validate(kind).kind == kind
+
+
+def test_kinds_say_by_which_words_they_are_asked_for() -> None:
+    words = {word: kind for kind in KINDS.names() for word in KINDS.settings(kind).names()}
+    assert words == {"int8": "int8", **dict.fromkeys(("q4_0", "q4_1", "q5_0", "q5_1", "q8_0"), "round")}
+    assert all(method_of(word).name == word for word in words)
+    with pytest.raises(UserError, match=r"--to 'mixed': no such compression \(allowed: int8, q4_0, "):
+        method_of("mixed")
 
 
 def test_what_is_no_method_is_refused() -> None:
@@ -86,7 +101,40 @@ def test_methods_are_applied_one_after_the_other_and_the_original_stays() -> Non
             return made
 
     original = GPT(preset("smith", **SHAPE)).eval()
-    material = Material(cast(OpenedModel, None), original)
+    material = material_of(original)
     last = compressed(original, [Adds(amount=1.0), Adds(amount=3.0)], material)
     torch.testing.assert_close(last.embedding.weight, 4 * original.embedding.weight + 5)
     assert list(material.findings) == ["adds 1.0", "adds 3.0"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ([PruneMethodSettings(num_layers=1), MixedMethodSettings(num_bytes=1000)], "the least possible is"),
+        ([PruneMethodSettings(num_layers=1), KINDS.validate("int8"), HealMethodSettings()], "int8 cannot be healed"),
+        ([KINDS.validate("int8"), MixedMethodSettings()], "those of this model are int8 already"),
+        ([KINDS.validate("round"), PruneMethodSettings(num_layers=3)], "this model has 2, so from 1 to 1 can stay"),
+    ],
+)
+def test_what_a_later_method_refuses_is_said_before_an_earlier_one_begins(
+    methods: list[MethodSettings], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in methods:
+        monkeypatch.setattr(type(method), "compress", lambda *_: pytest.fail("it has begun"))
+    model = GPT(preset("smith", **SHAPE)).eval()
+    with pytest.raises(UserError, match=says):
+        compressed(model, methods, material_of(model))
+
+
+@pytest.mark.parametrize("odd", [{}, {"attention": {"kind": "sliding_window", "window_size": 3}}])
+def test_a_method_knows_the_shape_that_it_will_make(odd: dict[str, Any]) -> None:
+    """So that a budget of bytes is that of what is left when layers and units are gone."""
+    model = GPT(preset("smith", **SHAPE, **odd)).eval()
+    text = torch.zeros(1, 16, dtype=torch.long)
+    material = cast(Material, SimpleNamespace(calibration_windows=lambda: [text], findings={}))
+    prune = PruneMethodSettings(num_layers=1, feedforward=64)
+    shape, made = prune.require(model.config, material), prune.compress(model, material)
+    assert (shape.num_layers, shape.feedforward) == (1, made.config.feedforward)
+    assert meta_model(shape).num_parameters == made.num_parameters < model.num_parameters
+    one, other = (KINDS.validate(kind).require(shape, material).linear.kind for kind in ("int8", "round"))
+    assert (one, other) == ("int8", "grouped")

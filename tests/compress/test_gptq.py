@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from gptsmith.base.errors import UserError
 from gptsmith.compress.gptq import gptq, gptq_model, searched
+from gptsmith.compress.methods.prune import layer_influences, unit_importances
 from gptsmith.compress.moments import input_moments, output_curvature
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS, Groups
@@ -108,8 +113,6 @@ def test_moments_are_those_of_what_each_layer_is_given(model: GPT, windows: list
         inputs = torch.cat(given[place])
         assert moments is not None
         torch.testing.assert_close(moments, inputs.T @ inputs, rtol=1e-4, atol=1e-4)
-    assert not model.blocks[0]._forward_pre_hooks
-    assert not any(layer._forward_pre_hooks for layer in linear_layers(model).values())
 
 
 def test_the_curvature_of_a_model_that_knows_nothing(windows: list[Tensor]) -> None:
@@ -133,3 +136,23 @@ def test_a_model_is_rounded_in_the_formats_that_were_said(model: GPT, windows: l
         expected = model.get_submodule(place).matrix()
         gap = made.get_submodule(place).matrix() - expected
         assert 0 < float(gap.norm()) < 0.15 * float(expected.norm())
+
+
+@pytest.mark.parametrize("watches", [input_moments, output_curvature, layer_influences, unit_importances])
+def test_hooks_are_on_copies_because_others_may_use_the_model_meanwhile(
+    watches: Callable[[GPT, list[Tensor]], object],
+    model: GPT,
+    windows: list[Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, watched = {id(module) for module in model.modules()}, []
+
+    def watching(register: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda module, *given: (watched.append(id(module)), register(module, *given))[1]
+
+    for name in ("register_forward_hook", "register_forward_pre_hook"):
+        monkeypatch.setattr(Module, name, watching(getattr(Module, name)))
+    found = watches(model, windows)
+    _ = list(found) if isinstance(found, Iterator) else found
+    assert watched
+    assert not own & {*watched}

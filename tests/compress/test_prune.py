@@ -140,7 +140,7 @@ def test_a_quantized_model_is_pruned_as_it_is() -> None:
 def test_adapters_are_merged_first() -> None:
     model = with_adapters(made("smith"), LoraLinearSettings(rank=2))
     with pytest.raises(UserError, match=r"has adapters: merge them first \(gptsmith merge RUN\)"):
-        PruneMethodSettings(num_layers=1).compress(model, cast(Material, None))
+        PruneMethodSettings(num_layers=1).require(model.config, cast(Material, None))
 
 
 def test_the_largest_stay_in_their_order_and_of_equal_ones_the_first() -> None:
@@ -170,4 +170,4 @@ def test_what_cannot_be_pruned_so_is_refused_before_any_text_is_read(
     name: str, settings: dict[str, int], says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
-        PruneMethodSettings(**settings).compress(made(name), cast(Material, None))
+        PruneMethodSettings(**settings).require(made(name).config, cast(Material, None))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.compress.methods.round import rounded
+from gptsmith.compress.forms import in_forms, roundable
 from gptsmith.compress.straight_through import stored, trainable
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_rounding import GRIDS
@@ -18,6 +18,11 @@ from gptsmith.model.transform import dequantize, quantize
 
 SHAPE: dict[str, Any] = {"num_layers": 1, "embed_dim": 64, "vocab_size": 30, "num_heads": 2, "context_length": 8}
 TEXT = torch.randint(30, (2, 8), generator=torch.Generator().manual_seed(3))
+
+
+def rounded(model: GPT, form: str) -> GPT:
+    """A model with all matrices that a block format can hold in it."""
+    return in_forms(model, dict.fromkeys(roundable(model), form))
 
 
 def dense(*, tied: bool) -> GPT:

@@ -42,7 +42,7 @@ def test_words_and_characters_are_found_in_the_reply(answer: Answer) -> None:
         assert REPLY[start:].lstrip().startswith(word)
     assert answer.token_at(0) == 0
     for number in (0, -1, 7):
-        with pytest.raises(UserError, match=rf"--word {number}: the reply has 6 words, counted from 1: \"sword of"):
+        with pytest.raises(UserError, match=rf"word {number}: the reply has 6 words, counted from 1: \"sword of"):
             answer.token_of_word(number)
     with pytest.raises(UserError, match="character 99 is not in the reply"):
         answer.token_at(99)
@@ -62,7 +62,7 @@ def test_a_contrast_may_be_named_with_or_without_its_space(answer: Answer, token
         assert answer.question(0, text).against == winter
     with pytest.raises(UserError, match='begins with "sword", which is what was written'):
         answer.question(0, " sword")
-    with pytest.raises(UserError, match="--against: give the word"):
+    with pytest.raises(UserError, match="against: give the word"):
         answer.question(0, "")
 
 
@@ -74,7 +74,9 @@ def test_a_contrast_that_is_too_close_is_refused_with_another_to_take(answer: An
     same = replace(answer, model=model)
     far = same.question(0)
     assert far.against not in (sword, winter)
-    with pytest.raises(UserError, match=r"differ by \+0.00 nats, which is next to nothing .*: --against ") as refused:
+    with pytest.raises(
+        UserError, match=r"differ by \+0.00 nats, which is next to nothing .*: compare with "
+    ) as refused:
         same.question(0, " winter")
     assert quoted(far.text_of(far.against)) in str(refused.value)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED
-from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings, important
+from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings
+from gptsmith.explain.naming import important
 from gptsmith.explain.other_questions import ReplyQuestion, ScoreQuestion
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.methods.logit_lens import LogitLensSettings, decided_after, lens_logits
+from gptsmith.explain.lens import decided_after, lens_logits
+from gptsmith.explain.methods.logit_lens import LogitLensSettings
 from gptsmith.explain.question import Question, quoted
 from tests.explain.conftest import random_model
 

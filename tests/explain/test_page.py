@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from gptsmith.explain.check import Check
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Choice, Claim, Explanation, Item, Test, Verdict
 from gptsmith.explain.page import explanation_html, explanation_page
 from gptsmith.explain.shown import shown
@@ -75,6 +76,31 @@ def test_important_words_are_marked_and_every_claim_has_its_figures() -> None:
         assert "+3.00" in found
         assert "-0.50" in found
     assert "<td>0.048</td>" in page
+
+
+def test_marks_stand_where_the_words_are_whatever_ends_the_lines() -> None:
+    found = explained()
+    item = Item("iron", 3.0, 6, 10)
+    text = replace(found, prompt="Old\r\n\riron sold", claims=[replace(found.claims[1], items=[item])])
+    assert "\x1b[1;7miron\x1b[0m sold" in at_terminal(text)
+    assert ">iron</mark> sold" in explanation_page(text)
+
+
+def test_identities_are_shown_and_nothing_is_said_of_trust_where_nothing_was_named() -> None:
+    checks = [
+        Check("taps", "changes no bit", 0.0, 0.0).plain(),
+        Check("cache", "token by token", 0.5, 0.001).plain(),
+        Check("lens", "is the model", None, 0.0, "<its norms>").plain(),
+    ]
+    nothing = Claim("head_roles", "No head with a role was found.", [])
+    found = replace(explained(), target=None, claims=[nothing], checks=checks)
+    page, text = explanation_page(found), at_terminal(found)
+    for part in ("changes no bit", "token by token", "holds", "FAILS", "5.0e-01", "not for this model:"):
+        assert part in page
+        assert part in text
+    assert "&lt;its norms&gt;" in page
+    assert trust(found) == []
+    assert "Can I trust this?" not in page + text
 
 
 @pytest.mark.parametrize("verdict", [HOLDS, CHANCE, NOT_TESTED])

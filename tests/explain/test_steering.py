@@ -41,13 +41,16 @@ def test_text_and_the_loss_beside_it_are_shown_and_the_step_is_compared_with_ran
     assert claim.test is not None
     assert claim.test.num_random == 20
     assert claim.test.change == pytest.approx(after.change)
+    [shared] = SteeringSettings(toward=TOWARD, away=AWAY, strength=4, max_tokens=1).explain(question(num_claims=2))
+    assert shared.test is not None
+    assert shared.test.num_random == 40  # the chance of an error is that of one claim
     [none] = SteeringSettings(toward=TOWARD, away=TOWARD, max_tokens=4).explain(asked)
     assert none.items[0].text == none.items[1].text
     assert none.verdict == "no better than chance"
 
 
 def test_texts_of_one_kind_alone_are_refused(question: Callable[..., Question]) -> None:
-    with pytest.raises(UserError, match="give texts of both kinds"):
+    with pytest.raises(UserError, match="texts of two kinds, which Python alone"):
         SteeringSettings(toward=TOWARD).explain(question())
     with pytest.raises(UserError, match=r"no such tap.*blocks.9.output"):
         SteeringSettings(toward=TOWARD, away=AWAY, layer=9).explain(question())

@@ -12,7 +12,16 @@ import torch
 
 from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED
 from gptsmith.explain.question import Question
-from gptsmith.explain.testing import RANDOM_CHOICES, fewest_named, random_choices, try_parts, try_units
+from gptsmith.explain.testing import (
+    RANDOM_CHOICES,
+    can_tell,
+    compared,
+    fewest_named,
+    random_choices,
+    try_parts,
+    try_units,
+    verdict_on,
+)
 
 Numbers = Sequence[tuple[int, ...]]
 
@@ -57,6 +66,16 @@ def test_too_few_parts_are_not_tested_at_all(num_parts: int, num_named: int, is_
     assert is_tested or f"with {num_parts} words to choose from" in outcome.why
     assert try_parts({}, num_parts, [], noun="words").verdict == NOT_TESTED
     assert (fewest_named(num_parts) or 99) == {19: 2, 20: 1, 6: 3}[num_parts]
+
+
+def test_a_verdict_holds_by_luck_in_at_most_one_of_twenty_one_cases() -> None:
+    changes = np.random.default_rng(5).normal(size=(4_000, 1 + RANDOM_CHOICES))
+    verdicts = [verdict_on([compared("remove", 1, row.tolist())]) for row in changes + 9]
+    assert verdicts.count(HOLDS) / len(verdicts) < 0.06
+    assert verdict_on([compared("remove", 1, [1.0, *[0.0] * 20])]) == HOLDS
+    tie = compared("remove", 1, [1.0, *[0.0] * 19, 1.0 - 1e-6])  # changes that rounding alone tells apart
+    assert (tie.p_value, verdict_on([tie])) == (pytest.approx(2 / 21), CHANCE)
+    assert [can_tell(19), can_tell(18), can_tell(20, 2), can_tell(39, 2)] == [True, False, False, True]
 
 
 def test_more_claims_need_more_choices_each() -> None:

@@ -57,6 +57,16 @@ def test_of_a_conversation_only_the_texts_of_its_messages_are_parts(tokenizer: T
     assert not covered & specials
 
 
+def test_variables_of_the_template_are_those_of_the_reply(tokenizer: Tokenizer) -> None:
+    template = ChatTemplate("{% if quick %}Quick: {% endif %}" + PLAIN + "{% if quick %} Now: {% endif %}")
+    messages = [{"role": "user", "content": "Sell the sword."}]
+    prompt = Prompt.of_messages(tokenizer, template, messages, {"quick": True})
+    assert prompt.ids == tuple(template.prompt_ids(tokenizer, messages, {"quick": True}))
+    assert prompt.ids != tuple(template.prompt_ids(tokenizer, messages))
+    (passage,) = prompt.passages
+    assert tokenizer.decode(prompt.ids[passage.first : passage.first + len(passage.ids)]).strip() == "Sell the sword."
+
+
 @pytest.mark.parametrize("scheme", [None, "first", "gemma"])
 def test_a_space_that_a_tokenizer_puts_before_a_text_is_not_one_of_its_characters(scheme: str | None) -> None:
     tokenizer = Tokenizer(sentence_piece(scheme), "</s>")

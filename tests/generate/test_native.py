@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gptsmith.base import console
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.generate import forward
 from gptsmith.generate.engine import Engine
@@ -257,7 +259,7 @@ def test_a_compiler_that_refuses_is_said_once_and_left(
 
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
     monkeypatch.setattr(compiling, "FOLDER", tmp_path / "compiled")
-    monkeypatch.setattr(checking, "checked_decoder", refuse)
+    monkeypatch.setattr(decoders, "compile_start", refuse)
     engines = [an_engine(a_model("llama"), "auto") for _ in range(2)]
     forward.compile_ahead("auto")
     why = "numba cannot compile here: RuntimeError: LLVM does not know this processor"
@@ -274,12 +276,28 @@ def test_damaged_files_are_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     def read(model: GPT, settings: EngineSettings) -> decoders.NativeDecoder:
         if kept_files.exists():
-            raise EOFError("Ran out of input")
+            with compiling.compilation():
+                raise EOFError("Ran out of input")
         return whole(model, settings)
 
     monkeypatch.setattr(compiling, "FOLDER", kept_files)
     monkeypatch.setattr(checking, "checked_decoder", read)
     assert an_engine(a_model("llama"), "native").forwards.is_native
+
+
+def test_an_error_that_is_not_the_compilers_is_not_called_so_and_keeps_what_was_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a mistake of ours")
+
+    monkeypatch.setattr(forward, "SMALL_BYTES", 0)
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path)
+    monkeypatch.setattr(decoders, "packed_floats", fail)
+    engine = an_engine(a_model("llama"), "auto")
+    assert engine.forwards.problem == "compiled code failed: AssertionError: a mistake of ours"
+    assert "PyTorch decodes: compiled code failed: AssertionError" in capsys.readouterr().err
+    assert tmp_path.exists()
 
 
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,11 +316,22 @@ def test_compiling_is_said_where_nothing_is_kept_yet(
     forward.compile_ahead("auto")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(compiling, "FOLDER", tmp_path)
-    compiling.say_once.cache_clear()
+    console.note_once.cache_clear()
     forward.compile_ahead("torch")
     assert capsys.readouterr().err == ""
     forward.compile_ahead("auto")
     assert "compiling the decoder for this processor" in capsys.readouterr().err
+
+
+def test_kernels_of_all_formats_are_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = {key: compiling.Kernel(lambda: None, None) for key in products.KERNELS}
+    made: list[compiling.Kernel] = []
+    address = property(lambda kernel: made.append(kernel) or 1)
+    monkeypatch.setattr(compiling.Kernel, "address", address)
+    monkeypatch.setattr(checking.products, "KERNELS", kernels)
+    monkeypatch.setattr(checking, "checked_decoder", lambda *_: SimpleNamespace(close=lambda: None))
+    forward.compile_ahead("auto")
+    assert made == list(kernels.values())
 
 
 def test_a_small_model_needs_none() -> None:

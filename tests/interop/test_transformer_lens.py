@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptsmith.convert.load import Loaded, load
 from gptsmith.explain.attribution import POSITIONS, direct_contributions
-from gptsmith.explain.methods.logit_lens import lens_logits
+from gptsmith.explain.lens import lens_logits
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
 from gptsmith.model.taps import record

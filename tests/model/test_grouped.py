@@ -17,7 +17,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import grouped_matmul
 from gptsmith.model.kernels.block_formats import FORMATS
-from gptsmith.model.kernels.block_rounding import GRIDS, quantize_blocks
+from gptsmith.model.kernels.block_rounding import GRIDS, NEAREST, quantize_blocks
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy
 from gptsmith.model.kernels.grouped_matmul import (
     GroupedMatmul,
@@ -49,6 +49,15 @@ def some_blocks(name: str, num_rows: int, num_weights: int, seed: int = 0) -> Te
     for place in places:
         numbers[:, place : place + 2] = np.array([0.001 * (1 + place)], np.float16).view(np.uint8)
     return torch.from_numpy(blocks)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_nearest_are_near_under_the_scales_and_offsets_that_come_with_them(name: str) -> None:
+    blocks = drawn(50, 32)
+    integers, scale, offset = NEAREST[name](blocks)
+    assert torch.equal(GRIDS[name].offset(scale, offset), offset)
+    # The end of the range that the largest does not lie at may be half an integer short, or one.
+    assert ((integers * scale + offset - blocks).abs() <= 1.001 * scale.abs()).all()
 
 
 def model_of(**changes: Any) -> GPT:

@@ -62,11 +62,12 @@ def test_what_cannot_be_compiled_is_not_tried(
     assert chosen(3600, experts) == PLAN
 
     def broken(*_: Any, **__: Any) -> list[float]:
-        raise RuntimeError("the compiler is broken")
+        raise RuntimeError("the compiler is\nbroken")
 
     monkeypatch.setattr(compile_trial, "step_times", broken)
     assert chosen(3600) == PLAN
-    assert "nothing is compiled" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "nothing is compiled: PyTorch's compiler failed (RuntimeError: the compiler is broken)" in said
     monkeypatch.setattr(compile_trial, "missing_for_compiling", lambda _: "a C++ compiler")
     assert chosen(3600) == PLAN
     assert capsys.readouterr().err == ""

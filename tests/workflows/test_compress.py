@@ -22,10 +22,12 @@ from gptsmith.base.files import write_json
 from gptsmith.compress import derive as derived
 from gptsmith.compress import material
 from gptsmith.compress.material import CALIBRATION_TOKENS, COMPARED_TOKENS, Material
+from gptsmith.compress.methods.heal import HealMethodSettings
 from gptsmith.convert.open import open_model
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import Run
+from gptsmith.train import validation_text
 from tests.dropped_kind import dropped_kind
 
 from .conftest import SMALL, write_text
@@ -239,10 +241,14 @@ def test_a_run_that_fails_on_the_way_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_merged_says_what_the_adapters_said(with_adapters: dict[str, Any], call: Callable, tmp_path: Path) -> None:
+def test_merged_says_what_the_adapters_said(
+    with_adapters: dict[str, Any], call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = shutil.copytree(with_adapters["run"], tmp_path / "tuned")
     (source / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
-    made = call("merge", source, "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr(derived, "side_by_side", lambda *_: pytest.fail("nobody reads these texts"))
+        made = call("merge", source, "--json")
     assert made.code == 0, made.err
     figures = made.object
     assert set(figures) == ALWAYS | WITH_TEXT | {"merged_weights"}
@@ -305,6 +311,20 @@ def test_what_calibrates_is_never_what_judges(trained: dict[str, Any]) -> None:
     assert len(texts.training) != len(texts.validation)
     held_back = {tuple(row) for ids, _ in texts.validation_windows() for row in ids.tolist()}
     assert not held_back & {tuple(row) for ids in given for row in ids.tolist()}
+
+
+def test_the_text_is_prepared_once(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    prepare = validation_text.prepare
+    monkeypatch.setattr(
+        validation_text, "prepare", lambda *given, **more: prepared.append(1) or prepare(*given, **more)
+    )
+    run = open_model(trained["run"])
+    texts = Material(run, run.model())
+    assert HealMethodSettings().require(run.config, texts) == run.config
+    assert texts.calibration_windows()
+    assert texts.validation_source == "validation text"
+    assert len(prepared) == 1
 
 
 def test_without_its_text_a_model_writes_what_calibrates_it(

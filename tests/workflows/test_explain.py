@@ -14,6 +14,7 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.explain.claim import Explanation
+from gptsmith.explain.explaining import methods_of
 from gptsmith.explain.trust import MEANINGS, trust
 from gptsmith.train.classifier import Classifier
 from gptsmith.workflows import explain as verbs
@@ -68,6 +69,8 @@ def test_in_python_a_chosen_word_is_explained_against_another(trained: dict[str,
     assert [test.num_random for test in tokens.tests] in ([], [20, 20])
     assert ("because" in tokens.says.lower()) == (tokens.verdict == "holds")
     assert MEANINGS[tokens.verdict] in trust(found)
+    grained = methods_of(["alternatives", "leave_one_out", "integrated_gradients"], by="tokens")
+    assert [getattr(method, "by", None) for method in grained] == [None, "tokens", "tokens"]
     assert "<iframe" in found._repr_html_()
     whole = gptsmith.explain(trained["run"], PROMPT, reply=" a sword", whole=True)
     assert whole.against is None
@@ -101,6 +104,11 @@ def test_a_label_is_explained(
     [probabilities] = classifier.probabilities(classifier.samples([text]))
     assert found.target.probability == pytest.approx(max(probabilities), abs=1e-5)
     assert [claim.kind for claim in found.claims] == ["leave_one_out"]
+    means = Classifier(loaded, classifier.objective.model_copy(update={"pooling": "mean"}))
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "of", lambda _: means)
+        with pytest.raises(UserError, match="read from the last token, can be explained"):
+            gptsmith.explain(labelling, text)
     for wrong, message in (
         (("--word", 1), "writes no words"),
         (("--against", "irom"), "no such label .*did you mean iron"),
@@ -127,7 +135,7 @@ def test_the_score_of_a_reward_model_is_explained(trained: dict[str, Any], tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--reply", " a sword", "--word", "9"), "--word 9: the reply has 2 words"),
+        (("--reply", " a sword", "--word", "9"), "word 9: the reply has 2 words"),
         (("--reply", ""), "the reply is empty"),
         (("--reply", " a sword", "--word", "1", "--against", " a"), 'begins with "a", which is what was written'),
         (("--reply", " a", "--whole", "--word", "1"), "--whole is about no single word"),

@@ -168,6 +168,6 @@ def test_healing_asks_for_the_training_text(trained: dict[str, Any], call: Calla
 
 def test_a_classifier_is_not_healed_by_words() -> None:
     model = GPT(preset("smith", num_layers=1, embed_dim=64, vocab_size=30, num_heads=2, num_labels=2))
-    material = SimpleNamespace(run=SimpleNamespace(folder=Path("runs/spam")), original=model)
+    material = SimpleNamespace(run=SimpleNamespace(folder=Path("runs/spam"), config=model.config), original=model)
     with pytest.raises(UserError, match="runs/spam predicts labels or rewards"):
         compressed(model, [heal.HealMethodSettings()], cast(Material, material))

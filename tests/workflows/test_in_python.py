@@ -100,7 +100,7 @@ def test_generate_and_chat_are_functions(run: Path, loaded: gptsmith.Loaded, tmp
     figures = gptsmith.generate(run, "the cat", max_tokens=9, seed=3, stop="zzz")
     assert figures["text"] == loaded.generate("the cat", max_tokens=9, seed=3)
     assert figures["num_tokens"] == 9
-    (tmp_path / "prompts.jsonl").write_text('{"prompt": "the cat"}\n{"prompt": "a"}\n')
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "the cat"}\n{"prompt": "a", "note": "\u2028"}\n', "utf-8")
     both = gptsmith.generate(run, prompts=tmp_path / "prompts.jsonl", max_tokens=9, seed=3)
     assert [row["text"] for row in both] == loaded.batch(["the cat", "a"], max_tokens=9, seed=3)
     talk = gptsmith.chat(run, max_tokens=5, seed=1)

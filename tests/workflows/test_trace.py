@@ -15,6 +15,7 @@ import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.data.cache_contents import contents
 from gptsmith.explain.influence.without_document import Document
+from gptsmith.run import folder
 from tests.workflows.conftest import SMALL, Outcome, write_text
 
 STORY = "Ünlike the others, the blue anvil of Marrowgate rang at midnight “like a bell” 🔔 for Ottilie Brandt.\n"
@@ -107,6 +108,14 @@ def test_a_tuned_run_is_traced_to_its_examples_and_to_the_text_of_its_base(here:
     assert (Path(story["run"]).name, Path(story["file"]).name) == ("base", "part1.txt")
     assert in_file(example, here).decode() == example["passage"]
     assert {learned["kind"] for learned in found["learned"]} == {"examples", "text"}
+
+
+def test_a_tokenizer_is_read_once_a_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load_tokenizer = folder.load_tokenizer
+    monkeypatch.setattr(folder, "load_tokenizer", lambda path: read.append(Path(path).name) or load_tokenizer(path))
+    gptsmith.trace("runs/chat", f"{ORCHARD} {STORY}")
+    assert sorted(read) == ["base", "chat"]
 
 
 def test_a_compressed_run_is_traced_to_what_its_source_learnt_from(here: Path) -> None:
@@ -230,6 +239,18 @@ def test_a_document_is_left_out_as_a_person_names_it(here: Path, tmp_path: Path)
     ]:
         with pytest.raises(UserError, match=problem):
             Document.parse(given).without(["text"], tmp_path)
+    ends = tmp_path / "ends.txt"
+    ends.write_text("one\rtwo\n three\u2028four\x0bfive\nsix", newline="")
+    ends.touch()
+    for line, left in (
+        (1, " three\u2028four\x0bfive\nsix"),
+        (2, "one\rtwo\nsix"),
+        (3, "one\rtwo\n three\u2028four\x0bfive\n"),
+    ):
+        (cut,) = Document.parse(f"{ends}:{line}").without([str(ends)], here)[1]
+        assert Path(cut).read_bytes().decode() == left
+    with pytest.raises(UserError, match="has no line 4"):
+        Document.parse(f"{ends}:4").without([str(ends)], here)
     with pytest.raises(UserError, match="is all that the run learnt from"):
         Document.parse("chat.jsonl").without(["chat.jsonl"], tmp_path)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,8 +17,9 @@ from gptsmith.compress.difference import difference
 from gptsmith.compress.healing_dataset import HealingDataset
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
-from gptsmith.compress.straight_through import is_rounded, stored, trainable
+from gptsmith.compress.straight_through import is_fake_quantized, require_trainable, stored, trainable
 from gptsmith.convert.load import Loaded
+from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_dtype
 from gptsmith.model.gpt import GPT
 from gptsmith.run.contents import load_trained_weights
@@ -41,7 +43,6 @@ from gptsmith.train.planning.finetuning_plan import (
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.trainer import Callback, Trainer
-from gptsmith.train.validation_text import pretraining_data
 
 MOST_EPOCHS = 16
 """The original tells more of a text than the text itself: it can be read more often than in a training from labels."""
@@ -55,8 +56,6 @@ class HealMethodSettings(MethodSettings):
     """All weights learn the original's probabilities of every token. Those in blocks are trained in float32 and rounded
     in each forward pass, and for good at the end."""
 
-    is_by_name: ClassVar[bool] = False
-
     kind: Literal["heal"] = "heal"
     minutes: float = Field(default=5.0, gt=0)
     """The time of the training, with its evaluations."""
@@ -65,7 +64,12 @@ class HealMethodSettings(MethodSettings):
     def name(self) -> str:
         return "healed"
 
-    def require(self, material: Material) -> None:
+    @classmethod
+    def names(cls) -> Mapping[str, Mapping[str, Any]]:
+        return {}  # --heal-minutes asks for it
+
+    def require(self, config: GPTConfig, material: Material) -> GPTConfig:
+        require_trainable(config)
         folder = material.run.folder
         if material.original.config.num_labels:
             raise UserError(
@@ -73,13 +77,14 @@ class HealMethodSettings(MethodSettings):
                 "leave it out, and fine-tune the smaller run on the examples"
             )
         try:
-            _ = material.training
+            _ = material.pretraining
         except UserError as error:
             raise UserError(f"--heal-minutes needs the text that {folder} was trained on: {error}") from None
+        return config
 
     def compress(self, model: GPT, material: Material) -> GPT:
         started = time.monotonic()
-        dataset = HealingDataset(pretraining_data(material.run)[1], material)
+        dataset = HealingDataset(material.pretraining, material)
         before = difference(material.original, model, material.validation_windows())
         student = trainable(model, material.unrounded)
         student.compute_dtype = choose_dtype("auto", model.device)
@@ -118,7 +123,7 @@ def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: flo
     request = {"base": folder, "sources": [folder], "minutes": minutes, "epochs": MOST_EPOCHS}
     config = student.config
     rate = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
-    if not is_rounded(student):
+    if not is_fake_quantized(student):
         rate *= PRUNED_RATE
     given = {"optimizer": {"learning_rate": float(f"{rate:.2g}")}}
     train = training_table(given, MOST_EPOCHS, objective, student, dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -14,21 +14,22 @@ from gptsmith.compress.allocation import allocate, expected_costs
 from gptsmith.compress.forms import in_forms, roundable
 from gptsmith.compress.gptq import gptq_model
 from gptsmith.compress.material import Material
-from gptsmith.compress.methods import BLOCK_FORMATS, MethodSettings
+from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.moments import Moments, input_moments
-from gptsmith.model.gpt import GPT
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.kernels.block_formats import FORMATS
+from gptsmith.model.kernels.block_rounding import GRIDS
+from gptsmith.model.linear.grouped import GroupedLinearSettings
+from gptsmith.model.transform import require_dense
 
 SMALLEST, LARGEST = "q4_0", "q8_0"
-LEAST_BITS, MOST_BITS = 4.5, 8.5
-"""Those of a weight in Q4_0 and in Q8_0."""
+LEAST_BITS, MOST_BITS = (FORMATS[form].bits_per_weight for form in (SMALLEST, LARGEST))
 
 
 class MixedMethodSettings(MethodSettings):
     """Calibrated on the training text. Formats are chosen by what rounding a matrix is expected to cost, and compared
-    with the same format everywhere by what they do cost on other training text. Rounding is that of `gptq`."""
-
-    is_by_name: ClassVar[bool] = False
+    with the same format everywhere by what they do cost on other training text. Rounding is by GPTQ."""
 
     kind: Literal["mixed"] = "mixed"
     bits: float = Field(default=MOST_BITS, ge=LEAST_BITS, le=MOST_BITS)
@@ -39,6 +40,16 @@ class MixedMethodSettings(MethodSettings):
     @property
     def name(self) -> str:
         return f"{self.bits:g}bits" if self.num_bytes is None else readable_bytes(self.num_bytes).replace(" ", "")
+
+    @classmethod
+    def names(cls) -> Mapping[str, Mapping[str, Any]]:
+        return {}  # --bits and --bytes ask for it
+
+    def require(self, config: GPTConfig, material: Material) -> GPTConfig:
+        require_dense(config)
+        model = meta_model(config)
+        self._room(model, roundable(model))
+        return config.model_copy(update={"linear": GroupedLinearSettings()})
 
     def compress(self, model: GPT, material: Material) -> GPT:
         matrices, windows = roundable(model), material.calibration_windows()
@@ -85,7 +96,7 @@ def _best_alone(
 ) -> tuple[dict[str, str], float]:
     """The format that costs least in all matrices, of those that have room, and its divergence; all are tried."""
     found = []
-    for name in BLOCK_FORMATS:
+    for name in GRIDS:
         forms = dict.fromkeys(matrices, name)
         trial = material.try_out(name, in_forms(model, forms))
         if _num_bytes(matrices, forms) <= room:

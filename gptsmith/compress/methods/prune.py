@@ -3,8 +3,8 @@ Muralidharan et al. 2024, Minitron)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,8 +16,10 @@ from gptsmith.base.hints import shell_command
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.gpt import GPT, empty_model
+from gptsmith.model.gpt import GPT
 from gptsmith.model.linear import LinearLayer
+from gptsmith.model.shared_copy import shared_copy
+from gptsmith.model.transform import unfilled
 
 WIDTH_MULTIPLE = 64
 """Of feed-forward widths: whole blocks for every format, and for the products of every processor."""
@@ -25,8 +27,6 @@ WIDTH_MULTIPLE = 64
 
 class PruneMethodSettings(MethodSettings):
     """The layers that change the residual stream most stay, and of each feed-forward half the units that add most."""
-
-    is_by_name: ClassVar[bool] = False
 
     kind: Literal["prune"] = "prune"
     num_layers: int | None = Field(default=None, gt=0)
@@ -39,8 +39,17 @@ class PruneMethodSettings(MethodSettings):
         layers = [] if self.num_layers is None else [f"{self.num_layers}-layers"]
         return "-".join([*layers, *([] if self.feedforward is None else [f"{self.feedforward}-wide"])])
 
+    @classmethod
+    def names(cls) -> Mapping[str, Mapping[str, Any]]:
+        return {}  # --layers and --feedforward ask for it
+
+    def require(self, config: GPTConfig, material: Material) -> GPTConfig:
+        require_prunable(self, config)
+        if self.num_layers is not None:
+            config = of_layers(config, range(self.num_layers))  # whichever they are, they are as large
+        return config if self.feedforward is None else of_width(config, self.feedforward)
+
     def compress(self, model: GPT, material: Material) -> GPT:
-        require_prunable(self, model.config)
         text = material.calibration_windows()
         if self.num_layers is not None:
             influences = layer_influences(model, text)
@@ -81,6 +90,17 @@ def require_prunable(settings: PruneMethodSettings, config: GPTConfig) -> None:
         raise UserError(f"--feedforward {width}: this model's is {now} wide (allowed: {allowed})")
 
 
+def of_layers(config: GPTConfig, kept: Sequence[int]) -> GPTConfig:
+    """The shape of some of the layers of a model."""
+    parts = {"attention": config.attention.of_layers(kept), "position": config.position.of_layers(kept)}
+    return GPTConfig.parse({**config.plain(), **parts, "num_layers": len(kept)})
+
+
+def of_width(config: GPTConfig, width: int) -> GPTConfig:
+    """The shape of a model with feed-forward halves of that width."""
+    return GPTConfig.parse({**config.plain(), "feedforward": {**config.feedforward.plain(), "hidden_dim": width}})
+
+
 @torch.no_grad()
 def without_layers(model: GPT, kept: Sequence[int]) -> GPT:
     """A new model of some of the layers of `model`, in their order; everything else is as it was.
@@ -88,9 +108,7 @@ def without_layers(model: GPT, kept: Sequence[int]) -> GPT:
     Args:
         kept: the numbers of the layers, from 0, rising.
     """
-    config = model.config
-    parts = {"attention": config.attention.of_layers(kept), "position": config.position.of_layers(kept)}
-    made = _resized(model, GPTConfig.parse({**config.plain(), **parts, "num_layers": len(kept)}))
+    made = unfilled(model, of_layers(model.config, kept))
     new_names = {f"blocks.{layer}.": f"blocks.{number}." for number, layer in enumerate(kept)}
     own = made.state_dict()
     for name, value in model.state_dict().items():
@@ -109,10 +127,8 @@ def with_units(model: GPT, kept: Tensor) -> GPT:
     Args:
         kept: the numbers of the units (L, units) of each layer, rising.
     """
-    config = model.config
-    feedforward = {**config.feedforward.plain(), "hidden_dim": kept.shape[1]}
-    made = _resized(model, GPTConfig.parse({**config.plain(), "feedforward": feedforward}))
-    rows = {f"feedforward.{name}" for name in config.feedforward.unit_layers}
+    made = unfilled(model, of_width(model.config, kept.shape[1]))
+    rows = {f"feedforward.{name}" for name in model.config.feedforward.unit_layers}
     own = made.state_dict()
     for name, value in model.state_dict().items():
         _, layer, place = (*name.split(".", 2), "", "")[:3]
@@ -136,17 +152,12 @@ def layer_influences(model: GPT, text: Iterable[Tensor]) -> Tensor:
     def measure(layer: int, before: Tensor, after: Tensor) -> None:
         totals[layer] += functional.cosine_similarity(before.float(), after.float(), dim=-1).sum().item()
 
-    hooks = [
+    watched = shared_copy(model)
+    for layer, block in enumerate(watched.blocks):
         block.register_forward_hook(lambda _, inputs, output, layer=layer: measure(layer, inputs[0], output))
-        for layer, block in enumerate(model.blocks)
-    ]
-    try:
-        for input_ids in text:
-            model.hidden(input_ids.to(model.device))
-            num_tokens += input_ids.numel()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for input_ids in text:
+        watched.hidden(input_ids.to(model.device))
+        num_tokens += input_ids.numel()
     return 1 - totals / num_tokens
 
 
@@ -158,22 +169,17 @@ def unit_importances(model: GPT, text: Iterable[Tensor]) -> Tensor:
     Args:
         text: token ids (B, T), at least one batch.
     """
-    outputs = [block.get_submodule("feedforward.output") for block in model.blocks]
+    watched = shared_copy(model)
+    outputs = [block.get_submodule("feedforward.output") for block in watched.blocks]
     sizes = [torch.zeros(1) for _ in outputs]
 
     def measure(layer: int, units: Tensor) -> None:
         sizes[layer] = sizes[layer] + units.float().abs().flatten(0, -2).sum(dim=0).cpu()
 
-    hooks = [
+    for layer, output in enumerate(outputs):
         output.register_forward_pre_hook(lambda _, inputs, layer=layer: measure(layer, inputs[0]))
-        for layer, output in enumerate(outputs)
-    ]
-    try:
-        for input_ids in text:
-            model.hidden(input_ids.to(model.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for input_ids in text:
+        watched.hidden(input_ids.to(model.device))
     norms = [output.matrix().float().norm(dim=0).cpu() for output in outputs if isinstance(output, LinearLayer)]
     return torch.stack([size * norm for size, norm in zip(sizes, norms, strict=True)])
 
@@ -182,10 +188,3 @@ def largest(importances: Tensor, count: int) -> Tensor:
     """The places (..., count) of the largest of (..., N), rising; of equal ones the first."""
     order = importances.argsort(dim=-1, descending=True, stable=True)
     return order[..., :count].sort(dim=-1).values
-
-
-def _resized(model: GPT, config: GPTConfig) -> GPT:
-    """A model of another shape in the dtype and the state of `model`, whose weights are still to be filled in."""
-    made = empty_model(config, model.device).to(model.embedding.weight.dtype)
-    made.compute_dtype = model.compute_dtype
-    return made.train(model.training)

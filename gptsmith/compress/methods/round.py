@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from gptsmith.compress.forms import in_forms, roundable
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
-from gptsmith.model.gpt import GPT
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT, meta_model
+from gptsmith.model.kernels.block_rounding import GRIDS
+from gptsmith.model.linear.grouped import GroupedLinearSettings
+from gptsmith.model.transform import require_dense
 
 
 class RoundMethodSettings(MethodSettings):
     """The bytes that llama.cpp's own quantiser makes of plain weights. Norms, biases, positions, routers of experts and
     matrices whose rows are no multiple of 32 stay as they are."""
-
-    is_by_name: ClassVar[bool] = False
 
     kind: Literal["round"] = "round"
     format: Literal["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
@@ -23,14 +26,14 @@ class RoundMethodSettings(MethodSettings):
     def name(self) -> str:
         return self.format
 
+    @classmethod
+    def names(cls) -> Mapping[str, Mapping[str, Any]]:
+        return {form: {"format": form} for form in GRIDS}
+
+    def require(self, config: GPTConfig, material: Material) -> GPTConfig:
+        require_dense(config)
+        roundable(meta_model(config))
+        return config.model_copy(update={"linear": GroupedLinearSettings()})
+
     def compress(self, model: GPT, material: Material) -> GPT:
-        return rounded(model, self.format)
-
-
-def rounded(model: GPT, form: str) -> GPT:
-    """A model with all matrices that a block format can hold in it.
-
-    Raises:
-        UserError: it can hold none.
-    """
-    return in_forms(model, dict.fromkeys(roundable(model), form))
+        return in_forms(model, dict.fromkeys(roundable(model), self.format))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -37,4 +37,3 @@ class FinderSettings(Settings):
 
 
 KINDS = Kinds(__name__, FinderSettings)
-AnyFinder = Annotated[FinderSettings, KINDS]

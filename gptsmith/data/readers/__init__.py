@@ -100,6 +100,9 @@ class Reader(Settings):
     holds_records: ClassVar[bool] = False
     """Whether its files hold records: named fields, from which examples can be made."""
 
+    is_packed: ClassVar[bool] = False
+    """Whether its files are packed, so that no lines or bytes can be taken out of them."""
+
     keeps_splits: ClassVar[bool] = False
     """Whether its files are what data sets are made of, so that one called train or test holds that split."""
 

@@ -25,6 +25,7 @@ MAX_LISTS = 10_000
 class DocxReader(Reader):
     kind: Literal["docx"] = "docx"
     extensions: ClassVar[tuple[str, ...]] = (".docx", ".docm", ".dotx")
+    is_packed: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         return ".docx" if "word/document.xml" in members else None

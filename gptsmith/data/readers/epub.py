@@ -19,6 +19,7 @@ CHAPTER_TYPES = ("application/xhtml+xml", "text/html")
 class EpubReader(Reader):
     kind: Literal["epub"] = "epub"
     extensions: ClassVar[tuple[str, ...]] = (".epub",)
+    is_packed: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         return ".epub" if CONTAINER in members else None

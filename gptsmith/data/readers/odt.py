@@ -32,6 +32,7 @@ MAX_REPEATED = 1000
 class OdtReader(Reader):
     kind: Literal["odt"] = "odt"
     extensions: ClassVar[tuple[str, ...]] = (".odt", ".ott", ".ods", ".odp")
+    is_packed: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         is_opendocument = CONTENT in members and b"mimetypeapplication/vnd.oasis.opendocument" in head

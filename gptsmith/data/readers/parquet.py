@@ -22,6 +22,7 @@ STEP_BYTES = 4_000_000
 class ParquetReader(Reader):
     kind: Literal["parquet"] = "parquet"
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    is_packed: ClassVar[bool] = True
     keeps_splits: ClassVar[bool] = True
     libraries: ClassVar[Mapping[str, str]] = {"pyarrow.parquet": "pyarrow"}
     holds_records: ClassVar[bool] = True

@@ -22,6 +22,7 @@ from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile
 class PdfReader(Reader):
     kind: Literal["pdf"] = "pdf"
     extensions: ClassVar[tuple[str, ...]] = (".pdf",)
+    is_packed: ClassVar[bool] = True
     libraries: ClassVar[Mapping[str, str]] = {"pypdfium2": "pypdfium2"}
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:

@@ -16,6 +16,7 @@ PLACEHOLDERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 class PptxReader(Reader):
     kind: Literal["pptx"] = "pptx"
     extensions: ClassVar[tuple[str, ...]] = (".pptx", ".pptm", ".ppsx")
+    is_packed: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         return ".pptx" if "ppt/presentation.xml" in members else None

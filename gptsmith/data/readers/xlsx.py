@@ -26,6 +26,7 @@ MAX_COLUMNS = 16_384
 class XlsxReader(Reader):
     kind: Literal["xlsx"] = "xlsx"
     extensions: ClassVar[tuple[str, ...]] = (".xlsx", ".xlsm")
+    is_packed: ClassVar[bool] = True
     holds_records: ClassVar[bool] = True
 
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:

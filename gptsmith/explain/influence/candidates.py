@@ -80,9 +80,7 @@ def _scored(text: LearnedText, ids: np.ndarray) -> list[Candidate]:
 def passages_at(text: LearnedText, place: int) -> list[tuple[int, int]]:
     """The first token and the number of tokens of the passages that a token is in. They begin at every half of their
     length in a document, so that what stands together is together in one of them."""
-    document = text.document_at(place)
-    begin = int(text.ends[document - 1]) if document else 0
-    end = int(text.ends[document]) - 1
+    begin, end = text.bounds(text.document_at(place))
     half = PASSAGE_TOKENS // 2
     last = (place - begin) // half
     starts = [begin + number * half for number in range(max(0, last - 1), last + 1)]

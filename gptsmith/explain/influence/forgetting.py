@@ -10,13 +10,11 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
 from gptsmith.data.windows import IGNORED
-from gptsmith.explain.claim import CHANCE, HOLDS, NOT_TESTED, Test, Verdict
 from gptsmith.model.gpt import GPT
 from gptsmith.model.packed_linear import PackedLinear
 from gptsmith.text.chat_template import ChatTemplate
@@ -25,8 +23,6 @@ from gptsmith.train.batch import sequence_log_likelihoods
 
 STEP = 1e-3
 """The share of its length by which each tensor moves."""
-NUM_RANDOM = 20
-ERROR_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -148,15 +144,3 @@ def _batch(before: Sequence[int], ids: Sequence[int], device: torch.device) -> t
     targets = whole[1:].clone()
     targets[: len(before) - 1] = IGNORED
     return whole[None, :-1], targets[None]
-
-
-def compared(drop: float, random_drops: Sequence[float]) -> tuple[Test | None, Verdict]:
-    """The test of a passage's drop against those of random passages, and its verdict: `holds` if it is larger than all
-    but so few of them that this happens by chance in at most 5 of 100 cases."""
-    if len(random_drops) + 1 < 1 / ERROR_RATE:
-        return None, NOT_TESTED
-    others = np.array(random_drops)
-    low, high = np.percentile(others, (2.5, 97.5)).tolist()
-    p_value = (1 + int((others >= drop).sum())) / (1 + len(others))
-    test = Test("forget", 1, drop, float(others.mean()), (low, high), len(others), p_value)
-    return test, HOLDS if p_value <= ERROR_RATE else CHANCE

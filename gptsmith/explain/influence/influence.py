@@ -11,12 +11,15 @@ import numpy as np
 
 from gptsmith.explain.claim import HOLDS, NOT_TESTED, Test, Verdict
 from gptsmith.explain.influence.candidates import PASSAGE_TOKENS, Candidate, find_candidates, random_passages
-from gptsmith.explain.influence.forgetting import NUM_RANDOM, ForgettingModel, Target, compared
+from gptsmith.explain.influence.forgetting import ForgettingModel, Target
+from gptsmith.explain.testing import RANDOM_CHOICES, can_tell, compared, verdict_on
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.model.gpt import GPT
 from gptsmith.provenance.learned_text import LearnedText, Source
 
 MAX_CANDIDATES = 3
+SEED = 0
+"""Of the random passages."""
 Turn = Callable[[Callable[[], float]], float]
 """Runs one step, which takes as long as training on a passage does, when it is its turn."""
 
@@ -53,7 +56,6 @@ def find_influences(
     model: GPT,
     target: Target,
     *,
-    seed: int = 0,
     turn: Turn = lambda step: step(),
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[Influence]:
@@ -63,29 +65,27 @@ def find_influences(
 
     Args:
         model: the model that wrote the text, whose weights take gradients; it is left as it is.
-        observe: called with the number of steps that are done, of at most `NUM_RANDOM + MAX_CANDIDATES`.
+        observe: called with the number of steps that are done, of at most `RANDOM_CHOICES + MAX_CANDIDATES`.
 
     Raises:
         UserError: the text does not fit into the context, or the weights take no gradient.
     """
     forgetting = ForgettingModel(model, target)
     found = find_candidates(tracer.learned.texts, [*target.prompt_ids, *target.ids], MAX_CANDIDATES)
-    return _tested(found, tracer.learned.texts, forgetting, seed, turn, observe)
+    return _tested(found, tracer.learned.texts, forgetting, turn, observe)
 
 
 def influence_of(
-    passage: Candidate, tracer: Tracer, model: GPT, target: Target, *, seed: int = 0, turn: Turn = lambda step: step()
+    passage: Candidate, tracer: Tracer, model: GPT, target: Target, *, turn: Turn = lambda step: step()
 ) -> Influence:
     """Whether one passage made a text more likely. The arguments and errors are those of `find_influences`."""
-    return _tested([passage], tracer.learned.texts, ForgettingModel(model, target), seed, turn, lambda _: None)[0]
+    return _tested([passage], tracer.learned.texts, ForgettingModel(model, target), turn, lambda _: None)[0]
 
 
 def passage_around(text: LearnedText, place: int, num_tokens: int) -> Candidate:
     """The passage to forget around a match: as many tokens as other passages have, with the match in their middle, or
     the match itself if it is longer."""
-    document = text.document_at(place)
-    begin = int(text.ends[document - 1]) if document else 0
-    end = int(text.ends[document]) - 1
+    begin, end = text.bounds(text.document_at(place))
     start = max(begin, min(place - (PASSAGE_TOKENS - num_tokens) // 2, end - PASSAGE_TOKENS, place))
     return Candidate(text, start, min(max(PASSAGE_TOKENS, place + num_tokens - start), end - start))
 
@@ -94,7 +94,6 @@ def _tested(
     candidates: Sequence[Candidate],
     texts: Sequence[LearnedText],
     forgetting: ForgettingModel,
-    seed: int,
     turn: Turn,
     observe: Callable[[int], None],
 ) -> list[Influence]:
@@ -110,8 +109,8 @@ def _tested(
         observe(num_done)
         return found
 
-    generator = np.random.Generator(np.random.PCG64(seed))
-    others = [drop_of(passage) for passage in random_passages(texts, candidates, NUM_RANDOM, generator)]
+    generator = np.random.default_rng(SEED)
+    others = [drop_of(passage) for passage in random_passages(texts, candidates, RANDOM_CHOICES, generator)]
     tested: list[Influence] = []
     holds = True
     for passage in candidates:
@@ -121,7 +120,8 @@ def _tested(
             tested.append(Influence(source, passage.score, None, None, NOT_TESTED, says))
             continue
         drop = drop_of(passage)
-        test, verdict = compared(drop, others)
+        test = compared("forget", 1, [drop, *others]) if can_tell(len(others)) else None
+        verdict = NOT_TESTED if test is None else verdict_on([test])
         holds = verdict == HOLDS
         tested.append(Influence(source, passage.score, drop, test, verdict, in_words(drop, test, verdict)))
     return tested

@@ -10,10 +10,9 @@ from pathlib import Path
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import writing
 from gptsmith.data.discover import discover
+from gptsmith.data.files import COMPRESSIONS
 
 PART = re.compile(r"(?P<file>.+?):(?:(?P<line>\d+)|(?P<start>\d+)-(?P<stop>\d+))")
-PACKED = (".gz", ".zst", ".parquet", ".xlsx", ".pdf", ".docx", ".odt", ".pptx", ".epub")
-"""Files of which no lines or bytes can be taken out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Document:
         Raises:
             UserError: it is in none of the files, or is all that there is.
         """
-        files = [candidate.file.path for candidate in discover(sources).candidates]
+        readers = {candidate.file.path: candidate.reader for candidate in discover(sources).candidates}
+        files = list(readers)
         found = [path for path in files if path.resolve() == Path(self.file).expanduser().resolve()]
         found = found or [path for path in files if path.as_posix().endswith(f"/{self.file}")]
         if len(found) != 1:
@@ -58,6 +58,8 @@ class Document:
             raise UserError(f"{self.file} {problem} (such as {names}): give the path of one")
         left = [path for path in files if path != found[0]]
         if self.line is not None or self.span is not None:
+            if readers[found[0]].is_packed or found[0].suffix.lower() in COMPRESSIONS:
+                raise UserError(f"{found[0]} is packed, so that no part of it can be left out: name the file alone")
             left.append(self._cut(found[0], folder))
         if not left:
             raise UserError(f"{self.file} is all that the run learnt from: leave out a line of it, by {self.file}:LINE")
@@ -65,8 +67,6 @@ class Document:
 
     def _cut(self, path: Path, folder: Path) -> Path:
         """A copy of a file that lacks the line or the bytes."""
-        if path.suffix.lower() in PACKED:
-            raise UserError(f"{path} is packed, so that no part of it can be left out: name the file alone")
         content = path.read_bytes()
         start, stop = self.span if self.span is not None else _line_span(content, self.line or 0)
         if not 0 <= start < stop <= len(content):
@@ -79,10 +79,9 @@ class Document:
 
 
 def _line_span(content: bytes, line: int) -> tuple[int, int]:
-    """The bytes of a line with its end; none if there is no such line."""
-    start = 0
-    for number, text in enumerate(content.splitlines(keepends=True) if line > 0 else (), 1):
-        if number == line:
-            return start, start + len(text)
-        start += len(text)
-    return 0, 0
+    """The bytes of a line with its end, which is \\n as where a passage is found; none if there is no such line."""
+    lines = content.split(b"\n")
+    if not 0 < line <= len(lines):
+        return 0, 0
+    start = sum(len(each) + 1 for each in lines[: line - 1])
+    return start, min(len(content), start + len(lines[line - 1]) + 1)

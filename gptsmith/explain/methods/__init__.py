@@ -8,7 +8,7 @@ claim holds. The model stays as it is.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -37,7 +37,6 @@ class MethodSettings(Settings):
 
 
 KINDS = Kinds(__name__, MethodSettings, default="leave_one_out")
-AnyMethod = Annotated[MethodSettings, KINDS]
 DEFAULT_METHODS = ("alternatives", "leave_one_out")
 """The methods that need no more than forward passes of the model that answered, and are worth their time."""
 PARTS_METHODS = ("direct_logit_attribution", "logit_lens")

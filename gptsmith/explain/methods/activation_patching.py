@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.explain.claim import HOLDS, Claim, Item
 from gptsmith.explain.methods import MethodSettings
-from gptsmith.explain.methods.leave_one_out import important
+from gptsmith.explain.naming import important
 from gptsmith.explain.parts import Patch, part_text, parts_of, patched_differences
 from gptsmith.explain.question import LEAST_DIFFERENCE, Question, quoted
 from gptsmith.explain.testing import Choice, try_parts
@@ -63,11 +64,14 @@ class PromptPair:
         gap: F of the question less that, above zero.
 
     Raises:
-        UserError: the prompts have not as many tokens, or make no difference.
+        UserError: there is no other prompt, the prompts have not as many tokens, or make no difference.
     """
 
     def __init__(self, question: Question, other_ids: tuple[int, ...]) -> None:
         question.require_tokens("activation_patching")
+        if not other_ids:
+            compare = shell_command("explain", "RUN", "PROMPT", "--between", "OTHER")
+            raise UserError(f"activation_patching: this compares two prompts, and there is one: use {compare}")
         if len(other_ids) != question.num_prompt_ids:
             raise UserError(
                 f"activation_patching: the prompts have {question.num_prompt_ids} and {len(other_ids)} tokens, and "

@@ -14,7 +14,7 @@ import numpy as np
 from gptsmith.explain.attribution import direct_contributions
 from gptsmith.explain.claim import HOLDS, Claim, Item
 from gptsmith.explain.methods import MethodSettings
-from gptsmith.explain.methods.leave_one_out import important
+from gptsmith.explain.naming import important
 from gptsmith.explain.parts import part_text, parts_of, try_network_parts
 from gptsmith.explain.question import Question
 from gptsmith.explain.wording import joined

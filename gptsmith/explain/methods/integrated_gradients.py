@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.claim import HOLDS, Claim, Item
+from gptsmith.explain.claim import HOLDS, Claim
 from gptsmith.explain.methods import MethodSettings
-from gptsmith.explain.methods.leave_one_out import important
+from gptsmith.explain.naming import important, unit_items
 from gptsmith.explain.question import Question, quoted
 from gptsmith.explain.testing import try_units
 from gptsmith.explain.units import Grain
@@ -57,12 +57,7 @@ class IntegratedGradientsSettings(MethodSettings):
         changes = np.array([float(attributions[unit.first : unit.last].sum()) for unit in units])
         named = important(changes, question.num_claims)
         outcome = try_units(question, units, named, noun=self.by)
-        items = [
-            Item(
-                unit.text.strip() or unit.text, float(change), unit.start, unit.stop, unit.message, is_named=n in named
-            )
-            for n, (unit, change) in enumerate(zip(units, changes, strict=True))
-        ]
+        items = unit_items(units, changes, named)
         says = _says(question, [units[number].text for number in named], outcome.verdict == HOLDS, rest, steps)
         return [
             Claim(

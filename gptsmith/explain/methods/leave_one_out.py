@@ -8,20 +8,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from gptsmith.explain.claim import HOLDS, NOT_TESTED, Claim, Item
+from gptsmith.explain.claim import HOLDS, NOT_TESTED, Claim
 from gptsmith.explain.methods import MethodSettings
+from gptsmith.explain.naming import important, unit_items
 from gptsmith.explain.question import Question, quoted
 from gptsmith.explain.sparse_fit import random_halves, sparse_fit
-from gptsmith.explain.testing import Outcome, fewest_named, try_units
+from gptsmith.explain.testing import Outcome, try_units
 from gptsmith.explain.units import Grain, Unit
 from gptsmith.explain.wording import joined
-
-MOST_NAMED = 8
-IMPORTANT, STILL_IMPORTANT = 0.5, 0.25
-"""Parts are named whose change is at least this share of the largest; where so few cannot be tested, those of the
-smaller share too."""
-LEAST_CHANGE = 0.02
-"""Nats: a part that changes less is not named."""
 
 
 class LeaveOneOutSettings(MethodSettings):
@@ -84,29 +78,11 @@ class LeaveOneOutSettings(MethodSettings):
         outcome = outcome or try_units(question, units, named, noun=by)
         chosen = [units[number] for number in named]
         rest, alone = question.differences([question.without(chosen), question.with_only(chosen)]).tolist()
-        items = [
-            Item(
-                unit.text.strip() or unit.text, float(change), unit.start, unit.stop, unit.message, is_named=n in named
-            )
-            for n, (unit, change) in enumerate(zip(units, changes, strict=True))
-        ]
+        items = unit_items(units, changes, named)
         return Claim(
             self.kind, _says(question, chosen, outcome, rest, by), items, outcome.verdict, outcome.why, outcome.hardest,
             outcome.tests, rest=rest, alone=alone, fit=fit, by=by,
         )  # fmt: skip
-
-
-def important(changes: np.ndarray, num_claims: int = 1) -> list[int]:
-    """The numbers of the parts that a claim names, the most important first."""
-    order = [int(number) for number in np.argsort(-changes, kind="stable") if changes[number] > LEAST_CHANGE]
-    if not order:
-        return []
-    largest = changes[order[0]]
-    named = [number for number in order if changes[number] >= IMPORTANT * largest]
-    needed = fewest_named(len(changes), num_claims) or 1
-    if len(named) < needed:
-        named = [number for number in order[:needed] if changes[number] >= STILL_IMPORTANT * largest]
-    return named[: min(MOST_NAMED, max(1, len(changes) // 2))]
 
 
 def _says(question: Question, chosen: Sequence[Unit], outcome: Outcome, rest: float, by: str) -> str:

@@ -12,11 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.claim import CHANCE, HOLDS, Claim, Item, Verdict
+from gptsmith.explain.claim import Claim, Item
 from gptsmith.explain.methods import MethodSettings
 from gptsmith.explain.parts import patched_differences
 from gptsmith.explain.question import Question, quoted
-from gptsmith.explain.testing import ERROR_RATE, RANDOM_CHOICES, compared
+from gptsmith.explain.testing import RANDOM_CHOICES, compared, verdict_on
 from gptsmith.generate.api import generate
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
@@ -47,7 +47,7 @@ class SteeringSettings(MethodSettings):
         direction = self.strength * difference_of_means(question, name, self.toward, self.away)
         changes = self._changes(question, name, direction)
         test = compared("moved", 1, changes)
-        verdict: Verdict = HOLDS if test.p_value <= ERROR_RATE else CHANCE
+        verdict = verdict_on([test], question.num_claims)
         with tapped(model, {name: partial(torch.add, other=direction)}) as steered:
             losses = held_out_loss(question, model), held_out_loss(question, steered)
             texts = [self._written(question, each) for each in (model, steered)]
@@ -67,7 +67,7 @@ class SteeringSettings(MethodSettings):
     def _changes(self, question: Question, name: str, direction: Tensor) -> list[float]:
         """The size of the change of the difference by this direction, then by random ones of its length."""
         generator = torch.Generator().manual_seed(question.seed)
-        random = torch.randn(RANDOM_CHOICES, len(direction), generator=generator).to(direction)
+        random = torch.randn(RANDOM_CHOICES * question.num_claims, len(direction), generator=generator).to(direction)
         random *= direction.norm() / random.norm(dim=1, keepdim=True)
         stream = record(question.model, torch.tensor([question.ids], device=direction.device), [name])[name][0]
         patches = [{name: stream + added} for added in (direction, *random)]
@@ -86,7 +86,10 @@ def difference_of_means(question: Question, name: str, toward: Sequence[str], aw
         UserError: one of them has no text, or there is no such tap.
     """
     if not toward or not away:
-        raise UserError("steering: give texts of both kinds, toward and away, one or more each")
+        raise UserError(
+            "steering: this needs texts of two kinds, which Python alone can give: "
+            "SteeringSettings(toward=[...], away=[...]).explain(question)"
+        )
     means = []
     for texts in (toward, away):
         ids = [question.tokenizer.prompt_ids(text) for text in texts]

@@ -102,19 +102,6 @@ class Tracer:
         spans = np.array(found.offsets).reshape(-1, 2)
         return self._passages(text, found.ids, spans[:, 0], spans[:, 1], min_tokens)
 
-    def trace_ids(self, ids: Sequence[int], min_tokens: int | None = None) -> list[TracedPassage]:
-        """The passages of token ids (T,) that were learnt from. Their characters are those of
-        `tokenizer.decode(ids, keep_special=True)`."""
-        text = self.tokenizer.decode(ids, keep_special=True)
-        pieces = [self.tokenizer.decode_bytes([each], keep_special=True) for each in ids]
-        begins = np.frombuffer(b"".join(pieces), np.uint8) & 0xC0 != 0x80  # a byte 10xxxxxx is inside a character
-        before = np.concatenate([[0], np.cumsum(begins)])  # the characters that begin before each byte
-        ended = before - np.concatenate([~begins, [False]])  # those that have ended there
-        places = np.cumsum([0, *map(len, pieces)])
-        put_first = before[-1] - len(text)  # a space that encoding puts first is not decoded
-        starts, stops = (np.maximum(each[places] - put_first, 0) for each in (before, ended))
-        return self._passages(text, ids, starts[:-1], stops[1:], min_tokens)
-
     def _passages(
         self, text: str, ids: Sequence[int], starts: np.ndarray, stops: np.ndarray, min_tokens: int | None
     ) -> list[TracedPassage]:

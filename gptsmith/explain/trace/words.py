@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gptsmith.explain.trace.tracer import TracedPassage, Tracer
+from gptsmith.explain.trace.tracer import TracedPassage, Tracer
 
 
 def passage_in_words(passage: TracedPassage) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
-from gptsmith.generate.native import step
+from gptsmith.generate.native import products, step
 from gptsmith.generate.native.compiling import forget_compiled as forget_compiled
 from gptsmith.generate.native.compiling import say_what_takes_long
 from gptsmith.generate.native.decoder import NativeDecoder
@@ -26,10 +26,13 @@ TOLERANCES: dict[KVCacheDtype, float] = {"auto": 1e-3, "int8": 0.05}
 
 
 def compile_ahead() -> None:
-    """Compiles all code, or reads what is kept of it, with a model that is as small as can be."""
+    """Compiles all code, or reads what is kept of it: with a model that is as small as can be, and the kernels of all
+    formats of weights besides, because any model may be wanted next."""
     settings = EngineSettings(max_num_seqs=1)
     config = GPTConfig(vocab_size=LANES, context_length=LANES, embed_dim=GROUP, num_layers=1, num_heads=2)
     checked_decoder(GPT(config).eval(), settings).close()
+    for kernel in products.KERNELS.values():
+        _ = kernel.address
 
 
 def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
@@ -37,6 +40,7 @@ def checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
 
     Raises:
         UnsupportedModelError: the model has a kind that is not known here, or this processor computes something else.
+        CompilationError: its code cannot be compiled here.
     """
     say_what_takes_long(step.run)
     is_packed = any(layer.groups() is not None for layer in linear_layers(model).values())

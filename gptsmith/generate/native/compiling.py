@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,7 +17,9 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.base.console import note
+from gptsmith.base.console import note_once
+from gptsmith.base.errors import one_line
+from gptsmith.generate.native.errors import CompilationError
 
 
 def _sources() -> str:
@@ -57,6 +60,19 @@ def inlined(function: Function) -> Function:
     return cast(Function, result)
 
 
+@contextmanager
+def compilation() -> Iterator[None]:
+    """What may go wrong within is the compiler's, or that of the files that it kept.
+
+    Raises:
+        CompilationError: it has gone wrong.
+    """
+    try:
+        yield
+    except Exception as error:  # another version of numba or LLVM, a processor that it does not know, a damaged file
+        raise CompilationError(f"{type(error).__name__}: {one_line(error)}") from error
+
+
 class Kernel:
     """A function that is called by its address: compiled when the address is first wanted, and kept.
 
@@ -70,9 +86,10 @@ class Kernel:
     @cached_property
     def address(self) -> int:
         say_what_takes_long(self._function)
-        make = _function_at_an_address(self._signature, **OPTIONS, nopython=True, cache=True)
-        self._compiled = make(self._function)
-        return int(self._compiled.address)
+        with compilation():
+            make = _function_at_an_address(self._signature, **OPTIONS, nopython=True, cache=True)
+            self._compiled = make(self._function)
+            return int(self._compiled.address)
 
 
 def forget_compiled() -> None:
@@ -83,12 +100,7 @@ def forget_compiled() -> None:
 def say_what_takes_long(function: Callable[..., Any]) -> None:
     """Says that a function is about to be compiled, unless it was kept; once."""
     if not any(FOLDER.rglob(f"*.{function.__name__}-*.nbc")):
-        say_once()
-
-
-@cache
-def say_once() -> None:
-    note("compiling the decoder for this processor, once: some five seconds (--engine torch does without)")
+        note_once("compiling the decoder for this processor, once, which takes seconds (--engine torch does without)")
 
 
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UnsupportedModelError(Exception):
     """What compiled code does not know of a model."""
+
+
+class CompilationError(Exception):
+    """The compiler refuses, or what was kept of its work cannot be read."""

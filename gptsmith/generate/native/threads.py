@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
 from llvmlite import ir
 from numba import types
 
 from gptsmith.generate.native.compiling import call, compiled, intrinsic, kept
+from gptsmith.generate.native.targets import IS_X86
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 SPINS, YIELDS = 2000, 4000
@@ -48,7 +49,7 @@ def pause(typing: Any) -> Any:
     """Tells the processor that this thread waits."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if platform.machine().lower() in ("x86_64", "amd64"):
+        if IS_X86:
             call(builder, "llvm.x86.sse2.pause", ir.VoidType())
         return context.get_dummy_value()
 
@@ -82,6 +83,12 @@ def reaches(counter: int, value: int, num_yields: int) -> bool:
 @kept
 def start(counters: int) -> None:
     count(counters + STARTED)
+
+
+def compile_start() -> None:
+    """Compiles `start`, or reads what is kept of it."""
+    counters = numpy.zeros(COUNTERS, numpy.int64)
+    start(counters.ctypes.data)
 
 
 @compiled

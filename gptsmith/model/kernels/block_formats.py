@@ -59,6 +59,11 @@ class BlockFormat:
     scale_places: tuple[int, ...]
     split: Callable[[Tensor], Groups]
 
+    @property
+    def bits_per_weight(self) -> float:
+        """The bits that a weight takes with its share of scales and offsets."""
+        return 8 * self.block_bytes / self.block_size
+
     def row_bytes(self, num_weights: int) -> int:
         """The bytes of so many weights, which are whole blocks."""
         return num_weights // self.block_size * self.block_bytes

@@ -33,7 +33,7 @@ class Grid:
         """The offset that goes with a scale: `offset` where the format keeps one."""
         return offset if self.zero is None else -self.zero * scale
 
-    def integers(self, weights: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    def nearest_integers(self, weights: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         """The nearest integers for weights, float32."""
         return ((weights - offset) * inverse(scale)).round_().clamp_(self.least, self.most)
 
@@ -109,7 +109,7 @@ def _signed(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     size = shares.abs()
     whole = size.floor()
     rounded = (whole + (2 * (size - whole)).floor()) * shares.sign()  # halves away from zero
-    return (rounded + 128).to(torch.uint8), scale, scale
+    return (rounded + 128).to(torch.uint8), scale, -128 * scale
 
 
 NEAREST: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
@@ -119,8 +119,8 @@ NEAREST: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
     "q5_1": lambda blocks: _from_minimum(blocks, 5),
     "q8_0": _signed,
 }
-"""Blocks (N, 32) to integers (N, 32), scales and offsets (N, 1), by format. They become float16 after the integers were
-chosen, as in llama.cpp."""
+"""Blocks (N, 32) to integers (N, 32), scales and offsets (N, 1), by format. Scales, and offsets that are kept, become
+float16 after the integers were chosen, as in llama.cpp."""
 
 
 def _float16(numbers: Tensor) -> Tensor:

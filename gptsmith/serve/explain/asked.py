@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptsmith.explain.explaining import Messages
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.units import token_starts
 from gptsmith.serve.chat.messages import flatten_messages
@@ -11,8 +12,8 @@ from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.tokenizer import Tokenizer
 
 
-def read_prompt(served: ServedModel, body: ContextFields) -> Prompt:
-    """What the model had read.
+def read_prompt(served: ServedModel, body: ContextFields) -> tuple[str | Messages, Prompt]:
+    """What the model had read: as it was asked, and as tokens.
 
     Raises:
         ApiError: neither or both of prompt and messages are given, or they cannot be read.
@@ -21,8 +22,9 @@ def read_prompt(served: ServedModel, body: ContextFields) -> Prompt:
     if (body.prompt is None) == (body.messages is None):
         raise refused("prompt", "give a prompt or messages, and not both")
     if body.messages is None:
-        return Prompt.of_text(served.tokenizer, body.prompt or "")
-    return Prompt.of_messages(served.tokenizer, served.template(), flatten_messages(body.messages))
+        return body.prompt or "", Prompt.of_text(served.tokenizer, body.prompt or "")
+    messages = flatten_messages(body.messages)
+    return messages, Prompt.of_messages(served.tokenizer, served.template(), messages, body.chat_template_kwargs)
 
 
 def place_in(

@@ -18,12 +18,12 @@ from gptsmith.base.hints import shell_command
 from gptsmith.explain.answer import Answer
 from gptsmith.explain.check import check_model
 from gptsmith.explain.explaining import explained, methods_of, num_tested
-from gptsmith.explain.methods import MethodSettings
+from gptsmith.explain.methods import DEFAULT_METHODS, MethodSettings
 from gptsmith.explain.own_text import own_text
 from gptsmith.explain.question import Question
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
-from gptsmith.serve.errors import ApiError, api_error, refused
+from gptsmith.serve.errors import api_error, refused
 from gptsmith.serve.explain.asked import place_in, read_prompt
 from gptsmith.serve.explain.schemas import ExplainRequest
 from gptsmith.serve.explain.turns import Turns, turn_taking
@@ -98,7 +98,7 @@ def _explained(served: ServedModel, body: ExplainRequest, turns: Turns, progress
         with torch.inference_mode():
             return _claims(served, body, turn_taking(served.engine.model, turns), progress)
     except UserError as error:
-        raise ApiError(400, str(error).replace("--against", "against"), code="invalid_value") from None
+        raise api_error(error) from None
 
 
 def _claims(served: ServedModel, body: ExplainRequest, model: GPT, progress: Progress) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _claims(served: ServedModel, body: ExplainRequest, model: GPT, progress: Pro
         ApiError: there is no such word, or too much to try.
         UserError: the model or the word cannot be explained so.
     """
-    prompt = read_prompt(served, body)
+    shown, prompt = read_prompt(served, body)
     ids, number = place_in(served.tokenizer, body.reply, body.start, body.token)
     if len(prompt.passages) and len(prompt.ids) > MAX_PROMPT_TOKENS:
         raise refused("prompt", f"{len(prompt.ids):,} tokens are more than the {MAX_PROMPT_TOKENS:,} that are tried")
@@ -118,7 +118,7 @@ def _claims(served: ServedModel, body: ExplainRequest, model: GPT, progress: Pro
     answer = Answer(model, served.tokenizer, prompt, ids, served.own_text, progress.observe)
     question = answer.question(number, body.against, num_claims=num_tested(methods))
     found = explained(
-        question, methods, run=served.name, step=served.loaded.run.step, prompt=body.prompt or "", reply=body.reply,
+        question, methods, run=served.name, step=served.loaded.run.step, prompt=shown, reply=body.reply,
         span=answer.spans[number], is_lenient=len(methods) > 1,
     )  # fmt: skip
     if served.checks is None and any(item.part for claim in found.claims for item in claim.items):
@@ -135,9 +135,7 @@ def _methods(body: ExplainRequest) -> list[MethodSettings]:
         ApiError: one of them is not for a model that is served.
         ConfigurationError: there is no such method.
     """
-    if body.methods == []:
-        return []
-    methods = methods_of(tuple(dict.fromkeys(body.methods or ())), body.by)
+    methods = methods_of(DEFAULT_METHODS if body.methods is None else tuple(dict.fromkeys(body.methods)), body.by)
     for method in methods:
         if method.needs_gradients:
             command = shell_command("explain", "RUN")

@@ -34,6 +34,11 @@ async def trace(state: State, body: TraceRequest, log_fields: dict[str, Any]) ->
         )
     if (body.text is None) == (body.forget is None):
         raise refused("text", "give a text, or a passage to forget, and not both")
+    for name in ("reply", "start") if body.forget is not None else ():
+        if getattr(body, name) is None:
+            raise refused(
+                name, "forget is about a word of a reply: give all of the reply, and start, where the word begins"
+            )
     served = await state.models.writer(body.model)
     log_fields |= {"model": served.name}
     turns = Turns(served.engine, lambda: state.models.is_writing)
@@ -72,6 +77,7 @@ def _forgotten(served: ServedModel, body: TraceRequest, passage: LearnedPassage,
     if text is None or passage.place + passage.num_tokens > len(text.array):
         raise refused("forget", "the model did not learn from such a passage: name one of the sources")
     ids, number = place_in(served.tokenizer, body.reply or "", body.start)
-    aim = Target((*read_prompt(served, body).ids, *ids[:number]), (ids[number],))
+    _, prompt = read_prompt(served, body)
+    aim = Target((*prompt.ids, *ids[:number]), (ids[number],))
     around = passage_around(text, passage.place, passage.num_tokens)
     return influence_of(around, served.tracer, served.engine.model, aim, turn=turns.take)

@@ -30,9 +30,6 @@ class Turns:
     """Lets another thread compute on an engine's thread, one turn after the other. After each it rests as long as the
     texts that are being written need to make up for it, and for what the thread did itself before it, when it held the
     interpreter's lock; where none is being written, it does not rest.
-
-    Attributes:
-        num_taken: the turns so far.
     """
 
     def __init__(
@@ -42,7 +39,6 @@ class Turns:
         self._engine, self._is_busy, self._clock = engine, is_busy, clock
         self._given_up = threading.Event()
         self._rested_at = clock()
-        self.num_taken = 0
 
     def give_up(self) -> None:
         """Ends the work at its next turn, from any thread."""
@@ -66,7 +62,6 @@ class Turns:
                 seconds += self._clock() - started
 
         result = self._result(self._engine.call(timed))
-        self.num_taken += 1
         self._rest(seconds / (MAX_SLOWDOWN - 1))
         return result
 

@@ -88,6 +88,10 @@ class ClassificationSettings(ExampleObjective):
     def text_labels(self) -> Sequence[str]:
         return self.labels if self.form == "text" else ()
 
+    @property
+    def reads_last_token(self) -> bool:
+        return self.pooling == "last"
+
     def validation_loss(self, means: Mapping[str, float]) -> float:
         return 1 - means["accuracy"] if self.chosen_by == "accuracy" else super().validation_loss(means)
 

@@ -101,8 +101,17 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def fused_adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
-    """PyTorch's AdamW over groups that name their own rate and decay, in one fused pass."""
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
+    """PyTorch's AdamW over groups that name their own rate and decay, in one fused pass. Its running values exist from
+    the start: after a first pass they would lie in the memory that passes take and free, which then fit there no more.
+    """
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+        }
+    return optimizer
 
 
 KINDS = Kinds(__name__, OptimizerSettings, default="muon")

@@ -81,6 +81,8 @@ class Muon(torch.optim.Optimizer):
             by_shape[parameter.shape].append(parameter)
         groups = [{"params": same} for same in by_shape.values()]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        for parameter in parameters:
+            self.state[parameter] = {"momentum": torch.zeros_like(parameter, requires_grad=False)}
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -90,9 +92,6 @@ class Muon(torch.optim.Optimizer):
             if not parameters:
                 continue
             gradients = [p.grad for p in parameters]
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                if "momentum" not in self.state[parameter]:
-                    self.state[parameter]["momentum"] = torch.zeros_like(gradient)
             momenta = [self.state[p]["momentum"] for p in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])

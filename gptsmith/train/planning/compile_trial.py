@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gptsmith.base.console import note
+from gptsmith.base.errors import one_line
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.compiling import missing_for_compiling
 from gptsmith.model.config import GPTConfig
@@ -69,7 +70,7 @@ def with_compiling(
     try:
         trial = compile_trial(config, plan.tokens_per_step // config.context_length, device, dtype)
     except RuntimeError as error:
-        note(f"nothing is compiled: PyTorch's compiler failed ({type(error).__name__})", "yellow")
+        note(f"nothing is compiled: PyTorch's compiler failed ({type(error).__name__}: {one_line(error)})", "yellow")
         return plan, None
     saved_s = trial.saved_s(left_s)
     if saved_s <= trial.took_s:

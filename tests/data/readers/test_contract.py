@@ -139,6 +139,13 @@ def test_tiny_file_is_read(kind: str, extension: str, tmp_path: Path) -> None:
 
 
 @each_extension
+def test_no_part_can_be_taken_out_of_what_is_packed(kind: str, extension: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tiny{extension}"
+    WRITERS.get(kind, PLAIN)(path)
+    assert KINDS.settings(kind).is_packed == path.read_bytes().startswith((b"PK", b"PAR1", b"%PDF"))
+
+
+@each_extension
 def test_records_are_read_where_the_format_holds_them(kind: str, extension: str, tmp_path: Path) -> None:
     reader, path = KINDS.validate(kind), tmp_path / f"tiny{extension}"
     WRITERS.get(kind, PLAIN)(path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.explain.influence.forgetting import NUM_RANDOM, ForgettingModel, Target, compared
+from gptsmith.explain.influence.forgetting import ForgettingModel, Target
+from gptsmith.explain.testing import RANDOM_CHOICES, compared, verdict_on
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 
@@ -37,9 +38,9 @@ def test_the_passage_itself_falls_more_than_others_and_the_model_stays_as_it_is(
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     forgetting = ForgettingModel(model, TARGET)
     drop = forgetting.drop((EOS,), OWN)
-    random = [forgetting.drop((EOS,), each) for each in others(NUM_RANDOM)]
+    random = [forgetting.drop((EOS,), each) for each in others(RANDOM_CHOICES)]
     assert drop > max(random)
-    assert compared(drop, random)[1] == "holds"
+    assert verdict_on([compared("forget", 1, [drop, *random])]) == "holds"
     assert forgetting.drop((EOS,), OWN) == drop  # each step is from the same weights
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert all(weight.grad is None for weight in model.parameters())
@@ -86,14 +87,3 @@ def test_what_cannot_be_tested_is_said(model: GPT) -> None:
         ForgettingModel(model_of(linear={"kind": "int8"}), TARGET)
     with pytest.raises(UserError, match="have 20 tokens, and the model's context holds 16"):
         ForgettingModel(model, Target((EOS,), (1,) * 20))
-
-
-def test_a_verdict_holds_by_luck_in_at_most_one_of_twenty_one_cases() -> None:
-    generator = np.random.Generator(np.random.PCG64(5))
-    drops = generator.normal(size=(4_000, 1 + NUM_RANDOM))
-    verdicts = [compared(float(row[0]), row[1:].tolist())[1] for row in drops]
-    assert verdicts.count("holds") / len(verdicts) < 0.06
-    assert compared(1.0, [0.0] * 5) == (None, "not tested")
-    test, verdict = compared(1.0, [0.0] * 19 + [1.0])  # a tie counts against it
-    assert test is not None
-    assert (test.p_value, verdict) == (pytest.approx(2 / 21), "no better than chance")

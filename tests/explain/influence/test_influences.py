@@ -97,6 +97,7 @@ def test_random_passages_are_of_other_documents() -> None:
 @pytest.mark.parametrize(("drops", "verdicts"), [
     ([9.0, 8.0, 0.0], ["holds", "holds", "no better than chance"]),
     ([0.0, 9.0, 9.0], ["no better than chance", "not tested", "not tested"]),
+    ([0.5, 9.0, 9.0], ["no better than chance", "not tested", "not tested"]),  # 20 others do the same to 5 digits
 ])  # fmt: skip
 def test_candidates_are_tested_in_order_until_one_fails(
     drops: list[float], verdicts: list[str], monkeypatch: pytest.MonkeyPatch
@@ -112,7 +113,7 @@ def test_candidates_are_tested_in_order_until_one_fails(
         def __init__(self, model: object, target: Target) -> None: ...
 
         def drop(self, before: tuple[int, ...], ids: list[int]) -> float:
-            return drop_of.get(tuple(ids), math.sin(sum(ids)))
+            return drop_of.get(tuple(ids), 0.49999 if drops[0] == 0.5 else math.sin(sum(ids)))
 
     monkeypatch.setattr(module, "ForgettingModel", Forgetting)
     tracer = Tracer(cast(Any, None), cast(Any, SimpleNamespace(texts=[text], missing=[])))
@@ -123,3 +124,13 @@ def test_candidates_are_tested_in_order_until_one_fails(
     for each in found:  # of cause only where the test holds
         assert ("makes a difference" in each.says) == (each.verdict == "holds")
     assert found[0].plain()["test"]["num_random"] == 20
+
+
+def test_with_few_other_passages_nothing_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Documents(random_documents([PASSAGE_TOKENS] * 3))
+    monkeypatch.setattr(module, "ForgettingModel", lambda *_: SimpleNamespace(drop=lambda *_: 1.0))
+    tracer = Tracer(cast(Any, None), cast(Any, SimpleNamespace(texts=[text], missing=[])))
+    target = Target((0,), tuple(text.tokens_of(1)[:9].tolist()))
+    found = find_influences(tracer, cast(GPT, None), target)[0]
+    assert (found.test, found.verdict) == (None, "not tested")
+    assert "too few other passages" in found.says

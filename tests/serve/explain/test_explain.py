@@ -14,6 +14,7 @@ import gptsmith
 from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.question import Question
 from gptsmith.generate.api import generate
+from gptsmith.text.chat_template import CHATML, ChatTemplate
 
 from ..conftest import QUESTION, Served, serving
 
@@ -40,9 +41,22 @@ def test_the_figures_are_those_of_the_model_that_answers(served: Served) -> None
         chances = question.logits.softmax(dim=-1)
     assert found["target"]["probability"] == pytest.approx(float(chances[question.target]), abs=1e-6)
     assert (found["run"], found["reply"], found["start"]) == ("chat", REPLY, ASKED["start"])
+    assert found["prompt"] == QUESTION
     (claim,) = found["claims"]
     assert claim["kind"] == "alternatives"
     assert REPLY.startswith(found["target"]["text"], found["start"])
+
+
+def test_variables_of_the_template_count_as_they_do_in_the_chat(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = CHATML + "{% if enable_thinking is defined and not enable_thinking %}{{ 'A sword' }}{% endif %}"
+    monkeypatch.setattr(served.state.models.loaded["chat"].loaded, "template", ChatTemplate(source))
+    usual, quick = (
+        told(served, methods=["alternatives"], chat_template_kwargs=variables)
+        for variables in (None, {"enable_thinking": False})
+    )
+    assert usual["target"]["probability"] != pytest.approx(quick["target"]["probability"], rel=1e-3)
 
 
 def test_a_contrast_is_chosen_by_its_text(served: Served) -> None:
@@ -70,6 +84,8 @@ def test_a_contrast_is_chosen_by_its_text(served: Served) -> None:
         ({"against": " swords"}, None, "begins with"),
         ({"methods": ["integrated_gradients"]}, "methods", "gradients"),
         ({"switch_off": ["blocks.9.output"], "methods": ["alternatives"]}, None, "no such tap"),
+        ({"methods": ["activation_patching"]}, None, "gptsmith explain RUN PROMPT --between OTHER"),
+        ({"methods": ["steering"]}, None, "which Python alone can give"),
         ({"methods": ["guess"]}, None, "no such kind of method"),
         ({"model": "base", "reply": "x" * 3000, "messages": None, "prompt": "The", "start": 2999}, None, "context"),
     ],

@@ -47,6 +47,9 @@ def test_a_text_is_found_in_the_file_that_a_models_base_learnt_it_from_and_is_fo
     assert (Path(forgotten["file"]).name, forgotten["says"][-1]) == ("part0.txt", ".")
     for old, new in zip(before, served.state.models.loaded["chat"].loaded.model.parameters(), strict=True):
         assert torch.equal(old, new)
+    for without in ("reply", "start"):
+        error = served.ask("POST", "/v1/trace", {**word, without: None, "forget": named}).error
+        assert (error["param"], "give all of the reply, and start" in error["message"]) == (without, True)
     for odd in ({**named, "run": "elsewhere"}, {**named, "place": 10**9}):
         assert served.ask("POST", "/v1/trace", {**word, "forget": odd}).error["param"] == "forget"
 

@@ -20,8 +20,11 @@ def engine(runs: Path) -> Engine:
     return Engine(loaded.model, loaded.tokenizer, thread=EngineThread())
 
 
-def test_a_model_that_takes_turns_computes_the_same_on_the_engines_thread(engine: Engine) -> None:
-    turns, threads = Turns(engine, lambda: False), set()
+def test_a_model_that_takes_turns_computes_the_same_on_the_engines_thread(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, threads, taken = Turns(engine, lambda: False), set(), list[object]()
+    monkeypatch.setattr(turns, "take", lambda work: taken.append(work) or Turns.take(turns, work))
     model = turn_taking(engine.model, turns)
     ids = torch.tensor([[1, 2, 3, 4]])
     with torch.inference_mode():
@@ -29,7 +32,7 @@ def test_a_model_that_takes_turns_computes_the_same_on_the_engines_thread(engine
         model.blocks[0].attention.register_forward_hook(lambda *_: threads.add(threading.current_thread().name))
         assert torch.equal(model(ids), wanted)
     assert threads == {"engine"}
-    assert turns.num_taken == len(model.blocks) + 1
+    assert len(taken) == len(model.blocks) + 1
     assert type(engine.model.blocks[0]).__name__ == "Block"
 
 

@@ -1,0 +1,1 @@
+"""What a trained model gives away of the text that it learnt from."""
