@@ -94,10 +94,10 @@ def test_the_run_keeps_no_key_no_loss_and_no_text_of_the_private_data(tuned: dic
         ({"settings": ["data.validation_fraction=0.1"]}, "takes no data.validation_fraction"),
         ({"batch_size": 500}, "more than the 120 examples"),
         ({"settings": ["train.private.noise_multiplier=0.3"]}, "spend an epsilon of"),
-        ({"private": 0.0}, "private: Input should be greater than 0"),
-        ({"private": -1.0}, "private: Input should be greater than 0"),
-        ({"private": float("nan")}, "private: Input should be"),
-        ({"private": float("inf")}, "private: Input should be a finite number"),
+        ({"private": 0.0}, "private: must be greater than 0"),
+        ({"private": -1.0}, "private: must be greater than 0"),
+        ({"private": float("nan")}, "private: must be"),
+        ({"private": float("inf")}, "private: must be a finite number"),
     ],
 )
 def test_what_would_break_the_claim_is_refused(
