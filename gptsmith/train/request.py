@@ -185,7 +185,7 @@ class NewModelRequest(TimedRequest):
     canaries: int | None = Field(default=None, gt=0)
     """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
-    """Tokenizer to train (bpe, characters, bytes), or a path in Hugging Face's format."""
+    """Tokenizer to train (bpe, characters, bytes), or its path."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -258,7 +258,7 @@ class TuningRequest(TimedRequest):
     lora_alpha: float | None = Field(default=None, gt=0)
     """Scale of the adapters, alpha / rank; twice the rank by default."""
     me: SkipJsonSchema[str | None] = not_recorded()
-    """The person in an exported chat (WhatsApp, Slack, ...) whom the model is to answer as."""
+    """The person in an exported chat whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on."""
 
