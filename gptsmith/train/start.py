@@ -12,6 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
+from gptsmith.data.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
@@ -40,7 +41,8 @@ class Start:
 
     def trainer(self, processes: Processes) -> Trainer:
         """A trainer that stands where the checkpoint does."""
-        samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
+        model, train = self.settings.model, self.settings.train
+        samples = TextDataset(self.data, model.context_length, train.seed, left_out=train.objective.left_out)
         trainer = Trainer(self.run, self.settings, samples, processes, callbacks=default_callbacks())
         if self.checkpoint is not None:
             trainer.resume(self.checkpoint)
@@ -170,6 +172,7 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
 
 def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
+    write_canaries(run.folder, read_canaries(data.corpus.folder))
     write_json(run.folder / DATA, {**data.summary, "example_prompts": beginnings(data.corpus)})
 
 
