@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.left_out import LeftOut
+from gptsmith.data.left_out import LeftOutDocuments
 from gptsmith.data.redaction import PASSAGE, Redaction
 
 
@@ -21,7 +21,7 @@ class Cleaning:
         redaction: what is replaced by placeholders in the others.
     """
 
-    left_out: LeftOut = field(default_factory=LeftOut)
+    left_out: LeftOutDocuments = field(default_factory=LeftOutDocuments)
     redaction: Redaction = field(default_factory=Redaction)
 
     @classmethod
@@ -35,7 +35,7 @@ class Cleaning:
         Raises:
             DataError: a list cannot be read, or is none.
         """
-        return cls(LeftOut.read(without), Redaction.of(kinds, passages))
+        return cls(LeftOutDocuments.read(without), Redaction.of(kinds, passages))
 
     def key(self) -> list[Any]:
         """What decides the texts that come of it, as JSON values."""
