@@ -23,7 +23,7 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
 
     Returns:
         run, step, says, remarks, file and page (where it is kept), learned (of each text its run, kind, sizes and
-        counts, threshold, and how much of it can be had within some tries), missing (why others are not here), threshold,
+        counts, threshold, and how much of it some tries give), missing (why others are not here), threshold,
         num_passages, num_canary_passages (of planted canaries, which are not listed), by_copies, checkpoints (of each
         that is kept its step, is_served and counts), tokenizer_words (of few documents: word, num_documents),
         epsilon_claimed, seconds, and passages and held_out: of each passage text, num_tokens, num_copies, tries, file,
