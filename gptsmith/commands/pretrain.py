@@ -12,7 +12,7 @@ from gptsmith.train.request import PretrainRequest
     panels={
         "Budget": ("minutes", "hours", "tokens", "max_steps", "target_loss"),
         "Model": ("preset", "params", "context_length", "tokenizer"),
-        "Training": ("learning_rate", "batch_size", "seed", "device", "report_to"),
+        "Training": ("learning_rate", "batch_size", "private", "seed", "device", "report_to"),
         "Data": ("validation", "without", "canaries", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },

@@ -20,6 +20,7 @@ from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
 from gptsmith.data.left_out import LeftOut
+from gptsmith.data.near_duplicates import near_duplicates
 from gptsmith.data.planting import canary_summary, planted
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, opened_shards, write_shards
@@ -80,10 +81,13 @@ def prepare(
     held_out = validation or found.validation
     validation_corpus = read_corpus(held_out, settings, cache, meter, left_out) if held_out else None
     left_out.require_found()
-    splits = split_corpus(corpus, settings, seed, validation_corpus)
+    is_grouped = settings.group_near_duplicates and validation_corpus is None and settings.validation_fraction > 0
+    groups = near_duplicates([corpus], cache, meter) if is_grouped else None
+    splits = split_corpus(corpus, settings, seed, validation_corpus, None if groups is None else groups.group_of)
     if settings.num_canaries:
         splits = planted(splits, settings.num_canaries, seed, cache)
         corpus = splits.train.corpus
+    notes = [note for note in (found.note, None if groups is None else groups.note) if note is not None]
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, splits.train, cache)
     held_back = None if splits.validation is None else splits.validation.fingerprint
@@ -96,7 +100,7 @@ def prepare(
         corpus=corpus,
         validation_corpus=None if splits.validation is None else splits.validation.corpus,
         summary={
-            **summary(corpus, validation_corpus, splits, train, validating, key, found.note),
+            **summary(corpus, validation_corpus, splits, train, validating, key, notes),
             **canary_summary(corpus),
         },
         fingerprint=key,

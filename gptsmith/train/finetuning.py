@@ -42,6 +42,11 @@ from gptsmith.train.forgetting import known_text, own_text
 from gptsmith.train.known_answers import known_answers
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.planning.model_memory import ModelMemory, require_tuning_memory
+from gptsmith.train.private.claim import with_noise
+from gptsmith.train.private.defaults import private_table
+from gptsmith.train.private.leaks import refuse_leaks, refuse_objective
+from gptsmith.train.private.settings import PrivateSettings
+from gptsmith.train.private.units import units_of
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 
@@ -65,11 +70,15 @@ class FinetuningJob:
     canaries: Sequence[Canary] = ()
     """Those that are planted in plain text."""
 
+    @property
+    def is_private(self) -> bool:
+        return self.settings.train.private.is_on
+
     def write(self, run: Run) -> None:
-        """Writes the files of a run besides its settings."""
+        """Writes the files of a run besides its settings. Prompts of private data are left out."""
         self.base.tokenizer.save(run.folder)
         write_canaries(run.folder, self.canaries)
-        write_json(run.folder / DATA, self.data)
+        write_json(run.folder / DATA, {**self.data, "example_prompts": []} if self.is_private else self.data)
         if self.template is not None:
             self.template.save(run.folder)
 
@@ -96,6 +105,9 @@ def prepare_job(
     choices = _choices(table)
     train_table = table.get("train", {})
     seed = _seed(table)
+    private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
+    if private.is_on:
+        refuse_leaks(table, request)
     opened = open_model(request.base)
     shape = data_shape(table, request)
     if shape != TEXT and table.get("data", {}).get("num_canaries"):
@@ -104,6 +116,8 @@ def prepare_job(
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = read_splits(table, request, shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    if private.is_on:
+        refuse_objective(objective, objective_table)
     device = choose_device(train_table.get("device", "auto"))
     if device.type == "cpu":
         memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
@@ -132,21 +146,15 @@ def prepare_job(
             locate,
         )
     )
+    if private.is_on:
+        dataset = units_of(dataset, private.max_unit_tokens)
+        train_table = private_table(train_table, request.epochs, dataset.num_samples)
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    if private.is_on:
+        settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
-    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
-    if limits and not dataset.num_validation_tokens:
-        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
-    if final_evaluations or limits:
-        _measure_forgetting(dataset, base, model)
-    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
-        raise UserError(
-            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
-        )
-    if final_evaluations:
-        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
-        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
+    _measure_forgetting(dataset, base, model, settings, final_evaluations=final_evaluations)
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     canaries = () if text is None else read_canaries(text.corpus.folder)
@@ -167,12 +175,29 @@ def _seed(table: Mapping[str, Any]) -> int:
     return int(table.get("train", {}).get("seed", 1))
 
 
-def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
-    """Lets a dataset know what the model knows before training."""
-    own = own_text(base)
-    dataset.known_text = known_text(base, model, own)
-    dataset.known_answers = known_answers(base, model, own)
-    give_back_freed_memory()
+def _measure_forgetting(
+    dataset: Dataset, base: Loaded, model: GPT, settings: FinetuneSettings, *, final_evaluations: bool
+) -> None:
+    """Lets a dataset know what the model knows before training, and what else to measure at the end.
+
+    Raises:
+        UserError: weights are to be chosen by what cannot be measured.
+    """
+    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
+    if limits and not dataset.num_validation_tokens:
+        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
+    if final_evaluations or limits:
+        own = own_text(base)
+        dataset.known_text = known_text(base, model, own)
+        dataset.known_answers = known_answers(base, model, own)
+        give_back_freed_memory()
+    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
+        raise UserError(
+            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
+        )
+    if final_evaluations:
+        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
+        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
 
 
 def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:

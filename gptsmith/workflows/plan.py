@@ -16,7 +16,7 @@ from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.trust import trusting
 from gptsmith.train.unknown_tokens import unknown_tokens
-from gptsmith.workflows.finetune import requested_table
+from gptsmith.workflows.finetune import private_plan, requested_table
 
 
 @verb(PlanRequest, "sources")
@@ -37,6 +37,10 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
         lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out as above; advice, a list
         of sentences.
+
+        Of a private training, from which nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
+        sampling_rate, num_steps, unit, num_units, batch_size, num_trained_parameters, noise_to_signal (the noise over
+        the largest possible sum of clipped gradients); and advice.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -68,8 +72,13 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
     wanted = request.of_tuning()
     with trusting(wanted.settings):
         table = requested_table(wanted)
-        planned = plan_finetuning(prepare_job(table), table.get("train", {}), started)
-    return {**planned.predicted, **_left_out(planned.job.data), "advice": planned.advice}
+        job = prepare_job(table)
+        if job.is_private:
+            figures, advice = private_plan(job)
+        else:
+            planned = plan_finetuning(job, table.get("train", {}), started)
+            figures, advice = planned.predicted, planned.advice
+    return {**figures, **_left_out(job.data), "advice": advice}
 
 
 def _left_out(data: Mapping[str, Any]) -> dict[str, int]:
