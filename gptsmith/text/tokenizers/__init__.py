@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -16,9 +16,14 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class TokenizerSettings(Settings):
-    """Base class of every kind of tokenizer."""
+    """Base class of every kind of tokenizer.
+
+    Attributes:
+        learns_words: whether its tokens are words and parts of words of the texts that it is trained on.
+    """
 
     kind: str
+    learns_words: ClassVar[bool] = False
 
     @abstractmethod
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
