@@ -33,6 +33,7 @@ def test_every_route_is_guarded_and_choices_too(guarded: Served, runs: Path) -> 
     body = {"model": "base", "prompt": PROMPT, "stream": False, "raw": True}
     answer = guarded.ask("POST", "/api/generate", {**body, "options": {"temperature": 0, "num_predict": 16}})
     assert answer.json["response"] == expected
+    assert guarded.gauge("gptsmith_recital_guarded_tokens_total") >= 3
 
 
 def test_a_text_that_could_only_recite_says_so_by_every_api(guarded: Served) -> None:
@@ -50,6 +51,20 @@ def test_a_text_that_could_only_recite_says_so_by_every_api(guarded: Served) -> 
     asked = {"model": "chat", "messages": QUESTION, "format": LEARNT, "stream": False}
     assert guarded.ask("POST", "/api/chat", asked).json["done_reason"] == "content_filter"
     assert stop_fields("content_filter", None, has_calls=False)["stop_reason"] == "refusal"
+
+
+def test_what_is_written_without_a_part_of_the_network_is_guarded(guarded: Served, served: Served, runs: Path) -> None:
+    guard = guarded.state.models.loaded["base"].engine.recital_guard
+    assert guard is not None
+    texts = [file.read_text(encoding="utf-8") for file in (runs / "smiths").iterdir()]
+    asked = {"model": "base", "prompt": PROMPT, "reply": " forges", "start": 1, "methods": ["alternatives"]}
+    recites = []
+    for server in (guarded, served):
+        answer = server.ask("POST", "/v1/explain", {**asked, "switch_off": ["blocks.1.attention.heads.0"]})
+        whole = PROMPT + answer.json["rewritten"]
+        ends = range(guard.num_bytes, len(whole) + 1)
+        recites.append(any(whole[end - guard.num_bytes : end] in text for end in ends for text in texts))
+    assert recites == [False, True]
 
 
 def test_a_model_of_a_folder_whose_text_is_missing_does_not_load(runs: Path, tmp_path: Path) -> None:
