@@ -19,8 +19,8 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
-from gptsmith.compress import derive as derived
 from gptsmith.compress import assessment, material
+from gptsmith.compress import derive as derived
 from gptsmith.compress.material import CALIBRATION_TOKENS, COMPARED_TOKENS, Material
 from gptsmith.compress.methods.heal import HealMethodSettings
 from gptsmith.convert.open import open_model
