@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
@@ -19,6 +19,8 @@ class TokenizerSettings(Settings):
     """Base class of every kind of tokenizer."""
 
     kind: str
+    learns_from_text: ClassVar[bool] = True
+    """Whether the texts decide its vocabulary."""
 
     @abstractmethod
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
