@@ -15,11 +15,11 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
 from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.cleaning import Cleaning
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits
-from gptsmith.data.left_out import LeftOut
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -251,8 +251,9 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
     if shape == TEXT:
         return ExampleSplits([], [], [])
     own, choices = source_splits(request.sources), _choices(table)
-    skip_bad, left_out = choices.skip_bad, LeftOut.read(request.without)
-    reading = replace(_reading(table), left_out=left_out)
+    skip_bad, reading = choices.skip_bad, _reading(table)
+    cleaning = Cleaning.of(reading.settings.redact, request.without, request.redact_passages)
+    reading = replace(reading, cleaning=cleaning)
     read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
         read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
@@ -268,10 +269,11 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
         seed=_seed(table),
     )
     every = [each for each in (read, *held_out) if each is not None]
-    left_out.require_found()
+    cleaning.require_found()
     return replace(
         splits,
-        num_left_out=len(left_out.found),
+        num_left_out=len(cleaning.left_out.found),
+        redacted=dict(cleaning.redaction.counts),
         skipped=sum((each.skipped for each in every), Skipped()),
         fields={path: names for each in every for path, names in each.fields.items()},
         notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
@@ -315,6 +317,7 @@ def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: i
         tokenizer=HuggingFaceTokenizerSettings(path=str(base.run.folder)),
         validation=request.validation,
         without=request.without,
+        redact_passages=request.redact_passages,
         seed=seed,
     )
 
@@ -336,6 +339,7 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
         "num_left_out": splits.num_left_out,
+        "redacted": dict(splits.redacted),
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),

@@ -19,7 +19,7 @@ from gptsmith.data.sources import Sources
 from gptsmith.train.private.settings import OPTION_SETTINGS as PRIVATE_SETTINGS
 from gptsmith.train.private.settings import TUNING_OPTION_SETTINGS as PRIVATE_TUNING_SETTINGS
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test", "without"})
+READ_PATHS = frozenset({"base", "sources", "validation", "test", "without", "redact_passages"})
 """The fields of a request that name what is read whenever its run is trained."""
 OPTION_SETTINGS = {
     "learning_rate": "train.optimizer.learning_rate",
@@ -28,6 +28,7 @@ OPTION_SETTINGS = {
     "context_length": "model.context_length",
     "seed": "train.seed",
     "canaries": "data.num_canaries",
+    "redact": "data.redact",
     "device": "train.device",
     "target_loss": "train.target_loss",
     "lora_alpha": "model.linear.alpha",
@@ -65,10 +66,14 @@ class TrainingRequest(ReadingOptions):
     """Files to validate on; by default, a part of the sources."""
     without: PathTexts = Field(default_factory=list)
     """Leave out the documents that a list of `audit --out` names."""
+    redact: bool = False
+    """Replace what `audit` finds by placeholders such as <EMAIL>."""
+    redact_passages: PathTexts = Field(default_factory=list)
+    """Replace the passages of such a list by <PASSAGE>."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
+    """Any setting, such as model.num_layers=6; above all others."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)

@@ -16,11 +16,16 @@ from gptsmith.text.tokenizer import Tokenizer
 
 
 class TokenizerSettings(Settings):
-    """Base class of every kind of tokenizer."""
+    """Base class of every kind of tokenizer.
+
+    Attributes:
+        learns_from_text: whether its vocabulary depends on the texts that it is trained on.
+        learns_words: whether its tokens are words and parts of words of the texts that it is trained on.
+    """
 
     kind: str
     learns_from_text: ClassVar[bool] = True
-    """Whether the texts decide its vocabulary."""
+    learns_words: ClassVar[bool] = False
 
     @abstractmethod
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:

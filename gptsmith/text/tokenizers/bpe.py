@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -22,6 +22,7 @@ class BPETokenizerSettings(TokenizerSettings):
     """Tokens are merged from bytes, the most frequent pair first. Any text can be encoded."""
 
     kind: Literal["bpe"] = "bpe"
+    learns_words: ClassVar[bool] = True
     vocab_size: int | None = Field(default=None, ge=MIN_VOCAB_SIZE)
     """Number of tokens, special ones included; chosen from the size of the text if it is not given."""
 
