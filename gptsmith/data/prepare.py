@@ -148,7 +148,10 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenize
     def texts() -> Iterator[str]:
         nonlocal learned
         learned = True
-        return (chunk.text for chunk in split.chunks())
+        for chunk in split.chunks():
+            yield chunk.text
+            if chunk.last:
+                yield ""
 
     tokenizer = settings.train(texts, split.num_bytes)
     # A tokenizer that read no text came from files that may change while their names stay: it is not kept.

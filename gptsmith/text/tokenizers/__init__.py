@@ -29,8 +29,8 @@ class TokenizerSettings(Settings):
 
     @abstractmethod
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
-        """A tokenizer for these texts. `texts` may be called more than once and yields pieces of at most a few MB;
-        `num_bytes` is their UTF-8 size together."""
+        """A tokenizer for these texts. `texts` may be called more than once and yields pieces of at most a few MB, with
+        an empty one behind each document; `num_bytes` is their UTF-8 size together."""
 
 
 KINDS = Kinds(__name__, TokenizerSettings, default="bpe")
