@@ -56,7 +56,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     if resolved.settings.train.private.is_on:
         settings, model = resolved.settings, meta_model(resolved.settings.model)
         figures, advice = private_outlook(settings, len(resolved.data.train.documents), DocumentUnits.name, model)
-        return {**figures, **_left_out(resolved.data.summary), "advice": advice}
+        return {**figures, **_taken_out(resolved.data.summary), "advice": advice}
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,
