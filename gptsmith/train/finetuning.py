@@ -12,7 +12,7 @@ from gptsmith.base.machine import free_memory_bytes
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_model
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.cache import key_of
 from gptsmith.data.canaries import Canary, read_canaries, write_canaries
 from gptsmith.data.cleaning import Cleaning
@@ -118,25 +118,13 @@ def prepare_job(
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     if private.is_on:
         refuse_objective(objective, objective_table)
-    device = choose_device(train_table.get("device", "auto"))
-    if device.type == "cpu":
-        memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
-        shape_before = memory.usual_shape if _is_adapted(request, table) else memory.dense_shape
-        require_tuning_memory(_config(table, request, shape_before, objective), memory)
-    base = load(opened, device="cpu")
-    if base.config.linear.is_storage and not _is_adapted(request, table):
-        base.model = dequantize(base.model)
-    config = _config(table, request, base.config, objective)
-    model = initialize_from(base.model, config, seed=seed).to(device)
-    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
-    give_back_freed_memory()
-    model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
+    base, model = _base_and_model(opened, table, request, objective, seed)
     template = base.template or default_template(base.tokenizer)
     text = _text(table, request, base, seed) if shape == TEXT else None
     dataset = objective.dataset(
         DatasetInputs(
             model,
-            Encoder(base.tokenizer, template, config.context_length, choices.learns_thoughts),
+            Encoder(base.tokenizer, template, model.config.context_length, choices.learns_thoughts),
             splits,
             text,
             seed,
@@ -150,7 +138,7 @@ def prepare_job(
         dataset = units_of(dataset, private.max_unit_tokens)
         train_table = private_table(train_table, request.epochs, dataset.num_samples)
     train = training_table(train_table, request.epochs, objective, model, dataset)
-    settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    settings = FinetuneSettings.parse({**table, "model": model.config.plain(), "train": train}, "settings")
     if private.is_on:
         settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
@@ -159,6 +147,30 @@ def prepare_job(
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     canaries = () if text is None else read_canaries(text.corpus.folder)
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries)
+
+
+def _base_and_model(
+    opened: OpenedModel, table: dict[str, Any], request: FinetuneRequest, objective: ObjectiveSettings, seed: int
+) -> tuple[Loaded, GPT]:
+    """The base, without memory for its weights, and the model that begins with them, on the device that trains it.
+
+    Raises:
+        UserError: there is no memory for it, or a setting asks for another shape than the base's.
+    """
+    train_table, is_adapted = table.get("train", {}), _is_adapted(request, table)
+    device = choose_device(train_table.get("device", "auto"))
+    if device.type == "cpu":
+        memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
+        shape_before = memory.usual_shape if is_adapted else memory.dense_shape
+        require_tuning_memory(_config(table, request, shape_before, objective), memory)
+    base = load(opened, device="cpu")
+    if base.config.linear.is_storage and not is_adapted:
+        base.model = dequantize(base.model)
+    model = initialize_from(base.model, _config(table, request, base.config, objective), seed=seed).to(device)
+    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
+    give_back_freed_memory()
+    model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
+    return base, model
 
 
 def _choices(table: Mapping[str, Any]) -> ExampleSettings:
