@@ -102,6 +102,8 @@ def write_data(folder: Path) -> None:
     answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]
     write_rows(folder / "answers.jsonl", answers)
     write_rows(folder / "conversations.jsonl", answers)
+    letters = [{"question": f"Dear {n}?", "answer": f"Yours, {n}."} for n in range(120)]
+    write_rows(folder / "letters.jsonl", letters)
     pairs = [{"prompt": f"Say {n}", "chosen": f"{n}", "rejected": "no"} for n in range(12)]
     write_rows(folder / "pairs.jsonl", pairs)
     thumbs = [{"prompt": f"Say {n}", "completion": f"{n}", "label": n % 2 == 0} for n in range(12)]

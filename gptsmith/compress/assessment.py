@@ -20,24 +20,27 @@ from gptsmith.train.known_answers import general_prompts
 NUM_PROMPTS, WRITTEN_TOKENS = 10, 48
 SEED = 0
 """Of the bootstrap."""
+SCORED_TOKENS = 1 << 16
+"""Of the validation text, from all over it: two models read them."""
 
 
 def assess(material: Material, after: GPT) -> dict[str, Any]:
     """The distance of `after` from the original, as figures: on the validation text if it can be read, else on general
     text."""
-    before, is_own = material.original, material.validation_name == OWN_TEXT
+    before, is_own = material.original, material.validation_source == OWN_TEXT
     gap = difference(before, after, material.validation_windows())
     was, now = (_units(material, model) for model in (before, after))
     change = now.metric.compare(was.metric, SEED)
     prefix = "" if is_own else "general_"
     low, high = change["difference_interval"]
     return {
-        "compared_on": material.validation_name,
+        "compared_on": material.validation_source,
         "num_compared_tokens": gap.num_tokens,
         "kl_divergence": gap.kl_divergence,
         "largest_logit_difference": gap.largest,
         "mean_logit_difference": gap.mean,
         "top1_agreement": gap.top1_agreement,
+        "num_scored_tokens": was.whole.num_tokens,
         f"{prefix}bits_per_byte_before": was.whole.bits_per_byte,
         f"{prefix}bits_per_byte": now.whole.bits_per_byte,
         f"{prefix}bits_per_byte_rise_low": low,
@@ -49,8 +52,9 @@ def assess(material: Material, after: GPT) -> dict[str, Any]:
 
 def _units(material: Material, model: GPT) -> UnitScores:
     stream = material.validation
-    with meter("measuring the validation loss", len(stream)) as bar:
-        return score_units(model, stream, material.tokenizer.num_bytes_per_token, observe=bar.update)
+    with meter("measuring the validation loss", min(len(stream), SCORED_TOKENS)) as bar:
+        sizes = material.tokenizer.num_bytes_per_token
+        return score_units(model, stream, sizes, max_tokens=SCORED_TOKENS, observe=bar.update)
 
 
 @torch.inference_mode()
@@ -73,7 +77,7 @@ def side_by_side(material: Material, after: GPT) -> list[dict[str, str]]:
     before, tokenizer = material.original, material.tokenizer
     if before.config.num_labels:
         return []
-    stream = material.validation if material.validation_name == OWN_TEXT else None
+    stream = material.validation if material.validation_source == OWN_TEXT else None
     _, prompts = general_prompts(Loaded(material.run, before), stream)
     room = before.config.context_length - 1
     prompts = [prompt for prompt in prompts[:: max(1, len(prompts) // NUM_PROMPTS)] if len(prompt) < room][:NUM_PROMPTS]

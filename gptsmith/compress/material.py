@@ -23,7 +23,7 @@ from gptsmith.generate.own_text import own_texts
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.forgetting import TEXT, general_text
-from gptsmith.train.validation_text import pretraining_data, validation_of
+from gptsmith.train.validation_text import pretraining_data, require_public, validation_of
 
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
@@ -93,10 +93,12 @@ class Material:
         Raises:
             UserError: as `pretraining` does.
         """
-        return self.pretraining.train
+        trained, data = self._pretraining
+        require_public(trained)
+        return data.train
 
     @cached_property
-    def judging(self) -> tuple[TokenStream, str]:
+    def validation_and_source(self) -> tuple[TokenStream, str]:
         try:
             stream, is_own = validation_of(self.run, *self._pretraining)
         except UserError as error:
@@ -107,12 +109,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self.judging[0]
+        return self.validation_and_source[0]
 
     @property
-    def validation_name(self) -> str:
+    def validation_source(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self.judging[1]
+        return self.validation_and_source[1]
 
     @cached_property
     def _rows(self) -> Tensor:

@@ -16,8 +16,10 @@ from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
+from gptsmith.train.private.settings import OPTION_SETTINGS as PRIVATE_SETTINGS
+from gptsmith.train.private.settings import TUNING_OPTION_SETTINGS as PRIVATE_TUNING_SETTINGS
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test", "without"})
+READ_PATHS = frozenset({"base", "sources", "validation", "test", "without", "redact_passages"})
 """The fields of a request that name what is read whenever its run is trained."""
 OPTION_SETTINGS = {
     "learning_rate": "train.optimizer.learning_rate",
@@ -26,6 +28,7 @@ OPTION_SETTINGS = {
     "context_length": "model.context_length",
     "seed": "train.seed",
     "canaries": "data.num_canaries",
+    "redact": "data.redact",
     "device": "train.device",
     "target_loss": "train.target_loss",
     "lora_alpha": "model.linear.alpha",
@@ -53,6 +56,7 @@ class TrainingRequest(ReadingOptions):
     """The arguments of every verb that trains or plans training."""
 
     is_set_by_path: ClassVar[bool] = False
+    private_settings: ClassVar[Mapping[str, Any]] = PRIVATE_SETTINGS
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
@@ -62,10 +66,14 @@ class TrainingRequest(ReadingOptions):
     """Files to validate on; by default, a part of the sources."""
     without: PathTexts = Field(default_factory=list)
     """Leave out the documents that a list of `audit --out` names."""
+    redact: bool = False
+    """Replace what `audit` finds by placeholders such as <EMAIL>."""
+    redact_passages: PathTexts = Field(default_factory=list)
+    """Replace the passages of such a list by <PASSAGE>."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
+    """Any setting, such as model.num_layers=6; above all others."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)
@@ -74,6 +82,8 @@ class TrainingRequest(ReadingOptions):
     """Steps of the optimizer in all."""
     context_length: int | None = Field(default=None, gt=0)
     """Tokens that the model can read at once."""
+    private: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Train with differential privacy: the epsilon."""
     seed: int | None = None
     """Random seed of weights, order of the data and dropout."""
     device: str | None = None
@@ -131,6 +141,8 @@ class TrainingRequest(ReadingOptions):
             for name in OPTION_SETTINGS.keys() & type(self).model_fields.keys()
             if (value := getattr(self, name)) is not None and value is not False
         }
+        if self.private is not None:
+            tables["private"] = {"train": {"private": {"epsilon": self.private}}, **self.private_settings}
         if self.report_to is not None:
             tables["report_to"] = {"track": TRACKERS[self.report_to]}
         return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
@@ -177,7 +189,7 @@ class NewModelRequest(TimedRequest):
     canaries: int | None = Field(default=None, gt=0)
     """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
-    """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
+    """Tokenizer to train (bpe, characters, bytes), or its path."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -250,7 +262,7 @@ class TuningRequest(TimedRequest):
     lora_alpha: float | None = Field(default=None, gt=0)
     """Scale of the adapters, alpha / rank; twice the rank by default."""
     me: SkipJsonSchema[str | None] = not_recorded()
-    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
+    """The person in an exported chat whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on."""
 
@@ -290,7 +302,7 @@ class PlanRequest(TuningRequest, NewModelRequest):
                 f"--{more[0].replace('_', '-')} is for a fine-tuning: to plan one, name its model first "
                 f"({shell_command('plan', 'RUN', 'DATA')})"
             )
-        if self.minutes is None:
+        if self.minutes is None and self.private is None:
             raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
         return NewModelRequest.parse(given)
 
@@ -314,6 +326,7 @@ class PlanRequest(TuningRequest, NewModelRequest):
 class FinetuneRequest(TuningRequest):
     """The arguments of `finetune`."""
 
+    private_settings: ClassVar[Mapping[str, Any]] = {**PRIVATE_SETTINGS, **PRIVATE_TUNING_SETTINGS}
     made_by = "finetune"
 
     base: PathText = ""

@@ -20,10 +20,11 @@ from gptsmith.convert.hub import on_the_hub, require_out
 from gptsmith.run.folder import PLAN, SETTINGS, Run
 from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
-from gptsmith.train.callbacks import default_callbacks, more_callbacks
+from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.recorded_plan import RecordedPlan
+from gptsmith.train.private.trainer import new_trainer
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -62,14 +63,18 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         table = requested_table(request)
         if request.trials is not None:
             return _searched(table, folder, request, started)
-        planned = plan_finetuning(prepare_job(table, request.reward), table.get("train", {}), started)
-        for line in planned.advice:
-            note(line, "yellow")
-        job = planned.job
+        job = prepare_job(table, request.reward)
+        planned = None
+        if not job.is_private:  # a measured step of private data would tell of it
+            planned = plan_finetuning(job, table.get("train", {}), started)
+            job = planned.job
+            for line in planned.advice:
+                note(line, "yellow")
         folders = [folder] if folder is not None else _folders(request, job)
         run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
         job.write(run)
-        write_json(run.folder / PLAN, planned.table())
+        if planned is not None:
+            write_json(run.folder / PLAN, planned.table())
         return _trainer(run, job).fit(started)
 
 
@@ -106,7 +111,7 @@ def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
 
 
 def _trainer(run: Run, job: FinetuningJob) -> Trainer:
-    return Trainer(run, job.settings, job.dataset, model=job.model, callbacks=default_callbacks())
+    return new_trainer(run, job.settings, job.dataset, model=job.model)
 
 
 def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneRequest, started: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
+from gptsmith.train.datasets.text import LeftOut
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.samples import Sample
 
@@ -66,6 +67,8 @@ class ObjectiveSettings(Settings):
     """Whether small models are tuned at a higher rate than their width alone gives."""
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
+    is_separable: ClassVar[bool] = False
+    """Whether the loss of an example depends on that example and the model alone, as private training needs it."""
     predicts_labels: ClassVar[bool] = False
     """Whether the tuned model predicts the labels of texts."""
 
@@ -98,6 +101,11 @@ class ObjectiveSettings(Settings):
         """Whether the model is compared with a reference model, which is itself before training. Dropout, which only
         the model in training has, would then look like a difference."""
         return False
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """The targets of plain text that are not learnt; None if all are."""
+        return None
 
     @abstractmethod
     def dataset(self, inputs: DatasetInputs) -> Dataset:

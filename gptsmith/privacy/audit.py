@@ -1,0 +1,133 @@
+"""The audit of a run: every text that it learnt from, read by every checkpoint that is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gptsmith.base.console import Meter, meter
+from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import OpenedModel
+from gptsmith.generate.inference_model import inference_model
+from gptsmith.model.gpt import GPT
+from gptsmith.privacy.recitable import repeated
+from gptsmith.privacy.recited import Recited, checkpoint_figures, recited_figures
+from gptsmith.privacy.scan import Windows, scan
+from gptsmith.privacy.tokenizer_words import rare_words_of
+from gptsmith.privacy.wording import headline, remarks
+from gptsmith.provenance.learned_text import LearnedText
+from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
+from gptsmith.text.tokenizer import Tokenizer
+
+HELD_OUT_SHARE = 0.4
+"""Of the time, at most, for the text that was held out."""
+
+
+def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "auto") -> dict[str, Any]:
+    """What a run, at each checkpoint that is kept, can recite of the texts that it learnt from, as JSON values.
+
+    Args:
+        minutes: of reading; what has not been read then is left out, and a random sample of documents is what was read.
+
+    Raises:
+        MissingExtraError: the library that sorts is not installed.
+        UserError: none of its texts is here, or it writes no text.
+    """
+    started = time.monotonic()
+    deadline = math.inf if minutes is None else started + 60 * minutes
+    learned = readable(run, learned_texts(run))
+    runs = run.at_each_checkpoint()
+    num_tokens = sum(len(text.array) + len(text.held_out_tokens()) for text in learned.texts)
+    with meter("reading what it learnt from", len(runs) * num_tokens, count=False) as bar:
+        progress = _Progress(bar, deadline, len(runs) * len(learned.texts))
+        found = [(each, _recited_by(load(each, device=device), learned.texts, progress)) for each in runs]
+    served = next(recited for each, recited in found if each.step == run.step)
+    figures = {
+        "run": str(run.folder),
+        "step": run.step,
+        "says": headline(served),
+        **recited_figures(served),
+        "epsilon_claimed": ((run.result() or {}).get("private") or {}).get("epsilon"),
+        "checkpoints": [checkpoint_figures(each.step, recited, run.step) for each, recited in found],
+        "missing": learned.missing,
+        "tokenizer_words": [asdict(each) for each in rare_words_of(learned.texts[-1])],
+        "seconds": time.monotonic() - started,
+    }
+    return {**figures, "remarks": remarks(figures)}
+
+
+def readable(run: OpenedModel, learned: LearnedTexts) -> LearnedTexts:
+    """The texts whose tokens are those of the model.
+
+    Raises:
+        UserError: there is none.
+    """
+    own = run.tokenizer()
+    found = LearnedTexts([], list(learned.missing))
+    for text in learned.texts:
+        if _same_tokens(own, text.tokenizer):
+            found.texts.append(text)
+        else:
+            found.missing.append(f"the text of {text.run} was learnt in other tokens than {run.folder} has now")
+    if not found.texts:
+        raise UserError(
+            f"{'; '.join(found.missing)}: an audit reads what a model learnt from. Put it back where it was, or audit "
+            f"a run that was tuned on a text of yours ({shell_command('finetune', run.folder, 'FILE')})"
+        )
+    return found
+
+
+def _same_tokens(own: Tokenizer, other: Tokenizer) -> bool:
+    """Whether each token of another tokenizer is the same one here."""
+    return own.fingerprint == other.fingerprint or own.token_bytes[: other.vocab_size] == other.token_bytes
+
+
+class _Progress:
+    """The bar and the time of a row of texts, which have equal shares of what is left of it."""
+
+    def __init__(self, bar: Meter, deadline: float, num_left: int) -> None:
+        self._bar, self._deadline, self._num_left, self._num_done = bar, deadline, num_left, 0
+
+    def until(self, share: float = 1.0) -> float:
+        """When to stop, for a share of a text's time."""
+        now = time.monotonic()
+        return now + max(0.0, self._deadline - now) * share / self._num_left
+
+    def observe(self, num_read: int) -> None:
+        """Shows how many tokens of a part are read."""
+        self._bar.update(self._num_done + num_read)
+
+    def end(self, num_tokens: int) -> None:
+        """Counts a text as read."""
+        self._num_done += num_tokens
+        self._num_left -= 1
+
+
+def _recited_by(loaded: Loaded, texts: Sequence[LearnedText], progress: _Progress) -> list[Recited]:
+    """What a model recites of each text.
+
+    Raises:
+        UserError: it writes no text.
+    """
+    loaded.require_words()
+    model = inference_model(loaded.model)
+    windows = Windows.of(loaded.tokenizer, loaded.config.context_length)
+    return [_recited(model, windows, text, progress) for text in texts]
+
+
+def _recited(model: GPT, windows: Windows, text: LearnedText, progress: _Progress) -> Recited:
+    tokens, array = text.held_out_tokens(), text.array
+    held_out_ends = np.flatnonzero(tokens == array.separator) + 1
+    until = progress.until(HELD_OUT_SHARE)
+    held_out = scan(model, windows, tokens, held_out_ends, deadline=until, observe=progress.observe)
+    scanned = scan(model, windows, array.tokens, text.ends, deadline=progress.until(), observe=progress.observe)
+    progress.end(len(tokens) + len(array))
+    repeats = repeated(array.tokens, text.ends, windows.length), repeated(tokens, held_out_ends, windows.length)
+    return Recited.of(text, scanned, held_out, *repeats)

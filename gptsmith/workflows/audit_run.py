@@ -1,0 +1,44 @@
+"""An audit of a model after it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.files import write_atomically
+from gptsmith.base.json_text import json_text
+from gptsmith.convert.open import open_model
+from gptsmith.privacy.audit import audit_run as audited
+from gptsmith.privacy.page import audit_page
+from gptsmith.train.report import report
+from gptsmith.train.report_by_heart import AUDIT
+from gptsmith.workflows.requests import AuditRequest, refuse
+
+PAGE = "audit.html"
+
+
+def audit_run(request: AuditRequest) -> dict[str, Any]:
+    """What a run can recite of the texts that it learnt from. It is kept in the run for its owner alone, as JSON and as
+    a page; the run's report gets the figures.
+
+    Returns:
+        run, step, says, remarks, file and page (where it is kept), learned (of each text its run, kind, sizes and
+        counts, threshold, and how much of it some tries give), missing (why others are not here), threshold,
+        num_passages, num_canary_passages (of planted canaries, which are not listed), by_copies, checkpoints (of each
+        that is kept its step, is_served and counts), tokenizer_words (of few documents: word, num_documents),
+        epsilon_claimed, seconds, and passages and held_out: of each passage text, num_tokens, num_copies, tries, file,
+        start and stop (bytes), line, and the keys of a source.
+
+    Raises:
+        MissingExtraError: the library that indexes text is not installed.
+        UserError: the run's text is not here, or it writes no text.
+    """
+    refuse("an audit of a run", {"--kind": request.kind, "--out": request.out, "--validation": request.validation})
+    (run,) = request.sources
+    found = audited(open_model(run), minutes=request.minutes, device=request.device)
+    folder = Path(found["run"])
+    found |= {"file": str(folder / AUDIT), "page": str(folder / PAGE)}
+    write_atomically(folder / AUDIT, json_text(found, indent=1) + "\n", private=True)
+    write_atomically(folder / PAGE, audit_page(found), private=True)
+    report(folder)
+    return found
