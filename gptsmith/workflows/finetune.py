@@ -70,7 +70,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         if not job.is_private:  # a measured step of private data would tell of it
             planned = plan_finetuning(job, table.get("train", {}), started)
             job = planned.job
-        for line in private_plan(job)[1] if planned is None else planned.advice:
+        for line in [*job.found(), *(private_plan(job)[1] if planned is None else planned.advice)]:
             note(line, "yellow")
         folders = [folder] if folder is not None else _folders(request, job)
         run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
