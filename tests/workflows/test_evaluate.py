@@ -129,21 +129,6 @@ class TestContamination:
         assert (blocks["unit"], blocks["num_units"]) == ("block", 100)
         assert blocks["num_contaminated"] > 80
 
-    def test_questions_of_a_tuned_run_are_looked_for_in_its_examples_and_in_the_text_of_its_base(
-        self, run: str, text: Path, call: Call, tmp_path: Path
-    ) -> None:
-        old = (text / "part1.txt").read_text(encoding="utf-8").splitlines()[0:2]
-        pairs = [{"prompt": question, "completion": "Yes."} for question in NEW_TEXTS]
-        data = written(tmp_path / "pairs.jsonl", pairs)
-        settings = ["train.num_steps=1", "train.batch_size=2", "examples.validation_fraction=0"]
-        tuned = gptsmith.finetune(run, [data], out=tmp_path / "tuned", settings=[*settings, "examples.test_fraction=0"])
-        asked = [NEW_TEXTS[3], " ".join(old), "Who else would ask a question that nobody has asked before?"]
-        questions = written(tmp_path / "asked.jsonl", [{"question": each, "answer": "Yes."} for each in asked])
-        task = ["--task", "generated", "--set", "max_tokens=1"]
-        figures = call("evaluate", tuned["run"], questions, *task, "--json").object
-        assert (figures["contamination"]["num_contaminated"], figures["contamination"]["missing"]) == (2, [])
-        assert figures["contamination"]["without_them"] == {"accuracy": 0}
-
     def test_text_that_is_gone_is_said_and_stops_nothing(
         self, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
