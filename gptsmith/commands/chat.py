@@ -28,7 +28,11 @@ NAME = re.compile("/[a-z]+")
 @command(
     ChatRequest,
     arguments={"run": "RUN"},
-    panels={"Conversation": ("system", "max_tokens"), **SAMPLING, "Machine": ("engine", "device", "dtype")},
+    panels={
+        "Conversation": ("system", "max_tokens", "no_recital"),
+        **SAMPLING,
+        "Machine": ("engine", "device", "dtype"),
+    },
     examples=(
         "gptsmith chat runs/mine-sft --temperature 0.7",
         'gptsmith chat runs/mine-sft --system "Answer in one sentence."',

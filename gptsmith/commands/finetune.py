@@ -26,7 +26,7 @@ Preview = Annotated[
             "objective", "minutes", "hours", "epochs", "max_steps", "learning_rate", "batch_size", "context_length",
             "lora", "lora_alpha", "trials", "seed", "device", "report_to",
         ),
-        "Data": ("validation", "test", "me", "skip_bad", "encoding", "encoding_errors"),
+        "Data": ("validation", "test", "without", "me", "skip_bad", "encoding", "encoding_errors"),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(

@@ -11,7 +11,11 @@ from gptsmith.workflows.requests import GenerateRequest
 @command(
     GenerateRequest,
     arguments={"run": "RUN", "prompt": "PROMPT"},
-    panels={"Text": ("prompts", "max_tokens", "stop", "slide"), **SAMPLING, "Machine": ("engine", "device", "dtype")},
+    panels={
+        "Text": ("prompts", "max_tokens", "stop", "slide", "no_recital"),
+        **SAMPLING,
+        "Machine": ("engine", "device", "dtype"),
+    },
     examples=(
         'gptsmith generate runs/mine "Once upon a time" --temperature 0.7',
         "gptsmith generate runs/mine --prompts prompts.jsonl --seed 1",

@@ -40,7 +40,8 @@ METAVARS = {
     "lora_alpha": "NUMBER", "learning_rate": "RATE", "batch_size": "COUNT", "max_steps": "N", "report_to": "TRACKER",
     "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME", "retrain": "DOCUMENT", "seeds": "N",
-    "reply": "TEXT", "word": "N", "by": "PARTS", "methods": "NAME", "html": "FILE",
+    "reply": "TEXT", "word": "N", "by": "PARTS", "methods": "NAME", "html": "FILE", "without": "FILE",
+    "no_recital": "N",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_
 from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once, key_of
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate, Found, discover
+from gptsmith.data.left_out import LeftOut
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
 from gptsmith.data.reading_versions import reading_versions
@@ -46,6 +47,9 @@ class FileRecord:
     num_bytes: int
     num_documents: int = 0
     num_duplicates: int = 0
+    left_out: tuple[str, ...] = ()
+    """The SHA-256 of each document that a list names, so that it is not in the corpus."""
+
     skipped: str | None = None
     """Why the file was skipped; None if it was read."""
 
@@ -112,6 +116,11 @@ class Corpus:
         return Path(self.files[int(row["file"])].path), int(row["start"]), int(row["stop"])
 
     @property
+    def left_out(self) -> set[str]:
+        """The SHA-256 of the documents that were left out because a list names them."""
+        return {sha256 for file in self.files for sha256 in file.left_out}
+
+    @property
     def summary(self) -> dict[str, Any]:
         """Counts, every file with its SHA-256, and what was skipped and why."""
         read = [file for file in self.files if file.skipped is None]
@@ -121,6 +130,7 @@ class Corpus:
             "num_documents": len(self),
             "num_bytes": self.num_bytes,
             "num_duplicates": sum(file.num_duplicates for file in read),
+            "num_left_out": len(self.left_out),
             "skipped": {**self.unopened, **skipped},
             "remarks": {file.path: list(file.remarks) for file in read if file.remarks},
             "files": {file.path: file.sha256 for file in read},
@@ -129,10 +139,14 @@ class Corpus:
 
 
 def read_corpus(
-    sources: Iterable[str | Path] | Found, settings: ReadSettings, cache: Path, meter: MeterFactory = console_meter
+    sources: Iterable[str | Path] | Found,
+    settings: ReadSettings,
+    cache: Path,
+    meter: MeterFactory = console_meter,
+    left_out: LeftOut | None = None,
 ) -> Corpus:
-    """The documents of files, folders and globs, or of those that were found; found again by their content,
-    whatever the files are called.
+    """The documents of files, folders and globs, or of those that were found, without those that are to be left out;
+    found again by their content, whatever the files are called.
 
     Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
 
@@ -140,6 +154,7 @@ def read_corpus(
         DataError: a source cannot be read, there is no text, or the disk is full.
     """
     reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
+    left_out = left_out or LeftOut()
     found = sources if isinstance(sources, Found) else discover(sources)
     hashed = _hashed(found, meter)
     key = key_of(
@@ -147,11 +162,12 @@ def read_corpus(
         reading.plain(),
         [(record.sha256, item.file.extension, item.reader.kind) for item, record in hashed],
         reading_versions(item for item, _ in hashed),
+        left_out.key(),
     )
     target = private_folder(cache / "corpora") / key
     with built_once(target, _is_whole) as working:
         if working is not None:
-            _Build(working, hashed, reading).run(meter)
+            _Build(working, hashed, reading, left_out).run(meter)
     manifest = read_json(target / MANIFEST, with_names=True)
     records = [
         FileRecord(**{**stored, "path": now.path}) for stored, (_, now) in zip(manifest["files"], hashed, strict=True)
@@ -160,6 +176,12 @@ def read_corpus(
         if candidate.named and record.skipped is not None:
             raise DataError(f"{record.path}: {record.skipped}")
     corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped, Hold(target))
+    left_out.found.update(corpus.left_out)
+    if not corpus.num_bytes and corpus.left_out:
+        raise DataError(
+            f"{', '.join(left_out.lists)}: all {len(corpus.left_out):,} documents of these texts are left out: "
+            "name more texts, or a shorter list"
+        )
     if not corpus.num_bytes:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
         raise DataError(
@@ -207,8 +229,14 @@ def _is_whole(folder: Path) -> bool:
 class _Build:
     """Reads the files into a folder, resuming after the last one in its journal."""
 
-    def __init__(self, folder: Path, hashed: Sequence[tuple[Candidate, FileRecord]], settings: ReadSettings) -> None:
-        self.folder, self.hashed, self.settings = folder, hashed, settings
+    def __init__(
+        self,
+        folder: Path,
+        hashed: Sequence[tuple[Candidate, FileRecord]],
+        settings: ReadSettings,
+        left_out: LeftOut,
+    ) -> None:
+        self.folder, self.hashed, self.settings, self.left_out = folder, hashed, settings, left_out
         self.journal = Journal(folder / JOURNAL_FILE)
         self.records = [FileRecord(**entry) for entry in self.journal.entries()]
         self.pending: list[FileRecord] = []
@@ -278,7 +306,7 @@ class _Build:
         path = candidate.file.path
         began = self.text.tell(), self.num_documents
         try:
-            num_duplicates, text_fields = self._add_documents(number, candidate)
+            added = self._add_documents(number, candidate)
             if path.stat().st_size != record.num_bytes:
                 raise DataError(f"{path}: it changed while it was read; wait until it is complete")
         except (UserError, OSError) as error:
@@ -296,14 +324,14 @@ class _Build:
         return replace(
             record,
             num_documents=self.num_documents - began[1],
-            num_duplicates=num_duplicates,
             remarks=tuple(candidate.file.remarks),
-            text_fields=text_fields,
+            **added,
         )
 
-    def _add_documents(self, number: int, candidate: Candidate) -> tuple[int, tuple[str, ...]]:
-        """Write a file's documents. Returns the number of duplicates that were skipped, and the fields of text."""
-        num_duplicates, fields = 0, dict[str, None]()
+    def _add_documents(self, number: int, candidate: Candidate) -> dict[str, Any]:
+        """Write a file's documents. Returns what its record has of those that are not written, and the fields of
+        text."""
+        num_duplicates, left_out, fields = 0, dict[str, None](), dict[str, None]()
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
         for chunk in read_documents(candidate.reader, candidate.file, self.settings):
             fields.update(dict.fromkeys(chunk.fields))
@@ -315,7 +343,10 @@ class _Build:
             if not chunk.last:
                 continue
             end, sha256 = self.text.tell(), digest.digest()
-            if end > begin and self.deduplication.keep(sha256):
+            if sha256.hex() in self.left_out:
+                left_out[sha256.hex()] = None
+                self._truncate(begin, self.num_documents)
+            elif end > begin and self.deduplication.keep(sha256):
                 row = np.array([(end, number, start, chunk.end, sha256)], DOCUMENT)
                 self.rows.write(row.tobytes())
                 self.num_documents += 1
@@ -323,4 +354,4 @@ class _Build:
                 num_duplicates += end > begin
                 self._truncate(begin, self.num_documents)
             begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        return num_duplicates, tuple(fields)
+        return {"num_duplicates": num_duplicates, "left_out": tuple(left_out), "text_fields": tuple(fields)}

@@ -1,4 +1,4 @@
-"""Example prompts from the texts that a run is made from, for a person who does not know the model yet."""
+"""Example prompts from the texts that a run learns from, for a person who does not know the model yet."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import re
 from collections.abc import Iterable
 from itertools import islice
 
-from gptsmith.base.errors import GptsmithError, UserError
-from gptsmith.data.discover import discover
-from gptsmith.data.examples import records, shape_of
-from gptsmith.data.fields import plain_fields
-from gptsmith.data.readers import ReadSettings
-from gptsmith.data.reading import read_documents
-from gptsmith.data.shapes import KINDS as SHAPES
+import numpy as np
+
+from gptsmith.data.corpus import Corpus
+from gptsmith.data.shapes import Example
 from gptsmith.pages.figures import evenly
 
 NUM_PROMPTS = 3
@@ -20,50 +17,35 @@ PROMPT_WORDS = 8
 PROMPT_CHARACTERS = 200
 BEGINNING_CHARACTERS = 60
 FEWEST_LETTERS = 8
-RECORDS_LOOKED_AT = 1000
-FILES_LOOKED_AT = 12
-CHARACTERS_LOOKED_AT = 20_000
+EXAMPLES_LOOKED_AT = 1000
+DOCUMENTS_LOOKED_AT = 12
+BYTES_LOOKED_AT = 20_000
 
 
-def example_prompts(sources: Iterable[str], *, of_conversations: bool) -> list[str]:
-    """Up to three prompts from some files and folders, far apart: the first words of paragraphs, or questions."""
-    try:
-        found = _questions(sources) if of_conversations else _beginnings(sources)
-    except (GptsmithError, OSError):  # they are for show only
-        return []
-    return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)
-
-
-def _questions(sources: Iterable[str]) -> list[str]:
-    """The first questions of the conversations in some files."""
+def questions(examples: Iterable[Example]) -> list[str]:
+    """Up to three prompts from examples, far apart: the first questions of conversations."""
     found = []
-    for path, record in islice(records(sources), RECORDS_LOOKED_AT):
-        fields = plain_fields(record.fields)
-        shape = shape_of(fields)
-        if shape not in SHAPES.names():
-            continue
-        try:
-            example = SHAPES.validate(shape).example(fields, str(path))
-        except (UserError, KeyError, TypeError, AttributeError, StopIteration):
-            continue
+    for example in islice(examples, EXAMPLES_LOOKED_AT):
         request = [message["content"] for message in getattr(example, "messages", ()) if message["role"] == "user"]
         if request and 0 < len(request[0]) <= PROMPT_CHARACTERS:
             found.append(str(request[0]))
-    return found
+    return evenly(list(dict.fromkeys(found)), NUM_PROMPTS)
 
 
-def _beginnings(sources: Iterable[str]) -> list[str]:
-    """The beginnings of the first paragraphs of some files; one per file if there are enough files."""
+def beginnings(corpus: Corpus) -> list[str]:
+    """Up to three prompts from documents, far apart: the first words of paragraphs; one per document if there are
+    enough."""
+    (starts, stops), table = corpus.bounds(), corpus.table
+    rank = np.argsort(np.argsort([file.path for file in corpus.files]))
     found = []
-    for candidate in evenly(discover(sources).candidates, FILES_LOOKED_AT):
-        try:
-            chunk = next(read_documents(candidate.reader, candidate.file, ReadSettings()), None)
-        except (GptsmithError, OSError):
-            continue
-        paragraphs = [] if chunk is None else re.split(r"\n\s*\n", chunk.text[:CHARACTERS_LOOKED_AT])
-        if begun := [words for words in map(_first_words, paragraphs) if words]:
+    for document in evenly(np.lexsort((table["start"], rank[table["file"]])).tolist(), DOCUMENTS_LOOKED_AT):
+        start = int(starts[document])
+        text = corpus.read(start, min(start + BYTES_LOOKED_AT, int(stops[document]))).decode("utf-8", "ignore")
+        if begun := [words for words in map(_first_words, re.split(r"\n\s*\n", text)) if words]:
             found.append(begun)
-    return [begun[0] for begun in found] if len(found) >= NUM_PROMPTS else [words for begun in found for words in begun]
+    one_each = len(found) >= NUM_PROMPTS
+    every = [words for begun in found for words in (begun[:1] if one_each else begun)]
+    return evenly(list(dict.fromkeys(every)), NUM_PROMPTS)
 
 
 def _first_words(paragraph: str) -> str:

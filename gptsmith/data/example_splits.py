@@ -28,6 +28,8 @@ class ExampleSplits:
     test: Sequence[Example]
     num_dropped: int = 0
     """Examples of the training file that are skipped because a validation or test file has the same question."""
+    num_left_out: int = 0
+    """Examples that are not read because a list names them."""
     skipped: Skipped = field(default_factory=Skipped)
     """Records of which no example could be made."""
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

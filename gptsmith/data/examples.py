@@ -18,6 +18,7 @@ from gptsmith.data.discover import discover, readers_by_extension
 from gptsmith.data.example_store import StoredExamples
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
+from gptsmith.data.left_out import LeftOut
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
@@ -43,6 +44,8 @@ class ExampleReading:
     """Fields of records and of their turns that are left out."""
     has_labels: bool = True
     """Whether the records are to have labels; those of texts to be labelled need none."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """Records that are not read, by their texts as documents."""
     usual_text: str | None = None
     """A name of the text beside the usual ones: that in the files that a classifier was trained on."""
 
@@ -155,6 +158,8 @@ def read_examples(
                     fields[str(named.path)] = dict(named.names.own)
             # Of a packed file, or one without lines, no more is known than where its record ends in the text.
             bar.update(min(before.get(named.path, 0) + named.end, num_bytes), f"{number:,} records")
+    if not examples and reading.left_out.found:
+        raise DataError(f"{', '.join(reading.left_out.lists)}: all examples are left out: name more files")
     if not examples:
         raise no_examples(sources, skipping.skipped)
     return ReadExamples(examples, fields, skipping.skipped)
@@ -215,7 +220,9 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
     names_of_people: Counter[str] = Counter()
     num_records = 0
     for path, of_file in groupby(records(sources, reading.settings), key=lambda item: item[0]):
-        found = with_roles(path, (record for _, record in of_file), reading.me, names_of_people)
+        of_this = (record for _, record in of_file)
+        others = reading.left_out.others(path, of_this, reading.settings.text_field)
+        found = with_roles(path, others, reading.me, names_of_people)
         first = list(islice(found, NUM_SAMPLES))
         names = reading.names(path, [record.fields for record in first if record.problem is None])
         for record in chain(first, found):

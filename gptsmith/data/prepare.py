@@ -19,6 +19,7 @@ from gptsmith.data.cache import MANIFEST, key_of, mark_used
 from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
+from gptsmith.data.left_out import LeftOut
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, opened_shards, write_shards
 from gptsmith.data.splits import Split, split_corpus
@@ -52,25 +53,30 @@ def prepare(
     settings: DataSettings,
     tokenizer: TokenizerSettings | Tokenizer,
     validation: Iterable[str | Path] = (),
+    without: Iterable[str | Path] = (),
     seed: int,
     cache: Path | None = None,
     meter: MeterFactory = console_meter,
 ) -> PreparedData:
     """Token streams of files, folders and globs, and the tokenizer: one trained on the training split, or one given.
 
+    Args:
+        without: lists of documents to leave out, as `LeftOut` reads them.
+
     Raises:
-        UserError: a source cannot be read, a split is too small, or the disk is full.
+        UserError: a source or a list cannot be read, a split is too small, or the disk is full.
     """
     cache = private_folder(cache or default_cache())
-    validation = list(validation)
+    validation, left_out = list(validation), LeftOut.read(without)
     found = (
         found_splits(sources, validates=not validation and settings.validation_fraction > 0)
         if settings.own_splits
         else FoundSplits(discover(sources))
     )
-    corpus = read_corpus(found.train, settings, cache, meter)
+    corpus = read_corpus(found.train, settings, cache, meter, left_out)
     held_out = validation or found.validation
-    validation_corpus = read_corpus(held_out, settings, cache, meter) if held_out else None
+    validation_corpus = read_corpus(held_out, settings, cache, meter, left_out) if held_out else None
+    left_out.require_found()
     splits = split_corpus(corpus, settings, seed, validation_corpus)
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, splits.train, cache)

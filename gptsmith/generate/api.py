@@ -24,7 +24,8 @@ class Generation:
         num_tokens: tokens generated.
         seconds: time since the first piece was requested.
         finish_reason: `stop` (a stop string, the end of the document or turn), `length` (all tokens that were
-            requested), `context` (the model's context is full); empty until then.
+            requested), `context` (the model's context is full), `content_filter` (the recital guard left no token that
+            may follow); empty until then.
     """
 
     def __init__(self, engine: Engine, request: Request) -> None:
@@ -118,7 +119,7 @@ class Completion:
     Attributes:
         ids: its tokens, without the one that ended it.
         text: those as text, up to a stop string.
-        finish_reason: `stop`, `length` or `context`, as of a `Generation`.
+        finish_reason: `stop`, `length`, `context` or `content_filter`, as of a `Generation`.
         end_id: the end token that ended it, if one did.
         error: why it failed; empty if it did not.
     """

@@ -22,8 +22,9 @@ from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.forward import Forwards
 from gptsmith.generate.kv_cache import PagedKVCache
 from gptsmith.generate.kv_memory import KVCacheMemory, cache_dtype
-from gptsmith.generate.logprobs import collect_prompt_logprobs, token_logprob
+from gptsmith.generate.logprobs import collect_prompt_logprobs, sampled_logprob
 from gptsmith.generate.prefill_budget import PrefillBudget
+from gptsmith.generate.recital_guard import NothingToWriteError, RecitalGuard
 from gptsmith.generate.request import (
     ContextOverflowError,
     FinishReason,
@@ -81,6 +82,7 @@ class Engine:
         model: the model as its modules run it: a copy that shares the weights.
         forwards: the ways to compute it.
         kv_memory: the memory of its KV cache.
+        recital_guard: bars recitals of training texts in every text; None if they may be.
         context_length: the most tokens of a sequence: the model's own, or what that memory holds.
         on_pass: called before each forward pass.
     """
@@ -92,6 +94,7 @@ class Engine:
         *,
         settings: EngineSettings | None = None,
         proposer: Proposer | None = None,
+        recital_guard: RecitalGuard | None = None,
         thread: EngineThread | None = None,
         int8_matmul: bool = True,
         clock: Callable[[], float] = time.perf_counter,
@@ -100,6 +103,7 @@ class Engine:
         Args:
             tokenizer: turns tokens into text and says which ones end it; without one there are tokens alone.
             proposer: proposes tokens for speculative decoding; by prompt lookup if None.
+            recital_guard: bars recitals of training texts.
             int8_matmul: whether an int8 model on a CPU quantizes the inputs of its linear maps too, and its head.
             clock: seconds, for the prefill budget.
         """
@@ -111,6 +115,7 @@ class Engine:
         self.context_length = self.kv_memory.context_length
         self.on_pass: Callable[[], None] = lambda: None
         self._proposer, self._clock = proposer or PromptLookup(), clock
+        self.recital_guard = recital_guard
         self._end_ids = frozenset() if tokenizer is None else tokenizer.end_ids
         self._channels = None if tokenizer is None else Channels.of(tokenizer)
         self._grammar_compiler = None if tokenizer is None else GrammarCompiler(tokenizer, model.config.vocab_size)
@@ -301,7 +306,8 @@ class Engine:
         channels = None
         if self._channels is not None and self.tokenizer is not None:
             channels = self._channels.reader(request.prompt_ids, self.tokenizer)
-        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar, channels)
+        recital = None if self.recital_guard is None else self.recital_guard.follow(request.prompt_ids)
+        return SequenceState(request, self.context_length, end_ids, deliver, handle, grammar, recital, channels)
 
     def _take_incoming(self) -> None:
         self._scheduler.waiting.extend(self._incoming)
@@ -397,7 +403,9 @@ class Engine:
             for (each, row), token in zip(pending, tokens, strict=True):
                 sequence, number = each.sequence, row - each.rows.start
                 result = token if isinstance(token, Exception) else self._append(sequence, token, logits, row)
-                if isinstance(result, Exception):
+                if isinstance(result, NothingToWriteError):
+                    ended[sequence] = "content_filter"
+                elif isinstance(result, Exception):
                     failed[sequence] = result
                 elif result is not None:
                     ended[sequence] = result
@@ -419,7 +427,7 @@ class Engine:
         must end with, or None."""
         try:
             data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
-            reason = sequence.accept(token_logprob(token, logits, row, sequence.request.top_logprobs), data)
+            reason = sequence.accept(sampled_logprob(sequence, token, logits[row]), data)
         except Exception as error:
             return error
         self._counts["num_tokens"] += token not in sequence.end_ids

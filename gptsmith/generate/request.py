@@ -9,9 +9,9 @@ from typing import Literal
 from gptsmith.base.errors import UserError
 from gptsmith.generate.sampling import SamplingSettings
 
-FinishReason = Literal["stop", "length", "context", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "context", "content_filter", "cancelled", "error"]
 """Why a text ended: a stop string, an end token or a finished grammar; the most tokens that were requested; a full
-context; it was cancelled; the engine failed."""
+context; the recital guard left no token that may follow; it was cancelled; the engine failed."""
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,16 @@ def _processed(logits: Tensor, rows: Rows, ignored_ids: frozenset[int]) -> Tenso
 def _is_changed(sequence: SequenceState, ignored_ids: frozenset[int]) -> bool:
     request = sequence.request
     requested = request.sampling.has_penalties or request.logit_bias or (request.ignore_end and ignored_ids)
-    return bool(requested) or sequence.grammar is not None
+    is_guarded = sequence.recital is not None and len(sequence.recital.barred) > 0
+    return bool(requested) or sequence.grammar is not None or is_guarded
 
 
 def process_logits(logits: Tensor, sequence: SequenceState, ignored_ids: frozenset[int]) -> Tensor:
-    """One row's logits (V) with penalties and biases; minus infinity for tokens that may not follow."""
+    """One row's logits (V) with penalties and biases; minus infinity for tokens that may not follow.
+
+    Raises:
+        NothingToWriteError: the recital guard bars all that might.
+    """
     request = sequence.request
     if request.sampling.has_penalties:
         logits = apply_penalties(logits, request.sampling, request.prompt_ids, sequence.output_ids)
@@ -114,4 +119,4 @@ def process_logits(logits: Tensor, sequence: SequenceState, ignored_ids: frozens
         logits[sorted(ignored_ids)] = float("-inf")
     if sequence.grammar is not None:
         logits = logits.masked_fill(~sequence.grammar.allowed_tokens().to(logits.device), float("-inf"))
-    return logits
+    return logits if sequence.recital is None else sequence.recital.masked(logits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gptsmith.generate.detokenizer import Detokenizer
 from gptsmith.generate.kv_cache import BlockTable
+from gptsmith.generate.recital_guard import RecitalFollower
 from gptsmith.generate.request import FinishReason, OutputChunk, Request, RequestHandle, TokenLogprob
 from gptsmith.generate.structured_output import Grammar
 from gptsmith.text.channels import ChannelReader
@@ -22,6 +23,7 @@ class SequenceState:
         context_length: the most tokens that the model reads.
         end_ids: tokens that end it and are not part of it.
         deliver: called with its chunks.
+        recital: bars tokens that would recite a training text; None if they may.
         channels: turns the messages of a model that has channels into tags; None for all others.
         ids: the tokens in the context: the prompt's and the output's, or the newest of them if it slides.
         output_ids: all generated tokens.
@@ -36,6 +38,7 @@ class SequenceState:
     deliver: Deliver
     handle: RequestHandle
     grammar: Grammar | None = None
+    recital: RecitalFollower | None = None
     channels: ChannelReader | None = None
     ids: list[int] = field(init=False)
     output_ids: list[int] = field(default_factory=list)
@@ -47,6 +50,7 @@ class SequenceState:
         request = self.request
         self.ids = list(request.prompt_ids[-self.context_length :] if request.slide else request.prompt_ids)
         self.prompt_logprobs: list[TokenLogprob] = []
+        self.prompt_recital: RecitalFollower | None = None
         self._detokenizer = Detokenizer(request.stop)
         self._text = ""
         self._tokens: list[TokenLogprob] = []
@@ -75,6 +79,8 @@ class SequenceState:
         token = logprob.id
         if self.grammar is not None:
             self.grammar.accept(token)
+        if self.recital is not None:
+            self.recital.accept(token)
         if token in self.end_ids:
             self._end_id = token
             if self.channels is not None:
@@ -101,7 +107,7 @@ class SequenceState:
         self, finish_reason: FinishReason | None = None, failure: BaseException | None = None
     ) -> OutputChunk:
         """The output since the last chunk. The last one has a reason."""
-        if finish_reason in ("stop", "length", "context"):
+        if finish_reason in ("stop", "length", "context", "content_filter"):
             self._text += self._detokenizer.feed(b"", final=True)
             if self._detokenizer.stop_string is not None:
                 finish_reason = "stop"

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.base.files import read_json
+from gptsmith.data.cache import MANIFEST, key_of
 from gptsmith.data.passages import Found
-from gptsmith.data.suffix_array import SuffixArray
+from gptsmith.data.suffix_array import FORMAT_VERSION, SuffixArray, kept_suffix_array
+from gptsmith.generate.recital_guard import BREAK, SEPARATOR
 from gptsmith.provenance.files import SourceFiles, State
 from gptsmith.provenance.held_out import HeldOutMatches, held_out_matches
 from gptsmith.text.tokenizer import Tokenizer
@@ -20,6 +23,8 @@ from gptsmith.text.tokenizer import Tokenizer
 HELD_OUT_FILE = "held_out.json"
 CONTEXT_CHARACTERS = 100
 """Of a passage, on either side."""
+BLOCK_TOKENS = 1 << 16
+"""Spelled at once."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,26 @@ class LearnedText(ABC):
     def held_out(self) -> HeldOutMatches | None:
         """How long the matches of its validation text are; None if there is none."""
         return held_out_matches(self.array, self.held_out_tokens(), self.index / HELD_OUT_FILE)
+
+    @cached_property
+    def byte_array(self) -> SuffixArray:
+        """Its bytes, with `SEPARATOR` behind each document: indexed now if they are not yet.
+
+        Raises:
+            UserError: there is too little memory, or no room on the disk.
+        """
+        made_from = read_json(self._index / MANIFEST)["made_from"]
+        target = self._index.with_name(key_of(FORMAT_VERSION, "bytes", self._index.name))
+        return kept_suffix_array(target, lambda _: self._bytes(), SEPARATOR, made_from)
+
+    def _bytes(self) -> np.ndarray:
+        spelled = [data or BREAK for data in self.tokenizer.token_bytes]
+        if self.array.separator == len(spelled):
+            spelled.append(BREAK)
+        found = bytearray()
+        for start in range(0, len(self.array), BLOCK_TOKENS):
+            found += b"".join([spelled[token] for token in self.array.tokens[start : start + BLOCK_TOKENS].tolist()])
+        return np.frombuffer(found, np.uint8)
 
     def document_at(self, place: int) -> int:
         """The number of the document that a token belongs to."""

@@ -79,6 +79,7 @@ def _text_of(run: OpenedModel, training: Origin) -> LearnedText:
         settings=DataSettings.parse(training.settings.get("data", {}), "data"),
         tokenizer=run.tokenizer(),
         validation=run.paths.all_located(training.request.get("validation", [])),
+        without=run.paths.all_located(training.request.get("without", [])),
         seed=training.settings["train"].get("seed", 1),
     )
     if not is_same_data(recorded, data.summary):

@@ -73,6 +73,8 @@ class Server:
         note(f"serving {', '.join(self.models)} on {self.address}/")
         for name, served in self._models.loaded.items():
             note(f"{name}: {served.engine.forwards.description}; {served.engine.kv_memory.bound}")
+            if served.engine.recital_guard is not None:
+                note(f"{name}: {served.engine.recital_guard.description} (--no-recital)")
         drain_s = self._server.state.settings.drain_s
         _keep_pauses_short()
         with answered_at_once(f"stopping: requests that run have {drain_s:g} s to end{AGAIN}"):

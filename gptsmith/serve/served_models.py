@@ -21,7 +21,9 @@ from gptsmith.generate.draft_model import DraftModel, draft_kv_cache_bytes
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.forward import SMALL_BYTES, compile_ahead
+from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.model.device import choose_device
+from gptsmith.provenance.recital import recital_guard
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.log import LOGGER
@@ -62,8 +64,8 @@ class ServedModels:
             folders: where further models are.
 
         Raises:
-            UserError: the draft model's tokenizer is not that of `runs`, or it or they write no text; or `runs` and
-                folders have models of one name.
+            UserError: the draft model's tokenizer is not that of `runs`, or it or they write no text; `runs` and
+                folders have models of one name; or the recital guard lacks a text that one of `runs` learnt from.
         """
         self.settings, self._draft, self._folders = settings, draft, folders
         self._require_same_tokenizer(runs)
@@ -118,9 +120,21 @@ class ServedModels:
                 own_bytes = kv_cache_bytes - draft_bytes
             proposer = DraftModel(draft.model, kv_cache_bytes=draft_bytes)
         settings = self.settings.engine_settings(own_bytes)
-        engine = Engine(run.loaded.model, tokenizer, settings=settings, proposer=proposer, thread=self._thread)
+        engine = Engine(
+            run.loaded.model, tokenizer, settings=settings, proposer=proposer,
+            recital_guard=self._recital_guard(run), thread=self._thread,
+        )  # fmt: skip
         run.loaded.model = engine.model  # the server holds no weights but those that it computes with
         return ServedModel(run, engine, self.settings, kv_cache_bytes or 0)
+
+    def _recital_guard(self, run: LoadedRun) -> RecitalGuard | None:
+        """
+        Raises:
+            UserError: a text that a model learnt from is not here.
+        """
+        if self.settings.no_recital is None or run.classifier is not None:
+            return None
+        return recital_guard(run.loaded.run, self.settings.no_recital)
 
     # Which models there are
 

@@ -35,6 +35,8 @@ class ServeSettings(Settings):
     """Texts that one embeddings request may have."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Tokens per sequence; by default, up to the context."""
+    no_recital: int | None = Field(default=None, ge=2)
+    """Write no N tokens in a row of training texts, unless prompted."""
     max_body_bytes: int = Field(default=2_000_000, gt=0)
     """The longest request body, in bytes."""
     max_stored_bytes: int = Field(default=64_000_000, ge=0)
@@ -48,7 +50,7 @@ class ServeSettings(Settings):
     ping_s: float = Field(default=15.0, gt=0)
     """A stream sends a keep-alive after this much silence, in seconds."""
     drain_s: float = Field(default=30.0, ge=0)
-    """Seconds that running requests have after SIGTERM."""
+    """Seconds for running requests after SIGTERM."""
     keep_alive_s: float = Field(default=5.0, gt=0)
     """Seconds that an idle connection is kept."""
     cors: tuple[str, ...] = ()

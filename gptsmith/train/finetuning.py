@@ -14,10 +14,11 @@ from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
-from gptsmith.data.example_prompts import example_prompts
+from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits
+from gptsmith.data.left_out import LeftOut
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -64,8 +65,7 @@ class FinetuningJob:
     def write(self, run: Run) -> None:
         """Writes the files of a run besides its settings."""
         self.base.tokenizer.save(run.folder)
-        sources = run.paths.all_located(self.settings.request.sources)
-        write_json(run.folder / DATA, {**self.data, "example_prompts": example_prompts(sources, of_conversations=True)})
+        write_json(run.folder / DATA, self.data)
         if self.template is not None:
             self.template.save(run.folder)
 
@@ -218,8 +218,9 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
     """
     if shape == TEXT:
         return ExampleSplits([], [], [])
-    own, choices, reading = source_splits(request.sources), _choices(table), _reading(table)
-    skip_bad = choices.skip_bad
+    own, choices = source_splits(request.sources), _choices(table)
+    skip_bad, left_out = choices.skip_bad, LeftOut.read(request.without)
+    reading = replace(_reading(table), left_out=left_out)
     read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
         read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
@@ -235,8 +236,10 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
         seed=_seed(table),
     )
     every = [each for each in (read, *held_out) if each is not None]
+    left_out.require_found()
     return replace(
         splits,
+        num_left_out=len(left_out.found),
         skipped=sum((each.skipped for each in every), Skipped()),
         fields={path: names for each in every for path, names in each.fields.items()},
         notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
@@ -279,6 +282,7 @@ def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: i
         settings=DataSettings.parse(table.get("data", {}), "data"),
         tokenizer=HuggingFaceTokenizerSettings(path=str(base.run.folder)),
         validation=request.validation,
+        without=request.without,
         seed=seed,
     )
 
@@ -299,8 +303,10 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         "fingerprint": splits.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
+        "num_left_out": splits.num_left_out,
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),
         "fields": {path: dict(names) for path, names in splits.fields.items()},
+        "example_prompts": questions(splits.train),
     }

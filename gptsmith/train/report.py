@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -265,11 +266,10 @@ def _command(folder: Path) -> str:
     request = Run(folder).request()
     if not {"base", "sources"} & request.keys():
         return ""
-    held_back = [
-        word for part in ("validation", "test") for path in request.get(part, []) for word in (f"--{part}", path)
-    ]
+    options = [(f"--{name}", path) for name in ("validation", "test", "without") for path in request.get(name, [])]
     verb = ["finetune", request["base"]] if "base" in request else ["pretrain"]
-    words = ["gptsmith", *verb, *request.get("sources", []), *held_back, "--config", str(folder / "run.toml")]
+    named = [*request.get("sources", []), *chain(*options)]
+    words = ["gptsmith", *verb, *named, "--config", str(folder / "run.toml")]
     return _cut(shlex.join(map(str, words)))
 
 

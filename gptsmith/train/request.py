@@ -13,11 +13,11 @@ from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.json_text import json_text
 from gptsmith.base.settings import assignments_of
-from gptsmith.base.verbs import Assignments, Count, PathText, not_recorded
+from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test"})
+READ_PATHS = frozenset({"base", "sources", "validation", "test", "without"})
 """The fields of a request that name what is read whenever its run is trained."""
 OPTION_SETTINGS = {
     "learning_rate": "train.optimizer.learning_rate",
@@ -59,12 +59,14 @@ class TrainingRequest(ReadingOptions):
     """Files, folders and glob patterns to train on."""
     validation: Sources = Field(default_factory=list)
     """Files to validate on; by default, a part of the sources."""
+    without: PathTexts = Field(default_factory=list)
+    """Leave out the documents that a list of `audit --out` names."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
     """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """The optimizer's highest learning rate; with Muon, that of the matrices."""
+    """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)
     """Sequences per step of the optimizer."""
     max_steps: int | None = Field(default=None, gt=0)
@@ -76,7 +78,7 @@ class TrainingRequest(ReadingOptions):
     device: str | None = None
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
     report_to: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
-    """Experiment tracker that also gets the metrics: tensorboard, wandb, mlflow or trackio."""
+    """Send metrics to tensorboard, wandb, mlflow or trackio, too."""
     started: SkipJsonSchema[float | None] = not_recorded()
     """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
 
@@ -311,9 +313,9 @@ class FinetuneRequest(TuningRequest):
     sources: Sources = Field(default_factory=list)
     """Files of conversations, labelled texts, preferences or plain text."""
     validation: Sources = Field(default_factory=list)
-    """Files that select the best weights; by default, a part of the sources."""
+    """Files that select the best weights; by default, a part of DATA."""
     trials: int | None = Field(default=None, gt=0)
-    """Search hyperparameters in this many trials; the validation loss selects the best."""
+    """Search hyperparameters in so many trials, by validation loss."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
     """The new run folder. By default RUN-OBJECTIVE, beside the base."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()

@@ -147,6 +147,7 @@ def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
         settings=settings.data,
         tokenizer=settings.tokenizer if run is None else run.tokenizer(),
         validation=request.validation if run is None else run.paths.all_located(request.validation),
+        without=request.without if run is None else run.paths.all_located(request.without),
         seed=settings.train.seed,
     )
 

@@ -12,7 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
-from gptsmith.data.example_prompts import example_prompts
+from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import Processes
@@ -97,7 +97,7 @@ def fresh(folder: Path, resolved: Resolved) -> Start:
         UserError: it cannot be written.
     """
     run = Run.create(folder, resolved.settings, RunSettings)
-    _keep_data(run, resolved.data, resolved.settings.request.sources)
+    _keep_data(run, resolved.data)
     if resolved.predicted:
         write_json(run.folder / PLAN, resolved.plan())
     return Start(run, resolved.settings, resolved.data)
@@ -132,7 +132,7 @@ def resumed(
     data = _data_of(run, settings)
     if checkpoint is None:
         note(f"{run.folder} has no checkpoint yet: it starts from its first step")
-        _keep_data(run, data, run.paths.all_located(settings.request.sources))
+        _keep_data(run, data)
     else:
         done = checkpoint.train_state()
         if done.step >= settings.train.num_steps:
@@ -168,10 +168,9 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
     return Start(run, settings, _data_of(run, settings), *newest)
 
 
-def _keep_data(run: Run, data: PreparedData, sources: Iterable[str | Path]) -> None:
+def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
-    prompts = example_prompts(map(str, sources), of_conversations=False)
-    write_json(run.folder / DATA, {**data.summary, "example_prompts": prompts})
+    write_json(run.folder / DATA, {**data.summary, "example_prompts": beginnings(data.corpus)})
 
 
 def _data_of(run: Run, settings: RunSettings) -> PreparedData:

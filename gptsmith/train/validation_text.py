@@ -53,6 +53,7 @@ def _prepared(trained: OpenedModel, settings: RunSettings, tokenizer: Tokenizer)
         settings=settings.data,
         tokenizer=tokenizer,
         validation=trained.paths.all_located(settings.request.validation),
+        without=trained.paths.all_located(settings.request.without),
         seed=settings.train.seed,
     )
 

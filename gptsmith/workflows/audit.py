@@ -13,7 +13,7 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
-from gptsmith.data.corpus import read_corpus
+from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
 from gptsmith.data.settings import DataSettings
@@ -28,10 +28,10 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 
     Returns:
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
-        were read), counts (findings by kind), num_secrets,
-        num_documents_with_findings, seconds, and findings: of each its kind, is_secret, text, placeholder, document,
-        file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are None in
-        formats whose text is packed or marked up.
+        were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
+        its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
+        file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
+        up.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -44,7 +44,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
             raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
-    found = [_plain(each) for each in findings_of(corpus, finders, meter)]
+    found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
     if request.out is not None:
         lines = (json_text(each, ensure_ascii=False) + "\n" for each in found)
         write_atomically(Path(request.out), "".join(lines), private=True)
@@ -72,7 +72,7 @@ def _finders(kinds: list[str]) -> list[FinderSettings]:
     return [KINDS.validate(kind) for kind in kinds] or all_finders()
 
 
-def _plain(found: PlacedFinding) -> dict[str, Any]:
+def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:
     """A finding as JSON values."""
     finding, place = found.finding, found.place
     return {
@@ -81,6 +81,7 @@ def _plain(found: PlacedFinding) -> dict[str, Any]:
         "text": finding.text,
         "placeholder": finding.placeholder,
         "document": found.document,
+        "sha256": corpus.table[found.document]["sha256"].tobytes().hex(),
         "file": str(found.file),
         "start": None if place is None else place.start,
         "stop": None if place is None else place.stop,

@@ -8,6 +8,7 @@ from gptsmith.generate.conversation import Conversation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.settings import EngineSettings
+from gptsmith.provenance.recital import recital_guard
 from gptsmith.workflows.requests import ChatRequest
 
 
@@ -30,7 +31,8 @@ def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Co
     loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
     settings = EngineSettings(engine=request.engine, max_num_seqs=1)
-    engine = Engine(loaded.model, loaded.tokenizer, settings=settings, thread=thread)
+    guard = None if request.no_recital is None else recital_guard(loaded.run, request.no_recital)
+    engine = Engine(loaded.model, loaded.tokenizer, settings=settings, recital_guard=guard, thread=thread)
     return Conversation(
         engine, loaded.tokenizer, loaded.template,
         system=request.system, max_tokens=request.max_tokens, sampling=loaded.sampling(request.sampling()),

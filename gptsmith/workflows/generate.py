@@ -13,6 +13,7 @@ from gptsmith.convert.load import load
 from gptsmith.generate.api import Generation, generate_with
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.settings import EngineSettings
+from gptsmith.provenance.recital import recital_guard
 from gptsmith.workflows.requests import GenerateRequest
 
 
@@ -22,8 +23,8 @@ def generate(request: GenerateRequest) -> Any:
     more than once, `gptsmith.load` it.
 
     Returns:
-        prompt, text, finish_reason (`stop`, `length`, `context`), num_prompt_tokens, num_tokens, tokens_per_second,
-        seconds, seed; with `prompts` a list of these, one for each.
+        prompt, text, finish_reason (`stop`, `length`, `context`, `content_filter`), num_prompt_tokens, num_tokens,
+        tokens_per_second, seconds, seed; with `prompts` a list of these, one for each.
 
     Raises:
         UserError: the model or the prompts cannot be read, a prompt is longer than the context, or a setting is not
@@ -47,7 +48,9 @@ def generations(request: GenerateRequest, prompts: Iterable[str]) -> Iterator[tu
     loaded = load(request.run, device=request.device, dtype=request.dtype)
     loaded.require_words()
     sampling = loaded.sampling(request.sampling())
-    engine = Engine(loaded.model, loaded.tokenizer, settings=EngineSettings(engine=request.engine, max_num_seqs=1))
+    guard = None if request.no_recital is None else recital_guard(loaded.run, request.no_recital)
+    settings = EngineSettings(engine=request.engine, max_num_seqs=1)
+    engine = Engine(loaded.model, loaded.tokenizer, settings=settings, recital_guard=guard)
     for prompt in prompts:
         yield prompt, generate_with(
             engine, loaded.tokenizer, prompt,

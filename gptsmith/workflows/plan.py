@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.base.console import note
@@ -29,12 +30,13 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes, bits_per_byte with bits_per_byte_low
         and bits_per_byte_high (4 % around it: see docs/plan.md; for the default model only); outlook, a sentence on
         what such a model can do and what not; the shape: embed_dim, num_layers, num_heads, context_length, vocab_size,
-        dropout; and of the files num_files, skipped (the reason for each that was not read) and remarks (lines about
-        what else of each was not read).
+        dropout; and of the files num_files, num_left_out (only with `without`), skipped (the reason for each that
+        was not read) and remarks (lines about what else of each was not read).
 
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
-        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; and advice, a list of sentences.
+        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out as above; advice, a list
+        of sentences.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -55,6 +57,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         "dropout": shape.dropout,
         "outlook": f"It {outlook(predicted['num_parameters'], predicted['num_tokens'])}.",
         "num_files": resolved.data.summary["num_files"],
+        **_left_out(resolved.data.summary),
         "skipped": resolved.data.summary["skipped"],
         "remarks": resolved.data.summary["remarks"],
     }
@@ -66,4 +69,9 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
     with trusting(wanted.settings):
         table = requested_table(wanted)
         planned = plan_finetuning(prepare_job(table), table.get("train", {}), started)
-    return {**planned.predicted, "advice": planned.advice}
+    return {**planned.predicted, **_left_out(planned.job.data), "advice": planned.advice}
+
+
+def _left_out(data: Mapping[str, Any]) -> dict[str, int]:
+    """The number of documents or examples that lists leave out; nothing without lists."""
+    return {"num_left_out": data["num_left_out"]} if data["num_left_out"] else {}

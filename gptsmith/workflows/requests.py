@@ -83,6 +83,8 @@ class GenerateRequest(SamplingOptions):
     """Stop before this text. May be repeated."""
     slide: bool = False
     """When the context is full, drop its oldest half and continue (sliding context)."""
+    no_recital: int | None = Field(default=None, ge=2)
+    """Never write this many tokens in a row of the training text, unless the prompt has them."""
 
     @model_validator(mode="after")
     def _has_one_source_of_prompts(self) -> Self:
@@ -98,6 +100,8 @@ class ChatRequest(SamplingOptions):
     """The system prompt."""
     max_tokens: int = Field(default=120, gt=0)
     """Maximum number of tokens per reply."""
+    no_recital: int | None = Field(default=None, ge=2)
+    """Never write this many tokens in a row of the training text, unless the conversation has them."""
 
 
 class ExplainRequest(SamplingOptions):

@@ -75,6 +75,7 @@ def _train(run: OpenedModel, sources: list[str], seed: int, out: Path) -> None:
     request = training.request
     common: dict[str, Any] = {
         "validation": run.paths.all_located(request.get("validation", [])),
+        "without": run.paths.all_located(request.get("without", [])),
         "config": run.folder / SETTINGS,
         "seed": seed,
         "out": out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,7 +109,11 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     assert "old.txt skipped" in lines[0]  # an option mends it
     assert "photo.xyz skipped" in lines[1]
     assert "skipped" not in said.out
-    assert call("plan", folder, "--minutes", "2", "--encoding", "cp1252", "--json").object["num_files"] == 4
+    name = {"sha256": sha256((folder / "part0.txt").read_bytes()).hexdigest()}
+    (tmp_path / "found.jsonl").write_text(json.dumps(name), encoding="utf-8")
+    options = ("--encoding", "cp1252", "--without", tmp_path / "found.jsonl")
+    figures = call("plan", folder, "--minutes", "2", *options, "--json").object
+    assert (figures["num_files"], figures["num_left_out"]) == (4, 1)
 
 
 def test_the_verb_warns_of_a_tokenizer_that_cannot_spell_the_text(call: Callable, text: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from gptsmith.serve.server_sent_events import event
 
 def stop_fields(reason: str, stop_string: str | None, has_calls: bool) -> dict[str, str | None]:
     """Why a message ended, as Anthropic writes it."""
-    if reason != "stop":
+    if reason == "content_filter":
+        name = "refusal"
+    elif reason != "stop":
         name = "max_tokens"
     elif stop_string is not None:
         name = "stop_sequence"

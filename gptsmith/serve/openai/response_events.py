@@ -133,6 +133,11 @@ def end_status(reason: str) -> str:
     return "completed" if reason == "stop" else "incomplete"
 
 
+def incomplete_reason(reason: str) -> str:
+    """Why a response is incomplete, as OpenAI writes it."""
+    return "content_filter" if reason == "content_filter" else "max_output_tokens"
+
+
 def _kind(part: Thoughts | Words) -> str:
     """The beginning of the names of a part's events."""
     return "response.output_text" if isinstance(part, Words) else "response.reasoning_text"

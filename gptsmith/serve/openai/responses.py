@@ -23,7 +23,7 @@ from gptsmith.serve.chat.tools import make_toolset
 from gptsmith.serve.errors import unsupported
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.openai.refusals import NO_MODERATION
-from gptsmith.serve.openai.response_events import ResponseEvents, end_status
+from gptsmith.serve.openai.response_events import ResponseEvents, end_status, incomplete_reason
 from gptsmith.serve.openai.response_input import (
     chat_messages,
     chat_response_format,
@@ -175,7 +175,7 @@ class ResponseJob(ChatJob):
             "status": status,
             "background": False,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": {"reason": incomplete_reason(reason or "")} if status == "incomplete" else None,
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
             "max_tool_calls": body.max_tool_calls,

@@ -171,6 +171,7 @@ export class Thread {
     else if (finish === "stopped") told.push(el("p.soft", {}, "Stopped."));
     else if (finish && !node.text) told.push(el("p.soft", {}, "The answer is empty."));
     else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "The maximum number of tokens is reached."));
+    else if (finish === "content_filter") told.push(el("p.soft", {}, "Ended here: only passages of the training text could follow, and this server does not recite them."));
     else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, "The answer was interrupted here."));
     return told;
   }

@@ -308,6 +308,8 @@ class ExampleDataset(Dataset):
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
+        if self.splits.num_left_out:
+            lines.append(f"{self.splits.num_left_out:,} examples are left out by --without")
         skipped = self.splits.skipped + self.encoding.skipped
         return [
             *lines, *self.encoding.lines(), *self.splits.notes, *skipped.lines(), *renamed_fields(self.splits.fields)

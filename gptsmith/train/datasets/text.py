@@ -85,10 +85,11 @@ class TextDataset(Dataset):
 
     def description(self) -> list[str]:
         data, summary = self.data, self.data.summary
-        duplicates, skipped = summary["num_duplicates"], summary["skipped"]
+        duplicates, skipped, left_out = (summary[name] for name in ("num_duplicates", "skipped", "num_left_out"))
         lines = [
             f"data: {_counted(summary['num_files'], 'file')}, {_counted(summary['num_documents'], 'document')}"
             + (f", {duplicates:,} removed by exact deduplication" if duplicates else "")
+            + (f", {left_out:,} left out by --without" if left_out else "")
             + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
         lines += [f"  {note}" for note in summary.get("split_notes", [])]

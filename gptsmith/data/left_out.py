@@ -1,0 +1,125 @@
+"""Documents that a person leaves out: lists of them, by the SHA-256 of their texts, as an audit writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.bounded import open_regular
+from gptsmith.base.errors import DataError, one_line
+from gptsmith.base.json_reader import parse_json
+from gptsmith.data.readers import Record
+from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
+
+MAX_LINE_BYTES = 1 << 24
+HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
+AUDIT = "gptsmith audit TEXT --out found.jsonl"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Lists of documents that are not to be learnt from.
+
+    Attributes:
+        lists: the SHA-256 of the text of each document, by the path of the list that names it.
+        found: the SHA-256 of those that were read, and left out.
+    """
+
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, paths: Iterable[str | Path]) -> LeftOut:
+        """The lists in some files, one JSON object per line; a line without `sha256` names no document.
+
+        Raises:
+            DataError: a file cannot be read, or a line of it.
+        """
+        return cls({str(path): frozenset(_named_in(Path(path))) for path in paths})
+
+    def __contains__(self, sha256: str) -> bool:
+        return any(sha256 in named for named in self.lists.values())
+
+    def key(self) -> list[str]:
+        """What decides the texts that are left, as JSON values; empty without lists."""
+        return sorted(set().union(*self.lists.values()))
+
+    def require_found(self) -> None:
+        """Checks that each list named some of the documents that were read.
+
+        Raises:
+            DataError: one did not.
+        """
+        for path, named in self.lists.items():
+            if named.isdisjoint(self.found):
+                what = f"none of its {len(named):,} documents is" if len(named) > 1 else "its document is not"
+                raise DataError(
+                    f"{path}: {what if named else 'it names no document that is'} among these texts, so that nothing "
+                    f"would be left out: write it anew, from the same texts ({AUDIT})"
+                )
+
+    def others(self, path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Record]:
+        """The records of a file without those whose text, as a document, is listed. A file in which no field looks like
+        text has none that are."""
+        records = iter(records)
+        first = list(islice(records, NUM_SAMPLES)) if self.lists else []
+        try:
+            chosen = chosen_fields(path, [record.fields for record in first], text_field) if first else ()
+        except DataError:
+            chosen = ()
+        for record in chain(first, records):
+            name = _sha256_of(path, record, chosen) if chosen else None
+            if name is not None and name in self:
+                self.found.add(name)
+            else:
+                yield record
+
+
+def _sha256_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str | None:
+    """The SHA-256 of a record's text as a document; None if it has none."""
+    try:
+        text = "".join(chunk.text for chunk in document(path, record, chosen))
+    except DataError:
+        return None
+    return sha256(text.encode("utf-8", "replace")).hexdigest() if text else None
+
+
+def _named_in(path: Path) -> Iterator[str]:
+    """The SHA-256 that each line of a file names."""
+    for place, value in json_lines(path):
+        name = value.get("sha256")
+        if name is None:
+            continue
+        if not isinstance(name, str) or not HEXADECIMAL.fullmatch(name):
+            raise DataError(f"{place}: sha256 is 64 digits of 0 to 9 and a to f, the SHA-256 of a document's text")
+        yield name
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in a file that an audit wrote, one per line, each with its place for a person.
+
+    Raises:
+        DataError: the file cannot be read, or a line of it.
+    """
+    try:
+        with open_regular(path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+                if line.strip():
+                    yield f"{path}, line {number:,}", _object(f"{path}, line {number:,}", line)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; {AUDIT} writes such a list") from None
+
+
+def _object(place: str, line: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(line.decode("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON ({one_line(error, 100)}); write one object per line: {AUDIT}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: not a JSON object; write one per line: {AUDIT}")
+    return value

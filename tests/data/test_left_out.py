@@ -1,0 +1,157 @@
+"""Documents and examples that a list names are not learnt from; a list that is none is said to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptsmith.base.errors import DataError
+from gptsmith.data.discover import discover
+from gptsmith.data.left_out import LeftOut
+from gptsmith.data.prepare import prepare
+from gptsmith.data.reading import read_documents
+from gptsmith.data.settings import DataSettings
+from gptsmith.text.tokenizers import KINDS
+from gptsmith.train.finetuning import data_shape, read_splits
+from gptsmith.train.request import FinetuneRequest
+
+SECRET = "Zyxomma"
+FILES = {f"{number}.txt": f"{number}: " + "word " * (30 + number) for number in range(40)}
+WITH_SECRET = {**FILES, "a.txt": f"{SECRET} wrote this. " * 9, "b.txt": f"And {SECRET} that. " * 9}
+
+
+def listed(path: Path, *texts: str) -> Path:
+    names = [{"kind": "email", "sha256": sha256(text.encode()).hexdigest()} for text in texts]
+    lines = [{"kind": "passage", "text": SECRET}, *names]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_what_is_left_out_is_in_no_corpus_no_tokens_and_no_tokenizer(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    texts, cache = write(WITH_SECRET), tmp_path / "cache"
+    two = listed(tmp_path / "two.jsonl", WITH_SECRET["a.txt"], WITH_SECRET["b.txt"])
+    first, second = listed(tmp_path / "1.jsonl", WITH_SECRET["a.txt"]), listed(tmp_path / "2", WITH_SECRET["b.txt"])
+
+    def prepared(*without: Path) -> Any:
+        tokenizer = KINDS.validate("bpe")
+        return prepare([texts], settings=DataSettings(), tokenizer=tokenizer, seed=1, cache=cache, without=without)
+
+    data = prepared(two)
+    assert data.summary["num_left_out"] == 2
+    assert data.summary["num_documents"] == len(FILES)
+    for path in cache.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+    assert SECRET not in data.tokenizer.decode(data.train.slice(0, len(data.train)).tolist())
+    # The lists' content decides what is found again, not their names or how many they are.
+    assert prepared(first, second).fingerprint == data.fingerprint
+    assert prepared(first).fingerprint != data.fingerprint
+    assert prepared(first).summary["num_left_out"] == 1
+    assert prepared().summary["num_left_out"] == 0
+    assert prepared().summary["num_documents"] == len(WITH_SECRET)
+
+
+def test_documents_of_validation_files_are_left_out_too(write: Callable[..., Path], tmp_path: Path) -> None:
+    texts, held_out = write(FILES), tmp_path / "held_out.jsonl"
+    rows = [f"{number} is for validation. " * 9 for number in range(9)]
+    held_out.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    data = prepare(
+        [texts], validation=[held_out], settings=DataSettings(), tokenizer=KINDS.validate("bytes"), seed=1,
+        cache=tmp_path / "cache", without=[listed(tmp_path / "found.jsonl", rows[3])],
+    )  # fmt: skip
+    assert data.summary["validation_sources"]["num_left_out"] == 1
+    assert data.summary["validation"]["num_documents"] == 8
+
+
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    "chat.jsonl": [{"question": f"What is {number}?", "answer": f"A number, {number}."} for number in range(30)],
+    "turns.json": [
+        {"messages": [{"role": "user", "content": f"Hi {number}"}, {"role": "assistant", "content": "Hello."}]}
+        for number in range(30)
+    ],
+    "reviews.csv": [{"text": f"It cost {number} crowns, too much.", "label": f"{number % 2}"} for number in range(30)],
+    "people.json": [
+        {"id": number, "type": "message", "from": name,
+         "date": f"2026-01-{1 + number:02}T12:00", "text": f"{number} ok"}
+        for number in range(28)
+        for name in ("Anna", "Bo")
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_examples_are_left_out_by_their_texts_as_documents(name: str, tmp_path: Path) -> None:
+    records, path = RECORDS[name], tmp_path / name
+    if name.endswith(".csv"):
+        rows = [",".join(f'"{cell}"' for cell in row) for row in ([*records[0]], *(row.values() for row in records))]
+        path.write_text("\n".join(rows), encoding="utf-8")
+    elif name == "people.json":
+        path.write_text(
+            json.dumps({"name": "Bo", "type": "personal_chat", "id": 1, "messages": records}), encoding="utf-8"
+        )
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in records)
+        path.write_text(lines if name.endswith("l") else json.dumps(records), encoding="utf-8")
+    (candidate,) = discover([path]).candidates
+    texts = [chunk.text for chunk in read_documents(candidate.reader, candidate.file, DataSettings())]
+    request = FinetuneRequest(base="base", sources=[str(path)], without=[listed(tmp_path / "list", *texts[3:5])])
+    table = {"examples": {"me": "Bo"} if name == "people.json" else {}}
+    splits = read_splits(table, request, data_shape(table, request))
+    left = [
+        text for split in (splits.train, splits.validation, splits.test) for each in split for text in each.every_text()
+    ]
+    assert splits.num_left_out == 2
+    assert len(splits.train) + len(splits.validation) + len(splits.test) + splits.num_dropped == len(texts) - 2
+    assert not any(text in named for text in left if len(text) > 8 for named in texts[3:5])
+
+
+BAD = {
+    "missing.jsonl": (None, "cannot be read: No such file"),
+    "a\nfolder": ("", "cannot be read: not a regular file"),
+    "words.jsonl": ('{"sha256": null}\nhello\n', "words.jsonl, line 2: not JSON"),
+    "bytes.jsonl": ("\udcff\n", "line 1: not JSON"),
+    "list.jsonl": ("[1]\n", "line 1: not a JSON object"),
+    "short.jsonl": ('{"sha256": "ab"}\n', "line 1: sha256 is 64 digits"),
+    "number.jsonl": ('{"sha256": 7}\n', "line 1: sha256 is 64 digits"),
+    "nothing.jsonl": ('{"kind": "passage", "text": "x"}\n', "names no document that is among these texts"),
+    "other.jsonl": (json.dumps({"sha256": "0" * 64}), "its document is not among these texts"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_list_that_names_nothing_here_is_refused(name: str, write: Callable[..., Path], tmp_path: Path) -> None:
+    content, message = BAD[name]
+    path = tmp_path / name
+    if "folder" in name:
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content.encode(errors="surrogateescape"))
+    good = listed(tmp_path / "good.jsonl", FILES["3.txt"])
+    with pytest.raises(DataError, match=message):
+        prepare(
+            [write(FILES)], settings=DataSettings(), tokenizer=KINDS.validate("bytes"), seed=1,
+            cache=tmp_path / "cache", without=[good, path],
+        )  # fmt: skip
+
+
+def test_a_list_of_all_documents_is_refused(write: Callable[..., Path], tmp_path: Path) -> None:
+    every = listed(tmp_path / "found.jsonl", *FILES.values())
+    with pytest.raises(DataError, match="all 40 documents of these texts are left out"):
+        prepare(
+            [write(FILES)], settings=DataSettings(), tokenizer=KINDS.validate("bytes"), seed=1,
+            cache=tmp_path / "cache", without=[every],
+        )  # fmt: skip
+
+
+def test_a_line_of_a_list_is_read_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptsmith.data.left_out.MAX_LINE_BYTES", 100)
+    path = tmp_path / "long.jsonl"
+    path.write_text(json.dumps({"text": "x" * 200}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"long\.jsonl, line 1: not JSON"):
+        LeftOut.read([path])

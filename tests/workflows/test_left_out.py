@@ -1,0 +1,58 @@
+"""What an audit finds in texts is left out of a run that is trained on them, and of everything that the run keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+import gptsmith
+from gptsmith.base.cache_folder import default_cache
+
+from .conftest import SMALL, write_text
+
+SECRET = "zyxomma.petiolatum@example.org"
+
+
+def test_what_an_audit_found_is_in_nothing_of_the_run(
+    call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    texts = write_text(tmp_path / "project" / "texts")
+    (texts / "letter.md").write_text(f"{SECRET} is how every paragraph begins.\n\n" * 30, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "project")
+    assert call("audit", "texts", "--out", "found.jsonl").code == 0
+    (row,) = {line["sha256"]: line for line in map(json.loads, Path("found.jsonl").read_text().splitlines())}.values()
+    assert Path(row["file"]).name == "letter.md"
+    for corpus in (default_cache() / "corpora").iterdir():  # the audit's own, which has everything
+        for path in [*corpus.iterdir()] if corpus.is_dir() else []:
+            path.unlink()
+    options = [word for setting in [*SMALL, "train.num_steps=2"] for word in ("--set", setting)]
+    trained = call("pretrain", "texts", "--without", "found.jsonl", "--out", "run", *options)
+    assert trained.code == 0
+    assert "3 documents, 1 left out by --without" in trained.err
+    for folder in (Path("run"), default_cache()):
+        for path in folder.rglob("*"):
+            assert path.is_dir() or b"zyxomma" not in path.read_bytes(), path
+    assert gptsmith.evaluate("run")["num_bytes"] > 100
+    monkeypatch.chdir(tmp_path)
+    refused = call("pretrain", "project/texts", "--without", "project/run/data.json", *options)
+    assert refused.code == 2
+    assert "not JSON" in refused.err
+
+
+def test_the_list_is_found_again_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "texts", num_files=4)
+    monkeypatch.chdir(tmp_path)
+    found = gptsmith.audit("texts")
+    assert found["findings"] == []
+    name = {"sha256": sha256(Path("texts/part3.txt").read_bytes()).hexdigest()}
+    Path("found.jsonl").write_text(json.dumps(name), encoding="utf-8")
+    figures = gptsmith.pretrain("texts", without="found.jsonl", out="run", settings=[*SMALL, "train.num_steps=2"])
+    assert json.loads(Path("run/data.json").read_text())["num_left_out"] == 1
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "another cache"))
+    monkeypatch.chdir("/")
+    assert gptsmith.evaluate(tmp_path / "run")["bits_per_byte"] == pytest.approx(figures["bits_per_byte"], rel=1e-5)
