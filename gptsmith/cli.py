@@ -20,7 +20,8 @@ PANELS = {
     "Evaluate": ("evaluate", "certify"),
     "Explain": ("explain", "trace"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("audit", "info", "runs", "watch", "cache"),
+    "Protect": ("audit", "forget"),
+    "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)

@@ -35,11 +35,13 @@ class Artefact:
         kind: `source`, `run`, `derived run`, `export`, or the kind of something in the cache.
         path: a file, or a folder whose files belong together.
         holds: in which way.
+        folder: the run or the export that it is a part of; None if it is of none.
     """
 
     kind: str
     path: Path
     holds: Holds
+    folder: Path | None = None
 
     def plain(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -82,8 +84,9 @@ def _in_folder(kind: str, folder: Path, wanted: Sequence[Wanted], weights: Holds
     """The weights of a run or an export, a checkpoint in one, and its files in which the words stand."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stored = (path if path.parent == folder else path.parent for path in files if path.suffix in WEIGHTS)
-    yield from (Artefact(kind, path, weights) for path in dict.fromkeys(stored))
-    yield from (Artefact(kind, path, "words") for path in files if path.suffix not in WEIGHTS and _holds(path, wanted))
+    yield from (Artefact(kind, path, weights, folder) for path in dict.fromkeys(stored))
+    others = (path for path in files if path.suffix not in WEIGHTS)
+    yield from (Artefact(kind, path, "words", folder) for path in others if _holds(path, wanted))
 
 
 def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) -> Iterator[Artefact]:

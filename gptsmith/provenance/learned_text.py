@@ -115,8 +115,8 @@ class LearnedText(ABC):
         Raises:
             UserError: there is too little memory, or no room on the disk.
         """
-        made_from = read_json(self._index / MANIFEST)["made_from"]
-        target = self._index.with_name(key_of(FORMAT_VERSION, "bytes", self._index.name))
+        made_from = read_json(self.index / MANIFEST)["made_from"]
+        target = self.index.with_name(key_of(FORMAT_VERSION, "bytes", self.index.name))
         return kept_suffix_array(target, lambda _: self._bytes(), SEPARATOR, made_from)
 
     def _bytes(self) -> np.ndarray:

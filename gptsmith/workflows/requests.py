@@ -252,6 +252,19 @@ class TraceRequest(OfARun):
         return self
 
 
+class ForgetRequest(OfARun):
+    """The arguments of `forget`."""
+
+    run: PathText = Field(default=...)
+    """A run that was trained here."""
+    found: PathText = Field(default=...)
+    """A list of what to forget, as `audit RUN --find WORDS --out FILE` writes it; delete the lines that are to stay."""
+    out: PathText | None = None
+    """The new run folder. By default RUN-forgotten."""
+    yes: bool = False
+    """Delete everything else that holds it: the old run, what was made of it, and the cache. Never your own files."""
+
+
 class DeriveRequest(OfARun):
     """The arguments of the verbs that make a run of a run."""
 
