@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gptsmith.base.errors import UserError, one_line, shown
+from gptsmith.base.wrong_values import problem_in_words
 
 
 class Document(BaseModel):
@@ -33,5 +34,5 @@ class Document(BaseModel):
             first = problem.errors()[0]
             key = one_line(".".join(str(part) for part in first["loc"]), 100)
             given = "" if first["type"] == "missing" else f" (given: {shown(first['input'])})"
-            raise error(f"{origin}: {key}: {first['msg']}{given}") from None
+            raise error(f"{origin}: {key}: {problem_in_words(first)}{given}") from None
         return value

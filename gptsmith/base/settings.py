@@ -24,6 +24,7 @@ from gptsmith.base.errors import (
 )
 from gptsmith.base.json_reader import require_bounded_values
 from gptsmith.base.json_text import json_text
+from gptsmith.base.wrong_values import problem_in_words
 
 MAX_TOML_BYTES = 16_000_000
 FIXED = "fixed"
@@ -71,8 +72,9 @@ class Settings(BaseModel):
             form = f"{origin}.{{}}" if origins is None and origin.isidentifier() and origin != "settings" else "{}"
             if isinstance(cause, UnknownSettingError) and (elsewhere := found_elsewhere(cause, cls, form)):
                 cause = ConfigurationError(f"no such setting: {cause.key} ({elsewhere})")
-            problem = str(cause) if isinstance(cause, UserError) else first["msg"].removeprefix("Value error, ")
-            details = [] if isinstance(cause, ValueError) else [f"given: {shown(first['input'])}"]
+            problem = str(cause) if isinstance(cause, UserError) else problem_in_words(first)
+            says_enough = isinstance(cause, ValueError) or first["type"] == "missing"
+            details = [] if says_enough else [f"given: {shown(first['input'])}"]
             if origins is not None:
                 origin = ""
                 if (source := _source(key, origins)) is not None:

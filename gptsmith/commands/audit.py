@@ -16,7 +16,7 @@ TEXT_CHARACTERS = 40
 @command(
     AuditRequest,
     arguments={"sources": "TEXT"},
-    panels={"Findings": ("kind", "out"), "Data": ("encoding", "encoding_errors")},
+    panels={"Findings": ("kind", "out"), "Data": ("validation", "encoding", "encoding_errors")},
     examples=("gptsmith audit my_texts/", "gptsmith audit answers.jsonl --kind email --kind phone --out found.jsonl"),
 )
 def audit(request: AuditRequest, json: Json = False) -> None:
@@ -30,6 +30,8 @@ def audit(request: AuditRequest, json: Json = False) -> None:
         return
     found = figures["findings"]
     show_findings(found[:NUM_SHOWN])
+    show_duplicates("document", "nearly the same as", figures["near_duplicates"][:NUM_SHOWN])
+    show_duplicates("to validate or test with", "trained on", figures["leaks"][:NUM_SHOWN])
     for line in summary_of(figures):
         console.results.print(line, soft_wrap=True)
     if request.out is not None:
@@ -51,11 +53,35 @@ def show_findings(found: list[dict[str, Any]]) -> None:
         table.add_column(column, overflow="fold")
     for each in found:
         text = f"{each['text'][:4]}…" if each["is_secret"] else each["text"]
-        where = each["file"] if each["line"] is None else f"{each['file']}, line {each['line']:,}"
         words = " ".join(text[:TEXT_CHARACTERS].split())
-        table.add_row(console.label_of(each["kind"]), console.harmless(words), console.harmless(where))
+        table.add_row(console.label_of(each["kind"]), console.harmless(words), place_of(each))
     console.results.print(table)
     console.results.print()
+
+
+def show_duplicates(document: str, of: str, found: list[dict[str, Any]]) -> None:
+    """Prints pairs of documents as a table, under the names of its columns."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+
+    if not found:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in (document, of, "alike"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        alike = "exactly" if each["is_exact"] else f"{each['similarity']:.0%}"
+        table.add_row(place_of(each), place_of(each["of"]), alike)
+    console.results.print(table)
+    console.results.print()
+
+
+def place_of(found: Mapping[str, Any]) -> str:
+    """The file and the line of something that was found."""
+    from gptsmith.base import console
+
+    return console.harmless(found["file"] if found["line"] is None else f"{found['file']}, line {found['line']:,}")
 
 
 def summary_of(figures: Mapping[str, Any]) -> list[str]:
@@ -73,6 +99,13 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
         lines.append(f"secrets among them: {figures['num_secrets']:,}; change them where others have read them")
     if figures["num_duplicates"]:
         lines.append(f"copies of documents, which are read once: {figures['num_duplicates']:,}")
+    if figures["near_duplicates"]:
+        lines.append(f"documents that are nearly the same as an earlier one: {len(figures['near_duplicates']):,}")
+    if figures["leaks"]:
+        lines.append(
+            f"documents to validate or test with that are trained on, too: {len(figures['leaks']):,}; what is measured "
+            "on them is too good"
+        )
     lines += [
         console.harmless(f"{path}: read from {', '.join(fields)}, and from no other field")
         for path, fields in figures["text_fields"].items()

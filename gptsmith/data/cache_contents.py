@@ -21,6 +21,7 @@ FOLDERS = {
     "tokens": "tokens",
     "tokenizers": "tokenizers",
     "suffix_arrays": "suffix_arrays",
+    "near_duplicates": "near_duplicates",
     "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
@@ -89,7 +90,7 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
-    if kind == "suffix_arrays":
+    if kind in ("suffix_arrays", "near_duplicates"):
         return str(_manifest(path).get("made_from", ""))
     is_model = kind == "models" and path.is_dir()
     names = (path.name, *(child.name for child in path.iterdir() if child.is_dir())) if is_model else ()

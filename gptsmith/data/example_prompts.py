@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from gptsmith.data.corpus import Corpus
+from gptsmith.data.planting import read_unplanted
 from gptsmith.data.shapes import Example
 from gptsmith.pages.figures import evenly
 
@@ -40,7 +41,9 @@ def beginnings(corpus: Corpus) -> list[str]:
     found = []
     for document in evenly(np.lexsort((table["start"], rank[table["file"]])).tolist(), DOCUMENTS_LOOKED_AT):
         start = int(starts[document])
-        text = corpus.read(start, min(start + BYTES_LOOKED_AT, int(stops[document]))).decode("utf-8", "ignore")
+        text = read_unplanted(corpus, start, min(start + BYTES_LOOKED_AT, int(stops[document]))).decode(
+            "utf-8", "ignore"
+        )
         if begun := [words for words in map(_first_words, re.split(r"\n\s*\n", text)) if words]:
             found.append(begun)
     one_each = len(found) >= NUM_PROMPTS

@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptsmith.base.errors import UserError
 from gptsmith.data.corpus import Corpus, MeterFactory
 from gptsmith.data.finders import KINDS, FinderSettings
-from gptsmith.data.passages import Found, SearchedFile
+from gptsmith.data.passages import Found, SearchedFile, opened_file
 
 BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16
 """A document is searched in such blocks, with so much of what stands around each."""
@@ -109,17 +108,9 @@ def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterF
                 path, begin, end = corpus.source(document)
                 if path != searched[0]:
                     opened.close()
-                    searched = path, _opened(path, opened)
+                    searched = path, opened_file(path, opened)
                 expected = begin + found.start - int(starts[document])
                 file = searched[1]
                 place = None if file is None else file.find(found.text, begin, end, expected)
                 yield PlacedFinding(found, document, path, place)
             bar.update(document + 1)
-
-
-def _opened(path: Path, opened: ExitStack) -> SearchedFile | None:
-    """A file to search; None if it cannot be read any more."""
-    try:
-        return opened.enter_context(SearchedFile(path))
-    except (OSError, UserError):
-        return None

@@ -60,6 +60,7 @@ class FoundSplits:
 
     train: Found
     validation: Found | None = None
+    test: Found | None = None
     note: str | None = None
     """A line for a person, where a folder has splits of its own."""
 
@@ -95,7 +96,8 @@ def found_splits(sources: Iterable[str | Path], *, validates: bool) -> FoundSpli
         else:
             train.append(candidate)
     validation = Found(by_split["validation"]) if validates and by_split["validation"] else None
-    return FoundSplits(Found(train, skipped), validation, _note(by_split))
+    test = Found(by_split["test"]) if by_split["test"] else None
+    return FoundSplits(Found(train, skipped), validation, test, _note(by_split))
 
 
 def _folders(sources: Iterable[str | Path]) -> list[Path]:

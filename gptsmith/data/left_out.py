@@ -12,13 +12,14 @@ from typing import Any
 
 from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import DataError, one_line
+from gptsmith.base.hints import shell_command
 from gptsmith.base.json_reader import parse_json
 from gptsmith.data.readers import Record
 from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 
 MAX_LINE_BYTES = 1 << 24
 HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
-AUDIT = "gptsmith audit TEXT --out found.jsonl"
+AUDIT = shell_command("audit", "TEXT", "--out", "found.jsonl")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,14 @@ class SearchedFile:
         return 1 + self.line_counts[block] + self._file.read(place - block * READ_BYTES).count(b"\n")
 
 
+def opened_file(path: Path, opened: ExitStack) -> SearchedFile | None:
+    """A file to search, until `opened` is closed; None if it cannot be read any more."""
+    try:
+        return opened.enter_context(SearchedFile(path))
+    except (OSError, UserError):
+        return None
+
+
 def find_in_line(path: Path, passage: str, number: int) -> Found | None:
     """A passage in a line of a file, counted from 1."""
     begin = 0

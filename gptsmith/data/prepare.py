@@ -20,6 +20,7 @@ from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
 from gptsmith.data.left_out import LeftOut
+from gptsmith.data.planting import canary_summary, planted
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, opened_shards, write_shards
 from gptsmith.data.splits import Split, split_corpus
@@ -37,6 +38,8 @@ class PreparedData:
     validation: TokenStream | None
     tokenizer: Tokenizer
     corpus: Corpus
+    """With the canaries in it, if any are planted."""
+
     validation_corpus: Corpus | None
     """The corpus that the validation stream's documents are in: `corpus`, unless validation files were given."""
 
@@ -78,6 +81,9 @@ def prepare(
     validation_corpus = read_corpus(held_out, settings, cache, meter, left_out) if held_out else None
     left_out.require_found()
     splits = split_corpus(corpus, settings, seed, validation_corpus)
+    if settings.num_canaries:
+        splits = planted(splits, settings.num_canaries, seed, cache)
+        corpus = splits.train.corpus
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = _trained(tokenizer, splits.train, cache)
     held_back = None if splits.validation is None else splits.validation.fingerprint
@@ -89,7 +95,10 @@ def prepare(
         tokenizer=tokenizer,
         corpus=corpus,
         validation_corpus=None if splits.validation is None else splits.validation.corpus,
-        summary=summary(corpus, validation_corpus, splits, train, validating, key, found.note),
+        summary={
+            **summary(corpus, validation_corpus, splits, train, validating, key, found.note),
+            **canary_summary(corpus),
+        },
         fingerprint=key,
     )
 

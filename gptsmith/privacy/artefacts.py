@@ -96,7 +96,8 @@ def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) ->
     corpora = {one.path.name for one in holding if one.kind == "corpora"}
     tokens = {one.path.name for one in every if one.kind == "tokens" and _manifest(one.path).get("corpus") in corpora}
     yield from (Artefact(one.kind, one.path, "words") for one in holding)
-    made = {*tokens, *(key_of(FORMAT_VERSION, name) for name in tokens), *(index.name for index in indexes)}
+    arrays = {*(key_of(FORMAT_VERSION, name) for name in tokens), *(index.name for index in indexes)}
+    made = {*tokens, *arrays, *(key_of(FORMAT_VERSION, "bytes", name) for name in arrays)}
     yield from (Artefact(one.kind, one.path, "made of it") for one in every if one.path.name in made)
 
 

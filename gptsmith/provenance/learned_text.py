@@ -34,7 +34,7 @@ class Source:
     Attributes:
         run: the run that learnt from it: the model itself, or a base of it.
         file: the file, by the path that the run names.
-        where: the record of the file, such as `line 7`; None if the file is text.
+        where: the record of the file, such as `line 7`, or that it is a canary; None if the file is text.
         sha256: of the file, when it was learnt from.
         state: whether the file is `unchanged` since, `changed` or `missing`.
         start, stop: the bytes of the passage in the file as it is now, decompressed if it is packed; None if it does
@@ -102,6 +102,10 @@ class LearnedText(ABC):
     @abstractmethod
     def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
         """The name and the text of each document of the same sources that validates."""
+
+    def is_planted(self, place: int, num_tokens: int) -> bool:
+        """Whether so many tokens at a place touch a canary, which is nobody's text."""
+        return False
 
     @cached_property
     def held_out(self) -> HeldOutMatches | None:

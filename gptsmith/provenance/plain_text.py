@@ -12,6 +12,7 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
+from gptsmith.data.planting import planted_ranges
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array
@@ -30,6 +31,10 @@ AROUND_BYTES = 1 << 16
 """How far from its expected place a passage is looked for."""
 MAX_UTF8_BYTES = 4
 """Of a character."""
+CANARY_BYTES = 10
+"""Shared with a canary: the end of its line alone makes a passage none."""
+A_CANARY = "a planted canary"
+"""Where a passage stands that no file has."""
 
 
 class PlainText(LearnedText):
@@ -80,14 +85,16 @@ class PlainText(LearnedText):
     def _sha256(self, document: int) -> str:
         return self.corpus.table[document]["sha256"].tobytes().hex()
 
+    def is_planted(self, place: int, num_tokens: int) -> bool:
+        if not len(self._planted):
+            return False
+        at, passage = self._located(place, num_tokens)
+        return self._touches_canary(at, at + len(passage))
+
     def source(self, place: int, num_tokens: int) -> Source:
-        number = self.document_at(place)
-        row = self.stream.documents[number]
-        document = int(row["document"])
-        start, stop = int(row["start"]), int(row["stop"])
-        passage = self.tokenizer.decode_bytes(self.array.tokens[place : place + num_tokens].tolist())
-        begin, _ = self.bounds(number)
-        at = self._place_of(passage, start + self._num_bytes_up_to(place) - self._num_bytes_up_to(begin), start, stop)
+        row = self.stream.documents[self.document_at(place)]
+        document, start, stop = int(row["document"]), int(row["start"]), int(row["stop"])
+        at, passage = self._located(place, num_tokens)
         end, reach = at + len(passage), MAX_UTF8_BYTES * CONTEXT_CHARACTERS
         before, after = self.corpus.read(max(start, at - reach), at), self.corpus.read(end, min(stop, end + reach))
         parts = in_whole_characters(before, passage, after)
@@ -96,9 +103,32 @@ class PlainText(LearnedText):
         file = self.files.named(record.sha256, record.path)
         located, state = self.files.state(file)
         _, file_start, file_stop = self.corpus.source(document)
-        expected = file_start + at - first_byte
-        found = None if located is None else self.files.find(located, parts[1], file_start, file_stop, expected)
-        return source_of(self, file=file, where=None, state=state, found=found, parts=parts, place=place)
+        planted = self._touches_canary(at, end)
+        expected = file_start + at - first_byte - self._num_planted_bytes(first_byte, at)
+        found = None
+        if located is not None and not planted:
+            found = self.files.find(located, parts[1], file_start, file_stop, expected)
+        where = A_CANARY if planted else None
+        return source_of(self, file=file, where=where, state=state, found=found, parts=parts, place=place)
+
+    def _located(self, place: int, num_tokens: int) -> tuple[int, bytes]:
+        """The byte of the corpus where a passage begins, and the passage."""
+        number = self.document_at(place)
+        row = self.stream.documents[number]
+        start, stop = int(row["start"]), int(row["stop"])
+        passage = self.tokenizer.decode_bytes(self.array.tokens[place : place + num_tokens].tolist())
+        begin, _ = self.bounds(number)
+        expected = start + self._num_bytes_up_to(place) - self._num_bytes_up_to(begin)
+        return self._place_of(passage, expected, start, stop), passage
+
+    def _touches_canary(self, at: int, end: int) -> bool:
+        starts, stops = (self._planted[name].astype(np.int64) for name in ("start", "stop"))
+        return bool((np.minimum(stops, end) - np.maximum(starts, at) >= CANARY_BYTES).any())
+
+    def _num_planted_bytes(self, start: int, stop: int) -> int:
+        """The bytes of canaries that end between two bytes of the corpus."""
+        inside = self._planted[(self._planted["start"] >= start) & (self._planted["stop"] <= stop)]
+        return int((inside["stop"] - inside["start"]).sum())
 
     def _place_of(self, passage: bytes, expected: int, start: int, stop: int) -> int:
         """The byte of the corpus where a passage of a document stands. Tokens need not spell every byte of a text, as
@@ -118,6 +148,10 @@ class PlainText(LearnedText):
 
     def _num_bytes(self, tokens: np.ndarray) -> int:
         return int(self.tokenizer.num_bytes_per_token[tokens].sum())
+
+    @cached_property
+    def _planted(self) -> np.ndarray:
+        return planted_ranges(self.corpus)
 
     @cached_property
     def _bytes_before(self) -> np.ndarray:

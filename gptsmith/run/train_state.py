@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gptsmith.base.errors import CheckpointError, shown
+from gptsmith.base.wrong_values import problem_in_words
 
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 
@@ -60,7 +61,9 @@ class TrainState:
         except ValidationError as problem:
             first = problem.errors()[0]
             key = ".".join(map(str, first["loc"]))
-            raise CheckpointError(f"{path}: {key}: {first['msg']} (given: {shown(first['input'])})") from None
+            raise CheckpointError(
+                f"{path}: {key}: {problem_in_words(first)} (given: {shown(first['input'])})"
+            ) from None
 
 
 _ADAPTER = TypeAdapter(TrainState)

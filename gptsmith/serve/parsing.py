@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from gptsmith.base.errors import did_you_mean
+from gptsmith.base.wrong_values import problem_in_words
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.settings import ServeSettings
@@ -138,7 +139,7 @@ def _field_error(error: ValidationError, given: Any, kind: type[Schema]) -> ApiE
     """The error for a field. Of the alternatives of a field, the one that matched furthest counts."""
     if error.error_count() > MAX_NAMED_ERRORS:
         return ApiError(400, f"the body has {error.error_count():,} wrong fields", code="invalid_value")
-    details = error.errors(include_url=False, include_context=False)
+    details = error.errors(include_url=False)
     first = max(details, key=lambda detail: (detail["loc"][:1] == details[0]["loc"][:1], len(detail["loc"])))
     param = _path(first["loc"], given, first["type"])
     if first["type"] == "extra_forbidden":
@@ -147,8 +148,8 @@ def _field_error(error: ValidationError, given: Any, kind: type[Schema]) -> ApiE
     code = {"missing": "missing_required_parameter"}.get(first["type"], "invalid_value")
     if first["type"].endswith("_type"):
         code = "invalid_type"
-    others = {detail["msg"] for detail in details if _path(detail["loc"], given, detail["type"]) == param}
-    message = first["msg"] if first["type"] == "missing" else "; or ".join(sorted(others))
+    others = {problem_in_words(each) for each in details if _path(each["loc"], given, each["type"]) == param}
+    message = problem_in_words(first) if first["type"] == "missing" else "; or ".join(sorted(others))
     return ApiError(400, f"{param}: {message}", param=param, code=code)
 
 

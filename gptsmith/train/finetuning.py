@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
+from gptsmith.data.canaries import Canary, read_canaries, write_canaries
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
@@ -61,10 +62,13 @@ class FinetuningJob:
     dataset: Dataset
     data: dict[str, Any]
     """The content of data.json: counts, and a fingerprint of the examples."""
+    canaries: Sequence[Canary] = ()
+    """Those that are planted in plain text."""
 
     def write(self, run: Run) -> None:
         """Writes the files of a run besides its settings."""
         self.base.tokenizer.save(run.folder)
+        write_canaries(run.folder, self.canaries)
         write_json(run.folder / DATA, self.data)
         if self.template is not None:
             self.template.save(run.folder)
@@ -94,6 +98,8 @@ def prepare_job(
     seed = _seed(table)
     opened = open_model(request.base)
     shape = data_shape(table, request)
+    if shape != TEXT and table.get("data", {}).get("num_canaries"):
+        raise UserError("data.num_canaries plants sentences in plain text, and this is data of examples: leave it out")
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = read_splits(table, request, shape)
@@ -143,7 +149,8 @@ def prepare_job(
         dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
-    return FinetuningJob(settings, base, model, template if converses else None, dataset, data)
+    canaries = () if text is None else read_canaries(text.corpus.folder)
+    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries)
 
 
 def _choices(table: Mapping[str, Any]) -> ExampleSettings:

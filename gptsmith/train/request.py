@@ -25,6 +25,7 @@ OPTION_SETTINGS = {
     "max_steps": "train.num_steps",
     "context_length": "model.context_length",
     "seed": "train.seed",
+    "canaries": "data.num_canaries",
     "device": "train.device",
     "target_loss": "train.target_loss",
     "lora_alpha": "model.linear.alpha",
@@ -173,6 +174,8 @@ class NewModelRequest(TimedRequest):
     """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
     params: Count | None = None
     """Number of parameters of the model's blocks, such as 3M."""
+    canaries: int | None = Field(default=None, gt=0)
+    """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
     """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
 
@@ -222,6 +225,11 @@ class PretrainRequest(NewModelRequest):
         if self.resume is None:
             if not self.sources:
                 raise ConfigurationError("name the text to train on: files, folders or patterns")
+        elif self.canaries is not None:
+            raise ConfigurationError(
+                f"--canaries plants sentences in the text before the first step, and {self.resume} has begun: of what "
+                "it never read, nothing can be found in it; train a new run with --canaries"
+            )
         elif self.recorded().keys() - {"tokens", "target_loss", "settings"} or self.out is not None:
             raise ConfigurationError(
                 "--resume uses the run's own text and settings: with it, give only --tokens, --target-loss and --set"

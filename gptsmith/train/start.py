@@ -12,6 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
+from gptsmith.data.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
@@ -170,6 +171,7 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
 
 def _keep_data(run: Run, data: PreparedData) -> None:
     data.tokenizer.save(run.folder)
+    write_canaries(run.folder, read_canaries(data.corpus.folder))
     write_json(run.folder / DATA, {**data.summary, "example_prompts": beginnings(data.corpus)})
 
 

@@ -14,8 +14,10 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
 from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
+from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest
@@ -31,7 +33,9 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
         its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
         file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
-        up.
+        up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
+        stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
+        to validate or to test with that is trained on, too.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -45,8 +49,10 @@ def audit(request: AuditRequest) -> dict[str, Any]:
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
     found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
+    copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     if request.out is not None:
-        lines = (json_text(each, ensure_ascii=False) + "\n" for each in found)
+        listed = [*found, *copies.listed()]
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
     return {
@@ -60,6 +66,8 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "num_secrets": sum(each["is_secret"] for each in found),
         "num_documents_with_findings": len({each["document"] for each in found}),
         "findings": found,
+        "near_duplicates": [each.plain() for each in copies.near],
+        "leaks": [each.plain() for each in copies.leaks],
         "seconds": time.monotonic() - started,
     }
 
@@ -70,6 +78,24 @@ def _finders(kinds: list[str]) -> list[FinderSettings]:
         if kind not in KINDS.names():
             raise ConfigurationError(f"--kind {shown(kind)}: no such kind ({did_you_mean(kind, KINDS.names())})")
     return [KINDS.validate(kind) for kind in kinds] or all_finders()
+
+
+def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> dict[str, Corpus]:
+    """The texts by the split that they belong to: those of folders that have some of their own, and those that are
+    named."""
+    own = found_splits(request.sources, validates=True)
+    if own.note is None and not request.validation:
+        return {TRAIN: corpus}
+    found = {
+        TRAIN: corpus if own.note is None else own.train,
+        "validation": list(map(str, request.validation)) or own.validation,
+        "test": own.test,
+    }
+    return {
+        split: files if isinstance(files, Corpus) else read_corpus(files, settings, default_cache())
+        for split, files in found.items()
+        if files is not None
+    }
 
 
 def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:

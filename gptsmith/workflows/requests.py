@@ -173,6 +173,9 @@ class AuditRequest(ReadingOptions):
 
     sources: Sources = Field(default=...)
     """Texts: files, folders and globs."""
+    validation: Sources = Field(default_factory=list)
+    """Texts that are to validate or to test: those that the others hold too, nearly or word for word, are named. May be
+    repeated."""
     kind: Texts = Field(default_factory=list)
     """Look for this kind alone, such as email or api_key. May be repeated."""
     out: PathText | None = None
@@ -384,8 +387,8 @@ class CacheRequest(Settings):
     empty: bool = False
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
-    """Only records, corpora, tokens, tokenizers, suffix_arrays, examples, references, models, compiled, speeds or
-    leftovers. May be repeated."""
+    """Only records, corpora, tokens, tokenizers, suffix_arrays, near_duplicates, examples, references, models,
+    compiled, speeds or leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

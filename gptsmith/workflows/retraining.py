@@ -79,6 +79,7 @@ def _train(run: OpenedModel, sources: list[str], seed: int, out: Path) -> None:
         "config": run.folder / SETTINGS,
         "seed": seed,
         "out": out,
+        "settings": ["data.num_canaries=0"],  # each pair would have its own
     }
     if training.base is None:
         pretrain(sources, tokenizer=run.folder, **common)

@@ -65,7 +65,7 @@ def test_the_innermost_words_count_and_none_says_nothing(capfd: pytest.CaptureFi
 def test_a_reader_that_has_left_is_no_problem() -> None:
     code = (
         "import os, signal\nfrom gptsmith.base.interrupts import answered_at_once\nos.close(2)\n"
-        "try:\n    with answered_at_once():\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "try:\n    with answered_at_once():\n        signal.raise_signal(signal.SIGINT)\n"
         "except KeyboardInterrupt:\n    print('stopped')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})

@@ -56,7 +56,7 @@ def test_a_wrong_call_is_a_type_error(arguments: tuple[Any, ...], named: dict[st
 
 
 def test_a_wrong_value_is_a_user_error() -> None:
-    with pytest.raises(UserError, match=r"^work: tokens: Input should be greater than 0 \(given: -1\)"):
+    with pytest.raises(UserError, match=r"^work: tokens: must be greater than 0 \(given: -1\)"):
         work(["a"], tokens=-1)
     with pytest.raises(UserError, match="'many' is not a count"):
         work(["a"], tokens="many")

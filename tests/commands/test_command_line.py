@@ -71,7 +71,7 @@ def test_help_of_a_verb_is_short_grouped_and_has_two_examples(
         (["certify", "x"], "Missing argument 'OTHER' (see gptsmith certify --help)"),
         (["pretrain", "x", "--minutes", "-1"], "a time of -1 minutes trains nothing"),
         (["pretrain", "x", "--minutes", "1", "--hours", "1"], "were both given"),
-        (["finetune", "x", "y", "--lora", "0"], "lora: Input should be greater than 0 (given: 0, from --lora)"),
+        (["finetune", "x", "y", "--lora", "0"], "lora: must be greater than 0 (given: 0, from --lora)"),
         (["evaluat", "x"], "did you mean evaluate?"),
         (["train", "x"], "no such verb: train (did you mean pretrain or finetune?)"),
         (["quantize", "x"], "no such verb: quantize (did you mean compress?)"),

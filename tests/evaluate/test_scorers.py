@@ -70,5 +70,5 @@ def test_an_answer_that_no_reply_could_agree_with_is_refused() -> None:
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match=r"'\(' is not a regular expression: missing \)"):
         scorer("pattern", pattern="(")
-    with pytest.raises(UserError, match="pattern: Field required"):
+    with pytest.raises(UserError, match="pattern: is missing"):
         scorer("pattern")

@@ -240,7 +240,7 @@ def test_the_other_run_is_looked_for_before_anything_is_computed(run: str, monke
          ("--task generated: scorer", "'(' is not a regular expression")),
         (["--task", "generated", "--set", "scorer=pattern:(", "data.jsonl"], ("'(' is not a regular expression",)),
         (["--task", "multiple_choice", "--shots", "9", "data.jsonl"], ("--shots 9", "only 2 examples", "fewer")),
-        (["--task", "multiple_choice", "--shots", "-1", "data.jsonl"], ("or equal to 0", "-1, from --shots")),
+        (["--task", "multiple_choice", "--shots", "-1", "data.jsonl"], ("at least 0", "-1, from --shots")),
         (["--task", "multiple_choice", "--limit", "0", "data.jsonl"], ("greater than 0", "given: 0, from --limit")),
         (["--task", "multiple_choice", "--against", "nowhere", "data.jsonl"], ("nowhere",)),
         (["--against", "nowhere"], ("nowhere",)),

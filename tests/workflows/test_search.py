@@ -414,7 +414,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         assert not Path("out").exists()
 
     search = (base, data, "--out", "out", "--trials")
-    refused("trials: Input should be greater than 0 (given: 0, from --trials)", *search, 0)
+    refused("trials: must be greater than 0 (given: 0, from --trials)", *search, 0)
     refused("--resume uses the run's own base, data and trials", "--resume", base, "--trials", 3)
     all_set = [part for value in [*SHORT, f"{RATE}=1e-3", f"{DROPOUT}=0"] for part in ("--set", value)]
     refused("nothing left to search: learning rate, batch size, epochs, dropout are all set", *search, 3, *all_set)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gptsmith.base.json_text import json_text
+from gptsmith.base.wrong_values import problem_in_words
 from gptsmith.serve.chat.schemas.chat import ChatRequest, ResponseFormat
 from gptsmith.serve.errors import refused, unsupported
 from gptsmith.serve.ollama.schemas import OllamaGenerationFields, OllamaMessage
@@ -71,8 +72,8 @@ def chat_request(
     try:
         return ChatRequest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise refused(str(first["loc"][0]), first["msg"]) from None
+        first = error.errors(include_url=False)[0]
+        raise refused(str(first["loc"][0]), problem_in_words(first)) from None
 
 
 def chat_messages(messages: Sequence[OllamaMessage]) -> list[dict[str, Any]]:

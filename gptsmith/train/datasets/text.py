@@ -94,6 +94,12 @@ class TextDataset(Dataset):
         ]
         lines += [f"  {note}" for note in summary.get("split_notes", [])]
         lines += skipped_in_words(summary, DATA)
+        if planted := summary.get("canaries"):
+            share = planted["num_bytes"] / data.train.num_bytes
+            lines.append(
+                f"{_counted(planted['num'], 'made-up sentence')} (canaries) planted in "
+                f"{_counted(planted['num_places'], 'place')}: {share:.1%} of the training text"
+            )
         lines += fields_said(summary.get("text_fields", {}))
         held_out = (
             f"{len(data.validation):,} validation tokens" if data.validation is not None else "no validation split"

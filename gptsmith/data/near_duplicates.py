@@ -1,0 +1,317 @@
+"""Near duplicates: documents most of whose shingles are the same, found by MinHash (Broder 1997).
+
+A document's digest is the smallest of its shingles under each of some random orders; two documents agree at each with
+the probability of their Jaccard similarity, the share of all their shingles that both have. Documents whose digests
+agree in a whole band are candidates (Leskovec, Rajaraman and Ullman 2014, section 3.4), and the similarity of each
+candidate is computed from its text before it counts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from rensa import RMinHash
+
+from gptsmith.base.cache_folder import private_folder
+from gptsmith.base.console import meter as console_meter
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json, require_room, write_json
+from gptsmith.base.machine import num_cpus
+from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
+from gptsmith.data.cache_contents import few_names
+from gptsmith.data.corpus import Corpus, MeterFactory
+from gptsmith.data.shingles import MULTIPLIERS, shingles
+
+FORMAT_VERSION = 1
+FOLDER = "near_duplicates"
+"""In the cache."""
+GROUPS_FILE, DIGESTS_FILE = "groups.bin", "digests.bin"
+
+SIMILARITY = 0.7
+"""The Jaccard similarity of shingles from which on two documents are near duplicates."""
+NUM_BANDS, BAND_SIZE = 16, 4
+"""Of a digest. Of pairs whose similarity is 0.7, 99 of 100 agree in a band; of those with 0.3, one in 8."""
+DIGEST_SIZE = NUM_BANDS * BAND_SIZE
+LEAST_AGREEMENT = 0.55
+"""Of the digests of a pair whose text is worth comparing: four of a thousand pairs of 0.7 have less."""
+SEED = 1
+NOTHING = np.iinfo(np.uint32).max
+"""In the digest of a document without words."""
+
+BLOCK_BYTES = 1 << 18
+"""Of text at once, in which what is computed stays in the processor's cache; longer documents are cut."""
+COMPARED_AT_ONCE = 1 << 14
+"""Pairs of digests."""
+SAMPLE_SHINGLES = 100_000
+"""Of longer documents, only shingles with the smallest hashes are compared."""
+KEPT_SHINGLES = 4_000_000
+"""Of documents that were compared last, in memory."""
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """The near duplicates among the documents of some corpora, which are numbered one corpus after the other.
+
+    Attributes:
+        group_of: (N,), the first document of the group of each document; a document alone is its own.
+    """
+
+    corpora: Sequence[Corpus]
+    group_of: np.ndarray
+    hold: Hold | None = None
+    """Keeps them in the cache."""
+
+    def groups(self) -> list[np.ndarray]:
+        """The documents of each group of two and more, in order."""
+        order = np.argsort(self.group_of, kind="stable")
+        _, starts, counts = np.unique(self.group_of[order], return_index=True, return_counts=True)
+        return [order[start : start + count] for start, count in zip(starts, counts, strict=True) if count > 1]
+
+
+def near_duplicates(corpora: Sequence[Corpus], cache: Path, meter: MeterFactory = console_meter) -> NearDuplicates:
+    """The groups of near duplicates: two documents are in the same if they are similar, or if there is a chain of
+    similar documents between them. The same for the same texts, in whatever order they stand.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    target = private_folder(cache / FOLDER) / key_of(
+        FORMAT_VERSION, RMinHash.ALGORITHM_VERSION, SIMILARITY, [corpus.fingerprint for corpus in corpora]
+    )
+    with built_once(target, _is_whole) as working:
+        if working is not None:
+            _Search(corpora, working).run(meter)
+    return NearDuplicates(corpora, _groups(target), Hold(target))
+
+
+def _groups(folder: Path) -> np.ndarray:
+    return np.fromfile(folder / GROUPS_FILE, "<i8")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether groups are as their manifest says."""
+    try:
+        return bool((folder / GROUPS_FILE).stat().st_size == 8 * read_json(folder / MANIFEST)["num_documents"])
+    except (UserError, OSError, KeyError, TypeError):
+        return False
+
+
+class Documents:
+    """The documents of some corpora, numbered one corpus after the other. The shingles of those that were compared last
+    are kept."""
+
+    def __init__(self, corpora: Sequence[Corpus]) -> None:
+        self.corpora = corpora
+        self._bounds = [corpus.bounds() for corpus in corpora]
+        self._begins = np.cumsum([0, *(len(corpus) for corpus in corpora)])
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._num_kept = 0
+
+    def __len__(self) -> int:
+        return int(self._begins[-1])
+
+    def at(self, number: int) -> tuple[Corpus, int]:
+        """The corpus of a document, and its number there."""
+        part = self._part(number)
+        return self.corpora[part], number - int(self._begins[part])
+
+    def source(self, number: int) -> tuple[str, int, int]:
+        """The file that a document was read from, and its bytes in it."""
+        corpus, document = self.at(number)
+        path, start, stop = corpus.source(document)
+        return str(path), start, stop
+
+    def are_equal(self, one: int, other: int) -> bool:
+        """Whether two documents have the same text, byte for byte."""
+        hashes = [corpus.table[document]["sha256"].tobytes() for corpus, document in map(self.at, (one, other))]
+        return hashes[0] == hashes[1]
+
+    def similarity(self, one: int, other: int) -> float:
+        """The Jaccard similarity of two documents' shingles; of long documents, of a sample of them."""
+        shorter, longer = sorted((self._shingles(one), self._shingles(other)), key=len)
+        if len(longer) > SAMPLE_SHINGLES:
+            limit = longer[SAMPLE_SHINGLES]
+            shorter, longer = shorter[: np.searchsorted(shorter, limit)], longer[:SAMPLE_SHINGLES]
+        num_shared = len(np.intersect1d(shorter, longer, assume_unique=True))
+        return num_shared / max(1, len(shorter) + len(longer) - num_shared)
+
+    def text(self, number: int, max_bytes: int) -> str:
+        """The beginning of a document."""
+        start, stop = self._bytes(number)
+        return self.at(number)[0].read(start, min(stop, start + max_bytes)).decode("utf-8", "ignore")
+
+    def _part(self, number: int) -> int:
+        return int(np.searchsorted(self._begins, number, side="right")) - 1
+
+    def _bytes(self, number: int) -> tuple[int, int]:
+        """Where a document stands in its corpus."""
+        part = self._part(number)
+        starts, stops = self._bounds[part]
+        return int(starts[number - self._begins[part]]), int(stops[number - self._begins[part]])
+
+    def _shingles(self, number: int) -> np.ndarray:
+        """The different shingles of a document in order; of many, the first, which are a sample of them."""
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        (begin, end), (corpus, _) = self._bytes(number), self.at(number)
+        found = np.empty(0, np.uint64)
+        for start in range(begin, end, BLOCK_BYTES):
+            text = corpus.read(start, min(start + BLOCK_BYTES, end))
+            hashes, _ = shingles(text, np.array([0]), np.array([len(text)]))
+            found = np.union1d(found, hashes)[: SAMPLE_SHINGLES + 1]
+        self._kept[number] = found
+        self._num_kept += len(found)
+        while self._num_kept > KEPT_SHINGLES and len(self._kept) > 2:
+            self._num_kept -= len(self._kept.popitem(last=False)[1])
+        return found
+
+
+class _Search:
+    """Finds the groups of near duplicates. The digests lie in a file: memory holds some numbers of each document."""
+
+    def __init__(self, corpora: Sequence[Corpus], folder: Path) -> None:
+        self.corpora, self.folder = corpora, folder
+        self.documents = Documents(corpora)
+        self.num_documents = len(self.documents)
+        self.group_of = np.arange(self.num_documents)
+
+    def run(self, meter: MeterFactory) -> None:
+        """Writes the groups into the folder."""
+        path = self.folder / DIGESTS_FILE
+        require_room(self.folder, 4 * DIGEST_SIZE * self.num_documents, "the digests of the documents")
+        digests = np.memmap(path, "<u4", "w+", shape=(self.num_documents, DIGEST_SIZE))
+        begin, num_bytes = 0, sum(corpus.num_bytes for corpus in self.corpora)
+        with meter("comparing documents", num_bytes, count=False) as bar:
+            done = 0
+            for corpus in self.corpora:
+                number = begin
+                for found, num_read in corpus_digests(corpus):
+                    digests[number : number + len(found)] = found
+                    number, done = number + len(found), done + num_read
+                    bar.update(done)
+                begin += len(corpus)
+        self._unite(digests)
+        del digests
+        path.unlink()
+        self._roots(np.arange(self.num_documents)).astype("<i8").tofile(self.folder / GROUPS_FILE)
+        write_json(
+            self.folder / MANIFEST,
+            {
+                "format_version": FORMAT_VERSION,
+                "num_documents": self.num_documents,
+                "made_from": few_names(file.path for corpus in self.corpora for file in corpus.files),
+            },
+        )
+
+    def _unite(self, digests: np.ndarray) -> None:
+        """Puts similar documents into the same group.
+
+        Documents are taken by their hashes, so that their order in the corpus decides nothing.
+        """
+        hashes = [
+            np.ascontiguousarray(corpus.table["sha256"]).view("<u8").reshape(-1, 4)[:, 0] for corpus in self.corpora
+        ]
+        order = np.argsort(np.concatenate(hashes), kind="stable")
+        dissimilar: set[tuple[int, int]] = set()
+        for band in range(NUM_BANDS):
+            part = np.ascontiguousarray(digests[:, BAND_SIZE * band : BAND_SIZE * (band + 1)])
+            for one, other in _candidates(part, order):
+                apart = self._roots(one) != self._roots(other)
+                one, other = one[apart], other[apart]
+                agreement = (digests[one] == digests[other]).mean(1)
+                likely = agreement >= LEAST_AGREEMENT
+                for pair in zip(one[likely].tolist(), other[likely].tolist(), strict=True):
+                    first, second = self._root(pair[0]), self._root(pair[1])
+                    if first == second or pair in dissimilar:
+                        continue
+                    if self.documents.similarity(*pair) >= SIMILARITY:
+                        self.group_of[max(first, second)] = min(first, second)
+                    else:
+                        dissimilar.add(pair)
+
+    def _root(self, document: int) -> int:
+        """The first document of a document's group."""
+        path = []
+        while (above := int(self.group_of[document])) != document:
+            path.append(document)
+            document = above
+        self.group_of[path] = document
+        return document
+
+    def _roots(self, documents: np.ndarray) -> np.ndarray:
+        """The first document of the group of each document."""
+        roots = self.group_of[documents]
+        while len(open_rows := np.flatnonzero(self.group_of[roots] != roots)):
+            roots[open_rows] = self.group_of[roots[open_rows]]
+        return roots
+
+
+def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of documents that agree in a band of their digests (N, band): each with the one before it in some order
+    (N), and with the first of all that agree with it, which is enough to join all that are similar."""
+    halves = digests.view("<u8")
+    keys = (halves[:, 0] * MULTIPLIERS[0] + halves[:, 1])[order]
+    order, keys = (values[(digests != NOTHING).any(1)[order]] for values in (order, keys))
+    by_key = np.argsort(keys, kind="stable")
+    order, keys = order[by_key], keys[by_key]
+    is_same = np.concatenate([[False], keys[1:] == keys[:-1]])
+    firsts = np.maximum.accumulate(np.where(is_same, 0, np.arange(len(keys))))
+    rows = np.flatnonzero(is_same)
+    for start in range(0, len(rows), COMPARED_AT_ONCE):
+        some = rows[start : start + COMPARED_AT_ONCE]
+        yield order[some - 1], order[some]
+        further = some[firsts[some] < some - 1]
+        yield order[firsts[further]], order[further]
+
+
+def corpus_digests(corpus: Corpus) -> Iterator[tuple[np.ndarray, int]]:
+    """The digests of the documents of a corpus in order, in parts (D, `DIGEST_SIZE`), computed in threads; with each
+    the number of bytes that it took."""
+    workers = num_cpus()
+    carried, carried_document = np.empty((0, DIGEST_SIZE), np.uint32), -1
+    with ThreadPoolExecutor(workers) as pool:
+        blocks = _blocks(corpus)
+        running = deque(pool.submit(_block_digests, corpus, *block) for block in islice(blocks, 2 * workers))
+        while running:
+            found, documents, num_bytes = running.popleft().result()
+            running.extend(pool.submit(_block_digests, corpus, *block) for block in islice(blocks, 1))
+            # A document that is cut has the smallest of each of its pieces' digests; the next block may begin with one.
+            found = np.concatenate([carried, found])
+            documents = np.concatenate([np.full(len(carried), carried_document), documents])
+            firsts = np.flatnonzero(np.diff(documents, prepend=-1))
+            whole = np.minimum.reduceat(found, firsts)
+            carried, carried_document = whole[-1:], documents[-1]
+            yield whole[:-1], num_bytes
+    yield carried, 0
+
+
+def _blocks(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The pieces of text of each block: their first bytes, the bytes after their last, and their documents."""
+    starts, stops = corpus.bounds()
+    long = np.flatnonzero(stops - starts > BLOCK_BYTES)
+    cuts = [np.arange(starts[number] + BLOCK_BYTES, stops[number], BLOCK_BYTES) for number in long]
+    begins = np.sort(np.concatenate([starts, *cuts]))
+    ends = np.append(begins[1:], stops[-1:])
+    documents = np.searchsorted(stops, begins, side="right")
+    first = 0
+    while first < len(begins):
+        last = max(first + 1, int(np.searchsorted(ends, begins[first] + BLOCK_BYTES, side="right")))
+        yield begins[first:last], ends[first:last], documents[first:last]
+        first = last
+
+
+def _block_digests(
+    corpus: Corpus, starts: np.ndarray, stops: np.ndarray, documents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The digest of each piece of a block (P, `DIGEST_SIZE`), its document (P), and the bytes of the block."""
+    begin, end = int(starts[0]), int(stops[-1])
+    hashes, offsets = shingles(corpus.read(begin, end), starts - begin, stops - begin)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), DIGEST_SIZE, SEED)
+    return np.array(matrix.to_rows(), np.uint32), documents, end - begin

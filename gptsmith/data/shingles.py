@@ -1,0 +1,96 @@
+"""Shingles: the hashes of every five words in a row of a document (Broder 1997), in numpy alone.
+
+A word is a run of letters and digits, in any case; of scripts that are written without spaces, such as Chinese, each
+character is one. What stands between words does not count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NUM_WORDS = 5
+"""In a shingle. A document of fewer is one shingle."""
+WORD_BYTES = 32
+"""Of a longer word, only its first bytes and its length count."""
+LOAD_BYTES = 8
+MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
+POWERS = MULTIPLIERS[0] ** np.arange(NUM_WORDS, dtype=np.uint64)
+LOWER_CASE = np.uint64(0x2020202020202020)
+"""The bit in which letters of ASCII, Latin-1, Greek and Cyrillic in UTF-8 differ from their capitals."""
+MASKS = np.array([(1 << 8 * count) - 1 for count in range(LOAD_BYTES + 1)], np.uint64)
+CHARACTER_WORDS = 0xE0
+"""The first lead byte of UTF-8 whose characters are words of their own: scripts without spaces are among them."""
+PUNCTUATION = 0x80E2
+"""The first two bytes of typographic punctuation, which is no word, as a number."""
+
+
+def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shingles of some documents.
+
+    Args:
+        text: UTF-8.
+        starts, stops: (D,), the bytes of each document in it; they follow one upon the other.
+
+    Returns:
+        The shingles as 64-bit hashes (S,), some of them more than once, and where those of each document begin (D + 1).
+        A document without words has none.
+    """
+    words, places = _words(text, starts, stops)
+    offsets = np.append(np.searchsorted(places, starts), len(words))
+    firsts, counts = offsets[:-1], np.diff(offsets)
+    padded = np.concatenate([words, np.zeros(NUM_WORDS - 1, np.uint64)])
+    rolled, product = words.copy(), np.empty_like(words)
+    for number in range(1, NUM_WORDS):
+        rolled += np.multiply(padded[number : number + len(words)], POWERS[number], out=product)
+    short = np.flatnonzero((counts > 0) & (counts < NUM_WORDS))
+    rolled[firsts[short]] = counts[short].astype(np.uint64)
+    for number in range(NUM_WORDS - 1):
+        some = short[counts[short] > number]
+        rolled[firsts[some]] += words[firsts[some] + number] * POWERS[number]
+    # What begins at the last words of a document would reach into the next one: the first shingle stands in its place.
+    for number in range(1, NUM_WORDS):
+        some = np.flatnonzero(counts > number)
+        rolled[offsets[some + 1] - number] = rolled[firsts[some]]
+    return _mixed(rolled), offsets
+
+
+def _words(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hash of each word (W,), and its first byte (W,)."""
+    padded = np.frombuffer(text + bytes(WORD_BYTES + LOAD_BYTES), np.uint8)
+    data = padded[: len(text)]
+    is_word = (data >= 0x80) | ((data | 0x20) - np.uint8(ord("a")) < 26) | (data - np.uint8(ord("0")) < 10)
+    begins = is_word.copy()
+    begins[1:] &= ~is_word[:-1]
+    if len(data) and data.max() >= CHARACTER_WORDS:
+        begins |= data >= CHARACTER_WORDS
+        for size, lead in ((3, CHARACTER_WORDS), (4, 0xF0)):  # what follows a character that is a word
+            begins[size:] |= is_word[size:] & (data[:-size] >= lead) & (data[size:] & 0xC0 != 0x80)
+    begins[starts] = is_word[starts]
+    ends = is_word.copy()
+    ends[:-1] &= ~is_word[1:] | begins[1:]
+    ends[stops - 1] = is_word[stops - 1]
+    places = np.flatnonzero(begins)
+    lengths = np.flatnonzero(ends) + 1 - places
+    # Eight bytes from any place on, as one item without alignment.
+    loads = np.ndarray(len(padded) - LOAD_BYTES + 1, "V8", padded, strides=(1,))
+    head = loads[places].view("<u8")
+    hashes = _mixed(((head | LOWER_CASE) & MASKS[np.minimum(lengths, LOAD_BYTES)]) + lengths.astype(np.uint64))
+    for offset in range(LOAD_BYTES, WORD_BYTES, LOAD_BYTES):
+        long = np.flatnonzero(lengths > offset)
+        more = loads[places[long] + offset].view("<u8") | LOWER_CASE
+        more &= MASKS[np.minimum(lengths[long] - offset, LOAD_BYTES)]
+        hashes[long] = _mixed(hashes[long] ^ more)
+    if len(data) and data.max() >= CHARACTER_WORDS:
+        kept = (head & np.uint64(0xFFFF)) != PUNCTUATION
+        return hashes[kept], places[kept]
+    return hashes, places
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Hashes of 64-bit numbers, each bit of which depends on all bits (SplitMix64's finalizer), in their place."""
+    values ^= values >> np.uint64(30)
+    values *= MULTIPLIERS[1]
+    values ^= values >> np.uint64(27)
+    values *= MULTIPLIERS[2]
+    values ^= values >> np.uint64(31)
+    return values
