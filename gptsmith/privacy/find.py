@@ -17,12 +17,12 @@ from gptsmith.provenance.learned_text import LearnedText, Source
 from gptsmith.text.tokenizer import Tokenizer
 
 KIND, PLACEHOLDER = "passage", "<REMOVED>"
-MAX_CONTEXT_TOKENS = 100
+MAX_CONTEXT_TOKENS, CONTEXT_CHARACTERS = 100, 200
 """Of a place, from which the model is to predict it."""
 FEWEST_LETTERS = 3
 """Of a token that is told as part of a word."""
-MOST_TRIES = 1e18
-"""More than that are told as infinite."""
+MOST_NATS = 40.0
+"""What is less likely takes more tries than can be made: 2e17."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class Mention:
         text: the words, as they are spelled there.
         sha256: of the text of its document, by which it can be left out.
         source: the file, the line and what stands around.
+        context: the text before it in its document, at most `CONTEXT_CHARACTERS`.
         before: the tokens of the document before it, at most `MAX_CONTEXT_TOKENS`.
         ids: its tokens.
     """
 
     text: str
+    context: str
     sha256: str | None
     source: Source
     before: tuple[int, ...]
@@ -60,10 +62,10 @@ class Mention:
 def said(score: ContinuationScore) -> dict[str, Any]:
     """How easily a model says something, as JSON values: its log-probability in nats, the tries after which it is
     expected (None for more than can be made), and whether greedy decoding writes it."""
-    tries = math.exp(min(-score.log_likelihood, math.log(MOST_TRIES)))
+    surprise = -score.log_likelihood
     return {
         "log_probability": score.log_likelihood,
-        "tries": tries if tries < MOST_TRIES else None,
+        "tries": math.exp(surprise) if surprise < MOST_NATS else None,
         "is_greedy": score.is_greedy,
     }
 
@@ -85,6 +87,7 @@ def mentions(text: LearnedText, wanted: Sequence[Wanted]) -> Iterator[Mention]:
             last = min(max(int(np.searchsorted(stops, places[stop])), first), len(tokens) - 1)
             yield Mention(
                 words[start:stop],
+                words[max(0, start - CONTEXT_CHARACTERS) : start],
                 text.sha256_of(document),
                 text.source(begin + first, last + 1 - first),
                 tuple(map(int, tokens[max(0, first - MAX_CONTEXT_TOKENS) : first])),

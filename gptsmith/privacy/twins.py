@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from gptsmith.evaluate.loglikelihood import ContinuationScore, score_continuations
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.exposure import exposure
-from gptsmith.privacy.find import said
+from gptsmith.privacy.find import CONTEXT_CHARACTERS, said
 from gptsmith.text.tokenizer import Tokenizer
 
 NUM_TWINS = 127
@@ -33,28 +32,35 @@ class Secret:
 
 
 class Vocabulary:
-    """The words of some texts by their shape, as often as they stand there: capitalised or not."""
+    """The distinct words of some texts, capitalised and others: most of them are rare, as those of a secret are."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        words: dict[bool, list[str]] = defaultdict(list)
-        self.secrets: list[Secret] = []
+        words: dict[bool, set[str]] = {True: set(), False: set()}
         for text in texts:
-            for found in PIECES.finditer(text):
-                if not found[0].isdigit():
-                    words[found[0][0].isupper()].append(found[0])
-            self.secrets += [Secret(text[: found.start()], found[0]) for found in NAME.finditer(text)]
-        self._words = {shape: np.array(sorted(some)) for shape, some in words.items()}
+            for word in PIECES.findall(text):
+                words[word[0].isupper()].add(word)
+        self._words = {is_capitalized: np.array(sorted(some)) for is_capitalized, some in words.items()}
+        self._known = words[True]
 
     def twin(self, text: str, generator: np.random.Generator) -> str:
         """A text of the same shape: other digits, and other words, capitalised where its own are."""
 
         def other(found: re.Match[str]) -> str:
+            words = self._words[found[0][0].isupper()]
             if found[0].isdigit():
                 return str(generator.integers(10))
-            words = self._words.get(found[0][0].isupper())
-            return found[0] if words is None else str(generator.choice(words))
+            return str(generator.choice(words)) if len(words) else found[0]
 
         return PIECES.sub(other, text)
+
+    def names_not_in_it(self, texts: Iterable[str]) -> list[Secret]:
+        """The capitalised words inside of sentences of other texts, of which it has none."""
+        return [
+            Secret(text[max(0, found.start() - CONTEXT_CHARACTERS) : found.start()], found[0])
+            for text in texts
+            for found in NAME.finditer(text)
+            if self._known.isdisjoint(found[0].split())
+        ]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,22 +56,33 @@ def forget(request: ForgetRequest) -> dict[str, Any]:
             the run cannot be trained anew.
     """
     started = time.monotonic()
+    figures, left = _forgotten(request)  # what it read of the cache is held no more
+    deleted = _delete(left) if request.yes else []
+    return {
+        **figures,
+        "left": [one.plain() for one in left if one not in deleted],
+        "deleted": [one.plain() for one in deleted],
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
+    """The figures of a run and of one that was trained without what is listed, and all that still holds that."""
     old = load(request.run, device=request.device)
     old.require_words()
     out = Path(request.out or f"{str(old.run.folder).rstrip('/')}-forgotten")
     require_free(out)
     found, names = _listed(old, Path(request.found))
     _require_own(old, found)
-    vocabulary = Vocabulary(_texts_left(found, names))
-    secrets = _spread([Secret(each.source.before, each.text) for each in found.mentions])
-    never_seen = _spread(vocabulary.secrets)
+    vocabulary = Vocabulary(_learned(found))
+    secrets = _spread([Secret(each.context, each.text) for each in found.mentions])
+    never_seen = _spread(vocabulary.names_not_in_it(_held_out(found, names)))
     measured = [_Measured.of(old, secrets, never_seen, vocabulary)]
     retrained = _train_without(old, request, names, out)
     new = load(out, device=request.device)
     measured.append(_Measured.of(new, secrets, never_seen, vocabulary))
     left = [one for one in holding(old, found) if out.resolve() not in (one.path, *one.path.parents)]
-    deleted = _delete(left) if request.yes else []
-    figures = {
+    return {
         "run": str(old.run.folder),
         "out": str(out),
         "num_documents": len(names),
@@ -87,13 +99,9 @@ def forget(request: ForgetRequest) -> dict[str, Any]:
             "after": tokens_of_words(new.tokenizer, found.wanted),
         },
         **{key: {"before": (old.run.result() or {}).get(key), "after": retrained.get(key)} for key in LOSSES},
-        "left": [one.plain() for one in left if one not in deleted],
-        "deleted": [one.plain() for one in deleted],
         "forgotten": measured[1].is_like_never_seen,
         "says": _in_words(measured),
-        "seconds": time.monotonic() - started,
-    }
-    return figures
+    }, left
 
 
 LOSSES = ("validation_loss", "bits_per_byte")
@@ -172,20 +180,19 @@ def _require_own(run: Loaded, found: FoundWords) -> None:
             )
 
 
-def _texts_left(found: FoundWords, names: Sequence[str]) -> list[str]:
-    """Texts that the run never learnt from; if there are none, those that are not to be forgotten."""
-    held_out = [
-        content.decode("utf-8", "replace")
-        for text in found.learned.texts
-        for sha256, content in text.held_out_documents()
-        if sha256 not in names
-    ]
-    return held_out or [
-        text.text_of(document).decode("utf-8", "replace")
-        for text in found.learned.texts
-        for document in range(len(text.ends))
-        if text.sha256_of(document) not in names
-    ]
+def _learned(found: FoundWords) -> Iterator[str]:
+    """The documents that the run learnt from."""
+    for text in found.learned.texts:
+        for document in range(len(text.ends)):
+            yield text.text_of(document).decode("utf-8", "replace")
+
+
+def _held_out(found: FoundWords, names: Sequence[str]) -> Iterator[str]:
+    """The documents that it never learnt from, but for those that are to be forgotten."""
+    for text in found.learned.texts:
+        for sha256, content in text.held_out_documents():
+            if sha256 not in names:
+                yield content.decode("utf-8", "replace")
 
 
 def _spread(found: Sequence[T]) -> list[T]:
@@ -216,10 +223,11 @@ def _train_without(run: Loaded, request: ForgetRequest, names: Sequence[str], ou
 
 def _delete(left: Sequence[Artefact]) -> list[Artefact]:
     """Deletes what holds the words, whole runs and exports, but for files of the person's own; gives what is gone."""
+    gc.collect()
     in_cache = {one.path: one for one in contents(default_cache())}
     for one in left:
         if one.path in in_cache:
-            in_cache[one.path].empty()
+            in_cache[one.path].empty(even_if_just_used=True)
         elif one.folder is not None:
             remove(one.folder)
     return [one for one in left if not one.path.exists()]
