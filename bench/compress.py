@@ -42,7 +42,7 @@ def main() -> None:
     material = Material(run, model)
     data = prepare(chosen.text, settings=DataSettings(), tokenizer=material.tokenizer, seed=0)
     assert data.validation is not None
-    material.pretraining, material.judging = data, (data.validation, "text that was held back")
+    material.pretraining, material.validation_and_source = data, (data.validation, "text that was held back")
     print(f"{'':16} {'MB':>8} {'bits':>6} {'KL':>9} {'top-1':>7} {'seconds':>8}")
     for form in chosen.formats:
         say(form, material, partial(compressed, model, [method_of(form)], material))
@@ -59,7 +59,7 @@ def by_gptq(model: GPT, form: str, material: Material) -> GPT:
 
 
 def say(name: str, material: Material, make: Callable[[], GPT]) -> None:
-    """Prints what a smaller model costs, and the time that making it takes without the judging."""
+    """Prints what a smaller model costs, and the time that making it takes without the validation_and_source."""
     started = time.perf_counter()
     made = make()
     seconds = time.perf_counter() - started

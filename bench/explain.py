@@ -5,8 +5,8 @@
 Contexts are pieces of a text that the model has not learnt from; the question is why its most probable next token and
 not the runner-up. Above random: by how many nats the difference falls when the tokens with the largest changes go (1,
 2, 4 and 8 of them), less by how much it falls for as many at random; the mean over contexts, with a bootstrap interval.
-Verdicts: of the claims about those tokens; and how many claims hold that name a token at random. Time: all that
-`explain` does by default for one context of `--long` tokens.
+Verdicts: of the claims about those tokens; and the share of claims that hold of those that name a token at random, with
+an interval. Time: all that `explain` does by default for one context of `--long` tokens.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 import gptsmith
+from gptsmith.evaluate.statistics import wilson_interval
 from gptsmith.explain.claim import HOLDS
 from gptsmith.explain.methods.alternatives import AlternativesSettings
 from gptsmith.explain.methods.leave_one_out import LeaveOneOutSettings
@@ -127,8 +128,8 @@ def main() -> None:
     started = time.perf_counter()
     verdicts = Counter(LeaveOneOutSettings(by="tokens").explain(each)[0].verdict for each in asked)
     show({"verdicts": verdicts, "seconds": seconds_since(started)})
-    held = sum(random_scores_hold(each, generator) for each in asked)
-    show({"random_scores_hold": held / (NUM_TRIALS * len(asked)), "trials": NUM_TRIALS * len(asked)})
+    held, trials = sum(random_scores_hold(each, generator) for each in asked), NUM_TRIALS * len(asked)
+    show({"random_scores_hold": [held / trials, *wilson_interval(held, trials)], "trials": trials})
 
 
 def seconds_since(started: float) -> float:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -85,6 +86,12 @@ def note(message: str | Text, style: str = "") -> None:
     """Says something on standard error. A string is shown as it stands; `styled` makes text with several styles."""
     if not _IS_HUSHED.get():
         notes.print(Text(harmless(message), style) if isinstance(message, str) else message, soft_wrap=True)
+
+
+@cache
+def note_once(message: str, style: str = "") -> None:
+    """The same, unless this program has said it already."""
+    note(message, style)
 
 
 def styled(template: str, *values: object) -> Text:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.commands.options import Json, command
+from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
 
 NUM_SHOWN = 20
@@ -16,17 +17,24 @@ TEXT_CHARACTERS = 40
 @command(
     AuditRequest,
     arguments={"sources": "TEXT"},
-    panels={"Findings": ("kind", "out"), "Data": ("validation", "encoding", "encoding_errors")},
-    examples=("gptsmith audit my_texts/", "gptsmith audit answers.jsonl --kind email --kind phone --out found.jsonl"),
+    panels={
+        "Findings": ("kind", "out"),
+        "Data": ("validation", "encoding", "encoding_errors"),
+        "A run": ("minutes", "device"),
+    },
+    examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
 def audit(request: AuditRequest, json: Json = False) -> None:
-    """Find what should not go into a model: data of persons, and secrets."""
+    """Find what should not go into a model (personal data, secrets), or what one knows by heart."""
     from gptsmith.base import console
     from gptsmith.workflows.audit import audit as run_audit
 
     figures = run_audit(request)
     if json:
         console.show_json(figures)
+        return
+    if "checkpoints" in figures:
+        show_recited(figures)
         return
     found = figures["findings"]
     show_findings(found[:NUM_SHOWN])

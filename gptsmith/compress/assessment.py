@@ -25,14 +25,14 @@ SEED = 0
 def assess(material: Material, after: GPT) -> dict[str, Any]:
     """The distance of `after` from the original, as figures: on the validation text if it can be read, else on general
     text."""
-    before, is_own = material.original, material.validation_name == OWN_TEXT
+    before, is_own = material.original, material.validation_source == OWN_TEXT
     gap = difference(before, after, material.validation_windows())
     was, now = (_units(material, model) for model in (before, after))
     change = now.metric.compare(was.metric, SEED)
     prefix = "" if is_own else "general_"
     low, high = change["difference_interval"]
     return {
-        "compared_on": material.validation_name,
+        "compared_on": material.validation_source,
         "num_compared_tokens": gap.num_tokens,
         "kl_divergence": gap.kl_divergence,
         "largest_logit_difference": gap.largest,
@@ -73,7 +73,7 @@ def side_by_side(material: Material, after: GPT) -> list[dict[str, str]]:
     before, tokenizer = material.original, material.tokenizer
     if before.config.num_labels:
         return []
-    stream = material.validation if material.validation_name == OWN_TEXT else None
+    stream = material.validation if material.validation_source == OWN_TEXT else None
     _, prompts = general_prompts(Loaded(material.run, before), stream)
     room = before.config.context_length - 1
     prompts = [prompt for prompt in prompts[:: max(1, len(prompts) // NUM_PROMPTS)] if len(prompt) < room][:NUM_PROMPTS]

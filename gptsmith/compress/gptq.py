@@ -64,7 +64,7 @@ def searched(weight: Tensor, form: BlockFormat, importance: Tensor | None = None
     share = weight.new_ones(in_dim) if importance is None else importance
     share = share.view(1, -1, form.group_size).expand(out_dim, -1, -1).reshape(by_group.shape)
     scale, offset = searched_scales(by_group, share, grid)
-    integers = grid.integers(by_group, scale, offset).to(torch.uint8)
+    integers = grid.nearest_integers(by_group, scale, offset).to(torch.uint8)
     lead = out_dim, in_dim // form.group_size
     return Groups(integers.view(*lead, -1), scale.view(lead), offset.view(lead))
 
@@ -98,7 +98,7 @@ def gptq(weight: Tensor, moments: Tensor | None, form: BlockFormat) -> Groups:
         errors = torch.empty_like(columns)
         for column in range(size):
             wanted = columns[:, column : column + 1]
-            chosen = grid.integers(wanted, scale, offset)
+            chosen = grid.nearest_integers(wanted, scale, offset)
             error = (wanted - (chosen * scale + offset)) / own[column, column]
             integers[:, start + column], errors[:, column] = chosen[:, 0].to(torch.uint8), error[:, 0]
             columns[:, column + 1 :] -= error * own[column, column + 1 :]

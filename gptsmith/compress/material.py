@@ -96,7 +96,7 @@ class Material:
         return self.pretraining.train
 
     @cached_property
-    def judging(self) -> tuple[TokenStream, str]:
+    def validation_and_source(self) -> tuple[TokenStream, str]:
         try:
             stream, is_own = validation_of(self.run, *self._pretraining)
         except UserError as error:
@@ -107,12 +107,12 @@ class Material:
     @property
     def validation(self) -> TokenStream:
         """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self.judging[0]
+        return self.validation_and_source[0]
 
     @property
-    def validation_name(self) -> str:
+    def validation_source(self) -> str:
         """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self.judging[1]
+        return self.validation_and_source[1]
 
     @cached_property
     def _rows(self) -> Tensor:

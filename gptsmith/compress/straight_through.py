@@ -1,5 +1,5 @@
-"""Training of weights that are stored in blocks: kept in float32 and rounded in the forward pass; the backward pass
-takes the rounding for the identity (Bengio et al. 2013)."""
+"""Quantization-aware training of weights that are stored in blocks: kept in float32 and rounded in the forward pass.
+The backward pass takes the rounding for the identity (the straight-through estimator, Bengio et al. 2013)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gptsmith.model.linear.grouped import Grouped
 from gptsmith.model.transform import dequantize
 
 
-class Rounding:
+class FakeQuantizer:
     """The rounding of a matrix in blocks while its scales and offsets stay what they are.
 
     Attributes:
@@ -34,29 +34,29 @@ class Rounding:
         self.scale, self.offset = groups.scale, groups.offset
         self.form, self.grid = form, GRIDS[form.name]
 
-    def integers(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
+    def nearest_integers(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
         """The nearest integers (..., groups, group_size) of weights (..., in): of all rows, or of some of them."""
         scale, offset = self._of(rows)
         groups = weight.view(*weight.shape[:-1], -1, self.form.group_size)
-        return self.grid.integers(groups, scale[..., None], offset[..., None])
+        return self.grid.nearest_integers(groups, scale[..., None], offset[..., None])
 
-    def round(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
+    def quantize(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
         """The nearest of its numbers to weights (..., in), with a gradient as if they were the weights themselves."""
         scale, offset = self._of(rows)
         with torch.no_grad():
-            rounded = self.integers(weight, rows).mul_(scale[..., None]).add_(offset[..., None]).flatten(-2)
+            rounded = self.nearest_integers(weight, rows).mul_(scale[..., None]).add_(offset[..., None]).flatten(-2)
         straight: Tensor = _StraightThrough.apply(weight, rounded)  # type: ignore[no-untyped-call]
         return straight
 
     def pack(self, weight: Tensor) -> Tensor:
         """The rows (out, row_bytes) of the nearest of its numbers to weights (out, in)."""
-        integers = self.integers(weight).to(torch.uint8)
+        integers = self.nearest_integers(weight).to(torch.uint8)
         return pack_groups(Groups(integers, self.scale, self.offset), self.form)
 
     def before(self, weight: Tensor, unrounded: Tensor) -> Tensor:
         """The numbers (out, in) of `unrounded` where they are rounded to those of `weight`, else those of `weight`: a
         number beside the edge would be rounded back by the first step."""
-        is_nearest = (self.integers(unrounded) == self.integers(weight)).flatten(-2)
+        is_nearest = (self.nearest_integers(unrounded) == self.nearest_integers(weight)).flatten(-2)
         return torch.where(is_nearest, unrounded, weight)
 
     def _of(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -75,33 +75,33 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
-class RoundedLinear(LinearLayer):
+class FakeQuantizedLinear(LinearLayer):
     """A linear layer whose matrix is rounded whenever it is used."""
 
-    def __init__(self, dense: DenseLinear, rounding: Rounding) -> None:
+    def __init__(self, dense: DenseLinear, quantizer: FakeQuantizer) -> None:
         super().__init__()
-        self.weight, self.bias, self.rounding = dense.weight, dense.bias, rounding
+        self.weight, self.bias, self.quantizer = dense.weight, dense.bias, quantizer
 
     def forward(self, x: Tensor) -> Tensor:
         return dense_linear(x, self.matrix(), self.bias)
 
     def matrix(self) -> Tensor:
-        return self.rounding.round(self.weight)
+        return self.quantizer.quantize(self.weight)
 
 
-class RoundedEmbedding(nn.Module):
+class FakeQuantizedEmbedding(nn.Module):
     """Vectors that are rounded when they are looked up."""
 
-    def __init__(self, dense: DenseEmbedding, rounding: Rounding) -> None:
+    def __init__(self, dense: DenseEmbedding, quantizer: FakeQuantizer) -> None:
         super().__init__()
-        self.weight, self.sparse, self.rounding = dense.weight, dense.sparse, rounding
+        self.weight, self.sparse, self.quantizer = dense.weight, dense.sparse, quantizer
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.rounding.round(functional.embedding(ids, self.weight, sparse=self.sparse), ids)
+        return self.quantizer.quantize(functional.embedding(ids, self.weight, sparse=self.sparse), ids)
 
     def matrix(self) -> Tensor:
         """The vectors (num_embeddings, dim)."""
-        return self.rounding.round(self.weight)
+        return self.quantizer.quantize(self.weight)
 
 
 def require_trainable(config: GPTConfig) -> None:
@@ -133,19 +133,19 @@ def trainable(model: GPT, unrounded: GPT) -> GPT:
             module.p = 0.0
     for place, layer in list(model.named_modules()):
         if isinstance(layer, Grouped):
-            dense, rounding = made.get_submodule(place), Rounding(layer.weight, layer.form)
+            dense, quantizer = made.get_submodule(place), FakeQuantizer(layer.weight, layer.form)
             weight = dense.get_parameter("weight")
-            weight.copy_(rounding.before(weight, unrounded.get_parameter(f"{place}.weight")))
+            weight.copy_(quantizer.before(weight, unrounded.get_parameter(f"{place}.weight")))
             if isinstance(dense, DenseEmbedding):
-                made.set_submodule(place, RoundedEmbedding(dense, rounding))
+                made.set_submodule(place, FakeQuantizedEmbedding(dense, quantizer))
             elif isinstance(dense, DenseLinear):
-                made.set_submodule(place, RoundedLinear(dense, rounding))
+                made.set_submodule(place, FakeQuantizedLinear(dense, quantizer))
     return made
 
 
-def is_rounded(trained: GPT) -> bool:
+def is_fake_quantized(trained: GPT) -> bool:
     """Whether weights of a `trainable` model are rounded whenever they are used."""
-    return any(isinstance(module, RoundedLinear | RoundedEmbedding) for module in trained.modules())
+    return any(isinstance(module, FakeQuantizedLinear | FakeQuantizedEmbedding) for module in trained.modules())
 
 
 @torch.no_grad()
@@ -156,7 +156,7 @@ def stored(trained: GPT, model: GPT) -> GPT:
     for place, layer in made.named_modules():
         if isinstance(layer, Grouped) and not layer.is_tied:
             weight = parameters.pop(f"{place}.weight")
-            layer.weight.copy_(Rounding(layer.weight, layer.form).pack(weight))
+            layer.weight.copy_(FakeQuantizer(layer.weight, layer.form).pack(weight))
     own = dict(made.named_parameters())
     for name, value in parameters.items():
         own[name].copy_(value)

@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache, private_folder
-from gptsmith.base.console import note
+from gptsmith.base.console import note, note_once
 from gptsmith.base.errors import ConversionError, UserError, one_line, shown
 from gptsmith.base.files import read_table, readable_bytes, sha256_of, write_json
 from gptsmith.base.leftovers import remove
@@ -100,14 +99,8 @@ class Wanted:
         if missing := [file for file in chosen.files if file not in sizes]:
             raise ConversionError(f"{self.name} on the Hub lacks {missing[0]}, a part of {chosen.files[0]}")
         if self.choice is None and len(models) > 1:
-            _note_once(default_note(self.name, models, chosen))
+            note_once(default_note(self.name, models, chosen))
         return list(chosen.files)
-
-
-@cache
-def _note_once(text: str) -> None:
-    """A note about a model, which a verb may open several times."""
-    note(text)
 
 
 def fetch(name: str, revision: str | None = None) -> Path:

@@ -23,7 +23,7 @@ from gptsmith.convert.import_settings import ImportRequest, ImportSettings
 from gptsmith.data.cache import key_of
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
-from gptsmith.run.checkpoint import MANIFEST, Checkpoint
+from gptsmith.run.checkpoint import MANIFEST, Checkpoint, list_checkpoints
 from gptsmith.run.contents import config_of, load_model, stored_parameters
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
@@ -105,6 +105,10 @@ class OpenedModel(HasLineage):
     def written_at_s(self) -> float:
         """When its weights were written, in seconds since 1970."""
 
+    def at_each_checkpoint(self) -> list[OpenedModel]:
+        """It at each of its checkpoints: itself first, then the others that are whole, newest first."""
+        return [self]
+
 
 class OpenedRun(Run, OpenedModel):
     """A run, at its best checkpoint.
@@ -163,6 +167,19 @@ class OpenedRun(Run, OpenedModel):
     @property
     def written_at_s(self) -> float:
         return self.checkpoint.folder.stat().st_mtime
+
+    def at_each_checkpoint(self) -> list[OpenedModel]:
+        found: list[OpenedModel] = [self]
+        for checkpoint in list_checkpoints(self.checkpoints):
+            if checkpoint.step == self.step:
+                continue
+            if (problem := checkpoint.problem(by_hash=self.by_hash)) is not None:
+                note(f"{checkpoint.folder.name} is skipped: {problem}")
+                continue
+            other = OpenedRun(self.folder)
+            other.by_hash, other.checkpoint = self.by_hash, checkpoint
+            found.append(other)
+        return found
 
 
 class OpenedForeign(OpenedModel):

@@ -24,9 +24,9 @@ from gptsmith.explain.prompt import Prompt
 from gptsmith.explain.units import Passage
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
+from gptsmith.run.folder import INSIDE
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.report import report
-from gptsmith.train.report_inside import INSIDE
 from gptsmith.train.validation_text import validation_text
 
 NUM_EXAMPLES, NUM_PLACES, CONTEXT_TOKENS = 3, 24, 48

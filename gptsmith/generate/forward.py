@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from gptsmith.base.console import note
+from gptsmith.base.console import note_once
 from gptsmith.base.errors import MissingExtraError, UserError, one_line
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
@@ -149,15 +148,10 @@ def _checked_decoder(model: GPT, settings: EngineSettings) -> NativeDecoder:
 
 
 def _say_refusal(error: Exception) -> None:
-    _say_once(f"PyTorch decodes: {_refusal(error)}")
+    note_once(f"PyTorch decodes: {_refusal(error)}")
 
 
 def _refusal(error: Exception) -> str:
     if isinstance(error, CompilationError):
         return f"numba cannot compile here: {error}"
     return f"compiled code failed: {type(error).__name__}: {one_line(error)}"
-
-
-@cache
-def _say_once(words: str) -> None:
-    note(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Hashable
+from weakref import WeakSet
 
 from torch import Tensor
 
@@ -21,12 +22,12 @@ class KeptEngine:
     """Makes a model's engine when a text is first wanted, and another one when the model has changed since.
 
     The costly things are done once: packing the weights, and checking compiled code. No text depends on those before
-    it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork at which no other
-    thread was in `of`.
+    it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer, self._lock = tokenizer, threading.Lock()
+        _ALL.add(self)
         self._engine: Engine | None = None
         self._state: Hashable = None
 
@@ -39,6 +40,19 @@ class KeptEngine:
                 self._engine, self._state = Engine(model, self._tokenizer, settings=SETTINGS), state
             self._engine.forget_prefixes()
             return self._engine
+
+
+_ALL: WeakSet[KeptEngine] = WeakSet()
+
+
+def _unlock_all() -> None:
+    """Gives each a lock of this process: another thread may have held the one that a fork has copied, for ever."""
+    for kept in _ALL:
+        kept._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 def _state(model: GPT) -> Hashable:

@@ -126,7 +126,7 @@ class Blocks:
         scores = cells.view(N, -1, H, T, B).permute(0, 2, 3, 1, 4).reshape(N, H, T, -1)
         return scores[..., : plan.num_keys]
 
-    def mix(self, pattern: Tensor) -> Tensor:
+    def weighted_sum(self, pattern: Tensor) -> Tensor:
         """The sums (N, H, T, D) of these values, weighted by a pattern (N, H, T, S) that is 0 behind a sequence's last
         one."""
         plan, (N, H, T, S) = self.plan, pattern.shape

@@ -9,9 +9,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table
 from gptsmith.pages.shell import Html, element, section
-
-INSIDE = "inside.json"
-"""Where a run keeps what was found inside its model."""
+from gptsmith.run.folder import INSIDE
 
 
 def inside_section(folder: Path) -> list[Html]:

@@ -41,7 +41,8 @@ class Start:
 
     def trainer(self, processes: Processes) -> Trainer:
         """A trainer that stands where the checkpoint does."""
-        samples = TextDataset(self.data, self.settings.model.context_length, self.settings.train.seed)
+        model, train = self.settings.model, self.settings.train
+        samples = TextDataset(self.data, model.context_length, train.seed, left_out=train.objective.left_out)
         trainer = Trainer(self.run, self.settings, samples, processes, callbacks=default_callbacks())
         if self.checkpoint is not None:
             trainer.resume(self.checkpoint)

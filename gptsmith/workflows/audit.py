@@ -20,15 +20,17 @@ from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
 from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
-from gptsmith.workflows.requests import AuditRequest
+from gptsmith.workflows.requests import AuditRequest, refuse
 
 
 @verb(AuditRequest, "sources")
 def audit(request: AuditRequest) -> dict[str, Any]:
     """What in texts should perhaps not go into a model: data of persons and secrets, by their form and their check
-    digits, and documents that are there more than once. Nothing is changed.
+    digits, and documents that are there more than once. Nothing is changed. Of a run, what it can recite of the texts
+    that it learnt from.
 
     Returns:
+        of a run, what `gptsmith.workflows.audit_run` says; of texts
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
         were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
         its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
@@ -41,11 +43,16 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         ConfigurationError: there is no such kind.
         UserError: a source cannot be read or is a run, or there is no text.
     """
+    if len(request.sources) == 1 and _is_model(request.sources[0]):
+        from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
+
+        return audit_run(request)
+    refuse("an audit of texts", {"--minutes": request.minutes})
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:
         if (Path(source) / SETTINGS).exists():
-            raise UserError(f"{source} is a run, and an audit reads texts: name what it learnt from")
+            raise UserError(f"{source} is a run, and the others are not: audit it alone")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
     found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
@@ -70,6 +77,18 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "leaks": [each.plain() for each in copies.leaks],
         "seconds": time.monotonic() - started,
     }
+
+
+def _is_model(source: str | Path) -> bool:
+    """Whether a source is a run, or another program's model."""
+    path = Path(source)
+    if (path / SETTINGS).exists():
+        return True
+    if not ((path / "config.json").exists() or path.suffix == ".gguf"):
+        return False
+    from gptsmith.convert.open import is_model  # PyTorch takes long to import
+
+    return path.suffix == ".gguf" or is_model(path)
 
 
 def _finders(kinds: list[str]) -> list[FinderSettings]:

@@ -153,9 +153,9 @@ class ExplainRequest(SamplingOptions):
         answer |= {"--method": self.methods, "--parts": self.parts}
         prompt = {"a prompt": self.prompt, "messages": self.messages, "--between": self.between, "--html": self.html}
         if self.heads or self.check:
-            _refuse("--heads" if self.heads else "--check", {**prompt, **answer})
+            refuse("--heads" if self.heads else "--check", {**prompt, **answer})
         if self.between is not None:
-            _refuse("--between", answer)
+            refuse("--between", answer)
         return self
 
 
@@ -168,11 +168,13 @@ class PredictRequest(OfARun, ReadingOptions):
     """Records to label: .jsonl, .csv or .parquet."""
 
 
-class AuditRequest(ReadingOptions):
+class AuditRequest(OnADevice, ReadingOptions):
     """The arguments of `audit`."""
 
     sources: Sources = Field(default=...)
-    """Texts: files, folders and globs."""
+    """Texts (files, folders and globs), or one run."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Of a run: read for so many minutes, and a random sample of documents if there are more."""
     validation: Sources = Field(default_factory=list)
     """Texts that are to validate or to test: those that the others hold too, nearly or word for word, are named. May be
     repeated."""
@@ -210,17 +212,17 @@ class EvaluateRequest(InADtype, ReadingOptions):
     def _goes_together(self) -> Self:
         if self.lm_eval is not None:
             others = {"a text": self.texts, "--task": self.task, "--against": self.against, "--set": self.settings}
-            _refuse("--lm-eval", {**others, "--skip-bad": self.skip_bad})
+            refuse("--lm-eval", {**others, "--skip-bad": self.skip_bad})
         elif self.task is None:
             others = {"--shots": self.shots, "--limit": self.limit, "--skip-bad": self.skip_bad, "--set": self.settings}
-            _refuse("a text, without --task,", others)
+            refuse("a text, without --task,", others)
         if (given := self.reading_settings()) and not self.texts:
             names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ConfigurationError(f"{names} is for files to read: name some, or leave it out")
         return self
 
 
-def _refuse(what: str, others: dict[str, Any]) -> None:
+def refuse(what: str, others: dict[str, Any]) -> None:
     """Checks that nothing else was given.
 
     Raises:
@@ -301,7 +303,7 @@ class CompressRequest(DeriveRequest):
     def _makes_it_smaller(self) -> Self:
         sizes = ("to", "bits", "bytes", "layers", "feedforward", "heal_minutes")
         if self.compare:
-            _refuse("--compare", {f"--{name.replace('_', '-')}": getattr(self, name) for name in sizes})
+            refuse("--compare", {f"--{name.replace('_', '-')}": getattr(self, name) for name in sizes})
             return self
         if self.others:
             raise ConfigurationError(f"only one run can be compressed at a time, not {self.others[0]} too")

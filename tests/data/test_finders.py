@@ -115,10 +115,10 @@ def test_findings_stand_where_they_are_said_to_in_any_format(tmp_path: Path, mon
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == figures["findings"]
 
 
-def test_a_run_is_no_text(tmp_path: Path) -> None:
+def test_a_run_beside_texts_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="is a run, and an audit reads texts"):
-        gptsmith.audit(tmp_path)
+    with pytest.raises(UserError, match="is a run, and the others are not"):
+        gptsmith.audit([tmp_path, tmp_path / "run.toml"])
 
 
 def test_a_kind_is_chosen_by_name() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -94,6 +96,19 @@ def test_a_forked_process_gets_another_engine(monkeypatch: pytest.MonkeyPatch) -
     before = kept.of(model)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert kept.of(model) is not before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_in_the_middle_of_another_threads_use_leaves_no_lock_behind() -> None:
+    model, kept = a_model(), KeptEngine(TOKENIZER)
+    with kept._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of forks beside threads
+        process = os.fork()
+        if process == 0:
+            signal.alarm(20)
+            os._exit(0 if kept._lock.acquire(timeout=0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert kept.of(model)
 
 
 def test_several_threads_share_it() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gptsmith.base import console
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.generate import forward
 from gptsmith.generate.engine import Engine
@@ -315,7 +316,7 @@ def test_compiling_is_said_where_nothing_is_kept_yet(
     forward.compile_ahead("auto")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(compiling, "FOLDER", tmp_path)
-    compiling.say_once.cache_clear()
+    console.note_once.cache_clear()
     forward.compile_ahead("torch")
     assert capsys.readouterr().err == ""
     forward.compile_ahead("auto")

@@ -496,9 +496,17 @@ def grpo_case(encoder: Encoder, kl_coef: float = 0.02) -> Case:
     return GrpoSettings(kl_coef=kl_coef), tiny(), batches
 
 
+def is_for_text_alone(kind: str) -> bool:
+    return KINDS.settings(kind).shapes == (TEXT,)
+
+
 SPECIAL = {"distillation": distillation_case, "grpo": grpo_case}
 CASES: dict[str, Callable[[Encoder], Case]] = {
-    **{kind: partial(example_case, kind=kind) for kind in KINDS.names() if kind not in ("next_token", *SPECIAL)},
+    **{
+        kind: partial(example_case, kind=kind)
+        for kind in KINDS.names()
+        if not ({kind} & SPECIAL.keys() or is_for_text_alone(kind))
+    },
     **SPECIAL,
     "dpo with IPO": partial(example_case, kind="dpo", loss_type="ipo"),
     "dpo with ORPO": partial(example_case, kind="dpo", loss_type="orpo"),

@@ -323,7 +323,7 @@ def test_the_text_is_prepared_once(trained: dict[str, Any], monkeypatch: pytest.
     texts = Material(run, run.model())
     assert HealMethodSettings().require(run.config, texts) == run.config
     assert texts.calibration_windows()
-    assert texts.validation_name == "validation text"
+    assert texts.validation_source == "validation text"
     assert len(prepared) == 1
 
 

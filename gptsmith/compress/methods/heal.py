@@ -17,7 +17,7 @@ from gptsmith.compress.difference import difference
 from gptsmith.compress.healing_dataset import HealingDataset
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
-from gptsmith.compress.straight_through import is_rounded, require_trainable, stored, trainable
+from gptsmith.compress.straight_through import is_fake_quantized, require_trainable, stored, trainable
 from gptsmith.convert.load import Loaded
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_dtype
@@ -123,7 +123,7 @@ def _job(student: GPT, dataset: HealingDataset, material: Material, minutes: flo
     request = {"base": folder, "sources": [folder], "minutes": minutes, "epochs": MOST_EPOCHS}
     config = student.config
     rate = usual_learning_rate(objective, config.embed_dim, student.num_parameters, adapts=False)
-    if not is_rounded(student):
+    if not is_fake_quantized(student):
         rate *= PRUNED_RATE
     given = {"optimizer": {"learning_rate": float(f"{rate:.2g}")}}
     train = training_table(given, MOST_EPOCHS, objective, student, dataset)

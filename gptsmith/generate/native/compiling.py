@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.base.console import note
+from gptsmith.base.console import note_once
 from gptsmith.base.errors import one_line
 from gptsmith.generate.native.errors import CompilationError
 
@@ -100,12 +100,7 @@ def forget_compiled() -> None:
 def say_what_takes_long(function: Callable[..., Any]) -> None:
     """Says that a function is about to be compiled, unless it was kept; once."""
     if not any(FOLDER.rglob(f"*.{function.__name__}-*.nbc")):
-        say_once()
-
-
-@cache
-def say_once() -> None:
-    note("compiling the decoder for this processor, once: this takes some seconds (--engine torch does without)")
+        note_once("compiling the decoder for this processor, once, which takes seconds (--engine torch does without)")
 
 
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:

@@ -27,7 +27,7 @@ from gptsmith.model.position.alibi import AlibiPosition
 from gptsmith.model.position.rotary import RotaryPosition
 
 
-class Rows:
+class Records:
     """Records of one type, added one by one.
 
     Args:
@@ -69,7 +69,7 @@ class NativeDecoder:
         config, attention = model.config, cast(Any, model.blocks[0]).attention
         self._kept: list[Any] = []
         """What addresses point at."""
-        self._matrices, self._norms = Rows(products.MATRIX), Rows(records.NORM)
+        self._matrices, self._norms = Records(products.MATRIX), Records(records.NORM)
         self._norms.add()  # the first is none
         self._shape, self._state = numpy.zeros(1, records.SHAPE), numpy.zeros(1, records.PASS)
         shape, state = self._shape[0], self._state[0]
@@ -87,7 +87,7 @@ class NativeDecoder:
         self._block_tables: dict[int, Any] = {}
         self._add_positions()
         self._add_rows()
-        body, head = Rows(step.OPERATION), Rows(step.OPERATION)
+        body, head = Records(step.OPERATION), Records(step.OPERATION)
         for layer, block in enumerate(model.blocks):
             self._add_layer(body, layer, block)
         matrix = self._matrix(model.head)
@@ -180,7 +180,7 @@ class NativeDecoder:
     def _run_thread(self, thread: int, next_start: int) -> int:
         return int(step.run(*self._tables, thread, next_start))
 
-    def _add_layer(self, program: Rows, layer: int, block: Any) -> None:
+    def _add_layer(self, program: Records, layer: int, block: Any) -> None:
         """What a block does with the residual stream."""
         self._layers[layer]["window"] = block.attention.window
         position = self.model.position
@@ -205,7 +205,7 @@ class NativeDecoder:
         if is_post:
             self._normalise(program, block.feedforward_norm, int(self._state[0]["stream"]))
 
-    def _attend(self, program: Rows, layer: int, attention: Any, norm: nn.Module | None, outputs: int) -> None:
+    def _attend(self, program: Records, layer: int, attention: Any, norm: nn.Module | None, outputs: int) -> None:
         """The outputs of a block's attention."""
         state = self._state[0]
         self._prepare(program, norm, int(state["stream"]), self.model.config.embed_dim)
@@ -220,7 +220,7 @@ class NativeDecoder:
         self._prepare(program, None, int(state["attended"]), self._query_dim)
         self._multiply(program, self._matrix(attention.output), outputs)
 
-    def _feed(self, program: Rows, feed: Any, norm: nn.Module | None, outputs: int) -> None:
+    def _feed(self, program: Records, feed: Any, norm: nn.Module | None, outputs: int) -> None:
         """The outputs of a block's feed-forward half."""
         self._prepare(program, norm, int(self._state[0]["stream"]), self.model.config.embed_dim)
         hidden, gate = self._hidden.data_ptr(), self._gate.data_ptr()
@@ -234,22 +234,22 @@ class NativeDecoder:
         self._prepare(program, None, hidden, width)
         self._multiply(program, self._matrix(feed.output), outputs)
 
-    def _normalise(self, program: Rows, norm: nn.Module, rows: int) -> None:
+    def _normalise(self, program: Records, norm: nn.Module, rows: int) -> None:
         """Normalises rows as wide as the residual stream where they are, once all threads have made them."""
         if not isinstance(norm, nn.Identity):
             program.add(code=step.WAIT)
             program.add(code=step.NORMALISE, number=self._norm(norm), source=rows, dim=self.model.config.embed_dim)
             program.add(code=step.WAIT)
 
-    def _prepare(self, program: Rows, norm: nn.Module | None, source: int, dim: int) -> None:
+    def _prepare(self, program: Records, norm: nn.Module | None, source: int, dim: int) -> None:
         number = 0 if norm is None else self._norm(norm)
         program.add(code=step.PREPARE, number=number, source=source, dim=dim)
 
-    def _multiply(self, program: Rows, matrix: int, target: int) -> None:
+    def _multiply(self, program: Records, matrix: int, target: int) -> None:
         width = LANES * int(self._matrices[matrix]["num_tiles"])
         program.add(code=step.MULTIPLY, number=matrix, target=target, dim=width)
 
-    def _add_to_stream(self, program: Rows, outputs: int) -> None:
+    def _add_to_stream(self, program: Records, outputs: int) -> None:
         """Adds the outputs of a half."""
         dim, multiplier = self.model.config.embed_dim, self.model.config.residual_multiplier
         program.add(code=step.ADD, source=outputs, dim=dim, multiplier=multiplier)
@@ -310,7 +310,7 @@ class NativeDecoder:
     def _inputs(self) -> Any:
         """Room for the inputs of each thread, and for those of all."""
         widest = max(self._stream.shape[1], self._query_dim, self._hidden.shape[1])
-        scratch = Rows(products.INPUTS)
+        scratch = Records(products.INPUTS)
         for thread in range(self._num_threads + 1):
             is_shared = thread == self._num_threads or self._num_threads == 1
             count = self.max_rows if is_shared else min(self.max_rows, step.ALONE)

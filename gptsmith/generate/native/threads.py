@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from gptsmith.generate.native.compiling import call, compiled, intrinsic, kept
+from gptsmith.generate.native.targets import IS_X86
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 SPINS, YIELDS = 2000, 4000
@@ -49,7 +49,7 @@ def pause(typing: Any) -> Any:
     """Tells the processor that this thread waits."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if platform.machine().lower() in ("x86_64", "amd64"):
+        if IS_X86:
             call(builder, "llvm.x86.sse2.pause", ir.VoidType())
         return context.get_dummy_value()
 

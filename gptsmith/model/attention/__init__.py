@@ -2,8 +2,8 @@
 
 Contract: `forward(x, positions, cache)` maps (B, T, C) to (B, T, C); causal; the same with a cache as without. It is
 `project`, then `attend`, then `combine`: a kind overrides the one in which it differs, and `add_projections` if its
-linear layers are others. Every kind says where its queries look, by `pattern`; `mix` of that is what `attend` computes
-in a faster way. Its settings give the shape of what is cached.
+linear layers are others. A kind may say where its queries look, by `pattern`; `weighted_values` of that is what
+`attend` computes in a faster way. Its settings give the shape of what is cached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.model.blocks import Blocks
 from gptsmith.model.dims import MOST_HEADS, LayerDims
-from gptsmith.model.kernels.attention import weighted_values
+from gptsmith.model.kernels.attention import weighted_sum
 from gptsmith.model.kernels.twins import uses_twins
 from gptsmith.model.layout import KeysAndValues, KVCache, Span, causal_mask
 from gptsmith.model.linear import fused_projections
@@ -170,9 +170,9 @@ class Attention(nn.Module):
         """
         raise UserError(f"attention of the kind {type(self).__name__} does not say where it looks: it has no pattern")
 
-    def mix(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def weighted_values(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The result of `attend`, (B, H, T, D), for a pattern (B, H, T, S)."""
-        return weighted_values(pattern, values)
+        return weighted_sum(pattern, values)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
         """The values (B, K, S, D), weighted for each query (B, H, T, D): (B, H, T, D). H is a multiple of K.
@@ -185,7 +185,7 @@ class Attention(nn.Module):
     def plain_attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         """The same with the whole pattern in memory: the plain twin of a kind's faster way."""
         keys, values = gathered(keys, queries.dtype), gathered(values, queries.dtype)
-        return self.mix(self.pattern(queries, keys, values, span), queries, keys, values)
+        return self.weighted_values(self.pattern(queries, keys, values, span), queries, keys, values)
 
     def combine(self, attended: Tensor, x: Tensor) -> Tensor:
         """The output (B, T, C) from what the queries found (B, H, T, D), for the attention's input `x` (B, T, C)."""

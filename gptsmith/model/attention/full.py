@@ -81,4 +81,4 @@ def _block_attention(
         scores = scores + score_bias(queries, span)
     elif span.mask is not None:
         scores.masked_fill_(~span.mask, float("-inf"))
-    return values.mix(softmax(scores, None if sinks is None else sinks.view(-1, 1, 1)))
+    return values.weighted_sum(softmax(scores, None if sinks is None else sinks.view(-1, 1, 1)))

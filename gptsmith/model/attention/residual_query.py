@@ -25,8 +25,8 @@ class ResidualQueryAttentionSettings(DotProductAttentionSettings):
 class ResidualQueryAttention(FullAttention):
     """softmax(QK'/sqrt d_k)V + Q, where Q is the query as it met the keys."""
 
-    def mix(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        return super().mix(pattern, queries, keys, values) + queries
+    def weighted_values(self, pattern: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return super().weighted_values(pattern, queries, keys, values) + queries
 
     def attend(self, queries: Tensor, keys: Tensor | Blocks, values: Tensor | Blocks, span: Span) -> Tensor:
         return super().attend(queries, keys, values, span) + queries

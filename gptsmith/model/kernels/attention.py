@@ -61,7 +61,7 @@ def plain_attention(
 ) -> Tensor:
     """softmax(QK'/sqrt d_k + bias)V as the formula says it, with all scores in memory: the product (B, H, T, V) of
     `plain_pattern` and values (B, K, S, V)."""
-    return weighted_values(plain_pattern(queries, keys, bias, sinks, cap), values)
+    return weighted_sum(plain_pattern(queries, keys, bias, sinks, cap), values)
 
 
 def plain_pattern(
@@ -77,7 +77,7 @@ def plain_pattern(
     return softmax(scores, None if sinks is None else sinks.view(H, 1, 1))
 
 
-def weighted_values(pattern: Tensor, values: Tensor) -> Tensor:
+def weighted_sum(pattern: Tensor, values: Tensor) -> Tensor:
     """The sums (B, H, T, V) of values (B, K, S, V), weighted by a pattern (B, H, T, S)."""
     (B, H, T, S), K = pattern.shape, values.shape[1]
     return (pattern.reshape(B, K, H // K * T, S) @ values).view(B, H, T, -1)

@@ -33,7 +33,7 @@ class Grid:
         """The offset that goes with a scale: `offset` where the format keeps one."""
         return offset if self.zero is None else -self.zero * scale
 
-    def integers(self, weights: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    def nearest_integers(self, weights: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         """The nearest integers for weights, float32."""
         return ((weights - offset) * inverse(scale)).round_().clamp_(self.least, self.most)
 

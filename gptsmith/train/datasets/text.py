@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import Protocol, Self
 
+import numpy as np
 import torch
 
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.prepare import PreparedData
 from gptsmith.data.skipped_files import skipped_in_words
-from gptsmith.data.windows import Windows
+from gptsmith.data.windows import IGNORED, Windows
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
@@ -27,29 +28,58 @@ WINDOW_TOKENS = 2048
 """Windows of plain text to tune on are no longer than this: some models could read a hundred thousand tokens."""
 
 
-class TextDataset(Dataset):
-    """Windows of a token stream."""
+class LeftOut(Protocol):
+    """Chooses targets of plain text that are not learnt."""
 
-    def __init__(self, data: PreparedData, context_length: int, seed: int, *, tokenizer_is_fixed: bool = False) -> None:
+    @property
+    def num_before(self) -> int:
+        """How many tokens before a target it looks at."""
+
+    def __call__(self, tokens: np.ndarray, separator: int) -> np.ndarray:
+        """Whether each target (T) is left out, given the tokens (num_before + T) up to the last of them."""
+
+
+class TextDataset(Dataset):
+    """Windows of a token stream, whose targets are all learnt but those that are `left_out`."""
+
+    def __init__(
+        self,
+        data: PreparedData,
+        context_length: int,
+        seed: int,
+        *,
+        tokenizer_is_fixed: bool = False,
+        left_out: LeftOut | None = None,
+    ) -> None:
         super().__init__()
-        self.data, self.tokenizer_is_fixed = data, tokenizer_is_fixed
+        self.data, self.tokenizer_is_fixed, self.left_out = data, tokenizer_is_fixed, left_out
         self.windows = Windows(data.train, context_length, seed)
         self.num_samples, self.tokens_per_sample = self.windows.num_windows, context_length
         self.num_validation_tokens = len(data.validation) if data.validation is not None else 0
 
     @classmethod
-    def of(cls, inputs: DatasetInputs) -> Self:
+    def of(cls, inputs: DatasetInputs, left_out: LeftOut | None = None) -> Self:
         """The dataset for fine-tuning on plain text."""
         assert inputs.text is not None, "an objective for plain text"
         length = min(inputs.encoder.context_length, WINDOW_TOKENS)
-        return cls(inputs.text, length, inputs.seed, tokenizer_is_fixed=True)
+        return cls(inputs.text, length, inputs.seed, tokenizer_is_fixed=True, left_out=left_out)
 
     def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
         found = []
         for start in range(0, num_samples, micro_batch_size):
-            input_ids, targets = self.windows.batch(first_sample + start, min(micro_batch_size, num_samples - start))
+            size = min(micro_batch_size, num_samples - start)
+            input_ids, targets = self.windows.batch(first_sample + start, size)
+            if self.left_out is not None:
+                for row, own in enumerate(targets):
+                    self._leave_out(first_sample + start + row, own, self.left_out)
             found.append(Batch(torch.from_numpy(input_ids), torch.from_numpy(targets)).to(model.device))
         return found
+
+    def _leave_out(self, sample: int, targets: np.ndarray, left_out: LeftOut) -> None:
+        """Leaves out some of the targets (T) of a sample, by what is before them in the stream."""
+        start, stop = self.windows.span(sample)
+        tokens = self.data.train.slice(start - left_out.num_before, stop, circular=True)
+        targets[: stop - start][left_out(tokens, self.data.tokenizer.eos_token_id)] = IGNORED
 
     def score(
         self,

@@ -29,6 +29,7 @@ from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
+from gptsmith.train.datasets.text import LeftOut
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.samples import Sample
 
@@ -98,6 +99,11 @@ class ObjectiveSettings(Settings):
         """Whether the model is compared with a reference model, which is itself before training. Dropout, which only
         the model in training has, would then look like a difference."""
         return False
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """The targets of plain text that are not learnt; None if all are."""
+        return None
 
     @abstractmethod
     def dataset(self, inputs: DatasetInputs) -> Dataset:

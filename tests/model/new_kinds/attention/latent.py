@@ -65,8 +65,8 @@ class LatentAttention(Attention):
     def pattern(self, queries: Tensor, latents: Tensor, position_keys: Tensor, span: Span) -> Tensor:
         return plain_pattern(queries, self._expanded(latents, position_keys)[0], score_bias(queries, span))
 
-    def mix(self, pattern: Tensor, queries: Tensor, latents: Tensor, position_keys: Tensor) -> Tensor:
-        return super().mix(pattern, queries, *self._expanded(latents, position_keys))
+    def weighted_values(self, pattern: Tensor, queries: Tensor, latents: Tensor, position_keys: Tensor) -> Tensor:
+        return super().weighted_values(pattern, queries, *self._expanded(latents, position_keys))
 
     def _expanded(self, latents: Tensor, position_keys: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (B, H, S, 2D) and values (B, H, S, D) of all heads, made of what is cached."""

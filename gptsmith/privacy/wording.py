@@ -1,0 +1,71 @@
+"""An audit in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LIMITS = (
+    "Not looked for: text that it writes in nearly the same words, or after other prompts than what stands before it. "
+    "No finding is no proof."
+)
+
+
+def headline(num_passages: int, num_held_out: int, is_held_out: bool) -> str:
+    """`This model can recite 12 passages; none of the text it never saw.`"""
+    what = (
+        f"This model can recite {counted(num_passages, 'passage') if num_passages else 'none of what it learnt from'}"
+    )
+    if not is_held_out:
+        return f"{what}; too little text was held out to compare with."
+    return f"{what}; {num_held_out or 'none'} of the text it never saw."
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 passage`, `12 passages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def remarks(figures: Mapping[str, Any]) -> list[str]:
+    """How it was judged, what was not read, and what is kept beside the checkpoint that is served."""
+    return [
+        *(line for learned in figures["learned"] for line in _about(learned, len(figures["learned"]) > 1)),
+        *(_other(each) for each in figures["checkpoints"] if not each["is_served"]),
+        *(f"Not audited: {line}." for line in figures["missing"]),
+        LIMITS,
+    ]
+
+
+def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
+    of = f"Of the {learned['kind']} of {learned['run']}: " if is_one_of_many else ""
+    passage = f"{of}a passage has {learned['threshold']} tokens or more"
+    if learned["longest_held_out"] is None:
+        lines = [
+            f"{passage}. Only {counted(learned['num_held_out_tokens_read'], 'token')} of text were held out, so that "
+            "it is not known how many can be chance"
+        ]
+    else:
+        chance = f"; about {learned['expected_by_chance']:.0f} of them may be chance" if learned["num_passages"] else ""
+        lines = [
+            f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, up to "
+            f"{learned['longest_held_out']} in a row were right{chance}"
+        ]
+    if learned["num_tokens_read"] < learned["num_tokens"]:
+        share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
+        lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")
+    return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _other(checkpoint: Mapping[str, Any]) -> str:
+    return (
+        f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, recites "
+        f"{counted(checkpoint['num_passages'], 'passage')}."
+    )
+
+
+def tries_in_words(tries: float | None) -> str:
+    """`1 try`, `250 tries`, `more than 1e9 tries`."""
+    if tries is None or tries > 1e9:
+        return "more than 1e9 tries"
+    number = max(1, round(tries)) if tries < 100 else int(float(f"{tries:.2g}"))
+    return counted(number, "try").replace("trys", "tries")

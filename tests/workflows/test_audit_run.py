@@ -1,0 +1,135 @@
+"""The verb audit of a run: what it can recite, with file and line, for its owner alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.convert.open import OpenedModel
+from gptsmith.privacy import recitable
+from gptsmith.privacy.audit import readable
+from gptsmith.provenance.learned_texts import LearnedTexts
+from tests.workflows.conftest import SMALL, Outcome, write_text
+
+KEYS = {"text", "file", "start", "stop", "line", "num_tokens", "num_copies", "tries"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learnt from texts beside it, and a run that was tuned on it."""
+    project = tmp_path_factory.mktemp("audited") / "project"
+    write_text(project / "text", 1)
+    pairs = [{"prompt": f"Lamp {n}?", "completion": f"Keeper {n}."} for n in range(30)]
+    (project / "chat.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        gptsmith.pretrain(["text"], out="runs/base", settings=[*SMALL, "model.context_length=64", "train.num_steps=20"])
+        gptsmith.finetune("runs/base", ["chat.jsonl"], out="runs/chat", settings=["train.num_steps=1"], lora=2)
+    return project
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(recitable, "CAUTIOUS_TOKENS", 10)  # the sentences of these texts are short
+    monkeypatch.setattr(recitable, "CAUTIOUS_BYTES", 10)
+    return project
+
+
+def test_passages_have_file_line_copies_and_tries(here: Path) -> None:
+    found = gptsmith.audit(["runs/base"])
+    assert found["says"].startswith(f"This model can recite {found['num_passages']:,} passage")
+    assert found["num_passages"] == len(found["passages"]) > 0
+    for passage in found["passages"]:
+        assert passage.keys() >= KEYS
+        assert passage["num_tokens"] >= found["threshold"]
+        assert passage["num_copies"] >= 1 <= passage["tries"]
+        text = (here / passage["file"]).read_bytes()
+        assert text[passage["start"] : passage["stop"]].decode() == passage["text"]
+        assert text[: passage["start"]].count(b"\n") + 1 == passage["line"]
+    assert any(each["is_served"] for each in found["checkpoints"])
+    assert sum(each["num_passages"] for each in found["learned"]) == found["num_passages"]
+    kept = here / "runs" / "base" / "audit.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert json.loads(kept.read_text(encoding="utf-8"))["passages"] == found["passages"]
+
+
+def test_all_checkpoints_that_are_kept_are_read(here: Path) -> None:
+    found = gptsmith.audit(["runs/base"])
+    steps = sorted(int(path.name[5:]) for path in (here / "runs/base/checkpoints").glob("step-*"))
+    assert sorted(each["step"] for each in found["checkpoints"]) == steps
+    assert [each["step"] for each in found["checkpoints"] if each["is_served"]] == [found["step"]]
+
+
+def test_a_tuned_run_is_audited_on_its_examples_and_on_the_text_of_its_base(here: Path) -> None:
+    found = gptsmith.audit(["runs/chat"])
+    assert [(Path(each["run"]).name, each["kind"]) for each in found["learned"]] == [
+        ("chat", "examples"), ("base", "text"),
+    ]  # fmt: skip
+    assert all(each["num_tokens_read"] == each["num_tokens"] for each in found["learned"])
+
+
+def test_the_command_says_it_in_one_sentence(here: Path, call: Callable[..., Outcome]) -> None:
+    run = here / "runs" / "base"
+    called = call("audit", run)
+    assert called.code == 0
+    assert "This model can recite" in called.out
+    assert "audit.json, which only you can read" in called.err
+    assert call("audit", run, "--json").object["step"] > 0
+
+
+def test_a_text_that_is_gone_is_said(here: Path, tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    shutil.copytree(here, tmp_path / "moved")
+    (tmp_path / "moved" / "chat.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+        patch.chdir(tmp_path / "moved")
+        found = gptsmith.audit(["runs/chat"])
+        assert [each["kind"] for each in found["learned"]] == ["text"]
+        assert any("have changed" in line for line in found["missing"])
+        assert any("Not audited: " in line for line in found["remarks"])
+        patch.setattr("gptsmith.privacy.audit.learned_texts", lambda run: LearnedTexts([], found["missing"]))
+        called = call("audit", tmp_path / "moved" / "runs" / "chat")
+    assert called.code == 2
+    assert "an audit reads what a model learnt from" in called.err
+    assert "Traceback" not in called.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["runs/base", "text"], "audit it alone"),
+        (["runs/base", "--kind", "email"], "--kind"),
+        (["text", "--minutes", "1"], "--minutes"),
+        (["runs/base", "--minutes", "0"], "--minutes"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    here: Path, call: Callable[..., Outcome], arguments: list[str], words: str
+) -> None:
+    called = call("audit", *(str(here / each) if "/" in each or each == "text" else each for each in arguments))
+    assert called.code == 2
+    assert words in called.err
+
+
+def test_another_programs_model_is_refused(tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    called = call("audit", tmp_path)
+    assert called.code == 2, "it is no text"
+    elsewhere = LearnedTexts([], ["it was trained elsewhere"])
+    with pytest.raises(UserError, match=r"trained elsewhere.*finetune"):
+        readable(cast(OpenedModel, SimpleNamespace(folder=tmp_path, tokenizer=lambda: None)), elsewhere)
+
+
+def test_little_time_reads_a_sample(here: Path) -> None:
+    found: dict[str, Any] = gptsmith.audit(["runs/base"], minutes=1e-6)
+    assert any("random sample" in line for line in found["remarks"])
