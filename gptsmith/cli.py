@@ -18,9 +18,8 @@ PANELS = {
     "Train": ("pretrain", "plan", "finetune"),
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
-    "Explain": ("explain", "trace"),
+    "Explain and protect": ("explain", "trace", "audit", "forget"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Protect": ("audit", "forget"),
     "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gptsmith.commands.found import show_artefacts
 from gptsmith.commands.options import Json, command
+from gptsmith.commands.recited import print_table
 from gptsmith.workflows.requests import ForgetRequest
 
 
@@ -37,43 +39,19 @@ def forget(request: ForgetRequest, json: Json = False) -> None:
 
 def show_places(places: Sequence[Mapping[str, Any]]) -> None:
     """Prints how easily both models say the words at each place."""
-    from rich.table import Table
+    from gptsmith.commands.trace import place_of
+    from gptsmith.privacy.wording import tries_in_words
 
-    from gptsmith.base import console
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("where", "text", "exposure (bits)", "tries"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for place in places:
-        where = place["file"] if place["line"] is None else f"{place['file']}, line {place['line']:,}"
         before, after = place["before"], place["after"]
-        table.add_row(
-            console.harmless(where),
-            console.harmless(place["text"]),
-            f"{before['exposure']:.1f} -> {after['exposure']:.1f}",
-            f"{tries_in_words(before['tries'])} -> {tries_in_words(after['tries'])}",
-        )
-    console.results.print(table)
-    console.results.print()
-
-
-def show_artefacts(title: str, found: Sequence[Mapping[str, Any]]) -> None:
-    """Prints a list of what holds the words."""
-    from gptsmith.base import console
-
-    if not found:
-        return
-    console.results.print(f"\n{title}:")
-    for one in found:
-        line = f"  {one['kind'].replace('_', ' ')}: {one['path']} ({one['says']})"
-        console.results.print(console.harmless(line), soft_wrap=True)
-
-
-def tries_in_words(tries: float | None) -> str:
-    """A number of tries for a person."""
-    if tries is None:
-        return "more than can be made"
-    return f"{tries:,.0f}" if tries < 1e6 else f"{tries:.0e}"
+        rows.append(
+            (
+                place["text"], f"{before['exposure']:.1f} -> {after['exposure']:.1f}",
+                f"{tries_in_words(before['tries'])} -> {tries_in_words(after['tries'])}", place_of(place),
+            )
+        )  # fmt: skip
+    print_table(("text", "exposure (bits)", "tries", "where"), rows)
 
 
 def lines_of(figures: Mapping[str, Any]) -> list[str]:

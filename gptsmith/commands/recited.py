@@ -36,7 +36,7 @@ def show_passages(passages: Sequence[Mapping[str, Any]]) -> None:
         )
         for each in passages
     ]  # fmt: skip
-    _print_table(("passage", "tokens", "copies", "tries for an even chance", "where"), rows)
+    print_table(("passage", "tokens", "copies", "tries for an even chance", "where"), rows)
 
 
 def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
@@ -48,10 +48,10 @@ def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
         )
         for each in checkpoints
     ]  # fmt: skip
-    _print_table(("checkpoint", "passages", "their tokens", "the longest"), rows)
+    print_table(("checkpoint", "passages", "their tokens", "the longest"), rows)
 
 
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console

@@ -45,7 +45,8 @@ def forget(request: ForgetRequest) -> dict[str, Any]:
     listed, and deleted with `yes`. Your own files are never changed.
 
     Returns:
-        run, out, num_documents, places (of each file, line, text, and before and after: log_probability, tries,
+        run, out, num_documents, places (of each text, file, where, line, start, stop, state, and before and after:
+        log_probability, tries,
         is_greedy, exposure), exposure and exposure_never_seen (before and after: mean bits and their interval),
         expected_exposure, num_places_left, tokenizer_words (before and after), validation_loss and bits_per_byte
         (before and after), left (what still holds it: kind, path, holds), deleted, forgotten, says, seconds.
@@ -87,7 +88,7 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
         "out": str(out),
         "num_documents": len(names),
         "places": [
-            {"file": mention.source.file, "line": mention.source.line, "text": mention.text, **place}
+            {"text": mention.text, **{key: getattr(mention.source, key) for key in PLACE}, **place}
             for mention, place in zip(_spread(found.mentions), _places(measured), strict=True)
         ],
         "exposure": _both([each.exposure for each in measured]),
@@ -104,6 +105,7 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
     }, left
 
 
+PLACE = ("file", "where", "line", "start", "stop", "state")
 LOSSES = ("validation_loss", "bits_per_byte")
 
 

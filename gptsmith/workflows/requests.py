@@ -173,6 +173,8 @@ class AuditRequest(OnADevice, ReadingOptions):
 
     sources: Sources = Field(default=...)
     """Texts (files, folders and globs), or one run."""
+    find: Texts = Field(default_factory=list)
+    """Of a run: list everything that it, and what came of it, holds of these words. May be repeated."""
     minutes: float | None = Field(default=None, gt=0)
     """Of a run: read for so many minutes, and a random sample of documents if there are more."""
     validation: Sources = Field(default_factory=list)
