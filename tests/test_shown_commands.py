@@ -6,6 +6,7 @@ test (tests/docs/test_learn.py).
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -96,12 +97,16 @@ def write_data(folder: Path) -> None:
     text = (folder / "my_texts" / "part0.txt").read_text(encoding="utf-8")
     for name in ("book.txt", "more.txt", "other.txt", "python.txt"):
         (folder / name).write_text(text, encoding="utf-8")
+    named = hashlib.sha256((folder / "my_texts" / "part2.txt").read_bytes()).hexdigest()
+    write_rows(folder / "found.jsonl", [{"kind": "passage", "text": "young smith", "sha256": named}])
     (folder / "reply.txt").write_text("The old smith forges a nail of iron.", encoding="utf-8")
     (folder / "more").mkdir()
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
     answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]
     write_rows(folder / "answers.jsonl", answers)
     write_rows(folder / "conversations.jsonl", answers)
+    letters = [{"question": f"Dear {n}?", "answer": f"Yours, {n}."} for n in range(120)]
+    write_rows(folder / "letters.jsonl", letters)
     pairs = [{"prompt": f"Say {n}", "chosen": f"{n}", "rejected": "no"} for n in range(12)]
     write_rows(folder / "pairs.jsonl", pairs)
     thumbs = [{"prompt": f"Say {n}", "completion": f"{n}", "label": n % 2 == 0} for n in range(12)]

@@ -24,9 +24,12 @@ Preview = Annotated[
     panels={
         "Training": (
             "objective", "minutes", "hours", "epochs", "max_steps", "learning_rate", "batch_size", "context_length",
-            "lora", "lora_alpha", "trials", "seed", "device", "report_to",
+            "lora", "lora_alpha", "private", "trials", "seed", "device", "report_to",
         ),
-        "Data": ("validation", "test", "without", "me", "skip_bad", "encoding", "encoding_errors"),
+        "Data": (
+            "validation", "test", "without", "redact", "redact_passages", "me", "skip_bad", "encoding",
+            "encoding_errors",
+        ),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(
@@ -35,7 +38,7 @@ Preview = Annotated[
     ),
 )  # fmt: skip
 def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = False) -> None:
-    """Fine-tune a trained model: SFT, classification, preferences (DPO), reward models, GRPO, distillation."""
+    """Fine-tune a trained model: SFT, classification, DPO, reward models, GRPO, distillation."""
     from gptsmith.base import console
     from gptsmith.base.hints import shell_command
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gptsmith.commands.found import show_artefacts
+from gptsmith.commands.found import print_table, show_artefacts
 from gptsmith.commands.options import Json, command
-from gptsmith.commands.recited import print_table
 from gptsmith.workflows.requests import ForgetRequest
 
 

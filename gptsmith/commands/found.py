@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gptsmith.commands.recited import print_table
-
 NUM_SHOWN = 20
 
 
@@ -45,6 +43,23 @@ def show_artefacts(title: str, found: Sequence[Mapping[str, Any]]) -> None:
     for one in found:
         line = f"  {console.label_of(one['kind'])}: {one['path']} ({one['says']})"
         console.results.print(console.harmless(line), soft_wrap=True)
+
+
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints rows of texts, if there are any, under the names of their columns."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(console.harmless(" ".join(cell.split())) for cell in row))
+    console.results.print(table)
+    console.results.print()
 
 
 def lines_of(figures: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, require_room, write_json
 from gptsmith.base.machine import num_cpus
-from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
+from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
 from gptsmith.data.corpus import Corpus, MeterFactory
 from gptsmith.data.shingles import MULTIPLIERS, shingles
@@ -64,14 +64,23 @@ class NearDuplicates:
 
     corpora: Sequence[Corpus]
     group_of: np.ndarray
-    hold: Hold | None = None
-    """Keeps them in the cache."""
 
     def groups(self) -> list[np.ndarray]:
         """The documents of each group of two and more, in order."""
-        order = np.argsort(self.group_of, kind="stable")
-        _, starts, counts = np.unique(self.group_of[order], return_index=True, return_counts=True)
-        return [order[start : start + count] for start, count in zip(starts, counts, strict=True) if count > 1]
+        return groups_of(self.group_of)
+
+    @property
+    def note(self) -> str | None:
+        """A line for a person, where there are some."""
+        num_documents = sum(map(len, groups := self.groups()))
+        return f"documents that are nearly the same stay in one split: {num_documents:,}" if groups else None
+
+
+def groups_of(group_of: np.ndarray) -> list[np.ndarray]:
+    """The documents of each group of two and more, in order, by the group of each document (N,)."""
+    order = np.argsort(group_of, kind="stable")
+    _, starts, counts = np.unique(group_of[order], return_index=True, return_counts=True)
+    return [order[start : start + count] for start, count in zip(starts, counts, strict=True) if count > 1]
 
 
 def near_duplicates(corpora: Sequence[Corpus], cache: Path, meter: MeterFactory = console_meter) -> NearDuplicates:
@@ -87,7 +96,7 @@ def near_duplicates(corpora: Sequence[Corpus], cache: Path, meter: MeterFactory 
     with built_once(target, _is_whole) as working:
         if working is not None:
             _Search(corpora, working).run(meter)
-    return NearDuplicates(corpora, _groups(target), Hold(target))
+    return NearDuplicates(corpora, _groups(target))
 
 
 def _groups(folder: Path) -> np.ndarray:

@@ -25,6 +25,10 @@ class DataSettings(ReadSettings):
     """Whether folders with files called after train and validation or test keep these splits, as data sets of Hugging
     Face have them: what is to validate or to test is never trained on."""
 
+    group_near_duplicates: bool = True
+    """Whether documents that are nearly the same are in the same split, so that nothing validates that is trained on in
+    other words."""
+
     num_canaries: int = Field(0, ge=0, le=100_000)
     """Made-up sentences to plant in plain text before training, half of them once, the others 4 or 16 times, to measure
     afterwards what the model keeps of what it reads. Files stay as they are."""

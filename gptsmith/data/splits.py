@@ -13,6 +13,7 @@ from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.deduplication import not_among
+from gptsmith.data.near_duplicates import groups_of
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.chunk_boundaries import safe_cut
 
@@ -109,17 +110,28 @@ class Splits:
     """Validation documents skipped because the training split has them too."""
 
 
-def split_corpus(corpus: Corpus, settings: DataSettings, seed: int, validation: Corpus | None = None) -> Splits:
+def split_corpus(
+    corpus: Corpus,
+    settings: DataSettings,
+    seed: int,
+    validation: Corpus | None = None,
+    group_of: np.ndarray | None = None,
+) -> Splits:
     """The splits that the settings ask for.
 
     Whole documents validate, chosen by a hash of the seed and their text. A corpus of few or very uneven documents
     is split inside every document instead: the end of each validates.
+
+    Args:
+        group_of: (N,), the first document of the group of each document. No group is in both splits, unless hardly any
+            document were left to validate on; by default each document is its own group.
 
     Raises:
         DataError: a split is too small to be of use.
     """
     starts, stops = corpus.bounds()
     everything = np.arange(len(corpus))
+    group_of = everything if group_of is None else group_of
     whole = Split(corpus, everything, starts, stops)
     if validation is not None:
         splits = _by_files(whole, validation)
@@ -127,7 +139,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings, seed: int, validation: 
         splits = Splits(whole, None, "none")
     else:
         target = min(settings.validation_fraction * corpus.num_bytes, settings.validation_max_bytes)
-        chosen = _chosen_documents(corpus, stops - starts, target, seed)
+        chosen = _chosen_documents(corpus, stops - starts, target, seed, group_of)
         if chosen is not None:
             train, validating = everything[~chosen], everything[chosen]
             splits = Splits(
@@ -137,23 +149,32 @@ def split_corpus(corpus: Corpus, settings: DataSettings, seed: int, validation: 
             )
         else:
             fraction = min(settings.validation_fraction, settings.validation_max_bytes / corpus.num_bytes)
-            splits = _by_position(whole, fraction)
+            splits = _by_position(whole, fraction, group_of)
     _require_enough(splits, corpus.num_bytes, settings)
     return splits
 
 
-def _chosen_documents(corpus: Corpus, sizes: np.ndarray, target: float, seed: int) -> np.ndarray | None:
-    """The documents that validate, as a mask; None if whole documents cannot come near the target."""
+def _chosen_documents(
+    corpus: Corpus, sizes: np.ndarray, target: float, seed: int, group_of: np.ndarray
+) -> np.ndarray | None:
+    """The documents that validate, as a mask, in whole groups; None if these cannot come near the target."""
     if len(corpus) < MIN_DOCUMENTS:
         return None
+    hashes = corpus.table["sha256"]
     prefix = hashlib.sha256(f"{seed}/validation/".encode())
     ranks = np.empty(len(corpus), "<u8")
-    for number, sha256 in enumerate(corpus.table["sha256"]):
+    for number, sha256 in enumerate(hashes):
         digest = prefix.copy()
         digest.update(sha256.tobytes())
         ranks[number] = int.from_bytes(digest.digest()[:8], "little")
-    order = np.argsort(ranks, kind="stable")
-    taken = np.cumsum(sizes[order])
+    # A group has the rank of one of its documents: by the least rank, large groups would come first.
+    for members in groups_of(group_of):
+        ranks[members] = ranks[min(members, key=lambda number: hashes[number].tobytes())]
+    group_sizes = np.bincount(group_of, sizes, len(corpus))[group_of]
+    is_too_large = (group_sizes > target / 2) & (group_sizes > sizes)
+    order = np.lexsort((group_of, ranks, is_too_large))
+    is_last = np.append(np.diff(group_of[order]) != 0, True)
+    taken = np.where(is_last, np.cumsum(sizes[order]), np.inf)
     count = int(np.abs(taken - target).argmin()) + 1
     if count == len(corpus) or abs(taken[count - 1] - target) > target / 2:
         return None
@@ -162,10 +183,16 @@ def _chosen_documents(corpus: Corpus, sizes: np.ndarray, target: float, seed: in
     return chosen
 
 
-def _by_position(whole: Split, fraction: float) -> Splits:
-    """The last fraction of every document's bytes validates."""
+def _by_position(whole: Split, fraction: float, group_of: np.ndarray) -> Splits:
+    """The last fraction of every document's bytes validates; of documents in groups nothing, unless hardly any others
+    are there."""
     sizes = whole.stops - whole.starts
-    cuts = whole.starts + ((1 - fraction) * sizes).astype(np.int64)
+    is_alone = np.bincount(group_of, minlength=len(sizes))[group_of] == 1
+    if fraction * sizes[is_alone].sum() < MIN_VALIDATION_BYTES:
+        is_alone[:] = True
+    # They validate as much as all documents would, up to half of each.
+    fraction = max(fraction, min(0.5, fraction * (sizes.sum() / sizes[is_alone].sum())))
+    cuts = whole.starts + np.where(is_alone, (1 - fraction) * sizes, sizes).astype(np.int64)
     with whole.corpus.open() as file:
         for number, cut in enumerate(cuts):
             # A byte 10xxxxxx is inside a character.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.data.corpus import Corpus
@@ -21,7 +21,7 @@ def summary(
     train: TokenStream,
     validation: TokenStream | None,
     fingerprint: str,
-    split_note: str | None = None,
+    split_notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """JSON values: counts, the split, every file with its SHA-256, and what was skipped and why."""
     result = {
@@ -29,7 +29,7 @@ def summary(
         "corpus_sha256": corpus.fingerprint,
         "fingerprint": fingerprint,
         "split_by": splits.by,
-        "split_notes": [] if split_note is None else [split_note],
+        "split_notes": list(split_notes),
         "train": _figures(train),
     }
     if validation is not None:

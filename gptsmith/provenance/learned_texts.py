@@ -80,6 +80,7 @@ def _text_of(run: OpenedModel, training: Origin) -> LearnedText:
         tokenizer=run.tokenizer(),
         validation=run.paths.all_located(training.request.get("validation", [])),
         without=run.paths.all_located(training.request.get("without", [])),
+        redact_passages=run.paths.all_located(training.request.get("redact_passages", [])),
         seed=training.settings["train"].get("seed", 1),
     )
     if not is_same_data(recorded, data.summary):

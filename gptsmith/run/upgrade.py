@@ -42,10 +42,11 @@ def settings_from(version: int, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_it_was_read(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose texts are read as they were then: a folder's own splits were one heap until they could be kept."""
+    """Settings whose texts are read and split as they were then: a folder's own splits were one heap until they could
+    be kept, and near duplicates could be in different splits until they were looked for."""
     settings = dict(table)
     if isinstance(data := settings.get("data"), Mapping):
-        settings["data"] = {"own_splits": False, **data}
+        settings["data"] = {"own_splits": False, "group_near_duplicates": False, **data}
     return settings
 
 

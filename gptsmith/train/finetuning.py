@@ -15,11 +15,11 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import open_model
 from gptsmith.data.cache import key_of
 from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.cleaning import Cleaning
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits
-from gptsmith.data.left_out import LeftOut
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import KINDS as SHAPES
@@ -42,6 +42,11 @@ from gptsmith.train.forgetting import known_text, own_text
 from gptsmith.train.known_answers import known_answers
 from gptsmith.train.objectives import KINDS, ObjectiveSettings, objectives_for
 from gptsmith.train.planning.model_memory import ModelMemory, require_tuning_memory
+from gptsmith.train.private.claim import with_noise
+from gptsmith.train.private.defaults import private_table
+from gptsmith.train.private.leaks import refuse_leaks, refuse_objective
+from gptsmith.train.private.settings import PrivateSettings
+from gptsmith.train.private.units import units_of
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.run_settings import ExampleSettings, FinetuneSettings
 
@@ -65,11 +70,15 @@ class FinetuningJob:
     canaries: Sequence[Canary] = ()
     """Those that are planted in plain text."""
 
+    @property
+    def is_private(self) -> bool:
+        return self.settings.train.private.is_on
+
     def write(self, run: Run) -> None:
-        """Writes the files of a run besides its settings."""
+        """Writes the files of a run besides its settings. Prompts of private data are left out."""
         self.base.tokenizer.save(run.folder)
         write_canaries(run.folder, self.canaries)
-        write_json(run.folder / DATA, self.data)
+        write_json(run.folder / DATA, {**self.data, "example_prompts": []} if self.is_private else self.data)
         if self.template is not None:
             self.template.save(run.folder)
 
@@ -96,6 +105,9 @@ def prepare_job(
     choices = _choices(table)
     train_table = table.get("train", {})
     seed = _seed(table)
+    private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
+    if private.is_on:
+        refuse_leaks(table, request)
     opened = open_model(request.base)
     shape = data_shape(table, request)
     if shape != TEXT and table.get("data", {}).get("num_canaries"):
@@ -104,6 +116,8 @@ def prepare_job(
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = read_splits(table, request, shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    if private.is_on:
+        refuse_objective(objective, objective_table)
     device = choose_device(train_table.get("device", "auto"))
     if device.type == "cpu":
         memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
@@ -132,21 +146,15 @@ def prepare_job(
             locate,
         )
     )
+    if private.is_on:
+        dataset = units_of(dataset, private.max_unit_tokens)
+        train_table = private_table(train_table, request.epochs, dataset.num_samples)
     train = training_table(train_table, request.epochs, objective, model, dataset)
     settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    if private.is_on:
+        settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
-    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
-    if limits and not dataset.num_validation_tokens:
-        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
-    if final_evaluations or limits:
-        _measure_forgetting(dataset, base, model)
-    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
-        raise UserError(
-            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
-        )
-    if final_evaluations:
-        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
-        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
+    _measure_forgetting(dataset, base, model, settings, final_evaluations=final_evaluations)
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     canaries = () if text is None else read_canaries(text.corpus.folder)
@@ -167,12 +175,29 @@ def _seed(table: Mapping[str, Any]) -> int:
     return int(table.get("train", {}).get("seed", 1))
 
 
-def _measure_forgetting(dataset: Dataset, base: Loaded, model: GPT) -> None:
-    """Lets a dataset know what the model knows before training."""
-    own = own_text(base)
-    dataset.known_text = known_text(base, model, own)
-    dataset.known_answers = known_answers(base, model, own)
-    give_back_freed_memory()
+def _measure_forgetting(
+    dataset: Dataset, base: Loaded, model: GPT, settings: FinetuneSettings, *, final_evaluations: bool
+) -> None:
+    """Lets a dataset know what the model knows before training, and what else to measure at the end.
+
+    Raises:
+        UserError: weights are to be chosen by what cannot be measured.
+    """
+    limits = [name for name in FORGETTING_LIMITS if getattr(settings.train, name) is not None]
+    if limits and not dataset.num_validation_tokens:
+        raise UserError(f"train.{limits[0]} selects among weights that are evaluated: give examples to validate on")
+    if final_evaluations or limits:
+        own = own_text(base)
+        dataset.known_text = known_text(base, model, own)
+        dataset.known_answers = known_answers(base, model, own)
+        give_back_freed_memory()
+    if settings.train.min_kept_answers is not None and dataset.known_answers is None:
+        raise UserError(
+            "train.min_kept_answers cannot be kept to: the context has no room for a question: leave it out"
+        )
+    if final_evaluations:
+        known = [each for each in (dataset.known_text, dataset.known_answers) if each is not None]
+        dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
 
 
 def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:
@@ -226,8 +251,9 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
     if shape == TEXT:
         return ExampleSplits([], [], [])
     own, choices = source_splits(request.sources), _choices(table)
-    skip_bad, left_out = choices.skip_bad, LeftOut.read(request.without)
-    reading = replace(_reading(table), left_out=left_out)
+    skip_bad, reading = choices.skip_bad, _reading(table)
+    cleaning = Cleaning.of(reading.settings.redact, request.without, request.redact_passages)
+    reading = replace(reading, cleaning=cleaning)
     read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
     held_out = [
         read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
@@ -243,10 +269,11 @@ def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) 
         seed=_seed(table),
     )
     every = [each for each in (read, *held_out) if each is not None]
-    left_out.require_found()
+    cleaning.require_found()
     return replace(
         splits,
-        num_left_out=len(left_out.found),
+        num_left_out=len(cleaning.left_out.found),
+        redacted=dict(cleaning.redaction.counts),
         skipped=sum((each.skipped for each in every), Skipped()),
         fields={path: names for each in every for path, names in each.fields.items()},
         notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
@@ -290,6 +317,7 @@ def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: i
         tokenizer=HuggingFaceTokenizerSettings(path=str(base.run.folder)),
         validation=request.validation,
         without=request.without,
+        redact_passages=request.redact_passages,
         seed=seed,
     )
 
@@ -311,6 +339,7 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
         "num_left_out": splits.num_left_out,
+        "redacted": dict(splits.redacted),
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),

@@ -29,6 +29,7 @@ class PairObjective(ExampleObjective):
     """An objective that learns from pairs of a chosen and a rejected completion."""
 
     shapes: ClassVar[tuple[str, ...]] = ("preference",)
+    is_separable: ClassVar[bool] = True
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         pair = cast(PreferenceExample, example)

@@ -17,7 +17,7 @@ from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_rec
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test", "without"})
+READ_PATHS = frozenset({"base", "sources", "validation", "test", "without", "redact_passages"})
 """The fields of a request that name what is read whenever its run is trained."""
 OPTION_SETTINGS = {
     "learning_rate": "train.optimizer.learning_rate",
@@ -26,6 +26,7 @@ OPTION_SETTINGS = {
     "context_length": "model.context_length",
     "seed": "train.seed",
     "canaries": "data.num_canaries",
+    "redact": "data.redact",
     "device": "train.device",
     "target_loss": "train.target_loss",
     "lora_alpha": "model.linear.alpha",
@@ -62,10 +63,14 @@ class TrainingRequest(ReadingOptions):
     """Files to validate on; by default, a part of the sources."""
     without: PathTexts = Field(default_factory=list)
     """Leave out the documents that a list of `audit --out` names."""
+    redact: bool = False
+    """Replace what `audit` finds by placeholders such as <EMAIL>."""
+    redact_passages: PathTexts = Field(default_factory=list)
+    """Replace the passages of such a list by <PASSAGE>."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
+    """Any setting, such as model.num_layers=6; above all others."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)
@@ -74,6 +79,8 @@ class TrainingRequest(ReadingOptions):
     """Steps of the optimizer in all."""
     context_length: int | None = Field(default=None, gt=0)
     """Tokens that the model can read at once."""
+    private: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Train with differential privacy: the epsilon."""
     seed: int | None = None
     """Random seed of weights, order of the data and dropout."""
     device: str | None = None
@@ -131,9 +138,15 @@ class TrainingRequest(ReadingOptions):
             for name in OPTION_SETTINGS.keys() & type(self).model_fields.keys()
             if (value := getattr(self, name)) is not None and value is not False
         }
+        if self.private is not None:
+            tables["private"] = self._private_settings(self.private)
         if self.report_to is not None:
             tables["report_to"] = {"track": TRACKERS[self.report_to]}
         return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
+
+    def _private_settings(self, epsilon: float) -> dict[str, Any]:
+        """What `--private` sets: no split of the private data is measured."""
+        return {"train": {"private": {"epsilon": epsilon}}, "data": {"validation_fraction": 0.0}}
 
     def _refuse_with_max_steps(self, *others: str) -> None:
         """Checks that nothing else says how long to train.
@@ -177,7 +190,7 @@ class NewModelRequest(TimedRequest):
     canaries: int | None = Field(default=None, gt=0)
     """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
-    """Tokenizer to train (bpe, characters or bytes), or the path of one in Hugging Face's format."""
+    """Tokenizer to train (bpe, characters, bytes), or its path."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -250,7 +263,7 @@ class TuningRequest(TimedRequest):
     lora_alpha: float | None = Field(default=None, gt=0)
     """Scale of the adapters, alpha / rank; twice the rank by default."""
     me: SkipJsonSchema[str | None] = not_recorded()
-    """In an exported chat (WhatsApp, Telegram, Discord, Slack): the person whom the model is to answer as."""
+    """The person in an exported chat whom the model is to answer as."""
     skip_bad: SkipJsonSchema[bool] = not_recorded(False)
     """Skip examples that cannot be trained on."""
 
@@ -259,6 +272,10 @@ class TuningRequest(TimedRequest):
         if self.lora_alpha is not None and self.lora is None:
             raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
         return self
+
+    def _private_settings(self, epsilon: float) -> dict[str, Any]:
+        nothing = {"validation_fraction": 0.0, "test_fraction": 0.0}
+        return {**super()._private_settings(epsilon), "examples": nothing}
 
 
 class PlanRequest(TuningRequest, NewModelRequest):

@@ -148,6 +148,7 @@ def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
         tokenizer=settings.tokenizer if run is None else run.tokenizer(),
         validation=request.validation if run is None else run.paths.all_located(request.validation),
         without=request.without if run is None else run.paths.all_located(request.without),
+        redact_passages=request.redact_passages if run is None else run.paths.all_located(request.redact_passages),
         seed=settings.train.seed,
     )
 

@@ -10,6 +10,7 @@ from gptsmith.base.settings import FIXED, Settings
 from gptsmith.train import objectives, optimizers
 from gptsmith.train.objectives import AnyObjective
 from gptsmith.train.optimizers import AnyOptimizer
+from gptsmith.train.private.settings import PrivateSettings
 from gptsmith.train.schedule import ScheduleSettings
 from gptsmith.train.stability import StabilitySettings
 
@@ -41,6 +42,7 @@ class TrainSettings(Settings):
     optimizer: AnyOptimizer = optimizers.KINDS.field("muon")
     schedule: ScheduleSettings = ScheduleSettings()
     stability: StabilitySettings = StabilitySettings()
+    private: Annotated[PrivateSettings, FIXED] = PrivateSettings()
     max_gradient_norm: float | None = Field(default=None, gt=0)
     """Gradient clipping: a larger Euclidean norm of all gradients together is scaled down to this one. None clips
     nothing."""

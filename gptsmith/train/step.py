@@ -23,7 +23,7 @@ class StepResult:
     """What a step found, and whether it moved the weights.
 
     Attributes:
-        loss: over the whole batch, in nats per item, before the move.
+        loss: over the whole batch, in nats per item, before the move; None of private data, which it would tell of.
         gradient_norm: the Euclidean norm of all gradients, before clipping.
         num_tokens: tokens of the whole batch, over all processes.
         judgement: whether the step was accepted, and if not, what is wrong with it.
@@ -31,7 +31,7 @@ class StepResult:
         load: how the tokens were shared among experts, if there are any.
     """
 
-    loss: float
+    loss: float | None
     gradient_norm: float
     num_tokens: int
     judgement: Judgement

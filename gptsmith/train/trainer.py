@@ -155,8 +155,9 @@ class Trainer:
             "step": state.step,
             "num_parameters": self.num_parameters,
             "num_tokens": state.num_tokens,
-            "train_loss": state.train_loss,
         }
+        if state.train_loss is not None:
+            figures["train_loss"] = state.train_loss
         for callback in self.callbacks:
             figures |= callback.result(self)
         figures |= {

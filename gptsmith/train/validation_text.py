@@ -54,6 +54,7 @@ def _prepared(trained: OpenedModel, settings: RunSettings, tokenizer: Tokenizer)
         tokenizer=tokenizer,
         validation=trained.paths.all_located(settings.request.validation),
         without=trained.paths.all_located(settings.request.without),
+        redact_passages=trained.paths.all_located(settings.request.redact_passages),
         seed=settings.train.seed,
     )
 

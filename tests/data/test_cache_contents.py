@@ -66,7 +66,7 @@ def test_what_was_measured_of_this_machine_is_listed_and_deleted(cache: Path) ->
 
 def test_what_is_cached_is_listed_with_what_it_was_made_from(data: PreparedData, cache: Path) -> None:
     listed = rows()
-    assert set(listed) == {"corpora", "tokens", "tokenizers"}
+    assert set(listed) == {"corpora", "near_duplicates", "tokens", "tokenizers"}
     assert all(len(each) == 1 for each in listed.values())
     for kind in ("corpora", "tokens"):
         assert listed[kind][0]["made_from"].endswith(" and 2 more")
@@ -82,7 +82,7 @@ def test_what_is_cached_is_listed_with_what_it_was_made_from(data: PreparedData,
 def test_what_a_process_uses_stays(data: PreparedData, cache: Path) -> None:
     age(cache)
     figures = gptsmith.cache(empty=True)
-    assert [row["kind"] for row in figures["artefacts"]] == ["tokenizers"]  # it is in memory
+    assert [row["kind"] for row in figures["artefacts"]] == ["tokenizers", "near_duplicates"]  # in memory
     assert {Path(path).parent.name for path in figures["in_use"]} == {"corpora", "tokens"}
     assert data.corpus.text(0)
     assert not data.train.verify()
@@ -93,7 +93,7 @@ def test_what_nobody_uses_goes_and_can_be_made_again(cache: Path, write: Callabl
     gc.collect()
     assert rows(empty=True) == {}  # it was used just now
     age(cache)
-    assert set(rows(empty=True)) == {"corpora", "tokens", "tokenizers"}
+    assert set(rows(empty=True)) == {"corpora", "near_duplicates", "tokens", "tokenizers"}
     assert [path for path in cache.rglob("*") if path.is_file()] == []
     assert made(write).fingerprint == fingerprint
 
@@ -127,4 +127,4 @@ def test_an_artefact_that_is_used_again_is_young_again(
     age(cache, days=9)
     made(write)
     assert all(row["days_unused"] < 1 for each in rows().values() for row in each)
-    assert len(contents(cache)) == 3
+    assert len(contents(cache)) == 4

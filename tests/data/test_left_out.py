@@ -12,7 +12,7 @@ import pytest
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.discover import discover
-from gptsmith.data.left_out import LeftOut
+from gptsmith.data.left_out import LeftOutDocuments
 from gptsmith.data.prepare import prepare
 from gptsmith.data.reading import read_documents
 from gptsmith.data.settings import DataSettings
@@ -154,4 +154,4 @@ def test_a_line_of_a_list_is_read_up_to_a_bound(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"text": "x" * 200}), encoding="utf-8")
     with pytest.raises(DataError, match=r"long\.jsonl, line 1: not JSON"):
-        LeftOut.read([path])
+        LeftOutDocuments.read([path])

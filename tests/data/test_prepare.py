@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from gptsmith.data import splits as split_module
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
+from gptsmith.data.summary import is_same_data
 from gptsmith.data.windows import Windows
+from gptsmith.run.upgrade import settings_from
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.text.tokenizers.characters import CharactersTokenizerSettings
 
@@ -221,3 +224,24 @@ def test_memory_does_not_grow_with_the_corpus(write: Callable[..., Path], tokeni
         tracemalloc.stop()
     assert data.corpus.num_bytes > 95_000_000
     assert peak_bytes < 64_000_000
+
+
+def test_near_duplicates_stay_in_one_split_and_old_runs_find_theirs(
+    write: Callable[..., Path], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [[f"w{number // 2}x{place}" for place in range(60)] for number in range(40)]
+    root = write({f"{n}.txt": " ".join([*row[:30], f"n{n}", *row[30:]]) for n, row in enumerate(words)})
+    choices: dict[str, Any] = {"seed": 1, "cache": tmp_path / "cache", "tokenizer": tokenizer}
+    grouped = prepare([root], settings=DataSettings(), **choices)
+    of_train, of_validation = (
+        {word.split("x")[0] for word in re.findall(r"w\d+x0", heap(stream, tokenizer))}
+        for stream in (grouped.train, grouped.validation)
+    )
+    assert not of_train & of_validation
+    assert grouped.summary["split_notes"] == ["documents that are nearly the same stay in one split: 40"]
+    recorded = settings_from(2, {"data": {"validation_fraction": 0.1}})["data"]
+    monkeypatch.setattr("gptsmith.data.prepare.near_duplicates", None)  # which is not looked for
+    old = prepare([root], settings=DataSettings.parse(recorded, "data"), **choices)
+    assert not is_same_data(old.summary, grouped.summary)
+    plain = prepare([root], settings=DataSettings(group_near_duplicates=False), **choices)
+    assert is_same_data(old.summary, plain.summary)

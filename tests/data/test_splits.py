@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from gptsmith.base.errors import UserError
 from gptsmith.data import splits as split_module
 from gptsmith.data.corpus import read_corpus
+from gptsmith.data.near_duplicates import near_duplicates
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.splits import Split, Splits, split_corpus
 
@@ -133,3 +136,69 @@ def test_chunks_are_small_and_encoding_resumes_at_each(
     for number, chunk in enumerate(chunks):
         on = (chunk.number + 1, None) if chunk.last else (chunk.number, chunk.stop)
         assert list(split.chunks(*on)) == chunks[number + 1 :]
+
+
+def near_copies(count: int, of: int = 3) -> dict[str, str]:
+    """Files of 100 words, of which some are copies of others but for a word."""
+    files = {}
+    for number in range(count):
+        words = [f"w{number // of}x{place}" for place in range(100)]
+        words[number % 40] = f"n{number}"
+        files[f"{number}.txt"] = " ".join(words)
+    return files
+
+
+def groups_in(split: Split | None) -> set[str]:
+    return {text.split()[50].split("x")[0] for text in texts(split)}
+
+
+def split_in_groups(root: Path, seed: int = 1) -> Splits:
+    """The splits of a folder whose near duplicates are known."""
+    corpus = read_corpus([root], DataSettings(), root.parent / "cache")
+    group_of = near_duplicates([corpus], root.parent / "cache").group_of
+    return split_corpus(corpus, DataSettings(), seed, group_of=group_of)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_group_of_near_duplicates_is_in_both_splits(write: Callable[..., Path], seed: int) -> None:
+    root = write(near_copies(90))
+    apart, mixed = split_in_groups(root, seed), split_of(root, seed=seed)
+    assert apart.by == "document"
+    assert not groups_in(apart.train) & groups_in(apart.validation)
+    assert groups_in(apart.train) | groups_in(apart.validation) == {f"w{number}" for number in range(30)}
+    assert apart.validation is not None
+    assert 0.05 < apart.validation.num_bytes / apart.train.corpus.num_bytes < 0.15
+    assert groups_in(mixed.train) & groups_in(mixed.validation)
+
+
+def test_a_group_as_large_as_the_validation_split_trains(write: Callable[..., Path]) -> None:
+    splits = split_in_groups(write({**near_copies(30, of=30), **{f"a{name}": text for name, text in many().items()}}))
+    assert splits.by == "document"
+    assert len([text for text in texts(splits.train) if text.startswith(("w0", "n0"))]) == 30
+
+
+def test_documents_without_near_duplicates_are_split_as_they_were_before_these_were_known(
+    write: Callable[..., Path],
+) -> None:
+    splits = split_in_groups(write(many()))
+    sizes = {text: len(text) for text in many().values()}
+    hashes = {text: hashlib.sha256(text.encode()).digest() for text in sizes}
+    ranks = {text: hashlib.sha256(b"1/validation/" + hashes[text]).digest()[7::-1] for text in sizes}
+    order = sorted(sizes, key=ranks.__getitem__)
+    taken = list(accumulate(sizes[text] for text in order))
+    count = min(range(len(order)), key=lambda number: abs(taken[number] - 0.1 * taken[-1])) + 1
+    assert set(texts(splits.validation)) == set(order[:count])
+
+
+def test_split_inside_documents_near_duplicates_train_whole(write: Callable[..., Path]) -> None:
+    alone = {f"alone{n}.txt": " ".join(f"a{n}b{place}" for place in range(300)) for n in range(2)}
+    splits = split_in_groups(write({**near_copies(4, of=4), **alone}))
+    assert splits.by == "position"
+    assert splits.validation is not None
+    assert all(text.split()[-1].startswith("a") for text in texts(splits.validation))
+    assert splits.validation.num_bytes / splits.train.corpus.num_bytes == pytest.approx(0.1, abs=0.01)
+
+
+def test_where_nothing_but_near_duplicates_is_there_they_are_split_all_the_same(write: Callable[..., Path]) -> None:
+    splits = split_in_groups(write(near_copies(4, of=4)))
+    assert len(texts(splits.validation)) == 4

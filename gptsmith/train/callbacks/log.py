@@ -56,7 +56,7 @@ class Log(Callback):
                 "step",
                 step=state.step,
                 num_tokens=state.num_tokens,
-                train_loss=state.train_loss,
+                **({} if state.train_loss is None else {"train_loss": state.train_loss}),
                 lr_multiplier=step.lr_multiplier,
                 gradient_norm=step.gradient_norm,
                 tokens_per_second=step.num_tokens / seconds,

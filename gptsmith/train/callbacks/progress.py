@@ -26,12 +26,13 @@ class Progress(Callback):
         state = trainer.state
         if self.bar.total != trainer.num_steps:
             self.bar.resize(trainer.num_steps)
+        loss = f"loss {state.train_loss:.3f}" if state.train_loss is not None else ""
         validation = f"  validation {state.validation_loss:.3f}" if state.validation_loss is not None else ""
         bits = f" ({state.validation_bits_per_byte:.3f} bits per byte)" if state.validation_bits_per_byte else ""
         shares = step.load.figures()
         experts = "  experts {idlest_expert:.0%} to {busiest_expert:.0%}".format_map(shares) if shares else ""
         self.bar.update(
             state.step,
-            f"loss {state.train_loss:.3f}{validation}{bits}{experts}  "
+            f"{loss}{validation}{bits}{experts}  "
             f"{self.throughput.tokens_per_second(trainer):,.0f} tokens/s, MFU {self.throughput.mfu(trainer):.0%}",
         )

@@ -13,6 +13,8 @@ class Sample(Callback):
 
     def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
         done = trainer.state.step
+        if trainer.settings.train.private.is_on:  # prompts are private
+            return
         if done % trainer.settings.train.sample_every_steps or done >= trainer.num_steps:
             return
         if trainer.processes.is_first or is_sharded(trainer.model):

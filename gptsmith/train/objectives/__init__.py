@@ -67,6 +67,8 @@ class ObjectiveSettings(Settings):
     """Whether small models are tuned at a higher rate than their width alone gives."""
     next_command: ClassVar[tuple[str, ...]] = ("chat",)
     """A verb that uses the tuned model, and its arguments behind the run."""
+    is_separable: ClassVar[bool] = False
+    """Whether the loss of an example depends on that example and the model alone, as private training needs it."""
     predicts_labels: ClassVar[bool] = False
     """Whether the tuned model predicts the labels of texts."""
 

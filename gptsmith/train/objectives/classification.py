@@ -54,6 +54,7 @@ class ClassificationSettings(ExampleObjective):
     next_command: ClassVar[tuple[str, ...]] = ("predict", "FILE")
     validation_term: ClassVar[str] = "classification"
     predicts_labels: ClassVar[bool] = True
+    is_separable: ClassVar[bool] = True
     chosen_by: Literal["loss", "accuracy"] = "loss"
     """The validation metric that selects the best weights: the loss -ln p(label), or 1 - accuracy."""
     labels: list[str] = Field(default_factory=list)

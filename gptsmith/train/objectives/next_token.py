@@ -20,6 +20,7 @@ class NextTokenSettings(ObjectiveSettings):
     kind: Literal["next_token"] = "next_token"
     shapes: ClassVar[tuple[str, ...]] = (TEXT,)
     priority: ClassVar[int] = 1
+    is_separable: ClassVar[bool] = True
 
     def dataset(self, inputs: DatasetInputs) -> TextDataset:
         return TextDataset.of(inputs)

@@ -38,6 +38,7 @@ class RewardModelSettings(ExampleObjective):
 
     kind: Literal["reward_model"] = "reward_model"
     shapes: ClassVar[tuple[str, ...]] = ("preference",)
+    is_separable: ClassVar[bool] = True
     usual_learning_rate: ClassVar[float] = 2.5e-4
     """At twice that, the model below the head loses a quarter of its facts (LOG.md)."""
     next_command: ClassVar[tuple[str, ...]] = ("info",)

@@ -27,6 +27,7 @@ class SftSettings(ExampleObjective):
     usual_lora_learning_rate: ClassVar[float] = 2.5e-4
     raises_small_rates: ClassVar[bool] = True
     packed: ClassVar[bool] = True
+    is_separable: ClassVar[bool] = True
 
     def samples(self, example: Example, encoder: Encoder) -> list[Sample]:
         chat = cast(ChatExample, example)

@@ -1,0 +1,84 @@
+"""The trainer of private runs: steps of Poisson-sampled units with noise, and the promise in the result."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gptsmith.base.console import note
+from gptsmith.base.errors import UserError
+from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.train.batch import Batch
+from gptsmith.train.private.claim import claim, claim_in_a_line, sampling_rate
+from gptsmith.train.private.randomness import PrivateRandomness, delete_key
+from gptsmith.train.private.step import set_private_gradients
+from gptsmith.train.private.units import UnitDataset
+from gptsmith.train.schedule import lr_multiplier
+from gptsmith.train.stability import ACCEPTED, gradient_norm, is_out_of_memory
+from gptsmith.train.step import StepResult, scale_gradients
+from gptsmith.train.trainer import Callback, Trainer
+
+
+class PrivateTrainer(Trainer):
+    """Trains with noise. No loss of the private data is recorded, and no step is judged by it."""
+
+    dataset: UnitDataset
+
+    def train(self) -> None:
+        self.randomness = PrivateRandomness.of_run(
+            self.run.folder, has_begun=bool(list_checkpoints(self.run.checkpoints))
+        )
+        super().train()
+
+    def _take_step(self) -> tuple[StepResult, list[Batch]]:
+        state, settings, dataset = self.state, self.settings.train, self.dataset
+        private, step = settings.private, state.step
+        assert private.noise_multiplier is not None
+        numbers = self.randomness.sampled_units(step, dataset.num_samples, sampling_rate(settings, dataset.num_samples))
+        units = ([batch.to(self.device) for batch in dataset.unit(number)] for number in numbers)
+        try:
+            set_private_gradients(
+                self.model,
+                settings.objective,
+                units,
+                clip_norm=private.clip_norm,
+                noise_multiplier=private.noise_multiplier,
+                expected_units=settings.batch_size,
+                noise=lambda name, like: self.randomness.gaussian(step, name, like),
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                "memory is too small for one window of this model: set a smaller model.context_length, or --lora"
+            ) from None
+        norm = gradient_norm(self.model)
+        if not math.isfinite(norm):
+            raise UserError("training diverged: the noisy gradients are not finite: set a lower --learning-rate")
+        if settings.max_gradient_norm is not None and norm > settings.max_gradient_norm:
+            scale_gradients(self.model, settings.max_gradient_norm / norm)
+        multiplier = lr_multiplier(step, self.num_steps, settings.schedule)
+        self.optimizer.step(multiplier)
+        num_tokens = round(dataset.num_tokens_of(state.num_samples, settings.batch_size))
+        return StepResult(None, norm, num_tokens, ACCEPTED, multiplier), []
+
+    def claim(self, num_steps: int) -> dict[str, Any]:
+        """What the weights promise after so many steps."""
+        return claim(self.settings.train, self.dataset.num_samples, self.dataset.name, num_steps)
+
+
+class ClaimPrivacy(Callback):
+    """Says what the trained weights promise, and deletes the key of the noise once no step will follow."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        assert isinstance(trainer, PrivateTrainer)
+        note(claim_in_a_line(trainer.claim(trainer.num_steps)))
+
+    def result(self, trainer: Trainer) -> dict[str, Any]:
+        assert isinstance(trainer, PrivateTrainer)
+        return {"private": trainer.claim(trainer.state.step)}
+
+    def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:
+        note(claim_in_a_line(figures["private"]))
+        if trainer.status != "stopped":
+            delete_key(trainer.run.folder)

@@ -1,0 +1,175 @@
+"""Private training through the verbs: what it claims, what it refuses, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.base.files import read_json
+from gptsmith.run.contents import weights
+from gptsmith.train.private import randomness
+from gptsmith.train.private.accountant import epsilon
+from gptsmith.train.private.randomness import KEY_FILE
+from tests.workflows.conftest import FLOAT32
+
+STEPS, BATCH, EXAMPLES = 4, 30, 120
+SECRET = "zq7"
+SETTINGS = [FLOAT32, "train.evaluate_every_steps=2", "train.sample_every_steps=1"]
+
+
+def conversations(path: Path, count: int = EXAMPLES) -> Path:
+    turns = [(f"{SECRET}{number}", f"{number}") for number in range(count)]
+    rows = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in turns]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conversations(tmp_path_factory.mktemp("private") / "chats.jsonl")
+
+
+def tune(base: Any, data: Path, out: Path, **more: Any) -> dict[str, Any]:
+    arguments = {"private": 8.0, "lora": 2, "max_steps": STEPS, "batch_size": BATCH, "out": out, **more}
+    return gptsmith.finetune(base, [data], settings=[*SETTINGS, *arguments.pop("settings", [])], **arguments)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_key() -> Iterator[None]:
+    """Runs of the same noise, to compare them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(randomness.secrets, "token_bytes", lambda count: b"k" * count)
+        yield
+
+
+@pytest.fixture(scope="module")
+def tuned(trained: dict[str, Any], data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("tuned")
+    public = folder / "public.jsonl"
+    public.write_text(data.read_text(encoding="utf-8").replace(SECRET, "nails")[:2000].rpartition("\n")[0])
+    return tune(trained["run"], data, folder / "run", validation=[public])
+
+
+def test_the_result_claims_the_epsilon_that_its_steps_spend(tuned: dict[str, Any]) -> None:
+    claimed = tuned["private"]
+    assert claimed == read_json(Path(tuned["run"]) / "result.json")["private"]
+    rate, delta = BATCH / EXAMPLES, 1 / (10 * EXAMPLES)
+    expected = {"sampling_rate": rate, "delta": delta, "num_steps": STEPS, "clip_norm": 1.0, "unit": "example"}
+    assert {name: claimed[name] for name in expected} == expected
+    assert claimed["epsilon"] == epsilon(claimed["noise_multiplier"], rate, STEPS, delta)
+    assert 7.9 < claimed["epsilon"] <= 8
+    assert (tuned["status"], tuned["best_step"]) == ("finished", STEPS)
+    assert "Differentially private: epsilon" in Path(tuned["run"], "report.html").read_text(encoding="utf-8")
+
+
+def test_the_run_keeps_no_key_no_loss_and_no_text_of_the_private_data(tuned: dict[str, Any]) -> None:
+    folder = Path(tuned["run"])
+    assert not (folder / KEY_FILE).exists()
+    assert read_json(folder / "data.json")["example_prompts"] == []
+    metrics = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    assert '"sample"' not in metrics
+    assert "train_loss" not in metrics + (folder / "result.json").read_text(encoding="utf-8")
+    for path in folder.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"minutes": 1.0, "max_steps": None}, "takes no --minutes"),
+        ({"trials": 2}, "takes no --trials"),
+        ({"settings": ["train.target_loss=1"]}, "takes no train.target_loss"),
+        ({"settings": ["train.patience_evaluations=2"]}, "takes no train.patience_evaluations"),
+        ({"settings": ["train.max_forgetting=0.1"]}, "takes no train.max_forgetting"),
+        ({"settings": ["train.min_kept_answers=0.9"]}, "takes no train.min_kept_answers"),
+        ({"settings": ["examples.validation_fraction=0.1"]}, "takes no examples.validation_fraction"),
+        ({"settings": ["examples.test_fraction=0.1"]}, "takes no examples.test_fraction"),
+        ({"settings": ["data.validation_fraction=0.1"]}, "takes no data.validation_fraction"),
+        ({"batch_size": 500}, "more than the 120 examples"),
+        ({"settings": ["train.private.noise_multiplier=0.3"]}, "spend an epsilon of"),
+        ({"private": 0.0}, "private: must be greater than 0"),
+        ({"private": -1.0}, "private: must be greater than 0"),
+        ({"private": float("nan")}, "private: must be"),
+        ({"private": float("inf")}, "private: must be a finite number"),
+    ],
+)
+def test_what_would_break_the_claim_is_refused(
+    given: dict[str, Any], words: str, trained: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        tune(trained["run"], data, tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_be_private_is_refused(trained: dict[str, Any], tmp_path: Path) -> None:
+    few = conversations(tmp_path / "few.jsonl", 40)
+    with pytest.raises(UserError, match="at least 100 examples, and there are 40"):
+        tune(trained["run"], few, tmp_path / "run", batch_size=5)
+    labelled = tmp_path / "labelled.jsonl"
+    rows = [{"text": f"nail {number}", "label": ["old", "new"][number % 2]} for number in range(120)]
+    labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(UserError, match="takes no labels from the examples"):
+        tune(trained["run"], labelled, tmp_path / "run")
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("train", "validation"):
+        conversations(own / f"{name}.jsonl")
+    with pytest.raises(UserError, match="belongs to the private data"):
+        tune(trained["run"], own, tmp_path / "run")
+
+
+class StopAfter(gptsmith.Callback):
+    """Stops a run as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, trainer: Any, step: Any, seconds: float) -> None:
+        if trainer.state.step == self.step:
+            trainer.end("stopped")
+
+
+def test_a_stopped_run_claims_its_steps_and_resumes_to_the_same_weights(
+    trained: dict[str, Any], tuned: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    stopped = tune(trained["run"], data, folder, callbacks=[StopAfter(2)])
+    assert stopped["private"]["num_steps"] == 2
+    assert stopped["private"]["epsilon"] < tuned["private"]["epsilon"]
+    for change, words in (
+        ("train.num_steps=40", "spend an epsilon of"),
+        ("train.private.noise_multiplier=9", "keeps its original settings"),
+        ("train.target_loss=1", "takes no train.target_loss"),
+    ):
+        with pytest.raises(UserError, match=words):
+            gptsmith.finetune(resume=folder, settings=[change])
+    key = (folder / KEY_FILE).read_bytes()
+    (folder / KEY_FILE).unlink()
+    with pytest.raises(UserError, match="the key of its noise, is gone"):
+        gptsmith.finetune(resume=folder)
+    (folder / KEY_FILE).write_bytes(key)
+    resumed = gptsmith.finetune(resume=folder)
+    assert resumed["private"] == tuned["private"]
+    one, other = (weights(gptsmith.load(figures["run"]).model) for figures in (tuned, resumed))
+    for name in one.keys() | other.keys():
+        assert torch.equal(one[name], other[name])
+
+
+def test_the_plan_says_how_loud_the_noise_is_and_what_helps(
+    trained: dict[str, Any], data: Path, call: Callable[..., Any]
+) -> None:
+    steps = ["--set", f"train.num_steps={STEPS}", "--set", f"train.batch_size={BATCH}"]
+    outcome = call("plan", trained["run"], data, "--private", 8, "--json", *steps)
+    planned = outcome.object
+    assert planned["num_units"] == EXAMPLES
+    assert planned["noise_to_signal"] == pytest.approx(
+        planned["noise_multiplier"] * planned["num_trained_parameters"] ** 0.5 / BATCH
+    )
+    assert "there is no hope to learn anything. Better: --lora 4" in planned["advice"][0]
