@@ -195,7 +195,7 @@ def target(line: str) -> Path | None:
     """What a command makes, if the workshop has it already, for other commands."""
     words = shlex.split(line)
     path = Path(words[words.index("--out") + 1]) if "--out" in words else Path(MAKES.get(line, "-"))
-    return path if path.is_dir() else None
+    return path if path.exists() else None
 
 
 @pytest.fixture
