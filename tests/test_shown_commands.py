@@ -166,6 +166,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smaller(line: str) -> list[str]:
     """The words of a command with smaller budgets. Everything else is as shown."""
     words = shlex.split(line.split(" > ")[0])
+    if "--yes" in words:  # the other commands need the runs
+        words.remove("--yes")
     if "--trials" in words:
         words[words.index("--trials") + 1] = "2"
     if words[1] == "plan" and "--minutes" in words:  # which suffices on a machine that is busy
