@@ -24,7 +24,7 @@ from gptsmith.provenance.files import SourceFiles
 from gptsmith.provenance.learned_text import LearnedText, Source, in_whole_characters, source_of
 from gptsmith.run.lineage import Origin
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.finetuning import data_shape, read_splits
+from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.request import FinetuneRequest
 
 DOCUMENT = np.dtype([("end", "<u8"), ("file", "<u4"), ("place", "<u4")])
@@ -100,8 +100,8 @@ def _examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[
     """
     named = FinetuneRequest.parse(dict(origin.request), "request")
     request = named.located(run.paths.located)
-    shape = data_shape(origin.settings, request)
-    splits = read_splits(origin.settings, request, shape)
+    sources = ExampleSources.of(origin.settings, request)
+    splits = sources.splits(sources.shape())
     if splits.fingerprint != run.data()["fingerprint"]:
         raise UserError(f"the examples of {run.folder} have changed since it was tuned on them")
     return splits, {str(each.file.path): sha256_of(each.file.path) for each in discover(request.sources).candidates}

@@ -9,14 +9,17 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
+from gptsmith.model.gpt import meta_model
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
+from gptsmith.train.private.outlook import private_outlook
+from gptsmith.train.private.units import DocumentUnits, UnitDataset
 from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.trust import trusting
 from gptsmith.train.unknown_tokens import unknown_tokens
-from gptsmith.workflows.finetune import private_plan, requested_table
+from gptsmith.workflows.finetune import requested_table
 
 
 @verb(PlanRequest, "sources")
@@ -50,6 +53,10 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     resolved = resolve_settings(request.of_new_model())
     if warning := unknown_tokens(resolved.data):
         note(warning, "yellow")
+    if resolved.settings.train.private.is_on:
+        settings, model = resolved.settings, meta_model(resolved.settings.model)
+        figures, advice = private_outlook(settings, len(resolved.data.train.documents), DocumentUnits.name, model)
+        return {**figures, **_taken_out(resolved.data.summary), "advice": advice}
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,
@@ -74,7 +81,9 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
         table = requested_table(wanted)
         job = prepare_job(table)
         if job.is_private:
-            figures, advice = private_plan(job)
+            units = job.dataset
+            assert isinstance(units, UnitDataset)
+            figures, advice = private_outlook(job.settings, units.num_samples, units.name, job.model)
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
             figures, advice = planned.predicted, planned.advice

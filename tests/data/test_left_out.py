@@ -17,7 +17,7 @@ from gptsmith.data.prepare import prepare
 from gptsmith.data.reading import read_documents
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS
-from gptsmith.train.finetuning import data_shape, read_splits
+from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.request import FinetuneRequest
 
 SECRET = "Zyxomma"
@@ -102,7 +102,8 @@ def test_examples_are_left_out_by_their_texts_as_documents(name: str, tmp_path: 
     texts = [chunk.text for chunk in read_documents(candidate.reader, candidate.file, DataSettings())]
     request = FinetuneRequest(base="base", sources=[str(path)], without=[listed(tmp_path / "list", *texts[3:5])])
     table = {"examples": {"me": "Bo"} if name == "people.json" else {}}
-    splits = read_splits(table, request, data_shape(table, request))
+    sources = ExampleSources.of(table, request)
+    splits = sources.splits(sources.shape())
     left = [
         text for split in (splits.train, splits.validation, splits.test) for each in split for text in each.every_text()
     ]

@@ -22,7 +22,7 @@ from gptsmith.data.prepare import prepare
 from gptsmith.data.redaction import PassageSettings, RedactedDocument, Redaction
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS as TOKENIZERS
-from gptsmith.train.finetuning import data_shape, read_splits
+from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.request import FinetuneRequest
 
 from .test_finders import FOUND
@@ -161,7 +161,8 @@ def test_examples_have_placeholders_in_every_text(tmp_path: Path) -> None:
     listed.write_text(json.dumps({"kind": "passage", "text": "Zyxomma"}), encoding="utf-8")
     request = FinetuneRequest(base="base", sources=[str(path)], redact_passages=[listed])
     table = {"data": {"redact": True}}
-    splits = read_splits(table, request, data_shape(table, request))
+    sources = ExampleSources.of(table, request)
+    splits = sources.splits(sources.shape())
     every = json.dumps(
         [vars(each) for split in (splits.train, splits.validation, splits.test) for each in split], default=dict
     )

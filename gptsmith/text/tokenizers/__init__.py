@@ -19,10 +19,12 @@ class TokenizerSettings(Settings):
     """Base class of every kind of tokenizer.
 
     Attributes:
+        learns_from_text: whether its vocabulary depends on the texts that it is trained on.
         learns_words: whether its tokens are words and parts of words of the texts that it is trained on.
     """
 
     kind: str
+    learns_from_text: ClassVar[bool] = True
     learns_words: ClassVar[bool] = False
 
     @abstractmethod
