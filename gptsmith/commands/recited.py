@@ -10,7 +10,7 @@ TEXT_CHARACTERS = 60
 
 
 def show_recited(figures: Mapping[str, Any]) -> None:
-    """Prints the passages of an audit as a table, its checkpoints, and what it says."""
+    """Prints the passages of an audit, its checkpoints, and what it says."""
     from gptsmith.base import console
 
     show_passages(figures["passages"][:NUM_SHOWN])
@@ -20,48 +20,38 @@ def show_recited(figures: Mapping[str, Any]) -> None:
     for line in figures["remarks"]:
         console.results.print(console.harmless(line), soft_wrap=True)
     more = figures["num_passages"] - NUM_SHOWN
-    listed = f"{more:,} more passages are" if more > 0 else "the audit is"
-    console.note(f"{listed} in {figures['file']}, which only you can read: it holds what was found")
+    listed = f"{more:,} more passages are" if more > 0 else "all of it is"
+    console.note(f"{listed} in {figures['page']}, which only you can read: it holds what was found")
 
 
 def show_passages(passages: Sequence[Mapping[str, Any]]) -> None:
-    """Prints passages with their copies, tries and places."""
-    from gptsmith.commands.trace import place_of
-    from gptsmith.privacy.wording import tries_in_words
+    """Prints the beginnings of passages, with their copies, tries and places."""
+    from rich.text import Text
 
-    rows = [
-        (
-            " ".join(each["text"].split())[:TEXT_CHARACTERS], f"{each['num_tokens']:,}", f"{each['num_copies']:,}",
-            tries_in_words(each["tries"]), place_of(each),
-        )
-        for each in passages
-    ]  # fmt: skip
-    _print_table(("passage", "tokens", "copies", "tries for an even chance", "where"), rows)
+    from gptsmith.base import console
+    from gptsmith.commands.trace import place_of
+    from gptsmith.privacy.wording import figures_in_words
+
+    for each in passages:
+        words = " ".join(each["text"].split())
+        shown = words if len(words) <= TEXT_CHARACTERS else f"{words[:TEXT_CHARACTERS]}…"
+        line = Text(console.harmless(shown), "bold").append(f"\n    {figures_in_words(each)}; ", "not bold")
+        console.results.print(line.append(console.harmless(place_of(each)), "not bold"), soft_wrap=True)
+    if passages:
+        console.results.print()
 
 
 def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
     """Prints what each checkpoint that is kept recites."""
-    rows = [
-        (
-            f"{each['step']:,}{' (served)' if each['is_served'] else ''}", f"{each['num_passages']:,}",
-            f"{each['num_passage_tokens']:,}", f"{each['longest_tokens']:,}",
-        )
-        for each in checkpoints
-    ]  # fmt: skip
-    _print_table(("checkpoint", "passages", "their tokens", "the longest"), rows)
-
-
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console
 
-    if not rows:
-        return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(console.harmless, row))
+    for column in ("checkpoint", "passages", "their tokens", "the longest"):
+        table.add_column(column)
+    for each in checkpoints:
+        step = f"{each['step']:,}{' (served)' if each['is_served'] else ''}"
+        table.add_row(step, *(f"{each[key]:,}" for key in ("num_passages", "num_passage_tokens", "longest_tokens")))
     console.results.print(table)
     console.results.print()

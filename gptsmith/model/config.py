@@ -74,6 +74,9 @@ class GPTConfig(Settings):
             )
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # lists and tables within have no hash of their own
+
     @property
     def resolved_head_dim(self) -> int:
         """Width of a head."""

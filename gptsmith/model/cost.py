@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import shaped_model
@@ -35,8 +36,9 @@ class Cost:
     """Kept for the backward pass for each token of a step, as float32: an estimate from the shapes."""
 
 
+@lru_cache(maxsize=16)
 def cost(config: GPTConfig) -> Cost:
-    """The cost of a model of this shape, without making it: it is built on the meta device."""
+    """The cost of a model of this shape, without making it: it is built on the meta device, once."""
     model = shaped_model(config, "the settings of the model")
     parameters = dict(model.named_parameters())
     counts = parameter_counts(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ FEW_LAYERS = 8
 """What the layers of a deeper model keep is told from so many."""
 
 
+@lru_cache(maxsize=16)
 def weight_bytes(config: GPTConfig, dtype: torch.dtype) -> int:
     """The bytes of a model's weights, whose matrices are kept in a dtype. Quantized ones and vectors are what they
     are."""
@@ -93,6 +95,7 @@ def kept_by_shape(
         return KeptBytes(cost(config).activation_bytes_per_token * dtype.itemsize / 4, 0)
 
 
+@lru_cache(maxsize=4)
 def _kept_by_layers(config: GPTConfig, num_samples: int, num_tokens: int, dtype: torch.dtype) -> KeptBytes:
     def kept(num_layers: int) -> tuple[int, int]:
         part = config.model_copy(update={"num_layers": num_layers, "context_length": num_tokens})

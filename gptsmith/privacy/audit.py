@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,55 +17,17 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
-from gptsmith.privacy.recitable import Passage, Runs, Threshold, is_learnt, passages_of, single_passages, threshold_of
-from gptsmith.privacy.scan import Scan, Windows, scan
+from gptsmith.privacy.recitable import repeated
+from gptsmith.privacy.recited import Recited, checkpoint_figures, recited_figures
+from gptsmith.privacy.scan import Windows, scan
+from gptsmith.privacy.tokenizer_words import rare_words_of
 from gptsmith.privacy.wording import headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
 from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
 from gptsmith.text.tokenizer import Tokenizer
 
-MAX_PASSAGES = 1_000
-"""Passages that are looked up in their files and listed, the longest first."""
 HELD_OUT_SHARE = 0.4
 """Of the time, at most, for the text that was held out."""
-
-
-@dataclass(frozen=True)
-class Recited:
-    """What a model recites of one of the texts that it learnt from.
-
-    Attributes:
-        text: the text.
-        scanned, held_out: it and the text that was held out, as the model reads them.
-        threshold: the fewest tokens of a passage.
-        passages: those that it recites, the longest first.
-        held_out_passages: the same of the text that was held out; those that stand in the training text, too, are not
-            counted.
-        num_tokens: the tokens that lie in passages.
-    """
-
-    text: LearnedText
-    scanned: Scan
-    held_out: Scan
-    threshold: Threshold
-    passages: list[Passage]
-    held_out_passages: list[Passage]
-    num_tokens: int
-
-    def figures(self) -> dict[str, Any]:
-        """The figures of it, as JSON values."""
-        return {
-            **self.text.figures(),
-            "num_tokens_read": self.scanned.num_read,
-            "num_held_out_tokens": len(self.held_out.tokens),
-            "num_held_out_tokens_read": self.held_out.num_read,
-            "threshold": self.threshold.num_tokens,
-            "longest_held_out": self.threshold.longest_held_out,
-            "expected_by_chance": self.threshold.expected_by_chance,
-            "num_passages": len(self.passages),
-            "num_passage_tokens": self.num_tokens,
-            "num_held_out_passages": len(self.held_out_passages),
-        }
 
 
 def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "auto") -> dict[str, Any]:
@@ -90,19 +52,14 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
     figures = {
         "run": str(run.folder),
         "step": run.step,
-        "says": headline(
-            sum(len(each.passages) for each in served), sum(len(each.held_out_passages) for each in served),
-            any(each.threshold.longest_held_out is not None for each in served),
-        ),
-        "learned": [each.figures() for each in served],
+        "says": headline(served),
+        **recited_figures(served),
+        "epsilon_claimed": ((run.result() or {}).get("private") or {}).get("epsilon"),
+        "checkpoints": [checkpoint_figures(each.step, recited, run.step) for each, recited in found],
         "missing": learned.missing,
-        "threshold": served[0].threshold.num_tokens,
-        "num_passages": sum(len(each.passages) for each in served),
-        "passages": [plain for each in served for plain in passages_in_words(each)],
-        "held_out": [plain for each in served for plain in held_out_in_words(each)],
-        "checkpoints": [checkpoint_figures(each, recited, is_served=each.step == run.step) for each, recited in found],
+        "tokenizer_words": [asdict(each) for each in rare_words_of(learned.texts[-1])],
         "seconds": time.monotonic() - started,
-    }  # fmt: skip
+    }
     return {**figures, "remarks": remarks(figures)}
 
 
@@ -166,58 +123,11 @@ def _recited_by(loaded: Loaded, texts: Sequence[LearnedText], progress: _Progres
 
 
 def _recited(model: GPT, windows: Windows, text: LearnedText, progress: _Progress) -> Recited:
-    tokens, array, reach = text.held_out_tokens(), text.array, windows.length
+    tokens, array = text.held_out_tokens(), text.array
     held_out_ends = np.flatnonzero(tokens == array.separator) + 1
     until = progress.until(HELD_OUT_SHARE)
     held_out = scan(model, windows, tokens, held_out_ends, deadline=until, observe=progress.observe)
     scanned = scan(model, windows, array.tokens, text.ends, deadline=progress.until(), observe=progress.observe)
     progress.end(len(tokens) + len(array))
-    own, others = Runs.of(scanned, text.ends, reach), Runs.of(held_out, held_out_ends, reach)
-    num_bytes = text.tokenizer.num_bytes_per_token[array.tokens[array.tokens != array.separator]].sum()
-    threshold = threshold_of(held_out, others, array, scanned.num_read, num_bytes / max(1, len(array)))
-    own, others = own.at_least(threshold.num_tokens), others.at_least(threshold.num_tokens)
-    others = others.where(~is_learnt(tokens, others, array))
-    return Recited(
-        text, scanned, held_out, threshold, passages_of(scanned, own, array),
-        single_passages(held_out, others),
-        int((own.stops - own.starts).sum()),
-    )  # fmt: skip
-
-
-def passages_in_words(recited: Recited) -> list[dict[str, Any]]:
-    """The passages of a text with their files and places, as JSON values."""
-    return [
-        {
-            "text": source.passage,
-            "num_tokens": passage.num_tokens,
-            "num_copies": passage.num_copies,
-            "tries": passage.tries,
-            **source.plain(),
-        }
-        for passage in recited.passages[:MAX_PASSAGES]
-        for source in [recited.text.source(passage.start, passage.num_tokens)]
-    ]
-
-
-def held_out_in_words(recited: Recited) -> list[dict[str, Any]]:
-    """The passages of text that was held out, as JSON values."""
-    return [
-        {
-            "text": recited.text.tokenizer.decode(recited.held_out.tokens[passage.start : passage.stop].tolist()),
-            "num_tokens": passage.num_tokens,
-            "tries": passage.tries,
-        }
-        for passage in recited.held_out_passages
-    ]
-
-
-def checkpoint_figures(run: OpenedModel, recited: Sequence[Recited], *, is_served: bool) -> dict[str, Any]:
-    """What one checkpoint recites, as JSON values."""
-    return {
-        "step": run.step,
-        "is_served": is_served,
-        "num_passages": sum(len(each.passages) for each in recited),
-        "num_passage_tokens": sum(each.num_tokens for each in recited),
-        "num_held_out_passages": sum(len(each.held_out_passages) for each in recited),
-        "longest_tokens": max((each.passages[0].num_tokens for each in recited if each.passages), default=0),
-    }
+    repeats = repeated(array.tokens, text.ends, windows.length), repeated(tokens, held_out_ends, windows.length)
+    return Recited.of(text, scanned, held_out, *repeats)

@@ -17,34 +17,39 @@ PRECISION = 1e-9
 
 
 def epsilon_lower_bound(
-    num_right: int, num_guesses: int, num_coins: int, *, delta: float = 0.0, confidence: float = CONFIDENCE
+    num_right: int,
+    num_guesses: int,
+    num_coins: int,
+    *,
+    delta: float = 0.0,
+    replaces: bool = False,
+    confidence: float = CONFIDENCE,
 ) -> float:
     """The largest epsilon that so many right guesses rule out; 0 if they rule out none.
 
-    What a coin decides is what epsilon is about: whether a document is there (add or remove), or which of two is
-    (replace). Half of the latter holds for the former.
+    No more can be shown with so few coins, whatever the model gives away, than by guesses that are all right.
 
     Args:
         num_guesses: the coins that were guessed, which must not depend on which guesses are right.
         num_coins: all coins, also those that nobody guessed.
         delta: the delta of the claim that is tested.
+        replaces: whether a coin decides which of two documents is there, and the claim is about one that is there or
+            not. To replace is to remove and to add: of (epsilon, delta) for one, (2 epsilon, (1 + e^epsilon) delta)
+            follows for both.
     """
     assert 0 <= num_right <= num_guesses <= num_coins
+
+    def is_ruled_out(epsilon: float) -> bool:
+        both = (2 * epsilon, (1 + math.exp(epsilon)) * delta) if replaces else (epsilon, delta)
+        return p_value(both[0], num_right, num_guesses, num_coins, both[1]) <= 1 - confidence
+
     low, high = 0.0, MAX_EPSILON
-    if p_value(low, num_right, num_guesses, num_coins, delta) > 1 - confidence:
+    if not is_ruled_out(low):
         return low
     while high - low > PRECISION:
         middle = (low + high) / 2
-        if p_value(middle, num_right, num_guesses, num_coins, delta) > 1 - confidence:
-            high = middle
-        else:
-            low = middle
+        low, high = (middle, high) if is_ruled_out(middle) else (low, middle)
     return low
-
-
-def largest_bound(num_guesses: int, num_coins: int, *, delta: float = 0.0, confidence: float = CONFIDENCE) -> float:
-    """The bound if every guess were right: no more can be shown with so few coins, whatever the model gives away."""
-    return epsilon_lower_bound(num_guesses, num_guesses, num_coins, delta=delta, confidence=confidence)
 
 
 def p_value(epsilon: float, num_right: int, num_guesses: int, num_coins: int, delta: float = 0.0) -> float:

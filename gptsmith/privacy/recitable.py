@@ -9,6 +9,7 @@ import numpy as np
 
 from gptsmith.data.suffix_array import SuffixArray
 from gptsmith.privacy.scan import Scan
+from gptsmith.privacy.tries import tries_of
 
 MIN_TOKENS = 10
 """No passage is shorter, whatever the text that was held out says."""
@@ -26,8 +27,6 @@ LEARNT_SHARE = 0.75
 """Of a run in held-out text: if so much of it stands in the training text, it was learnt there."""
 MAX_PLACES = 1_000
 """Copies of a passage that are looked at to find out whether another passage is the same."""
-CHANCE = 0.5
-"""Of having a passage written within a number of tries."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,8 @@ class Passage:
 
     @property
     def tries(self) -> float:
-        """How many texts must be sampled, at temperature 1, for an even chance that one of them is the passage:
-        ln(1 - c) / ln(1 - p) (Hayes and others, arXiv 2410.19482). Who always takes the likeliest token needs one."""
-        p = math.exp(self.log_probability)
-        return 1.0 if p >= CHANCE else math.log(1 - CHANCE) / math.log1p(-p) if p > 0 else math.inf
+        """How many texts must be sampled for an even chance of it."""
+        return tries_of(self.log_probability)
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,12 @@ class Runs:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, scan: Scan, ends: np.ndarray, reach: int) -> Runs:
-        """Those of a text that was scanned, in windows of `reach` tokens."""
+    def of(cls, scan: Scan, is_repeated: np.ndarray) -> Runs:
+        """Those of a text that was scanned, some tokens of which (N,) can be copied from the prompt."""
         starts, stops = scan.runs()
         is_long = stops - starts >= MIN_TOKENS
         starts, stops = starts[is_long], stops[is_long]
-        before = np.concatenate([[0], np.cumsum(repeated(scan.tokens, ends, reach))])
+        before = np.concatenate([[0], np.cumsum(is_repeated)])
         return cls(starts, stops, stops - starts - (before[stops] - before[starts]))
 
     def at_least(self, num_tokens: int) -> Runs:

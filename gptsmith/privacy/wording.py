@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from gptsmith.privacy.recited import Recited
+from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
 LIMITS = (
     "Not looked for: text that it writes in nearly the same words, or after other prompts than what stands before it. "
@@ -11,12 +14,12 @@ LIMITS = (
 )
 
 
-def headline(num_passages: int, num_held_out: int, is_held_out: bool) -> str:
+def headline(recited: Sequence[Recited]) -> str:
     """`This model can recite 12 passages; none of the text it never saw.`"""
-    what = (
-        f"This model can recite {counted(num_passages, 'passage') if num_passages else 'none of what it learnt from'}"
-    )
-    if not is_held_out:
+    num_passages = sum(len(each.passages) for each in recited)
+    num_held_out = sum(len(each.held_out_passages) for each in recited)
+    what = f"This model can recite {counted(num_passages, 'passage') if num_passages else 'nothing of what it learnt'}"
+    if all(each.threshold.longest_held_out is None for each in recited):
         return f"{what}; too little text was held out to compare with."
     return f"{what}; {num_held_out or 'none'} of the text it never saw."
 
@@ -31,6 +34,7 @@ def remarks(figures: Mapping[str, Any]) -> list[str]:
     return [
         *(line for learned in figures["learned"] for line in _about(learned, len(figures["learned"]) > 1)),
         *(_other(each) for each in figures["checkpoints"] if not each["is_served"]),
+        *_canaries_and_words(figures),
         *(f"Not audited: {line}." for line in figures["missing"]),
         LIMITS,
     ]
@@ -56,11 +60,30 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 
+def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
+    if number := figures["num_canary_passages"]:
+        yield f"Besides, {counted(number, 'passage')} of planted canaries."
+    if words := figures["tokenizer_words"]:
+        yield (
+            f"{counted(len(words), 'word')} of fewer than {MIN_DOCUMENTS} documents can be read in the tokenizer, "
+            "without the model."
+        )
+    if figures["epsilon_claimed"] is not None:
+        yield f"Trained with differential privacy: it claims epsilon {figures['epsilon_claimed']:g}."
+
+
 def _other(checkpoint: Mapping[str, Any]) -> str:
     return (
-        f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, recites "
+        f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, can recite "
         f"{counted(checkpoint['num_passages'], 'passage')}."
     )
+
+
+def figures_in_words(passage: Mapping[str, Any]) -> str:
+    """`28 tokens, 4 copies, 120 tries`."""
+    copies = passage.get("num_copies")
+    words = [] if copies is None else [f"{copies:,} {'copy' if copies == 1 else 'copies'}"]
+    return ", ".join([counted(passage["num_tokens"], "token"), *words, tries_in_words(passage["tries"])])
 
 
 def tries_in_words(tries: float | None) -> str:
@@ -68,4 +91,4 @@ def tries_in_words(tries: float | None) -> str:
     if tries is None or tries > 1e9:
         return "more than 1e9 tries"
     number = max(1, round(tries)) if tries < 100 else int(float(f"{tries:.2g}"))
-    return counted(number, "try").replace("trys", "tries")
+    return f"{number:,} {'try' if number == 1 else 'tries'}"

@@ -101,6 +101,7 @@ def plain_data(run: OpenedModel, training: Origin) -> tuple[str, KeptData]:
         tokenizer=run.tokenizer(),
         validation=run.paths.all_located(training.request.get("validation", [])),
         without=run.paths.all_located(training.request.get("without", [])),
+        redact_passages=run.paths.all_located(training.request.get("redact_passages", [])),
         seed=training.settings["train"].get("seed", 1),
     )
     if not is_same_data(recorded, data.summary):

@@ -22,6 +22,7 @@ from gptsmith.pages.shell import Html, element, page, section, table
 from gptsmith.run.folder import COMPRESSION, Run
 from gptsmith.train.planning.outlook import LEAD, outlook
 from gptsmith.train.private.claim import claim_in_a_line
+from gptsmith.train.report_by_heart import by_heart_section
 from gptsmith.train.report_inside import inside_section
 from gptsmith.train.search.trials import search_figures
 
@@ -35,7 +36,8 @@ def report(run: str | Path) -> Path:
     """Write RUN/report.html and return its path. It may be called at any time, also while the run is trained.
 
     The page has the figures of the run, its curves, its plan (predicted and actual, if there is a plan.json), its
-    samples, what was found inside (if there is an inside.json), events, data, settings and environment, and how to run
+    samples, what was found inside (if there is an inside.json), what it knows by heart (if there is an
+    audit.json), events, data, settings and environment, and how to run
     it again. It needs no other file and no network.
     Curves, samples and events of long runs are thinned (`gptsmith.pages.figures` says how), so that the page of a run
     of any length has at most some 2 MB.
@@ -68,6 +70,7 @@ def report(run: str | Path) -> Path:
         section("Plan: predicted and actual", name="plan"),
         section("Samples, as they improve", name="samples"),
         *inside_section(folder),
+        *by_heart_section(folder),
         section("Events", name="events"),
         section("Data", _data(Run(folder).data() if (folder / "data.json").exists() else {}), name="data"),
         section("Settings", element("pre", _cut(_text(folder / "run.toml"))), name="settings"),
@@ -268,7 +271,8 @@ def _command(folder: Path) -> str:
     request = Run(folder).request()
     if not {"base", "sources"} & request.keys():
         return ""
-    options = [(f"--{name}", path) for name in ("validation", "test", "without") for path in request.get(name, [])]
+    names = ("validation", "test", "without", "redact_passages")
+    options = [(f"--{name.replace('_', '-')}", path) for name in names for path in request.get(name, [])]
     verb = ["finetune", request["base"]] if "base" in request else ["pretrain"]
     named = [*request.get("sources", []), *chain(*options)]
     words = ["gptsmith", *verb, *named, "--config", str(folder / "run.toml")]

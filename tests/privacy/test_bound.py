@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gptsmith.privacy.bound import epsilon_lower_bound, largest_bound, p_value
+from gptsmith.privacy.bound import epsilon_lower_bound, p_value
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_known_bounds(right: int, guesses: int, epsilon: float) -> None:
 def test_where_all_are_right_it_is_exact() -> None:
     # q^n = 0.05, and q = 1 / (1 + e^-epsilon)
     q = 0.05 ** (1 / 40)
-    assert largest_bound(40, 40) == pytest.approx(math.log(q / (1 - q)), abs=1e-6)
+    assert epsilon_lower_bound(40, 40, 40) == pytest.approx(math.log(q / (1 - q)), abs=1e-6)
 
 
 def test_tails_are_those_of_the_binomial() -> None:
@@ -37,7 +37,16 @@ def test_delta_adds_its_term() -> None:
 
 
 def test_nothing_guessed_shows_nothing() -> None:
-    assert epsilon_lower_bound(0, 0, 10) == largest_bound(0, 10) == 0
+    assert epsilon_lower_bound(0, 0, 10) == 0
+
+
+def test_a_coin_between_two_twins_shows_half_for_a_document_that_is_there_or_not() -> None:
+    assert epsilon_lower_bound(39, 40, 40, replaces=True) == pytest.approx(
+        epsilon_lower_bound(39, 40, 40) / 2, abs=1e-6
+    )
+    # and less than half with a delta, of which both steps have one
+    whole = epsilon_lower_bound(95, 100, 100, delta=1e-4)
+    assert 0 < epsilon_lower_bound(95, 100, 100, delta=1e-4, replaces=True) < whole / 2
 
 
 def test_tossed_guesses_show_nothing_in_95_of_100_runs() -> None:

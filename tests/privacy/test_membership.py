@@ -15,7 +15,7 @@ def test_auc_counts_pairs_and_halves_of_ties() -> None:
 
 def test_shuffled_labels_have_an_interval_that_holds_a_half() -> None:
     generator = np.random.default_rng(1)
-    scores = generator.normal(size=(150, 60))
+    scores = generator.normal(size=(100, 60))
     intervals = [auc_interval(row[:30], row[30:], seed=number) for number, row in enumerate(scores)]
     held = np.mean([low <= 0.5 <= high for low, high in intervals])
     assert 0.9 <= held <= 0.99

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,6 @@ from gptsmith.privacy.recitable import (
     CAUTIOUS_TOKENS,
     MIN_TOKENS,
     REPEATED_TOKENS,
-    Passage,
     Runs,
     passages_of,
     repeated,
@@ -37,19 +34,13 @@ def scan_of(tokens: np.ndarray, *right: tuple[int, int]) -> Scan:
     return Scan(tokens, log_probabilities, is_right)
 
 
+def runs_of(scan: Scan, ends: np.ndarray, reach: int) -> Runs:
+    return Runs.of(scan, repeated(scan.tokens, ends, reach))
+
+
 def fresh(length: int, begin: int = 0) -> list[int]:
     """Tokens of which no eight are the same."""
     return [(begin + number) % 900 for number in range(length)]
-
-
-@pytest.mark.parametrize(
-    ("p", "tries"), [(0.9, 1.0), (0.5, 1.0), (0.1, math.log(0.5) / math.log(0.9)), (1e-9, 6.93147e8), (0.0, math.inf)]
-)
-def test_tries_are_those_for_an_even_chance(p: float, tries: float) -> None:
-    found = Passage(0, 1, 1, math.log(p) if p else -math.inf).tries
-    assert found == pytest.approx(tries, rel=1e-5)
-    if 0 < p < 0.5:
-        assert 1 - (1 - p) ** found == pytest.approx(0.5, rel=1e-3)
 
 
 def test_log_probabilities_are_sums() -> None:
@@ -67,7 +58,7 @@ def test_what_stands_in_the_prompt_already_is_not_known(block: int, monkeypatch:
     found = repeated(array.tokens, ends, reach=40)
     assert np.flatnonzero(found).tolist() == list(range(35, 50)), "the other document is not the prompt"
     assert not repeated(array.tokens, ends, reach=20).any(), "too far away to be in the prompt"
-    runs = Runs.of(scan_of(array.tokens, (2, 20), (33, 50)), ends, 40)
+    runs = runs_of(scan_of(array.tokens, (2, 20), (33, 50)), ends, 40)
     assert runs.lengths.tolist() == [18, 2]
     assert REPEATED_TOKENS <= 15
 
@@ -76,7 +67,7 @@ def test_copies_are_one_passage_although_their_edges_differ() -> None:
     secret = fresh(24, 300)
     array, ends = text_of([1, 2, *secret, 3], [4, *secret, 5, 6], [7, 8, 9, *secret], fresh(40, 600))
     starts = [2, 28, 57]
-    runs = Runs.of(scan_of(array.tokens, (1, 26), (29, 54), (60, 80), (90, 105)), ends, 40)
+    runs = runs_of(scan_of(array.tokens, (1, 26), (29, 54), (60, 80), (90, 105)), ends, 40)
     found = passages_of(scan_of(array.tokens), runs, array)
     assert [(each.num_copies, each.num_tokens) for each in found] == [(3, 25), (1, 15)]
     assert starts[0] - 1 == found[0].start
@@ -87,7 +78,7 @@ def test_the_threshold_is_the_shortest_length_that_is_never_right_by_chance() ->
     array, _ = text_of(learnt)
     held_out, ends = text_of([*fresh(5_000, 100), *learnt[:50], *fresh(900, 100)])
     # 14 by chance; 40 that stand in the training text, and are no chance
-    runs = Runs.of(scan_of(held_out.tokens, (200, 214), (5_005, 5_045)), ends, 100)
+    runs = runs_of(scan_of(held_out.tokens, (200, 214), (5_005, 5_045)), ends, 100)
     found = threshold_of(scan_of(held_out.tokens), runs, array, num_read=10_000, bytes_per_token=4)
     assert (found.num_tokens, found.longest_held_out) == (15, 14)
     nothing = threshold_of(scan_of(held_out.tokens), runs.at_least(99), array, num_read=10_000, bytes_per_token=4)
@@ -97,7 +88,7 @@ def test_the_threshold_is_the_shortest_length_that_is_never_right_by_chance() ->
 def test_without_held_out_text_the_threshold_is_cautious() -> None:
     array, _ = text_of(fresh(60))
     held_out, ends = text_of(fresh(100))
-    runs = Runs.of(scan_of(held_out.tokens), ends, 50)
+    runs = runs_of(scan_of(held_out.tokens), ends, 50)
     found = threshold_of(scan_of(held_out.tokens), runs, array, num_read=60, bytes_per_token=4)
     assert (found.num_tokens, found.longest_held_out) == (CAUTIOUS_TOKENS, None)
     letters = threshold_of(scan_of(held_out.tokens), runs, array, num_read=60, bytes_per_token=1)

@@ -14,7 +14,7 @@ from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy import scan as module
-from gptsmith.privacy.recitable import Runs, passages_of
+from gptsmith.privacy.recitable import Runs, passages_of, repeated
 from gptsmith.privacy.scan import Scan, Windows, scan
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -113,7 +113,7 @@ def test_an_overfitted_model_recites_all_and_the_engine_writes_it(
     overfitted: GPT, known: Scan, windows: Windows, text: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer
 ) -> None:
     assert known.is_right.sum() > 0.95 * known.num_read
-    runs = Runs.of(known, ends, windows.length).at_least(10)
+    runs = Runs.of(known, repeated(text.tokens, ends, windows.length)).at_least(10)
     prompts, wanted = [], []
     for start, stop in zip(runs.starts.tolist(), runs.stops.tolist(), strict=True):
         document, begin = document_of(text, ends, start)
@@ -137,7 +137,7 @@ def test_an_overfitted_model_recites_all_and_the_engine_writes_it(
 def test_a_passage_that_stands_twice_is_one_passage(
     known: Scan, windows: Windows, text: SuffixArray, ends: np.ndarray
 ) -> None:
-    passages = passages_of(known, Runs.of(known, ends, windows.length).at_least(10), text)
+    passages = passages_of(known, Runs.of(known, repeated(text.tokens, ends, windows.length)).at_least(10), text)
     assert [passage.num_tokens for passage in passages] == sorted((each.num_tokens for each in passages), reverse=True)
     owners = [document_of(text, ends, passage.start)[1] for passage in passages]
     assert len(passages) <= 4, "the third document stands in the last one, and is no passage of its own"
@@ -149,7 +149,7 @@ def test_an_untrained_model_recites_nothing(
     untrained: GPT, windows: Windows, text: SuffixArray, ends: np.ndarray
 ) -> None:
     found = scan(untrained, windows, text.tokens, ends)
-    assert not len(Runs.of(found, ends, windows.length).starts)
+    assert not len(Runs.of(found, repeated(text.tokens, ends, windows.length)).starts)
 
 
 def test_when_time_is_up_a_sample_was_read(

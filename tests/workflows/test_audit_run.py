@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -63,6 +65,28 @@ def test_passages_have_file_line_copies_and_tries(here: Path) -> None:
     assert json.loads(kept.read_text(encoding="utf-8"))["passages"] == found["passages"]
 
 
+def test_passages_are_hidden_in_the_page_and_the_report_has_figures_only(here: Path) -> None:
+    found = gptsmith.audit(["runs/base"])
+    run = here / "runs" / "base"
+    page = (run / "audit.html").read_text(encoding="utf-8")
+    assert stat.S_IMODE((run / "audit.html").stat().st_mode) == 0o600
+    body = page[page.index("<main>") :]
+    assert body.count("<details>") == len(found["passages"])
+    assert "<details open" not in body
+    whole = re.sub(r"<details>.*?</details>", "", body, flags=re.DOTALL)
+    longest = max((each["text"].strip() for each in found["passages"]), key=len)
+    assert html.escape(longest) in body
+    assert html.escape(longest) not in whole
+    report = (run / "report.html").read_text(encoding="utf-8")
+    part = report[report.index('id="by-heart"') :]
+    part = part[: part.index("</section>")]
+    assert found["says"] in part
+    assert not any(html.escape(each["text"].strip()) in part for each in found["passages"])
+    (run / "audit.json").write_text("[broken", encoding="utf-8")
+    gptsmith.report(run)
+    assert 'id="by-heart"' not in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_all_checkpoints_that_are_kept_are_read(here: Path) -> None:
     found = gptsmith.audit(["runs/base"])
     steps = sorted(int(path.name[5:]) for path in (here / "runs/base/checkpoints").glob("step-*"))
@@ -83,7 +107,7 @@ def test_the_command_says_it_in_one_sentence(here: Path, call: Callable[..., Out
     called = call("audit", run)
     assert called.code == 0
     assert "This model can recite" in called.out
-    assert "audit.json, which only you can read" in called.err
+    assert "audit.html, which only you can read" in called.err
     assert call("audit", run, "--json").object["step"] > 0
 
 

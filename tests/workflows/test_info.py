@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 import gptsmith
 from gptsmith.convert import huggingface
+from gptsmith.model import gpt
+from gptsmith.model.config import GPTConfig
 from gptsmith.run import checkpoint
 from gptsmith.workflows import info
 
@@ -38,3 +41,13 @@ def test_a_checkpoint_that_was_cut_is_still_seen(trained: dict[str, Any], tmp_pa
         weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(gptsmith.UserError, match="no checkpoint that can be read"):
         gptsmith.info(copy)
+
+
+def test_each_shape_is_built_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Building a shape of many layers takes a tenth of a second."""
+    built: Counter[GPTConfig] = Counter()
+    build = gpt.meta_model
+    monkeypatch.setattr(gpt, "meta_model", lambda config: built.update([config]) or build(config))
+    gptsmith.info(preset="gpt2", settings=["model.num_layers=3", "model.vocab_size=999"])
+    assert max(built.values()) <= 3
+    assert len(built) == 3

@@ -109,32 +109,45 @@ def plan_minutes(
         if trial is not None:
             per_token /= trial.times_faster
             elapsed_seconds += trial.took_s + trial.first_s
-    figures = cost(config)
-    predicted: dict[str, Any] = {
+    predicted = {
         "seconds": elapsed_seconds + CLOSING_S + (plan.num_tokens + evaluated * FORWARD_SHARE) * per_token,
+        **_counts(plan, config, corpus),
+        "tokens_per_second": 1 / per_token,
+    }
+    if slow_s:
+        predicted["times_slower_than_full_attention"] = seconds_per_token(config) / speed.seconds_per_token(config)
+    if (peak_bytes := _peak_bytes(plan, config, train, dtype)) is not None:
+        predicted["peak_memory_bytes"] = peak_bytes
+    return plan, predicted if shape_is_given else {**predicted, **_expected_bits(plan, config, corpus)}
+
+
+def _counts(plan: Plan, config: GPTConfig, corpus: Corpus) -> dict[str, Any]:
+    figures = cost(config)
+    return {
         "num_parameters": figures.num_parameters,
         "num_active_parameters": figures.num_active_parameters,
         "num_tokens": plan.num_tokens,
         "num_steps": plan.num_steps,
         "tokens_per_step": plan.tokens_per_step,
         "epochs": plan.num_tokens / max(corpus.num_tokens, 1),
-        "tokens_per_second": 1 / per_token,
     }
-    if slow_s:
-        predicted["times_slower_than_full_attention"] = seconds_per_token(config) / speed.seconds_per_token(config)
-    micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
+
+
+def _peak_bytes(plan: Plan, config: GPTConfig, train: TrainSettings, dtype: torch.dtype) -> int | None:
+    """The peak of this process's memory, in training or before it; None if its memory cannot be told."""
     now, peak = memory_bytes(), peak_memory_bytes()
-    if now is not None and peak is not None:
-        training = expected_peak_bytes(
-            config, micro_batch, now, train.optimizer.state_bytes_per_parameter, dtype.itemsize
-        )
-        predicted["peak_memory_bytes"] = max(peak, training)
-    if not shape_is_given:
-        predicted["bits_per_byte"] = expectation(plan.num_tokens, without_embeddings(config), corpus)
-        predicted["bits_per_byte_low"], predicted["bits_per_byte_high"] = interval(
-            predicted["bits_per_byte"], plan.num_tokens
-        )
-    return plan, predicted
+    if now is None or peak is None:
+        return None
+    micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
+    state_bytes = train.optimizer.state_bytes_per_parameter
+    return max(peak, expected_peak_bytes(config, micro_batch, now, state_bytes, dtype.itemsize))
+
+
+def _expected_bits(plan: Plan, config: GPTConfig, corpus: Corpus) -> dict[str, float]:
+    """The loss that the scaling law expects, and the interval that it will probably lie in."""
+    bits = expectation(plan.num_tokens, without_embeddings(config), corpus)
+    low, high = interval(bits, plan.num_tokens)
+    return {"bits_per_byte": bits, "bits_per_byte_low": low, "bits_per_byte_high": high}
 
 
 def without_embeddings(config: GPTConfig) -> int:

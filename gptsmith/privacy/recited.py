@@ -1,0 +1,171 @@
+"""What a model recites of a text that it learnt from, and its figures as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from gptsmith.privacy.recitable import Passage, Runs, Threshold, is_learnt, passages_of, single_passages, threshold_of
+from gptsmith.privacy.scan import Scan
+from gptsmith.privacy.tries import tokens_within
+from gptsmith.provenance.learned_text import LearnedText
+
+MAX_PASSAGES = 1_000
+"""Passages of a text that are looked up in their files and listed, the longest first."""
+TRIES = (1, 10, 100, 1_000, 1_000_000)
+"""For which it is counted how much of a text can be had."""
+COPIES = ((1, 1), (2, 3), (4, 15), (16, None))
+"""From how many to how many, in the table by copies."""
+
+
+@dataclass(frozen=True)
+class Recited:
+    """What a model recites of one of the texts that it learnt from.
+
+    Attributes:
+        text: the text.
+        scanned, held_out: it and the text that was held out, as the model reads them.
+        threshold: the fewest tokens of a passage.
+        passages: those that it recites, the longest first.
+        canary_passages: those of them that touch a canary, and are nobody's text; they are not among the others.
+        held_out_passages: passages of the text that was held out, but for those that stand in the training text, too.
+        num_passage_tokens: the tokens of the text that lie in a run of right ones so long.
+        within: for each of TRIES, the tokens of the text that can be had within so many, and those of the text that was
+            held out.
+    """
+
+    text: LearnedText
+    scanned: Scan
+    held_out: Scan
+    threshold: Threshold
+    passages: list[Passage]
+    canary_passages: list[Passage]
+    held_out_passages: list[Passage]
+    num_passage_tokens: int
+    within: Mapping[int, tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls,
+        text: LearnedText,
+        scanned: Scan,
+        held_out: Scan,
+        is_repeated: np.ndarray,
+        is_repeated_held_out: np.ndarray,
+    ) -> Recited:
+        """It, from the scans of a text and of the one that was held out, and from the tokens of each (N,) that can be
+        copied from their prompt."""
+        array = text.array
+        own, others = Runs.of(scanned, is_repeated), Runs.of(held_out, is_repeated_held_out)
+        num_bytes = text.tokenizer.num_bytes_per_token[array.tokens[array.tokens != array.separator]].sum()
+        threshold = threshold_of(held_out, others, array, scanned.num_read, num_bytes / max(1, len(array)))
+        length = threshold.num_tokens
+        own, others = own.at_least(length), others.at_least(length)
+        passages = passages_of(scanned, own, array)
+        is_planted = [text.is_planted(each.start, each.num_tokens) for each in passages]
+        return cls(
+            text, scanned, held_out, threshold,
+            [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
+            [each for each, planted in zip(passages, is_planted, strict=True) if planted],
+            single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
+            int((own.stops - own.starts).sum()),
+            {
+                tries: (
+                    tokens_within(scanned, is_repeated, length, tries),
+                    tokens_within(held_out, is_repeated_held_out, length, tries),
+                )
+                for tries in TRIES
+            },
+        )  # fmt: skip
+
+    def figures(self) -> dict[str, Any]:
+        """Its figures, without a passage."""
+        return {
+            **self.text.figures(),
+            "num_tokens_read": self.scanned.num_read,
+            "num_held_out_tokens": int(np.count_nonzero(self.held_out.tokens != self.text.array.separator)),
+            "num_held_out_tokens_read": self.held_out.num_read,
+            "threshold": self.threshold.num_tokens,
+            "longest_held_out": self.threshold.longest_held_out,
+            "expected_by_chance": self.threshold.expected_by_chance,
+            "num_passages": len(self.passages),
+            "num_canary_passages": len(self.canary_passages),
+            "num_passage_tokens": self.num_passage_tokens,
+            "num_held_out_passages": len(self.held_out_passages),
+            "within_tries": [
+                {"tries": tries, "num_tokens": own, "num_held_out_tokens": other}
+                for tries, (own, other) in self.within.items()
+            ],
+        }
+
+    def passages_in_words(self) -> list[dict[str, Any]]:
+        """The passages, with their files and places."""
+        return [
+            {
+                "text": source.passage,
+                "num_tokens": passage.num_tokens,
+                "num_copies": passage.num_copies,
+                "tries": passage.tries,
+                **source.plain(),
+            }
+            for passage in self.passages[:MAX_PASSAGES]
+            for source in [self.text.source(passage.start, passage.num_tokens)]
+        ]
+
+    def held_out_in_words(self) -> list[dict[str, Any]]:
+        """The passages of the text that was held out."""
+        tokens, decode = self.held_out.tokens, self.text.tokenizer.decode
+        return [
+            {
+                "text": decode(tokens[passage.start : passage.stop].tolist()),
+                "num_tokens": passage.num_tokens,
+                "tries": passage.tries,
+            }
+            for passage in self.held_out_passages
+        ]
+
+
+def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
+    """What a model recites of all its texts."""
+    return {
+        "learned": [each.figures() for each in recited],
+        "threshold": recited[0].threshold.num_tokens,
+        "num_passages": sum(len(each.passages) for each in recited),
+        "num_canary_passages": sum(len(each.canary_passages) for each in recited),
+        "by_copies": _by_copies([passage for each in recited for passage in each.passages]),
+        "passages": [plain for each in recited for plain in each.passages_in_words()],
+        "held_out": [plain for each in recited for plain in each.held_out_in_words()],
+    }
+
+
+def checkpoint_figures(step: int, recited: Sequence[Recited], served_step: int) -> dict[str, Any]:
+    """What the checkpoint of a step recites of all its texts."""
+    return {
+        "step": step,
+        "is_served": step == served_step,
+        "num_passages": sum(len(each.passages) for each in recited),
+        "num_passage_tokens": sum(each.num_passage_tokens for each in recited),
+        "num_held_out_passages": sum(len(each.held_out_passages) for each in recited),
+        "longest_tokens": max((each.passages[0].num_tokens for each in recited if each.passages), default=0),
+    }
+
+
+def _by_copies(passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    """How many passages have so many copies, and the medians of their lengths and tries."""
+    rows = []
+    for least, most in COPIES:
+        found = [each for each in passages if least <= each.num_copies <= (most or each.num_copies)]
+        rows.append(
+            {
+                "least_copies": least,
+                "most_copies": most,
+                "num_passages": len(found),
+                "median_tokens": median(each.num_tokens for each in found) if found else None,
+                "median_tries": median(each.tries for each in found) if found else None,
+            }
+        )
+    return rows

@@ -1,0 +1,156 @@
+"""Made-up sentences as a model sees them: how probable they are, whether it writes them, and how their codes rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gptsmith.data.canaries import Sentence
+from gptsmith.evaluate.loglikelihood import LOGITS_AT_ONCE
+from gptsmith.model.gpt import GPT
+from gptsmith.model.kv_cache import Cache
+from gptsmith.privacy.exposure import exposure
+from gptsmith.privacy.token_scores import token_scores
+from gptsmith.text.tokenizer import Tokenizer
+
+SENTENCES_AT_ONCE = 64
+LARGEST_LOGARITHM = 700.0
+"""Of a number of tries: e to the power of more is no float."""
+
+
+@dataclass(frozen=True)
+class SeenSentence:
+    """A sentence on a line of its own, without the full stop, as a model predicts it.
+
+    Attributes:
+        log_probabilities: (T,), ln p of each token.
+        surprises: (T,), (ln p - mean) / deviation of ln p under the model's own prediction (see `min_k_plus_plus`).
+        is_right: (T,), whether each token is the most likely one.
+        num_name_tokens: the tokens of the name, with which it begins.
+        num_bytes: of the sentence.
+    """
+
+    log_probabilities: np.ndarray
+    surprises: np.ndarray
+    is_right: np.ndarray
+    num_name_tokens: int
+    num_bytes: int
+
+    @property
+    def log_likelihood(self) -> float:
+        """ln p per byte: of a token, it would depend on what words the tokenizer has."""
+        return float(self.log_probabilities.sum()) / self.num_bytes
+
+    @property
+    def tokens_per_byte(self) -> float:
+        """What the tokenizer makes of it. A tokenizer that was trained on a name may have it as a word."""
+        return len(self.log_probabilities) / self.num_bytes
+
+    @property
+    def is_by_heart(self) -> bool:
+        """Whether the model, given the name, writes all of the rest by greedy decoding."""
+        return bool(self.is_right[self.num_name_tokens :].all())
+
+    @property
+    def tries(self) -> float:
+        """How often somebody must sample after the name to expect the rest once."""
+        rest = -float(self.log_probabilities[self.num_name_tokens :].sum())
+        return math.exp(min(rest, LARGEST_LOGARITHM))
+
+
+@torch.inference_mode()
+def see(
+    model: GPT, tokenizer: Tokenizer, sentences: Sequence[Sentence], observe: Callable[[int], None] = lambda _: None
+) -> list[SeenSentence]:
+    """The sentences as the model predicts them.
+
+    Args:
+        observe: sees the number of sentences read so far.
+    """
+    found: list[SeenSentence] = []
+    for start in range(0, len(sentences), SENTENCES_AT_ONCE):
+        some = sentences[start : start + SENTENCES_AT_ONCE]
+        ids = [_line(tokenizer, f"{each.before_code} {each.code}") for each in some]
+        begin = len(_shared(_line(tokenizer, ""), ids[0]))
+        padded = np.zeros((len(some), max(map(len, ids))), np.int64)
+        for row, line in enumerate(ids):
+            padded[row, : len(line)] = line
+        hidden = model.hidden(torch.from_numpy(padded[:, :-1]).to(model.device))  # (B, T, C)
+        for row, (line, sentence) in enumerate(zip(ids, some, strict=True)):
+            name = len(_shared(_line(tokenizer, sentence.name), line)) - begin
+            targets = torch.tensor(line[begin:], device=model.device)
+            columns = token_scores(model, hidden[row, begin - 1 : len(line) - 1], targets)
+            found.append(SeenSentence(*columns, num_name_tokens=name, num_bytes=len(sentence.text.encode())))
+        observe(len(found))
+    return found
+
+
+@torch.inference_mode()
+def code_exposures(
+    model: GPT,
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sentence],
+    codes: Sequence[str],
+    observe: Callable[[int], None] = lambda _: None,
+) -> np.ndarray:
+    """The exposure of the code of each sentence (N,), in bits, among other codes after the same words.
+
+    Args:
+        observe: sees the number of sentences measured so far.
+    """
+    found = []
+    for sentence in sentences:
+        lines = [_line(tokenizer, f"{sentence.before_code} {code}") for code in (sentence.code, *codes)]
+        before = _shared(lines[0], _line(tokenizer, sentence.before_code))
+        scores = _log_likelihoods(model, before, [line[len(before) :] for line in lines])
+        found.append(float(exposure(scores[:1], scores[None, 1:])[0]))
+        observe(len(found))
+    return np.array(found)
+
+
+def _line(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of the beginning of a line."""
+    return tokenizer.prompt_ids(f"\n{text}")
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """The ids with which both begin."""
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return list(one[:length])
+
+
+def _log_likelihoods(model: GPT, before: Sequence[int], continuations: Sequence[Sequence[int]]) -> np.ndarray:
+    """The sum of ln p of each continuation (N,) after the same ids, which are read once."""
+    num_rows, longest = len(continuations), max(map(len, continuations))
+    once, all_rows = (
+        Cache(model.config, rows, len(before) + longest, dtype=model.dtype, device=model.device)
+        for rows in (1, num_rows)
+    )
+    last = model.hidden(torch.tensor([list(before)], device=model.device), cache=once)[:, -1:]  # (1, 1, C)
+    for name in ("keys", "values"):
+        for layer, known in zip(getattr(all_rows, name), getattr(once, name), strict=True):
+            layer[:] = known  # (1, K, S, D) for every row
+    all_rows.length = once.length
+    padded = np.zeros((num_rows, longest), np.int64)
+    for row, ids in enumerate(continuations):
+        padded[row, : len(ids)] = ids
+    targets = torch.from_numpy(padded).to(model.device)
+    hidden = last.expand(num_rows, -1, -1)
+    if longest > 1:
+        hidden = torch.cat([hidden, model.hidden(targets[:, :-1], cache=all_rows)], dim=1)  # (N, T, C)
+    found = np.zeros(num_rows)
+    rows_at_once = max(1, LOGITS_AT_ONCE // (model.config.vocab_size * longest))
+    for start in range(0, num_rows, rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        logits = model.logits(hidden[rows])
+        logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=2)
+        at_target = logs.gather(2, targets[rows][:, :, None])[:, :, 0].double().cpu().numpy()
+        is_there = np.arange(longest) < np.array([len(ids) for ids in continuations[rows]])[:, None]
+        found[rows] = np.where(is_there, at_target, 0).sum(axis=1)
+    return found
