@@ -26,7 +26,10 @@ Preview = Annotated[
             "objective", "minutes", "hours", "epochs", "max_steps", "learning_rate", "batch_size", "context_length",
             "lora", "lora_alpha", "private", "trials", "seed", "device", "report_to",
         ),
-        "Data": ("validation", "test", "without", "me", "skip_bad", "encoding", "encoding_errors"),
+        "Data": (
+            "validation", "test", "without", "redact", "redact_passages", "me", "skip_bad", "encoding",
+            "encoding_errors",
+        ),
         "Run": ("out", "resume", "config", "settings"),
     },
     examples=(

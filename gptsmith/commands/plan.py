@@ -14,7 +14,7 @@ from gptsmith.train.request import PlanRequest
         "Model": ("preset", "params", "context_length", "tokenizer"),
         "Training": ("batch_size", "private", "seed", "device"),
         "Fine-tuning": ("objective", "epochs", "lora", "test", "me", "skip_bad"),
-        "Data": ("validation", "without", "canaries", "encoding", "encoding_errors"),
+        "Data": ("validation", "without", "redact", "redact_passages", "canaries", "encoding", "encoding_errors"),
         "Settings": ("config", "settings"),
     },
     omitted=("learning_rate", "lora_alpha", "max_steps", "report_to"),

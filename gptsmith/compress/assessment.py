@@ -20,6 +20,8 @@ from gptsmith.train.known_answers import general_prompts
 NUM_PROMPTS, WRITTEN_TOKENS = 10, 48
 SEED = 0
 """Of the bootstrap."""
+SCORED_TOKENS = 1 << 16
+"""Of the validation text, from all over it: two models read them."""
 
 
 def assess(material: Material, after: GPT) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def assess(material: Material, after: GPT) -> dict[str, Any]:
         "largest_logit_difference": gap.largest,
         "mean_logit_difference": gap.mean,
         "top1_agreement": gap.top1_agreement,
+        "num_scored_tokens": was.whole.num_tokens,
         f"{prefix}bits_per_byte_before": was.whole.bits_per_byte,
         f"{prefix}bits_per_byte": now.whole.bits_per_byte,
         f"{prefix}bits_per_byte_rise_low": low,
@@ -49,8 +52,9 @@ def assess(material: Material, after: GPT) -> dict[str, Any]:
 
 def _units(material: Material, model: GPT) -> UnitScores:
     stream = material.validation
-    with meter("measuring the validation loss", len(stream)) as bar:
-        return score_units(model, stream, material.tokenizer.num_bytes_per_token, observe=bar.update)
+    with meter("measuring the validation loss", min(len(stream), SCORED_TOKENS)) as bar:
+        sizes = material.tokenizer.num_bytes_per_token
+        return score_units(model, stream, sizes, max_tokens=SCORED_TOKENS, observe=bar.update)
 
 
 @torch.inference_mode()

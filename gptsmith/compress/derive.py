@@ -50,10 +50,10 @@ def derive(
     Returns:
         run, status, made_from, step, num_parameters, weight_bytes_before, weight_bytes, bits_per_weight, ratio,
         compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
-        top1_agreement, label_agreement of a classifier, reward_correlation of a reward model, seconds; and where the
-        run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 % interval of the difference
-        as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss. Of a tuned run that text is its
-        base's, of others this package's general text, and the names begin with general_.
+        top1_agreement, num_scored_tokens, label_agreement of a classifier, reward_correlation of a reward model,
+        seconds; and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 %
+        interval of the difference as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss. Of a
+        tuned run that text is its base's, of others this package's general text, and the names begin with general_.
 
     Raises:
         UserError: the run cannot be read or changed so, or the new folder is in use.

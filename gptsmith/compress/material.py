@@ -23,7 +23,7 @@ from gptsmith.generate.own_text import own_texts
 from gptsmith.model.gpt import GPT
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.forgetting import TEXT, general_text
-from gptsmith.train.validation_text import pretraining_data, validation_of
+from gptsmith.train.validation_text import pretraining_data, require_public, validation_of
 
 OWN_TEXT = "validation text"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
@@ -93,7 +93,9 @@ class Material:
         Raises:
             UserError: as `pretraining` does.
         """
-        return self.pretraining.train
+        trained, data = self._pretraining
+        require_public(trained)
+        return data.train
 
     @cached_property
     def validation_and_source(self) -> tuple[TokenStream, str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,46 +15,15 @@ from gptsmith.base.cache_folder import private_folder
 from gptsmith.base.console import Meter
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import DataError, UserError
-from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
-from gptsmith.data.cache import MANIFEST, Hold, Journal, built_once, key_of
-from gptsmith.data.deduplication import ExactDeduplication
+from gptsmith.base.files import read_json, sha256_of
+from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
+from gptsmith.data.cleaning import Cleaning
+from gptsmith.data.corpus_build import DOCUMENT, FORMAT_VERSION, TABLE_FILE, TEXT_FILE, CorpusBuild, FileRecord
 from gptsmith.data.discover import Candidate, Found, discover
-from gptsmith.data.left_out import LeftOut
 from gptsmith.data.readers import ReadSettings
-from gptsmith.data.reading import read_documents
 from gptsmith.data.reading_versions import reading_versions
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
-
-FORMAT_VERSION = 2
-TEXT_FILE, TABLE_FILE, JOURNAL_FILE = "documents.bin", "documents.table", "journal.jsonl"
-# Work between two journal entries that a crash may cost; an entry per file would make many small files slow.
-COMMIT_BYTES = 32_000_000
-
-# One row per document: where its text ends in documents.bin, the file and bytes it was read from, its SHA-256.
-DOCUMENT = np.dtype([("end", "<u8"), ("file", "<u4"), ("start", "<u8"), ("stop", "<u8"), ("sha256", "V32")])
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """The outcome of reading one source file."""
-
-    path: str
-    sha256: str
-    num_bytes: int
-    num_documents: int = 0
-    num_duplicates: int = 0
-    left_out: tuple[str, ...] = ()
-    """The SHA-256 of each document that a list names, so that it is not in the corpus."""
-
-    skipped: str | None = None
-    """Why the file was skipped; None if it was read."""
-
-    remarks: tuple[str, ...] = ()
-    """What of the file is not in its documents, though it was read."""
-
-    text_fields: tuple[str, ...] = ()
-    """The fields of its records that hold the text; none if it holds no records."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +87,11 @@ class Corpus:
         return {sha256 for file in self.files for sha256 in file.left_out}
 
     @property
+    def redacted(self) -> dict[str, int]:
+        """How many findings were replaced by placeholders, by kind."""
+        return dict(sum((Counter(file.redacted) for file in self.files), Counter[str]()))
+
+    @property
     def summary(self) -> dict[str, Any]:
         """Counts, every file with its SHA-256, and what was skipped and why."""
         read = [file for file in self.files if file.skipped is None]
@@ -131,6 +102,7 @@ class Corpus:
             "num_bytes": self.num_bytes,
             "num_duplicates": sum(file.num_duplicates for file in read),
             "num_left_out": len(self.left_out),
+            "redacted": self.redacted,
             "skipped": {**self.unopened, **skipped},
             "remarks": {file.path: list(file.remarks) for file in read if file.remarks},
             "files": {file.path: file.sha256 for file in read},
@@ -143,10 +115,10 @@ def read_corpus(
     settings: ReadSettings,
     cache: Path,
     meter: MeterFactory = console_meter,
-    left_out: LeftOut | None = None,
+    cleaning: Cleaning | None = None,
 ) -> Corpus:
-    """The documents of files, folders and globs, or of those that were found, without those that are to be left out;
-    found again by their content, whatever the files are called.
+    """The documents of files, folders and globs, or of those that were found, without what is taken out of them; found
+    again by their content, whatever the files are called.
 
     Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
 
@@ -154,7 +126,7 @@ def read_corpus(
         DataError: a source cannot be read, there is no text, or the disk is full.
     """
     reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
-    left_out = left_out or LeftOut()
+    cleaning = cleaning or Cleaning()
     found = sources if isinstance(sources, Found) else discover(sources)
     hashed = _hashed(found, meter)
     key = key_of(
@@ -162,12 +134,14 @@ def read_corpus(
         reading.plain(),
         [(record.sha256, item.file.extension, item.reader.kind) for item, record in hashed],
         reading_versions(item for item, _ in hashed),
-        left_out.key(),
+        cleaning.key(),
     )
     target = private_folder(cache / "corpora") / key
     with built_once(target, _is_whole) as working:
         if working is not None:
-            _Build(working, hashed, reading, left_out).run(meter)
+            build = CorpusBuild(working, hashed, reading, cleaning)
+            with meter("reading files", build.num_bytes, count=False) as bar:
+                build.run(bar)
     manifest = read_json(target / MANIFEST, with_names=True)
     records = [
         FileRecord(**{**stored, "path": now.path}) for stored, (_, now) in zip(manifest["files"], hashed, strict=True)
@@ -176,11 +150,13 @@ def read_corpus(
         if candidate.named and record.skipped is not None:
             raise DataError(f"{record.path}: {record.skipped}")
     corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped, Hold(target))
-    left_out.found.update(corpus.left_out)
+    cleaning.left_out.found.update(corpus.left_out)
+    cleaning.redaction.counts.update(corpus.redacted)
     if not corpus.num_bytes and corpus.left_out:
+        named = ", ".join(cleaning.left_out.lists)
         raise DataError(
-            f"{', '.join(left_out.lists)}: all {len(corpus.left_out):,} documents of these texts are left out: "
-            "name more texts, or a shorter list"
+            f"{named}: all {len(corpus.left_out):,} documents of these texts are left out: name more texts, or a "
+            "shorter list"
         )
     if not corpus.num_bytes:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
@@ -224,134 +200,3 @@ def _is_whole(folder: Path) -> bool:
         return bool(manifest["sizes"] == {name: (folder / name).stat().st_size for name in manifest["sizes"]})
     except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False
-
-
-class _Build:
-    """Reads the files into a folder, resuming after the last one in its journal."""
-
-    def __init__(
-        self,
-        folder: Path,
-        hashed: Sequence[tuple[Candidate, FileRecord]],
-        settings: ReadSettings,
-        left_out: LeftOut,
-    ) -> None:
-        self.folder, self.hashed, self.settings, self.left_out = folder, hashed, settings, left_out
-        self.journal = Journal(folder / JOURNAL_FILE)
-        self.records = [FileRecord(**entry) for entry in self.journal.entries()]
-        self.pending: list[FileRecord] = []
-        self.deduplication = ExactDeduplication()
-
-    def run(self, meter: MeterFactory) -> None:
-        left = self.hashed[len(self.records) :]
-        num_bytes = sum(record.num_bytes for _, record in left)
-        require_room(self.folder, num_bytes, f"the text of {len(left):,} files")
-        with self._opened(TEXT_FILE) as self.text, self._opened(TABLE_FILE) as self.rows:
-            self._truncate_to_journal()
-            uncommitted = done = 0
-            with meter("reading files", num_bytes, count=False) as bar:
-                for number, (candidate, record) in enumerate(left, len(self.records)):
-                    self.pending.append(self._read(number, candidate, record))
-                    done += record.num_bytes
-                    uncommitted += record.num_bytes
-                    bar.update(done, f"{readable_bytes(done)}, {self.num_documents:,} documents")
-                    if uncommitted >= COMMIT_BYTES:
-                        self._commit()
-                        uncommitted = 0
-                self._commit()
-        write_json(
-            self.folder / MANIFEST,
-            {
-                "format_version": FORMAT_VERSION,
-                "read_settings": self.settings.plain(),
-                "files": [asdict(record) for record in self.records],
-                "sizes": {name: (self.folder / name).stat().st_size for name in (TEXT_FILE, TABLE_FILE)},
-                "sha256": {name: sha256_of(self.folder / name) for name in (TEXT_FILE, TABLE_FILE)},
-            },
-        )
-        self.journal.path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[BinaryIO]:
-        path = self.folder / name
-        path.touch()
-        with path.open("r+b") as file:
-            yield file
-
-    def _truncate_to_journal(self) -> None:
-        """Cut both files back to what the journal has."""
-        self.num_documents = sum(record.num_documents for record in self.records)
-        rows = np.fromfile(self.folder / TABLE_FILE, DOCUMENT, count=self.num_documents)
-        for row in rows["sha256"]:
-            self.deduplication.keep(row.tobytes())
-        self.deduplication.commit()
-        self._truncate(int(rows["end"][-1]) if len(rows) else 0, len(rows))
-
-    def _truncate(self, num_bytes: int, num_documents: int) -> None:
-        self.num_documents = num_documents
-        for file, size in ((self.text, num_bytes), (self.rows, num_documents * DOCUMENT.itemsize)):
-            file.seek(size)
-            file.truncate()
-
-    def _commit(self) -> None:
-        for file in (self.text, self.rows):
-            file.flush()
-            os.fsync(file.fileno())
-        self.journal.append(*(asdict(record) for record in self.pending))
-        self.records += self.pending
-        self.pending = []
-
-    def _read(self, number: int, candidate: Candidate, record: FileRecord) -> FileRecord:
-        """Add the documents of one file: all of them, or none if it turns out to be unreadable."""
-        path = candidate.file.path
-        began = self.text.tell(), self.num_documents
-        try:
-            added = self._add_documents(number, candidate)
-            if path.stat().st_size != record.num_bytes:
-                raise DataError(f"{path}: it changed while it was read; wait until it is complete")
-        except (UserError, OSError) as error:
-            if isinstance(error, OSError):
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                error = UserError(f"{path}: cannot be read: {error.strerror}")
-            if candidate.named:
-                raise error from None
-            self._truncate(*began)
-            self.deduplication.roll_back()
-            reason = str(error).removeprefix(str(path)).lstrip(": ")
-            return FileRecord(record.path, record.sha256, record.num_bytes, skipped=reason)
-        self.deduplication.commit()
-        return replace(
-            record,
-            num_documents=self.num_documents - began[1],
-            remarks=tuple(candidate.file.remarks),
-            **added,
-        )
-
-    def _add_documents(self, number: int, candidate: Candidate) -> dict[str, Any]:
-        """Write a file's documents. Returns what its record has of those that are not written, and the fields of
-        text."""
-        num_duplicates, left_out, fields = 0, dict[str, None](), dict[str, None]()
-        begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        for chunk in read_documents(candidate.reader, candidate.file, self.settings):
-            fields.update(dict.fromkeys(chunk.fields))
-            # JSON can spell half a surrogate pair, which is no character.
-            data = chunk.text.encode("utf-8", "replace")
-            digest.update(data)
-            self.text.write(data)
-            start = chunk.start if start is None else start
-            if not chunk.last:
-                continue
-            end, sha256 = self.text.tell(), digest.digest()
-            if sha256.hex() in self.left_out:
-                left_out[sha256.hex()] = None
-                self._truncate(begin, self.num_documents)
-            elif end > begin and self.deduplication.keep(sha256):
-                row = np.array([(end, number, start, chunk.end, sha256)], DOCUMENT)
-                self.rows.write(row.tobytes())
-                self.num_documents += 1
-            else:
-                num_duplicates += end > begin
-                self._truncate(begin, self.num_documents)
-            begin, start, digest = self.text.tell(), None, hashlib.sha256()
-        return {"num_duplicates": num_duplicates, "left_out": tuple(left_out), "text_fields": tuple(fields)}

@@ -30,6 +30,8 @@ class ExampleSplits:
     """Examples of the training file that are skipped because a validation or test file has the same question."""
     num_left_out: int = 0
     """Examples that are not read because a list names them."""
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    """How many findings were replaced by placeholders, by kind."""
     skipped: Skipped = field(default_factory=Skipped)
     """Records of which no example could be made."""
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

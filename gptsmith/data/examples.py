@@ -14,11 +14,11 @@ from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.chats import require_messages_of, with_roles
+from gptsmith.data.cleaning import Cleaning
 from gptsmith.data.discover import discover, readers_by_extension
 from gptsmith.data.example_store import StoredExamples
 from gptsmith.data.fields import plain_fields
 from gptsmith.data.labels import FieldNames, field_names, text_name
-from gptsmith.data.left_out import LeftOut
 from gptsmith.data.readers import ReadSettings, Record
 from gptsmith.data.reading import read_records
 from gptsmith.data.records import TEXT_FIELDS
@@ -44,8 +44,8 @@ class ExampleReading:
     """Fields of records and of their turns that are left out."""
     has_labels: bool = True
     """Whether the records are to have labels; those of texts to be labelled need none."""
-    left_out: LeftOut = field(default_factory=LeftOut)
-    """Records that are not read, by their texts as documents."""
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    """Records that are not read, by their texts as documents, and what is replaced in the others."""
     usual_text: str | None = None
     """A name of the text beside the usual ones: that in the files that a classifier was trained on."""
 
@@ -158,8 +158,8 @@ def read_examples(
                     fields[str(named.path)] = dict(named.names.own)
             # Of a packed file, or one without lines, no more is known than where its record ends in the text.
             bar.update(min(before.get(named.path, 0) + named.end, num_bytes), f"{number:,} records")
-    if not examples and reading.left_out.found:
-        raise DataError(f"{', '.join(reading.left_out.lists)}: all examples are left out: name more files")
+    if not examples and reading.cleaning.left_out.found:
+        raise DataError(f"{', '.join(reading.cleaning.left_out.lists)}: all examples are left out: name more files")
     if not examples:
         raise no_examples(sources, skipping.skipped)
     return ReadExamples(examples, fields, skipping.skipped)
@@ -221,7 +221,7 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
     num_records = 0
     for path, of_file in groupby(records(sources, reading.settings), key=lambda item: item[0]):
         of_this = (record for _, record in of_file)
-        others = reading.left_out.others(path, of_this, reading.settings.text_field)
+        others = reading.cleaning.left_out.others(path, of_this, reading.settings.text_field)
         found = with_roles(path, others, reading.me, names_of_people)
         first = list(islice(found, NUM_SAMPLES))
         names = reading.names(path, [record.fields for record in first if record.problem is None])
@@ -229,6 +229,7 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
             place = f"{path}, {record.place}"
             num_records += 1
             fields = without_fields(names.usual(record.fields), reading.ignored_fields)
+            fields = reading.cleaning.redaction.values(fields) if reading.cleaning.redaction else fields
             yield NamedRecord(path, place, fields, record.fields, names, record.end, record.problem)
     if reading.me is not None:
         require_messages_of(reading.me, names_of_people)

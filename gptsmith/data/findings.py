@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from gptsmith.data.corpus import Corpus, MeterFactory
 from gptsmith.data.finders import KINDS, FinderSettings
-from gptsmith.data.passages import Found, SearchedFile, opened_file
 
-BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16
-"""A document is searched in such blocks, with so much of what stands around each."""
+SHOWN_CHARACTERS = 4
+"""Of a secret."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,16 @@ def findings(text: str, finders: Sequence[FinderSettings]) -> list[Finding]:
     ]
     kept: list[Finding] = []
     for found in sorted(every, key=lambda one: (not one.is_secret, one.start - one.stop, one.start)):
-        if all(found.stop <= other.start or other.stop <= found.start for other in kept):
-            kept.append(found)
-    return sorted(kept, key=lambda one: one.start)
+        place = bisect(kept, found.start, key=lambda one: one.start)
+        is_free = not place or kept[place - 1].stop <= found.start
+        if is_free and (place == len(kept) or found.stop <= kept[place].start):
+            kept.insert(place, found)
+    return kept
+
+
+def hidden(secret: str) -> str:
+    """The beginning of a secret, by which a person knows it: at most a third of it."""
+    return f"{secret[: min(SHOWN_CHARACTERS, len(secret) // 3)]}…"
 
 
 def redacted(text: str, found: Iterable[Finding]) -> str:
@@ -63,54 +67,3 @@ def redacted(text: str, found: Iterable[Finding]) -> str:
         parts += [text[end : one.start], one.placeholder]
         end = one.stop
     return "".join([*parts, text[end:]])
-
-
-def findings_in(corpus: Corpus, document: int, finders: Sequence[FinderSettings]) -> Iterator[Finding]:
-    """The findings in a document, with their bytes in the corpus. Long documents are read in blocks."""
-    starts, stops = corpus.bounds()
-    begin, end = int(starts[document]), int(stops[document])
-    for start in range(begin, end, BLOCK_BYTES):
-        stop = min(start + BLOCK_BYTES, end)
-        first = max(begin, start - AROUND_BYTES)
-        block = corpus.read(first, min(end, stop + AROUND_BYTES))
-        cut = 0 if first == begin else next(n for n, byte in enumerate(block) if byte & 0xC0 != 0x80)
-        text, at, place = block[cut:].decode("utf-8", "ignore"), 0, first + cut
-        for found in findings(text, finders):
-            place += len(text[at : found.start].encode())
-            at = found.start
-            if start <= place < stop:
-                yield replace(found, start=place, stop=place + len(found.text.encode()))
-
-
-@dataclass(frozen=True)
-class PlacedFinding:
-    """A finding in the files of a person.
-
-    Attributes:
-        document: the number of its document in the corpus.
-        file: the file that the document was read from.
-        place: where it stands in that file; None in formats whose text is packed or marked up.
-    """
-
-    finding: Finding
-    document: int
-    file: Path
-    place: Found | None
-
-
-def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterFactory) -> Iterator[PlacedFinding]:
-    """The findings in all documents of a corpus, and where they stand in its files."""
-    starts, _ = corpus.bounds()
-    with ExitStack() as opened, meter("searching", len(corpus)) as bar:
-        searched: tuple[Path | None, SearchedFile | None] = None, None
-        for document in range(len(corpus)):
-            for found in findings_in(corpus, document, finders):
-                path, begin, end = corpus.source(document)
-                if path != searched[0]:
-                    opened.close()
-                    searched = path, opened_file(path, opened)
-                expected = begin + found.start - int(starts[document])
-                file = searched[1]
-                place = None if file is None else file.find(found.text, begin, end, expected)
-                yield PlacedFinding(found, document, path, place)
-            bar.update(document + 1)

@@ -23,7 +23,7 @@ AUDIT = shell_command("audit", "TEXT", "--out", "found.jsonl")
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutDocuments:
     """Lists of documents that are not to be learnt from.
 
     Attributes:
@@ -35,7 +35,7 @@ class LeftOut:
     found: set[str] = field(default_factory=set)
 
     @classmethod
-    def read(cls, paths: Iterable[str | Path]) -> LeftOut:
+    def read(cls, paths: Iterable[str | Path]) -> LeftOutDocuments:
         """The lists in some files, one JSON object per line; a line without `sha256` names no document.
 
         Raises:

@@ -16,10 +16,10 @@ from gptsmith.base.files import PlaceTakenError, published_folder, read_json
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
 from gptsmith.data.cache import MANIFEST, key_of, mark_used
+from gptsmith.data.cleaning import Cleaning
 from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
-from gptsmith.data.left_out import LeftOut
 from gptsmith.data.near_duplicates import near_duplicates
 from gptsmith.data.planting import canary_summary, planted
 from gptsmith.data.settings import DataSettings
@@ -58,6 +58,7 @@ def prepare(
     tokenizer: TokenizerSettings | Tokenizer,
     validation: Iterable[str | Path] = (),
     without: Iterable[str | Path] = (),
+    redact_passages: Iterable[str | Path] = (),
     seed: int,
     cache: Path | None = None,
     meter: MeterFactory = console_meter,
@@ -65,22 +66,23 @@ def prepare(
     """Token streams of files, folders and globs, and the tokenizer: one trained on the training split, or one given.
 
     Args:
-        without: lists of documents to leave out, as `LeftOut` reads them.
+        without: lists of documents to leave out.
+        redact_passages: lists of passages to replace by placeholders.
 
     Raises:
         UserError: a source or a list cannot be read, a split is too small, or the disk is full.
     """
     cache = private_folder(cache or default_cache())
-    validation, left_out = list(validation), LeftOut.read(without)
+    validation, cleaning = list(validation), Cleaning.of(settings.redact, without, redact_passages)
     found = (
         found_splits(sources, validates=not validation and settings.validation_fraction > 0)
         if settings.own_splits
         else FoundSplits(discover(sources))
     )
-    corpus = read_corpus(found.train, settings, cache, meter, left_out)
+    corpus = read_corpus(found.train, settings, cache, meter, cleaning)
     held_out = validation or found.validation
-    validation_corpus = read_corpus(held_out, settings, cache, meter, left_out) if held_out else None
-    left_out.require_found()
+    validation_corpus = read_corpus(held_out, settings, cache, meter, cleaning) if held_out else None
+    cleaning.require_found()
     is_grouped = settings.group_near_duplicates and validation_corpus is None and settings.validation_fraction > 0
     groups = near_duplicates([corpus], cache, meter) if is_grouped else None
     splits = split_corpus(corpus, settings, seed, validation_corpus, None if groups is None else groups.group_of)
@@ -146,7 +148,10 @@ def _trained(settings: TokenizerSettings, split: Split, cache: Path) -> Tokenize
     def texts() -> Iterator[str]:
         nonlocal learned
         learned = True
-        return (chunk.text for chunk in split.chunks())
+        for chunk in split.chunks():
+            yield chunk.text
+            if chunk.last:
+                yield ""
 
     tokenizer = settings.train(texts, split.num_bytes)
     # A tokenizer that read no text came from files that may change while their names stay: it is not kept.

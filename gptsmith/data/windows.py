@@ -54,6 +54,13 @@ class Windows:
         return self._orders[epoch]
 
 
+def window_starts(num_tokens: int, context_length: int, max_tokens: int | None = None) -> list[int]:
+    """Where the windows begin that score all tokens of a stream, or about `max_tokens` spread evenly over it."""
+    num_windows = -(-num_tokens // context_length)
+    wanted = num_windows if max_tokens is None else min(num_windows, max(1, max_tokens // context_length))
+    return [number * num_windows // wanted * context_length for number in range(wanted)]
+
+
 def evaluation_windows(
     stream: TokenStream, context_length: int, batch_size: int, max_tokens: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -62,10 +69,8 @@ def evaluation_windows(
     The first token is predicted from the stream's last, an EOS token. With `max_tokens` only about so many tokens are
     scored, in windows spread evenly over the stream.
     """
-    num_windows = -(-len(stream) // context_length)
-    wanted = num_windows if max_tokens is None else min(num_windows, max(1, max_tokens // context_length))
-    starts = [number * num_windows // wanted * context_length for number in range(wanted)]
-    for first in range(0, wanted, batch_size):
+    starts = window_starts(len(stream), context_length, max_tokens)
+    for first in range(0, len(starts), batch_size):
         samples = [
             stream.slice(start - 1, min(start + context_length, len(stream)), circular=True)
             for start in starts[first : first + batch_size]

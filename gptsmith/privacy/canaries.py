@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from gptsmith.base.errors import CheckpointError, UserError
-from gptsmith.convert.load import load
-from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.convert.open import OpenedModel
 from gptsmith.data.canaries import Canary, other_codes, read_canaries
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.exposure import EXPECTED, mean_exposure
 from gptsmith.privacy.membership import membership, min_k_plus_plus
 from gptsmith.privacy.sentences import SeenSentence, code_exposures, see
+from gptsmith.privacy.token_scores import base_model
 from gptsmith.text.tokenizer import Tokenizer
 
 TOKENIZER = "tokenizer"
@@ -156,20 +155,8 @@ def _seen(
         planted, unseen = (see(model, tokenizer, each, observe) for each in twins)
         return Sights(canaries, planted, unseen, before)
 
-    base = _base(run, tokenizer)
+    base = base_model(run, tokenizer)
     return by(model, None if base is None else by(base.to(model.device), None))
-
-
-def _base(run: OpenedModel, tokenizer: Tokenizer) -> GPT | None:
-    """The model that a run was tuned from; None if there is none, or it is gone, or has other tokens."""
-    training = run.training()
-    if training is None or training.base is None:
-        return None
-    try:
-        base = load(open_model(run.paths.located(training.base)), device="cpu")
-    except (UserError, CheckpointError):
-        return None
-    return base.model if base.tokenizer.fingerprint == tokenizer.fingerprint else None
 
 
 def _group(

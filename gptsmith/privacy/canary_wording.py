@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.privacy.canaries import TOKENIZER
+from gptsmith.privacy.wording import tries_in_words
 
 TELLS = 0.6
 """The least AUC by which a tokenizer that was trained on the text is worth a sentence."""
-READABLE_TRIES = 1e9
 
 
 def canary_lines(figures: Mapping[str, Any]) -> list[str]:
@@ -35,7 +35,7 @@ def _group_in_words(group: Mapping[str, Any]) -> str:
     low, high = group["interval"]
     return (
         f"Planted {planted}: {group['by_heart']} of {group['num']} by heart from the name (unseen twins: "
-        f"{group['by_heart_unseen']}), after {_tries(group['tries'][1])} tries in the middle; exposure "
+        f"{group['by_heart_unseen']}), half of them within {tries_in_words(group['tries'][1])}; exposure "
         f"{_bits(group, 'exposure')}, of the twins {_bits(group, 'exposure_unseen')}; told from them with an AUC of "
         f"{group['auc']:.2f} ({low:.2f} to {high:.2f}), {group['true_positives_at_1_percent']:.0%} found where 1 % are "
         "falsely accused."
@@ -60,7 +60,3 @@ def _bound_in_words(figures: Mapping[str, Any]) -> str:
 def _bits(group: Mapping[str, Any], name: str) -> str:
     low, high = group[f"{name}_interval"]
     return f"{group[name]:.1f} bits ({low:.1f} to {high:.1f})"
-
-
-def _tries(tries: float) -> str:
-    return "more than a billion" if tries > READABLE_TRIES else f"{max(1, round(tries)):,}"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gptsmith.data.canaries import Sentence
 from gptsmith.evaluate.loglikelihood import LOGITS_AT_ONCE
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
 from gptsmith.privacy.exposure import exposure
+from gptsmith.privacy.token_scores import token_scores
 from gptsmith.text.tokenizer import Tokenizer
 
 SENTENCES_AT_ONCE = 64
@@ -83,7 +83,7 @@ def see(
         for row, (line, sentence) in enumerate(zip(ids, some, strict=True)):
             name = len(_shared(_line(tokenizer, sentence.name), line)) - begin
             targets = torch.tensor(line[begin:], device=model.device)
-            columns = _predicted(model, hidden[row, begin - 1 : len(line) - 1], targets)
+            columns = token_scores(model, hidden[row, begin - 1 : len(line) - 1], targets)
             found.append(SeenSentence(*columns, num_name_tokens=name, num_bytes=len(sentence.text.encode())))
         observe(len(found))
     return found
@@ -123,23 +123,6 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> list[int]:
     while length < min(len(one), len(other)) and one[length] == other[length]:
         length += 1
     return list(one[:length])
-
-
-def _predicted(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of targets (T,), by the hidden states before them (T, C): ln p, how it lies in the distribution of ln p, and
-    whether it is the largest."""
-    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    parts = []
-    for states, wanted in zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True):
-        logits = model.logits(states)  # (T, V)
-        logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
-        shares = logs.exp()
-        mean = (shares * logs).nansum(dim=1)  # 0 for what has no chance at all
-        deviation = ((shares * logs**2).nansum(dim=1) - mean**2).clamp(min=0).sqrt()
-        at_target = logs.gather(1, wanted[:, None])[:, 0]
-        parts.append((at_target, (at_target - mean) / (deviation + 1e-6), logs.argmax(dim=1) == wanted))
-    at_target, surprises, is_right = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
-    return at_target.double().numpy(), surprises.double().numpy(), is_right.numpy()
 
 
 def _log_likelihoods(model: GPT, before: Sequence[int], continuations: Sequence[Sequence[int]]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import UserError, did_you_mean
@@ -12,19 +12,15 @@ from gptsmith.base.machine import free_memory_bytes
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
-from gptsmith.convert.open import open_model
+from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.data import brief_audit
 from gptsmith.data.cache import key_of
 from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.corpus import Corpus
 from gptsmith.data.example_prompts import questions
-from gptsmith.data.example_splits import ExampleSplits, split_examples
-from gptsmith.data.examples import ExampleReading, read_examples, read_shape
-from gptsmith.data.folder_splits import source_splits
-from gptsmith.data.left_out import LeftOut
-from gptsmith.data.prepare import PreparedData, prepare
-from gptsmith.data.settings import DataSettings
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import KINDS as SHAPES
-from gptsmith.data.shapes import TEXT
-from gptsmith.data.skipped import Skipped
+from gptsmith.data.shapes import TEXT, Example
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT, meta_model
@@ -32,11 +28,11 @@ from gptsmith.model.transform import dequantize, initialize_from
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, default_template
-from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.datasets.encoding import Encoding
 from gptsmith.train.encoder import Encoder
+from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.finetuning_defaults import training_table
 from gptsmith.train.forgetting import known_text, own_text
 from gptsmith.train.known_answers import known_answers
@@ -69,6 +65,14 @@ class FinetuningJob:
     """The content of data.json: counts, and a fingerprint of the examples."""
     canaries: Sequence[Canary] = ()
     """Those that are planted in plain text."""
+    learnt: Corpus | Sequence[Example] = ()
+    """What is trained on."""
+
+    def found(self) -> list[str]:
+        """The audit of what is trained on, in one line; none if nothing was found."""
+        if isinstance(self.learnt, Corpus):
+            return brief_audit.of_corpus(self.learnt).lines("documents")
+        return brief_audit.of_examples(self.learnt).lines("examples")
 
     @property
     def is_private(self) -> bool:
@@ -102,46 +106,33 @@ def prepare_job(
     """
     locate = str if paths is None else paths.located
     request = FinetuneRequest.parse(table["request"], "request").located(locate)
-    choices = _choices(table)
+    sources = ExampleSources.of(table, request)
     train_table = table.get("train", {})
-    seed = _seed(table)
     private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
     if private.is_on:
         refuse_leaks(table, request)
     opened = open_model(request.base)
-    shape = data_shape(table, request)
+    shape = sources.shape()
     if shape != TEXT and table.get("data", {}).get("num_canaries"):
         raise UserError("data.num_canaries plants sentences in plain text, and this is data of examples: leave it out")
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
-    splits = read_splits(table, request, shape)
+    splits = sources.splits(shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
     if private.is_on:
         refuse_objective(objective, objective_table)
-    device = choose_device(train_table.get("device", "auto"))
-    if device.type == "cpu":
-        memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
-        shape_before = memory.usual_shape if _is_adapted(request, table) else memory.dense_shape
-        require_tuning_memory(_config(table, request, shape_before, objective), memory)
-    base = load(opened, device="cpu")
-    if base.config.linear.is_storage and not _is_adapted(request, table):
-        base.model = dequantize(base.model)
-    config = _config(table, request, base.config, objective)
-    model = initialize_from(base.model, config, seed=seed).to(device)
-    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
-    give_back_freed_memory()
-    model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
+    base, model = _base_and_model(opened, table, request, objective, sources.seed)
     template = base.template or default_template(base.tokenizer)
-    text = _text(table, request, base, seed) if shape == TEXT else None
+    text = sources.text(base.run.folder) if shape == TEXT else None
     dataset = objective.dataset(
         DatasetInputs(
             model,
-            Encoder(base.tokenizer, template, config.context_length, choices.learns_thoughts),
+            Encoder(base.tokenizer, template, model.config.context_length, sources.choices.learns_thoughts),
             splits,
             text,
-            seed,
-            choices.skip_bad,
-            _cache_key(base, template, splits, choices, model),
+            sources.seed,
+            sources.choices.skip_bad,
+            _cache_key(base, template, splits, sources.choices, model),
             reward,
             locate,
         )
@@ -150,7 +141,7 @@ def prepare_job(
         dataset = units_of(dataset, private.max_unit_tokens)
         train_table = private_table(train_table, request.epochs, dataset.num_samples)
     train = training_table(train_table, request.epochs, objective, model, dataset)
-    settings = FinetuneSettings.parse({**table, "model": config.plain(), "train": train}, "settings")
+    settings = FinetuneSettings.parse({**table, "model": model.config.plain(), "train": train}, "settings")
     if private.is_on:
         settings = with_noise(settings, dataset.num_samples)
     require_compilable(settings)
@@ -158,21 +149,32 @@ def prepare_job(
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     canaries = () if text is None else read_canaries(text.corpus.folder)
-    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries)
+    learnt = splits.train if text is None else text.corpus
+    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries, learnt)
 
 
-def _choices(table: Mapping[str, Any]) -> ExampleSettings:
-    return ExampleSettings.parse(table.get("examples", {}), "examples")
+def _base_and_model(
+    opened: OpenedModel, table: dict[str, Any], request: FinetuneRequest, objective: ObjectiveSettings, seed: int
+) -> tuple[Loaded, GPT]:
+    """The base, without memory for its weights, and the model that begins with them, on the device that trains it.
 
-
-def _reading(table: Mapping[str, Any]) -> ExampleReading:
-    choices = _choices(table)
-    settings = DataSettings.parse(table.get("data", {}), "data").reading
-    return ExampleReading(settings, choices.label_field, choices.me, choices.ignored_fields)
-
-
-def _seed(table: Mapping[str, Any]) -> int:
-    return int(table.get("train", {}).get("seed", 1))
+    Raises:
+        UserError: there is no memory for it, or a setting asks for another shape than the base's.
+    """
+    train_table, is_adapted = table.get("train", {}), _is_adapted(request, table)
+    device = choose_device(train_table.get("device", "auto"))
+    if device.type == "cpu":
+        memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
+        shape_before = memory.usual_shape if is_adapted else memory.dense_shape
+        require_tuning_memory(_config(table, request, shape_before, objective), memory)
+    base = load(opened, device="cpu")
+    if base.config.linear.is_storage and not is_adapted:
+        base.model = dequantize(base.model)
+    model = initialize_from(base.model, _config(table, request, base.config, objective), seed=seed).to(device)
+    base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
+    give_back_freed_memory()
+    model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)
+    return base, model
 
 
 def _measure_forgetting(
@@ -200,13 +202,6 @@ def _measure_forgetting(
         dataset.final_evaluations += [dataset.test_figures, *(each.figures for each in known)]
 
 
-def _is_for_text(request: FinetuneRequest, train_table: dict[str, Any]) -> bool:
-    """Whether an objective is requested that learns from nothing but plain text."""
-    given = train_table.get("objective", {})
-    kind = request.objective or (given if isinstance(given, str) else given.get("kind"))
-    return kind in KINDS.names() and KINDS.settings(kind).shapes == (TEXT,)
-
-
 def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shape: str) -> dict[str, Any]:
     """The settings of the objective, with the requested kind or the default one for data of this shape.
 
@@ -226,56 +221,6 @@ def _objective_table(request: FinetuneRequest, train_table: dict[str, Any], shap
             f"(allowed: {', '.join(allowed)})"
         )
     return {**table, "kind": kind}
-
-
-def data_shape(table: Mapping[str, Any], request: FinetuneRequest) -> str:
-    """The shape of the data that the settings in `table` are for; `text` if it is plain text.
-
-    Args:
-        request: the one in `table`, with paths that can be opened.
-
-    Raises:
-        UserError: the data is of no known shape.
-    """
-    if _is_for_text(request, table.get("train", {})):
-        return TEXT
-    return read_shape(source_splits(request.sources).train, _reading(table))
-
-
-def read_splits(table: Mapping[str, Any], request: FinetuneRequest, shape: str) -> ExampleSplits:
-    """The examples of a shape in splits; none if the data is plain text. The arguments are as in `data_shape`.
-
-    Raises:
-        UserError: an example cannot be used.
-    """
-    if shape == TEXT:
-        return ExampleSplits([], [], [])
-    own, choices = source_splits(request.sources), _choices(table)
-    skip_bad, left_out = choices.skip_bad, LeftOut.read(request.without)
-    reading = replace(_reading(table), left_out=left_out)
-    read = read_examples(own.train, shape, reading, skip_bad=skip_bad)
-    held_out = [
-        read_examples(files, shape, reading, skip_bad=skip_bad) if files else None
-        for files in (request.validation or own.validation, request.test or own.test)
-    ]
-    validation, test = (None if each is None else each.examples for each in held_out)
-    splits = split_examples(
-        read.examples,
-        validation=validation,
-        test=test,
-        validation_fraction=choices.validation_fraction,
-        test_fraction=choices.test_fraction,
-        seed=_seed(table),
-    )
-    every = [each for each in (read, *held_out) if each is not None]
-    left_out.require_found()
-    return replace(
-        splits,
-        num_left_out=len(left_out.found),
-        skipped=sum((each.skipped for each in every), Skipped()),
-        fields={path: names for each in every for path, names in each.fields.items()},
-        notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
-    )
 
 
 def _config(
@@ -307,18 +252,6 @@ def _is_adapted(request: FinetuneRequest, table: Mapping[str, Any]) -> bool:
     return request.lora is not None or (linear if isinstance(linear, str) else linear.get("kind")) == "lora"
 
 
-def _text(table: dict[str, Any], request: FinetuneRequest, base: Loaded, seed: int) -> PreparedData:
-    """Plain text in the base's own tokens."""
-    return prepare(
-        request.sources,
-        settings=DataSettings.parse(table.get("data", {}), "data"),
-        tokenizer=HuggingFaceTokenizerSettings(path=str(base.run.folder)),
-        validation=request.validation,
-        without=request.without,
-        seed=seed,
-    )
-
-
 def _cache_key(
     base: Loaded, template: ChatTemplate, splits: ExampleSplits, choices: ExampleSettings, model: GPT
 ) -> str:
@@ -336,6 +269,7 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
         "num_dropped": splits.num_dropped,
         "num_left_out": splits.num_left_out,
+        "redacted": dict(splits.redacted),
         "split_notes": list(splits.notes),
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),

@@ -271,7 +271,8 @@ def _command(folder: Path) -> str:
     request = Run(folder).request()
     if not {"base", "sources"} & request.keys():
         return ""
-    options = [(f"--{name}", path) for name in ("validation", "test", "without") for path in request.get(name, [])]
+    names = ("validation", "test", "without", "redact_passages")
+    options = [(f"--{name.replace('_', '-')}", path) for name in names for path in request.get(name, [])]
     verb = ["finetune", request["base"]] if "base" in request else ["pretrain"]
     named = [*request.get("sources", []), *chain(*options)]
     words = ["gptsmith", *verb, *named, "--config", str(folder / "run.toml")]

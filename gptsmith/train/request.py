@@ -16,8 +16,10 @@ from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
+from gptsmith.train.private.settings import OPTION_SETTINGS as PRIVATE_SETTINGS
+from gptsmith.train.private.settings import TUNING_OPTION_SETTINGS as PRIVATE_TUNING_SETTINGS
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test", "without"})
+READ_PATHS = frozenset({"base", "sources", "validation", "test", "without", "redact_passages"})
 """The fields of a request that name what is read whenever its run is trained."""
 OPTION_SETTINGS = {
     "learning_rate": "train.optimizer.learning_rate",
@@ -26,6 +28,7 @@ OPTION_SETTINGS = {
     "context_length": "model.context_length",
     "seed": "train.seed",
     "canaries": "data.num_canaries",
+    "redact": "data.redact",
     "device": "train.device",
     "target_loss": "train.target_loss",
     "lora_alpha": "model.linear.alpha",
@@ -53,6 +56,7 @@ class TrainingRequest(ReadingOptions):
     """The arguments of every verb that trains or plans training."""
 
     is_set_by_path: ClassVar[bool] = False
+    private_settings: ClassVar[Mapping[str, Any]] = PRIVATE_SETTINGS
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
@@ -62,10 +66,14 @@ class TrainingRequest(ReadingOptions):
     """Files to validate on; by default, a part of the sources."""
     without: PathTexts = Field(default_factory=list)
     """Leave out the documents that a list of `audit --out` names."""
+    redact: bool = False
+    """Replace what `audit` finds by placeholders such as <EMAIL>."""
+    redact_passages: PathTexts = Field(default_factory=list)
+    """Replace the passages of such a list by <PASSAGE>."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6; overrides all other sources. May be repeated."""
+    """Any setting, such as model.num_layers=6; above all others."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)
@@ -134,14 +142,10 @@ class TrainingRequest(ReadingOptions):
             if (value := getattr(self, name)) is not None and value is not False
         }
         if self.private is not None:
-            tables["private"] = self._private_settings(self.private)
+            tables["private"] = {"train": {"private": {"epsilon": self.private}}, **self.private_settings}
         if self.report_to is not None:
             tables["report_to"] = {"track": TRACKERS[self.report_to]}
         return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
-
-    def _private_settings(self, epsilon: float) -> dict[str, Any]:
-        """What `--private` sets: no split of the private data is measured."""
-        return {"train": {"private": {"epsilon": epsilon}}, "data": {"validation_fraction": 0.0}}
 
     def _refuse_with_max_steps(self, *others: str) -> None:
         """Checks that nothing else says how long to train.
@@ -268,10 +272,6 @@ class TuningRequest(TimedRequest):
             raise ConfigurationError("--lora-alpha scales LoRA adapters: give their rank too, by --lora 8")
         return self
 
-    def _private_settings(self, epsilon: float) -> dict[str, Any]:
-        nothing = {"validation_fraction": 0.0, "test_fraction": 0.0}
-        return {**super()._private_settings(epsilon), "examples": nothing}
-
 
 class PlanRequest(TuningRequest, NewModelRequest):
     """The arguments of `plan`."""
@@ -302,7 +302,7 @@ class PlanRequest(TuningRequest, NewModelRequest):
                 f"--{more[0].replace('_', '-')} is for a fine-tuning: to plan one, name its model first "
                 f"({shell_command('plan', 'RUN', 'DATA')})"
             )
-        if self.minutes is None:
+        if self.minutes is None and self.private is None:
             raise ConfigurationError(f"say how long: {shell_command('plan', 'TEXT', '--minutes', 10)}")
         return NewModelRequest.parse(given)
 
@@ -326,6 +326,7 @@ class PlanRequest(TuningRequest, NewModelRequest):
 class FinetuneRequest(TuningRequest):
     """The arguments of `finetune`."""
 
+    private_settings: ClassVar[Mapping[str, Any]] = {**PRIVATE_SETTINGS, **PRIVATE_TUNING_SETTINGS}
     made_by = "finetune"
 
     base: PathText = ""

@@ -19,6 +19,10 @@ from gptsmith.run.folder import Run, read_settings
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
+from gptsmith.train.private.claim import with_noise
+from gptsmith.train.private.defaults import private_table
+from gptsmith.train.private.leaks import refuse_pretraining_leaks
+from gptsmith.train.private.units import DocumentUnits, require_units
 from gptsmith.train.request import NewModelRequest, TrainingRequest
 from gptsmith.train.run_settings import RunSettings
 
@@ -97,8 +101,10 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
     require_compilable(early)
-    data = prepared(early)
     table = layered(given, RunSettings).values
+    if early.train.private.is_on:
+        refuse_pretraining_leaks(table, early, processes)
+    data = prepared(early)
     below = [preset, *_shape_layers(request, table.get("model", {}), data)]
     model = layered([*below, *_followers(below, given), *given], RunSettings).values["model"]
     predicted: dict[str, Any] = {}
@@ -124,11 +130,16 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
         below.append(Layer("the plan", {"model": plan.model}))
     below += _followers(below, given)
     known = layered([*below, *given], RunSettings).values
-    below.append(_training_layer(plan, known, processes, timed=request.minutes is not None))
+    if early.train.private.is_on:
+        below.append(_private_layer(request, known, data))
+    else:
+        below.append(_training_layer(plan, known, processes, timed=request.minutes is not None))
     resolved = layered([*below, *given], RunSettings)
     for change in resolved.changes:
         note(str(change), "yellow")
     settings = resolved.parse(RunSettings)
+    if settings.train.private.is_on:
+        settings = with_noise(settings, len(data.train.documents))
     require_compilable(settings)
     for remark in settings.model.attention.remarks(settings.model.context_length):
         note(remark, "yellow")
@@ -148,6 +159,7 @@ def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:
         tokenizer=settings.tokenizer if run is None else run.tokenizer(),
         validation=request.validation if run is None else run.paths.all_located(request.validation),
         without=request.without if run is None else run.paths.all_located(request.without),
+        redact_passages=request.redact_passages if run is None else run.paths.all_located(request.redact_passages),
         seed=settings.train.seed,
     )
 
@@ -189,6 +201,19 @@ def _token_plan(request: NewModelRequest, train: dict[str, Any], num_text_tokens
     if tokens is None and "num_steps" in train:
         tokens = train["num_steps"] * max(train.get("batch_size", 1) * context_length, TOKENS_PER_STEP)
     return plan_tokens(num_text_tokens, tokens, request.params)
+
+
+def _private_layer(request: NewModelRequest, known: dict[str, Any], data: PreparedData) -> Layer:
+    """The batch and the steps of private training.
+
+    Raises:
+        UserError: there are too few documents.
+    """
+    num_documents = len(data.train.documents)
+    require_units(num_documents, DocumentUnits.name)
+    tokens = getattr(request, "tokens", None)
+    epochs = None if tokens is None else tokens / len(data.train)
+    return Layer("the plan", {"train": private_table(known.get("train", {}), epochs, num_documents)})
 
 
 def _training_layer(plan: Plan, known: dict[str, Any], processes: Processes, *, timed: bool) -> Layer:

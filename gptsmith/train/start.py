@@ -12,6 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
+from gptsmith.data import brief_audit
 from gptsmith.data.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
@@ -19,10 +20,14 @@ from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import claimed, only_writer
-from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.compilable import require_compilable
+from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.planning.recorded_plan import RecordedPlan
+from gptsmith.train.private.claim import with_noise
+from gptsmith.train.private.leaks import refuse_pretraining_leaks
+from gptsmith.train.private.trainer import new_trainer
+from gptsmith.train.private.units import units_of
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import Resolved, prepared, resolve_settings
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -42,8 +47,10 @@ class Start:
     def trainer(self, processes: Processes) -> Trainer:
         """A trainer that stands where the checkpoint does."""
         model, train = self.settings.model, self.settings.train
-        samples = TextDataset(self.data, model.context_length, train.seed, left_out=train.objective.left_out)
-        trainer = Trainer(self.run, self.settings, samples, processes, callbacks=default_callbacks())
+        dataset: Dataset = TextDataset(self.data, model.context_length, train.seed, left_out=train.objective.left_out)
+        if train.private.is_on:
+            dataset = units_of(dataset, train.private.max_unit_tokens)
+        trainer = new_trainer(self.run, self.settings, dataset, processes)
         if self.checkpoint is not None:
             trainer.resume(self.checkpoint)
         return trainer
@@ -98,8 +105,10 @@ def fresh(folder: Path, resolved: Resolved) -> Start:
     Raises:
         UserError: it cannot be written.
     """
+    for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):
+        note(line, "yellow")
     run = Run.create(folder, resolved.settings, RunSettings)
-    _keep_data(run, resolved.data)
+    _keep_data(run, resolved.data, is_private=resolved.settings.train.private.is_on)
     if resolved.predicted:
         write_json(run.folder / PLAN, resolved.plan())
     return Start(run, resolved.settings, resolved.data)
@@ -132,9 +141,14 @@ def resumed(
     require_compilable(settings)
     processes.require_share(settings.train.batch_size)
     data = _data_of(run, settings)
+    if settings.train.private.is_on:
+        if tokens is not None or target_loss is not None:
+            raise UserError(f"{run.folder} is private, and its epsilon is for so many steps: give --resume alone")
+        refuse_pretraining_leaks(table, settings, processes)
+        settings = with_noise(settings, len(data.train.documents))
     if checkpoint is None:
         note(f"{run.folder} has no checkpoint yet: it starts from its first step")
-        _keep_data(run, data)
+        _keep_data(run, data, is_private=settings.train.private.is_on)
     else:
         done = checkpoint.train_state()
         if done.step >= settings.train.num_steps:
@@ -170,10 +184,12 @@ def agree(begin: Callable[[], Start], processes: Processes) -> Start:
     return Start(run, settings, _data_of(run, settings), *newest)
 
 
-def _keep_data(run: Run, data: PreparedData) -> None:
+def _keep_data(run: Run, data: PreparedData, *, is_private: bool) -> None:
+    """Writes what a run keeps of its data. Beginnings of private documents are left out."""
     data.tokenizer.save(run.folder)
     write_canaries(run.folder, read_canaries(data.corpus.folder))
-    write_json(run.folder / DATA, {**data.summary, "example_prompts": beginnings(data.corpus)})
+    prompts = [] if is_private else beginnings(data.corpus)
+    write_json(run.folder / DATA, {**data.summary, "example_prompts": prompts})
 
 
 def _data_of(run: Run, settings: RunSettings) -> PreparedData:

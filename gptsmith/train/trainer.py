@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -87,6 +87,9 @@ class Trainer:
         seconds_before: the seconds that the run had taken when it was resumed.
     """
 
+    is_private: ClassVar[bool] = False
+    """Whether it trains as `train.private` says."""
+
     def __init__(
         self,
         run: Run,
@@ -97,6 +100,8 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         """Starts from `model`, or from a new one if none is given."""
+        if settings.train.private.is_on and not self.is_private:
+            raise UserError("train.private is for pretrain and finetune: this training is not private")
         self.run, self.settings, self.dataset, self.processes = run, settings, dataset, processes
         self.callbacks = callbacks
         if not processes.is_first:

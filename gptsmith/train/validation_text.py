@@ -33,6 +33,16 @@ def validation_of(run: OpenedModel, trained: OpenedModel, data: PreparedData) ->
     return data.validation, trained.folder == run.folder
 
 
+def require_public(trained: OpenedModel) -> None:
+    """Checks that nothing but noisy gradients was to read the text of a run that was pretrained.
+
+    Raises:
+        UserError: it was trained privately.
+    """
+    if pretraining_of(trained)[1].train.private.is_on:
+        raise UserError(f"{trained.folder} was trained privately, and its epsilon is for no more than that")
+
+
 def pretraining_data(run: OpenedModel, tokenizer: Tokenizer | None = None) -> tuple[OpenedModel, PreparedData]:
     """The run that a run's weights were first trained in, and its text, by its own tokenizer or another.
 
@@ -54,6 +64,7 @@ def _prepared(trained: OpenedModel, settings: RunSettings, tokenizer: Tokenizer)
         tokenizer=tokenizer,
         validation=trained.paths.all_located(settings.request.validation),
         without=trained.paths.all_located(settings.request.without),
+        redact_passages=trained.paths.all_located(settings.request.redact_passages),
         seed=settings.train.seed,
     )
 

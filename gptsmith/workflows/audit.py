@@ -16,8 +16,9 @@ from gptsmith.base.verbs import verb
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
-from gptsmith.data.findings import PlacedFinding, all_finders, findings_of
+from gptsmith.data.findings import all_finders
 from gptsmith.data.folder_splits import found_splits
+from gptsmith.data.placed_findings import PlacedFinding, findings_of
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest, refuse
@@ -47,7 +48,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
 
         return audit_run(request)
-    refuse("an audit of texts", {"--minutes": request.minutes})
+    refuse("an audit of texts", {"--minutes": request.minutes, "--find": request.find})
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:

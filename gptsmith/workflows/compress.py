@@ -22,10 +22,11 @@ def compress(request: CompressRequest) -> dict[str, Any]:
     Returns:
         run, status (`compressed`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, bits_per_weight,
         ratio, compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
-        top1_agreement, label_agreement of a classifier, reward_correlation of a reward model, seconds; and where the
-        run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 % interval of the difference
-        as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss (else, on its base's text or general
-        text, the same with general_ before it). With `compare` made_from, compared_on, runs, page.
+        top1_agreement, num_scored_tokens, label_agreement of a classifier, reward_correlation of a reward model,
+        seconds; and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 %
+        interval of the difference as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss (else, on
+        its base's text or general text, the same with general_ before it). With `compare` made_from, compared_on, runs,
+        page.
 
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use; or runs

@@ -20,13 +20,11 @@ from gptsmith.convert.hub import on_the_hub, require_out
 from gptsmith.run.folder import PLAN, SETTINGS, Run
 from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
-from gptsmith.train.callbacks import default_callbacks, more_callbacks
+from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.recorded_plan import RecordedPlan
-from gptsmith.train.private.outlook import private_advice, private_figures
-from gptsmith.train.private.trainer import ClaimPrivacy, PrivateTrainer
-from gptsmith.train.private.units import UnitDataset
+from gptsmith.train.private.trainer import new_trainer
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
@@ -70,7 +68,7 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         if not job.is_private:  # a measured step of private data would tell of it
             planned = plan_finetuning(job, table.get("train", {}), started)
             job = planned.job
-        for line in private_plan(job)[1] if planned is None else planned.advice:
+        for line in [*job.found(), *([] if planned is None else planned.advice)]:
             note(line, "yellow")
         folders = [folder] if folder is not None else _folders(request, job)
         run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
@@ -112,21 +110,8 @@ def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
     return (base.parent / folder.name for folder in numbered(named))
 
 
-def private_plan(job: FinetuningJob) -> tuple[dict[str, Any], list[str]]:
-    """The figures of a private job, and sentences on how much its noise leaves to be learnt."""
-    assert isinstance(job.dataset, UnitDataset)
-    figures = private_figures(job.settings.train, job.dataset, job.model)
-    rank = job.settings.request.lora
-    fewer = "--lora 4, which trains fewer weights" if rank is None else f"--lora {rank // 2}" if rank > 1 else ""
-    return figures, private_advice(figures, fewer_weights=fewer)
-
-
 def _trainer(run: Run, job: FinetuningJob) -> Trainer:
-    if isinstance(job.dataset, UnitDataset):
-        return PrivateTrainer(
-            run, job.settings, job.dataset, model=job.model, callbacks=default_callbacks(ClaimPrivacy())
-        )
-    return Trainer(run, job.settings, job.dataset, model=job.model, callbacks=default_callbacks())
+    return new_trainer(run, job.settings, job.dataset, model=job.model)
 
 
 def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneRequest, started: float) -> dict[str, Any]:

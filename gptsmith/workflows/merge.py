@@ -20,11 +20,11 @@ def merge(request: MergeRequest) -> dict[str, Any]:
     Returns:
         run, status (`merged`), made_from, step, num_parameters, weight_bytes_before, weight_bytes, bits_per_weight,
         ratio, compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
-        top1_agreement, label_agreement of a classifier, reward_correlation of a reward model, seconds, merged_weights
-        (`floating point`, `int8`, or GGUF's formats); and where the run's own validation text can be read
-        bits_per_byte_before, bits_per_byte, the 95 % interval of the difference as bits_per_byte_rise_low and
-        bits_per_byte_rise_high, and validation_loss (else, on its base's text or general text, the same with general_
-        before it).
+        top1_agreement, num_scored_tokens, label_agreement of a classifier, reward_correlation of a reward model,
+        seconds, merged_weights (`floating point`, `int8`, or GGUF's formats); and where the run's own validation text
+        can be read bits_per_byte_before, bits_per_byte, the 95 % interval of the difference as bits_per_byte_rise_low
+        and bits_per_byte_rise_high, and validation_loss (else, on its base's text or general text, the same with
+        general_ before it).
 
     Raises:
         UserError: the run has no adapters or cannot be read, or the new folder is in use.

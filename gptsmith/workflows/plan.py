@@ -9,14 +9,18 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
+from gptsmith.data import brief_audit
+from gptsmith.model.gpt import meta_model
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
+from gptsmith.train.private.outlook import private_outlook
+from gptsmith.train.private.units import DocumentUnits, UnitDataset
 from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.trust import trusting
 from gptsmith.train.unknown_tokens import unknown_tokens
-from gptsmith.workflows.finetune import private_plan, requested_table
+from gptsmith.workflows.finetune import requested_table
 
 
 @verb(PlanRequest, "sources")
@@ -30,13 +34,13 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes, bits_per_byte with bits_per_byte_low
         and bits_per_byte_high (4 % around it: see docs/plan.md; for the default model only); outlook, a sentence on
         what such a model can do and what not; the shape: embed_dim, num_layers, num_heads, context_length, vocab_size,
-        dropout; and of the files num_files, num_left_out (only with `without`), skipped (the reason for each that
-        was not read) and remarks (lines about what else of each was not read).
+        dropout; and of the files num_files, num_left_out and redacted (counts of what is taken out, if anything
+        is), skipped (the reason for each that was not read) and remarks (lines about what else of each was not read).
 
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
-        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out as above; advice, a list
-        of sentences.
+        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out and redacted as above;
+        advice, a list of sentences.
 
         Of a private training, from which nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
         sampling_rate, num_steps, unit, num_units, batch_size, num_trained_parameters, noise_to_signal (the noise over
@@ -48,8 +52,14 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     if request.sources and is_model(str(request.sources[0])):
         return _tuning_plan(request)
     resolved = resolve_settings(request.of_new_model())
+    for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):
+        note(line, "yellow")
     if warning := unknown_tokens(resolved.data):
         note(warning, "yellow")
+    if resolved.settings.train.private.is_on:
+        settings, model = resolved.settings, meta_model(resolved.settings.model)
+        figures, advice = private_outlook(settings, len(resolved.data.train.documents), DocumentUnits.name, model)
+        return {**figures, **_taken_out(resolved.data.summary), "advice": advice}
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,
@@ -61,7 +71,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         "dropout": shape.dropout,
         "outlook": f"It {outlook(predicted['num_parameters'], predicted['num_tokens'])}.",
         "num_files": resolved.data.summary["num_files"],
-        **_left_out(resolved.data.summary),
+        **_taken_out(resolved.data.summary),
         "skipped": resolved.data.summary["skipped"],
         "remarks": resolved.data.summary["remarks"],
     }
@@ -74,13 +84,16 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
         table = requested_table(wanted)
         job = prepare_job(table)
         if job.is_private:
-            figures, advice = private_plan(job)
+            units = job.dataset
+            assert isinstance(units, UnitDataset)
+            figures, advice = private_outlook(job.settings, units.num_samples, units.name, job.model)
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
             figures, advice = planned.predicted, planned.advice
-    return {**figures, **_left_out(job.data), "advice": advice}
+    return {**figures, **_taken_out(job.data), "advice": [*job.found(), *advice]}
 
 
-def _left_out(data: Mapping[str, Any]) -> dict[str, int]:
-    """The number of documents or examples that lists leave out; nothing without lists."""
-    return {"num_left_out": data["num_left_out"]} if data["num_left_out"] else {}
+def _taken_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The number of documents or examples that lists leave out, and of findings that are replaced, by kind; nothing if
+    there are none."""
+    return {name: data[name] for name in ("num_left_out", "redacted") if data[name]}

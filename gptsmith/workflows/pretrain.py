@@ -46,7 +46,7 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
 def look_inside_if_worth_it(figures: Mapping[str, Any]) -> None:
     """Adds to the report of a run that has ended what is found inside its model, which takes some seconds. A run is
     well without it."""
-    if figures["status"] == "stopped" or figures["seconds"] < WORTH_LOOKING_S:
+    if figures["status"] == "stopped" or "private" in figures or figures["seconds"] < WORTH_LOOKING_S:
         return
     note("looking inside the model, for its report")
     try:

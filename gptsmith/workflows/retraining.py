@@ -76,6 +76,7 @@ def _train(run: OpenedModel, sources: list[str], seed: int, out: Path) -> None:
     common: dict[str, Any] = {
         "validation": run.paths.all_located(request.get("validation", [])),
         "without": run.paths.all_located(request.get("without", [])),
+        "redact_passages": run.paths.all_located(request.get("redact_passages", [])),
         "config": run.folder / SETTINGS,
         "seed": seed,
         "out": out,

@@ -16,6 +16,7 @@ import pytest
 from gptsmith.base.errors import MissingExtraError, UserError
 from gptsmith.base.files import read_json, sha256_of, write_json
 from gptsmith.data import corpus as corpus_module
+from gptsmith.data import corpus_build as build_module
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 from gptsmith.data.readers.csv import CsvReader
@@ -116,8 +117,8 @@ def test_a_build_resumes_after_a_crash_and_gives_the_same_bytes(
     files = {f"{n}.txt": f"document {n % 7}\n" * (n % 7 + 1) for n in range(12)}
     root = write({**files, "bad.txt": b"\xff\xfe\xfa", "late.txt": b"x" * 50 + b"\xe9"})
     whole = read_corpus([root], SETTINGS, tmp_path / "whole")
-    monkeypatch.setattr(corpus_module, "COMMIT_BYTES", commit_bytes)
-    add = corpus_module._Build._add_documents
+    monkeypatch.setattr(build_module, "COMMIT_BYTES", commit_bytes)
+    add = build_module.CorpusBuild._add_documents
     attempts = 0
     while True:
         before = len(reads)
@@ -129,7 +130,7 @@ def test_a_build_resumes_after_a_crash_and_gives_the_same_bytes(
                 raise RuntimeError("killed")
             return add(self, number, candidate)
 
-        monkeypatch.setattr(corpus_module._Build, "_add_documents", add_two_files)
+        monkeypatch.setattr(build_module.CorpusBuild, "_add_documents", add_two_files)
         try:
             resumed = read_corpus([root], SETTINGS, tmp_path / "resumed")
             break
@@ -137,7 +138,7 @@ def test_a_build_resumes_after_a_crash_and_gives_the_same_bytes(
             attempts += 1
             assert attempts < 20
             if commit_bytes == 60:  # an entry every few files: let the next attempt come further
-                monkeypatch.setattr(corpus_module, "COMMIT_BYTES", 0)
+                monkeypatch.setattr(build_module, "COMMIT_BYTES", 0)
     assert (attempts > 0) == (commit_bytes < 10**9)
     assert files_of(resumed.folder) == files_of(whole.folder)
     assert len(reads) - 14 <= 14 + 2 * attempts
@@ -145,7 +146,7 @@ def test_a_build_resumes_after_a_crash_and_gives_the_same_bytes(
 
 
 def test_a_torn_journal_line_is_cut_away(tmp_path: Path) -> None:
-    journal = corpus_module.Journal(tmp_path / "journal")
+    journal = build_module.Journal(tmp_path / "journal")
     journal.append({"a": 1})
     with (tmp_path / "journal").open("ab") as file:
         file.write(b'{"a": ')
@@ -251,7 +252,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(corpus_module._Build, "_add_documents", full)
+    monkeypatch.setattr(build_module.CorpusBuild, "_add_documents", full)
     with pytest.raises(UserError, match="no room on the disk"):
         read_corpus([write({"a.txt": "one"})], SETTINGS, tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache" / "corpora").iterdir() if path.is_dir()]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import gptsmith
 from gptsmith.base.errors import ConfigurationError, UserError
-from gptsmith.data import findings as findings_module
+from gptsmith.data import placed_findings
 from gptsmith.data.check_digits import passes_luhn, passes_mod_97
 from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import all_finders, findings, redacted
+from gptsmith.data.findings import all_finders, findings, hidden, redacted
 
 FOUND = {
     "email": ["anna.berg@example.org", "o'hara+x@mail.example.co.uk", "bjørn@eksempel.no"],
@@ -89,8 +89,8 @@ def test_an_iban_with_its_check_digits_passes_and_a_changed_one_does_not(account
 
 
 def test_findings_stand_where_they_are_said_to_in_any_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings_module, "BLOCK_BYTES", 64)  # a document of many blocks
-    monkeypatch.setattr(findings_module, "AROUND_BYTES", 40)
+    monkeypatch.setattr(placed_findings, "BLOCK_BYTES", 64)  # a document of many blocks
+    monkeypatch.setattr(placed_findings, "AROUND_BYTES", 40)
     lines = [f'Zeile {number}: schreib æ{number}@example.org oder "ruf" an' for number in range(40)]
     (tmp_path / "letter.txt").write_text("\n".join(lines), encoding="utf-8")
     rows = [json.dumps({"text": line}) for line in lines[:9]]
@@ -126,3 +126,10 @@ def test_a_kind_is_chosen_by_name() -> None:
     assert gptsmith.audit(texts, kind=["phone"])["counts"] == {"phone": 1}
     with pytest.raises(ConfigurationError, match="did you mean email"):
         gptsmith.audit(texts, kind=["emial"])
+
+
+@given(st.text(max_size=40))
+def test_no_more_than_a_third_of_a_secret_is_shown(secret: str) -> None:
+    shown = hidden(secret).removesuffix("…")
+    assert secret.startswith(shown)
+    assert len(shown) <= min(4, len(secret) / 3)

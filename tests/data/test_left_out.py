@@ -12,12 +12,12 @@ import pytest
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.discover import discover
-from gptsmith.data.left_out import LeftOut
+from gptsmith.data.left_out import LeftOutDocuments
 from gptsmith.data.prepare import prepare
 from gptsmith.data.reading import read_documents
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS
-from gptsmith.train.finetuning import data_shape, read_splits
+from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.request import FinetuneRequest
 
 SECRET = "Zyxomma"
@@ -102,7 +102,8 @@ def test_examples_are_left_out_by_their_texts_as_documents(name: str, tmp_path: 
     texts = [chunk.text for chunk in read_documents(candidate.reader, candidate.file, DataSettings())]
     request = FinetuneRequest(base="base", sources=[str(path)], without=[listed(tmp_path / "list", *texts[3:5])])
     table = {"examples": {"me": "Bo"} if name == "people.json" else {}}
-    splits = read_splits(table, request, data_shape(table, request))
+    sources = ExampleSources.of(table, request)
+    splits = sources.splits(sources.shape())
     left = [
         text for split in (splits.train, splits.validation, splits.test) for each in split for text in each.every_text()
     ]
@@ -154,4 +155,4 @@ def test_a_line_of_a_list_is_read_up_to_a_bound(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"text": "x" * 200}), encoding="utf-8")
     with pytest.raises(DataError, match=r"long\.jsonl, line 1: not JSON"):
-        LeftOut.read([path])
+        LeftOutDocuments.read([path])

@@ -13,6 +13,7 @@ import torch
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
+from gptsmith.data.windows import window_starts
 from gptsmith.evaluate.bootstrap_units import MIN_DOCUMENTS, NUM_BLOCKS, UnitScores, score_units
 from gptsmith.evaluate.perplexity import score_language
 from gptsmith.model.gpt import GPT
@@ -104,3 +105,26 @@ def test_pieces_are_the_same_for_every_tokenizer(
     longest = int(bpe.num_bytes_per_token.max())
     slack = 0 if num_documents == MIN_DOCUMENTS else longest
     assert all(abs(one - other) <= slack for one, other in zip(*sizes, strict=True))
+
+
+@pytest.mark.parametrize("num_documents", [MIN_DOCUMENTS, 2])
+def test_of_a_long_text_a_part_from_all_over_it_is_scored(
+    num_documents: int, tmp_path: Path, bpe: Tokenizer, make_model: Callable[[Tokenizer], GPT]
+) -> None:
+    texts = [f"{number} " + SENTENCE * (600 // num_documents) for number in range(num_documents)]
+    stream, model = stream_of(tmp_path / "part", texts, bpe), make_model(bpe)
+    context = model.config.context_length
+    most = len(stream) // 3
+    units = score_units(model, stream, bpe.num_bytes_per_token, max_tokens=most)
+    assert units.are_documents == (num_documents == MIN_DOCUMENTS)
+    nats = plain_nats(model, stream)
+    starts = window_starts(len(stream), context, most)
+    assert starts[-1] > 0.6 * len(stream)
+    places = [place for start in starts for place in range(start, min(start + context, len(stream)))]
+    assert units.whole.num_tokens == len(places) <= most
+    assert units.whole.nats == pytest.approx(math.fsum(nats[place] for place in places), rel=1e-9)
+    if units.are_documents:
+        owners = np.searchsorted(stream.document_ends, np.array(places, np.uint64), side="right")
+        assert [score.num_tokens for score in units.scores] == np.unique(owners, return_counts=True)[1].tolist()
+    else:
+        assert len(units.scores) > 0.9 * NUM_BLOCKS

@@ -87,6 +87,6 @@ def test_an_error_says_which_layer_the_value_came_from(text: Path, tmp_path: Pat
 
 
 def test_the_fixed_settings_of_a_run_are_marked_in_their_classes() -> None:
-    shared = {"model", "data", "train.seed", "train.batch_size", "train.objective"}
+    shared = {"model", "data", "train.seed", "train.batch_size", "train.objective", "train.private"}
     assert set(fixed_settings(RunSettings)) == shared | {"tokenizer"}
     assert set(fixed_settings(FinetuneSettings)) == shared | {"examples"}

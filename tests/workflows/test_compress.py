@@ -19,8 +19,8 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
+from gptsmith.compress import assessment, material
 from gptsmith.compress import derive as derived
-from gptsmith.compress import material
 from gptsmith.compress.material import CALIBRATION_TOKENS, COMPARED_TOKENS, Material
 from gptsmith.compress.methods.heal import HealMethodSettings
 from gptsmith.convert.open import open_model
@@ -35,7 +35,7 @@ from .conftest import SMALL, write_text
 ALWAYS = {
     "run", "status", "made_from", "step", "num_parameters", "weight_bytes_before", "weight_bytes", "ratio",
     "bits_per_weight", "compared_on", "num_compared_tokens", "kl_divergence", "largest_logit_difference",
-    "mean_logit_difference", "top1_agreement",
+    "mean_logit_difference", "top1_agreement", "num_scored_tokens",
     "seconds",
 }  # fmt: skip
 BITS = {"bits_per_byte_before", "bits_per_byte", "bits_per_byte_rise_low", "bits_per_byte_rise_high"}
@@ -325,6 +325,14 @@ def test_the_text_is_prepared_once(trained: dict[str, Any], monkeypatch: pytest.
     assert texts.calibration_windows()
     assert texts.validation_source == "validation text"
     assert len(prepared) == 1
+
+
+def test_a_long_validation_text_is_scored_in_part(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assessment, "SCORED_TOKENS", 256)
+    run = open_model(trained["run"])
+    figures = assessment.assess(Material(run, run.model()), run.model())
+    assert 0 < figures["num_scored_tokens"] <= 256
+    assert figures["bits_per_byte_rise_low"] == figures["bits_per_byte_rise_high"] == 0
 
 
 def test_without_its_text_a_model_writes_what_calibrates_it(

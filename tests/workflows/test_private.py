@@ -173,3 +173,85 @@ def test_the_plan_says_how_loud_the_noise_is_and_what_helps(
         planned["noise_multiplier"] * planned["num_trained_parameters"] ** 0.5 / BATCH
     )
     assert "there is no hope to learn anything. Better: --lora 4" in planned["advice"][0]
+
+
+TINY = [FLOAT32, "model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "train.evaluate_every_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("documents") / "letters.jsonl"
+    rows = [{"text": f"{SECRET} sends {number} nails to the smith."} for number in range(EXAMPLES)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def begin(documents: Path, out: Path, **more: Any) -> dict[str, Any]:
+    arguments = {"private": 8.0, "tokenizer": "bytes", "max_steps": STEPS, "batch_size": BATCH, "out": out, **more}
+    return gptsmith.pretrain([documents], settings=[*TINY, *arguments.pop("settings", [])], **arguments)
+
+
+@pytest.fixture(scope="module")
+def new(documents: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return begin(documents, tmp_path_factory.mktemp("new") / "run", validation=[text / "part0.txt"])
+
+
+def test_a_new_model_claims_its_epsilon_for_each_document(new: dict[str, Any]) -> None:
+    claimed = new["private"]
+    assert (claimed["unit"], claimed["sampling_rate"], claimed["num_steps"]) == ("document", BATCH / EXAMPLES, STEPS)
+    assert 7.9 < claimed["epsilon"] <= 8
+    assert new["best_step"] == STEPS
+    for path in Path(new["run"]).rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tokenizer": None}, "takes no bpe tokenizer of the private text"),
+        ({"tokenizer": "characters"}, "takes no characters tokenizer of the private text"),
+        ({"minutes": 1.0, "max_steps": None}, "takes no --minutes"),
+        ({"target_loss": 1.0}, "takes no train.target_loss"),
+        ({"settings": ["data.validation_fraction=0.1"]}, "takes no data.validation_fraction"),
+        ({"settings": ["train.objective.kind=goldfish"]}, "cannot train with the objective goldfish"),
+    ],
+)
+def test_what_would_tell_of_the_text_of_a_new_model_is_refused(
+    given: dict[str, Any], words: str, documents: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        begin(documents, tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_model_of_few_documents_is_refused(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least 100 documents, and there are 3"):
+        begin(text, tmp_path / "run", batch_size=2)
+
+
+def test_a_stopped_new_model_resumes_alone_and_to_the_same_weights(
+    documents: Path, text: Path, new: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    begin(documents, folder, validation=[text / "part0.txt"], callbacks=[StopAfter(2)])
+    with pytest.raises(UserError, match="give --resume alone"):
+        gptsmith.pretrain(resume=folder, tokens=50_000)
+    with pytest.raises(UserError, match="spend an epsilon of"):
+        gptsmith.pretrain(resume=folder, settings=["train.num_steps=40"])
+    resumed = gptsmith.pretrain(resume=folder)
+    assert resumed["private"] == new["private"]
+    one, other = (weights(gptsmith.load(figures["run"]).model) for figures in (new, resumed))
+    for name in one.keys() | other.keys():
+        assert torch.equal(one[name], other[name])
+
+
+def test_the_plan_of_a_new_model_points_to_a_public_one(documents: Path) -> None:
+    settings = [*TINY, f"train.num_steps={STEPS}"]
+    planned = gptsmith.plan([documents], private=8.0, tokenizer="bytes", batch_size=BATCH, settings=settings)
+    assert (planned["unit"], planned["num_units"]) == ("document", EXAMPLES)
+    assert "Better: LoRA on a public model" in planned["advice"][0]
+
+
+def test_no_later_training_reads_the_private_text_without_noise(new: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="was trained privately"):
+        gptsmith.compress(new["run"], to="q8_0", heal_minutes=0.1, out=tmp_path / "smaller")

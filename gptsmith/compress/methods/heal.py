@@ -77,7 +77,7 @@ class HealMethodSettings(MethodSettings):
                 "leave it out, and fine-tune the smaller run on the examples"
             )
         try:
-            _ = material.pretraining
+            _ = material.training
         except UserError as error:
             raise UserError(f"--heal-minutes needs the text that {folder} was trained on: {error}") from None
         return config

@@ -3,6 +3,9 @@
 Contract: `find(text)` yields the first character of each finding and the one after its last, in order and without
 overlaps. A finder knows its kind by form and, where there are check digits, by these: it reads the text alone, and
 names nothing that it is not sure of to that degree.
+
+A pattern is fast that begins with a set of few characters: what must not stand before a finding is asked behind its
+first character.
 """
 
 from __future__ import annotations

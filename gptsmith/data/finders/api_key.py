@@ -21,6 +21,11 @@ KNOWN = re.compile(
     r"|eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000}"  # JSON web tokens
     r")(?![\w-])"
 )
+PREFIXES = (
+    "AKIA", "ASIA", "AIza", "ya29.", "gho_", "ghp_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "sk-", "hf_",
+    "gsk_", "xox", "sk_live_", "rk_live_", "SG.", "npm_", "pypi-AgE", "dop_v1_", "eyJ",
+)  # fmt: skip
+"""How the known ones begin."""
 ASSIGNED = re.compile(
     r"[kKtTsSpP](?:ey|EY|oken|OKEN|ecret|ECRET|assw(?:or)?d|ASSW(?:OR)?D|wd|WD)"  # of api_key, TOKEN, password, ...
     r"[\"']?\s{0,3}(?::|=|:=|=>)\s{0,3}[\"']?([A-Za-z0-9+/_=.~!@#$%^&*-]{11,199}[A-Za-z0-9=])"
@@ -37,13 +42,22 @@ class ApiKeySettings(FinderSettings):
     is_secret: ClassVar[bool] = True
 
     def find(self, text: str) -> Iterator[Span]:
-        spans = [match.span() for match in KNOWN.finditer(text)]
+        spans = [match.span() for start in _occurrences(text) if (match := KNOWN.match(text, start))]
         spans += [match.span(1) for match in ASSIGNED.finditer(text) if _is_random(match[1])]
         end = 0
         for start, stop in sorted(spans):
             if start >= end:
                 yield start, stop
                 end = stop
+
+
+def _occurrences(text: str) -> Iterator[int]:
+    """Where a prefix of a known key stands."""
+    for prefix in PREFIXES:
+        start = text.find(prefix)
+        while start >= 0:
+            yield start
+            start = text.find(prefix, start + 1)
 
 
 def _is_random(text: str) -> bool:

@@ -20,7 +20,7 @@ LENGTHS = {
     }.items()
 }  # fmt: skip
 """The countries whose numbers have so many characters."""
-NUMBER = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?(?!\w)")
+NUMBER = re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?(?!\w)")
 
 
 class IbanSettings(FinderSettings):

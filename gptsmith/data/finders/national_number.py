@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from gptsmith.data.check_digits import weighted_sum
 from gptsmith.data.finders import FinderSettings, Span
 
-CANDIDATE = re.compile(r"(?<![\w.,+/-])\d(?:[ .-]?\d){7,16}(?:-?[\dXx])?(?![\w/]|[.,-]\d)")
+CANDIDATE = re.compile(r"\d(?<![\w.,+/-]\d)(?:[ .-]?\d){7,16}(?:-?[\dXx])?(?![\w/]|[.,-]\d)")
 
 
 class NationalNumberSettings(FinderSettings):

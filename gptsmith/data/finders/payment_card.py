@@ -11,7 +11,8 @@ from gptsmith.data.finders import FinderSettings, Span
 
 # In groups of four, in American Express's 4-6-5, or without any separator.
 NUMBER = re.compile(
-    r"(?<![\w.+-])(?:[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\w-]|\.\d)"
+    r"[3-6](?<![\w.+-]\d)"
+    r"(?:\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|(?<=3)[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\w-]|\.\d)"
 )
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
+from gptsmith.data import finders
 from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 
@@ -35,6 +37,20 @@ class ReadSettings(Settings):
 
     text_field: str | None = None
     """The field or column of records that has the text; detected by name or by length if not given."""
+
+    redact: list[str] = Field(default_factory=list)
+    """Kinds of findings, as `gptsmith audit` names them, that are replaced by placeholders such as `<EMAIL>`; true for
+    all."""
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _are_kinds(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return finders.KINDS.names() if value else []
+        for kind in value if isinstance(value, list | tuple) else ():
+            if kind not in (names := finders.KINDS.names()):
+                raise ConfigurationError(f"no such kind of finding: {kind} ({did_you_mean(str(kind), names)})")
+        return value
 
 
 @dataclass(frozen=True)

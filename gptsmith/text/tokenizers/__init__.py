@@ -19,16 +19,18 @@ class TokenizerSettings(Settings):
     """Base class of every kind of tokenizer.
 
     Attributes:
+        learns_from_text: whether its vocabulary depends on the texts that it is trained on.
         learns_words: whether its tokens are words and parts of words of the texts that it is trained on.
     """
 
     kind: str
+    learns_from_text: ClassVar[bool] = True
     learns_words: ClassVar[bool] = False
 
     @abstractmethod
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
-        """A tokenizer for these texts. `texts` may be called more than once and yields pieces of at most a few MB;
-        `num_bytes` is their UTF-8 size together."""
+        """A tokenizer for these texts. `texts` may be called more than once and yields pieces of at most a few MB, with
+        an empty one behind each document; `num_bytes` is their UTF-8 size together."""
 
 
 KINDS = Kinds(__name__, TokenizerSettings, default="bpe")

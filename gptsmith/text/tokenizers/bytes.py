@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tokenizers import AddedToken, models
 
@@ -16,6 +16,7 @@ class BytesTokenizerSettings(TokenizerSettings):
     """256 tokens, whose ids are the bytes. Any text and any bytes have tokens; nothing is learnt."""
 
     kind: Literal["bytes"] = "bytes"
+    learns_from_text: ClassVar[bool] = False
 
     def train(self, texts: Callable[[], Iterable[str]], num_bytes: int) -> Tokenizer:
         backend = byte_level_backend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
@@ -28,6 +28,7 @@ class HuggingFaceTokenizerSettings(TokenizerSettings):
     """Reads a `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`. Nothing is trained."""
 
     kind: Literal["huggingface"] = "huggingface"
+    learns_from_text: ClassVar[bool] = False
     path: str
     """The file, or the folder that it is in."""
 

@@ -18,6 +18,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import key_of
+from gptsmith.data.redaction import in_words
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
@@ -310,6 +311,8 @@ class ExampleDataset(Dataset):
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
         if self.splits.num_left_out:
             lines.append(f"{self.splits.num_left_out:,} examples are left out by --without")
+        if self.splits.redacted:
+            lines.append(f"replaced by placeholders: {in_words(self.splits.redacted)}")
         skipped = self.splits.skipped + self.encoding.skipped
         return [
             *lines, *self.encoding.lines(), *self.splits.notes, *skipped.lines(), *renamed_fields(self.splits.fields)

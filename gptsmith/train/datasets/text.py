@@ -10,6 +10,7 @@ import torch
 
 from gptsmith.base.files import readable_bytes
 from gptsmith.data.prepare import PreparedData
+from gptsmith.data.redaction import in_words
 from gptsmith.data.skipped_files import skipped_in_words
 from gptsmith.data.windows import IGNORED, Windows
 from gptsmith.evaluate.perplexity import score_language
@@ -123,6 +124,8 @@ class TextDataset(Dataset):
             + (f", {_counted(len(skipped), 'file')} skipped:" if skipped else "")
         ]
         lines += [f"  {note}" for note in summary.get("split_notes", [])]
+        if summary["redacted"]:
+            lines.append(f"  replaced by placeholders: {in_words(summary['redacted'])}")
         lines += skipped_in_words(summary, DATA)
         if planted := summary.get("canaries"):
             share = planted["num_bytes"] / data.train.num_bytes

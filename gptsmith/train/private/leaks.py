@@ -7,8 +7,10 @@ from typing import Any
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.data.folder_splits import source_splits
+from gptsmith.run.distributed import Processes
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.request import TrainingRequest
+from gptsmith.train.run_settings import RunSettings
 from gptsmith.train.settings import TrainSettings
 
 OPTIONS = {
@@ -53,6 +55,23 @@ def refuse_leaks(table: Mapping[str, Any], request: TrainingRequest) -> None:
         raise ConfigurationError(
             f"{(own.validation or own.test)[0]} belongs to the private data, and figures of it would give some of it "
             "away: name the files to train on, and public ones by --validation"
+        )
+
+
+def refuse_pretraining_leaks(table: Mapping[str, Any], settings: RunSettings, processes: Processes) -> None:
+    """The same of a new model.
+
+    Raises:
+        ConfigurationError: something else would read the private data, or several processes are to train.
+    """
+    if processes.world_size > 1:
+        raise ConfigurationError("--private trains in one process: leave torchrun out")
+    refuse_leaks(table, settings.request)
+    refuse_objective(settings.train.objective, {})
+    if settings.tokenizer.learns_from_text:
+        raise ConfigurationError(
+            f"--private takes no {settings.tokenizer.kind} tokenizer of the private text, whose vocabulary anybody can "
+            "read: give --tokenizer bytes, or the path of a public one"
         )
 
 

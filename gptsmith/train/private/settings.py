@@ -6,6 +6,11 @@ from pydantic import Field
 
 from gptsmith.base.settings import Settings
 
+OPTION_SETTINGS = {"data": {"validation_fraction": 0.0}}
+"""What `--private` sets besides the epsilon: no part of the private data is measured."""
+TUNING_OPTION_SETTINGS = {"examples": {"validation_fraction": 0.0, "test_fraction": 0.0}}
+"""And of a fine-tuning."""
+
 
 class PrivateSettings(Settings):
     """Differentially private training, if an epsilon is given: `--private EPSILON` sets what goes with it."""

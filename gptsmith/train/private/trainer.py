@@ -7,12 +7,19 @@ from typing import Any
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
+from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.folder import Run
 from gptsmith.train.batch import Batch
+from gptsmith.train.callbacks import default_callbacks
+from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.private.claim import claim, claim_in_a_line, sampling_rate
+from gptsmith.train.private.outlook import private_outlook
 from gptsmith.train.private.randomness import PrivateRandomness, delete_key
 from gptsmith.train.private.step import set_private_gradients
 from gptsmith.train.private.units import UnitDataset
+from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.schedule import lr_multiplier
 from gptsmith.train.stability import ACCEPTED, gradient_norm, is_out_of_memory
 from gptsmith.train.step import StepResult, scale_gradients
@@ -22,6 +29,7 @@ from gptsmith.train.trainer import Callback, Trainer
 class PrivateTrainer(Trainer):
     """Trains with noise. No loss of the private data is recorded, and no step is judged by it."""
 
+    is_private = True
     dataset: UnitDataset
 
     def train(self) -> None:
@@ -72,7 +80,11 @@ class ClaimPrivacy(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         assert isinstance(trainer, PrivateTrainer)
-        note(claim_in_a_line(trainer.claim(trainer.num_steps)))
+        units = trainer.dataset
+        figures, advice = private_outlook(trainer.settings, units.num_samples, units.name, trainer.model)
+        note(claim_in_a_line(figures))
+        for line in advice:
+            note(line, "yellow")
 
     def result(self, trainer: Trainer) -> dict[str, Any]:
         assert isinstance(trainer, PrivateTrainer)
@@ -82,3 +94,16 @@ class ClaimPrivacy(Callback):
         note(claim_in_a_line(figures["private"]))
         if trainer.status != "stopped":
             delete_key(trainer.run.folder)
+
+
+def new_trainer(
+    run: Run,
+    settings: TrainingSettings,
+    dataset: Dataset,
+    processes: Processes = SINGLE_PROCESS,
+    model: GPT | None = None,
+) -> Trainer:
+    """The trainer of a run, private if its dataset is read unit by unit."""
+    if isinstance(dataset, UnitDataset):
+        return PrivateTrainer(run, settings, dataset, processes, model, default_callbacks(ClaimPrivacy()))
+    return Trainer(run, settings, dataset, processes, model, default_callbacks())

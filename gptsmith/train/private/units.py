@@ -110,9 +110,18 @@ def units_of(dataset: Dataset, max_unit_tokens: int) -> UnitDataset:
     else:
         assert isinstance(dataset, ExampleDataset), "an objective that is separable"
         units = ExampleUnits(dataset)
-    if units.num_samples < MIN_UNITS:
-        raise UserError(
-            f"--private needs at least {MIN_UNITS} {units.name}s, and there are {units.num_samples}: noise that hides "
-            "one of so few hides what they have in common too"
-        )
+    require_units(units.num_samples, units.name)
     return units
+
+
+def require_units(num_units: int, name: str) -> None:
+    """Checks that there are enough units.
+
+    Raises:
+        UserError: there are not.
+    """
+    if num_units < MIN_UNITS:
+        raise UserError(
+            f"--private needs at least {MIN_UNITS} {name}s, and there are {num_units}: noise that hides one of so few "
+            "hides what they have in common too"
+        )

@@ -1,0 +1,65 @@
+"""Findings in the documents of a corpus, and where they stand in a person's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gptsmith.data.corpus import Corpus, MeterFactory
+from gptsmith.data.finders import FinderSettings
+from gptsmith.data.findings import Finding, findings
+from gptsmith.data.passages import Found, SearchedFile, opened_file
+
+BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16
+"""A document is searched in such blocks, with so much of what stands around each."""
+
+
+def findings_in(corpus: Corpus, begin: int, end: int, finders: Sequence[FinderSettings]) -> Iterator[Finding]:
+    """The findings in some bytes of a document, with their bytes in the corpus. Long documents are read in blocks."""
+    for start in range(begin, end, BLOCK_BYTES):
+        stop = min(start + BLOCK_BYTES, end)
+        first = max(begin, start - AROUND_BYTES)
+        block = corpus.read(first, min(end, stop + AROUND_BYTES))
+        cut = 0 if first == begin else next(n for n, byte in enumerate(block) if byte & 0xC0 != 0x80)
+        text, at, place = block[cut:].decode("utf-8", "ignore"), 0, first + cut
+        for found in findings(text, finders):
+            place += len(text[at : found.start].encode())
+            at = found.start
+            if start <= place < stop:
+                yield replace(found, start=place, stop=place + len(found.text.encode()))
+
+
+@dataclass(frozen=True)
+class PlacedFinding:
+    """A finding in the files of a person.
+
+    Attributes:
+        document: the number of its document in the corpus.
+        file: the file that the document was read from.
+        place: where it stands in that file; None in formats whose text is packed or marked up.
+    """
+
+    finding: Finding
+    document: int
+    file: Path
+    place: Found | None
+
+
+def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterFactory) -> Iterator[PlacedFinding]:
+    """The findings in all documents of a corpus, and where they stand in its files."""
+    starts, stops = corpus.bounds()
+    with ExitStack() as opened, meter("searching", len(corpus)) as bar:
+        searched: tuple[Path | None, SearchedFile | None] = None, None
+        for document in range(len(corpus)):
+            for found in findings_in(corpus, int(starts[document]), int(stops[document]), finders):
+                path, begin, end = corpus.source(document)
+                if path != searched[0]:
+                    opened.close()
+                    searched = path, opened_file(path, opened)
+                expected = begin + found.start - int(starts[document])
+                file = searched[1]
+                place = None if file is None else file.find(found.text, begin, end, expected)
+                yield PlacedFinding(found, document, path, place)
+            bar.update(document + 1)
