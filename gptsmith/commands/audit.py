@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gptsmith.commands.found import show_found
 from gptsmith.commands.options import Json, command
 from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
@@ -20,7 +21,7 @@ TEXT_CHARACTERS = 40
     panels={
         "Findings": ("kind", "out"),
         "Data": ("validation", "encoding", "encoding_errors"),
-        "A run": ("minutes", "device"),
+        "A run": ("find", "minutes", "device"),
     },
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
@@ -32,6 +33,11 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     figures = run_audit(request)
     if json:
         console.show_json(figures)
+        return
+    if "mentions" in figures:
+        show_found(figures)
+        if request.out is not None:
+            console.note(f"written: {request.out}, which only you can read: it holds what was found")
         return
     if "checkpoints" in figures:
         show_recited(figures)
@@ -53,6 +59,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console
+    from gptsmith.data.findings import hidden
 
     if not found:
         return
@@ -60,7 +67,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     for column in ("kind", "text", "where"):
         table.add_column(column, overflow="fold")
     for each in found:
-        text = f"{each['text'][:4]}…" if each["is_secret"] else each["text"]
+        text = hidden(each["text"]) if each["is_secret"] else each["text"]
         words = " ".join(text[:TEXT_CHARACTERS].split())
         table.add_row(console.label_of(each["kind"]), console.harmless(words), place_of(each))
     console.results.print(table)
