@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gptsmith.commands.found import show_found
 from gptsmith.commands.options import Json, command
 from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
@@ -20,7 +21,7 @@ TEXT_CHARACTERS = 40
     panels={
         "Findings": ("kind", "out"),
         "Data": ("validation", "encoding", "encoding_errors"),
-        "A run": ("minutes", "device"),
+        "A run": ("find", "minutes", "device"),
     },
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
@@ -32,6 +33,11 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     figures = run_audit(request)
     if json:
         console.show_json(figures)
+        return
+    if "mentions" in figures:
+        show_found(figures)
+        if request.out is not None:
+            console.note(f"written: {request.out}, which only you can read: it holds what was found")
         return
     if "checkpoints" in figures:
         show_recited(figures)

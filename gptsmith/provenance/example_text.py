@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,18 @@ class ExampleText(LearnedText):
         return cls(run, array, index)
 
     def held_out_tokens(self) -> np.ndarray:
-        return np.fromfile(self._index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)
+        return np.fromfile(self.index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)
+
+    def text_of(self, document: int) -> bytes:
+        return self.tokenizer.decode_bytes(self.tokens_of(document).tolist())
+
+    def sha256_of(self, document: int) -> str | None:
+        return None
+
+    def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
+        ids = self.held_out_tokens()
+        for document in np.split(ids, np.flatnonzero(ids == self.tokenizer.vocab_size) + 1):
+            yield None, self.tokenizer.decode_bytes(document[:-1].tolist())
 
     def source(self, place: int, num_tokens: int) -> Source:
         number = self.document_at(place)

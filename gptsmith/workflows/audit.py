@@ -48,7 +48,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
 
         return audit_run(request)
-    refuse("an audit of texts", {"--minutes": request.minutes})
+    refuse("an audit of texts", {"--minutes": request.minutes, "--find": request.find})
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:

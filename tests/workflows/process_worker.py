@@ -1,7 +1,4 @@
-"""The jobs of `test_processes.py`: torchrun starts this once, and it trains one run after the other.
-
-python process_worker.py JOBS: a JSON file of jobs (see `Job`); what came of one goes to NAME.RANK.json beside it.
-"""
+"""One of the processes of `test_processes.py`, which have what torchrun gives: it trains one run after the other."""
 
 from __future__ import annotations
 
@@ -9,21 +6,21 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn, TypedDict
 
 import torch
 
-import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
+from gptsmith.workflows.pretrain import pretrain
 
-RANK = int(os.environ["RANK"])
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
 
 
@@ -48,7 +45,7 @@ class Clock(Callback):
         self.now = 1000.0
 
     def before_step(self, trainer: Trainer) -> None:
-        self.now += 2.4 - 1.8 * RANK
+        self.now += 2.4 - 1.8 * int(os.environ["RANK"])
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +63,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         for module in timed:
             module.time = SimpleNamespace(monotonic=lambda: clock.now)
         with more_callbacks(*callbacks):
-            return gptsmith.pretrain(**job)
+            return pretrain(**job)
     except UserError as error:
         torch.distributed.destroy_process_group()
         return {"error": str(error)}
@@ -75,11 +72,33 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             module.time = time
 
 
-for name, job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")).items():
-    if RANK == 0:
-        print(f"=== {name}", file=sys.stderr, flush=True)
-    figures = train(job)
-    Path(sys.argv[1]).with_name(f"{name}.{RANK}.json").write_text(json.dumps(figures), encoding="utf-8")
-# As the program itself ends: threads that talk to the other processes may abort one that takes itself apart.
-sys.stderr.flush()
-os._exit(0)
+class Order(TypedDict):
+    """Jobs by their names, the folder for what comes of them, how many processes do them, their store's port."""
+
+    jobs: dict[str, dict[str, Any]]
+    folder: str
+    num_processes: int
+    port: int
+
+
+def work(order: Order, rank: int) -> NoReturn:
+    """Does all jobs of an order (see `train`) as one of its processes. What came of one goes to NAME.RANK.json in the
+    folder, and what all say to `said`."""
+    folder, code = Path(order["folder"]), 1
+    os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["num_processes"]),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(order["port"]),
+        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+    }  # fmt: skip
+    try:
+        for name, job in order["jobs"].items():
+            if rank == 0:
+                print(f"=== {name}", file=sys.stderr, flush=True)
+            (folder / f"{name}.{rank}.json").write_text(json.dumps(train(job)), encoding="utf-8")
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    # As the program itself ends: threads that talk to the other processes may abort one that takes itself apart.
+    sys.stderr.flush()
+    os._exit(code)

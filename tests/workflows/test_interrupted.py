@@ -20,6 +20,7 @@ from gptsmith.base.leftovers import TEMPORARY
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
+from tests.forked import Forked
 from tests.workflows.conftest import SMALL, Outcome
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals and locks are those of POSIX")
@@ -121,14 +122,12 @@ def test_a_verb_that_is_killed_works_when_it_is_called_again_and_clears_what_was
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
     folder = gptsmith.export(trained["run"], to="huggingface", out=tmp_path / "model")["folder"]
     (tmp_path / "work").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, trained["run"], folder, str(data)],
-        cwd=tmp_path / "work", capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+    process = Forked(trained["run"], folder, data, program=KILLED, cwd=tmp_path / "work")
+    out, err = process.communicate()
+    assert process.poll() == 0, err
+    seen = json.loads(out.splitlines()[-1])
     for name, (killed, num_left, again, num_left_then) in seen.items():
-        assert (name, killed, again, num_left_then) == (name, -signal.SIGKILL, 0, 0), done.stderr
+        assert (name, killed, again, num_left_then) == (name, -signal.SIGKILL, 0, 0), err
         assert num_left >= 1
 
 

@@ -7,13 +7,10 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,6 +22,7 @@ from gptsmith.base.runlog import RunLog
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.writer import only_writer
 from tests.callbacks import killed_at_the_start, stopped_after
+from tests.forked import Forked
 from tests.workflows.conftest import SMALL
 
 NUM_KILLS = int(os.environ.get("GPTSMITH_TORTURE_TRAINING", "3"))
@@ -41,7 +39,7 @@ SETTINGS = [
 
 def command(text: Path, run: Path, *more: str) -> list[str]:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    return [sys.executable, "-m", "gptsmith", "pretrain", str(text), "--out", str(run), *settings, *more, "--json"]
+    return ["pretrain", str(text), "--out", str(run), *settings, *more, "--json"]
 
 
 def step_losses(run: Path) -> list[tuple[int, float]]:
@@ -67,7 +65,7 @@ def assert_same_end(run: Path, golden: Path) -> None:
     assert all(loss == expected[step] for step, loss in step_losses(run))
 
 
-def wait_for(process: subprocess.Popen[Any], is_there: Callable[[], bool]) -> None:
+def wait_for(process: Forked, is_there: Callable[[], bool]) -> None:
     """Waits for something that a process does, or for its end."""
     deadline = time.monotonic() + 60
     while not is_there() and process.poll() is None:
@@ -87,7 +85,7 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
 
     while kills < NUM_KILLS:
         num_starts = len(log.events("start"))
-        process = subprocess.Popen(command(text, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Forked(*command(text, run))
         wait_for(process, partial(has_started_again, num_starts))
         time.sleep(chance.random() * 0.6)  # an instant of the second or so that training takes
         if process.poll() is None:
@@ -105,12 +103,12 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
 
 def test_sigterm_saves_within_the_step_and_has_its_own_exit_code(text: Path, unstopped: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(command(text, run), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Forked(*command(text, run))
     wait_for(process, lambda: bool(step_losses(run)))
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     figures = json.loads(out)
-    assert (process.returncode, figures["status"], figures["signal"]) == (143, "stopped", "SIGTERM")
+    assert (process.poll(), figures["status"], figures["signal"]) == (143, "stopped", "SIGTERM")
     assert "Traceback" not in err
     assert list_checkpoints(run / "checkpoints")[0].step == figures["step"]
     gptsmith.pretrain([text], out=run, settings=SETTINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.connection
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 import gptsmith
 from gptsmith.base.runlog import RunLog
@@ -23,6 +25,8 @@ from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.trainer import Trainer
+from tests.forked import PROCESSES
+from tests.workflows import process_worker
 from tests.workflows.conftest import SMALL
 
 TINY = [*SMALL, "model.embed_dim=32", "train.dtype=float32"]
@@ -41,18 +45,13 @@ TIMED = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", 
 TIMED += ["train.dtype=float32", "train.batch_size=2", "train.num_steps=100"]
 
 
-def torchrun(num_processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
-    """torchrun of a script or module."""
+def launched(num_processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
+    """torchrun of `gptsmith pretrain`."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={num_processes}"]
-    command += [f"--max-restarts={restarts}", *map(str, arguments)]
+    command += [f"--max-restarts={restarts}", "-m", "gptsmith", "pretrain", *map(str, arguments), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started.append(process)
     return process
-
-
-def launched(num_processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
-    """torchrun of `gptsmith pretrain`."""
-    return torchrun(num_processes, "-m", "gptsmith", "pretrain", *arguments, "--json", restarts=restarts)
 
 
 started: list[subprocess.Popen[str]] = []
@@ -75,18 +74,28 @@ def settings_of(values: list[str]) -> list[str]:
 
 
 Job = dict[str, Any]
+Outcome = Callable[[str], tuple[list[Any], str]]
 
 
-def work(folder: Path, num_processes: int, jobs: dict[str, Job]) -> Callable[[str], tuple[list[Any], str]]:
-    """Has processes that are started once do all jobs; returns what gives, by name, the figures of each process, and
-    what was said."""
-    path = folder / "jobs.json"
-    path.write_text(json.dumps(jobs), encoding="utf-8")
-    script = Path(__file__).with_name("process_worker.py")
-    process = torchrun(num_processes, script, path)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    said = {name: words for name, _, words in (part.partition("\n") for part in err.split("=== ")[1:])}
+def work(folder: Path, num_processes: int, jobs: dict[str, Job]) -> Outcome:
+    """Has so many processes do all jobs; returns what gives, by name, the figures of each process, and what was
+    said."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # the one that torchrun has
+    order = process_worker.Order(jobs=jobs, folder=str(folder), num_processes=num_processes, port=store.port)
+    processes = [
+        PROCESSES.Process(target=process_worker.work, args=(order, rank), daemon=True) for rank in range(num_processes)
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + 200
+    while any(process.exitcode is None for process in processes) and not any(process.exitcode for process in processes):
+        multiprocessing.connection.wait([process.sentinel for process in processes if process.exitcode is None], 1)
+        assert time.monotonic() < deadline
+    for process in processes:
+        process.kill()
+    told = (folder / "said").read_text(encoding="utf-8")
+    assert [process.exitcode for process in processes] == [0] * num_processes, told
+    said = {name: words for name, _, words in (part.partition("\n") for part in told.split("=== ")[1:])}
 
     def outcome(name: str) -> tuple[list[Any], str]:
         paths = [folder / f"{name}.{rank}.json" for rank in range(num_processes)]
@@ -136,7 +145,7 @@ class Together:
     """What two processes did, one job after the other."""
 
     folder: Path
-    outcome: Callable[[str], tuple[list[Any], str]]
+    outcome: Outcome
     said_by_four: str
 
     def run(self, name: str) -> Path:
@@ -161,7 +170,8 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
         jobs[name] |= {"poison_at": 4, "always": name == "always"}
     jobs["timed"]["minutes"] = 2.0
     four = cut(alone["muon"], folder / "four", 3)
-    _, said_by_four = work(folder, 4, {"four": {"resume": str(four)}})("four")
+    (folder / "by_four").mkdir()
+    _, said_by_four = work(folder / "by_four", 4, {"four": {"resume": str(four)}})("four")
     jobs["two"] = {"resume": str(cut(four, folder / "two", 7)), "settings": [SHARDED]}
     return Together(folder, work(folder, 2, jobs), said_by_four)
 

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from gptsmith.train.stability import TrainingDivergedError
 from gptsmith.train.trainer import Trainer
 from gptsmith.workflows.finetune import requested_table
 from tests.callbacks import After, AtStart
+from tests.forked import Forked
 
 from .conftest import FLOAT32, SMALL, write_text
 
@@ -296,14 +296,12 @@ print(json.dumps(seen))
 def test_a_search_that_is_killed_anywhere_goes_on_by_the_same_command_and_loses_no_ended_trial(
     base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, base, data, tmp_path / "run", json.dumps(SHORT)],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+    process = Forked(base, data, tmp_path / "run", json.dumps(SHORT), program=KILLED, cwd=tmp_path)
+    out, err = process.communicate()
+    assert process.poll() == 0, err
+    seen = json.loads(out.splitlines()[-1])
     assert [code for code, _ in seen].count(-signal.SIGKILL) >= 4, seen
-    assert seen[-1][0] == 0, done.stderr
+    assert seen[-1][0] == 0, err
     for (_, before), (_, after) in pairwise(seen):
         assert before.items() <= after.items()
     assert losses_of(tmp_path / "run") == losses_of(unstopped["run"])
@@ -313,14 +311,14 @@ def test_a_search_that_is_killed_anywhere_goes_on_by_the_same_command_and_loses_
 
 def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path) -> None:
     """While this process is in its second trial, another one comes, trains all that are left, and goes."""
-    command = [sys.executable, "-m", "gptsmith", "finetune", base, data, "--out", tmp_path / "run", "--trials", 4]
+    command = ["finetune", base, data, "--out", tmp_path / "run", "--trials", 4, "--json"]
     command += [part for value in SHORT for part in ("--set", value)]
     other: list[dict[str, Any]] = []
 
     def meanwhile(_: Trainer) -> None:
-        done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=100, check=True)
-        other.append(json.loads(done.stdout))
-        first_words = {line.partition(" ")[0] for line in done.stderr.splitlines()[1:]}
+        out, err = Forked(*command).communicate()
+        other.append(json.loads(out))
+        first_words = {line.partition(" ")[0] for line in err.splitlines()[1:]}
         assert first_words - {"trials:"} == {"trial", "other"}, "progress of the search only, not of a trial"
 
     with in_the_second_trial(meanwhile):

@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from gptsmith.run.folder import Run
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.datasets.text import TextDataset
 from tests.callbacks import stopped_after
+from tests.forked import Forked
 
 from .conftest import SMALL
 
@@ -195,15 +195,14 @@ def test_the_best_weights_are_the_result(text: Path, tmp_path: Path, monkeypatch
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path) -> None:
     settings = [argument for setting in [*SMALL, "train.num_steps=100000"] for argument in ("--set", setting)]
-    command = [sys.executable, "-m", "gptsmith", "pretrain", str(text), "--out", str(tmp_path / "run"), *settings]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Forked("pretrain", text, "--out", tmp_path / "run", *settings)
     deadline = time.monotonic() + 120
     while not losses_so_far(tmp_path / "run") and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.poll() == 130
     assert "--resume" in err
     assert "Traceback" not in err
     step = Run.open(tmp_path / "run").newest(print).step
@@ -240,9 +239,9 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert model(torch.zeros(1, 5, dtype=torch.long), attention_mask=None).shape == (1, 5, 100)
     assert set(gptsmith.__all__) == {
         "Callback", "GPT", "GPTConfig", "GptsmithError", "Loaded", "UserError", "__version__", "audit", "cache",
-        "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "generate", "import_kinds",
-        "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report", "runs",
-        "serve", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
+        "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "forget", "generate",
+        "import_kinds", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report",
+        "runs", "serve", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
         "DataError", "MissingExtraError", "TrainingDivergedError", "trace",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from ..conftest import Served
 
 expect.set_options(timeout=30_000)
+ANSWERS = ".message.assistant, .part.assistant"
 
 
 class ChatPage:
@@ -48,7 +49,7 @@ class ChatPage:
 
     @property
     def answers(self) -> Any:
-        return self.page.locator(".message.assistant, .part.assistant")
+        return self.page.locator(ANSWERS)
 
     @property
     def asked(self) -> Any:
@@ -69,7 +70,7 @@ class ChatPage:
         """Sends words and waits for the whole answer."""
         before = self.answers.count()
         self.say(text)
-        expect(self.answers).to_have_count(before + 1)
+        self._becomes("([answers, before]) => document.querySelectorAll(answers).length > before", [ANSWERS, before])
         return self.answer()
 
     def answer(self) -> str:
@@ -79,12 +80,23 @@ class ChatPage:
 
     def ended(self) -> None:
         """Waits until nothing is written any more."""
-        expect(self.send).not_to_have_class("send is-stop")
+        self._becomes("() => !document.querySelector('#send').classList.contains('is-stop')")
 
     def writing(self) -> None:
         """Waits until something is being written, and there is some of it."""
-        expect(self.send).to_have_class("send is-stop")
-        expect(self.answers.last.locator(".words")).not_to_have_text("")
+        self._becomes(
+            """(answers) => document.querySelector("#send").classList.contains("is-stop")
+              && [...document.querySelectorAll(answers)].at(-1)?.querySelector(".words").textContent""",
+            ANSWERS,
+        )
+
+    def _becomes(self, condition: str, argument: Any = None) -> None:
+        """Waits until a function of JavaScript gives what is true; it is looked at in every frame."""
+        self.page.wait_for_function(condition, arg=argument)
+
+    def later(self, milliseconds: float) -> None:
+        """Lets the page's timers believe that so much time has passed; the clock must have been installed before."""
+        self.page.clock.fast_forward(milliseconds)
 
     def set_number(self, label: str, value: float | str) -> None:
         """Opens the panel, if need be, and sets a number."""

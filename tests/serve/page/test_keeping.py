@@ -149,6 +149,7 @@ def test_a_tab_that_looks_on_is_left_in_peace(open_page: OpenPage) -> None:
 
 def test_a_deleted_conversation_stays_deleted(open_page: OpenPage) -> None:
     chat = open_page(names=["base"])
+    chat.page.clock.install()
     chat.set_number("Maximum tokens", 700)
     with slowed(chat.served.state.models.loaded["base"].engine):
         chat.say("The old smith")
@@ -162,7 +163,7 @@ def test_a_deleted_conversation_stays_deleted(open_page: OpenPage) -> None:
     chat.button("More for Another smith").click()
     chat.button("Delete").click()
     expect(chat.page.locator(".conversation")).to_have_count(0)
-    chat.page.wait_for_timeout(2000)
+    chat.page.clock.run_for(2000)  # what is kept soon would have been
     chat.page.reload()
     expect(chat.page.locator(".welcome")).to_be_visible()
     assert chat.conversations() == []

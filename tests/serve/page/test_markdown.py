@@ -321,7 +321,9 @@ def test_a_button_copies_code(blank: Blank, mode: str, written: list[str], said:
 
 
 def test_a_button_that_has_copied_can_be_pressed_again(blank: Blank) -> None:
+    blank.page.clock.install()
     assert blank.run(COPY, ["```\na\n```", "works"])[1] == "Copied"
+    blank.page.clock.fast_forward(2000)
     blank.run("async () => { while (seen.length < 2) await new Promise((done) => setTimeout(done, 50)); }")
     button = blank.page.locator("button")
     assert (button.text_content(), button.get_attribute("aria-label")) == ("Copy", "Copy code")

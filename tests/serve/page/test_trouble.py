@@ -11,12 +11,15 @@ import pytest
 from playwright.sync_api import expect
 
 from gptsmith.serve.auth import ApiKeys
+from gptsmith.serve.errors import RETRY_AFTER_S
 
 from ..conftest import serving, slowed, until
 from .chat_page import ChatPage
 
 OpenPage = Callable[..., ChatPage]
 KEY = "a-key-of-enough-letters"
+LOOK_EVERY_MS = 3000
+"""That of the page: how often it looks for a server that is gone."""
 
 
 def bias_a_token(chat: ChatPage) -> None:
@@ -30,11 +33,13 @@ def bias_a_token(chat: ChatPage) -> None:
 def test_a_server_that_is_gone_is_said_and_found_again(open_page: OpenPage) -> None:
     chat = open_page(names=["chat"])
     chat.set_number("Maximum tokens", 5)
+    chat.page.clock.install()
     chat.context.set_offline(True)
     chat.say("5: a nail?")
     expect(chat.answers).to_contain_text("The server does not answer. Is gptsmith serve still running?")
     expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
     chat.context.set_offline(False)
+    chat.later(LOOK_EVERY_MS)
     expect(chat.page.get_by_text("The server is back.")).to_be_visible()
     chat.button("Try again").click()
     assert chat.answer()
@@ -45,6 +50,7 @@ def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: 
     chat = open_page(names=["chat"])
     chat.set_number("Maximum tokens", 5)
     chat.ask("5: a nail?")
+    chat.page.clock.install()
     chat.page.route("**/v1/models", lambda route: route.abort())
     chat.page.route("**/health", lambda route: route.abort())
     chat.page.reload()
@@ -55,6 +61,7 @@ def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: 
     chat.words.press("Enter")
     chat.button("New conversation").first.click()
     chat.page.unroute_all()
+    chat.later(LOOK_EVERY_MS)
     expect(notice).to_have_count(0)
     expect(chat.asked.locator(".words")).to_have_text("5: a nail?")
     assert len(chat.bodies()) == 1
@@ -164,12 +171,16 @@ def test_a_busy_model_is_asked_again_by_itself(open_page: OpenPage) -> None:
     busy = {"error": {"message": "full", "type": "rate_limit_error", "param": None, "code": "queue_full"}}
     chat.page.route(
         "**/v1/chat/completions",
-        lambda route: route.fulfill(status=429, json=busy, headers={"Retry-After": "1"}),
+        lambda route: route.fulfill(status=429, json=busy, headers={"Retry-After": str(RETRY_AFTER_S)}),
         times=2,
     )
     chat.set_number("Maximum tokens", 5)
+    chat.page.clock.install()
     chat.say("5: a nail?")
-    expect(chat.answers).to_contain_text("The model is busy. Retrying in")
+    for number in (1, 2):
+        until(lambda number=number: len(chat.bodies()) == number, "it is asked again")
+        expect(chat.answers).to_contain_text("The model is busy. Retrying in")
+        chat.later(RETRY_AFTER_S * 1000)
     assert chat.answer()
     assert len(chat.bodies()) == 3
     chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, json=busy))
@@ -191,9 +202,12 @@ def test_a_full_queue_of_the_real_server_is_waited_for(runs: Path, browser: Any)
                 first.say("The old smith")
                 first.writing()
                 second.set_number("Maximum tokens", 5)
+                second.page.clock.install()
                 second.say("The young smith")
                 expect(second.answers).to_contain_text("The model is busy")
                 first.send.click()
+                first.ended()
+                second.later(RETRY_AFTER_S * 1000)
             assert second.answer()
         finally:
             for chat in others:
