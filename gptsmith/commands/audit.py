@@ -60,6 +60,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console
+    from gptsmith.data.findings import hidden
 
     if not found:
         return
@@ -67,7 +68,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     for column in ("kind", "text", "where"):
         table.add_column(column, overflow="fold")
     for each in found:
-        text = f"{each['text'][:4]}…" if each["is_secret"] else each["text"]
+        text = hidden(each["text"]) if each["is_secret"] else each["text"]
         words = " ".join(text[:TEXT_CHARACTERS].split())
         table.add_row(console.label_of(each["kind"]), console.harmless(words), place_of(each))
     console.results.print(table)
