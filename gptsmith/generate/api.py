@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
 from gptsmith.generate.engine import Engine
+from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.generate.request import ContextOverflowError, OutputChunk, Request, RequestHandle
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import BATCH, EngineSettings
@@ -68,6 +69,7 @@ def generate(
     seed: int = 0,
     stop: Sequence[str] = (),
     slide: bool = False,
+    recital_guard: RecitalGuard | None = None,
 ) -> Generation:
     """The text after `prompt`, generated as it is iterated over. An empty prompt starts a new document.
 
@@ -78,11 +80,12 @@ def generate(
         seed: the same seed and prompt give the same text.
         stop: strings that end the text; they are not part of it.
         slide: forget the oldest half whenever the context is full, instead of ending there.
+        recital_guard: bars recitals of training texts.
 
     Raises:
         UserError: the prompt leaves no room in the context, and `slide` is not set.
     """
-    engine = Engine(model, tokenizer, settings=EngineSettings(max_num_seqs=1))
+    engine = Engine(model, tokenizer, settings=EngineSettings(max_num_seqs=1), recital_guard=recital_guard)
     return generate_with(
         engine, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop, slide=slide
     )

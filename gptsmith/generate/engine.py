@@ -56,6 +56,7 @@ class EngineFigures:
             begin alike.
         num_shared_kv_blocks: those of them that several sequences or prefixes share.
         kv_cache_bytes: the memory of the blocks that hold something.
+        num_guarded_tokens: tokens in whose place the recital guard barred others.
     """
 
     running: int
@@ -70,6 +71,7 @@ class EngineFigures:
     num_steps: int
     num_proposed_tokens: int
     num_accepted_tokens: int
+    num_guarded_tokens: int
 
 
 class Engine:
@@ -425,12 +427,14 @@ class Engine:
     def _append(self, sequence: SequenceState, token: int, logits: Tensor, row: int) -> FinishReason | Exception | None:
         """Puts a token behind a text, sampled from a row of logits; returns why it ends there, its own error that it
         must end with, or None."""
+        is_guarded = sequence.recital is not None and len(sequence.recital.barred) > 0
         try:
             data = b"" if self.tokenizer is None else self.tokenizer.decode_bytes([token])
             reason = sequence.accept(sampled_logprob(sequence, token, logits[row]), data)
         except Exception as error:
             return error
         self._counts["num_tokens"] += token not in sequence.end_ids
+        self._counts["num_guarded_tokens"] += is_guarded
         return reason
 
     def _finish(self, sequence: SequenceState, reason: FinishReason, failure: BaseException | None = None) -> None:

@@ -95,6 +95,11 @@ class EngineCollector(Collector):
             "num_tokens": CounterMetricFamily(
                 "gptsmith_generation_tokens", "Tokens that were generated.", labels=["model"]
             ),
+            "num_guarded_tokens": CounterMetricFamily(
+                "gptsmith_recital_guarded_tokens",
+                "Tokens in whose place the recital guard barred others.",
+                labels=["model"],
+            ),
             "num_preemptions": CounterMetricFamily(
                 "gptsmith_preemptions", "Sequences that had to wait again for memory.", labels=["model"]
             ),

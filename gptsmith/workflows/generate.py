@@ -23,8 +23,8 @@ def generate(request: GenerateRequest) -> Any:
     more than once, `gptsmith.load` it.
 
     Returns:
-        prompt, text, finish_reason (`stop`, `length`, `context`, `content_filter`), num_prompt_tokens, num_tokens,
-        tokens_per_second, seconds, seed; with `prompts` a list of these, one for each.
+        prompt, text, finish_reason (`stop`, `length`, `context`), num_prompt_tokens, num_tokens, tokens_per_second,
+        seconds, seed; with `prompts` a list of these, one for each.
 
     Raises:
         UserError: the model or the prompts cannot be read, a prompt is longer than the context, or a setting is not

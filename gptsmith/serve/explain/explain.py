@@ -154,6 +154,6 @@ def _rewritten(served: ServedModel, question: Question, body: ExplainRequest) ->
     with whole.ablate(*(body.switch_off or ())) as ablated:
         written = generate(
             ablated.model, served.tokenizer, question.ids, max_tokens=body.max_tokens or MAX_REWRITTEN,
-            sampling=served.sampling({"temperature": 0.0}),
+            sampling=served.sampling({"temperature": 0.0}), recital_guard=served.engine.recital_guard,
         )  # fmt: skip
         return question.tokenizer.decode(question.reply_ids, begins=False) + "".join(written)
