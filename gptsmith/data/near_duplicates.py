@@ -150,10 +150,10 @@ class Documents:
         num_shared = len(np.intersect1d(shorter, longer, assume_unique=True))
         return num_shared / max(1, len(shorter) + len(longer) - num_shared)
 
-    def text(self, number: int, max_bytes: int) -> str:
-        """The beginning of a document."""
-        start, stop = self._bytes(number)
-        return self.at(number)[0].read(start, min(stop, start + max_bytes)).decode("utf-8", "ignore")
+    def read(self, number: int, start: int = 0, stop: int | None = None) -> bytes:
+        """A document, or some of its bytes."""
+        begin, end = self._bytes(number)
+        return self.at(number)[0].read(begin + start, end if stop is None else min(end, begin + stop))
 
     def _part(self, number: int) -> int:
         return int(np.searchsorted(self._begins, number, side="right")) - 1

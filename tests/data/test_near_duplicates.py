@@ -97,6 +97,9 @@ class Heap(Corpus):
     def num_bytes(self) -> int:
         return len(self.content)
 
+    def source(self, document: int) -> tuple[Path, int, int]:
+        return self.folder, document, document
+
     def read(self, start: int, stop: int) -> bytes:
         return self.content[start:stop]
 
