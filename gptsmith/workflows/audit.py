@@ -13,12 +13,14 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
+from gptsmith.data.audit_page import audit_page
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import all_finders
 from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.placed_findings import PlacedFinding, findings_of
+from gptsmith.data.quality import quality
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest, refuse
@@ -38,7 +40,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
         up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
         stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
-        to validate or to test with that is trained on, too.
+        to validate or to test with that is trained on, too. quality: what `gptsmith.data.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -63,7 +65,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
-    return {
+    figures = {
         "num_files": summary["num_files"],
         "num_documents": summary["num_documents"],
         "num_bytes": summary["num_bytes"],
@@ -76,8 +78,13 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "findings": found,
         "near_duplicates": [each.plain() for each in copies.near],
         "leaks": [each.plain() for each in copies.leaks],
+        "quality": quality(corpus, meter),
         "seconds": time.monotonic() - started,
     }
+    if request.html is not None:
+        content = audit_page(figures, [str(source) for source in request.sources])
+        write_atomically(Path(request.html), content, private=True)
+    return figures
 
 
 def _is_model(source: str | Path) -> bool:
