@@ -14,7 +14,7 @@ import numpy as np
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.data.corpus import MeterFactory
-from gptsmith.data.duplicates import TRAIN, Spot, placed_document, found_places
+from gptsmith.data.duplicates import TRAIN, Spot, found_places, placed_document
 from gptsmith.data.near_duplicates import Documents
 from gptsmith.data.suffix_array import suffix_array
 
