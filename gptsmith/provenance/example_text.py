@@ -58,7 +58,7 @@ class ExampleText(LearnedText):
         separator = tokenizer.vocab_size  # no text has it: the EOS token can stand between the turns of a conversation
         if is_whole(index):
             return cls(run, opened(index), index)
-        splits, files = _examples_of(run, origin)
+        splits, files = examples_of(run, origin)
         array = kept_suffix_array(
             index, lambda folder: _write(folder, splits, files, tokenizer), separator, few_names(files)
         )
@@ -92,7 +92,7 @@ class ExampleText(LearnedText):
         return source_of(self, file=file, where=where, state=state, found=found, parts=parts, place=place)
 
 
-def _examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[str, str]]:
+def examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[str, str]]:
     """The examples in splits, and the SHA-256 of each of their files.
 
     Raises:
