@@ -36,7 +36,6 @@ def remarks(figures: Mapping[str, Any]) -> list[str]:
         *(_other(each) for each in figures["checkpoints"] if not each["is_served"]),
         *_canaries_and_words(figures),
         *(f"Not audited: {line}." for line in figures["missing"]),
-        LIMITS,
     ]
 
 
@@ -54,6 +53,8 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
             f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, up to "
             f"{learned['longest_held_out']} in a row were right{chance}"
         ]
+    if learned["kind"] == "examples":
+        lines.append(f"{of}examples are read as plain text, each turn by itself, without the chat template")
     if learned["num_tokens_read"] < learned["num_tokens"]:
         share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
         lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")
@@ -68,8 +69,6 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
             f"{counted(len(words), 'word')} of fewer than {MIN_DOCUMENTS} documents can be read in the tokenizer, "
             "without the model."
         )
-    if figures["epsilon_claimed"] is not None:
-        yield f"Trained with differential privacy: it claims epsilon {figures['epsilon_claimed']:g}."
 
 
 def _other(checkpoint: Mapping[str, Any]) -> str:
