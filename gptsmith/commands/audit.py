@@ -20,7 +20,7 @@ TEXT_CHARACTERS = 40
     arguments={"sources": "TEXT"},
     panels={
         "Findings": ("kind", "out"),
-        "Data": ("validation", "encoding", "encoding_errors"),
+        "Data": ("validation", "passages", "encoding", "encoding_errors"),
         "A run": ("find", "minutes", "device"),
     },
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
@@ -46,6 +46,7 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     show_findings(found[:NUM_SHOWN])
     show_duplicates("document", "nearly the same as", figures["near_duplicates"][:NUM_SHOWN])
     show_duplicates("to validate or test with", "trained on", figures["leaks"][:NUM_SHOWN])
+    show_passages(figures["repeated_passages"][:NUM_SHOWN])
     for line in summary_of(figures):
         console.results.print(line, soft_wrap=True)
     if request.out is not None:
@@ -92,6 +93,25 @@ def show_duplicates(document: str, of: str, found: list[dict[str, Any]]) -> None
     console.results.print()
 
 
+def show_passages(found: list[dict[str, Any]]) -> None:
+    """Prints passages that stand in several documents as a table."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+    from gptsmith.base.files import readable_bytes
+
+    if not found:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("passage", "size", "where", "and in"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        words = console.harmless(" ".join(each["text"][:TEXT_CHARACTERS].split()))
+        table.add_row(words, readable_bytes(each["num_bytes"]), place_of(each), place_of(each["of"]))
+    console.results.print(table)
+    console.results.print()
+
+
 def place_of(found: Mapping[str, Any]) -> str:
     """The file and the line of something that was found."""
     from gptsmith.base import console
@@ -116,6 +136,10 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
         lines.append(f"copies of documents, which are read once: {figures['num_duplicates']:,}")
     if figures["near_duplicates"]:
         lines.append(f"documents that are nearly the same as an earlier one: {len(figures['near_duplicates']):,}")
+    if figures["repeated_passages"]:
+        lines.append(f"long passages that stand in an earlier document, too: {len(figures['repeated_passages']):,}")
+    if figures["passages_not_searched"]:
+        lines.append(f"passages in several documents were not looked for: {figures['passages_not_searched']}")
     if figures["leaks"]:
         lines.append(
             f"documents to validate or test with that are trained on, too: {len(figures['leaks']):,}; what is measured "

@@ -180,6 +180,9 @@ class AuditRequest(OnADevice, ReadingOptions):
     validation: Sources = Field(default_factory=list)
     """Texts that are to validate or to test: those that the others hold too, nearly or word for word, are named. May be
     repeated."""
+    passages: int | None = Field(default=None, ge=50)
+    """Name passages of so many bytes and more that stand in several documents, however much text there is; by default
+    those of 200 bytes in texts of up to 20 MB, if gptsmith[explain] is installed."""
     kind: Texts = Field(default_factory=list)
     """Look for this kind alone, such as email or api_key. May be repeated."""
     out: PathText | None = None
