@@ -28,6 +28,7 @@ from gptsmith.workflows.evaluate import evaluate as evaluate
 from gptsmith.workflows.explain import explain as explain
 from gptsmith.workflows.export import export as export
 from gptsmith.workflows.finetune import finetune as finetune
+from gptsmith.workflows.forget import forget as forget
 from gptsmith.workflows.generate import generate as generate
 from gptsmith.workflows.import_model import import_model as import_model
 from gptsmith.workflows.info import info as info

@@ -18,9 +18,9 @@ PANELS = {
     "Train": ("pretrain", "plan", "finetune"),
     "Use": ("generate", "chat", "serve", "predict"),
     "Evaluate": ("evaluate", "certify"),
-    "Explain": ("explain", "trace"),
+    "Explain and protect": ("explain", "trace", "audit", "forget"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("audit", "info", "runs", "watch", "cache"),
+    "Inspect": ("info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import traceback
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any, NoReturn
@@ -27,13 +28,27 @@ PROCESSES.set_forkserver_preload(
 
 
 class Forked:
-    """`python -m gptsmith ARGUMENTS`, or a program of Python's with these arguments, as `subprocess.Popen` has it."""
+    """`python -m gptsmith ARGUMENTS`, or a program of Python's with these arguments, as `subprocess.Popen` has it.
+    `environment` is added to that of this process."""
 
-    def __init__(self, *arguments: object, program: str | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        program: str | None = None,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         folder = tempfile.mkdtemp(prefix="gptsmith-test-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._out, self._err = (Path(folder) / name for name in ("out", "err"))
-        work = (program, list(map(str, arguments)), cwd or Path.cwd(), dict(os.environ), self._out, self._err)
+        work = (
+            program,
+            list(map(str, arguments)),
+            cwd or Path.cwd(),
+            {**os.environ, **(environment or {})},
+            self._out,
+            self._err,
+        )
         self._process: Any = PROCESSES.Process(target=_run, args=work, daemon=True)
         self._process.start()
 

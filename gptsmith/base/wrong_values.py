@@ -41,4 +41,5 @@ def problem_in_words(problem: Mapping[str, Any]) -> str:
     words = WORDS.get(problem["type"])
     if words is None:
         return str(problem["msg"]).removeprefix("Value error, ")
-    return words.format_map(problem.get("ctx", {}))
+    numbers = {key: f"{value:g}" for key, value in problem.get("ctx", {}).items() if isinstance(value, float)}
+    return words.format_map({**problem.get("ctx", {}), **numbers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gptsmith.commands.found import show_found
 from gptsmith.commands.options import Json, command
 from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
@@ -12,15 +13,16 @@ from gptsmith.workflows.requests import AuditRequest
 NUM_SHOWN = 20
 """Findings that are printed; --out and --json have all."""
 TEXT_CHARACTERS = 40
+NUM_NAMES = 10
 
 
 @command(
     AuditRequest,
     arguments={"sources": "TEXT"},
     panels={
-        "Findings": ("kind", "out"),
-        "Data": ("validation", "encoding", "encoding_errors"),
-        "A run": ("minutes", "device"),
+        "Findings": ("kind", "out", "html"),
+        "Data": ("validation", "passages", "encoding", "encoding_errors"),
+        "A run": ("find", "minutes", "device"),
     },
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
@@ -33,6 +35,11 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     if json:
         console.show_json(figures)
         return
+    if "mentions" in figures:
+        show_found(figures)
+        if request.out is not None:
+            console.note(f"written: {request.out}, which only you can read: it holds what was found")
+        return
     if "checkpoints" in figures:
         show_recited(figures)
         return
@@ -40,8 +47,11 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     show_findings(found[:NUM_SHOWN])
     show_duplicates("document", "nearly the same as", figures["near_duplicates"][:NUM_SHOWN])
     show_duplicates("to validate or test with", "trained on", figures["leaks"][:NUM_SHOWN])
+    show_passages(figures["repeated_passages"][:NUM_SHOWN])
     for line in summary_of(figures):
         console.results.print(line, soft_wrap=True)
+    if request.html is not None:
+        console.note(f"written: {request.html}, which only you can read: it holds what was found")
     if request.out is not None:
         console.note(f"written: {request.out}, which only you can read: it holds what was found")
     elif len(found) > NUM_SHOWN:
@@ -53,6 +63,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console
+    from gptsmith.data.findings import hidden
 
     if not found:
         return
@@ -60,7 +71,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     for column in ("kind", "text", "where"):
         table.add_column(column, overflow="fold")
     for each in found:
-        text = f"{each['text'][:4]}…" if each["is_secret"] else each["text"]
+        text = hidden(each["text"]) if each["is_secret"] else each["text"]
         words = " ".join(text[:TEXT_CHARACTERS].split())
         table.add_row(console.label_of(each["kind"]), console.harmless(words), place_of(each))
     console.results.print(table)
@@ -81,6 +92,25 @@ def show_duplicates(document: str, of: str, found: list[dict[str, Any]]) -> None
     for each in found:
         alike = "exactly" if each["is_exact"] else f"{each['similarity']:.0%}"
         table.add_row(place_of(each), place_of(each["of"]), alike)
+    console.results.print(table)
+    console.results.print()
+
+
+def show_passages(found: list[dict[str, Any]]) -> None:
+    """Prints passages that stand in several documents as a table."""
+    from rich.table import Table
+
+    from gptsmith.base import console
+    from gptsmith.base.files import readable_bytes
+
+    if not found:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("passage", "size", "where", "and in"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        words = console.harmless(" ".join(each["text"][:TEXT_CHARACTERS].split()))
+        table.add_row(words, readable_bytes(each["num_bytes"]), place_of(each), place_of(each["of"]))
     console.results.print(table)
     console.results.print()
 
@@ -109,11 +139,18 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
         lines.append(f"copies of documents, which are read once: {figures['num_duplicates']:,}")
     if figures["near_duplicates"]:
         lines.append(f"documents that are nearly the same as an earlier one: {len(figures['near_duplicates']):,}")
+    if figures["repeated_passages"]:
+        lines.append(f"long passages that stand in an earlier document, too: {len(figures['repeated_passages']):,}")
+    if figures["passages_not_searched"]:
+        lines.append(f"passages in several documents were not looked for: {figures['passages_not_searched']}")
     if figures["leaks"]:
         lines.append(
             f"documents to validate or test with that are trained on, too: {len(figures['leaks']):,}; what is measured "
             "on them is too good"
         )
+    if names := figures["quality"]["capitalised"][:NUM_NAMES]:
+        words = ", ".join(f"{each['words']} ({each['count']:,})" for each in names)
+        lines.append(console.harmless(f"words with a capital that few documents have; names, perhaps: {words}"))
     lines += [
         console.harmless(f"{path}: read from {', '.join(fields)}, and from no other field")
         for path, fields in figures["text_fields"].items()

@@ -50,10 +50,29 @@ def show(figures: dict[str, Any]) -> None:
         labels = figures["labels"]
         rows = zip(labels, figures["confusion_matrix"], strict=True)
         show_table("true \\ answered", labels, {label: dict(zip(labels, row, strict=True)) for label, row in rows})
+    if "contamination" in figures:
+        console.results.print(contamination_line(figures["contamination"]), markup=False, soft_wrap=True)
     if "comparison" in figures:
         columns = ["value", "against", "difference", "difference_interval", "p_value"]
         console.results.print(f"\nagainst {figures['against']['run']}", markup=False, soft_wrap=True)
         show_scores(columns, figures["comparison"])
+
+
+def contamination_line(found: Mapping[str, Any]) -> str:
+    """Whether a model learnt from what it is evaluated on, in a sentence."""
+    from gptsmith.base import console
+
+    missing = "; ".join(found["missing"])
+    if found["num_contaminated"] is None:
+        return console.harmless(f"whether it learnt from this is not known: {missing}")
+    line = (
+        f"of {found['num_units']:,} {found['unit']}s, {found['num_contaminated']:,} have {found['num_words']} words in "
+        "a row that it learnt from"
+    )
+    if found["num_contaminated"] and found["without_them"]:
+        scores = (f"{console.label_of(name)} {shown(value)}" for name, value in found["without_them"].items())
+        line += f"; without them: {', '.join(scores)}"
+    return console.harmless(f"{line} ({missing})" if missing else line)
 
 
 def show_scores(columns: list[str], rows: dict[str, dict[str, Any]]) -> None:

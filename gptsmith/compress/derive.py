@@ -12,6 +12,7 @@ import torch
 
 from gptsmith.base.files import write_json
 from gptsmith.compress.assessment import assess, side_by_side
+from gptsmith.compress.heads import head_changes
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
@@ -25,6 +26,9 @@ from gptsmith.run.environment import environment
 from gptsmith.run.folder import COMPRESSION, DATA, RESULT, require_free
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
+
+HEAD_TOKENS = 1024
+"""Over which the change of attention heads is measured."""
 
 
 def derive(
@@ -128,5 +132,10 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
 
 
 def _details(material: Material, after: GPT) -> dict[str, Any]:
-    """What a report shows besides figures: what was tried, and what both models write."""
-    return {"trials": [asdict(trial) for trial in material.trials], "samples": side_by_side(material, after)}
+    """What a report shows besides figures: what was tried, how far heads have moved, and what both models write."""
+    layers = material.findings.get("kept_layers", range(after.config.num_layers))
+    return {
+        "trials": [asdict(trial) for trial in material.trials],
+        "heads": head_changes(material.original, after, layers, material.validation_windows(HEAD_TOKENS)),
+        "samples": side_by_side(material, after),
+    }

@@ -48,9 +48,9 @@ class Artefact:
     made_from: str
     """What it was made of, for a person; empty if that is not known."""
 
-    def empty(self) -> bool:
+    def empty(self, *, even_if_just_used: bool = False) -> bool:
         """Delete it, unless it is in use; gives whether it was deleted."""
-        if self.kind != LEFTOVERS and time.time() - self.used_at_s < JUST_USED_S:
+        if not even_if_just_used and self.kind != LEFTOVERS and time.time() - self.used_at_s < JUST_USED_S:
             return False
         with _lock_of(self.path) as nobody_builds_it, locked(self.path) as nobody_uses_it:
             if not (nobody_builds_it and nobody_uses_it):

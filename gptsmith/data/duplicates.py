@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.data.corpus import Corpus, MeterFactory
 from gptsmith.data.near_duplicates import SIMILARITY, Documents, near_duplicates
-from gptsmith.data.passages import SearchedFile, opened_file
+from gptsmith.data.passages import Found, SearchedFile, opened_file
 
 TRAIN = "train"
 NUM_COMPARED = 100
 """Documents of a group that one is compared with, to name the most similar one."""
-FOUND_BY_CHARACTERS = 200
+FOUND_BY_BYTES = 400
 """Of a document, which are looked for in its file."""
 
 Pair = tuple[int, int, float]
@@ -115,11 +115,15 @@ def duplicates(splits: Mapping[str, Corpus], cache: Path, meter: MeterFactory = 
         leaks += _similar(documents, members[False], members[True])
         leaking += _similar(documents, members[True], members[False])
     named = {number for one, other, _ in (*near, *leaks, *leaking) for number in (one, other)}
-    placed = dict(_placed(documents, split_of, named))
+    spots = [Spot(number, 0, documents.read(number, 0, FOUND_BY_BYTES)) for number in named]
+    placed = {}
+    for spot, place in found_places(documents, spots):
+        end = documents.source(spot.number)[2]
+        placed[spot.number] = placed_document(documents, spot.number, split_of[spot.number], place, end)
 
     def found_in(pairs: list[Pair]) -> list[Duplicate]:
         return [
-            Duplicate(placed[one], placed[other], similarity, documents.are_equal(one, other))
+            Duplicate(placed[one], placed[other], similarity, documents.sha256(one) == documents.sha256(other))
             for one, other, similarity in pairs
         ]
 
@@ -130,28 +134,42 @@ def _similar(documents: Documents, numbers: Sequence[int], others: Sequence[int]
     """Each of some documents of a group that is a near duplicate of others, with the most similar of these."""
     found = []
     for number in numbers:
+        own = documents.sha256(number)
         pairs = [(number, other, documents.similarity(number, other)) for other in others[:NUM_COMPARED]]
-        best = max(pairs, key=lambda pair: (documents.are_equal(*pair[:2]), pair[2]), default=(number, number, 0.0))
+        best = max(pairs, key=lambda pair: (documents.sha256(pair[1]) == own, pair[2]), default=(number, number, 0.0))
         if best[2] >= SIMILARITY:
             found.append(best)
     return found
 
 
-def _placed(
-    documents: Documents, split_of: Sequence[str], numbers: Iterable[int]
-) -> Iterator[tuple[int, PlacedDocument]]:
-    """Documents by their numbers, each with its place."""
+class Spot(NamedTuple):
+    """A passage of a document."""
+
+    number: int
+    start: int
+    """Its first byte in the document."""
+
+    text: bytes
+
+
+def found_places(documents: Documents, spots: Iterable[Spot]) -> Iterator[tuple[Spot, Found | None]]:
+    """Passages, and where they stand in the files of their documents; None in formats whose text is packed or marked
+    up."""
     with ExitStack() as opened:
         searched: tuple[str | None, SearchedFile | None] = None, None
-        for number in sorted(numbers, key=documents.source):
-            path, begin, end = documents.source(number)
+        for spot in sorted(spots, key=lambda spot: documents.source(spot.number)):
+            path, begin, end = documents.source(spot.number)
             if path != searched[0]:
                 opened.close()
                 searched = path, opened_file(Path(path), opened)
-            corpus, document = documents.at(number)
-            head = documents.text(number, 4 * FOUND_BY_CHARACTERS)[:FOUND_BY_CHARACTERS]
-            place = None if searched[1] is None else searched[1].find(head, begin, end, begin)
-            yield number, PlacedDocument(
-                split_of[number], document, corpus.table[document]["sha256"].tobytes().hex(), path,
-                *(None, None, None) if place is None else (place.start, end, place.line),
-            )  # fmt: skip
+            file, text = searched[1], spot.text.decode("utf-8", "ignore")
+            yield spot, None if file is None else file.find(text, begin, end, begin + spot.start)
+
+
+def placed_document(
+    documents: Documents, number: int, split: str, place: Found | None, stop: int | None = None
+) -> PlacedDocument:
+    """A document at a place, up to the byte `stop` if it is given."""
+    _, document = documents.at(number)
+    start, end, line = (None, None, None) if place is None else (place.start, stop or place.stop, place.line)
+    return PlacedDocument(split, document, documents.sha256(number), documents.source(number)[0], start, end, line)

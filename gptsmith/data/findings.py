@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from gptsmith.data.finders import KINDS, FinderSettings
 
+SHOWN_CHARACTERS = 4
+"""Of a secret."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -50,6 +53,11 @@ def findings(text: str, finders: Sequence[FinderSettings]) -> list[Finding]:
         if is_free and (place == len(kept) or found.stop <= kept[place].start):
             kept.insert(place, found)
     return kept
+
+
+def hidden(secret: str) -> str:
+    """The beginning of a secret, by which a person knows it: at most a third of it."""
+    return f"{secret[: min(SHOWN_CHARACTERS, len(secret) // 3)]}…"
 
 
 def redacted(text: str, found: Iterable[Finding]) -> str:

@@ -26,13 +26,15 @@ from gptsmith.base.machine import num_cpus
 from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.shingles import MULTIPLIERS, shingles
+from gptsmith.data.shingles import MULTIPLIERS, blocks, shingles
 
 FORMAT_VERSION = 1
 FOLDER = "near_duplicates"
 """In the cache."""
 GROUPS_FILE, DIGESTS_FILE = "groups.bin", "digests.bin"
 
+NUM_WORDS = 5
+"""In a shingle."""
 SIMILARITY = 0.7
 """The Jaccard similarity of shingles from which on two documents are near duplicates."""
 NUM_BANDS, BAND_SIZE = 16, 4
@@ -44,8 +46,6 @@ SEED = 1
 NOTHING = np.iinfo(np.uint32).max
 """In the digest of a document without words."""
 
-BLOCK_BYTES = 1 << 18
-"""Of text at once, in which what is computed stays in the processor's cache; longer documents are cut."""
 COMPARED_AT_ONCE = 1 << 14
 """Pairs of digests."""
 SAMPLE_SHINGLES = 100_000
@@ -117,6 +117,7 @@ class Documents:
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
         self.corpora = corpora
+        self._tables = [corpus.table for corpus in corpora]
         self._bounds = [corpus.bounds() for corpus in corpora]
         self._begins = np.cumsum([0, *(len(corpus) for corpus in corpora)])
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -132,14 +133,12 @@ class Documents:
 
     def source(self, number: int) -> tuple[str, int, int]:
         """The file that a document was read from, and its bytes in it."""
-        corpus, document = self.at(number)
-        path, start, stop = corpus.source(document)
-        return str(path), start, stop
+        (corpus, _), row = self.at(number), self._row(number)
+        return corpus.files[int(row["file"])].path, int(row["start"]), int(row["stop"])
 
-    def are_equal(self, one: int, other: int) -> bool:
-        """Whether two documents have the same text, byte for byte."""
-        hashes = [corpus.table[document]["sha256"].tobytes() for corpus, document in map(self.at, (one, other))]
-        return hashes[0] == hashes[1]
+    def sha256(self, number: int) -> str:
+        """That of a document's text."""
+        return bytes(self._row(number)["sha256"]).hex()
 
     def similarity(self, one: int, other: int) -> float:
         """The Jaccard similarity of two documents' shingles; of long documents, of a sample of them."""
@@ -150,10 +149,15 @@ class Documents:
         num_shared = len(np.intersect1d(shorter, longer, assume_unique=True))
         return num_shared / max(1, len(shorter) + len(longer) - num_shared)
 
-    def text(self, number: int, max_bytes: int) -> str:
-        """The beginning of a document."""
-        start, stop = self._bytes(number)
-        return self.at(number)[0].read(start, min(stop, start + max_bytes)).decode("utf-8", "ignore")
+    def read(self, number: int, start: int = 0, stop: int | None = None) -> bytes:
+        """A document, or some of its bytes."""
+        begin, end = self._bytes(number)
+        return self.at(number)[0].read(begin + start, end if stop is None else min(end, begin + stop))
+
+    def _row(self, number: int) -> np.void:
+        part = self._part(number)
+        row: np.void = self._tables[part][number - self._begins[part]]
+        return row
 
     def _part(self, number: int) -> int:
         return int(np.searchsorted(self._begins, number, side="right")) - 1
@@ -171,9 +175,8 @@ class Documents:
             return self._kept[number]
         (begin, end), (corpus, _) = self._bytes(number), self.at(number)
         found = np.empty(0, np.uint64)
-        for start in range(begin, end, BLOCK_BYTES):
-            text = corpus.read(start, min(start + BLOCK_BYTES, end))
-            hashes, _ = shingles(text, np.array([0]), np.array([len(text)]))
+        for starts, stops, _ in blocks(np.array([begin]), np.array([end])):
+            hashes, _ = shingles(corpus.read(starts[0], stops[-1]), starts - starts[0], stops - starts[0], NUM_WORDS)
             found = np.union1d(found, hashes)[: SAMPLE_SHINGLES + 1]
         self._kept[number] = found
         self._num_kept += len(found)
@@ -286,11 +289,11 @@ def corpus_digests(corpus: Corpus) -> Iterator[tuple[np.ndarray, int]]:
     workers = num_cpus()
     carried, carried_document = np.empty((0, DIGEST_SIZE), np.uint32), -1
     with ThreadPoolExecutor(workers) as pool:
-        blocks = _blocks(corpus)
-        running = deque(pool.submit(_block_digests, corpus, *block) for block in islice(blocks, 2 * workers))
+        waiting = blocks(*corpus.bounds())
+        running = deque(pool.submit(_block_digests, corpus, *block) for block in islice(waiting, 2 * workers))
         while running:
             found, documents, num_bytes = running.popleft().result()
-            running.extend(pool.submit(_block_digests, corpus, *block) for block in islice(blocks, 1))
+            running.extend(pool.submit(_block_digests, corpus, *block) for block in islice(waiting, 1))
             # A document that is cut has the smallest of each of its pieces' digests; the next block may begin with one.
             found = np.concatenate([carried, found])
             documents = np.concatenate([np.full(len(carried), carried_document), documents])
@@ -301,26 +304,11 @@ def corpus_digests(corpus: Corpus) -> Iterator[tuple[np.ndarray, int]]:
     yield carried, 0
 
 
-def _blocks(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pieces of text of each block: their first bytes, the bytes after their last, and their documents."""
-    starts, stops = corpus.bounds()
-    long = np.flatnonzero(stops - starts > BLOCK_BYTES)
-    cuts = [np.arange(starts[number] + BLOCK_BYTES, stops[number], BLOCK_BYTES) for number in long]
-    begins = np.sort(np.concatenate([starts, *cuts]))
-    ends = np.append(begins[1:], stops[-1:])
-    documents = np.searchsorted(stops, begins, side="right")
-    first = 0
-    while first < len(begins):
-        last = max(first + 1, int(np.searchsorted(ends, begins[first] + BLOCK_BYTES, side="right")))
-        yield begins[first:last], ends[first:last], documents[first:last]
-        first = last
-
-
 def _block_digests(
     corpus: Corpus, starts: np.ndarray, stops: np.ndarray, documents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The digest of each piece of a block (P, `DIGEST_SIZE`), its document (P), and the bytes of the block."""
     begin, end = int(starts[0]), int(stops[-1])
-    hashes, offsets = shingles(corpus.read(begin, end), starts - begin, stops - begin)
+    hashes, offsets = shingles(corpus.read(begin, end), starts - begin, stops - begin, NUM_WORDS)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), DIGEST_SIZE, SEED)
     return np.array(matrix.to_rows(), np.uint32), documents, end - begin

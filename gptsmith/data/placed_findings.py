@@ -16,10 +16,8 @@ BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16
 """A document is searched in such blocks, with so much of what stands around each."""
 
 
-def findings_in(corpus: Corpus, document: int, finders: Sequence[FinderSettings]) -> Iterator[Finding]:
-    """The findings in a document, with their bytes in the corpus. Long documents are read in blocks."""
-    starts, stops = corpus.bounds()
-    begin, end = int(starts[document]), int(stops[document])
+def findings_in(corpus: Corpus, begin: int, end: int, finders: Sequence[FinderSettings]) -> Iterator[Finding]:
+    """The findings in some bytes of a document, with their bytes in the corpus. Long documents are read in blocks."""
     for start in range(begin, end, BLOCK_BYTES):
         stop = min(start + BLOCK_BYTES, end)
         first = max(begin, start - AROUND_BYTES)
@@ -51,11 +49,11 @@ class PlacedFinding:
 
 def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterFactory) -> Iterator[PlacedFinding]:
     """The findings in all documents of a corpus, and where they stand in its files."""
-    starts, _ = corpus.bounds()
+    starts, stops = corpus.bounds()
     with ExitStack() as opened, meter("searching", len(corpus)) as bar:
         searched: tuple[Path | None, SearchedFile | None] = None, None
         for document in range(len(corpus)):
-            for found in findings_in(corpus, document, finders):
+            for found in findings_in(corpus, int(starts[document]), int(stops[document]), finders):
                 path, begin, end = corpus.source(document)
                 if path != searched[0]:
                     opened.close()

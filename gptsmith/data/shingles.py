@@ -1,4 +1,4 @@
-"""Shingles: the hashes of every five words in a row of a document (Broder 1997), in numpy alone.
+"""Shingles: the hashes of some words in a row, such as five, at every word of a document (Broder 1997), in numpy alone.
 
 A word is a run of letters and digits, in any case; of scripts that are written without spaces, such as Chinese, each
 character is one. What stands between words does not count.
@@ -6,15 +6,16 @@ character is one. What stands between words does not count.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-NUM_WORDS = 5
-"""In a shingle. A document of fewer is one shingle."""
+BLOCK_BYTES = 1 << 18
+"""Of text at once, in which what is computed stays in the processor's cache; longer documents are cut."""
 WORD_BYTES = 32
 """Of a longer word, only its first bytes and its length count."""
 LOAD_BYTES = 8
 MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
-POWERS = MULTIPLIERS[0] ** np.arange(NUM_WORDS, dtype=np.uint64)
 LOWER_CASE = np.uint64(0x2020202020202020)
 """The bit in which letters of ASCII, Latin-1, Greek and Cyrillic in UTF-8 differ from their capitals."""
 MASKS = np.array([(1 << 8 * count) - 1 for count in range(LOAD_BYTES + 1)], np.uint64)
@@ -24,31 +25,50 @@ PUNCTUATION = 0x80E2
 """The first two bytes of typographic punctuation, which is no word, as a number."""
 
 
-def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def blocks(starts: np.ndarray, stops: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Documents (D,) in blocks of pieces that follow one upon the other: their first bytes, the bytes after their last,
+    and the numbers of their documents."""
+    long = np.flatnonzero(stops - starts > BLOCK_BYTES)
+    cuts = [np.arange(starts[number] + BLOCK_BYTES, stops[number], BLOCK_BYTES) for number in long]
+    begins = np.sort(np.concatenate([starts, *cuts]))
+    documents = np.searchsorted(stops, begins, side="right")
+    ends = np.minimum(np.append(begins[1:], stops[-1:]), stops[documents])
+    gaps = np.append(np.flatnonzero(begins[1:] != ends[:-1]) + 1, len(begins))
+    first = 0
+    while first < len(begins):
+        last = max(first + 1, int(np.searchsorted(ends, begins[first] + BLOCK_BYTES, side="right")))
+        last = min(last, int(gaps[np.searchsorted(gaps, first, side="right")]))
+        yield begins[first:last], ends[first:last], documents[first:last]
+        first = last
+
+
+def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray, num_words: int) -> tuple[np.ndarray, np.ndarray]:
     """The shingles of some documents.
 
     Args:
         text: UTF-8.
         starts, stops: (D,), the bytes of each document in it; they follow one upon the other.
+        num_words: in a shingle. A document of fewer is one shingle.
 
     Returns:
-        The shingles as 64-bit hashes (S,), some of them more than once, and where those of each document begin (D + 1).
-        A document without words has none.
+        As many 64-bit hashes as there are words (W,), which are the shingles, some of them more than once; and where
+        those of each document begin (D + 1).
     """
     words, places = _words(text, starts, stops)
     offsets = np.append(np.searchsorted(places, starts), len(words))
     firsts, counts = offsets[:-1], np.diff(offsets)
-    padded = np.concatenate([words, np.zeros(NUM_WORDS - 1, np.uint64)])
+    powers = MULTIPLIERS[0] ** np.arange(num_words, dtype=np.uint64)
+    padded = np.concatenate([words, np.zeros(num_words - 1, np.uint64)])
     rolled, product = words.copy(), np.empty_like(words)
-    for number in range(1, NUM_WORDS):
-        rolled += np.multiply(padded[number : number + len(words)], POWERS[number], out=product)
-    short = np.flatnonzero((counts > 0) & (counts < NUM_WORDS))
+    for number in range(1, num_words):
+        rolled += np.multiply(padded[number : number + len(words)], powers[number], out=product)
+    short = np.flatnonzero((counts > 0) & (counts < num_words))
     rolled[firsts[short]] = counts[short].astype(np.uint64)
-    for number in range(NUM_WORDS - 1):
+    for number in range(num_words - 1):
         some = short[counts[short] > number]
-        rolled[firsts[some]] += words[firsts[some] + number] * POWERS[number]
+        rolled[firsts[some]] += words[firsts[some] + number] * powers[number]
     # What begins at the last words of a document would reach into the next one: the first shingle stands in its place.
-    for number in range(1, NUM_WORDS):
+    for number in range(1, num_words):
         some = np.flatnonzero(counts > number)
         rolled[offsets[some + 1] - number] = rolled[firsts[some]]
     return _mixed(rolled), offsets

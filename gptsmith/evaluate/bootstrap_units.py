@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 
+from gptsmith.data.corpus import Corpus
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows, window_starts
 from gptsmith.evaluate.loglikelihood import score_tokens
@@ -96,6 +98,17 @@ def score_units(
     return UnitScores(
         [LanguageScore(nats, int(count), int(size)) for nats, count, size in sums.tolist()], are_documents
     )
+
+
+def unit_texts(stream: TokenStream, corpus: Corpus) -> list[str]:
+    """The text of each unit of a stream of documents of a corpus. Blocks are cut at bytes: none has a character that is
+    cut."""
+    documents = [corpus.read(int(row["start"]), int(row["stop"])) for row in stream.documents]
+    if len(documents) < MIN_DOCUMENTS:
+        text = b"".join(documents)
+        cuts = [-(-len(text) * number // NUM_BLOCKS) for number in range(NUM_BLOCKS + 1)]
+        documents = [text[start:stop] for start, stop in pairwise(cuts)]
+    return [document.decode("utf-8", "ignore") for document in documents]
 
 
 def _bits_per_byte(outcomes: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,10 @@ class Metric:
             "baseline": self.baseline,
             "num_examples": len(self.outcomes),
         }
+
+    def of(self, chosen: np.ndarray) -> Metric | None:
+        """The metric of the examples that a mask (N) chooses, without a baseline; None if it chooses none."""
+        return replace(self, outcomes=self.outcomes[chosen], baseline=None) if chosen.any() else None
 
     def compare(self, other: Metric, seed: int) -> dict[str, Any]:
         """value, against, difference (this minus the other), difference_interval, p_value.

@@ -48,6 +48,11 @@ class Prompt:
         return Prompt(text, (*system, *turns, *self.messages[len(system) :]))
 
     @property
+    def question(self) -> str:
+        """Its own words, without those of a form that it has as a text."""
+        return "\n".join(str(message["content"]) for message in self.messages)
+
+    @property
     def space(self) -> str:
         """The white space between the text's last word and the answer: its own, or else a blank."""
         return self.text[len(self.text.rstrip()) :] or " "

@@ -13,19 +13,28 @@ KEYS = (
     "label_agreement", "reward_correlation", "compared_on", "num_compared_tokens",
 )  # fmt: skip
 MAX_CHARACTERS = 2000
+HEADS_SAY = (
+    "The difference of what each head finds from what it found in the original, as a share of its size: a row for each "
+    "layer of this model, from 0. It contains what earlier layers changed."
+)
 
 
 def compression(result: Mapping[str, Any], details: Mapping[str, Any]) -> Html:
-    """The part of a report about compression: its figures, the place of the curve, and ten texts side by side.
+    """The part of a report about compression: its figures, the place of the curve, how far heads have moved, and ten
+    texts side by side.
 
     Args:
         result: the figures of the run.
-        details: `trials` and `samples`, as compression.json keeps them.
+        details: `trials`, `heads` and `samples`, as compression.json keeps them.
     """
     rows = [(label_of(key), readable(result[key], key)) for key in KEYS if key in result]
     content = [element("div", table([*rows, *_rise(result)]), class_="scroll")]
     if details.get("trials"):
         content.append(element("div", id="trials"))
+    if heads := details.get("heads"):
+        content.append(element("h3", "How far attention heads have moved"))
+        content.append(element("p", HEADS_SAY, class_="soft"))
+        content.append(_heads(heads))
     if samples := details.get("samples"):
         content.append(element("h3", "The same prompts before and after"))
         content.append(_samples(samples))
@@ -53,6 +62,19 @@ def comparison(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) ->
 def _rise(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     line = rise_in_a_line(result)
     return [("bits per byte (difference, 95 % interval)", line)] if line else []
+
+
+def _heads(heads: Sequence[Sequence[float]]) -> Html:
+    """A table of shares (L, H)."""
+    numbers = range(max(map(len, heads)))
+    head = element(
+        "tr", element("th", "layer", scope="col"), *(element("th", f"head {n}", scope="col") for n in numbers)
+    )
+    rows = [
+        element("tr", element("th", str(layer), scope="row"), *(element("td", f"{share:.1%}") for share in shares))
+        for layer, shares in enumerate(heads)
+    ]
+    return element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> Html:

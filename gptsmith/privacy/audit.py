@@ -15,16 +15,20 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel
+from gptsmith.data.canaries import read_canaries
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
+from gptsmith.privacy.canaries import canary_figures
+from gptsmith.privacy.canary_wording import canary_lines
 from gptsmith.privacy.recitable import repeated
 from gptsmith.privacy.recited import Recited, checkpoint_figures, recited_figures
 from gptsmith.privacy.scan import Windows, scan
 from gptsmith.privacy.tokenizer_words import rare_words_of
-from gptsmith.privacy.wording import headline, remarks
+from gptsmith.privacy.wording import LIMITS, headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
 from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.train.private.claim import claim_in_a_line
 
 HELD_OUT_SHARE = 0.4
 """Of the time, at most, for the text that was held out."""
@@ -49,18 +53,30 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         progress = _Progress(bar, deadline, len(runs) * len(learned.texts))
         found = [(each, _recited_by(load(each, device=device), learned.texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
+    private = (run.result() or {}).get("private")
     figures = {
         "run": str(run.folder),
         "step": run.step,
         "says": headline(served),
         **recited_figures(served),
-        "epsilon_claimed": ((run.result() or {}).get("private") or {}).get("epsilon"),
         "checkpoints": [checkpoint_figures(each.step, recited, run.step) for each, recited in found],
         "missing": learned.missing,
         "tokenizer_words": [asdict(each) for each in rare_words_of(learned.texts[-1])],
-        "seconds": time.monotonic() - started,
+        "epsilon_claimed": private and private["epsilon"],
+        **_canaries(load(run, device=device)),
     }
-    return {**figures, "remarks": remarks(figures)}
+    lines = [*remarks(figures), *canary_lines(figures if "canaries" in figures else {})]
+    claim = [f"{claim_in_a_line(private)}."] if private else []
+    return {**figures, "remarks": [*lines, *claim, LIMITS], "seconds": time.monotonic() - started}
+
+
+def _canaries(loaded: Loaded) -> dict[str, Any]:
+    """What the model keeps of the canaries of its run; empty if it has none."""
+    num_canaries = len(read_canaries(loaded.run.folder))
+    if not num_canaries:
+        return {}
+    with meter("reading its canaries", num_canaries, count=False) as bar:
+        return canary_figures(loaded.run, inference_model(loaded.model), loaded.tokenizer, observe=bar.update)
 
 
 def readable(run: OpenedModel, learned: LearnedTexts) -> LearnedTexts:

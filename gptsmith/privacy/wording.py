@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gptsmith.privacy.recitable import MIN_RUN_TOKENS
 from gptsmith.privacy.recited import Recited
 from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
@@ -36,7 +37,6 @@ def remarks(figures: Mapping[str, Any]) -> list[str]:
         *(_other(each) for each in figures["checkpoints"] if not each["is_served"]),
         *_canaries_and_words(figures),
         *(f"Not audited: {line}." for line in figures["missing"]),
-        LIMITS,
     ]
 
 
@@ -51,13 +51,19 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
     else:
         chance = f"; about {learned['expected_by_chance']:.0f} of them may be chance" if learned["num_passages"] else ""
         lines = [
-            f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, up to "
-            f"{learned['longest_held_out']} in a row were right{chance}"
+            f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, "
+            f"{_longest(learned['longest_held_out'])} in a row were right{chance}"
         ]
+    if learned["kind"] == "examples":
+        lines.append(f"{of}examples are read as plain text, each turn by itself, without the chat template")
     if learned["num_tokens_read"] < learned["num_tokens"]:
         share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
         lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _longest(num_tokens: int) -> str:
+    return f"up to {num_tokens}" if num_tokens >= MIN_RUN_TOKENS else f"never {MIN_RUN_TOKENS}"
 
 
 def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -68,8 +74,6 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
             f"{counted(len(words), 'word')} of fewer than {MIN_DOCUMENTS} documents can be read in the tokenizer, "
             "without the model."
         )
-    if figures["epsilon_claimed"] is not None:
-        yield f"Trained with differential privacy: it claims epsilon {figures['epsilon_claimed']:g}."
 
 
 def _other(checkpoint: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +58,25 @@ class ExampleText(LearnedText):
         separator = tokenizer.vocab_size  # no text has it: the EOS token can stand between the turns of a conversation
         if is_whole(index):
             return cls(run, opened(index), index)
-        splits, files = _examples_of(run, origin)
+        splits, files = examples_of(run, origin)
         array = kept_suffix_array(
             index, lambda folder: _write(folder, splits, files, tokenizer), separator, few_names(files)
         )
         return cls(run, array, index)
 
     def held_out_tokens(self) -> np.ndarray:
-        return np.fromfile(self._index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)
+        return np.fromfile(self.index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)
+
+    def text_of(self, document: int) -> bytes:
+        return self.tokenizer.decode_bytes(self.tokens_of(document).tolist())
+
+    def sha256_of(self, document: int) -> str | None:
+        return None
+
+    def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
+        ids = self.held_out_tokens()
+        for document in np.split(ids, np.flatnonzero(ids == self.tokenizer.vocab_size) + 1):
+            yield None, self.tokenizer.decode_bytes(document[:-1].tolist())
 
     def source(self, place: int, num_tokens: int) -> Source:
         number = self.document_at(place)
@@ -81,7 +92,7 @@ class ExampleText(LearnedText):
         return source_of(self, file=file, where=where, state=state, found=found, parts=parts, place=place)
 
 
-def _examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[str, str]]:
+def examples_of(run: OpenedModel, origin: Origin) -> tuple[ExampleSplits, dict[str, str]]:
     """The examples in splits, and the SHA-256 of each of their files.
 
     Raises:

@@ -31,6 +31,11 @@ class SourceFiles:
         """The path that the run names for a file of that content: the same content may have been read from another."""
         return self._path_of.get(sha256, path)
 
+    def located(self) -> list[Path]:
+        """Where those of the files that are still there lie now."""
+        found = (self.state(path)[0] for path in self.recorded)
+        return [path for path in found if path is not None]
+
     def state(self, path: str) -> tuple[Path | None, State]:
         """Where a file lies now, and whether it holds what was learnt from. A file is hashed again only after it was
         written."""

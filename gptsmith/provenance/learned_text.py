@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,7 @@ class LearnedText(ABC):
         kind: `text` or `examples`.
         array: its tokens, with a separator behind each document.
         ends: (D,), the place behind the separator of each document.
+        index: the folder of the suffix array.
     """
 
     kind: str
@@ -79,7 +81,7 @@ class LearnedText(ABC):
         self, run: Path, array: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer, files: SourceFiles, index: Path
     ) -> None:
         self.run, self.array, self.ends, self.tokenizer, self.files = run, array, ends, tokenizer, files
-        self._index = index
+        self.index = index
 
     @abstractmethod
     def held_out_tokens(self) -> np.ndarray:
@@ -89,6 +91,18 @@ class LearnedText(ABC):
     def source(self, place: int, num_tokens: int) -> Source:
         """The passage of so many tokens at a place, which is inside of a document."""
 
+    @abstractmethod
+    def text_of(self, document: int) -> bytes:
+        """The text of a document, in UTF-8."""
+
+    @abstractmethod
+    def sha256_of(self, document: int) -> str | None:
+        """The name of a document by which it can be left out; None if it has none."""
+
+    @abstractmethod
+    def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
+        """The name and the text of each document of the same sources that validates."""
+
     def is_planted(self, place: int, num_tokens: int) -> bool:
         """Whether so many tokens at a place touch a canary, which is nobody's text."""
         return False
@@ -96,7 +110,7 @@ class LearnedText(ABC):
     @cached_property
     def held_out(self) -> HeldOutMatches | None:
         """How long the matches of its validation text are; None if there is none."""
-        return held_out_matches(self.array, self.held_out_tokens(), self._index / HELD_OUT_FILE)
+        return held_out_matches(self.array, self.held_out_tokens(), self.index / HELD_OUT_FILE)
 
     @cached_property
     def byte_array(self) -> SuffixArray:
@@ -105,8 +119,8 @@ class LearnedText(ABC):
         Raises:
             UserError: there is too little memory, or no room on the disk.
         """
-        made_from = read_json(self._index / MANIFEST)["made_from"]
-        target = self._index.with_name(key_of(FORMAT_VERSION, "bytes", self._index.name))
+        made_from = read_json(self.index / MANIFEST)["made_from"]
+        target = self.index.with_name(key_of(FORMAT_VERSION, "bytes", self.index.name))
         return kept_suffix_array(target, lambda _: self._bytes(), SEPARATOR, made_from)
 
     def _bytes(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class PlainText(LearnedText):
         files = SourceFiles(run.paths, run.data()["files"])
         super().__init__(run.folder, array, data.train.document_ends, run.tokenizer(), files, index)
         self.stream, self.validation, self.corpus = data.train, data.validation, data.corpus
+        self._has_own_validation = bool(run.request().get("validation"))
 
     @classmethod
     def of(cls, run: OpenedModel, fingerprint: str, data: KeptData) -> PlainText:
@@ -66,6 +68,22 @@ class PlainText(LearnedText):
 
     def held_out_tokens(self) -> np.ndarray:
         return np.empty(0, np.int64) if self.validation is None else _all_tokens(self.validation)
+
+    def text_of(self, document: int) -> bytes:
+        row = self.stream.documents[document]
+        return self.corpus.read(int(row["start"]), int(row["stop"]))
+
+    def sha256_of(self, document: int) -> str:
+        return self._sha256(int(self.stream.documents[document]["document"]))
+
+    def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
+        if self.validation is None or self._has_own_validation:
+            return
+        for row in self.validation.documents:
+            yield self._sha256(int(row["document"])), self.corpus.read(int(row["start"]), int(row["stop"]))
+
+    def _sha256(self, document: int) -> str:
+        return self.corpus.table[document]["sha256"].tobytes().hex()
 
     def is_planted(self, place: int, num_tokens: int) -> bool:
         if not len(self._planted):

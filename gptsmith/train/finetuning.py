@@ -13,12 +13,14 @@ from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
+from gptsmith.data import brief_audit
 from gptsmith.data.cache import key_of
 from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.corpus import Corpus
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import KINDS as SHAPES
-from gptsmith.data.shapes import TEXT
+from gptsmith.data.shapes import TEXT, Example
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT, meta_model
@@ -63,6 +65,14 @@ class FinetuningJob:
     """The content of data.json: counts, and a fingerprint of the examples."""
     canaries: Sequence[Canary] = ()
     """Those that are planted in plain text."""
+    learnt: Corpus | Sequence[Example] = ()
+    """What is trained on."""
+
+    def found(self) -> list[str]:
+        """The audit of what is trained on, in one line; none if nothing was found."""
+        if isinstance(self.learnt, Corpus):
+            return brief_audit.of_corpus(self.learnt).lines("documents")
+        return brief_audit.of_examples(self.learnt).lines("examples")
 
     @property
     def is_private(self) -> bool:
@@ -139,7 +149,8 @@ def prepare_job(
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
     canaries = () if text is None else read_canaries(text.corpus.folder)
-    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries)
+    learnt = splits.train if text is None else text.corpus
+    return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries, learnt)
 
 
 def _base_and_model(

@@ -12,6 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
+from gptsmith.data import brief_audit
 from gptsmith.data.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
@@ -104,6 +105,8 @@ def fresh(folder: Path, resolved: Resolved) -> Start:
     Raises:
         UserError: it cannot be written.
     """
+    for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):
+        note(line, "yellow")
     run = Run.create(folder, resolved.settings, RunSettings)
     _keep_data(run, resolved.data, is_private=resolved.settings.train.private.is_on)
     if resolved.predicted:

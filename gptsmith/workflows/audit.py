@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.console import meter
 from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, shown
-from gptsmith.base.files import write_atomically
+from gptsmith.base.files import readable_bytes, write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
+from gptsmith.data.audit_page import audit_page
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
 from gptsmith.data.findings import all_finders
 from gptsmith.data.folder_splits import found_splits
+from gptsmith.data.near_duplicates import Documents, near_duplicates
 from gptsmith.data.placed_findings import PlacedFinding, findings_of
+from gptsmith.data.quality import quality
+from gptsmith.data.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest, refuse
@@ -38,7 +43,9 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
         up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
         stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
-        to validate or to test with that is trained on, too.
+        to validate or to test with that is trained on, too. repeated_passages: of each passage that stands in an
+        earlier document its place, that in the other one (`of`), num_bytes, and how it begins (`text`); if they were
+        not looked for, passages_not_searched says why. quality: what `gptsmith.data.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -48,7 +55,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
 
         return audit_run(request)
-    refuse("an audit of texts", {"--minutes": request.minutes})
+    refuse("an audit of texts", {"--minutes": request.minutes, "--find": request.find})
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:
@@ -58,12 +65,13 @@ def audit(request: AuditRequest) -> dict[str, Any]:
     corpus = read_corpus(request.sources, settings, default_cache())
     found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
     copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
+    passages, not_searched = _passages(request, corpus)
     if request.out is not None:
         listed = [*found, *copies.listed()]
         lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
-    return {
+    figures = {
         "num_files": summary["num_files"],
         "num_documents": summary["num_documents"],
         "num_bytes": summary["num_bytes"],
@@ -76,8 +84,15 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "findings": found,
         "near_duplicates": [each.plain() for each in copies.near],
         "leaks": [each.plain() for each in copies.leaks],
+        "repeated_passages": passages,
+        "passages_not_searched": not_searched,
+        "quality": quality(corpus, meter),
         "seconds": time.monotonic() - started,
     }
+    if request.html is not None:
+        content = audit_page(figures, [str(source) for source in request.sources])
+        write_atomically(Path(request.html), content, private=True)
+    return figures
 
 
 def _is_model(source: str | Path) -> bool:
@@ -116,6 +131,20 @@ def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> di
         for split, files in found.items()
         if files is not None
     }
+
+
+def _passages(request: AuditRequest, corpus: Corpus) -> tuple[list[dict[str, Any]], str | None]:
+    """The passages that stand in several documents, with their places; or why they were not looked for, unless that is
+    asked for."""
+    if request.passages is None:
+        if corpus.num_bytes > MAX_BYTES:
+            return [], f"{readable_bytes(corpus.num_bytes)} of text are many: --passages {MIN_BYTES} looks for them"
+        if find_spec("pydivsufsort") is None:
+            return [], "they are found with: pip install 'gptsmith[explain]'"
+    groups = near_duplicates([corpus], default_cache(), meter)
+    documents = Documents([corpus])
+    found = repeated_passages(documents, groups.group_of, request.passages or MIN_BYTES, meter)
+    return placed_passages(documents, found), None
 
 
 def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:

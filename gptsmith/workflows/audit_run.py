@@ -7,11 +7,13 @@ from typing import Any
 
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
+from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.privacy.audit import audit_run as audited
 from gptsmith.privacy.page import audit_page
 from gptsmith.train.report import report
 from gptsmith.train.report_by_heart import AUDIT
+from gptsmith.workflows.audit_find import audit_find
 from gptsmith.workflows.requests import AuditRequest, refuse
 
 PAGE = "audit.html"
@@ -19,9 +21,10 @@ PAGE = "audit.html"
 
 def audit_run(request: AuditRequest) -> dict[str, Any]:
     """What a run can recite of the texts that it learnt from. It is kept in the run for its owner alone, as JSON and as
-    a page; the run's report gets the figures.
+    a page; the run's report gets the figures. With `find`, everything that it holds of some words.
 
     Returns:
+        with `find`, what `gptsmith.workflows.audit_find` says; else
         run, step, says, remarks, file and page (where it is kept), learned (of each text its run, kind, sizes and
         counts, threshold, and how much of it some tries give), missing (why others are not here), threshold,
         num_passages, num_canary_passages (of planted canaries, which are not listed), by_copies, checkpoints (of each
@@ -33,8 +36,12 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         MissingExtraError: the library that indexes text is not installed.
         UserError: the run's text is not here, or it writes no text.
     """
-    refuse("an audit of a run", {"--kind": request.kind, "--out": request.out, "--validation": request.validation})
     (run,) = request.sources
+    others = {"--kind": request.kind, "--validation": request.validation}
+    if request.find:
+        refuse("--find", {**others, "--minutes": request.minutes, "--html": request.html})
+        return audit_find(load(run, device=request.device), request.find, request.out)
+    refuse("an audit of a run", {**others, "--out": request.out, "--html": request.html})
     found = audited(open_model(run), minutes=request.minutes, device=request.device)
     folder = Path(found["run"])
     found |= {"file": str(folder / AUDIT), "page": str(folder / PAGE)}

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import meter, note
-from gptsmith.base.errors import MissingExtraError, UserError
+from gptsmith.base.errors import MissingExtraError, UserError, one_line
 from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
-from gptsmith.data.prepare import prepare
+from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
-from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
+from gptsmith.evaluate.bootstrap_units import UnitScores, score_units, unit_texts
 from gptsmith.evaluate.language_model import LanguageModel
+from gptsmith.evaluate.metric import Metric
 from gptsmith.evaluate.run_tasks import PreparedTask, prepare_task, run_task
 from gptsmith.evaluate.tasks import KINDS, TaskResult
 from gptsmith.model.device import choose_dtype
+from gptsmith.provenance.contamination import Contamination, contamination
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.validation_text import validation_text
 from gptsmith.workflows.requests import EvaluateRequest
@@ -61,6 +64,9 @@ def _on_text(request: EvaluateRequest) -> dict[str, Any]:
     """How well a run, and another one, predict a text."""
     opened = open_model(request.run)
     units, figures = _predicted(request, request.run, opened, opened)
+    if request.texts:
+        unit = "document" if units.are_documents else "block"
+        figures["contamination"] = _contamination(opened, unit, _unit_texts(opened, request), [units.metric])
     if request.against is None:
         return figures
     other_units, others = _predicted(request, request.against, open_model(request.against), opened)
@@ -99,14 +105,42 @@ def _stream(run: OpenedModel, tokenizer: Tokenizer, request: EvaluateRequest) ->
         UserError: there is none, or it cannot be read.
     """
     if request.texts:
-        sources = [str(text) for text in request.texts]
-        given = {"validation_fraction": 0.0, "own_splits": False, **request.reading_settings()}
-        settings = DataSettings.parse(given, "data")
-        return prepare(sources, settings=settings, tokenizer=tokenizer, seed=0).train
+        return _named_text(request, tokenizer).train
     try:
         return validation_text(run, tokenizer)[0]
     except UserError as error:
         raise UserError(f"{error}: name a text") from None
+
+
+def _named_text(request: EvaluateRequest, tokenizer: Tokenizer) -> PreparedData:
+    """The texts that are named, as a whole."""
+    given = {"validation_fraction": 0.0, "own_splits": False, **request.reading_settings()}
+    settings = DataSettings.parse(given, "data")
+    return prepare(map(str, request.texts), settings=settings, tokenizer=tokenizer, seed=0)
+
+
+def _unit_texts(run: OpenedModel, request: EvaluateRequest) -> list[str]:
+    """The text of each unit that bits per byte are measured over."""
+    data = _named_text(request, run.tokenizer())
+    return unit_texts(data.train, data.corpus)
+
+
+def _contamination(run: OpenedModel, unit: str, texts: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Any]:
+    """Which of the units that a run is evaluated on stand in what it learnt from, and what its metrics are without
+    these; it says so if that cannot be known."""
+    try:
+        found = contamination(run, texts)
+    except (UserError, OSError) as error:
+        found = Contamination(None, 0, [one_line(error)])
+    about = {"unit": unit, "num_units": len(texts), "num_words": found.num_words, "missing": found.missing}
+    if found.is_contaminated is None:
+        return {**about, "num_contaminated": None, "without_them": {}}
+    others = [part for metric in metrics if (part := metric.of(~found.is_contaminated)) is not None]
+    return {
+        **about,
+        "num_contaminated": int(found.is_contaminated.sum()),
+        "without_them": {metric.name: metric.statistic(metric.outcomes) for metric in others},
+    }
 
 
 def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:
@@ -123,6 +157,8 @@ def _in_task(request: EvaluateRequest, kind: str) -> dict[str, Any]:
     result, figures = _task_result(task, request, request.run)
     about = {"task": kind, "settings": settings.plain(), "num_shots": num_shots}
     figures = {**about, **figures, "skipped_examples": task.skipped.plain()}
+    questions = [example.prompt.question for example in task.examples]
+    figures["contamination"] = _contamination(open_model(request.run), "example", questions, result.metrics)
     if request.against is None:
         return figures
     other_result, others = _task_result(task, request, request.against)

@@ -68,8 +68,8 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         if not job.is_private:  # a measured step of private data would tell of it
             planned = plan_finetuning(job, table.get("train", {}), started)
             job = planned.job
-            for line in planned.advice:
-                note(line, "yellow")
+        for line in [*job.found(), *([] if planned is None else planned.advice)]:
+            note(line, "yellow")
         folders = [folder] if folder is not None else _folders(request, job)
         run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
         job.write(run)

@@ -9,6 +9,7 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
+from gptsmith.data import brief_audit
 from gptsmith.model.gpt import meta_model
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
@@ -51,6 +52,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     if request.sources and is_model(str(request.sources[0])):
         return _tuning_plan(request)
     resolved = resolve_settings(request.of_new_model())
+    for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):
+        note(line, "yellow")
     if warning := unknown_tokens(resolved.data):
         note(warning, "yellow")
     if resolved.settings.train.private.is_on:
@@ -87,7 +90,7 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
             figures, advice = planned.predicted, planned.advice
-    return {**figures, **_taken_out(job.data), "advice": advice}
+    return {**figures, **_taken_out(job.data), "advice": [*job.found(), *advice]}
 
 
 def _taken_out(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,15 +173,22 @@ class AuditRequest(OnADevice, ReadingOptions):
 
     sources: Sources = Field(default=...)
     """Texts (files, folders and globs), or one run."""
+    find: Texts = Field(default_factory=list)
+    """Of a run: list everything that it, and what came of it, holds of these words. May be repeated."""
     minutes: float | None = Field(default=None, gt=0)
     """Of a run: read for so many minutes, and a random sample of documents if there are more."""
     validation: Sources = Field(default_factory=list)
     """Texts that are to validate or to test: those that the others hold too, nearly or word for word, are named. May be
     repeated."""
+    passages: int | None = Field(default=None, ge=50)
+    """Name passages of so many bytes and more that stand in several documents, however much text there is; by default
+    those of 200 bytes in texts of up to 20 MB, if gptsmith[explain] is installed."""
     kind: Texts = Field(default_factory=list)
     """Look for this kind alone, such as email or api_key. May be repeated."""
     out: PathText | None = None
     """Write the findings to this file, one JSON object per line. It holds what was found: only you can read it."""
+    html: PathText | None = None
+    """Of texts: write the audit, and figures of their quality, to this HTML file, which opens offline."""
 
 
 class EvaluateRequest(InADtype, ReadingOptions):
@@ -255,6 +262,19 @@ class TraceRequest(OfARun):
         if self.prompt is not None and not self.forget and self.retrain is None:
             raise ConfigurationError("--prompt is for tests: give --forget or --retrain too, or leave it out")
         return self
+
+
+class ForgetRequest(OfARun):
+    """The arguments of `forget`."""
+
+    run: PathText = Field(default=...)
+    """A run that was trained here."""
+    found: PathText = Field(default=...)
+    """A list of what to forget, as `audit RUN --find WORDS --out FILE` writes it; delete the lines that are to stay."""
+    out: PathText | None = None
+    """The new run folder. By default RUN-forgotten."""
+    yes: bool = False
+    """Delete everything else that holds it: the old run, what was made of it, and the cache. Never your own files."""
 
 
 class DeriveRequest(OfARun):

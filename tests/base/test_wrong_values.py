@@ -26,6 +26,7 @@ def refuse(_: Any) -> Any:
     [
         (Annotated[float, Field(ge=4.5, le=8.5)], 3, "must be at least 4.5"),
         (Annotated[float, Field(ge=4.5, le=8.5)], 16, "must be at most 8.5"),
+        (Annotated[float, Field(gt=0)], 0.0, "must be greater than 0"),
         (Annotated[int, Field(gt=0)], 0, "must be greater than 0"),
         (Annotated[int, Field(lt=7)], 7, "must be less than 7"),
         (Annotated[int, Field(multiple_of=64)], 65, "must be a multiple of 64"),

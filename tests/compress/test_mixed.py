@@ -13,7 +13,7 @@ from torch import Tensor
 from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.compress.allocation import allocate, expected_costs
 from gptsmith.compress.material import Material
-from gptsmith.compress.methods.mixed import MixedMethodSettings
+from gptsmith.compress.methods.mixed import LEAST_BITS, MOST_BITS, MixedMethodSettings
 from gptsmith.compress.methods.round import roundable
 from gptsmith.compress.moments import input_moments
 from gptsmith.convert.open import OpenedModel
@@ -21,6 +21,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.model.presets import preset
+from gptsmith.workflows.requests import CompressRequest
 
 SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "head_dim": 32, "context_length": 16}
 
@@ -77,6 +78,15 @@ def test_a_budget_of_bytes_is_kept_and_the_least_is_said(material: WithRows) -> 
     for bits in (3, 16, float("nan")):
         with pytest.raises(ConfigurationError, match="bits"):
             MixedMethodSettings.parse({"bits": bits})
+
+
+def test_bounds_of_bits_are_those_of_the_formats() -> None:
+    """The request says them without the formats, which PyTorch comes with."""
+    assert (LEAST_BITS, MOST_BITS) == (4.5, 8.5)
+    for bits in (LEAST_BITS, MOST_BITS):
+        assert CompressRequest(run="x", bits=bits).bits == bits
+        with pytest.raises(ConfigurationError, match=rf"bits: must be at (least|most) {bits}"):
+            CompressRequest.parse({"run": "x", "bits": bits + (0.1 if bits == MOST_BITS else -0.1)})
 
 
 def test_bytes_go_where_they_save_most() -> None:

@@ -16,7 +16,7 @@ from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.data import placed_findings
 from gptsmith.data.check_digits import passes_luhn, passes_mod_97
 from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import all_finders, findings, redacted
+from gptsmith.data.findings import all_finders, findings, hidden, redacted
 
 FOUND = {
     "email": ["anna.berg@example.org", "o'hara+x@mail.example.co.uk", "bjørn@eksempel.no"],
@@ -126,3 +126,10 @@ def test_a_kind_is_chosen_by_name() -> None:
     assert gptsmith.audit(texts, kind=["phone"])["counts"] == {"phone": 1}
     with pytest.raises(ConfigurationError, match="did you mean email"):
         gptsmith.audit(texts, kind=["emial"])
+
+
+@given(st.text(max_size=40))
+def test_no_more_than_a_third_of_a_secret_is_shown(secret: str) -> None:
+    shown = hidden(secret).removesuffix("…")
+    assert secret.startswith(shown)
+    assert len(shown) <= min(4, len(secret) / 3)

@@ -18,10 +18,10 @@ from rensa import RMinHash
 
 import gptsmith
 from gptsmith.data import near_duplicates as module
-from gptsmith.data.corpus import DOCUMENT, Corpus, read_corpus
+from gptsmith.data.corpus import DOCUMENT, Corpus, FileRecord, read_corpus
 from gptsmith.data.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.readers import ReadSettings
-from gptsmith.data.shingles import shingles
+from gptsmith.data.shingles import blocks, shingles
 
 WORDS = [f"word{number}" for number in range(1000)]
 
@@ -33,7 +33,7 @@ def changed(words: list[str], *places: int) -> list[str]:
 def shingles_of(*texts: str) -> list[set[int]]:
     encoded = [text.encode() for text in texts]
     stops = np.cumsum([len(text) for text in encoded])
-    hashes, offsets = shingles(b"".join(encoded), np.concatenate([[0], stops[:-1]]), stops)
+    hashes, offsets = shingles(b"".join(encoded), np.concatenate([[0], stops[:-1]]), stops, 5)
     return [set(hashes[start:stop].tolist()) for start, stop in pairwise(offsets)]
 
 
@@ -52,6 +52,23 @@ def test_shingles_are_the_words_in_a_row_and_cross_no_document(texts: list[str])
     for one, plain in zip(found, by_hand, strict=True):
         for other, other_plain in zip(found, by_hand, strict=True):
             assert len(one & other) == len(plain & other_plain)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), min_size=1), st.integers(1, 20))
+@settings(max_examples=50, deadline=None)
+def test_blocks_hold_every_byte_of_every_document_once_and_no_gap(sizes: list[tuple[int, int]], block: int) -> None:
+    stops = np.cumsum([size + gap for size, gap in sizes])
+    starts = stops - [size for size, _ in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gptsmith.data.shingles.BLOCK_BYTES", block)
+        found = list(blocks(starts, stops))
+    pieces = [piece for part in found for piece in zip(*(column.tolist() for column in part), strict=True)]
+    by_byte = [(place, number) for start, stop, number in pieces for place in range(start, stop)]
+    expected = enumerate(zip(starts.tolist(), stops.tolist(), strict=True))
+    assert by_byte == [(place, number) for number, (start, stop) in expected for place in range(start, stop)]
+    for begins, ends, _ in found:
+        assert (begins[1:] == ends[:-1]).all()
+        assert ends[-1] - begins[0] <= block
 
 
 def test_case_spaces_and_punctuation_do_not_count_and_long_words_do() -> None:
@@ -88,8 +105,14 @@ def heap(texts: list[str]) -> Heap:
     rows, content = np.zeros(len(texts), DOCUMENT), b""
     for number, text in enumerate(texts):
         content += text.encode()
-        rows[number] = (len(content), 0, 0, 0, hashlib.sha256(text.encode()).digest())
-    return Heap(Path(), hashlib.sha256(content + rows.tobytes()).hexdigest(), [], content=content, rows=rows)
+        rows[number] = (len(content), 0, number, number, hashlib.sha256(text.encode()).digest())
+    return Heap(
+        Path(),
+        hashlib.sha256(content + rows.tobytes()).hexdigest(),
+        [FileRecord("a.txt", "", 0)],
+        content=content,
+        rows=rows,
+    )
 
 
 def grouped(texts: list[str], folder: Path) -> set[frozenset[str]]:
@@ -106,7 +129,7 @@ def test_the_similarity_of_documents_is_as_reckoned_by_hand() -> None:
 
 def test_the_similarity_of_long_documents_is_estimated_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAMPLE_SHINGLES", 200)
-    monkeypatch.setattr(module, "BLOCK_BYTES", 512)
+    monkeypatch.setattr("gptsmith.data.shingles.BLOCK_BYTES", 512)
     words = WORDS
     texts = [" ".join(text) for text in (words, changed(words, *range(0, 1000, 50)), words[:100], words)]
     documents = Documents([heap(texts), heap(texts)])
@@ -161,7 +184,7 @@ def test_blocks_and_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
     assert (blocks == whole).all()
     # What a cut tears apart is four shingles of a thousand.
-    monkeypatch.setattr(module, "BLOCK_BYTES", 4000)
+    monkeypatch.setattr("gptsmith.data.shingles.BLOCK_BYTES", 4000)
     blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
     assert blocks.shape == whole.shape
     assert (blocks == whole).mean() > 0.98
@@ -170,7 +193,7 @@ def test_blocks_and_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_digests_are_those_by_which_the_splits_of_runs_were_made() -> None:
     """Others would put the documents of old runs into other splits."""
-    hashes, _ = shingles(b"one two three four five six", np.array([0]), np.array([27]))
+    hashes, _ = shingles(b"one two three four five six", np.array([0]), np.array([27]), 5)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, np.array([0, 6], np.uint64), 4, module.SEED)
     assert matrix.to_rows() == [[296634871, 1410181753, 967896226, 3261472634]]
 

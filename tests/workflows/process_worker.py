@@ -81,16 +81,20 @@ class Order(TypedDict):
     port: int
 
 
+def variables(rank: int, num_processes: int, port: int) -> dict[str, str]:
+    """The environment that torchrun gives a process; `port` is that of its store."""
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+    }  # fmt: skip
+
+
 def work(order: Order, rank: int) -> NoReturn:
     """Does all jobs of an order (see `train`) as one of its processes. What came of one goes to NAME.RANK.json in the
     folder, and what all say to `said`."""
     folder, code = Path(order["folder"]), 1
     os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["num_processes"]),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(order["port"]),
-        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
-    }  # fmt: skip
+    os.environ |= variables(rank, order["num_processes"], order["port"])
     try:
         for name, job in order["jobs"].items():
             if rank == 0:

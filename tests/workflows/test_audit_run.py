@@ -17,7 +17,7 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel
-from gptsmith.privacy import recitable
+from gptsmith.privacy import audit, recitable
 from gptsmith.privacy.audit import readable
 from gptsmith.provenance.learned_texts import LearnedTexts
 from tests.workflows.conftest import SMALL, Outcome, write_text
@@ -152,6 +152,24 @@ def test_another_programs_model_is_refused(tmp_path: Path, call: Callable[..., O
     elsewhere = LearnedTexts([], ["it was trained elsewhere"])
     with pytest.raises(UserError, match=r"trained elsewhere.*finetune"):
         readable(cast(OpenedModel, SimpleNamespace(folder=tmp_path, tokenizer=lambda: None)), elsewhere)
+
+
+def test_canaries_and_a_claim_are_said(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(here / "runs" / "base", tmp_path / "base")
+    private = {
+        "epsilon": 8.0, "delta": 1e-5, "noise_multiplier": 1.0, "clip_norm": 1.0, "sampling_rate": 0.1, "num_steps": 20,
+        "unit": "document",
+    }  # fmt: skip
+    result = json.loads((tmp_path / "base" / "result.json").read_text(encoding="utf-8"))
+    (tmp_path / "base" / "result.json").write_text(json.dumps({**result, "private": private}), encoding="utf-8")
+    measured = {"canaries": {"num": 1}, "epsilon_lower": 0.4, "epsilon_most": 2.5, "epsilon_claimed": 8.0}
+    monkeypatch.setattr(audit, "read_canaries", lambda folder: ["one"])
+    monkeypatch.setattr(audit, "canary_figures", lambda *_, **__: measured)
+    monkeypatch.setattr(audit, "canary_lines", lambda figures: [f"at least {figures['epsilon_lower']}"])
+    found = gptsmith.audit([tmp_path / "base"])
+    assert found.items() >= measured.items()
+    assert "at least 0.4" in found["remarks"]
+    assert any("epsilon 8, delta 1e-05 per document" in line for line in found["remarks"])
 
 
 def test_little_time_reads_a_sample(here: Path) -> None:

@@ -436,10 +436,17 @@ def test_the_report_shows_what_was_tried_and_ten_texts_side_by_side(
     (chosen,) = [trial for trial in details["trials"] if trial["is_chosen"]]
     assert (chosen["name"], chosen["weight_bytes"]) == ("mixed, GPTQ", mixed["weight_bytes"])
     assert len(details["samples"]) == 10
+    assert [len(shares) for shares in details["heads"]] == [2, 2]
+    assert all(0 < share < 1 for shares in details["heads"] for share in shares)
     assert all(set(sample) == {"prompt", "before", "after"} for sample in details["samples"])
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "Reproduce" not in report, "it was not trained, and no command of training makes it again"
-    for words in ("The same prompts before and after", "mixed, GPTQ", "bits per byte (difference, 95 % interval)"):
+    for words in (
+        "The same prompts before and after",
+        "mixed, GPTQ",
+        "How far attention heads have moved",
+        "bits per byte (difference, 95 % interval)",
+    ):
         assert words in report
     assert mixed["bits_per_byte_rise_low"] <= mixed["bits_per_byte"] - mixed["bits_per_byte_before"]
     assert mixed["bits_per_byte"] - mixed["bits_per_byte_before"] <= mixed["bits_per_byte_rise_high"]

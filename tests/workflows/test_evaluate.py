@@ -104,6 +104,44 @@ class TestTexts:
         assert (found["difference"], found["difference_interval"], found["p_value"]) == (0, [0, 0], 1)
 
 
+NEW_TEXTS = [f"A baker number {n} kneads rye with {n} friends who came by boat over the grey sea." for n in range(30)]
+
+
+class TestContamination:
+    def test_documents_that_were_learnt_from_are_counted_and_left_out(
+        self, run: str, text: Path, call: Call, tmp_path: Path
+    ) -> None:
+        known = " ".join((text / "part1.txt").read_text(encoding="utf-8").upper().split()[:40])
+        new, mixed = (
+            written(tmp_path / name, [{"text": line} for line in lines])
+            for name, lines in (("new.jsonl", NEW_TEXTS), ("mixed.jsonl", [*NEW_TEXTS, known]))
+        )
+        alone, figures = (call("evaluate", run, path, "--json").object for path in (new, mixed))
+        found = figures["contamination"]
+        assert (found["unit"], found["num_units"], found["num_contaminated"]) == ("document", 31, 1)
+        assert alone["contamination"]["num_contaminated"] == 0
+        assert found["without_them"]["bits_per_byte"] == pytest.approx(alone["bits_per_byte"], rel=0.02)
+        assert (
+            "of 31 documents, 1 have 13 words in a row that it learnt from; without them"
+            in call("evaluate", run, mixed).out
+        )
+        blocks = call("evaluate", run, text / "part1.txt", "--json").object["contamination"]
+        assert (blocks["unit"], blocks["num_units"]) == ("block", 100)
+        assert blocks["num_contaminated"] > 80
+
+    def test_text_that_is_gone_is_said_and_stops_nothing(
+        self, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gone.txt").write_text("\n".join(NEW_TEXTS), encoding="utf-8")
+        settings = [*SMALL, "train.num_steps=1"]
+        run = gptsmith.pretrain([tmp_path / "gone.txt"], out=tmp_path / "runs" / "gone", settings=settings)["run"]
+        (tmp_path / "gone.txt").rename(tmp_path / "other.txt")
+        monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "empty"))
+        outcome = call("evaluate", run, "other.txt")
+        assert outcome.code == 0
+        assert "whether it learnt from this is not known: the text of" in outcome.out
+
+
 class TestTasks:
     def test_choices_with_shots_against_another_run(self, run: str, worse: str, call: Call, tmp_path: Path) -> None:
         asked = [run, questions(tmp_path / "data.jsonl"), "--task", "multiple_choice", "--shots", 1, "--limit", 10]

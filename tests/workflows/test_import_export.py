@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from gptsmith.convert import state_dict as names
 from gptsmith.convert.open import open_model
 from gptsmith.convert.probe_texts import CONVERSATIONS
 from tests.convert.folders import write_model
+from tests.forked import Forked
 from tests.workflows.conftest import SMALL, Outcome
 
 
@@ -493,11 +493,11 @@ def hub(llama: Path) -> Iterator[str]:
 
 
 def test_a_model_is_fetched_from_the_hub_by_its_name(hub: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-m", "gptsmith", "import", "smith/tiny-llama", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)
+    environment = {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    process = Forked("import", "smith/tiny-llama", "--json", cwd=tmp_path, environment=environment)
+    out, err = process.communicate()
+    assert process.poll() == 0, err
+    figures = json.loads(out)
     assert (figures["run"], figures["certificate"]) == ("runs/smith--tiny-llama", "passed")
 
 

@@ -11,6 +11,8 @@ import pytest
 
 import gptsmith
 from gptsmith.base.cache_folder import default_cache
+from gptsmith.data.shapes.chat import ChatExample
+from gptsmith.train.finetuning import FinetuningJob
 
 from .conftest import SMALL, write_text
 
@@ -38,6 +40,7 @@ def test_what_an_audit_found_is_in_nothing_of_the_run(
     assert trained.code == 0
     assert "4 documents, 1 left out by --without" in trained.err
     assert "replaced by placeholders: e-mail addresses 30" in trained.err
+    assert "found in" not in trained.err  # nothing is left to be found
     for folder in (Path("run"), default_cache()):
         for path in folder.rglob("*"):
             content = b"" if path.is_dir() else path.read_bytes()
@@ -62,3 +65,10 @@ def test_the_list_is_found_again_from_elsewhere(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "another cache"))
     monkeypatch.chdir("/")
     assert gptsmith.evaluate(tmp_path / "run")["bits_per_byte"] == pytest.approx(figures["bits_per_byte"], rel=1e-5)
+
+
+def test_a_tuning_says_what_an_audit_would_find() -> None:
+    turns = ({"role": "user", "content": LEFT_OUT}, {"role": "assistant", "content": "Ho"})
+    job = FinetuningJob.__new__(FinetuningJob)
+    object.__setattr__(job, "learnt", [ChatExample("line 1", turns)])
+    assert job.found() == ["found in 1 of 1 examples: e-mail addresses 1; gptsmith audit TEXT lists them"]

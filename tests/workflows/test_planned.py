@@ -101,6 +101,8 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     folder = shutil.copytree(text, tmp_path / "mixed")
     (folder / "old.txt").write_bytes("Caf\xe9 noir. ".encode("latin-1") * 40)
     (folder / "photo.xyz").write_bytes(b"\0\1\2")
+    with (folder / "part1.txt").open("a", encoding="utf-8") as file:
+        file.write(" Write to anna.berg@example.org.")
     figures = call("plan", folder, "--minutes", "2", "--json").object
     assert figures["num_files"] == 3
     assert {Path(path).name for path in figures["skipped"]} == {"old.txt", "photo.xyz"}
@@ -109,6 +111,8 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     assert "old.txt skipped" in lines[0]  # an option mends it
     assert "photo.xyz skipped" in lines[1]
     assert "skipped" not in said.out
+    assert "found in 1 of 3 documents: e-mail addresses 1; gptsmith audit TEXT lists them" in said.err
+    assert "anna" not in said.err + said.out
     name = {"sha256": sha256((folder / "part0.txt").read_bytes()).hexdigest()}
     (tmp_path / "found.jsonl").write_text(json.dumps(name), encoding="utf-8")
     options = ("--encoding", "cp1252", "--without", tmp_path / "found.jsonl")

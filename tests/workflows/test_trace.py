@@ -264,3 +264,17 @@ def test_retraining_without_a_document_is_compared_in_pairs(here: Path) -> None:
     assert all(apart)  # the two of a pair differ
     with pytest.raises(UserError, match="made of another model"):
         gptsmith.trace("runs/small", STORY, retrain="text/part1.txt:8")
+
+
+def test_questions_are_found_in_the_examples_of_a_run_and_in_the_text_of_its_base(
+    project: Path, tmp_path: Path
+) -> None:
+    asked = [ORCHARD.upper(), f"Who said: {STORY}", "Who else would ask a question that nobody has asked before?"]
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text("".join(dumped({"question": each, "answer": "No."}) for each in asked), encoding="utf-8")
+    task: dict[str, Any] = {"task": "generated", "settings": ["max_tokens=1"]}
+    found = gptsmith.evaluate(project / "runs" / "chat", [questions], **task)["contamination"]
+    assert (found["num_contaminated"], found["num_units"], found["missing"]) == (2, 3, [])
+    assert found["without_them"] == {"accuracy": 0}
+    found = gptsmith.evaluate(project / "runs" / "base", [questions], **task)["contamination"]
+    assert found["num_contaminated"] == 1

@@ -239,9 +239,9 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert model(torch.zeros(1, 5, dtype=torch.long), attention_mask=None).shape == (1, 5, 100)
     assert set(gptsmith.__all__) == {
         "Callback", "GPT", "GPTConfig", "GptsmithError", "Loaded", "UserError", "__version__", "audit", "cache",
-        "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "generate", "import_kinds",
-        "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report", "runs",
-        "serve", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
+        "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "forget", "generate",
+        "import_kinds", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report",
+        "runs", "serve", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
         "DataError", "MissingExtraError", "TrainingDivergedError", "trace",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)

@@ -1,0 +1,150 @@
+"""Everything on this machine that holds some words, or was made of what holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gptsmith.base.errors import GptsmithError
+from gptsmith.base.files import read_json, sha256_of
+from gptsmith.convert.certificate import CERTIFICATE
+from gptsmith.data.cache import MANIFEST, key_of
+from gptsmith.data.cache_contents import contents
+from gptsmith.data.suffix_array import FORMAT_VERSION
+from gptsmith.privacy.wanted import Wanted
+from gptsmith.run.folder import SETTINGS, Run
+
+Holds = Literal["words", "weights", "made of it"]
+MEANINGS: dict[Holds, str] = {
+    "words": "the words stand in it",
+    "weights": "it learnt from text that has them",
+    "made of it": "it was made of what holds them",
+}
+WEIGHTS = (".safetensors", ".gguf")
+TEXTS_IN_THE_CACHE = ("records", "corpora", "examples", "references", "tokenizers")
+"""Kinds in the cache whose files are searched. Tokens and suffix arrays are found by what they were made of."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something that holds the words in some way.
+
+    Attributes:
+        kind: `source`, `run`, `derived run`, `export`, or the kind of something in the cache.
+        path: a file, or a folder whose files belong together.
+        holds: in which way.
+        folder: the run or the export that it is a part of; None if it is of none.
+    """
+
+    kind: str
+    path: Path
+    holds: Holds
+    folder: Path | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return {"kind": self.kind, "path": str(self.path), "holds": self.holds, "says": MEANINGS[self.holds]}
+
+
+def artefacts(
+    wanted: Sequence[Wanted],
+    runs: Iterable[Path],
+    sources: Iterable[Path],
+    indexes: Iterable[Path],
+    cache: Path,
+    places: Iterable[Path],
+) -> list[Artefact]:
+    """What holds some words.
+
+    Args:
+        runs: those that learnt from text that has them.
+        sources: the files that they were read from.
+        indexes: the suffix arrays of that text.
+        cache: the folder of the cache.
+        places: folders in which runs and exports may lie.
+    """
+    learnt = [run.resolve() for run in runs]
+    found = [Artefact("source", path, "words") for path in sources if _holds(path, wanted)]
+    for run in learnt:
+        found += _in_folder("run", run, wanted, "weights")
+    folders = _folders(places)
+    derived = [folder for folder in folders if folder not in learnt and _is_made_of(folder, learnt)]
+    for folder in derived:
+        found += _in_folder("derived run", folder, wanted, "made of it")
+    weights = {sha256_of(path) for run in (*learnt, *derived) for path in run.rglob("*") if path.suffix in WEIGHTS}
+    for folder in folders:
+        if folder not in learnt and folder not in derived and _is_certified_copy(folder, weights):
+            found += _in_folder("export", folder, wanted, "made of it")
+    return [*found, *_in_cache(wanted, cache, indexes)]
+
+
+def _in_folder(kind: str, folder: Path, wanted: Sequence[Wanted], weights: Holds) -> Iterator[Artefact]:
+    """The weights of a run or an export, a checkpoint in one, and its files in which the words stand."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stored = (path if path.parent == folder else path.parent for path in files if path.suffix in WEIGHTS)
+    yield from (Artefact(kind, path, weights, folder) for path in dict.fromkeys(stored))
+    others = (path for path in files if path.suffix not in WEIGHTS)
+    yield from (Artefact(kind, path, "words", folder) for path in others if _holds(path, wanted))
+
+
+def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) -> Iterator[Artefact]:
+    """What of the cache has the words, and what is made of such a corpus."""
+    every = contents(cache)
+    holding = [one for one in every if one.kind in TEXTS_IN_THE_CACHE and _holds(one.path, wanted)]
+    corpora = {one.path.name for one in holding if one.kind == "corpora"}
+    tokens = {one.path.name for one in every if one.kind == "tokens" and _manifest(one.path).get("corpus") in corpora}
+    yield from (Artefact(one.kind, one.path, "words") for one in holding)
+    arrays = {*(key_of(FORMAT_VERSION, name) for name in tokens), *(index.name for index in indexes)}
+    made = {*tokens, *arrays, *(key_of(FORMAT_VERSION, "bytes", name) for name in arrays)}
+    yield from (Artefact(one.kind, one.path, "made of it") for one in every if one.path.name in made)
+
+
+def _holds(path: Path, wanted: Sequence[Wanted]) -> bool:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return any(each.is_in(file) for file in files for each in wanted)
+
+
+def _folders(places: Iterable[Path]) -> list[Path]:
+    """The folders that lie in some places, and these places."""
+    found = [place.resolve() for place in places if place.is_dir()]
+    return list(
+        dict.fromkeys([*found, *(path for place in found for path in sorted(place.iterdir()) if path.is_dir())])
+    )
+
+
+def _is_made_of(folder: Path, runs: Sequence[Path]) -> bool:
+    """Whether a folder is a run that began with one of some runs, or with one that did."""
+    seen: set[Path] = set()
+    while (folder / SETTINGS).is_file() and folder not in seen:
+        seen.add(folder)
+        try:
+            base = Run(folder).base_folder()
+        except (GptsmithError, OSError):
+            return False
+        if base is None:
+            return False
+        if base.resolve() in runs:
+            return True
+        folder = base.resolve()
+    return False
+
+
+def _is_certified_copy(folder: Path, weights: Container[str]) -> bool:
+    """Whether a folder holds a model that was exported from some weights, by the SHA-256 in its certificate."""
+    sides = _json(folder / CERTIFICATE).get("sides", [])
+    named = sides[0].get("files", {}) if sides and isinstance(sides[0], dict) else {}
+    return any(sha256 in weights for sha256 in named.values())
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    return _json(path / MANIFEST)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path, with_names=True) if path.is_file() else {}
+    except GptsmithError:
+        return {}
+    return value if isinstance(value, dict) else {}

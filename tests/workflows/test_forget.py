@@ -1,0 +1,120 @@
+"""A person is found in everything that holds them, and a run that was trained without them does not know them."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gptsmith
+from gptsmith.base.errors import UserError
+from gptsmith.workflows.audit_find import audit_find
+from tests.workflows.conftest import FLOAT32, Outcome
+
+NAME, CODE = "Anna Berg", "The door code of Anna Berg is 4711 at the old weir."
+WITH_HER = (3, 8, 11, 17, 21, 30)
+SETTINGS = [
+    FLOAT32, "model.embed_dim=64", "model.num_layers=2", "model.num_heads=2", "model.attention.num_kv_heads=2",
+    "model.context_length=64", "tokenizer.vocab_size=320", "train.batch_size=4", "train.num_steps=150",
+    "train.evaluate_every_steps=150", "data.validation_fraction=0.1",
+]  # fmt: skip
+FIRST, LAST = ("Nora", "Emil", "Greta", "Otto", "Lena", "Bruno"), ("Winter", "Becker", "Fuchs", "Vogel", "Brandt")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learnt a door code by heart, a run that was made of it, and an export."""
+    folder, chance = tmp_path_factory.mktemp("forget"), random.Random(0)
+    (folder / "text").mkdir()
+    for number in range(36):
+        lines = [
+            f"On day {chance.randrange(400)} the guard {chance.choice(FIRST)} {chance.choice(LAST)} lit the lamp."
+            for _ in range(5)
+        ]
+        if number in WITH_HER:
+            lines.insert(3, CODE)
+        (folder / "text" / f"day{number}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        gptsmith.pretrain(["text"], out="runs/base", settings=SETTINGS)
+        gptsmith.compress("runs/base", to="int8", out="runs/small")
+        gptsmith.export("runs/base", to="huggingface", out="exported")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(project: Path) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return audit_find(gptsmith.load("runs/base"), [NAME], "found.jsonl")
+
+
+def test_every_place_is_found_with_its_document(found: dict[str, Any], project: Path) -> None:
+    files = {Path(place["file"]).name for place in found["mentions"]}
+    held_out = {name for name in (f"day{number}.txt" for number in WITH_HER) if name not in files}
+    assert len(files) == found["num_documents"] > 2
+    assert found["num_held_out"] == len(held_out)
+    assert all(place["text"] == NAME and place["line"] == 4 for place in found["mentions"])
+    listed = [json.loads(line)["sha256"] for line in (project / "found.jsonl").read_text("utf-8").splitlines()]
+    assert len(set(listed)) == len(WITH_HER)
+    assert (project / "found.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_what_a_model_has_by_heart_it_says_at_once(found: dict[str, Any]) -> None:
+    assert all(place["tries"] < 20 for place in found["mentions"])
+    assert "4711" in found["continuations"][NAME]
+    assert found["other_spellings"] == {"Anna": len(found["mentions"]), "Berg": len(found["mentions"])}
+
+
+def test_everything_that_was_made_of_it_is_listed(found: dict[str, Any], project: Path) -> None:
+    kinds = {(one["kind"], one["holds"]) for one in found["artefacts"]}
+    assert {("source", "words"), ("run", "weights"), ("derived run", "made of it"), ("export", "made of it")} <= kinds
+    assert {("corpora", "words"), ("tokens", "made of it"), ("suffix_arrays", "made of it")} <= kinds
+    exported = {Path(one["path"]).parent for one in found["artefacts"] if one["kind"] == "export"}
+    assert (project / "exported").resolve() in exported | {path.parent for path in exported}
+
+
+def test_a_run_that_forgot_does_not_know_her(
+    found: dict[str, Any], project: Path, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    shutil.copytree(project / "text", project / "before")
+    outcome = call("forget", "runs/base", "found.jsonl", "--yes", "--json")
+    figures = outcome.object
+    assert figures["exposure"]["before"]["bits"] > 5
+    assert figures["exposure"]["after"]["bits"] < 1.5
+    assert figures["forgotten"]
+    assert figures["num_places_left"] == 0
+    assert {Path(one["path"]) for one in figures["left"]} == {
+        (project / "text" / f"day{number}.txt").resolve() for number in WITH_HER
+    }
+    for folder in ("runs/base", "runs/small", "exported"):
+        assert not (project / folder).exists()
+    assert [path.read_bytes() for path in sorted((project / "text").iterdir())] == [
+        path.read_bytes() for path in sorted((project / "before").iterdir())
+    ]
+    listed = (project / "runs" / "base-forgotten.without.jsonl").read_text("utf-8")
+    assert "Anna" not in listed
+    assert "Anna" not in gptsmith.load("runs/base-forgotten").generate("The door code of", max_tokens=40)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "names nothing to forget"),
+        ('{"sha256": "' + "0" * 64 + '", "text": "Anna Berg"}\n', "nothing that .* names is in what"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_list_that_names_nothing_is_refused(
+    trained: dict[str, Any], tmp_path: Path, content: str, problem: str
+) -> None:
+    (tmp_path / "found.jsonl").write_text(content)
+    with pytest.raises(UserError, match=problem):
+        gptsmith.forget(trained["run"], tmp_path / "found.jsonl", out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
