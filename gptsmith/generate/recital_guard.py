@@ -37,8 +37,7 @@ class RecitalGuard:
     Attributes:
         num_tokens: a passage of so many written tokens is a recital.
         reach: no part of a token that stands in a text has more bytes.
-        num_bytes: and so is a passage of so many bytes. It is more than the longest token that stands in a text, so that no
-            token is barred for itself.
+        num_bytes: and so is a passage of so many bytes. It is more than `reach`, so that no token is barred for itself.
     """
 
     def __init__(
