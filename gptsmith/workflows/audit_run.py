@@ -40,9 +40,9 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
     (run,) = request.sources
     others = {"--kind": request.kind, "--validation": request.validation}
     if request.find:
-        refuse("--find", {**others, "--minutes": request.minutes})
+        refuse("--find", {**others, "--minutes": request.minutes, "--html": request.html})
         return audit_find(load(run, device=request.device), request.find, request.out)
-    refuse("an audit of a run", {**others, "--out": request.out})
+    refuse("an audit of a run", {**others, "--out": request.out, "--html": request.html})
     found = audited(open_model(run), minutes=request.minutes, device=request.device)
     folder = Path(found["run"])
     found |= {"file": str(folder / AUDIT), "page": str(folder / PAGE)}
