@@ -49,7 +49,7 @@ def private_advice(figures: Mapping[str, Any], fewer_weights: Sequence[str] = ()
     if ratio <= LOUD:
         return []
     loud = f"the noise is {ratio:.2g} times as large as all {unit}s of a step together can be"
-    so = "there is no hope to learn anything" if ratio > HOPELESS else "expect much less than without --private"
+    so = "there is no hope to learn anything" if ratio > HOPELESS else "expect less than without --private"
     enough = figures["num_units"] * ratio / LOUD
     more = f"about {float(f'{enough:.1g}'):,.0f} {unit}s instead of {figures['num_units']:,}"
     return [f"{loud}: {so}. Better: {'; '.join([*fewer_weights, more, 'a larger epsilon'])}"]
