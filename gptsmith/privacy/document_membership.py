@@ -15,10 +15,10 @@ from gptsmith.privacy.membership import membership, min_k_plus_plus
 from gptsmith.privacy.token_scores import TokenScores, base_model, token_scores
 from gptsmith.provenance.learned_text import LearnedText
 
-MAX_DOCUMENTS = 200
+MAX_DOCUMENTS = 100
 """Of each side, drawn at random."""
 MIN_DOCUMENTS = 20
-MAX_TOKENS = 512
+MAX_TOKENS = 256
 """Read of a document, from its beginning."""
 WHY_NOT = {
     "position": "its validation text is the end of each document, which belongs to what it was trained on",
