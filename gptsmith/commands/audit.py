@@ -13,13 +13,14 @@ from gptsmith.workflows.requests import AuditRequest
 NUM_SHOWN = 20
 """Findings that are printed; --out and --json have all."""
 TEXT_CHARACTERS = 40
+NUM_NAMES = 10
 
 
 @command(
     AuditRequest,
     arguments={"sources": "TEXT"},
     panels={
-        "Findings": ("kind", "out"),
+        "Findings": ("kind", "out", "html"),
         "Data": ("validation", "passages", "encoding", "encoding_errors"),
         "A run": ("find", "minutes", "device"),
     },
@@ -49,6 +50,8 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     show_passages(figures["repeated_passages"][:NUM_SHOWN])
     for line in summary_of(figures):
         console.results.print(line, soft_wrap=True)
+    if request.html is not None:
+        console.note(f"written: {request.html}, which only you can read: it holds what was found")
     if request.out is not None:
         console.note(f"written: {request.out}, which only you can read: it holds what was found")
     elif len(found) > NUM_SHOWN:
@@ -145,6 +148,9 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
             f"documents to validate or test with that are trained on, too: {len(figures['leaks']):,}; what is measured "
             "on them is too good"
         )
+    if names := figures["quality"]["capitalised"][:NUM_NAMES]:
+        words = ", ".join(f"{each['words']} ({each['count']:,})" for each in names)
+        lines.append(console.harmless(f"words with a capital that few documents have; names, perhaps: {words}"))
     lines += [
         console.harmless(f"{path}: read from {', '.join(fields)}, and from no other field")
         for path, fields in figures["text_fields"].items()

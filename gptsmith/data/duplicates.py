@@ -119,11 +119,11 @@ def duplicates(splits: Mapping[str, Corpus], cache: Path, meter: MeterFactory = 
     placed = {}
     for spot, place in found_places(documents, spots):
         end = documents.source(spot.number)[2]
-        placed[spot.number] = documents_place(documents, spot.number, split_of[spot.number], place, end)
+        placed[spot.number] = placed_document(documents, spot.number, split_of[spot.number], place, end)
 
     def found_in(pairs: list[Pair]) -> list[Duplicate]:
         return [
-            Duplicate(placed[one], placed[other], similarity, documents.are_equal(one, other))
+            Duplicate(placed[one], placed[other], similarity, documents.sha256(one) == documents.sha256(other))
             for one, other, similarity in pairs
         ]
 
@@ -134,8 +134,9 @@ def _similar(documents: Documents, numbers: Sequence[int], others: Sequence[int]
     """Each of some documents of a group that is a near duplicate of others, with the most similar of these."""
     found = []
     for number in numbers:
+        own = documents.sha256(number)
         pairs = [(number, other, documents.similarity(number, other)) for other in others[:NUM_COMPARED]]
-        best = max(pairs, key=lambda pair: (documents.are_equal(*pair[:2]), pair[2]), default=(number, number, 0.0))
+        best = max(pairs, key=lambda pair: (documents.sha256(pair[1]) == own, pair[2]), default=(number, number, 0.0))
         if best[2] >= SIMILARITY:
             found.append(best)
     return found
@@ -165,11 +166,10 @@ def found_places(documents: Documents, spots: Iterable[Spot]) -> Iterator[tuple[
             yield spot, None if file is None else file.find(text, begin, end, begin + spot.start)
 
 
-def documents_place(
+def placed_document(
     documents: Documents, number: int, split: str, place: Found | None, stop: int | None = None
 ) -> PlacedDocument:
     """A document at a place, up to the byte `stop` if it is given."""
-    corpus, document = documents.at(number)
+    _, document = documents.at(number)
     start, end, line = (None, None, None) if place is None else (place.start, stop or place.stop, place.line)
-    sha256 = corpus.table[document]["sha256"].tobytes().hex()
-    return PlacedDocument(split, document, sha256, documents.source(number)[0], start, end, line)
+    return PlacedDocument(split, document, documents.sha256(number), documents.source(number)[0], start, end, line)

@@ -117,6 +117,7 @@ class Documents:
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
         self.corpora = corpora
+        self._tables = [corpus.table for corpus in corpora]
         self._bounds = [corpus.bounds() for corpus in corpora]
         self._begins = np.cumsum([0, *(len(corpus) for corpus in corpora)])
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -132,14 +133,12 @@ class Documents:
 
     def source(self, number: int) -> tuple[str, int, int]:
         """The file that a document was read from, and its bytes in it."""
-        corpus, document = self.at(number)
-        path, start, stop = corpus.source(document)
-        return str(path), start, stop
+        (corpus, _), row = self.at(number), self._row(number)
+        return corpus.files[int(row["file"])].path, int(row["start"]), int(row["stop"])
 
-    def are_equal(self, one: int, other: int) -> bool:
-        """Whether two documents have the same text, byte for byte."""
-        hashes = [corpus.table[document]["sha256"].tobytes() for corpus, document in map(self.at, (one, other))]
-        return hashes[0] == hashes[1]
+    def sha256(self, number: int) -> str:
+        """That of a document's text."""
+        return bytes(self._row(number)["sha256"]).hex()
 
     def similarity(self, one: int, other: int) -> float:
         """The Jaccard similarity of two documents' shingles; of long documents, of a sample of them."""
@@ -154,6 +153,11 @@ class Documents:
         """A document, or some of its bytes."""
         begin, end = self._bytes(number)
         return self.at(number)[0].read(begin + start, end if stop is None else min(end, begin + stop))
+
+    def _row(self, number: int) -> np.void:
+        part = self._part(number)
+        row: np.void = self._tables[part][number - self._begins[part]]
+        return row
 
     def _part(self, number: int) -> int:
         return int(np.searchsorted(self._begins, number, side="right")) - 1

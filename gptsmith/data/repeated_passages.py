@@ -14,7 +14,7 @@ import numpy as np
 
 from gptsmith.base.console import meter as console_meter
 from gptsmith.data.corpus import MeterFactory
-from gptsmith.data.duplicates import TRAIN, Spot, documents_place, found_places
+from gptsmith.data.duplicates import TRAIN, Spot, found_places, placed_document
 from gptsmith.data.near_duplicates import Documents
 from gptsmith.data.suffix_array import suffix_array
 
@@ -126,8 +126,8 @@ def placed_passages(documents: Documents, passages: Sequence[RepeatedPassage]) -
     places = dict(found_places(documents, {*spots, *others}))
     return [
         {
-            **asdict(documents_place(documents, spot.number, TRAIN, places[spot])),
-            "of": asdict(documents_place(documents, other.number, TRAIN, places[other])),
+            **asdict(placed_document(documents, spot.number, TRAIN, places[spot])),
+            "of": asdict(placed_document(documents, other.number, TRAIN, places[other])),
             "num_bytes": len(spot.text),
             "text": spot.text[:SHOWN_BYTES].decode("utf-8", "ignore"),
         }

@@ -14,6 +14,7 @@ from gptsmith.model.compiling import compiled
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.init import initialize
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, token_log_likelihoods
+from gptsmith.model.kernels.dropout import Dropout
 from gptsmith.model.kernels.soft_cap import soft_capped
 from gptsmith.model.layout import KVCache, Layout
 from gptsmith.model.linear import parameter_counts
@@ -41,7 +42,7 @@ class Block(nn.Module):
         self.feedforward_norm = self._norm(config, "pre", "post", "sandwich")
         self.feedforward = config.feedforward.build(config.dims)
         self.feedforward_output_norm = self._norm(config, "output", "sandwich")
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @staticmethod
     def _norm(config: GPTConfig, *placements: str) -> nn.Module:
@@ -91,7 +92,7 @@ class GPT(nn.Module):
             config.vocab_size, config.embed_dim, sparse=config.tie_embeddings
         )
         self.position = config.position.build(config.dims)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.final_norm = nn.Identity() if config.norm_placement == "post" else config.norm.build(config.embed_dim)
         # Out: the head gives each token of the vocabulary a logit, with the embedding's own rows if they are tied.

@@ -13,6 +13,8 @@ from gptsmith.privacy.tries import tries_of
 
 MIN_TOKENS = 10
 """No passage is shorter, whatever the text that was held out says."""
+MIN_RUN_TOKENS = 5
+"""Shorter runs of right tokens are not looked at: any model that has learnt a language has many."""
 MIN_HELD_OUT_TOKENS = 5_000
 """With fewer of them it is not known how long a passage can be by chance."""
 CAUTIOUS_TOKENS, CAUTIOUS_BYTES = 25, 100
@@ -88,7 +90,7 @@ class Runs:
     def of(cls, scan: Scan, is_repeated: np.ndarray) -> Runs:
         """Those of a text that was scanned, some tokens of which (N,) can be copied from the prompt."""
         starts, stops = scan.runs()
-        is_long = stops - starts >= MIN_TOKENS
+        is_long = stops - starts >= MIN_RUN_TOKENS
         starts, stops = starts[is_long], stops[is_long]
         before = np.concatenate([[0], np.cumsum(is_repeated)])
         return cls(starts, stops, stops - starts - (before[stops] - before[starts]))

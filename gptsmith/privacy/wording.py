@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gptsmith.privacy.recitable import MIN_RUN_TOKENS
 from gptsmith.privacy.recited import Recited
 from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
@@ -19,9 +20,17 @@ def headline(recited: Sequence[Recited]) -> str:
     num_passages = sum(len(each.passages) for each in recited)
     num_held_out = sum(len(each.held_out_passages) for each in recited)
     what = f"This model can recite {counted(num_passages, 'passage') if num_passages else 'nothing of what it learnt'}"
+    num_read, num_tokens = (sum(sizes) for sizes in zip(*(_sizes(each) for each in recited), strict=True))
+    if num_read < num_tokens:
+        what += f", of the {num_read / num_tokens:.0%} of its text that were read"
     if all(each.threshold.longest_held_out is None for each in recited):
         return f"{what}; too little text was held out to compare with."
     return f"{what}; {num_held_out or 'none'} of the text it never saw."
+
+
+def _sizes(recited: Recited) -> tuple[int, int]:
+    """The tokens of a text that were read, and all of them."""
+    return recited.scanned.num_read, len(recited.text.array) - len(recited.text.ends)
 
 
 def counted(number: int, noun: str) -> str:
@@ -50,8 +59,8 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
     else:
         chance = f"; about {learned['expected_by_chance']:.0f} of them may be chance" if learned["num_passages"] else ""
         lines = [
-            f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, up to "
-            f"{learned['longest_held_out']} in a row were right{chance}"
+            f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, "
+            f"{_longest(learned['longest_held_out'])} in a row were right{chance}"
         ]
     if learned["kind"] == "examples":
         lines.append(f"{of}examples are read as plain text, each turn by itself, without the chat template")
@@ -59,6 +68,10 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
         share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
         lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _longest(num_tokens: int) -> str:
+    return f"up to {num_tokens}" if num_tokens >= MIN_RUN_TOKENS else f"never {MIN_RUN_TOKENS}"
 
 
 def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:

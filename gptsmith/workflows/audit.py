@@ -14,6 +14,7 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import readable_bytes, write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
+from gptsmith.data.audit_page import audit_page
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.duplicates import TRAIN, duplicates
 from gptsmith.data.finders import KINDS, FinderSettings
@@ -21,6 +22,7 @@ from gptsmith.data.findings import all_finders
 from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.near_duplicates import Documents, near_duplicates
 from gptsmith.data.placed_findings import PlacedFinding, findings_of
+from gptsmith.data.quality import quality
 from gptsmith.data.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
@@ -43,7 +45,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
         to validate or to test with that is trained on, too. repeated_passages: of each passage that stands in an
         earlier document its place, that in the other one (`of`), num_bytes, and how it begins (`text`); if they were
-        not looked for, passages_not_searched says why.
+        not looked for, passages_not_searched says why. quality: what `gptsmith.data.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -69,7 +71,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
-    return {
+    figures = {
         "num_files": summary["num_files"],
         "num_documents": summary["num_documents"],
         "num_bytes": summary["num_bytes"],
@@ -84,8 +86,13 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "leaks": [each.plain() for each in copies.leaks],
         "repeated_passages": passages,
         "passages_not_searched": not_searched,
+        "quality": quality(corpus, meter),
         "seconds": time.monotonic() - started,
     }
+    if request.html is not None:
+        content = audit_page(figures, [str(source) for source in request.sources])
+        write_atomically(Path(request.html), content, private=True)
+    return figures
 
 
 def _is_model(source: str | Path) -> bool:

@@ -30,7 +30,8 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         num_passages, num_canary_passages (of planted canaries, which are not listed), by_copies, checkpoints (of each
         that is kept its step, is_served and counts), tokenizer_words (of few documents: word, num_documents),
         epsilon_claimed, seconds, and passages and held_out: of each passage text, num_tokens, num_copies, tries, file,
-        start and stop (bytes), line, and the keys of a source.
+        start and stop (bytes), line, and the keys of a source. Of a run with canaries also what
+        `gptsmith.privacy.canaries.canary_figures` gives.
 
     Raises:
         MissingExtraError: the library that indexes text is not installed.
@@ -39,9 +40,9 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
     (run,) = request.sources
     others = {"--kind": request.kind, "--validation": request.validation}
     if request.find:
-        refuse("--find", {**others, "--minutes": request.minutes})
+        refuse("--find", {**others, "--minutes": request.minutes, "--html": request.html})
         return audit_find(load(run, device=request.device), request.find, request.out)
-    refuse("an audit of a run", {**others, "--out": request.out})
+    refuse("an audit of a run", {**others, "--out": request.out, "--html": request.html})
     found = audited(open_model(run), minutes=request.minutes, device=request.device)
     folder = Path(found["run"])
     found |= {"file": str(folder / AUDIT), "page": str(folder / PAGE)}

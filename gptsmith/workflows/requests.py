@@ -187,6 +187,8 @@ class AuditRequest(OnADevice, ReadingOptions):
     """Look for this kind alone, such as email or api_key. May be repeated."""
     out: PathText | None = None
     """Write the findings to this file, one JSON object per line. It holds what was found: only you can read it."""
+    html: PathText | None = None
+    """Of texts: write the audit, and figures of their quality, to this HTML file, which opens offline."""
 
 
 class EvaluateRequest(InADtype, ReadingOptions):

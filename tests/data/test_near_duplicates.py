@@ -18,7 +18,7 @@ from rensa import RMinHash
 
 import gptsmith
 from gptsmith.data import near_duplicates as module
-from gptsmith.data.corpus import DOCUMENT, Corpus, read_corpus
+from gptsmith.data.corpus import DOCUMENT, Corpus, FileRecord, read_corpus
 from gptsmith.data.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.shingles import blocks, shingles
@@ -97,9 +97,6 @@ class Heap(Corpus):
     def num_bytes(self) -> int:
         return len(self.content)
 
-    def source(self, document: int) -> tuple[Path, int, int]:
-        return self.folder, document, document
-
     def read(self, start: int, stop: int) -> bytes:
         return self.content[start:stop]
 
@@ -108,8 +105,14 @@ def heap(texts: list[str]) -> Heap:
     rows, content = np.zeros(len(texts), DOCUMENT), b""
     for number, text in enumerate(texts):
         content += text.encode()
-        rows[number] = (len(content), 0, 0, 0, hashlib.sha256(text.encode()).digest())
-    return Heap(Path(), hashlib.sha256(content + rows.tobytes()).hexdigest(), [], content=content, rows=rows)
+        rows[number] = (len(content), 0, number, number, hashlib.sha256(text.encode()).digest())
+    return Heap(
+        Path(),
+        hashlib.sha256(content + rows.tobytes()).hexdigest(),
+        [FileRecord("a.txt", "", 0)],
+        content=content,
+        rows=rows,
+    )
 
 
 def grouped(texts: list[str], folder: Path) -> set[frozenset[str]]:

@@ -81,6 +81,9 @@ def test_the_threshold_is_the_shortest_length_that_is_never_right_by_chance() ->
     runs = runs_of(scan_of(held_out.tokens, (200, 214), (5_005, 5_045)), ends, 100)
     found = threshold_of(scan_of(held_out.tokens), runs, array, num_read=10_000, bytes_per_token=4)
     assert (found.num_tokens, found.longest_held_out) == (15, 14)
+    short = runs_of(scan_of(held_out.tokens, (200, 207), (5_005, 5_045)), ends, 100)
+    below = threshold_of(scan_of(held_out.tokens), short, array, num_read=10_000, bytes_per_token=4)
+    assert (below.num_tokens, below.longest_held_out) == (MIN_TOKENS, 7)
     nothing = threshold_of(scan_of(held_out.tokens), runs.at_least(99), array, num_read=10_000, bytes_per_token=4)
     assert (nothing.num_tokens, nothing.longest_held_out, nothing.expected_by_chance) == (MIN_TOKENS, 0, 0)
 

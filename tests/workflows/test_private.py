@@ -92,6 +92,7 @@ def test_the_run_keeps_no_key_no_loss_and_no_text_of_the_private_data(tuned: dic
         ({"settings": ["examples.validation_fraction=0.1"]}, "takes no examples.validation_fraction"),
         ({"settings": ["examples.test_fraction=0.1"]}, "takes no examples.test_fraction"),
         ({"settings": ["data.validation_fraction=0.1"]}, "takes no data.validation_fraction"),
+        ({"private": None, "settings": ["train.private.epsilon=8"]}, "takes no data.validation_fraction"),
         ({"batch_size": 500}, "more than the 120 examples"),
         ({"settings": ["train.private.noise_multiplier=0.3"]}, "spend an epsilon of"),
         ({"private": 0.0}, "private: must be greater than 0"),
@@ -123,6 +124,11 @@ def test_data_that_cannot_be_private_is_refused(trained: dict[str, Any], tmp_pat
         conversations(own / f"{name}.jsonl")
     with pytest.raises(UserError, match="belongs to the private data"):
         tune(trained["run"], own, tmp_path / "run")
+
+
+def test_weights_that_overflow_end_the_run_with_words(trained: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="training diverged at step"):
+        tune(trained["run"], data, tmp_path / "run", settings=["train.optimizer.learning_rate=1e38"])
 
 
 class StopAfter(gptsmith.Callback):
@@ -213,6 +219,7 @@ def test_a_new_model_claims_its_epsilon_for_each_document(new: dict[str, Any]) -
         ({"minutes": 1.0, "max_steps": None}, "takes no --minutes"),
         ({"target_loss": 1.0}, "takes no train.target_loss"),
         ({"settings": ["data.validation_fraction=0.1"]}, "takes no data.validation_fraction"),
+        ({"private": None, "settings": ["train.private.epsilon=8"]}, "takes no data.validation_fraction"),
         ({"settings": ["train.objective.kind=goldfish"]}, "cannot train with the objective goldfish"),
     ],
 )

@@ -16,6 +16,7 @@ from gptsmith.base.kinds import Kinds
 from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
 from gptsmith.model.dims import LARGEST_DIM
+from gptsmith.model.kernels.dropout import Dropout
 from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name, linear_layers
 
 SCORE_HEAD = "score_head"
@@ -106,7 +107,7 @@ class LoraLinear(LinearLayer):
         self.base, self.factor = base, factor
         self.lora_a = nn.Parameter(torch.empty(rank, in_dim))
         self.lora_b = nn.Parameter(torch.empty(out_dim, rank))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = functional.linear(self.dropout(x), self.lora_a.to(x.dtype))  # (..., rank)

@@ -7,10 +7,11 @@ from typing import Any
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.data.folder_splits import source_splits
+from gptsmith.data.settings import DataSettings
 from gptsmith.run.distributed import Processes
 from gptsmith.train.objectives import ObjectiveSettings
-from gptsmith.train.request import TrainingRequest
-from gptsmith.train.run_settings import RunSettings
+from gptsmith.train.request import FinetuneRequest, TrainingRequest
+from gptsmith.train.run_settings import ExampleSettings, RunSettings
 from gptsmith.train.settings import TrainSettings
 
 OPTIONS = {
@@ -25,7 +26,11 @@ SETTINGS = {
     "min_kept_answers": CHOOSES,
 }
 """Settings of the group `train` that stay at their defaults."""
-FRACTIONS = (("data", "validation_fraction"), ("examples", "validation_fraction"), ("examples", "test_fraction"))
+FRACTIONS = {
+    "data": {"validation_fraction": DataSettings().validation_fraction},
+    "examples": {name: getattr(ExampleSettings(), name) for name in ("validation_fraction", "test_fraction")},
+}
+"""The settings that hold back a part of the data, and their defaults."""
 
 
 def refuse_leaks(table: Mapping[str, Any], request: TrainingRequest) -> None:
@@ -44,12 +49,13 @@ def refuse_leaks(table: Mapping[str, Any], request: TrainingRequest) -> None:
     for name, why in SETTINGS.items():
         if name in train and train[name] != TrainSettings.model_fields[name].default:
             raise ConfigurationError(f"--private takes no train.{name}: {why}")
-    for group, name in FRACTIONS:
-        if table.get(group, {}).get(name):
-            raise ConfigurationError(
-                f"--private takes no {group}.{name}: every figure of held-out private data gives some of it away: give "
-                "public files by --validation, or validate on nothing"
-            )
+    for group, fractions in FRACTIONS.items():
+        for name, usual in fractions.items() if group == "data" or isinstance(request, FinetuneRequest) else ():
+            if table.get(group, {}).get(name, usual):
+                raise ConfigurationError(
+                    f"--private takes no {group}.{name}: every figure of held-out private data gives some of it away: "
+                    "set it to 0, as --private does, and give public files by --validation"
+                )
     own = source_splits(request.sources)
     if own.validation or own.test:
         raise ConfigurationError(

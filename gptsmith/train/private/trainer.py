@@ -21,7 +21,7 @@ from gptsmith.train.private.step import set_private_gradients
 from gptsmith.train.private.units import UnitDataset
 from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.schedule import lr_multiplier
-from gptsmith.train.stability import ACCEPTED, gradient_norm, is_out_of_memory
+from gptsmith.train.stability import ACCEPTED, gradient_norm, is_out_of_memory, nonfinite_parameters
 from gptsmith.train.step import StepResult, scale_gradients
 from gptsmith.train.trainer import Callback, Trainer
 
@@ -61,8 +61,8 @@ class PrivateTrainer(Trainer):
                 "memory is too small for one window of this model: set a smaller model.context_length, or --lora"
             ) from None
         norm = gradient_norm(self.model)
-        if not math.isfinite(norm):
-            raise UserError("training diverged: the noisy gradients are not finite: set a lower --learning-rate")
+        if not math.isfinite(norm) or nonfinite_parameters(self.model)[0]:
+            raise UserError(f"training diverged at step {step:,}: start again with a lower --learning-rate")
         if settings.max_gradient_norm is not None and norm > settings.max_gradient_norm:
             scale_gradients(self.model, settings.max_gradient_norm / norm)
         multiplier = lr_multiplier(step, self.num_steps, settings.schedule)
