@@ -61,7 +61,8 @@ def document_membership(
 def membership_in_words(figures: dict[str, Any]) -> str:
     """What `document_membership` found, in a sentence."""
     if reason := figures.get("membership_missing"):
-        return f"Who is in it cannot be measured by documents: {reason}. Canaries can (pretrain --canaries 200)."
+        hint = "" if "canaries" in reason else " Canaries can show it (pretrain --canaries 200)."
+        return f"Who is in it cannot be measured: {reason}.{hint}"
     low, high = figures["interval"]
     return (
         f"Documents that it was trained on are told from held-out ones with an AUC of {figures['auc']:.2f} ({low:.2f} "

@@ -84,8 +84,8 @@ def test_an_audit_measures_them_or_says_why_documents_show_nothing(
     planted: dict[str, Any], trained: dict[str, Any]
 ) -> None:
     found = gptsmith.audit([planted["run"]])
-    assert found["canaries"]["num"] == 8
-    assert any(line.startswith("Planted 16 times: ") for line in found["remarks"])
+    assert "do not fit in its context" in found["membership_missing"]
+    assert any("do not fit in its context" in line for line in found["remarks"])
     without = gptsmith.audit([trained["run"]])
     assert "end of each document" in without["membership_missing"]
-    assert any("cannot be measured by documents" in line for line in without["remarks"])
+    assert any("cannot be measured: its validation text" in line for line in without["remarks"])
