@@ -20,9 +20,17 @@ def headline(recited: Sequence[Recited]) -> str:
     num_passages = sum(len(each.passages) for each in recited)
     num_held_out = sum(len(each.held_out_passages) for each in recited)
     what = f"This model can recite {counted(num_passages, 'passage') if num_passages else 'nothing of what it learnt'}"
+    num_read, num_tokens = (sum(sizes) for sizes in zip(*(_sizes(each) for each in recited), strict=True))
+    if num_read < num_tokens:
+        what += f", of the {num_read / num_tokens:.0%} of its text that were read"
     if all(each.threshold.longest_held_out is None for each in recited):
         return f"{what}; too little text was held out to compare with."
     return f"{what}; {num_held_out or 'none'} of the text it never saw."
+
+
+def _sizes(recited: Recited) -> tuple[int, int]:
+    """The tokens of a text that were read, and all of them."""
+    return recited.scanned.num_read, len(recited.text.array) - len(recited.text.ends)
 
 
 def counted(number: int, noun: str) -> str:

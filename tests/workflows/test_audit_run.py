@@ -175,3 +175,4 @@ def test_canaries_and_a_claim_are_said(here: Path, tmp_path: Path, monkeypatch: 
 def test_little_time_reads_a_sample(here: Path) -> None:
     found: dict[str, Any] = gptsmith.audit(["runs/base"], minutes=1e-6)
     assert any("random sample" in line for line in found["remarks"])
+    assert "of the 0% of its text that were read" in found["says"]
