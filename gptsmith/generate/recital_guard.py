@@ -36,8 +36,8 @@ class RecitalGuard:
 
     Attributes:
         num_tokens: a passage of so many written tokens is a recital.
-        num_bytes: and so is one of so many bytes. It is more than the longest token that stands in a text, so that no
-            token is barred for itself.
+        reach: no part of a token that stands in a text has more bytes.
+        num_bytes: and so is a passage of so many bytes. It is more than `reach`, so that no token is barred for itself.
     """
 
     def __init__(

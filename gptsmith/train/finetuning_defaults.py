@@ -28,6 +28,9 @@ ROOT, MOST_RAISED = 0.5, 5.0
 ADAPTERS_POWER, MOST_OF_ADAPTERS = 1.4, 1e-2
 """The same power for adapters, which learn more slowly than all weights of a small model; and their highest rate."""
 
+PRIVATE_TIMES_HIGHER = 10.0
+"""The rate of adapters that are trained privately, which take few steps of large batches (LOG.md)."""
+
 
 def training_table(
     given: dict[str, Any], epochs: float | None, objective: ObjectiveSettings, model: GPT, dataset: Dataset
@@ -40,7 +43,7 @@ def training_table(
     defaults = {
         "batch_size": rows,
         **step_table(num_steps),
-        "optimizer": _optimizer(objective, model),
+        "optimizer": _optimizer(objective, model, is_private="epsilon" in given.get("private", {})),
         "stability": {"spike_deviations": 100.0},  # one of the few examples of a step may be hard: that is no spike
         "max_gradient_norm": MAX_GRADIENT_NORM,
         "evaluate_at_start": True,
@@ -63,10 +66,12 @@ def step_table(num_steps: int) -> dict[str, Any]:
     }
 
 
-def _optimizer(objective: ObjectiveSettings, model: GPT) -> dict[str, Any]:
+def _optimizer(objective: ObjectiveSettings, model: GPT, *, is_private: bool) -> dict[str, Any]:
     adapts = model.config.linear.has_adapters
     figures = cost(model.config)
     rate = usual_learning_rate(objective, model.config.embed_dim, figures.num_parameters, adapts=adapts)
+    if is_private and adapts:
+        rate = max(rate, min(PRIVATE_TIMES_HIGHER * rate, MOST_OF_ADAPTERS))
     optimizer: dict[str, Any] = {"kind": "adamw", "learning_rate": rate, "weight_decay": 0.01}
     if not adapts:
         optimizer["embedding_lr_multiplier"] = _embedding_lr_multiplier(model)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from gptsmith.model.cost import cost
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
+from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.finetuning_defaults import training_table, usual_learning_rate
 from gptsmith.train.objectives import KINDS
 from gptsmith.train.objectives.dpo import DpoSettings
+from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.objectives.reward_model import RewardModelSettings
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.objectives.simpo import SimpoSettings
@@ -85,3 +88,15 @@ def test_small_models_learn_answers_at_a_higher_rate() -> None:
 def test_gradients_are_clipped_unless_someone_says_otherwise(tmp_path: Path) -> None:
     assert table_of(tmp_path, 8)["max_gradient_norm"] == 1.0
     assert table_of(tmp_path, 8, max_gradient_norm=None)["max_gradient_norm"] is None
+
+
+def test_adapters_that_are_trained_privately_learn_faster_in_their_few_steps() -> None:
+    shape = {"vocab_size": 20, "context_length": 8, "embed_dim": 128, "num_layers": 1, "num_heads": 2}
+    lora = {"kind": "lora", "rank": 2, "alpha": 4.0, "base": {"kind": "dense"}}
+    model, data = GPT(preset("smith", **shape, linear=lora)), SimpleNamespace(tokens_per_sample=8.0, num_samples=200)
+    tables = [
+        training_table({"private": private}, None, NextTokenSettings(), model, cast(Dataset, data))
+        for private in ({}, {"epsilon": 8.0})
+    ]
+    usual, private = (table["optimizer"]["learning_rate"] for table in tables)
+    assert private == 10 * usual
