@@ -20,6 +20,7 @@ from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.canaries import canary_figures
 from gptsmith.privacy.canary_wording import canary_lines
+from gptsmith.privacy.document_membership import document_membership, membership_in_words
 from gptsmith.privacy.recitable import repeated
 from gptsmith.privacy.recited import Recited, checkpoint_figures, recited_figures
 from gptsmith.privacy.scan import Windows, scan
@@ -53,6 +54,7 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         progress = _Progress(bar, deadline, len(runs) * len(learned.texts))
         found = [(each, _recited_by(load(each, device=device), learned.texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
+    served_model = load(run, device=device)
     private = (run.result() or {}).get("private")
     figures = {
         "run": str(run.folder),
@@ -63,9 +65,9 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         "missing": learned.missing,
         "tokenizer_words": [asdict(each) for each in rare_words_of(learned.texts[-1])],
         "epsilon_claimed": private and private["epsilon"],
-        **_canaries(load(run, device=device)),
+        **(_canaries(served_model) or _documents(served_model, learned.texts[0], deadline)),
     }
-    lines = [*remarks(figures), *canary_lines(figures if "canaries" in figures else {})]
+    lines = [*remarks(figures), *(canary_lines(figures) if "canaries" in figures else [membership_in_words(figures)])]
     claim = [f"{claim_in_a_line(private)}."] if private else []
     return {**figures, "remarks": [*lines, *claim, LIMITS], "seconds": time.monotonic() - started}
 
@@ -77,6 +79,13 @@ def _canaries(loaded: Loaded) -> dict[str, Any]:
         return {}
     with meter("reading its canaries", num_canaries, count=False) as bar:
         return canary_figures(loaded.run, inference_model(loaded.model), loaded.tokenizer, observe=bar.update)
+
+
+def _documents(loaded: Loaded, text: LearnedText, deadline: float) -> dict[str, Any]:
+    """How well documents that the model was trained on are told from held-out ones."""
+    if time.monotonic() > deadline:
+        return {"membership_missing": "time was up"}
+    return document_membership(loaded.run, text, inference_model(loaded.model))
 
 
 def readable(run: OpenedModel, learned: LearnedTexts) -> LearnedTexts:

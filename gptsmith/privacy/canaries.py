@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gptsmith.convert.open import OpenedModel
-from gptsmith.data.canaries import Canary, other_codes, read_canaries
+from gptsmith.data.canaries import CODE_DIGITS, Canary, other_codes, read_canaries
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.exposure import EXPECTED, mean_exposure
 from gptsmith.privacy.membership import membership, min_k_plus_plus
-from gptsmith.privacy.sentences import SeenSentence, code_exposures, see
+from gptsmith.privacy.sentences import SeenSentence, code_exposures, line_ids, see
 from gptsmith.privacy.token_scores import base_model
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -88,7 +88,7 @@ def canary_figures(
         and by_heart_unseen, tries, exposure and exposure_unseen with their intervals, auc, interval and
         true_positives_at_1_percent), memberships (by score, of those that are planted once), auc, interval and
         true_positives_at_1_percent (of the first of these scores), num_coins, num_right, epsilon_lower, epsilon_most,
-        delta, and epsilon_claimed. What cannot be measured is None.
+        delta, and epsilon_claimed. What cannot be measured is None. Or membership_missing, the reason why nothing can.
 
     Raises:
         UserError: the record of the canaries is damaged.
@@ -96,6 +96,9 @@ def canary_figures(
     canaries = read_canaries(run.folder)
     if not canaries:
         return {}
+    longest = max(len(line_ids(tokenizer, each.text)) for canary in canaries for each in canary.twins) + CODE_DIGITS
+    if longest > model.config.context_length:
+        return {"membership_missing": f"its canaries, of {longest} tokens, do not fit in its context"}
     seen = _seen(run, canaries, model, tokenizer, observe)
     codes = other_codes(NUM_REFERENCES, seed)
     groups = [

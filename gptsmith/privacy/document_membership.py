@@ -15,10 +15,10 @@ from gptsmith.privacy.membership import membership, min_k_plus_plus
 from gptsmith.privacy.token_scores import TokenScores, base_model, token_scores
 from gptsmith.provenance.learned_text import LearnedText
 
-MAX_DOCUMENTS = 200
+MAX_DOCUMENTS = 100
 """Of each side, drawn at random."""
 MIN_DOCUMENTS = 20
-MAX_TOKENS = 512
+MAX_TOKENS = 256
 """Read of a document, from its beginning."""
 WHY_NOT = {
     "position": "its validation text is the end of each document, which belongs to what it was trained on",
@@ -61,7 +61,8 @@ def document_membership(
 def membership_in_words(figures: dict[str, Any]) -> str:
     """What `document_membership` found, in a sentence."""
     if reason := figures.get("membership_missing"):
-        return f"Who is in it cannot be measured by documents: {reason}. Canaries can (pretrain --canaries 200)."
+        hint = "" if "canaries" in reason else " Canaries can show it (pretrain --canaries 200)."
+        return f"Who is in it cannot be measured: {reason}.{hint}"
     low, high = figures["interval"]
     return (
         f"Documents that it was trained on are told from held-out ones with an AUC of {figures['auc']:.2f} ({low:.2f} "

@@ -74,14 +74,14 @@ def see(
     found: list[SeenSentence] = []
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
         some = sentences[start : start + SENTENCES_AT_ONCE]
-        ids = [_line(tokenizer, f"{each.before_code} {each.code}") for each in some]
-        begin = len(_shared(_line(tokenizer, ""), ids[0]))
+        ids = [line_ids(tokenizer, f"{each.before_code} {each.code}") for each in some]
+        begin = len(_shared(line_ids(tokenizer, ""), ids[0]))
         padded = np.zeros((len(some), max(map(len, ids))), np.int64)
         for row, line in enumerate(ids):
             padded[row, : len(line)] = line
         hidden = model.hidden(torch.from_numpy(padded[:, :-1]).to(model.device))  # (B, T, C)
         for row, (line, sentence) in enumerate(zip(ids, some, strict=True)):
-            name = len(_shared(_line(tokenizer, sentence.name), line)) - begin
+            name = len(_shared(line_ids(tokenizer, sentence.name), line)) - begin
             targets = torch.tensor(line[begin:], device=model.device)
             columns = token_scores(model, hidden[row, begin - 1 : len(line) - 1], targets)
             found.append(SeenSentence(*columns, num_name_tokens=name, num_bytes=len(sentence.text.encode())))
@@ -104,15 +104,15 @@ def code_exposures(
     """
     found = []
     for sentence in sentences:
-        lines = [_line(tokenizer, f"{sentence.before_code} {code}") for code in (sentence.code, *codes)]
-        before = _shared(lines[0], _line(tokenizer, sentence.before_code))
+        lines = [line_ids(tokenizer, f"{sentence.before_code} {code}") for code in (sentence.code, *codes)]
+        before = _shared(lines[0], line_ids(tokenizer, sentence.before_code))
         scores = _log_likelihoods(model, before, [line[len(before) :] for line in lines])
         found.append(float(exposure(scores[:1], scores[None, 1:])[0]))
         observe(len(found))
     return np.array(found)
 
 
-def _line(tokenizer: Tokenizer, text: str) -> list[int]:
+def line_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The ids of the beginning of a line."""
     return tokenizer.prompt_ids(f"\n{text}")
 

@@ -78,3 +78,14 @@ def test_tuning_plants_them_in_plain_text_and_refuses_examples(
     (tmp_path / "answers.jsonl").write_text('{"prompt": "Who?", "response": "The smith."}\n' * 30, encoding="utf-8")
     with pytest.raises(UserError, match="plain text"):
         gptsmith.finetune(trained["run"], [tmp_path / "answers.jsonl"], settings=given)
+
+
+def test_an_audit_measures_them_or_says_why_documents_show_nothing(
+    planted: dict[str, Any], trained: dict[str, Any]
+) -> None:
+    found = gptsmith.audit([planted["run"]])
+    assert "do not fit in its context" in found["membership_missing"]
+    assert any("do not fit in its context" in line for line in found["remarks"])
+    without = gptsmith.audit([trained["run"]])
+    assert "end of each document" in without["membership_missing"]
+    assert any("cannot be measured: its validation text" in line for line in without["remarks"])
