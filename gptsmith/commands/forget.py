@@ -13,7 +13,7 @@ from gptsmith.workflows.requests import ForgetRequest
 @command(
     ForgetRequest,
     arguments={"run": "RUN", "found": "FOUND"},
-    panels={"Run": ("out", "yes"), "Machine": ("device",)},
+    panels={"Run": ("redact", "out", "yes"), "Machine": ("device",)},
     examples=(
         "gptsmith audit runs/mine --find 'Anna Berg' --out found.jsonl",
         "gptsmith forget runs/mine found.jsonl",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.base.console import meter, note
+from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.hints import shell_command
@@ -203,16 +203,18 @@ def _spread(found: Sequence[T]) -> list[T]:
 
 
 def _train_without(run: Loaded, request: ForgetRequest, names: Sequence[str], out: Path) -> dict[str, Any]:
-    """Trains the run anew, as it was, without some documents. Their list, which has no word of theirs, stays beside
-    the new run, which needs it to be resumed."""
+    """Trains the run anew, as it was, without some documents or without the words in them."""
     training = run.run.lineage()[0]
     asked, paths = training.request, run.run.paths
-    listed = out.with_name(f"{out.name}.without.jsonl")
-    write_atomically(listed, "".join(json_text({"sha256": name}) + "\n" for name in names), private=True)
-    note(f"training {out} without {len(names):,} document{'' if len(names) == 1 else 's'}")
+    without, redacted = (paths.all_located(asked.get(key, [])) for key in ("without", "redact_passages"))
+    if request.redact:
+        redacted.append(str(request.found))
+    else:
+        without.append(str(_written_names(names, out)))
     common: dict[str, Any] = {
         "validation": paths.all_located(asked.get("validation", [])),
-        "without": [*paths.all_located(asked.get("without", [])), str(listed)],
+        "without": without,
+        "redact_passages": redacted,
         "config": run.run.folder / SETTINGS,
         "out": out,
         "device": request.device,
@@ -221,6 +223,13 @@ def _train_without(run: Loaded, request: ForgetRequest, names: Sequence[str], ou
     if training.base is None:
         return pretrain(sources, **common)
     return finetune(paths.located(training.base), sources, objective=asked.get("objective"), **common)
+
+
+def _written_names(names: Sequence[str], out: Path) -> Path:
+    """A list of documents beside a new run, which needs it to be resumed. It has no word of them."""
+    path = out.with_name(f"{out.name}.without.jsonl")
+    write_atomically(path, "".join(json_text({"sha256": name}) + "\n" for name in names), private=True)
+    return path
 
 
 def _delete(left: Sequence[Artefact]) -> list[Artefact]:

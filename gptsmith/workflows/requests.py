@@ -273,6 +273,8 @@ class ForgetRequest(OfARun):
     """A list of what to forget, as `audit RUN --find WORDS --out FILE` writes it; delete the lines that are to stay."""
     out: PathText | None = None
     """The new run folder. By default RUN-forgotten."""
+    redact: bool = False
+    """Put a placeholder in the place of the words, in every document, and leave no document out."""
     yes: bool = False
     """Delete everything else that holds it: the old run, what was made of it, and the cache. Never your own files."""
 

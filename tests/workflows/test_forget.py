@@ -79,6 +79,17 @@ def test_everything_that_was_made_of_it_is_listed(found: dict[str, Any], project
     assert (project / "exported").resolve() in exported | {path.parent for path in exported}
 
 
+def test_words_can_be_redacted_and_the_documents_stay(
+    found: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    figures = gptsmith.forget("runs/base", "found.jsonl", redact=True, out="runs/redacted")
+    assert figures["num_places_left"] == 0
+    assert figures["exposure"]["after"]["bits"] < 1.5
+    assert gptsmith.load("runs/redacted").run.data()["num_documents"] == 36
+    assert (project / "runs" / "base").exists()
+
+
 def test_a_run_that_forgot_does_not_know_her(
     found: dict[str, Any], project: Path, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
