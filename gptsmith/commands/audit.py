@@ -63,7 +63,7 @@ def show_findings(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from gptsmith.base import console
-    from gptsmith.data.findings import hidden
+    from gptsmith.data.care.findings import hidden
 
     if not found:
         return
@@ -125,7 +125,7 @@ def place_of(found: Mapping[str, Any]) -> str:
 def summary_of(figures: Mapping[str, Any]) -> list[str]:
     """The audit in sentences."""
     from gptsmith.base import console
-    from gptsmith.data.finders import KINDS
+    from gptsmith.data.care.finders import KINDS
 
     documents = f"{figures['num_documents']:,} document{'' if figures['num_documents'] == 1 else 's'}"
     if figures["counts"]:

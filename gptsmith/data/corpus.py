@@ -17,7 +17,7 @@ from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import read_json, sha256_of
 from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
-from gptsmith.data.cleaning import Cleaning
+from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.corpus_build import DOCUMENT, FORMAT_VERSION, TABLE_FILE, TEXT_FILE, CorpusBuild, FileRecord
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings

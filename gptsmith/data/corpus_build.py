@@ -18,12 +18,12 @@ from gptsmith.base.console import Meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal
-from gptsmith.data.cleaning import Cleaning
+from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.redaction import RedactedDocument
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
-from gptsmith.data.redaction import RedactedDocument
 
 FORMAT_VERSION = 2
 TEXT_FILE, TABLE_FILE, JOURNAL_FILE = "documents.bin", "documents.table", "journal.jsonl"

@@ -8,8 +8,8 @@ from itertools import islice
 
 import numpy as np
 
+from gptsmith.data.care.planting import read_unplanted
 from gptsmith.data.corpus import Corpus
-from gptsmith.data.planting import read_unplanted
 from gptsmith.data.shapes import Example
 from gptsmith.pages.figures import evenly
 

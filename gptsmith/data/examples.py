@@ -13,8 +13,8 @@ from typing import Any
 from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
+from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.chats import require_messages_of, with_roles
-from gptsmith.data.cleaning import Cleaning
 from gptsmith.data.discover import discover, readers_by_extension
 from gptsmith.data.example_store import StoredExamples
 from gptsmith.data.fields import plain_fields

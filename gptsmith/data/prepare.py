@@ -16,12 +16,12 @@ from gptsmith.base.files import PlaceTakenError, published_folder, read_json
 from gptsmith.base.versions import library_version, source_sha256
 from gptsmith.data import shards
 from gptsmith.data.cache import MANIFEST, key_of, mark_used
-from gptsmith.data.cleaning import Cleaning
+from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.near_duplicates import near_duplicates
+from gptsmith.data.care.planting import canary_summary, planted
 from gptsmith.data.corpus import Corpus, MeterFactory, kept_corpus, read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.folder_splits import FoundSplits, found_splits
-from gptsmith.data.near_duplicates import near_duplicates
-from gptsmith.data.planting import canary_summary, planted
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream, opened_shards, write_shards
 from gptsmith.data.splits import Split, split_corpus

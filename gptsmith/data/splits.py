@@ -11,9 +11,9 @@ import numpy as np
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
+from gptsmith.data.care.near_duplicates import groups_of
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.deduplication import not_among
-from gptsmith.data.near_duplicates import groups_of
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.chunk_boundaries import safe_cut
 

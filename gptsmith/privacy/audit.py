@@ -15,7 +15,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel
-from gptsmith.data.canaries import read_canaries
+from gptsmith.data.care.canaries import read_canaries
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.canaries import canary_figures

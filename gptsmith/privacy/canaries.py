@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gptsmith.convert.open import OpenedModel
-from gptsmith.data.canaries import CODE_DIGITS, Canary, other_codes, read_canaries
+from gptsmith.data.care.canaries import CODE_DIGITS, Canary, other_codes, read_canaries
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.exposure import EXPECTED, mean_exposure

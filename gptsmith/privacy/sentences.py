@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gptsmith.data.canaries import Sentence
+from gptsmith.data.care.canaries import Sentence
 from gptsmith.evaluate.loglikelihood import LOGITS_AT_ONCE
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache

@@ -14,8 +14,8 @@ import numpy as np
 
 from gptsmith.base.console import meter
 from gptsmith.convert.open import OpenedModel
+from gptsmith.data.care.shingles import BLOCK_BYTES, blocks, shingles
 from gptsmith.data.prepare import KeptData
-from gptsmith.data.shingles import BLOCK_BYTES, blocks, shingles
 from gptsmith.provenance.example_text import examples_of
 from gptsmith.provenance.learned_texts import learnt_from_examples, of_each_training, plain_data
 from gptsmith.run.lineage import Origin

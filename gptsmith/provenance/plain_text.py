@@ -12,7 +12,7 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
-from gptsmith.data.planting import planted_ranges
+from gptsmith.data.care.planting import planted_ranges
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, kept_suffix_array

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from gptsmith.data.cleaning import Cleaning
+from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits

@@ -13,9 +13,9 @@ from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.base.settings import merged
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
-from gptsmith.data import brief_audit
 from gptsmith.data.cache import key_of
-from gptsmith.data.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.care import brief_audit
+from gptsmith.data.care.canaries import Canary, read_canaries, write_canaries
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits

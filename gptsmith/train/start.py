@@ -12,8 +12,8 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
 from gptsmith.base.settings import merged, with_assignments
-from gptsmith.data import brief_audit
-from gptsmith.data.canaries import read_canaries, write_canaries
+from gptsmith.data.care import brief_audit
+from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints

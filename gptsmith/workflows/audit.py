@@ -14,16 +14,16 @@ from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean, sh
 from gptsmith.base.files import readable_bytes, write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
-from gptsmith.data.audit_page import audit_page
+from gptsmith.data.care.audit_page import audit_page
+from gptsmith.data.care.duplicates import TRAIN, duplicates
+from gptsmith.data.care.finders import KINDS, FinderSettings
+from gptsmith.data.care.findings import all_finders
+from gptsmith.data.care.near_duplicates import Documents, near_duplicates
+from gptsmith.data.care.placed_findings import PlacedFinding, findings_of
+from gptsmith.data.care.quality import quality
+from gptsmith.data.care.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.corpus import Corpus, read_corpus
-from gptsmith.data.duplicates import TRAIN, duplicates
-from gptsmith.data.finders import KINDS, FinderSettings
-from gptsmith.data.findings import all_finders
 from gptsmith.data.folder_splits import found_splits
-from gptsmith.data.near_duplicates import Documents, near_duplicates
-from gptsmith.data.placed_findings import PlacedFinding, findings_of
-from gptsmith.data.quality import quality
-from gptsmith.data.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest, refuse
@@ -45,7 +45,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
         to validate or to test with that is trained on, too. repeated_passages: of each passage that stands in an
         earlier document its place, that in the other one (`of`), num_bytes, and how it begins (`text`); if they were
-        not looked for, passages_not_searched says why. quality: what `gptsmith.data.quality` says.
+        not looked for, passages_not_searched says why. quality: what `gptsmith.data.care.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.

@@ -21,7 +21,7 @@ from gptsmith.base.leftovers import remove
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
 from gptsmith.data.cache_contents import contents
-from gptsmith.data.left_out import json_lines
+from gptsmith.data.care.left_out import json_lines
 from gptsmith.privacy.artefacts import Artefact
 from gptsmith.privacy.exposure import EXPECTED, MeanExposure, mean_exposure
 from gptsmith.privacy.find import tokens_of_words

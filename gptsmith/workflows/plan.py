@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
-from gptsmith.data import brief_audit
+from gptsmith.data.care import brief_audit
 from gptsmith.model.gpt import meta_model
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning

@@ -11,8 +11,8 @@ import pytest
 
 from gptsmith.base.errors import UserError
 from gptsmith.data import splits as split_module
+from gptsmith.data.care.near_duplicates import near_duplicates
 from gptsmith.data.corpus import read_corpus
-from gptsmith.data.near_duplicates import near_duplicates
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.splits import Split, Splits, split_corpus
 

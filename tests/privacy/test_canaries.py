@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gptsmith.data.canaries import Canary, Place, made_canaries, write_canaries
+from gptsmith.data.care.canaries import Canary, Place, made_canaries, write_canaries
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.canaries import NUM_REFERENCES, Sights, bound_figures, canary_figures
 from gptsmith.privacy.canary_wording import canary_lines

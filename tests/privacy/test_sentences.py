@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gptsmith.data.canaries import made_canaries, other_codes
+from gptsmith.data.care.canaries import made_canaries, other_codes
 from gptsmith.evaluate.loglikelihood import score_continuations
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT

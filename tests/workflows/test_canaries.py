@@ -9,7 +9,7 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import CheckpointError, ConfigurationError, UserError
-from gptsmith.data.canaries import CANARIES, read_canaries
+from gptsmith.data.care.canaries import CANARIES, read_canaries
 from gptsmith.run.folder import Run
 
 from .conftest import SMALL

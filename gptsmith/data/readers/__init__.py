@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.data import finders
+from gptsmith.data.care import finders
 from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 

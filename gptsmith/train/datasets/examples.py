@@ -18,7 +18,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import key_of
-from gptsmith.data.redaction import in_words
+from gptsmith.data.care.redaction import in_words
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT

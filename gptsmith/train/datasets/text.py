@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from gptsmith.base.files import readable_bytes
+from gptsmith.data.care.redaction import in_words
 from gptsmith.data.prepare import PreparedData
-from gptsmith.data.redaction import in_words
 from gptsmith.data.skipped_files import skipped_in_words
 from gptsmith.data.windows import IGNORED, Windows
 from gptsmith.evaluate.perplexity import score_language

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gptsmith.data.care.finders import FinderSettings
+from gptsmith.data.care.findings import Finding, findings
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.finders import FinderSettings
-from gptsmith.data.findings import Finding, findings
 from gptsmith.data.passages import Found, SearchedFile, opened_file
 
 BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16

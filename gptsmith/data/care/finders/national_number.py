@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import ClassVar, Literal
 
-from gptsmith.data.check_digits import weighted_sum
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.check_digits import weighted_sum
+from gptsmith.data.care.finders import FinderSettings, Span
 
 CANDIDATE = re.compile(r"\d(?<![\w.,+/-]\d)(?:[ .-]?\d){7,16}(?:-?[\dXx])?(?![\w/]|[.,-]\d)")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gptsmith.base.console import meter as console_meter
+from gptsmith.data.care.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.passages import Found, SearchedFile, opened_file
 
 TRAIN = "train"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.finders import FinderSettings, Span
 
 KNOWN = re.compile(
     r"(?<![\w-])(?:"

@@ -11,10 +11,10 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, write_json
+from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.findings import Finding, all_finders, findings
+from gptsmith.data.care.placed_findings import findings_in
 from gptsmith.data.corpus import Corpus
-from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import Finding, all_finders, findings
-from gptsmith.data.placed_findings import findings_in
 from gptsmith.data.shapes import Example
 
 MAX_BYTES, MAX_EXAMPLES = 8_000_000, 10_000

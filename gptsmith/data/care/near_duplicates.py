@@ -25,8 +25,8 @@ from gptsmith.base.files import read_json, require_room, write_json
 from gptsmith.base.machine import num_cpus
 from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
+from gptsmith.data.care.shingles import MULTIPLIERS, blocks, shingles
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.shingles import MULTIPLIERS, blocks, shingles
 
 FORMAT_VERSION = 1
 FOLDER = "near_duplicates"

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.base.errors import ConfigurationError, DataError
-from gptsmith.data import redaction as redaction_module
-from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import findings
+from gptsmith.data.care import redaction as redaction_module
+from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.findings import findings
+from gptsmith.data.care.redaction import PassageSettings, RedactedDocument, Redaction
 from gptsmith.data.prepare import prepare
-from gptsmith.data.redaction import PassageSettings, RedactedDocument, Redaction
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS as TOKENIZERS
 from gptsmith.train.example_sources import ExampleSources

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.finders import FinderSettings, Span
 
 USER_AND_PASSWORD = re.compile(r"://([^\s/:@?#]{0,100}:[^\s/@?#]{1,200})@[\w.-]")
 EXAMPLES = ("password", "pass", "secret", "<", "{", "$", "***")

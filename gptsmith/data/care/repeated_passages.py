@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from gptsmith.base.console import meter as console_meter
+from gptsmith.data.care.duplicates import TRAIN, Spot, found_places, placed_document
+from gptsmith.data.care.near_duplicates import Documents
 from gptsmith.data.corpus import MeterFactory
-from gptsmith.data.duplicates import TRAIN, Spot, found_places, placed_document
-from gptsmith.data.near_duplicates import Documents
 from gptsmith.data.suffix_array import suffix_array
 
 MIN_BYTES = 200

@@ -16,7 +16,7 @@ from gptsmith.base.errors import DataError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
-from gptsmith.data.canaries import CANARIES, Canary, Place, as_lines, made_canaries
+from gptsmith.data.care.canaries import CANARIES, Canary, Place, as_lines, made_canaries
 from gptsmith.data.corpus import Corpus, kept_corpus
 from gptsmith.data.corpus_build import TABLE_FILE, TEXT_FILE
 from gptsmith.data.splits import Split, Splits

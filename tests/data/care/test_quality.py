@@ -14,9 +14,9 @@ import pytest
 import gptsmith
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.console import meter
-from gptsmith.data import quality as quality_module
+from gptsmith.data.care import quality as quality_module
+from gptsmith.data.care.quality import language_of, quality
 from gptsmith.data.corpus import read_corpus
-from gptsmith.data.quality import language_of, quality
 from gptsmith.data.settings import DataSettings
 
 NOTICE = "All rights reserved by the publisher."

@@ -6,7 +6,7 @@ from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gptsmith.data.finders import KINDS, FinderSettings
+from gptsmith.data.care.finders import KINDS, FinderSettings
 
 SHOWN_CHARACTERS = 4
 """Of a secret."""

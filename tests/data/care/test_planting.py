@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gptsmith.base.errors import DataError, UserError
-from gptsmith.data.canaries import CANARIES, Canary, made_canaries, other_codes, read_canaries, write_canaries
-from gptsmith.data.planting import planted, planted_ranges, read_unplanted
+from gptsmith.data.care.canaries import CANARIES, Canary, made_canaries, other_codes, read_canaries, write_canaries
+from gptsmith.data.care.planting import planted, planted_ranges, read_unplanted
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -134,7 +134,7 @@ def test_an_interrupted_planting_leaves_nothing(source: Path, tmp_path: Path, mo
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gptsmith.data.planting._write_text", fail)
+        patch.setattr("gptsmith.data.care.planting._write_text", fail)
         with pytest.raises((UserError, OSError), match="full"):
             planted(splits, NUM, 1, tmp_path)
     assert not [path for path in (tmp_path / "corpora").iterdir() if path.is_dir()]

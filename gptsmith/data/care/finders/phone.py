@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.finders import FinderSettings, Span
 
 GAP = r"(?:[ ./-]|\) ?| \(0\) ?| ?\()?"
 NUMBER = re.compile(

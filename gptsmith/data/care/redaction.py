@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.finders import KINDS, FinderSettings, Span
-from gptsmith.data.findings import Finding, findings, redacted
-from gptsmith.data.left_out import json_lines
+from gptsmith.data.care.finders import KINDS, FinderSettings, Span
+from gptsmith.data.care.findings import Finding, findings, redacted
+from gptsmith.data.care.left_out import json_lines
 
 BLOCK_CHARACTERS, AROUND_CHARACTERS = 1 << 21, 1 << 16
 """A long document is redacted in such blocks, with so much of what stands around each."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.finders import FinderSettings, Span
 
 KEY = re.compile(
     r"-----BEGIN ((?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){0,20000}?-----END \1-----"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.finders import FinderSettings, Span
 
 LOCAL = re.compile(r"[\w+%'-]+(?:\.[\w+%'-]+)*\Z")
 DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}")

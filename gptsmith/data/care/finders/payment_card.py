@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.check_digits import passes_luhn
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.check_digits import passes_luhn
+from gptsmith.data.care.finders import FinderSettings, Span
 
 # In groups of four, in American Express's 4-6-5, or without any separator.
 NUMBER = re.compile(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.data import brief_audit
+from gptsmith.data.care import brief_audit
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes.chat import ChatExample

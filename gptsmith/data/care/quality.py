@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.data.care.findings import all_finders
+from gptsmith.data.care.redaction import Redaction
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.findings import all_finders
-from gptsmith.data.redaction import Redaction
 
 MAX_BYTES = 32_000_000
 """Of a larger corpus, documents that lie evenly over it are looked at."""

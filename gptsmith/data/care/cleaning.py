@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.left_out import LeftOutDocuments
-from gptsmith.data.redaction import PASSAGE, Redaction
+from gptsmith.data.care.left_out import LeftOutDocuments
+from gptsmith.data.care.redaction import PASSAGE, Redaction
 
 
 @dataclass(frozen=True)

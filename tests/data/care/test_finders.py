@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import gptsmith
 from gptsmith.base.errors import ConfigurationError, UserError
-from gptsmith.data import placed_findings
-from gptsmith.data.check_digits import passes_luhn, passes_mod_97
-from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import all_finders, findings, hidden, redacted
+from gptsmith.data.care import placed_findings
+from gptsmith.data.care.check_digits import passes_luhn, passes_mod_97
+from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.findings import all_finders, findings, hidden, redacted
 
 FOUND = {
     "email": ["anna.berg@example.org", "o'hara+x@mail.example.co.uk", "bjørn@eksempel.no"],

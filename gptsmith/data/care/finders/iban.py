@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from gptsmith.data.check_digits import passes_mod_97
-from gptsmith.data.finders import FinderSettings, Span
+from gptsmith.data.care.check_digits import passes_mod_97
+from gptsmith.data.care.finders import FinderSettings, Span
 
 LENGTHS = {
     length: frozenset(countries.split())

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import DataError
+from gptsmith.data.care.left_out import LeftOutDocuments
 from gptsmith.data.discover import discover
-from gptsmith.data.left_out import LeftOutDocuments
 from gptsmith.data.prepare import prepare
 from gptsmith.data.reading import read_documents
 from gptsmith.data.settings import DataSettings
@@ -151,7 +151,7 @@ def test_a_list_of_all_documents_is_refused(write: Callable[..., Path], tmp_path
 
 
 def test_a_line_of_a_list_is_read_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptsmith.data.left_out.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("gptsmith.data.care.left_out.MAX_LINE_BYTES", 100)
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"text": "x" * 200}), encoding="utf-8")
     with pytest.raises(DataError, match=r"long\.jsonl, line 1: not JSON"):

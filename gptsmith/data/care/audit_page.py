@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.files import readable_bytes
-from gptsmith.data.finders import KINDS
-from gptsmith.data.findings import hidden
+from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.findings import hidden
 from gptsmith.pages.shell import Html, element, page, section
 
 MAX_SHOWN = 500

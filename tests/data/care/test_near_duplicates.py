@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from rensa import RMinHash
 
 import gptsmith
-from gptsmith.data import near_duplicates as module
+from gptsmith.data.care import near_duplicates as module
+from gptsmith.data.care.near_duplicates import SIMILARITY, Documents, near_duplicates
+from gptsmith.data.care.shingles import blocks, shingles
 from gptsmith.data.corpus import DOCUMENT, Corpus, FileRecord, read_corpus
-from gptsmith.data.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.readers import ReadSettings
-from gptsmith.data.shingles import blocks, shingles
 
 WORDS = [f"word{number}" for number in range(1000)]
 
@@ -60,7 +60,7 @@ def test_blocks_hold_every_byte_of_every_document_once_and_no_gap(sizes: list[tu
     stops = np.cumsum([size + gap for size, gap in sizes])
     starts = stops - [size for size, _ in sizes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gptsmith.data.shingles.BLOCK_BYTES", block)
+        patch.setattr("gptsmith.data.care.shingles.BLOCK_BYTES", block)
         found = list(blocks(starts, stops))
     pieces = [piece for part in found for piece in zip(*(column.tolist() for column in part), strict=True)]
     by_byte = [(place, number) for start, stop, number in pieces for place in range(start, stop)]
@@ -129,7 +129,7 @@ def test_the_similarity_of_documents_is_as_reckoned_by_hand() -> None:
 
 def test_the_similarity_of_long_documents_is_estimated_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAMPLE_SHINGLES", 200)
-    monkeypatch.setattr("gptsmith.data.shingles.BLOCK_BYTES", 512)
+    monkeypatch.setattr("gptsmith.data.care.shingles.BLOCK_BYTES", 512)
     words = WORDS
     texts = [" ".join(text) for text in (words, changed(words, *range(0, 1000, 50)), words[:100], words)]
     documents = Documents([heap(texts), heap(texts)])
@@ -184,7 +184,7 @@ def test_blocks_and_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
     assert (blocks == whole).all()
     # What a cut tears apart is four shingles of a thousand.
-    monkeypatch.setattr("gptsmith.data.shingles.BLOCK_BYTES", 4000)
+    monkeypatch.setattr("gptsmith.data.care.shingles.BLOCK_BYTES", 4000)
     blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
     assert blocks.shape == whole.shape
     assert (blocks == whole).mean() > 0.98
