@@ -52,7 +52,7 @@ def artefacts(
     wanted: Sequence[Wanted],
     runs: Iterable[Path],
     sources: Iterable[Path],
-    known: Container[Path],
+    known: Container[Path | None],
     indexes: Iterable[Path],
     cache: Path,
     places: Iterable[Path],

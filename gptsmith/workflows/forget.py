@@ -84,30 +84,27 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact], 
     new = load(out, device=request.device)
     measured.append(_Measured.of(new, secrets, never_seen, vocabulary))
     left = [one for one in holding(old, found) if out.resolve() not in (one.path, *one.path.parents)]
-    return (
-        {
-            "run": str(old.run.folder),
-            "out": str(out),
-            "num_documents": len(names),
-            "places": [
-                {"text": mention.text, **{key: getattr(mention.source, key) for key in PLACE}, **place}
-                for mention, place in zip(_spread(found.mentions), _places(measured), strict=True)
-            ],
-            "exposure": _both([each.exposure for each in measured]),
-            "exposure_never_seen": _both([each.never_seen for each in measured]),
-            "expected_exposure": EXPECTED,
-            "num_places_left": len(find_words(new, [each.text for each in found.wanted]).mentions),
-            "tokenizer_words": {
-                "before": tokens_of_words(old.tokenizer, found.wanted),
-                "after": tokens_of_words(new.tokenizer, found.wanted),
-            },
-            **{key: {"before": (old.run.result() or {}).get(key), "after": retrained.get(key)} for key in LOSSES},
-            "forgotten": measured[1].is_like_never_seen,
-            "says": _in_words(measured),
+    figures = {
+        "run": str(old.run.folder),
+        "out": str(out),
+        "num_documents": len(names),
+        "places": [
+            {"text": mention.text, **{key: getattr(mention.source, key) for key in PLACE}, **place}
+            for mention, place in zip(_spread(found.mentions), _places(measured), strict=True)
+        ],
+        "exposure": _both([each.exposure for each in measured]),
+        "exposure_never_seen": _both([each.never_seen for each in measured]),
+        "expected_exposure": EXPECTED,
+        "num_places_left": len(find_words(new, [each.text for each in found.wanted]).mentions),
+        "tokenizer_words": {
+            "before": tokens_of_words(old.tokenizer, found.wanted),
+            "after": tokens_of_words(new.tokenizer, found.wanted),
         },
-        left,
-        [path for text in found.learned.texts for path in text.files.located()],
-    )
+        **{key: {"before": (old.run.result() or {}).get(key), "after": retrained.get(key)} for key in LOSSES},
+        "forgotten": measured[1].is_like_never_seen,
+        "says": _in_words(measured),
+    }
+    return figures, left, [path for text in found.learned.texts for path in text.files.located()]
 
 
 PLACE = ("file", "where", "line", "start", "stop", "state")
