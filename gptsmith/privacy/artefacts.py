@@ -52,6 +52,7 @@ def artefacts(
     wanted: Sequence[Wanted],
     runs: Iterable[Path],
     sources: Iterable[Path],
+    known: Container[Path | None],
     indexes: Iterable[Path],
     cache: Path,
     places: Iterable[Path],
@@ -61,12 +62,13 @@ def artefacts(
     Args:
         runs: those that learnt from text that has them.
         sources: the files that they were read from.
+        known: those of them in which the words are known to stand, also where they are packed.
         indexes: the suffix arrays of that text.
         cache: the folder of the cache.
         places: folders in which runs and exports may lie.
     """
     learnt = [run.resolve() for run in runs]
-    found = [Artefact("source", path, "words") for path in sources if _holds(path, wanted)]
+    found = [Artefact("source", path, "words") for path in sources if path in known or _holds(path, wanted)]
     for run in learnt:
         found += _in_folder("run", run, wanted, "weights")
     folders = _folders(places)

@@ -105,10 +105,13 @@ def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None)
 def holding(run: Loaded, found: FoundWords) -> list[Artefact]:
     """What on this machine holds the words: sources, runs, what was made of them, and the cache."""
     runs = found.runs or [run.run.folder]
-    sources = {path for text in found.learned.texts for path in text.files.located()}
+    files = {str(text.run): text.files for text in found.learned.texts}
+    sources = {path for each in files.values() for path in each.located()}
+    unchanged = {(each.source.run, each.source.file) for each in found.mentions if each.source.state == "unchanged"}
+    known = {files[name].state(file)[0] for name, file in unchanged}
     places = [*(folder.resolve().parent for folder in runs), Path("runs"), Path(), *noted_folders()]
     indexes = [text.index for text in found.learned.texts]
-    return artefacts(found.wanted, runs, sorted(sources), indexes, default_cache(), places)
+    return artefacts(found.wanted, runs, sorted(sources), known, indexes, default_cache(), places)
 
 
 def write_list(path: Path, found: FoundWords, rows: Iterable[dict[str, Any]]) -> None:
