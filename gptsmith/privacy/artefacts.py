@@ -53,6 +53,7 @@ def artefacts(
     runs: Iterable[Path],
     others: Iterable[Path],
     sources: Iterable[Path],
+    known: Container[Path | None],
     indexes: Iterable[Path],
     cache: Path,
     places: Iterable[Path],
@@ -63,12 +64,13 @@ def artefacts(
         runs: those that learnt from text that has them.
         others: runs whose files may have them all the same, because such text validated them or prompted a sample.
         sources: the files that they were read from.
+        known: those of them in which the words are known to stand, also where they are packed.
         indexes: the suffix arrays of the text that has them.
         cache: the folder of the cache.
         places: folders in which runs and exports may lie.
     """
     learnt = [run.resolve() for run in runs]
-    found = [Artefact("source", path, "words") for path in sources if _holds(path, wanted)]
+    found = [Artefact("source", path, "words") for path in sources if path in known or _holds(path, wanted)]
     for run in learnt:
         found += _in_folder("run", run, wanted, "weights")
     folders = _folders(places)

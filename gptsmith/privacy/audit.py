@@ -28,8 +28,8 @@ from gptsmith.privacy.tokenizer_words import rare_words_of
 from gptsmith.privacy.wording import LIMITS, headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
 from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
+from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.private.claim import claim_in_a_line
 
 HELD_OUT_SHARE = 0.4
 """Of the time, at most, for the text that was held out."""
@@ -55,7 +55,7 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         found = [(each, _recited_by(load(each, device=device), learned.texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
     served_model = load(run, device=device)
-    private = (run.result() or {}).get("private")
+    private = (run.result() or {}).get(PRIVATE)
     figures = {
         "run": str(run.folder),
         "step": run.step,

@@ -108,10 +108,15 @@ def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None)
 def holding(run: Loaded, found: FoundWords) -> list[Artefact]:
     """What on this machine holds the words: sources, runs, what was made of them, and the cache."""
     searched = {run.run.folder, *(text.run for text in found.learned.texts)}
-    sources = {path for text in found.learned.texts for path in text.files.located()}
+    files = {str(text.run): text.files for text in found.learned.texts}
+    sources = {path for each in files.values() for path in each.located()}
+    unchanged = {(each.source.run, each.source.file) for each in found.mentions if each.source.state == "unchanged"}
+    known = {files[name].state(file)[0] for name, file in unchanged}
     places = [*(folder.resolve().parent for folder in searched), Path("runs"), Path(), *noted_folders()]
     indexes = [text.index for text in found.learned.texts if text.run in found.runs]
-    return artefacts(found.wanted, found.runs, sorted(searched), sorted(sources), indexes, default_cache(), places)
+    return artefacts(
+        found.wanted, found.runs, sorted(searched), sorted(sources), known, indexes, default_cache(), places
+    )
 
 
 def write_list(path: Path, found: FoundWords, rows: Iterable[dict[str, Any]]) -> None:
