@@ -91,7 +91,7 @@ def command(
                 sweep_noted()
             run(parsed, **others)
 
-        parameters = [*_parameters(request, arguments, panels, omitted, METAVARS | metavars), *own]
+        parameters = [*_parameters(request, arguments, panels, omitted, {**METAVARS, **metavars}), *own]
         call.__name__, call.__doc__ = run.__name__, run.__doc__
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
