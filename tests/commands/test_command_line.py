@@ -15,15 +15,15 @@ import typer
 import gptsmith
 from gptsmith.cli import PANELS, VERBS, app, main
 from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
-from gptsmith.workflows.requests import (
+from gptsmith.workflows.model_requests import (
     CertifyRequest,
     CompressRequest,
-    EvaluateRequest,
     ExportRequest,
     ImportModelRequest,
     InfoRequest,
     MergeRequest,
 )
+from gptsmith.workflows.requests import EvaluateRequest
 
 ON_THE_COMMAND_LINE_ONLY = {"watch"}
 
