@@ -24,8 +24,7 @@ TOKENS_PER_PARAMETER = 2.5
 USEFUL_EPOCHS = 3.3
 """After more, the validation loss rises: a model learns the text by heart (LOG.md)."""
 ENOUGH_STEPS, MAX_EPOCHS = 600, 40
-"""A text that is too short for so many small steps in its useful epochs is repeated until it has them, at most so often.
-"""
+"""A text that is too short for so many steps in its useful epochs is repeated until it has them, at most so often."""
 PARAMETERS_PER_TOKEN = 12
 """Blocks with more parameters per token of the text were not tried (LOG.md)."""
 STEPS_WANTED = 1500
@@ -80,7 +79,7 @@ def plan_tokens(corpus_tokens: int, tokens: int | None, params: int | None) -> P
         params = int(math.sqrt(budget / 6 / TOKENS_PER_PARAMETER))
     if tokens is None:
         affordable = max(DEFAULT_TRAINING_FLOPS / (6 * params), TOKENS_PER_PARAMETER * params)
-        tokens = int(min(affordable, useful_tokens(corpus_tokens)))
+        tokens = min(int(affordable), useful_tokens(corpus_tokens))
     return _plan(smith_shape(*largest_shape(params)), tokens, corpus_tokens)
 
 
@@ -130,13 +129,13 @@ def _affordable(num_tokens: float, seconds_per_token: float, corpus: Corpus) -> 
     least = LEAST_STEPS * TOKENS_PER_STEP
     if num_tokens < least:
         raise TooShortError((least - num_tokens) * seconds_per_token)
-    return int(min(num_tokens, useful_tokens(corpus.num_tokens)))
+    return min(int(num_tokens), useful_tokens(corpus.num_tokens))
 
 
-def useful_tokens(corpus_tokens: int) -> float:
+def useful_tokens(corpus_tokens: int) -> int:
     """The most tokens that are worth training on, of a text of so many."""
     enough = min(ENOUGH_STEPS * TOKENS_PER_STEP, MAX_EPOCHS * corpus_tokens)
-    return max(USEFUL_EPOCHS * corpus_tokens, enough)
+    return max(int(USEFUL_EPOCHS * corpus_tokens), enough)
 
 
 class TooShortError(UserError):
