@@ -27,8 +27,8 @@ from gptsmith.privacy.tokenizer_words import rare_words_of
 from gptsmith.privacy.wording import LIMITS, headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
 from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
+from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
 from gptsmith.text.tokenizer import Tokenizer
-from gptsmith.train.private.claim import claim_in_a_line
 
 HELD_OUT_SHARE = 0.4
 """Of the time, at most, for the text that was held out."""
@@ -55,7 +55,7 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         found = [(each, _recited_by(load(each, device=device), texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
     served_model = load(run, device=device)
-    private = (run.result() or {}).get("private")
+    private = (run.result() or {}).get(PRIVATE)
     figures = {
         "run": str(run.folder),
         "step": run.step,
@@ -103,8 +103,8 @@ def readable(run: OpenedModel, learned: LearnedTexts) -> LearnedTexts:
             found.missing.append(f"the text of {text.run} was learnt in other tokens than {run.folder} has now")
     if not found.texts:
         raise UserError(
-            f"{'; '.join(found.missing)}: an audit reads what a model learnt from. Put it back where it was, or audit "
-            f"a run that was tuned on a text of yours ({shell_command('finetune', run.folder, 'FILE')})"
+            f"{'; '.join(found.missing)}: an audit reads what a model learnt from. Bring it back if you have it, or "
+            f"audit a run that was tuned on a text of yours ({shell_command('finetune', run.folder, 'FILE')})"
         )
     return found
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from gptsmith.base.spans import without_overlaps
 from gptsmith.evaluate.loglikelihood import ContinuationScore, score_continuations
 from gptsmith.model.gpt import GPT
+from gptsmith.privacy.tries import tries_of
 from gptsmith.privacy.wanted import Wanted
 from gptsmith.provenance.learned_text import LearnedText, Source
 from gptsmith.text.tokenizer import Tokenizer
@@ -21,8 +21,7 @@ MAX_CONTEXT_TOKENS, CONTEXT_CHARACTERS = 100, 200
 """Of a place, from which the model is to predict it."""
 FEWEST_LETTERS = 3
 """Of a token that is told as part of a word."""
-MOST_NATS = 40.0
-"""What is less likely takes more tries than can be made: 2e17."""
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,11 @@ class Mention:
 
 
 def said(score: ContinuationScore) -> dict[str, Any]:
-    """How easily a model says something, as JSON values: its log-probability in nats, the tries after which it is
-    expected (None for more than can be made), and whether greedy decoding writes it."""
-    surprise = -score.log_likelihood
+    """How easily a model says something, as JSON values: its log-probability in nats, the tries for an even chance of
+    it, and whether greedy decoding writes it."""
     return {
         "log_probability": score.log_likelihood,
-        "tries": math.exp(surprise) if surprise < MOST_NATS else None,
+        "tries": tries_of(score.log_likelihood),
         "is_greedy": score.is_greedy,
     }
 
@@ -76,15 +74,15 @@ def mentions(text: LearnedText, wanted: Sequence[Wanted]) -> Iterator[Mention]:
     for document in range(len(text.ends)):
         content = text.text_of(document)
         words = content.decode("utf-8", "replace")
-        spans = _apart(span for each in wanted for span in each.spans(words))
+        every = (span for each in wanted for span in each.spans(words))
+        spans = without_overlaps(sorted(every, key=lambda span: span[0] - span[1]), lambda span: span)
         if not spans:
             continue
         tokens, (begin, _) = text.tokens_of(document), text.bounds(document)
         stops = np.cumsum(sizes[tokens.astype(np.int64)])
-        places = [0, *accumulate(len(character.encode("utf-8", "replace")) for character in words)]
-        for start, stop in spans:
-            first = min(int(np.searchsorted(stops, places[start], side="right")), len(tokens) - 1)
-            last = min(max(int(np.searchsorted(stops, places[stop])), first), len(tokens) - 1)
+        for (start, stop), (first_byte, end) in zip(spans, _in_bytes(words, spans), strict=True):
+            first = min(int(np.searchsorted(stops, first_byte, side="right")), len(tokens) - 1)
+            last = min(max(int(np.searchsorted(stops, end)), first), len(tokens) - 1)
             yield Mention(
                 words[start:stop],
                 words[max(0, start - CONTEXT_CHARACTERS) : start],
@@ -95,13 +93,13 @@ def mentions(text: LearnedText, wanted: Sequence[Wanted]) -> Iterator[Mention]:
             )
 
 
-def _apart(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order; of those that overlap, the longest."""
-    kept: list[tuple[int, int]] = []
-    for start, stop in sorted(spans, key=lambda span: span[0] - span[1]):
-        if all(stop <= other or start >= end for other, end in kept):
-            kept.append((start, stop))
-    return sorted(kept)
+def _in_bytes(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Spans of characters, in order and without overlaps, as spans of bytes of UTF-8."""
+    done = place = 0
+    for start, stop in spans:
+        first = place + len(text[done:start].encode("utf-8", "replace"))
+        done, place = stop, first + len(text[start:stop].encode("utf-8", "replace"))
+        yield first, place
 
 
 def scored(model: GPT, tokenizer: Tokenizer, found: Sequence[Mention]) -> list[ContinuationScore]:

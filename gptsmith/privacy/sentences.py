@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +14,10 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kv_cache import Cache
 from gptsmith.privacy.exposure import exposure
 from gptsmith.privacy.token_scores import token_scores
+from gptsmith.privacy.tries import tries_of
 from gptsmith.text.tokenizer import Tokenizer
 
 SENTENCES_AT_ONCE = 64
-LARGEST_LOGARITHM = 700.0
-"""Of a number of tries: e to the power of more is no float."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,8 @@ class SeenSentence:
 
     @property
     def tries(self) -> float:
-        """How often somebody must sample after the name to expect the rest once."""
-        rest = -float(self.log_probabilities[self.num_name_tokens :].sum())
-        return math.exp(min(rest, LARGEST_LOGARITHM))
+        """How often somebody must sample after the name for an even chance of the rest."""
+        return tries_of(float(self.log_probabilities[self.num_name_tokens :].sum()))
 
 
 @torch.inference_mode()
@@ -72,16 +69,17 @@ def see(
         observe: sees the number of sentences read so far.
     """
     found: list[SeenSentence] = []
+    empty = line_ids(tokenizer, "")
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
         some = sentences[start : start + SENTENCES_AT_ONCE]
         ids = [line_ids(tokenizer, f"{each.before_code} {each.code}") for each in some]
-        begin = len(_shared(line_ids(tokenizer, ""), ids[0]))
         padded = np.zeros((len(some), max(map(len, ids))), np.int64)
         for row, line in enumerate(ids):
             padded[row, : len(line)] = line
         hidden = model.hidden(torch.from_numpy(padded[:, :-1]).to(model.device))  # (B, T, C)
         for row, (line, sentence) in enumerate(zip(ids, some, strict=True)):
-            name = len(_shared(line_ids(tokenizer, sentence.name), line)) - begin
+            begin = max(1, len(_shared(empty, line)))  # the first token has nothing before it
+            name = max(0, len(_shared(line_ids(tokenizer, sentence.name), line)) - begin)
             targets = torch.tensor(line[begin:], device=model.device)
             columns = token_scores(model, hidden[row, begin - 1 : len(line) - 1], targets)
             found.append(SeenSentence(*columns, num_name_tokens=name, num_bytes=len(sentence.text.encode())))

@@ -16,6 +16,8 @@ from gptsmith.base.json_text import json_text
 FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 APOSTROPHES, HYPHENS = "'\u2019\u02bc`", "-\u2010\u2011\u2013"
 """Characters that are written for one another."""
+SPACE_IN_FILES = r"(?:\s|\\[nrt]|\\u00a0)+"
+"""Between words in a file, where JSON may spell the end of a line."""
 BLOCK_BYTES, OVERLAP_BYTES = 1 << 22, 1 << 12
 """Files are searched in such blocks, each with so much of the one before."""
 
@@ -51,10 +53,8 @@ class Wanted:
         """Matches them in a file, where JSON may spell them in ASCII."""
         forms = [unicodedata.normalize(form, self.text) for form in FORMS]
         escaped = [json_text(form, ensure_ascii=True)[1:-1] for form in forms]
-        return re.compile("|".join(map(_spelled, dict.fromkeys([*forms, *escaped]))), re.IGNORECASE)
-
-    def _matches(self, content: bytes) -> bool:
-        return self._pattern_in_files.search(content.decode("utf-8", "ignore")) is not None
+        spelled = (_spelled(form, SPACE_IN_FILES) for form in dict.fromkeys([*forms, *escaped]))
+        return re.compile("|".join(spelled), re.IGNORECASE)
 
     @cached_property
     def _longest(self) -> bytes:
@@ -87,9 +87,9 @@ class Wanted:
         return False
 
 
-def _spelled(text: str) -> str:
+def _spelled(text: str, space: str = r"\s+") -> str:
     """A regular expression for a text, whatever space there is between its words."""
-    return r"\s+".join("".join(map(_character, word)) for word in text.split())
+    return space.join("".join(map(_character, word)) for word in text.split())
 
 
 def _character(character: str) -> str:

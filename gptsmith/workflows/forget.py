@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,8 +57,8 @@ def forget(request: ForgetRequest) -> dict[str, Any]:
             the run cannot be trained anew.
     """
     started = time.monotonic()
-    figures, left = _forgotten(request)  # what it read of the cache is held no more
-    deleted = _delete(left) if request.yes else []
+    figures, left, own_files = _forgotten(request)  # what it read of the cache is held no more
+    deleted = _delete(left, [*own_files, Path(figures["out"]), Path()]) if request.yes else []
     return {
         **figures,
         "left": [one.plain() for one in left if one not in deleted],
@@ -67,8 +67,9 @@ def forget(request: ForgetRequest) -> dict[str, Any]:
     }
 
 
-def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
-    """The figures of a run and of one that was trained without what is listed, and all that still holds that."""
+def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact], list[Path]]:
+    """The figures of a run and of one that was trained without what is listed, all that still holds that, and the files
+    of the person's own."""
     old = load(request.run, device=request.device)
     old.require_words()
     out = Path(request.out or f"{str(old.run.folder).rstrip('/')}-forgotten")
@@ -83,7 +84,7 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
     new = load(out, device=request.device)
     measured.append(_Measured.of(new, secrets, never_seen, vocabulary))
     left = [one for one in holding(old, found) if out.resolve() not in (one.path, *one.path.parents)]
-    return {
+    figures = {
         "run": str(old.run.folder),
         "out": str(out),
         "num_documents": len(names),
@@ -102,7 +103,8 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact]]:
         **{key: {"before": (old.run.result() or {}).get(key), "after": retrained.get(key)} for key in LOSSES},
         "forgotten": measured[1].is_like_never_seen,
         "says": _in_words(measured),
-    }, left
+    }
+    return figures, left, [path for text in found.learned.texts for path in text.files.located()]
 
 
 PLACE = ("file", "where", "line", "start", "stop", "state")
@@ -163,7 +165,7 @@ def _listed(run: Loaded, path: Path) -> tuple[FoundWords, list[str]]:
 
 
 def _how_to_list(run: Loaded) -> str:
-    return shell_command("gptsmith", "audit", str(run.run.folder), "--find", "WORDS", "--out", "found.jsonl")
+    return shell_command("audit", str(run.run.folder), "--find", "WORDS", "--out", "found.jsonl")
 
 
 def _require_own(run: Loaded, found: FoundWords) -> None:
@@ -232,14 +234,16 @@ def _written_names(names: Sequence[str], out: Path) -> Path:
     return path
 
 
-def _delete(left: Sequence[Artefact]) -> list[Artefact]:
-    """Deletes what holds the words, whole runs and exports, but for files of the person's own; gives what is gone."""
+def _delete(left: Sequence[Artefact], kept: Iterable[Path]) -> list[Artefact]:
+    """Deletes what holds the words, whole runs and exports, but for folders in which something lies that is kept; gives
+    what is gone."""
     gc.collect()
+    needed = {folder for path in kept for folder in (path.resolve(), *path.resolve().parents)}
     in_cache = {one.path: one for one in contents(default_cache())}
     for one in left:
         if one.path in in_cache:
             in_cache[one.path].empty(even_if_just_used=True)
-        elif one.folder is not None:
+        elif one.folder is not None and one.folder not in needed:
             remove(one.folder)
     return [one for one in left if not one.path.exists()]
 

@@ -22,7 +22,7 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
-from gptsmith.generate.native import checking, compiling, products, rows, threads
+from gptsmith.generate.native import checking, compiling, known, products, programs, rows, threads
 from gptsmith.generate.native import decoder as decoders
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.request import OutputChunk, Request
@@ -70,6 +70,21 @@ MODELS |= {
     "both": {**GPT2, "norm_placement": "post", "parallel_residual": True},
     "alibi": {**GPT2, "position": {"kind": "alibi"}},
     "sinks": {**LLAMA, "attention": {"kind": "sliding_window", "window_size": 5, "sinks": True, "score_cap": 2.0}},
+}
+MIXTURE: dict[str, Any] = {"kind": "experts", "num_experts": 20, "experts_per_token": 3, "hidden_dim": 32}
+SHARES = {"num_shared_experts": 2, "shared_gate": True, "renormalize": False, "balance_rate": 0.001}
+MODELS |= {
+    "experts": {**LLAMA, "feedforward": MIXTURE},
+    "shared experts": {**LLAMA, "feedforward": {**MIXTURE, **SHARES}},
+    "experts of two layers": {**GPT2, "feedforward": {**MIXTURE, "activation": "gelu", "num_shared_experts": 1}},
+    "int8 experts": {**LLAMA, "linear": {"kind": "int8"}, "feedforward": {**MIXTURE, **SHARES}},
+    "experts in blocks": {**LLAMA, "linear": {"kind": "grouped", "formats": FORMS}, "feedforward": MIXTURE},
+    "gpt-oss": {
+        **LLAMA,
+        "attention": {"kind": "sliding_window", "window_size": 5, "layers": [0], "sinks": True, "bias": True},
+        "feedforward": {**MIXTURE, "activation": "swiglu_oai", "bias": True},
+    },
+    "clamped": {**LLAMA, "feedforward": {"kind": "gated", "activation": "swiglu_oai"}},
 }
 SHARED = [5, 6, 7, 8, 9, 10]
 PROMPTS = [[1, 2, 3], [*SHARED, 11], [*SHARED, 12, 13], list(range(1, 90)), [4]]
@@ -144,7 +159,7 @@ def logits(model: GPT, num_threads: int, counts: Sequence[int]) -> Tensor:
     return torch.cat(found)
 
 
-@pytest.mark.parametrize("name", ["llama", "windows", "int8"])
+@pytest.mark.parametrize("name", ["llama", "windows", "int8", "shared experts", "int8 experts"])
 @torch.inference_mode()
 def test_logits_depend_neither_on_the_rows_beside_them_nor_on_threads(name: str) -> None:
     model = a_model(name)
@@ -177,7 +192,7 @@ def multiply_by_three(matrices: Any, inputs: Any, num_rows: int, out: int, strid
     for row in range(num_rows):
         products.quantize(row, inputs[0], inputs[0].floats + row * 4 * dim, dim)
     for thread in range(3):
-        products.multiply(matrices[0], inputs[0], num_rows, out, stride, thread, 3)
+        products.multiply(matrices[0], inputs[0], 0, 0, num_rows, out, stride, thread, 3)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -213,12 +228,12 @@ def test_the_largest_integers_do_not_overflow() -> None:
 
 def test_what_is_not_known_is_named_and_left_to_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {"kind": "full", "num_kv_heads": 2, "qk_norm": True, "qk_norm_per_head": False}
-    model = GPT(GPTConfig.parse({**LLAMA, "attention": whole, "feedforward": {"kind": "experts"}}))
-    with pytest.raises(UserError, match=r"model\.attention\.qk_norm_per_head=False, model\.feedforward=experts"):
+    model = GPT(GPTConfig.parse({**LLAMA, "attention": whole, "position": {"kind": "local_rotary"}}))
+    with pytest.raises(UserError, match=r"model\.attention\.qk_norm_per_head=False, model\.position=local_rotary"):
         an_engine(model, "native")
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
     engine = an_engine(model, "auto")
-    assert engine.forwards.problem == "model.attention.qk_norm_per_head=False, model.feedforward=experts"
+    assert engine.forwards.problem == "model.attention.qk_norm_per_head=False, model.position=local_rotary"
     assert texts(engine, PROMPTS) == texts(an_engine(model, "torch"), PROMPTS)
 
 
@@ -245,7 +260,7 @@ def test_what_is_packed_already_is_left_to_the_modules() -> None:
 
 def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
-    monkeypatch.setitem(decoders.ACTIVATIONS, "swiglu", rows.GELU)
+    monkeypatch.setitem(known.ACTIVATIONS, "swiglu", rows.GELU)
     engine = an_engine(a_model("llama"), "auto")
     assert "its logits differ by" in str(engine.forwards.problem)
     assert texts(engine, PROMPTS[:1]) == texts(an_engine(a_model("llama"), "torch"), PROMPTS[:1])
@@ -293,7 +308,7 @@ def test_an_error_that_is_not_the_compilers_is_not_called_so_and_keeps_what_was_
 
     monkeypatch.setattr(forward, "SMALL_BYTES", 0)
     monkeypatch.setattr(compiling, "FOLDER", tmp_path)
-    monkeypatch.setattr(decoders, "packed_floats", fail)
+    monkeypatch.setattr(programs, "packed_floats", fail)
     engine = an_engine(a_model("llama"), "auto")
     assert engine.forwards.problem == "compiled code failed: AssertionError: a mistake of ours"
     assert "PyTorch decodes: compiled code failed: AssertionError" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.init import initialize
 from gptsmith.privacy.exposure import exposure
 from gptsmith.privacy.sentences import code_exposures, see
+from gptsmith.privacy.tries import tries_of
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -45,7 +46,7 @@ def test_they_are_scored_as_each_is_by_itself(kind: str) -> None:
         assert seen.num_name_tokens == len(tokenizer.encode(sentence.name))
         rest = ids[seen.num_name_tokens :]
         (score,) = score_continuations(model, [([*context, *ids[: seen.num_name_tokens]], rest)])
-        assert np.log(seen.tries) == pytest.approx(-score.log_likelihood, rel=1e-4)
+        assert seen.tries == pytest.approx(tries_of(score.log_likelihood), rel=1e-3)
         assert seen.is_by_heart == score.is_greedy
 
 

@@ -55,6 +55,14 @@ def test_a_file_has_what_json_spells(
     assert not Wanted(f"{name} q").is_in(path)
 
 
+@pytest.mark.parametrize("space", ["\n", "\r\n", "\t", "\u00a0", "  "])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_file_has_them_on_two_lines_of_a_json_string(tmp_path: Path, space: str, ascii_only: bool) -> None:
+    path = tmp_path / "found.jsonl"
+    path.write_text(json.dumps({"text": f"of Anna{space}Berg."}, ensure_ascii=ascii_only), encoding="utf-8")
+    assert Wanted("Anna Berg").is_in(path)
+
+
 def test_a_block_may_end_inside_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     path = tmp_path / "a.bin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
@@ -13,17 +14,24 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import UserError
+from gptsmith.privacy.artefacts import Artefact
+from gptsmith.workflows import forget as module
 from gptsmith.workflows.audit_find import audit_find
 from tests.workflows.conftest import FLOAT32, Outcome
 
 NAME, CODE = "Anna Berg", "The door code of Anna Berg is 4711 at the old weir."
 WITH_HER = (3, 8, 11, 17, 21, 30)
+PACKED = 8
 SETTINGS = [
     FLOAT32, "model.embed_dim=64", "model.num_layers=2", "model.num_heads=2", "model.attention.num_kv_heads=2",
     "model.context_length=64", "tokenizer.vocab_size=320", "train.batch_size=4", "train.num_steps=150",
     "train.evaluate_every_steps=150", "data.validation_fraction=0.1",
 ]  # fmt: skip
 FIRST, LAST = ("Nora", "Emil", "Greta", "Otto", "Lena", "Bruno"), ("Winter", "Becker", "Fuchs", "Vogel", "Brandt")
+
+
+def file_of(number: int) -> str:
+    return f"day{number}.txt.gz" if number == PACKED else f"day{number}.txt"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         if number in WITH_HER:
             lines.insert(3, CODE)
-        (folder / "text" / f"day{number}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        content = ("\n".join(lines) + "\n").encode()
+        (folder / "text" / file_of(number)).write_bytes(gzip.compress(content) if number == PACKED else content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         gptsmith.pretrain(["text"], out="runs/base", settings=SETTINGS)
@@ -56,13 +65,39 @@ def found(project: Path) -> dict[str, Any]:
 
 def test_every_place_is_found_with_its_document(found: dict[str, Any], project: Path) -> None:
     files = {Path(place["file"]).name for place in found["mentions"]}
-    held_out = {name for name in (f"day{number}.txt" for number in WITH_HER) if name not in files}
+    held_out = {name for name in map(file_of, WITH_HER) if name not in files}
+    assert file_of(PACKED) in files
     assert len(files) == found["num_documents"] > 2
     assert found["num_held_out"] == len(held_out)
     assert all(place["text"] == NAME and place["line"] == 4 for place in found["mentions"])
     listed = [json.loads(line)["sha256"] for line in (project / "found.jsonl").read_text("utf-8").splitlines()]
     assert len(set(listed)) == len(WITH_HER)
     assert (project / "found.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_words_that_it_never_saw_are_in_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    nowhere = audit_find(gptsmith.load("runs/base"), ["Zacharias Quint"])
+    assert (nowhere["mentions"], nowhere["artefacts"]) == ([], [])
+
+
+def test_a_list_of_places_overwrites_no_text(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    before = Path("text/day3.txt").read_bytes()
+    with pytest.raises(UserError, match="would be overwritten"):
+        audit_find(gptsmith.load("runs/base"), [NAME], "text/day3.txt")
+    assert Path("text/day3.txt").read_bytes() == before
+
+
+def test_the_command_says_what_comes_next(
+    project: Path, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("gptsmith.commands.audit.NUM_SHOWN", 1)
+    assert "more: --out found.jsonl" in call("audit", "runs/base", "--find", NAME).err
+    out = tmp_path / "found.jsonl"
+    assert f"forget runs/base {out}" in " ".join(call("audit", "runs/base", "--find", NAME, "--out", out).err.split())
+    assert "no text that has these words" in call("audit", "runs/base", "--find", "Zacharias Quint").out
 
 
 def test_what_a_model_has_by_heart_it_says_at_once(found: dict[str, Any]) -> None:
@@ -102,7 +137,7 @@ def test_a_run_that_forgot_does_not_know_her(
     assert figures["forgotten"]
     assert figures["num_places_left"] == 0
     assert {Path(one["path"]) for one in figures["left"]} == {
-        (project / "text" / f"day{number}.txt").resolve() for number in WITH_HER
+        (project / "text" / file_of(number)).resolve() for number in WITH_HER
     }
     for folder in ("runs/base", "runs/small", "exported"):
         assert not (project / folder).exists()
@@ -134,7 +169,7 @@ def test_a_chat_forgets_a_person(told_chat: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "names nothing to forget"),
+        ("", r"names nothing to forget: (?!.*gptsmith gptsmith).*audit"),
         ('{"sha256": "' + "0" * 64 + '", "text": "Anna Berg"}\n', "nothing that .* names is in what"),
         ("{", "not JSON"),
     ],
@@ -146,3 +181,19 @@ def test_a_list_that_names_nothing_is_refused(
     with pytest.raises(UserError, match=problem):
         gptsmith.forget(trained["run"], tmp_path / "found.jsonl", out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_no_folder_is_deleted_in_which_something_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    folders = [tmp_path / name for name in ("run", "export", "old")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+    own, new = tmp_path / "run" / "letters.txt", tmp_path / "export" / "new"
+    own.touch()
+    new.mkdir()
+    left = [Artefact("run", folder / "model.safetensors", "weights", folder) for folder in folders]
+    assert module._delete(left, [own, new]) == left[2:]
+    assert own.exists()
+    assert new.exists()
+    assert not (tmp_path / "old").exists()

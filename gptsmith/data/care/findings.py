@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gptsmith.base.spans import without_overlaps
 from gptsmith.data.care.finders import KINDS, FinderSettings
 
 SHOWN_CHARACTERS = 4
@@ -46,13 +46,8 @@ def findings(text: str, finders: Sequence[FinderSettings]) -> list[Finding]:
         for finder in finders
         for start, stop in finder.find(text)
     ]
-    kept: list[Finding] = []
-    for found in sorted(every, key=lambda one: (not one.is_secret, one.start - one.stop, one.start)):
-        place = bisect(kept, found.start, key=lambda one: one.start)
-        is_free = not place or kept[place - 1].stop <= found.start
-        if is_free and (place == len(kept) or found.stop <= kept[place].start):
-            kept.insert(place, found)
-    return kept
+    preferred = sorted(every, key=lambda one: (not one.is_secret, one.start - one.stop, one.start))
+    return without_overlaps(preferred, lambda one: (one.start, one.stop))
 
 
 def hidden(secret: str) -> str:

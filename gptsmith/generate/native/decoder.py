@@ -13,46 +13,16 @@ from torch import Tensor, nn
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, records, step
 from gptsmith.generate.native.compiling import compilation
-from gptsmith.generate.native.known import ACTIVATIONS, require_known
-from gptsmith.generate.native.packing import packed_floats, packed_groups
+from gptsmith.generate.native.feeding import Feeding
+from gptsmith.generate.native.known import require_known
 from gptsmith.generate.native.products import GROUP, INPUT_BYTES
+from gptsmith.generate.native.programs import Parts, Program, Records
 from gptsmith.generate.native.threads import COUNTERS, Threads, compile_start
 from gptsmith.generate.native.vectors import LANES
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.soft_cap import soft_capped_
-from gptsmith.model.linear import LinearLayer
-from gptsmith.model.norm.layernorm import LayerNorm
-from gptsmith.model.norm.rmsnorm import RMSNorm
 from gptsmith.model.position.alibi import AlibiPosition
 from gptsmith.model.position.rotary import RotaryPosition
-
-
-class Records:
-    """Records of one type, added one by one.
-
-    Args:
-        dtype: the record's.
-    """
-
-    def __init__(self, dtype: numpy.dtype[Any]) -> None:
-        self._rows: list[Any] = []
-        self._dtype = dtype
-
-    def add(self, **values: float) -> int:
-        """Adds one, which is 0 where nothing is said; returns its number."""
-        row = numpy.zeros(1, self._dtype)
-        for name, value in values.items():
-            row[name] = value
-        self._rows.append(row)
-        return len(self._rows) - 1
-
-    def __getitem__(self, number: int) -> Any:
-        return self._rows[number][0]
-
-    @property
-    def array(self) -> Any:
-        """All of them."""
-        return numpy.concatenate(self._rows)
 
 
 class NativeDecoder:
@@ -67,10 +37,7 @@ class NativeDecoder:
         require_known(model)
         self.model, self.max_rows, self._num_threads = model, max_rows, num_threads
         config, attention = model.config, cast(Any, model.blocks[0]).attention
-        self._kept: list[Any] = []
-        """What addresses point at."""
-        self._matrices, self._norms = Records(products.MATRIX), Records(records.NORM)
-        self._norms.add()  # the first is none
+        self._parts = parts = Parts()
         self._shape, self._state = numpy.zeros(1, records.SHAPE), numpy.zeros(1, records.PASS)
         shape, state = self._shape[0], self._state[0]
         shape["num_heads"], shape["num_kv_heads"] = attention.num_heads, attention.num_kv_heads
@@ -87,20 +54,18 @@ class NativeDecoder:
         self._block_tables: dict[int, Any] = {}
         self._add_positions()
         self._add_rows()
-        body, head = Records(step.OPERATION), Records(step.OPERATION)
+        self._feeding = Feeding(config, parts, shape, state, max_rows)
+        body, head = Program(parts), Program(parts)
         for layer, block in enumerate(model.blocks):
             self._add_layer(body, layer, block)
-        matrix = self._matrix(model.head)
-        self._logits = torch.empty(
-            max_rows, LANES * int(self._matrices[matrix]["num_tiles"])
-        )  # most rows are never used
-        self._prepare(head, model.final_norm, int(state["stream"]), config.embed_dim)
-        self._multiply(head, matrix, self._logits.data_ptr())
-        head.add(code=step.WAIT)
+        self._logits = torch.empty(max_rows, -(-config.vocab_size // LANES) * LANES)  # most rows are never used
+        head.prepare(model.final_norm, int(state["stream"]), config.embed_dim)
+        head.multiply(model.head, self._logits.data_ptr())
+        head.wait()
         self._scratch = self._inputs()
         self._tables = (
             *(self._shape, self._state, body.array, head.array, self._layers),
-            *(self._matrices.array, self._norms.array, self._scratch),
+            *(parts.matrices.array, parts.norms.array, self._scratch),
         )
         counters = numpy.zeros(COUNTERS, numpy.int64)
         state["counters"], state["job"] = counters.ctypes.data, step.END
@@ -180,104 +145,52 @@ class NativeDecoder:
     def _run_thread(self, thread: int, next_start: int) -> int:
         return int(step.run(*self._tables, thread, next_start))
 
-    def _add_layer(self, program: Records, layer: int, block: Any) -> None:
+    def _add_layer(self, program: Program, layer: int, block: Any) -> None:
         """What a block does with the residual stream."""
         self._layers[layer]["window"] = block.attention.window
         position = self.model.position
         if isinstance(position, RotaryPosition) and (position.layers == "all" or layer in position.layers):
             self._layers[layer]["rotary_dim"] = position.rotary_dim
         if block.attention.sinks is not None:
-            self._layers[layer]["sinks"] = self._at(block.attention.sinks)
+            self._layers[layer]["sinks"] = self._parts.at(block.attention.sinks)
+        stream, dim = int(self._state[0]["stream"]), self.model.config.embed_dim
         attended, fed, is_post = self._outputs[0].data_ptr(), self._outputs[-1].data_ptr(), block.placement == "post"
         self._attend(program, layer, block.attention, None if is_post else block.attention_norm, attended)
-        self._normalise(program, block.attention_output_norm, attended)
+        program.normalise(block.attention_output_norm, attended, dim)
         if not block.is_parallel:
             self._add_to_stream(program, attended)
             if is_post:
-                self._normalise(program, block.attention_norm, int(self._state[0]["stream"]))
-        self._feed(program, block.feedforward, None if is_post else block.feedforward_norm, fed)
-        self._normalise(program, block.feedforward_output_norm, fed)
+                program.normalise(block.attention_norm, stream, dim)
+        self._feeding.add(program, block.feedforward, None if is_post else block.feedforward_norm, fed)
+        program.normalise(block.feedforward_output_norm, fed, dim)
         if block.is_parallel:
             self._add_to_stream(program, attended)
             if is_post:
-                self._normalise(program, block.attention_norm, int(self._state[0]["stream"]))
+                program.normalise(block.attention_norm, stream, dim)
         self._add_to_stream(program, fed)
         if is_post:
-            self._normalise(program, block.feedforward_norm, int(self._state[0]["stream"]))
+            program.normalise(block.feedforward_norm, stream, dim)
 
-    def _attend(self, program: Records, layer: int, attention: Any, norm: nn.Module | None, outputs: int) -> None:
+    def _attend(self, program: Program, layer: int, attention: Any, norm: nn.Module | None, outputs: int) -> None:
         """The outputs of a block's attention."""
         state = self._state[0]
-        self._prepare(program, norm, int(state["stream"]), self.model.config.embed_dim)
+        program.prepare(norm, int(state["stream"]), self.model.config.embed_dim)
         for name in ("query", "key", "value"):
-            self._multiply(program, self._matrix(getattr(attention, name)), int(state[name]))
-        program.add(code=step.WAIT)
-        norms = [self._norm(norm) for norm in (attention.query_norm, attention.key_norm)]
+            program.multiply(getattr(attention, name), int(state[name]))
+        program.wait()
+        norms = [self._parts.norm(norm) for norm in (attention.query_norm, attention.key_norm)]
         program.add(code=step.PLACE, number=layer, first_norm=norms[0])
-        program.add(code=step.WAIT)
+        program.wait()
         program.add(code=step.ATTEND, number=layer)
-        program.add(code=step.WAIT)
-        self._prepare(program, None, int(state["attended"]), self._query_dim)
-        self._multiply(program, self._matrix(attention.output), outputs)
+        program.wait()
+        program.prepare(None, int(state["attended"]), self._query_dim)
+        program.multiply(attention.output, outputs)
 
-    def _feed(self, program: Records, feed: Any, norm: nn.Module | None, outputs: int) -> None:
-        """The outputs of a block's feed-forward half."""
-        self._prepare(program, norm, int(self._state[0]["stream"]), self.model.config.embed_dim)
-        hidden, gate = self._hidden.data_ptr(), self._gate.data_ptr()
-        self._multiply(program, self._matrix(feed.input), hidden)
-        is_gated = hasattr(feed, "gate")
-        if is_gated:
-            self._multiply(program, self._matrix(feed.gate), gate)
-        kind, width = ACTIVATIONS[cast(Any, self.model.config.feedforward).activation], self._hidden.shape[1]
-        program.add(code=step.ACTIVATE, number=kind, source=gate if is_gated else 0, target=hidden, dim=width)
-        program.add(code=step.WAIT)
-        self._prepare(program, None, hidden, width)
-        self._multiply(program, self._matrix(feed.output), outputs)
-
-    def _normalise(self, program: Records, norm: nn.Module, rows: int) -> None:
-        """Normalises rows as wide as the residual stream where they are, once all threads have made them."""
-        if not isinstance(norm, nn.Identity):
-            program.add(code=step.WAIT)
-            program.add(code=step.NORMALISE, number=self._norm(norm), source=rows, dim=self.model.config.embed_dim)
-            program.add(code=step.WAIT)
-
-    def _prepare(self, program: Records, norm: nn.Module | None, source: int, dim: int) -> None:
-        number = 0 if norm is None else self._norm(norm)
-        program.add(code=step.PREPARE, number=number, source=source, dim=dim)
-
-    def _multiply(self, program: Records, matrix: int, target: int) -> None:
-        width = LANES * int(self._matrices[matrix]["num_tiles"])
-        program.add(code=step.MULTIPLY, number=matrix, target=target, dim=width)
-
-    def _add_to_stream(self, program: Records, outputs: int) -> None:
+    def _add_to_stream(self, program: Program, outputs: int) -> None:
         """Adds the outputs of a half."""
         dim, multiplier = self.model.config.embed_dim, self.model.config.residual_multiplier
         program.add(code=step.ADD, source=outputs, dim=dim, multiplier=multiplier)
-        program.add(code=step.WAIT)
-
-    def _norm(self, norm: nn.Module) -> int:
-        """The number of a norm; one that does nothing has a row too."""
-        if isinstance(norm, LayerNorm):
-            return self._norms.add(weight=self._at(norm.weight), bias=self._at(norm.bias), epsilon=norm.eps)
-        if isinstance(norm, RMSNorm):
-            return self._norms.add(weight=self._at(norm.weight), epsilon=norm.epsilon)
-        return self._norms.add()
-
-    def _matrix(self, linear: LinearLayer) -> int:
-        """The number of a matrix."""
-        groups, bias = linear.groups(), getattr(linear, "bias", None)
-        matrix = packed_floats(linear.matrix()) if groups is None else packed_groups(groups)
-        self._kept.append(matrix)
-        addresses = {name: values.data_ptr() for name, values in matrix.tensors.items()}
-        if bias is not None:
-            addresses["bias"] = self._at(nn.functional.pad(bias.detach(), (0, -len(bias) % LANES)))
-        kernel = products.KERNELS[matrix.fields["bits"], matrix.fields.get("group", GROUP)]
-        return self._matrices.add(kernel=kernel.address, **matrix.fields, **addresses)
-
-    def _at(self, values: Tensor) -> int:
-        values = values.detach().float().contiguous()
-        self._kept.append(values)
-        return values.data_ptr()
+        program.wait()
 
     def _add_positions(self) -> None:
         """The angles of all positions, or the slopes of heads."""
@@ -286,9 +199,12 @@ class NativeDecoder:
             cosines, sines = self.model.position.rotation(positions)
             half = cosines.shape[1] // 2
             self._shape[0]["num_rotated"] = half
-            self._state[0]["cosines"], self._state[0]["sines"] = self._at(cosines[:, :half]), self._at(sines[:, half:])
+            self._state[0]["cosines"], self._state[0]["sines"] = (
+                self._parts.at(cosines[:, :half]),
+                self._parts.at(sines[:, half:]),
+            )
         if isinstance(self.model.position, AlibiPosition):
-            self._shape[0]["slopes"] = self._at(torch.tensor(self.model.position.slopes))
+            self._shape[0]["slopes"] = self._parts.at(torch.tensor(self.model.position.slopes))
 
     def _add_rows(self) -> None:
         """Room for the rows of a pass."""
@@ -296,30 +212,30 @@ class NativeDecoder:
         self._query_dim = int(shape["num_heads"] * shape["head_dim"])
         kv_dim = int(shape["num_kv_heads"] * shape["head_dim"])
         self._outputs = torch.zeros(2 if config.parallel_residual else 1, rows, config.embed_dim)
-        self._hidden, self._gate = torch.zeros(2, rows, config.feedforward.width(config.dims))
         for name, width in (
             ("query", self._query_dim),
             ("key", kv_dim),
             ("value", kv_dim),
             ("attended", self._query_dim),
         ):
-            state[name] = self._at(torch.zeros(rows, width))
+            state[name] = self._parts.at(torch.zeros(rows, width))
         state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.nbytes // self._num_threads
         state["positions"] = self._positions.ctypes.data
 
     def _inputs(self) -> Any:
         """Room for the inputs of each thread, and for those of all."""
-        widest = max(self._stream.shape[1], self._query_dim, self._hidden.shape[1])
+        widest = max(self._stream.shape[1], self._query_dim, self._feeding.widest)
+        most = self.max_rows * self._feeding.rows_per_token
         scratch = Records(products.INPUTS)
         for thread in range(self._num_threads + 1):
             is_shared = thread == self._num_threads or self._num_threads == 1
-            count = self.max_rows if is_shared else min(self.max_rows, step.ALONE)
+            count = most if is_shared else min(most, step.ALONE)
             tensors = {
                 "bytes": torch.zeros(count, widest // GROUP, INPUT_BYTES, dtype=torch.int8),
                 "scales": torch.zeros(count, widest // GROUP),
                 "sums": torch.zeros(count, widest // GROUP, 2, dtype=torch.int32),
                 "floats": torch.zeros(count, widest),
             }
-            self._kept.append(tensors)
-            scratch.add(stride=4 * widest, **{name: tensor.data_ptr() for name, tensor in tensors.items()})
+            addresses = {name: self._parts.kept(tensor) for name, tensor in tensors.items()}
+            scratch.add(stride=4 * widest, **addresses)
         return scratch.array

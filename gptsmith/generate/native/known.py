@@ -15,6 +15,7 @@ from gptsmith.model.taps import is_tapped
 
 ACTIVATIONS = {
     "swiglu": rows.SILU,
+    "swiglu_oai": rows.SILU_OAI,
     "geglu": rows.GELU,
     "geglu_tanh": rows.GELU_TANH,
     "gelu": rows.GELU,
@@ -24,6 +25,7 @@ ACTIVATIONS = {
 }
 ATTENTION = frozenset({"num_kv_heads", "qk_norm", "scale", "bias", "output_bias", "score_cap", "sinks"})
 FEED_FORWARD = frozenset({"hidden_dim", "bias", "activation"})
+EXPERTS = FEED_FORWARD | {"num_experts", "experts_per_token", "num_shared_experts", "shared_gate", "renormalize"}
 KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "attention": {"full": ATTENTION, "sliding_window": ATTENTION | {"window_size", "layers"}},
     "position": {
@@ -33,7 +35,11 @@ KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "sinusoidal": frozenset(),
         "rotary": frozenset({"base", "scaling", "partial_rotary_factor", "layers"}),
     },
-    "feedforward": {"gated": FEED_FORWARD, "mlp": FEED_FORWARD},
+    "feedforward": {
+        "gated": FEED_FORWARD,
+        "mlp": FEED_FORWARD,
+        "experts": EXPERTS | {"balance_weight", "balance_rate"},
+    },
     "norm": {"layernorm": frozenset({"epsilon"}), "rmsnorm": frozenset({"epsilon"})},
 }
 """For each group of kinds, those that are known, with the settings that may have any value."""

@@ -68,6 +68,12 @@ def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
 
 
 @inlined
+def row_of(rows: int, row: int) -> int:
+    """The row of inputs that a row of outputs is made of: itself if `rows`, the address of such numbers, is 0."""
+    return row if rows == 0 else v.load_address(rows + row * 8)
+
+
+@inlined
 def finish(matrix: Any, tile: int, sums: Any, out: int) -> None:
     """Writes a tile's sums, scaled and with their bias."""
     if matrix.row_scales != 0:
@@ -132,25 +138,29 @@ def _quantized(added: Any) -> Any:
     """The function that multiplies tiles of quantized weights with rows, of which four read the weights together."""
 
     @compiled
-    def tiles(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-        num_groups, fours = matrix.num_columns // GROUP, num_rows // 4 * 4
+    def tiles(
+        matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+    ) -> None:
+        num_groups, fours = matrix.num_columns // GROUP, first + (last - first) // 4 * 4
         for tile in range(begin, end):
-            for row in range(0, fours, 4):
+            for row in range(first, fours, 4):
+                at_a, at_b = row_of(rows, row) * num_groups, row_of(rows, row + 1) * num_groups
+                at_c, at_d = row_of(rows, row + 2) * num_groups, row_of(rows, row + 3) * num_groups
                 a = b = c = d = v.floats(numpy.float32(0))
                 for number in range(num_groups):
-                    at, place = tile * num_groups + number, row * num_groups + number
-                    a = added(matrix, at, inputs, place, a)
-                    b = added(matrix, at, inputs, place + num_groups, b)
-                    c = added(matrix, at, inputs, place + 2 * num_groups, c)
-                    d = added(matrix, at, inputs, place + 3 * num_groups, d)
+                    at = tile * num_groups + number
+                    a = added(matrix, at, inputs, at_a + number, a)
+                    b = added(matrix, at, inputs, at_b + number, b)
+                    c = added(matrix, at, inputs, at_c + number, c)
+                    d = added(matrix, at, inputs, at_d + number, d)
                 finish(matrix, tile, a, out + row * stride)
                 finish(matrix, tile, b, out + (row + 1) * stride)
                 finish(matrix, tile, c, out + (row + 2) * stride)
                 finish(matrix, tile, d, out + (row + 3) * stride)
-            for row in range(fours, num_rows):
-                sums = v.floats(numpy.float32(0))
+            for row in range(fours, last):
+                place, sums = row_of(rows, row) * num_groups, v.floats(numpy.float32(0))
                 for number in range(num_groups):
-                    sums = added(matrix, tile * num_groups + number, inputs, row * num_groups + number, sums)
+                    sums = added(matrix, tile * num_groups + number, inputs, place + number, sums)
                 finish(matrix, tile, sums, out + row * stride)
 
     return tiles
@@ -184,19 +194,21 @@ def _dense(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
 
 
 @compiled
-def _dense4(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int) -> None:
+def _dense4(matrix: Any, tile: int, inputs: Any, rows: int, row: int, out: int, stride: int) -> None:
     """The same with four rows of inputs, for which weights are read once."""
-    num_columns, size, far = matrix.num_columns, matrix.bits // 8, inputs.stride
-    floats = inputs.floats + row * far
+    num_columns, size = matrix.num_columns, matrix.bits // 8
+    first = inputs.floats + row_of(rows, row) * inputs.stride
+    second = inputs.floats + row_of(rows, row + 1) * inputs.stride
+    third = inputs.floats + row_of(rows, row + 2) * inputs.stride
+    fourth = inputs.floats + row_of(rows, row + 3) * inputs.stride
     for lane in range(LANES):
         weights = matrix.weights + (tile * LANES + lane) * num_columns * size
         a = b = c = d = v.floats(numpy.float32(0))
         for column in range(0, num_columns, LANES):
-            x, at = floats + column * 4, weights + column * size
+            x, at = column * 4, weights + column * size
             weight = v.load(at) if size == 4 else v.load_bfloat16(at)
-            a, b = v.multiply_add(weight, v.load(x), a), v.multiply_add(weight, v.load(x + far), b)
-            c = v.multiply_add(weight, v.load(x + 2 * far), c)
-            d = v.multiply_add(weight, v.load(x + 3 * far), d)
+            a, b = v.multiply_add(weight, v.load(first + x), a), v.multiply_add(weight, v.load(second + x), b)
+            c, d = v.multiply_add(weight, v.load(third + x), c), v.multiply_add(weight, v.load(fourth + x), d)
         place = out + tile * 64 + lane * 4
         v.store_float(place, v.total(a))
         v.store_float(place + stride, v.total(b))
@@ -207,13 +219,15 @@ def _dense4(matrix: Any, tile: int, inputs: Any, row: int, out: int, stride: int
 
 
 @compiled
-def _dense_tiles(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    fours = num_rows // 4 * 4
+def _dense_tiles(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    fours = first + (last - first) // 4 * 4
     for tile in range(begin, end):
-        for row in range(0, fours, 4):
-            _dense4(matrix, tile, inputs, row, out + row * stride, stride)
-        for row in range(fours, num_rows):
-            _dense(matrix, tile, inputs, row, out + row * stride)
+        for row in range(first, fours, 4):
+            _dense4(matrix, tile, inputs, rows, row, out + row * stride, stride)
+        for row in range(fours, last):
+            _dense(matrix, tile, inputs, row_of(rows, row), out + row * stride)
 
 
 _tiles8, _tiles8_of_16 = _quantized(_added(8)), _quantized(_added_in_halves())
@@ -221,27 +235,37 @@ _tiles5, _tiles4 = _quantized(_added(5)), _quantized(_added(4))
 
 
 # One function for each form of weights: those that a model does not have are not compiled.
-def _multiply_8(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    _tiles8(matrix, inputs, num_rows, out, stride, begin, end)
+def _multiply_8(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    _tiles8(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
-def _multiply_8_of_16(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    _tiles8_of_16(matrix, inputs, num_rows, out, stride, begin, end)
+def _multiply_8_of_16(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    _tiles8_of_16(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
-def _multiply_5(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    _tiles5(matrix, inputs, num_rows, out, stride, begin, end)
+def _multiply_5(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    _tiles5(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
-def _multiply_4(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    _tiles4(matrix, inputs, num_rows, out, stride, begin, end)
+def _multiply_4(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    _tiles4(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
-def _multiply_floats(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, begin: int, end: int) -> None:
-    _dense_tiles(matrix, inputs, num_rows, out, stride, begin, end)
+def _multiply_floats(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
+) -> None:
+    _dense_tiles(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
-_SIGNATURE = types.void(numba.from_dtype(MATRIX), numba.from_dtype(INPUTS), *[types.int64] * 5)
+_SIGNATURE = types.void(numba.from_dtype(MATRIX), numba.from_dtype(INPUTS), *[types.int64] * 7)
 KERNELS = {
     (8, 32): Kernel(_multiply_8, _SIGNATURE),
     (8, 16): Kernel(_multiply_8_of_16, _SIGNATURE),
@@ -255,8 +279,9 @@ KERNELS = {
 
 @intrinsic
 def _call(
-    typing: Any, address: Any, matrix: Any, inputs: Any, num_rows: Any, out: Any, stride: Any, begin: Any, end: Any
-) -> Any:
+    typing: Any, address: Any, matrix: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any,
+    begin: Any, end: Any,
+) -> Any:  # fmt: skip
     """Calls a kernel at an address."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -265,11 +290,18 @@ def _call(
         builder.call(builder.inttoptr(arguments[0], type_.as_pointer()), given)
         return context.get_dummy_value()
 
-    return types.void(address, matrix, inputs, num_rows, out, stride, begin, end), code
+    return types.void(address, matrix, inputs, rows, first, last, out, stride, begin, end), code
 
 
 @compiled
-def multiply(matrix: Any, inputs: Any, num_rows: int, out: int, stride: int, thread: int, num_threads: int) -> None:
-    """A thread's share of the products: rows of outputs, float32 at an address, `stride` bytes from one to the next."""
+def multiply(
+    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, thread: int, num_threads: int
+) -> None:
+    """A thread's share of the products: rows of outputs from `first` to before `last`, float32 at an address, `stride`
+    bytes from one to the next.
+
+    Args:
+        rows: the address of the numbers of the rows of inputs that those of outputs are made of; 0 for the same.
+    """
     begin, end = matrix.num_tiles * thread // num_threads, matrix.num_tiles * (thread + 1) // num_threads
-    _call(matrix.kernel, matrix, inputs, num_rows, out, stride, begin, end)
+    _call(matrix.kernel, matrix, inputs, rows, first, last, out, stride, begin, end)

@@ -13,12 +13,14 @@ import numpy
 
 from gptsmith.generate.native.attention import attend, place_head
 from gptsmith.generate.native.compiling import compiled, kept
+from gptsmith.generate.native.experts import choose, mix, multiply_chosen, order_choices, weigh
 from gptsmith.generate.native.products import multiply, quantize
 from gptsmith.generate.native.rows import activate_columns, add_rows, normalise
 from gptsmith.generate.native.threads import YIELDS, barrier, reaches
 from gptsmith.generate.native.vectors import LANES
 
 PREPARE, NORMALISE, MULTIPLY, PLACE, ATTEND, ADD, ACTIVATE, WAIT = range(8)
+CHOOSE, ORDER, MULTIPLY_CHOSEN, MIX, WEIGH = range(8, 13)
 """What a program is made of."""
 OPERATION = numpy.dtype(
     [
@@ -30,6 +32,7 @@ OPERATION = numpy.dtype(
             "source",  # addresses of rows
             "target",
             "dim",  # of a row, in numbers
+            "per_token",  # rows: 1, or as many as experts are chosen
         )
     ]
     + [("multiplier", numpy.float64)]
@@ -39,7 +42,9 @@ OPERATION = numpy.dtype(
 PREPARE normalises rows and quantizes them, NORMALISE normalises rows where they are, MULTIPLY makes rows of outputs
 from prepared ones, PLACE normalises and rotates queries and keys and puts keys and values into the cache, ATTEND
 attends, ADD adds rows to the residual stream, ACTIVATE is the activation of rows (with a gate, if there is a source),
-and at WAIT threads wait for each other. ADD and ACTIVATE work on the columns that the same thread has just made.
+and at WAIT threads wait for each other. Of experts, CHOOSE and ORDER say which compute which rows, MULTIPLY_CHOSEN is
+MULTIPLY with each one's matrix, MIX adds up what they made, and WEIGH multiplies rows by the sigmoid of a number each.
+ADD, ACTIVATE, MIX and WEIGH work on the columns that the same thread has just made.
 """
 BODY, HEAD, END = range(3)
 """The jobs."""
@@ -48,13 +53,12 @@ ALONE = 8
 
 
 @compiled
-def prepare(state: Any, inputs: Any, dim: int, norm: Any, source: int, thread: int, is_alone: bool) -> None:
-    """Normalises rows and quantizes them: all of them if a thread works for itself, else its share."""
-    first, step = (0, 1) if is_alone else (thread, state.num_threads)
-    for row in range(first, state.num_rows, step):
+def prepare(inputs: Any, op: Any, norm: Any, first: int, num_rows: int, step: int) -> None:
+    """Normalises rows and quantizes them: every `step`th from `first`."""
+    for row in range(first, num_rows, step):
         y = inputs.floats + row * inputs.stride
-        normalise(dim, norm, source + row * dim * 4, y)
-        quantize(row, inputs, y, dim)
+        normalise(op.dim, norm, op.source + row * op.dim * 4, y)
+        quantize(row, inputs, y, op.dim)
 
 
 @compiled
@@ -68,20 +72,23 @@ def run_program(
         thread: which of the threads this is.
     """
     number, threads, num_rows = state.num_barriers, state.num_threads, state.num_rows
-    is_alone = num_rows <= ALONE or threads == 1
-    inputs = scratch[thread if is_alone else threads]
+    inputs = scratch[threads]
     for index in range(len(program)):
         op = program[index]
         waits = op.code == WAIT
         if op.code == PREPARE:
-            prepare(state, inputs, op.dim, norms[op.number], op.source, thread, is_alone)
-            waits = not is_alone
+            count = num_rows * op.per_token
+            waits = count > ALONE and threads > 1
+            inputs = scratch[threads if waits else thread]
+            prepare(inputs, op, norms[op.number], thread if waits else 0, count, threads if waits else 1)
         elif op.code == NORMALISE:
             for row in range(thread, num_rows, threads):
                 x = op.source + row * op.dim * 4
                 normalise(op.dim, norms[op.number], x, x)
         elif op.code == MULTIPLY:
-            multiply(matrices[op.number], inputs, num_rows, op.target, op.dim * 4, thread, threads)
+            multiply(matrices[op.number], inputs, 0, 0, num_rows, op.target, op.dim * 4, thread, threads)
+        elif op.code == MULTIPLY_CHOSEN:
+            multiply_chosen(shape, state, op, matrices, inputs, thread)
         elif op.code == PLACE:
             heads = shape.num_heads + 2 * shape.num_kv_heads
             tasks = num_rows * heads
@@ -91,13 +98,23 @@ def run_program(
         elif op.code == ATTEND:
             for task in range(thread, num_rows * shape.num_heads, threads):
                 attend(shape, state, layers[op.number], task // shape.num_heads, task % shape.num_heads, thread)
+        elif op.code == CHOOSE:
+            for row in range(thread, num_rows, threads):
+                choose(shape, state, op.source, row)
+        elif op.code == ORDER:
+            if thread == 0:
+                order_choices(shape, state)
         elif op.code != WAIT:
             tiles = op.dim // LANES
             begin, end = tiles * thread // threads * LANES, tiles * (thread + 1) // threads * LANES
             if op.code == ADD:
                 add_rows(state, op.dim, begin, end, op.multiplier, op.source)
+            elif op.code == ACTIVATE:
+                activate_columns(num_rows * op.per_token, op, begin, end)
+            elif op.code == MIX:
+                mix(shape, state, op, begin, end)
             else:
-                activate_columns(state, op, begin, end)
+                weigh(state, op, begin, end)
         if waits:
             number += 1
             barrier(state.counters, number, threads)

@@ -156,6 +156,11 @@ def load_address(builder: Any, address: Any) -> Any:
     return loaded(builder, address, I64)
 
 
+@operation(Nothing, Address, types.int64)
+def store_address(builder: Any, address: Any, value: Any) -> Any:
+    builder.store(value, builder.inttoptr(address, I64.as_pointer()), align=8)
+
+
 @operation(Nothing, Address, types.float32)
 def store_float(builder: Any, address: Any, value: Any) -> Any:
     builder.store(value, builder.inttoptr(address, F32.as_pointer()), align=4)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.care.test_near_duplicates import heap
 
 import gptsmith
 from gptsmith.data.care.near_duplicates import Documents
 from gptsmith.data.care.repeated_passages import repeated_passages
 from gptsmith.workflows import audit as audit_module
+from tests.data.care.test_near_duplicates import heap
 
 PASSAGE = " ".join(["Whoever finds this letter “under the old oak” should bring it to the miller of Marrowgate."] * 3)
 
