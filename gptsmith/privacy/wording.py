@@ -60,8 +60,8 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
         chance = f"; about {learned['expected_by_chance']:.0f} of them may be chance" if learned["num_passages"] else ""
         lines = [
             f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, "
-            f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it learnt from "
-            f"or earlier in the same document{chance}"
+            f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it "
+            f"learnt from or earlier in the same document{chance}"
         ]
     if learned["note"] is not None:
         lines.append(f"{of}{learned['note']}")
