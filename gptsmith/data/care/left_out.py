@@ -21,6 +21,7 @@ from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 MAX_LINE_BYTES = 1 << 24
 HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 AUDIT = shell_command("audit", "TEXT", "--out", "found.jsonl")
+HOW_TO_LIST = f"{AUDIT} writes such a list"
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,11 @@ def _named_in(path: Path) -> Iterator[str]:
         yield name
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(path: Path, how_to_list: str = HOW_TO_LIST) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in a file that an audit wrote, one per line, each with its place for a person.
+
+    Args:
+        how_to_list: how such a file is made, for a person whose file is none.
 
     Raises:
         DataError: the file cannot be read, or a line of it.
@@ -120,16 +124,18 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with open_regular(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 if line.strip():
-                    yield f"{path}, line {number:,}", _object(f"{path}, line {number:,}", line)
+                    place = f"{path}, line {number:,}"
+                    yield place, _object(place, line, how_to_list)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; {AUDIT} writes such a list") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}; {how_to_list}") from None
 
 
-def _object(place: str, line: bytes) -> dict[str, Any]:
+def _object(place: str, line: bytes, how_to_list: str) -> dict[str, Any]:
     try:
         value = parse_json(line.decode("utf-8"))
     except ValueError as error:
-        raise DataError(f"{place}: not JSON ({one_line(error, 100)}); write one object per line: {AUDIT}") from None
+        problem = f"{place}: not JSON ({one_line(error, 100)}), and each line is one object; {how_to_list}"
+        raise DataError(problem) from None
     if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; write one per line: {AUDIT}")
+        raise DataError(f"{place}: not a JSON object, and each line is one; {how_to_list}")
     return value
