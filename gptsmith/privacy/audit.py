@@ -103,8 +103,8 @@ def readable(run: OpenedModel, learned: LearnedTexts) -> LearnedTexts:
             found.missing.append(f"the text of {text.run} was learnt in other tokens than {run.folder} has now")
     if not found.texts:
         raise UserError(
-            f"{'; '.join(found.missing)}: an audit reads what a model learnt from. Put it back where it was, or audit "
-            f"a run that was tuned on a text of yours ({shell_command('finetune', run.folder, 'FILE')})"
+            f"{'; '.join(found.missing)}: an audit reads what a model learnt from. Bring it back if you have it, or "
+            f"audit a run that was tuned on a text of yours ({shell_command('finetune', run.folder, 'FILE')})"
         )
     return found
 

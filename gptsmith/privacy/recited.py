@@ -72,7 +72,11 @@ class Recited:
             [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
             [each for each, planted in zip(passages, is_planted, strict=True) if planted],
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
-            int((own.stops - own.starts).sum()),
+            sum(
+                int(stop - start)
+                for start, stop in zip(own.starts, own.stops, strict=True)
+                if not text.is_planted(int(start), int(stop - start))
+            ),
             {
                 tries: (
                     tokens_within(scanned, is_repeated, length, tries),

@@ -165,7 +165,7 @@ def _listed(run: Loaded, path: Path) -> tuple[FoundWords, list[str]]:
 
 
 def _how_to_list(run: Loaded) -> str:
-    return shell_command("gptsmith", "audit", str(run.run.folder), "--find", "WORDS", "--out", "found.jsonl")
+    return shell_command("audit", str(run.run.folder), "--find", "WORDS", "--out", "found.jsonl")
 
 
 def _require_own(run: Loaded, found: FoundWords) -> None:

@@ -45,7 +45,7 @@ class SamplingOptions(InADtype):
     """How tokens are sampled; what is not given is the model's own."""
 
     engine: EngineName = "auto"
-    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
+    """auto, torch or native (compiled code: gptsmith[native])."""
 
     temperature: float | None = None
     """0 is greedy; below 1 is more deterministic, above 1 more random. Default: the model's own, or 0.8."""

@@ -133,7 +133,11 @@ def test_a_text_that_is_gone_is_said(here: Path, tmp_path: Path, call: Callable[
     [
         (["runs/base", "text"], "audit it alone"),
         (["runs/base", "--kind", "email"], "--kind"),
-        (["text", "--minutes", "1"], "--minutes"),
+        (["runs/base", "--passages", "100"], "--passages"),
+        (["runs/base", "--encoding", "cp1252"], "--encoding"),
+        (["runs/base", "--out", "found.jsonl"], "audit.html"),
+        (["text", "--minutes", "1"], "--minutes is for what a model learnt"),
+        (["text", "--find", "Anna"], "is no run"),
         (["runs/base", "--minutes", "0"], "--minutes"),
     ],
 )

@@ -27,7 +27,7 @@ from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import resolve_settings
 from tests.workflows.conftest import FLOAT32
 
-STEPS, BATCH, EXAMPLES = 4, 30, 120
+STEPS, BATCH, EXAMPLES = 4, 12, 120
 SECRET = "zq7"
 SETTINGS = [FLOAT32, "train.evaluate_every_steps=2", "train.sample_every_steps=1"]
 
