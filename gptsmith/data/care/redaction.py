@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from gptsmith.data.care.left_out import json_lines
 BLOCK_CHARACTERS, AROUND_CHARACTERS = 1 << 21, 1 << 16
 """A long document is redacted in such blocks, with so much of what stands around each."""
 PASSAGE = "passage"
+HOW_TO_LIST = f'write {{"kind": "{PASSAGE}", "text": "..."}} per line'
 
 
 class PassageSettings(FinderSettings):
@@ -94,13 +96,19 @@ class Redaction:
         return text, counts
 
     def values(self, value: Any) -> Any:
-        """A JSON value with placeholders in all of its texts."""
+        """A JSON value with placeholders in all of its texts and names. Names that become the same are numbered."""
         if isinstance(value, str):
             text, counts = self.redact(value)
             self.counts += counts
             return text
         if isinstance(value, Mapping):
-            return {name: self.values(inner) for name, inner in value.items()}
+            named: dict[str, Any] = {}
+            for name, inner in value.items():
+                redacted_name = self.values(name)
+                numbered = (f"{redacted_name} {number}" for number in count(2))
+                free = next(each for each in chain([redacted_name], numbered) if each not in named)
+                named[free] = self.values(inner)
+            return named
         return list(map(self.values, value)) if isinstance(value, list | tuple) else value
 
     def _found(self, text: str, begin: int, end: int) -> list[Finding]:
@@ -171,7 +179,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 def _passages_in(path: Path) -> Iterator[str]:
     """The texts of the lines of the kind `passage`, none so long that the end of a block could hide it."""
     found = False
-    for place, value in json_lines(path):
+    for place, value in json_lines(path, HOW_TO_LIST):
         if value.get("kind") != PASSAGE:
             continue
         text = value.get("text")
@@ -185,6 +193,4 @@ def _passages_in(path: Path) -> Iterator[str]:
         found = True
         yield text
     if not found:
-        raise DataError(
-            f'{path} has no line of the kind {PASSAGE}: write {{"kind": "{PASSAGE}", "text": "..."}} per line'
-        )
+        raise DataError(f"{path} has no line of the kind {PASSAGE}: {HOW_TO_LIST}")
