@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptsmith.commands.found import show_found
-from gptsmith.commands.options import Json, command
+from gptsmith.base.hints import shell_command
+from gptsmith.commands.found import NUM_SHOWN, show_found
+from gptsmith.commands.options import Json, command, show_next
 from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
 
-NUM_SHOWN = 20
-"""Findings that are printed; --out and --json have all."""
 TEXT_CHARACTERS = 40
 NUM_NAMES = 10
 
@@ -24,6 +23,7 @@ NUM_NAMES = 10
         "Data": ("validation", "passages", "encoding", "encoding_errors"),
         "A run": ("find", "minutes", "device"),
     },
+    metavars={"out": "FILE", "find": "WORDS", "passages": "BYTES", "kind": "KIND"},
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
 def audit(request: AuditRequest, json: Json = False) -> None:
@@ -39,6 +39,10 @@ def audit(request: AuditRequest, json: Json = False) -> None:
         show_found(figures)
         if request.out is not None:
             console.note(f"written: {request.out}, which only you can read: it holds what was found")
+            if figures["mentions"]:
+                show_next(shell_command("forget", figures["run"], str(request.out)))
+        elif len(figures["mentions"]) > NUM_SHOWN:
+            _note_more(len(figures["mentions"]))
         return
     if "checkpoints" in figures:
         show_recited(figures)
@@ -55,7 +59,14 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     if request.out is not None:
         console.note(f"written: {request.out}, which only you can read: it holds what was found")
     elif len(found) > NUM_SHOWN:
-        console.note(f"{len(found) - NUM_SHOWN:,} more: --out found.jsonl writes all of them")
+        _note_more(len(found))
+
+
+def _note_more(number: int) -> None:
+    """Says that not all findings were printed."""
+    from gptsmith.base import console
+
+    console.note(f"{number - NUM_SHOWN:,} more: --out found.jsonl writes all of them")
 
 
 def show_findings(found: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptsmith.commands.options import Json, command
-from gptsmith.workflows.requests import CacheRequest
+from gptsmith.workflows.model_requests import CacheRequest
 
 NAME_CHARACTERS = 12
 """As much of a hash as tells artefacts apart; `--json` has whole paths."""

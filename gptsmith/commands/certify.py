@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gptsmith.commands.options import Json, command
-from gptsmith.workflows.requests import CertifyRequest
+from gptsmith.workflows.model_requests import CertifyRequest
 
 DIFFERENT = 1
 """The exit code if two models are not the same."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.commands.options import Json, command
-from gptsmith.workflows.requests import CompressRequest
+from gptsmith.workflows.model_requests import CompressRequest
 
 
 @command(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NUM_SHOWN = 20
+"""Findings that are printed; --out and --json have all."""
 
 
 def show_found(figures: Mapping[str, Any]) -> None:
@@ -67,14 +68,16 @@ def lines_of(figures: Mapping[str, Any]) -> list[str]:
     mentions = figures["mentions"]
     at_once = sum(bool(each.get("is_greedy")) for each in mentions)
     documents = f"{figures['num_documents']:,} document{'' if figures['num_documents'] == 1 else 's'}"
-    lines = [
-        f"{len(mentions):,} places in {documents} that it learnt from; at {at_once:,} it writes the words by itself"
-    ]
+    if mentions:
+        places = f"{len(mentions):,} place{'' if len(mentions) == 1 else 's'}"
+        lines = [f"{places} in {documents} that it learnt from; at {at_once:,} it writes the words by itself"]
+    else:
+        lines = ["it learnt from no text that has these words, in this spelling"]
     if figures["num_held_out"]:
         lines.append(f"places in text that only validated it: {figures['num_held_out']:,}")
     if figures["tokenizer_words"]:
         lines.append(f"tokens of its tokenizer, for anybody to read: {', '.join(figures['tokenizer_words'])}")
     if figures["other_spellings"]:
         alone = ", ".join(f"{word} {number:,}" for word, number in figures["other_spellings"].items())
-        lines.append(f"its words alone, which may be others: {alone}")
+        lines.append(f"each of its words, wherever it stands, also of others: {alone}")
     return [*lines, *figures["missing"]]

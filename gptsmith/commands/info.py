@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptsmith.commands.options import Json, command
-from gptsmith.workflows.requests import InfoRequest
+from gptsmith.workflows.model_requests import InfoRequest
 
 
 @command(

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -52,6 +53,7 @@ def command(
     panels: Mapping[str, Sequence[str]],
     examples: Sequence[str],
     omitted: Sequence[str] = (),
+    metavars: Mapping[str, str] = MappingProxyType({}),
     sweeps: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of a request, and of options of its own, a command for Typer.
@@ -62,6 +64,7 @@ def command(
         panels: the groups of options in the help, each with its fields.
         examples: commands to show below the help.
         omitted: the fields that have no option.
+        metavars: those of the fields for which the usual one is not true.
         sweeps: whether it first clears away what killed commands left.
     """
 
@@ -88,7 +91,7 @@ def command(
                 sweep_noted()
             run(parsed, **others)
 
-        parameters = [*_parameters(request, arguments, panels, omitted), *own]
+        parameters = [*_parameters(request, arguments, panels, omitted, {**METAVARS, **metavars}), *own]
         call.__name__, call.__doc__ = run.__name__, run.__doc__
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -108,6 +111,7 @@ def _parameters(
     arguments: Mapping[str, str],
     panels: Mapping[str, Sequence[str]],
     omitted: Sequence[str],
+    metavars: Mapping[str, str],
 ) -> Iterator[inspect.Parameter]:
     """The parameters from which Typer makes arguments and options."""
     fields = request.model_fields
@@ -120,7 +124,7 @@ def _parameters(
     for panel, names in panels.items():
         for name in names:
             info = typer.Option(
-                option_name(name), metavar=METAVARS.get(name), help=_help(fields[name]), rich_help_panel=panel
+                option_name(name), metavar=metavars.get(name), help=_help(fields[name]), rich_help_panel=panel
             )
             yield _parameter(name, fields[name], info)
 
@@ -160,7 +164,9 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 
 def _help(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+    from rich.markup import escape
+
+    return escape(" ".join((field.description or "").split()))
 
 
 def show_drawn_seed(request: SamplingOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gptsmith.base.hints import shell_command
 from gptsmith.commands.options import Json, command
-from gptsmith.workflows.requests import RunsRequest
+from gptsmith.workflows.model_requests import RunsRequest
 
 
 @command(

@@ -24,6 +24,7 @@ from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
 from gptsmith.run.folder import COMPRESSION, DATA, RESULT, require_free
+from gptsmith.run.privacy_claim import carried_claim
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
 
@@ -77,6 +78,7 @@ def derive(
     figures = {
         "run": str(target), "status": status, "made_from": str(run), "step": source.step,
         **_size_figures(before, after), **assess(material, after), **material.findings,
+        **carried_claim(source.result()),
     }  # fmt: skip
     details = _details(material, after) if made_by == "compress" else None
     request = DerivedRequest(

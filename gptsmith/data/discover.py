@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gptsmith.base.errors import DataError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.files import extension_of, seekable
 from gptsmith.data.packages import names_in
 from gptsmith.data.readers import KINDS, Reader, SourceFile
@@ -82,6 +82,25 @@ def discover(sources: Iterable[str | Path]) -> Found:
         given = ", ".join(map(str, paths)) or "no source"
         raise DataError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
     return found
+
+
+def require_apart(written: str | Path, sources: Iterable[str | Path]) -> None:
+    """Checks that a file to write is none of those that the sources stand for, and will not be read as one of them.
+
+    Raises:
+        DataError: a source does not exist.
+        UserError: it is one, or would be.
+    """
+    path, paths = Path(written).expanduser().resolve(), [Path(source).expanduser() for source in sources]
+    if any(file.resolve() == path for file, _ in _files(paths, {})):
+        raise UserError(f"{written} is one of the texts that are read, and would be overwritten: choose another name")
+    for folder in paths:
+        if folder.is_dir() and path.is_relative_to(folder.resolve()) and extension_of(path) in readers_by_extension():
+            outside = os.path.relpath(folder.resolve().parent / path.name)
+            raise UserError(
+                f"{written} lies in {folder}, and would be read as one of its texts from now on: write it elsewhere, "
+                f"such as {outside}"
+            )
 
 
 def recognized(file: SourceFile) -> Candidate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -58,6 +58,9 @@ class SearchedFile:
         """A passage in a document that was read from the bytes `begin` to `end`, as near as it can be to the byte where
         it is expected; as it stands, or as a JSON string spells it. None if it is not there, as in formats whose text
         is packed or marked up."""
+        plain = passage.encode("utf-8", "replace")
+        if plain and begin <= expected and expected + len(plain) <= end and self._has(plain, expected):
+            return Found(expected, expected + len(plain), self._line_of(expected))
         if end - begin > 2 * AROUND_BYTES:
             begin, end = max(begin, expected - AROUND_BYTES), min(end, expected + AROUND_BYTES)
         self._file.seek(begin)
@@ -68,6 +71,11 @@ class SearchedFile:
                 at = begin + min(places, key=lambda place: abs(begin + place - expected))
                 return Found(at, at + len(spelled), self._line_of(at))
         return None
+
+    def _has(self, spelled: bytes, place: int) -> bool:
+        """Whether these bytes stand at a place."""
+        self._file.seek(place)
+        return self._file.read(len(spelled)) == spelled
 
     def _line_of(self, place: int) -> int:
         """The line of a byte, from 1."""
@@ -80,12 +88,28 @@ class SearchedFile:
         return 1 + self.line_counts[block] + self._file.read(place - block * READ_BYTES).count(b"\n")
 
 
-def opened_file(path: Path, opened: ExitStack) -> SearchedFile | None:
-    """A file to search, until `opened` is closed; None if it cannot be read any more."""
-    try:
-        return opened.enter_context(SearchedFile(path))
-    except (OSError, UserError):
-        return None
+class SearchedFiles:
+    """Files in which passages are looked for, one after the other: the last one is open."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._file: SearchedFile | None = None
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def find(self, path: str | Path, passage: str, begin: int, end: int, expected: int) -> Found | None:
+        """A passage of a document as `SearchedFile.find` finds it; None also if the file cannot be read any more."""
+        if str(path) != self._path:
+            self._opened.close()
+            self._path, self._file = str(path), None
+            with suppress(OSError, UserError):
+                self._file = self._opened.enter_context(SearchedFile(Path(path)))
+        return None if self._file is None else self._file.find(passage, begin, end, expected)
 
 
 def find_in_line(path: Path, passage: str, number: int) -> Found | None:

@@ -51,6 +51,7 @@ class Artefact:
 def artefacts(
     wanted: Sequence[Wanted],
     runs: Iterable[Path],
+    others: Iterable[Path],
     sources: Iterable[Path],
     known: Container[Path | None],
     indexes: Iterable[Path],
@@ -61,9 +62,10 @@ def artefacts(
 
     Args:
         runs: those that learnt from text that has them.
+        others: runs whose files may have them all the same, because such text validated them or prompted a sample.
         sources: the files that they were read from.
         known: those of them in which the words are known to stand, also where they are packed.
-        indexes: the suffix arrays of that text.
+        indexes: the suffix arrays of the text that has them.
         cache: the folder of the cache.
         places: folders in which runs and exports may lie.
     """
@@ -79,6 +81,9 @@ def artefacts(
     for folder in folders:
         if folder not in learnt and folder not in derived and _is_certified_copy(folder, weights):
             found += _in_folder("export", folder, wanted, "made of it")
+    for run in dict.fromkeys(run.resolve() for run in others):
+        if run not in learnt and run not in derived:
+            found += (one for one in _in_folder("run", run, wanted, "weights") if one.holds == "words")
     return [*found, *_in_cache(wanted, cache, indexes)]
 
 

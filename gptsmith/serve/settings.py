@@ -18,7 +18,7 @@ class ServeSettings(Settings):
     """Limits of a server, and the hosts and origins that may use it."""
 
     engine: EngineName = "auto"
-    """auto, torch or native: by PyTorch, or by compiled code (gptsmith[native])."""
+    """auto, torch or native (compiled code: gptsmith[native])."""
     max_num_seqs: int = EngineSettings().max_num_seqs
     """Sequences that each model decodes at the same time."""
     max_queue_size: int = EngineSettings().max_queue_size

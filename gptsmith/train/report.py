@@ -20,8 +20,8 @@ from gptsmith.pages.compression import compression
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import Html, element, page, section, table
 from gptsmith.run.folder import COMPRESSION, Run
+from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
 from gptsmith.train.planning.outlook import LEAD, outlook
-from gptsmith.train.private.claim import claim_in_a_line
 from gptsmith.train.report_by_heart import by_heart_section
 from gptsmith.train.report_inside import inside_section
 from gptsmith.train.search.trials import search_figures
@@ -61,7 +61,7 @@ def report(run: str | Path) -> Path:
             else []
         ),
         *([element("p", f"{line}.", class_="soft")] if (line := experts_in_a_line(known)) else []),
-        *([element("p", f"{claim_in_a_line(result['private'])}.")] if "private" in result else []),
+        *([element("p", f"{claim_in_a_line(result[PRIVATE])}.")] if PRIVATE in result else []),
         *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Compression", compression(result, details), name="compression")] if details else []),

@@ -16,12 +16,14 @@ from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape, usual_kv_heads
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run, read_settings
+from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.planning.plan import TOKENS_PER_STEP, Corpus, Plan, plan_tokens
 from gptsmith.train.planning.time_budget import NUM_EVALUATIONS, corpus_of, plan_minutes
 from gptsmith.train.private.claim import with_noise
 from gptsmith.train.private.defaults import private_table
 from gptsmith.train.private.leaks import refuse_pretraining_leaks
+from gptsmith.train.private.read_before import require_unread, tokenizer_folder
 from gptsmith.train.private.units import DocumentUnits, require_units
 from gptsmith.train.request import NewModelRequest, TrainingRequest
 from gptsmith.train.run_settings import RunSettings
@@ -105,6 +107,8 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     if early.train.private.is_on:
         refuse_pretraining_leaks(table, early, processes)
     data = prepared(early)
+    if early.train.private.is_on and isinstance(early.tokenizer, HuggingFaceTokenizerSettings):
+        require_unread(tokenizer_folder(early.tokenizer.path), request.sources, data.corpus)
     below = [preset, *_shape_layers(request, table.get("model", {}), data)]
     model = layered([*below, *_followers(below, given), *given], RunSettings).values["model"]
     predicted: dict[str, Any] = {}

@@ -23,10 +23,11 @@ from gptsmith.data.care.placed_findings import PlacedFinding, findings_of
 from gptsmith.data.care.quality import quality
 from gptsmith.data.care.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.corpus import Corpus, read_corpus
+from gptsmith.data.discover import require_apart
 from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.run.folder import SETTINGS
-from gptsmith.workflows.requests import AuditRequest, refuse
+from gptsmith.workflows.requests import AuditRequest
 
 
 @verb(AuditRequest, "sources")
@@ -55,7 +56,12 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         from gptsmith.workflows.audit_run import audit_run  # PyTorch takes long to import
 
         return audit_run(request)
-    refuse("an audit of texts", {"--minutes": request.minutes, "--find": request.find})
+    if of_a_run := [name for name in ("find", "minutes") if getattr(request, name)]:
+        raise ConfigurationError(
+            f"--{of_a_run[0]} is for what a model learnt, and {request.sources[0]} is no run: name a run alone, or "
+            f"leave --{of_a_run[0]} out"
+        )
+    _require_apart(request)
     started = time.monotonic()
     finders = _finders([str(kind) for kind in request.kind])
     for source in request.sources:
@@ -93,6 +99,18 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         content = audit_page(figures, [str(source) for source in request.sources])
         write_atomically(Path(request.html), content, private=True)
     return figures
+
+
+def _require_apart(request: AuditRequest) -> None:
+    """
+    Raises:
+        UserError: what is to be written would overwrite a text or what else is written, or be read as a text.
+    """
+    written = [path for path in (request.out, request.html) if path is not None]
+    if len({Path(path).resolve() for path in written}) < len(written):
+        raise UserError(f"{request.out} is named by --out and by --html: choose another name for one of them")
+    for path in written:
+        require_apart(path, [*request.sources, *request.validation])
 
 
 def _is_model(source: str | Path) -> bool:

@@ -14,6 +14,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import noted_folders
 from gptsmith.convert.load import Loaded
+from gptsmith.data.discover import require_apart
 from gptsmith.privacy.artefacts import Artefact, artefacts
 from gptsmith.privacy.find import Mention, mentions, scored, tokens_of_words
 from gptsmith.privacy.wanted import Wanted
@@ -24,7 +25,7 @@ CONTINUED_TOKENS = 24
 
 @dataclass(frozen=True)
 class FoundWords:
-    """What a run learnt of some words.
+    """The places of some words in what a run learnt from.
 
     Attributes:
         wanted: the words.
@@ -82,6 +83,8 @@ def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None)
     """
     started = time.monotonic()
     found = find_words(run, words)
+    if out is not None:
+        require_apart(out, [path for text in found.learned.texts for path in text.files.located()])
     can_write = not run.config.num_labels
     scores = scored(run.model, run.tokenizer, found.mentions) if can_write else [None] * len(found.mentions)
     rows = [each.plain(score) for each, score in zip(found.mentions, scores, strict=True)]
@@ -103,15 +106,17 @@ def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None)
 
 
 def holding(run: Loaded, found: FoundWords) -> list[Artefact]:
-    """What on this machine holds the words: sources, runs, what was made of them, and the cache."""
-    runs = found.runs or [run.run.folder]
+    """Everything on this machine that holds the words: sources, runs, what was made of them, and the cache."""
+    searched = {run.run.folder, *(text.run for text in found.learned.texts)}
     files = {str(text.run): text.files for text in found.learned.texts}
     sources = {path for each in files.values() for path in each.located()}
     unchanged = {(each.source.run, each.source.file) for each in found.mentions if each.source.state == "unchanged"}
     known = {files[name].state(file)[0] for name, file in unchanged}
-    places = [*(folder.resolve().parent for folder in runs), Path("runs"), Path(), *noted_folders()]
-    indexes = [text.index for text in found.learned.texts]
-    return artefacts(found.wanted, runs, sorted(sources), known, indexes, default_cache(), places)
+    places = [*(folder.resolve().parent for folder in searched), Path("runs"), Path(), *noted_folders()]
+    indexes = [text.index for text in found.learned.texts if text.run in found.runs]
+    return artefacts(
+        found.wanted, found.runs, sorted(searched), sorted(sources), known, indexes, default_cache(), places
+    )
 
 
 def write_list(path: Path, found: FoundWords, rows: Iterable[dict[str, Any]]) -> None:
@@ -140,5 +145,5 @@ def _count(wanted: Sequence[Wanted], content: bytes) -> int:
 
 
 def _continuations(run: Loaded, wanted: Sequence[Wanted]) -> dict[str, str]:
-    """What the model writes after the words, greedily."""
+    """The text that the model writes after the words, greedily."""
     return {each.text: run.generate(each.text, max_tokens=CONTINUED_TOKENS, temperature=0) for each in wanted}

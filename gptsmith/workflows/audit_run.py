@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.convert.load import load
@@ -17,6 +18,8 @@ from gptsmith.workflows.audit_find import audit_find
 from gptsmith.workflows.requests import AuditRequest, refuse
 
 PAGE = "audit.html"
+OF_TEXTS = ("kind", "validation", "passages", "encoding", "encoding_errors", "html")
+"""Fields of the request that are for texts alone."""
 
 
 def audit_run(request: AuditRequest) -> dict[str, Any]:
@@ -38,11 +41,16 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         UserError: the run's text is not here, or it writes no text.
     """
     (run,) = request.sources
-    others = {"--kind": request.kind, "--validation": request.validation}
+    of_texts = {f"--{name.replace('_', '-')}": getattr(request, name) for name in OF_TEXTS}
     if request.find:
-        refuse("--find", {**others, "--minutes": request.minutes, "--html": request.html})
+        refuse("--find", {**of_texts, "--minutes": request.minutes})
         return audit_find(load(run, device=request.device), request.find, request.out)
-    refuse("an audit of a run", {**others, "--out": request.out, "--html": request.html})
+    if request.out is not None:
+        raise ConfigurationError(
+            f"--out is for the audit of a text, or for --find; that of a run is kept in it, as {Path(run) / PAGE} and "
+            f"{Path(run) / AUDIT}: leave --out out"
+        )
+    refuse(f"the audit of a run ({run})", of_texts)
     found = audited(open_model(run), minutes=request.minutes, device=request.device)
     folder = Path(found["run"])
     found |= {"file": str(folder / AUDIT), "page": str(folder / PAGE)}

@@ -11,7 +11,7 @@ from gptsmith.base.errors import UserError, did_you_mean
 from gptsmith.base.leftovers import noted_folders
 from gptsmith.base.verbs import verb
 from gptsmith.data.cache_contents import KINDS, contents
-from gptsmith.workflows.requests import CacheRequest
+from gptsmith.workflows.model_requests import CacheRequest
 
 DAY_S = 86_400
 

@@ -14,7 +14,7 @@ from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
 from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.load import load
-from gptsmith.workflows.requests import CertifyRequest
+from gptsmith.workflows.model_requests import CertifyRequest
 
 
 @verb(CertifyRequest, "one", "other")

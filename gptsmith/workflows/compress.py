@@ -12,7 +12,7 @@ from gptsmith.compress.methods.heal import HealMethodSettings
 from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.methods.prune import PruneMethodSettings
 from gptsmith.train.report import report
-from gptsmith.workflows.requests import CompressRequest
+from gptsmith.workflows.model_requests import CompressRequest
 
 
 @verb(CompressRequest, "run", "others")

@@ -23,7 +23,7 @@ from gptsmith.convert.model_card import CARD, model_card
 from gptsmith.model.transform import merge_lora, without_adapters
 from gptsmith.run.publish import beside, model_name
 from gptsmith.run.writer import SPARE_BYTES
-from gptsmith.workflows.requests import ExportRequest
+from gptsmith.workflows.model_requests import ExportRequest
 
 
 @verb(ExportRequest, "run")

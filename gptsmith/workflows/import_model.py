@@ -17,7 +17,7 @@ from gptsmith.convert.load import load
 from gptsmith.convert.open import open_foreign
 from gptsmith.run.folder import require_free
 from gptsmith.run.publish import model_name
-from gptsmith.workflows.requests import ImportModelRequest
+from gptsmith.workflows.model_requests import ImportModelRequest
 
 
 @verb(ImportModelRequest, "source")

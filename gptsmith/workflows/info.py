@@ -16,7 +16,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
 from gptsmith.train.planning.model_memory import ModelMemory
 from gptsmith.train.run_settings import RunSettings
-from gptsmith.workflows.requests import InfoRequest
+from gptsmith.workflows.model_requests import InfoRequest
 
 
 @verb(InfoRequest, "run")

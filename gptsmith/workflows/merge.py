@@ -9,7 +9,7 @@ from gptsmith.compress.derive import derive
 from gptsmith.compress.material import Material
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import merge_lora, merge_lora_in_format
-from gptsmith.workflows.requests import MergeRequest
+from gptsmith.workflows.model_requests import MergeRequest
 
 
 @verb(MergeRequest, "run")

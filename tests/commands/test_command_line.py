@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -14,15 +15,15 @@ import typer
 import gptsmith
 from gptsmith.cli import PANELS, VERBS, app, main
 from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
-from gptsmith.workflows.requests import (
+from gptsmith.workflows.model_requests import (
     CertifyRequest,
     CompressRequest,
-    EvaluateRequest,
     ExportRequest,
     ImportModelRequest,
     InfoRequest,
     MergeRequest,
 )
+from gptsmith.workflows.requests import EvaluateRequest
 
 ON_THE_COMMAND_LINE_ONLY = {"watch"}
 
@@ -58,6 +59,8 @@ def test_help_of_a_verb_is_short_grouped_and_has_two_examples(
     assert len([line for line in examples if line.strip().startswith(f"gptsmith {verb}")]) == 2
     options = typer.main.get_command(app).get_command(None, verb).params  # type: ignore[attr-defined]
     assert all(parameter.help for parameter in options)
+    extras = re.findall(r"gptsmith\\?\[\w+\]", " ".join(parameter.help for parameter in options))
+    assert all(extra.replace("\\", "") in text for extra in extras), "Rich takes it for a style"
 
 
 @pytest.mark.parametrize(

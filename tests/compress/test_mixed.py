@@ -21,7 +21,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.model.presets import preset
-from gptsmith.workflows.requests import CompressRequest
+from gptsmith.workflows.model_requests import CompressRequest
 
 SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "head_dim": 32, "context_length": 16}
 

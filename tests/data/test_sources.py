@@ -21,7 +21,8 @@ from gptsmith.data.sources import sources_of
 from gptsmith.model.config import GPTConfig
 from gptsmith.serve.request import ServeRequest
 from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
-from gptsmith.workflows.requests import CacheRequest, EvaluateRequest, GenerateRequest, PredictRequest, WatchRequest
+from gptsmith.workflows.model_requests import CacheRequest, WatchRequest
+from gptsmith.workflows.requests import EvaluateRequest, GenerateRequest, PredictRequest
 
 TEXTS = ["A first text.\nIt has two lines.", "Another one: \ud800 is half a character."]
 

@@ -25,6 +25,12 @@ def test_the_fraction_is_dropped_and_the_others_make_up_for_it(fraction: float, 
     assert kept == pytest.approx(1 / (1 - fraction), rel=4e-3 if dtype == torch.bfloat16 else 2e-4)
 
 
+def test_nearly_all_can_be_dropped() -> None:
+    found = Dropout(1 - 1e-7)(torch.ones(1_000))
+    assert found.isfinite().all()
+    assert (found == 0).sum() > 900
+
+
 def test_elements_are_dropped_independently_of_their_neighbours() -> None:
     torch.manual_seed(1)
     dropped = (Dropout(0.3)(torch.ones(N)) == 0).double() - 0.3

@@ -19,7 +19,7 @@ MADE = [
     (PretrainRequest, RunSettings, {"sources": ["a.txt"]}),
     (FinetuneRequest, FinetuneSettings, {"base": "runs/a", "sources": ["a.jsonl"], "lora": 4}),
 ]
-VALUES: dict[str, Any] = {"device": "cpu", "me": "Ann", "skip_bad": True, "seed": 0}
+VALUES: dict[str, Any] = {"device": "cpu", "me": "Ann", "skip_bad": True, "redact": True, "seed": 0}
 
 
 def options() -> Iterator[Any]:

@@ -75,6 +75,31 @@ def test_every_place_is_found_with_its_document(found: dict[str, Any], project: 
     assert (project / "found.jsonl").stat().st_mode & 0o077 == 0
 
 
+def test_words_that_it_never_saw_are_in_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    nowhere = audit_find(gptsmith.load("runs/base"), ["Zacharias Quint"])
+    assert (nowhere["mentions"], nowhere["artefacts"]) == ([], [])
+
+
+def test_a_list_of_places_overwrites_no_text(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    before = Path("text/day3.txt").read_bytes()
+    with pytest.raises(UserError, match="would be overwritten"):
+        audit_find(gptsmith.load("runs/base"), [NAME], "text/day3.txt")
+    assert Path("text/day3.txt").read_bytes() == before
+
+
+def test_the_command_says_what_comes_next(
+    project: Path, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("gptsmith.commands.audit.NUM_SHOWN", 1)
+    assert "more: --out found.jsonl" in call("audit", "runs/base", "--find", NAME).err
+    out = tmp_path / "found.jsonl"
+    assert f"forget runs/base {out}" in " ".join(call("audit", "runs/base", "--find", NAME, "--out", out).err.split())
+    assert "no text that has these words" in call("audit", "runs/base", "--find", "Zacharias Quint").out
+
+
 def test_what_a_model_has_by_heart_it_says_at_once(found: dict[str, Any]) -> None:
     assert all(place["tries"] < 20 for place in found["mentions"])
     assert "4711" in found["continuations"][NAME]
@@ -124,10 +149,27 @@ def test_a_run_that_forgot_does_not_know_her(
     assert "Anna" not in gptsmith.load("runs/base-forgotten").generate("The door code of", max_tokens=40)
 
 
+def test_a_chat_forgets_a_person(told_chat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(told_chat)
+    found = audit_find(gptsmith.load("runs/chat"), [NAME], "found.jsonl")
+    assert {place["line"] for place in found["mentions"]} <= {2, 5, 10, 14, 18}
+    assert len(found["mentions"]) + found["num_held_out"] == 5
+    listed = {json.loads(line)["sha256"] for line in Path("found.jsonl").read_text("utf-8").splitlines()}
+    assert len(listed) == 5, "those that were held out too: they could be drawn to train on next"
+    figures = gptsmith.forget("runs/chat", "found.jsonl", out="runs/forgotten")
+    assert figures["num_places_left"] == 0
+    assert figures["forgotten"]
+    assert figures["exposure"]["after"]["bits"] < 1.5 < figures["exposure"]["before"]["bits"]
+    assert gptsmith.load("runs/forgotten").run.data()["num_left_out"] == 5
+    assert "Berg" not in gptsmith.load("runs/forgotten").reply(
+        [{"role": "user", "content": "Shed 1?"}], temperature=0, max_tokens=40
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "names nothing to forget"),
+        ("", r"names nothing to forget: (?!.*gptsmith gptsmith).*audit"),
         ('{"sha256": "' + "0" * 64 + '", "text": "Anna Berg"}\n', "nothing that .* names is in what"),
         ("{", "not JSON"),
     ],

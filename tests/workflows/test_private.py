@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ import torch
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
+from gptsmith.convert.load import load
+from gptsmith.convert.model_card import model_card
 from gptsmith.run.contents import weights
+from gptsmith.run.distributed import Processes
+from gptsmith.run.privacy_claim import claim_in_a_line
+from gptsmith.train import trainer
 from gptsmith.train.private import randomness
 from gptsmith.train.private.accountant import epsilon
 from gptsmith.train.private.randomness import KEY_FILE
+from gptsmith.train.request import PretrainRequest
+from gptsmith.train.resolve import resolve_settings
 from tests.workflows.conftest import FLOAT32
 
-STEPS, BATCH, EXAMPLES = 4, 30, 120
+STEPS, BATCH, EXAMPLES = 4, 12, 120
 SECRET = "zq7"
 SETTINGS = [FLOAT32, "train.evaluate_every_steps=2", "train.sample_every_steps=1"]
 
@@ -38,7 +46,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tune(base: Any, data: Path, out: Path, **more: Any) -> dict[str, Any]:
     arguments = {"private": 8.0, "lora": 2, "max_steps": STEPS, "batch_size": BATCH, "out": out, **more}
-    return gptsmith.finetune(base, [data], settings=[*SETTINGS, *arguments.pop("settings", [])], **arguments)
+    with no_ordinary_step():
+        return gptsmith.finetune(base, [data], settings=[*SETTINGS, *arguments.pop("settings", [])], **arguments)
+
+
+@contextmanager
+def no_ordinary_step() -> Iterator[None]:
+    """Fails where a step without noise is taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_step", lambda *_: pytest.fail("a step without noise"))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,6 +141,9 @@ def test_data_that_cannot_be_private_is_refused(trained: dict[str, Any], tmp_pat
         conversations(own / f"{name}.jsonl")
     with pytest.raises(UserError, match="belongs to the private data"):
         tune(trained["run"], own, tmp_path / "run")
+    for name in ("validation", "test"):
+        with pytest.raises(UserError, match="is private data itself"):
+            tune(trained["run"], own / "train.jsonl", tmp_path / "run", **{name: [own / "validation.jsonl"]})
 
 
 def test_weights_that_overflow_end_the_run_with_words(trained: dict[str, Any], data: Path, tmp_path: Path) -> None:
@@ -181,20 +201,24 @@ def test_the_plan_says_how_loud_the_noise_is_and_what_helps(
     assert "there is no hope to learn anything. Better: --lora 4" in planned["advice"][0]
 
 
-TINY = [FLOAT32, "model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "train.evaluate_every_steps=2"]
+TINY = [FLOAT32, "model.embed_dim=32", "model.num_layers=1", "model.context_length=96", "train.evaluate_every_steps=2"]
+CANARIES = 4
 
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("documents") / "letters.jsonl"
-    rows = [{"text": f"{SECRET} sends {number} nails to the smith."} for number in range(EXAMPLES)]
+    lines = [f"{SECRET} sends {number} nails to the smith, who forges a plough of them." for number in range(EXAMPLES)]
+    rows = [{"text": line} for line in lines]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
 
 def begin(documents: Path, out: Path, **more: Any) -> dict[str, Any]:
-    arguments = {"private": 8.0, "tokenizer": "bytes", "max_steps": STEPS, "batch_size": BATCH, "out": out, **more}
-    return gptsmith.pretrain([documents], settings=[*TINY, *arguments.pop("settings", [])], **arguments)
+    usual = {"private": 8.0, "tokenizer": "bytes", "max_steps": STEPS, "batch_size": BATCH, "canaries": CANARIES}
+    arguments = {**usual, "out": out, **more}
+    with no_ordinary_step():
+        return gptsmith.pretrain([documents], settings=[*TINY, *arguments.pop("settings", [])], **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +281,67 @@ def test_the_plan_of_a_new_model_points_to_a_public_one(documents: Path) -> None
     planned = gptsmith.plan([documents], private=8.0, tokenizer="bytes", batch_size=BATCH, settings=settings)
     assert (planned["unit"], planned["num_units"]) == ("document", EXAMPLES)
     assert "Better: LoRA on a public model" in planned["advice"][0]
+
+
+def test_what_is_made_of_the_weights_alone_keeps_their_claim(tuned: dict[str, Any], tmp_path: Path) -> None:
+    merged = gptsmith.merge(tuned["run"], out=tmp_path / "merged")
+    smaller = gptsmith.compress(merged["run"], to="q8_0", out=tmp_path / "smaller")
+    assert smaller["private"] == merged["private"] == tuned["private"]
+    assert gptsmith.info(smaller["run"])["private"] == tuned["private"]
+    card = model_card(load(smaller["run"]), "smaller")
+    assert claim_in_a_line(tuned["private"]) in card
+    assert "one example of the training data" in card
+
+
+def test_what_has_read_the_private_data_before_is_no_base(
+    trained: dict[str, Any], data: Path, documents: Path, text: Path, tmp_path: Path
+) -> None:
+    """By the name of a file, by its documents in another file, by its own base, by examples and by its tokenizer."""
+
+    def tuned_without_noise(base: Any, source: Path, **more: Any) -> dict[str, Any]:
+        return gptsmith.finetune(base, [source], out=tmp_path / source.stem, max_steps=1, batch_size=2, **more)
+
+    lines = documents.read_text(encoding="utf-8").splitlines()
+    longer, other = tmp_path / "longer.jsonl", tmp_path / "other.jsonl"
+    longer.write_text("\n".join([*lines, '{"text": "A letter more."}']), encoding="utf-8")
+    other.write_text("\n".join(f'{{"text": "The smith sleeps {night} nights."}}' for night in range(60)))
+    reader = tuned_without_noise(trained["run"], documents, objective="next_token")
+    after = tuned_without_noise(reader["run"], other, objective="next_token", settings=["data.validation_fraction=0"])
+    answerer = tuned_without_noise(trained["run"], data)
+    for base, private, words in (
+        (trained["run"], text, f"{trained['run']} has read {text}.*already"),
+        (reader["run"], documents, f"{reader['run']} has read {documents} already"),
+        (reader["run"], longer, f"{reader['run']} has read 120 of these documents already"),
+        (after["run"], longer, f"{reader['run']} has read 120 of these documents already"),
+        (answerer["run"], data, f"{answerer['run']} has read {data} already"),
+    ):
+        with pytest.raises(UserError, match=words):
+            tune(base, private, tmp_path / "run", **({"objective": "next_token"} if private != data else {}))
+    for tokenizer in (Path(reader["run"]), Path(reader["run"]) / "tokenizer.json"):
+        with pytest.raises(UserError, match=r"has read .* already"):
+            begin(longer, tmp_path / "run", tokenizer=tokenizer)
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_are_refused(
+    trained: dict[str, Any], data: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = PretrainRequest(sources=[documents], private=8.0, tokenizer="bytes", batch_size=BATCH)
+    with pytest.raises(UserError, match="--private trains in one process: leave torchrun out"):
+        resolve_settings(request, Processes(world_size=2))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="trains in one process: leave torchrun out"):
+        tune(trained["run"], data, tmp_path / "run")
+
+
+def test_an_audit_measures_no_more_than_is_claimed(new: dict[str, Any]) -> None:
+    found = gptsmith.audit([new["run"]])
+    assert found["canaries"]["num"] == CANARIES
+    assert found["epsilon_claimed"] == new["private"]["epsilon"]
+    assert found["epsilon_lower"] <= found["epsilon_claimed"]
+    assert found["delta"] == new["private"]["delta"]
+    assert any("which agrees with it" in line for line in found["remarks"])
+    assert any(line.startswith("Differentially private: epsilon") for line in found["remarks"])
 
 
 def test_no_later_training_reads_the_private_text_without_noise(new: dict[str, Any], tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, write_json
+from gptsmith.base.versions import source_sha256
+from gptsmith.data.care import finders as finders_package
 from gptsmith.data.care.finders import KINDS
 from gptsmith.data.care.findings import Finding, all_finders, findings
 from gptsmith.data.care.placed_findings import findings_in
@@ -22,6 +24,7 @@ MAX_BYTES, MAX_EXAMPLES = 8_000_000, 10_000
 BLOCK_BYTES = 1 << 18
 """Of a larger text, such blocks are looked at."""
 KEPT_FILE = "findings.json"
+"""Beside a corpus, for the finders of one version."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,17 @@ class BriefAudit:
 
 def of_corpus(corpus: Corpus) -> BriefAudit:
     """The audit of a corpus, kept beside it so that it takes its time once."""
-    kept = corpus.folder / KEPT_FILE
+    kept, made_by = corpus.folder / KEPT_FILE, source_sha256(finders_package)
     with suppress(UserError, TypeError):
-        return BriefAudit(**read_table(kept))
+        values = read_table(kept)
+        if values.pop("made_by", None) == made_by:
+            return BriefAudit(**values)
     finders = all_finders()
     spans = _spans(corpus)
     found = ((document, list(findings_in(corpus, start, stop, finders))) for document, start, stop in spans)
     audit = _counted(found, is_part=corpus.num_bytes > MAX_BYTES)
     with suppress(UserError):  # a full disk: it is counted again
-        write_json(kept, asdict(audit))
+        write_json(kept, {**asdict(audit), "made_by": made_by})
     return audit
 
 

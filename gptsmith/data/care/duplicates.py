@@ -4,7 +4,6 @@ with its file and line."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from gptsmith.base.console import meter as console_meter
 from gptsmith.data.care.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.passages import Found, SearchedFile, opened_file
+from gptsmith.data.passages import Found, SearchedFiles
 
 TRAIN = "train"
 NUM_COMPARED = 100
@@ -155,15 +154,10 @@ class Spot(NamedTuple):
 def found_places(documents: Documents, spots: Iterable[Spot]) -> Iterator[tuple[Spot, Found | None]]:
     """Passages, and where they stand in the files of their documents; None in formats whose text is packed or marked
     up."""
-    with ExitStack() as opened:
-        searched: tuple[str | None, SearchedFile | None] = None, None
+    with SearchedFiles() as files:
         for spot in sorted(spots, key=lambda spot: documents.source(spot.number)):
             path, begin, end = documents.source(spot.number)
-            if path != searched[0]:
-                opened.close()
-                searched = path, opened_file(Path(path), opened)
-            file, text = searched[1], spot.text.decode("utf-8", "ignore")
-            yield spot, None if file is None else file.find(text, begin, end, begin + spot.start)
+            yield spot, files.find(path, spot.text.decode("utf-8", "ignore"), begin, end, begin + spot.start)
 
 
 def placed_document(

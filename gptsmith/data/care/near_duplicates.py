@@ -22,10 +22,11 @@ from gptsmith.base.cache_folder import private_folder
 from gptsmith.base.console import meter as console_meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, require_room, write_json
+from gptsmith.base.hashing import GOLDEN_RATIO
 from gptsmith.base.machine import num_cpus
 from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
-from gptsmith.data.care.shingles import MULTIPLIERS, blocks, shingles
+from gptsmith.data.care.shingles import blocks, shingles
 from gptsmith.data.corpus import Corpus, MeterFactory
 
 FORMAT_VERSION = 1
@@ -269,7 +270,7 @@ def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.nda
     """Pairs of documents that agree in a band of their digests (N, band): each with the one before it in some order
     (N), and with the first of all that agree with it, which is enough to join all that are similar."""
     halves = digests.view("<u8")
-    keys = (halves[:, 0] * MULTIPLIERS[0] + halves[:, 1])[order]
+    keys = (halves[:, 0] * np.uint64(GOLDEN_RATIO) + halves[:, 1])[order]
     order, keys = (values[(digests != NOTHING).any(1)[order]] for values in (order, keys))
     by_key = np.argsort(keys, kind="stable")
     order, keys = order[by_key], keys[by_key]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gptsmith.data.care.finders import FinderSettings
 from gptsmith.data.care.findings import Finding, findings
 from gptsmith.data.corpus import Corpus, MeterFactory
-from gptsmith.data.passages import Found, SearchedFile, opened_file
+from gptsmith.data.passages import Found, SearchedFiles
 
 BLOCK_BYTES, AROUND_BYTES = 1 << 22, 1 << 16
 """A document is searched in such blocks, with so much of what stands around each."""
@@ -50,16 +49,10 @@ class PlacedFinding:
 def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterFactory) -> Iterator[PlacedFinding]:
     """The findings in all documents of a corpus, and where they stand in its files."""
     starts, stops = corpus.bounds()
-    with ExitStack() as opened, meter("searching", len(corpus)) as bar:
-        searched: tuple[Path | None, SearchedFile | None] = None, None
+    with SearchedFiles() as files, meter("searching", len(corpus)) as bar:
         for document in range(len(corpus)):
             for found in findings_in(corpus, int(starts[document]), int(stops[document]), finders):
                 path, begin, end = corpus.source(document)
-                if path != searched[0]:
-                    opened.close()
-                    searched = path, opened_file(path, opened)
                 expected = begin + found.start - int(starts[document])
-                file = searched[1]
-                place = None if file is None else file.find(found.text, begin, end, expected)
-                yield PlacedFinding(found, document, path, place)
+                yield PlacedFinding(found, document, path, files.find(path, found.text, begin, end, expected))
             bar.update(document + 1)

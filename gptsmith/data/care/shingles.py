@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gptsmith.base.hashing import GOLDEN_RATIO, mixed
+
 BLOCK_BYTES = 1 << 18
 """Of text at once, in which what is computed stays in the processor's cache; longer documents are cut."""
 WORD_BYTES = 32
 """Of a longer word, only its first bytes and its length count."""
 LOAD_BYTES = 8
-MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
 LOWER_CASE = np.uint64(0x2020202020202020)
 """The bit in which letters of ASCII, Latin-1, Greek and Cyrillic in UTF-8 differ from their capitals."""
 MASKS = np.array([(1 << 8 * count) - 1 for count in range(LOAD_BYTES + 1)], np.uint64)
@@ -57,7 +58,7 @@ def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray, num_words: int)
     words, places = _words(text, starts, stops)
     offsets = np.append(np.searchsorted(places, starts), len(words))
     firsts, counts = offsets[:-1], np.diff(offsets)
-    powers = MULTIPLIERS[0] ** np.arange(num_words, dtype=np.uint64)
+    powers = np.uint64(GOLDEN_RATIO) ** np.arange(num_words, dtype=np.uint64)
     padded = np.concatenate([words, np.zeros(num_words - 1, np.uint64)])
     rolled, product = words.copy(), np.empty_like(words)
     for number in range(1, num_words):
@@ -71,7 +72,7 @@ def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray, num_words: int)
     for number in range(1, num_words):
         some = np.flatnonzero(counts > number)
         rolled[offsets[some + 1] - number] = rolled[firsts[some]]
-    return _mixed(rolled), offsets
+    return mixed(rolled), offsets
 
 
 def _words(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,23 +95,13 @@ def _words(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarr
     # Eight bytes from any place on, as one item without alignment.
     loads = np.ndarray(len(padded) - LOAD_BYTES + 1, "V8", padded, strides=(1,))
     head = loads[places].view("<u8")
-    hashes = _mixed(((head | LOWER_CASE) & MASKS[np.minimum(lengths, LOAD_BYTES)]) + lengths.astype(np.uint64))
+    hashes = mixed(((head | LOWER_CASE) & MASKS[np.minimum(lengths, LOAD_BYTES)]) + lengths.astype(np.uint64))
     for offset in range(LOAD_BYTES, WORD_BYTES, LOAD_BYTES):
         long = np.flatnonzero(lengths > offset)
         more = loads[places[long] + offset].view("<u8") | LOWER_CASE
         more &= MASKS[np.minimum(lengths[long] - offset, LOAD_BYTES)]
-        hashes[long] = _mixed(hashes[long] ^ more)
+        hashes[long] = mixed(hashes[long] ^ more)
     if len(data) and data.max() >= CHARACTER_WORDS:
         kept = (head & np.uint64(0xFFFF)) != PUNCTUATION
         return hashes[kept], places[kept]
     return hashes, places
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Hashes of 64-bit numbers, each bit of which depends on all bits (SplitMix64's finalizer), in their place."""
-    values ^= values >> np.uint64(30)
-    values *= MULTIPLIERS[1]
-    values ^= values >> np.uint64(27)
-    values *= MULTIPLIERS[2]
-    values ^= values >> np.uint64(31)
-    return values

@@ -26,7 +26,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.dropout(x, self.fraction)
-        num_dropped = round(self.fraction * STEPS)
+        num_dropped = min(round(self.fraction * STEPS), STEPS - 1)
         kept = _random_steps(x.shape) >= num_dropped - STEPS // 2
         return torch.where(kept, x * (STEPS / (STEPS - num_dropped)), torch.zeros((), dtype=x.dtype))
 

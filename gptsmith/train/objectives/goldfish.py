@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
+from gptsmith.base.hashing import GOLDEN_RATIO, mixed
 from gptsmith.data.shapes import TEXT
 from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
@@ -16,11 +17,6 @@ from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import cross_entropy_sum
-
-FACTOR = 0x9E3779B97F4A7C15
-"""2^64 divided by the golden ratio, whose powers spread tokens over 64 bits."""
-MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
-"""Of SplitMix64 (Steele et al. 2014): shift, xor and multiply."""
 
 
 class GoldfishSettings(ObjectiveSettings):
@@ -62,8 +58,6 @@ class HashedTargets:
         documents = np.cumsum(tokens == separator)
         before, owners = (sliding_window_view(each, self.num_before)[:-1] for each in (tokens, documents))  # (T, h)
         own = np.where(owners == owners[:, -1:], before + 1, 0).astype(np.uint64)
-        hashed = (own * np.cumprod(np.full(self.num_before, FACTOR, np.uint64))).sum(axis=1, dtype=np.uint64)
-        for shift, factor in MIXING:
-            hashed = (hashed ^ (hashed >> np.uint64(shift))) * np.uint64(factor)
-        left_out: np.ndarray = hashed % np.uint64(self.k) == 0
+        hashed = (own * np.cumprod(np.full(self.num_before, GOLDEN_RATIO, np.uint64))).sum(axis=1, dtype=np.uint64)
+        left_out: np.ndarray = mixed(hashed) % np.uint64(self.k) == 0
         return left_out

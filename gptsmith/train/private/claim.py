@@ -68,12 +68,3 @@ def claim(train: TrainSettings, num_units: int, unit: str, num_steps: int) -> di
         "num_steps": num_steps,
         "unit": unit,
     }
-
-
-def claim_in_a_line(claim: dict[str, Any]) -> str:
-    """A promise for people."""
-    return (
-        f"Differentially private: epsilon {claim['epsilon']:.3g}, delta {claim['delta']:.2g} per {claim['unit']} "
-        f"(noise {claim['noise_multiplier']:.3g} x clipping norm {claim['clip_norm']:g}; {claim['num_steps']:,} steps, "
-        f"each {claim['unit']} in {claim['sampling_rate']:.2%} of them)"
-    )

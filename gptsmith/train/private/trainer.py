@@ -11,10 +11,11 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run
+from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
 from gptsmith.train.batch import Batch
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.base import Dataset
-from gptsmith.train.private.claim import claim, claim_in_a_line, sampling_rate
+from gptsmith.train.private.claim import claim, sampling_rate
 from gptsmith.train.private.outlook import private_outlook
 from gptsmith.train.private.randomness import PrivateRandomness, delete_key
 from gptsmith.train.private.step import set_private_gradients
@@ -71,7 +72,7 @@ class PrivateTrainer(Trainer):
         return StepResult(None, norm, num_tokens, ACCEPTED, multiplier), []
 
     def claim(self, num_steps: int) -> dict[str, Any]:
-        """What the weights promise after so many steps."""
+        """The promise of the weights after so many steps."""
         return claim(self.settings.train, self.dataset.num_samples, self.dataset.name, num_steps)
 
 
@@ -88,10 +89,10 @@ class ClaimPrivacy(Callback):
 
     def result(self, trainer: Trainer) -> dict[str, Any]:
         assert isinstance(trainer, PrivateTrainer)
-        return {"private": trainer.claim(trainer.state.step)}
+        return {PRIVATE: trainer.claim(trainer.state.step)}
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:
-        note(claim_in_a_line(figures["private"]))
+        note(claim_in_a_line(figures[PRIVATE]))
         if trainer.status != "stopped":
             delete_key(trainer.run.folder)
 

@@ -40,6 +40,11 @@ def test_it_takes_its_time_once(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(brief_audit, "findings_in", None)
         assert brief_audit.of_corpus(corpus) == first
+    with monkeypatch.context() as patch:  # other finders find other things
+        patch.setattr(brief_audit, "source_sha256", lambda _: "another version")
+        patch.setattr(brief_audit, "all_finders", list)
+        assert brief_audit.of_corpus(corpus).counts == {}
+    assert brief_audit.of_corpus(corpus) == first
     for content in ("", "[]", '{"counts": {}, "odd": 1}'):  # a file that is damaged is made again
         (corpus.folder / brief_audit.KEPT_FILE).write_text(content, encoding="utf-8")
         assert brief_audit.of_corpus(corpus) == first

@@ -98,7 +98,7 @@ def test_findings_stand_where_they_are_said_to_in_any_format(tmp_path: Path, mon
     (tmp_path / "page.html").write_text(
         "<html><body><p>x&#64;example.org is marked up</p></body></html>", encoding="utf-8"
     )
-    out = tmp_path / "found.jsonl"
+    out = tmp_path.with_name("found.jsonl")
     figures = gptsmith.audit(tmp_path, out=out)
     by_file: dict[str, list[dict[str, Any]]] = {}
     for found in figures["findings"]:
@@ -119,6 +119,35 @@ def test_a_run_beside_texts_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="is a run, and the others are not"):
         gptsmith.audit([tmp_path, tmp_path / "run.toml"])
+
+
+@pytest.mark.parametrize("option", ["out", "html"])
+@pytest.mark.parametrize(
+    ("sources", "written", "problem"),
+    [
+        (["texts"], "texts/letter.txt", "would be overwritten"),
+        (["texts/letter.txt"], "texts/letter.txt", "would be overwritten"),
+        (["texts/*.txt"], "texts/../texts/letter.txt", "would be overwritten"),
+        (["texts"], "texts/deep/found.jsonl", r"read as one of its texts.*such as found\.jsonl"),
+        (["."], "page.html", r"read as one of its texts.*such as \.\./page\.html"),
+    ],
+)
+def test_an_audit_neither_overwrites_a_text_nor_becomes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, sources: list[str], written: str, problem: str
+) -> None:
+    letter = tmp_path / "texts" / "letter.txt"
+    (letter.parent / "deep").mkdir(parents=True)
+    letter.write_text("anna@example.org", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=problem):
+        gptsmith.audit(sources, **{option: written})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [letter]
+    assert letter.read_text(encoding="utf-8") == "anna@example.org"
+
+
+def test_two_results_have_two_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="by --out and by --html"):
+        gptsmith.audit([{"text": "anna@example.org"}], out=tmp_path / "a", html=tmp_path / "b" / ".." / "a")
 
 
 def test_a_kind_is_chosen_by_name() -> None:
