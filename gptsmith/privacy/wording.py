@@ -62,10 +62,11 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
         chance = f"; about {learned['expected_by_chance']:.0f} of them may be chance" if learned["num_passages"] else ""
         lines = [
             f"{passage}: of {learned['num_held_out_tokens_read']:,} tokens that it never saw, "
-            f"{_longest(learned['longest_held_out'])} in a row were right{chance}"
+            f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it "
+            f"learnt from or earlier in the same document{chance}"
         ]
-    if learned["kind"] == "examples":
-        lines.append(f"{of}examples are read as plain text, each turn by itself, without the chat template")
+    if learned["note"] is not None:
+        lines.append(f"{of}{learned['note']}")
     if learned["num_tokens_read"] < learned["num_tokens"]:
         share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
         lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")

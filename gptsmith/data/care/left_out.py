@@ -14,6 +14,7 @@ from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.hints import shell_command
 from gptsmith.base.json_reader import parse_json
+from gptsmith.base.json_text import json_text
 from gptsmith.data.readers import Record
 from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 
@@ -66,29 +67,37 @@ class LeftOutDocuments:
                 )
 
     def others(self, path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Record]:
-        """The records of a file without those whose text, as a document, is listed. A file in which no field looks like
-        text has none that are."""
-        records = iter(records)
-        first = list(islice(records, NUM_SAMPLES)) if self.lists else []
-        try:
-            chosen = chosen_fields(path, [record.fields for record in first], text_field) if first else ()
-        except DataError:
-            chosen = ()
-        for record in chain(first, records):
-            name = _sha256_of(path, record, chosen) if chosen else None
-            if name is not None and name in self:
+        """The records of a file without those whose text, as a document, is listed."""
+        if not self.lists:
+            yield from records
+            return
+        for record, name in named(path, records, text_field):
+            if name in self:
                 self.found.add(name)
             else:
                 yield record
 
 
-def _sha256_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str | None:
-    """The SHA-256 of a record's text as a document; None if it has none."""
+def named(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[tuple[Record, str]]:
+    """The records of a file, each with its name: the SHA-256 of its text as a document, as an audit of texts reads it;
+    where it has none, as in files in which no field looks like text, that of all its fields as JSON."""
+    records = iter(records)
+    first = list(islice(records, NUM_SAMPLES))
     try:
-        text = "".join(chunk.text for chunk in document(path, record, chosen))
+        chosen = chosen_fields(path, [record.fields for record in first], text_field)
     except DataError:
-        return None
-    return sha256(text.encode("utf-8", "replace")).hexdigest() if text else None
+        chosen = ()
+    for record in chain(first, records):
+        text = _text_of(path, record, chosen) or json_text(dict(record.fields), sort_keys=True, default=str)
+        yield record, sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _text_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str:
+    """The text of a record as a document; empty if it has none."""
+    try:
+        return "".join(chunk.text for chunk in document(path, record, chosen))
+    except DataError:
+        return ""
 
 
 def _named_in(path: Path) -> Iterator[str]:

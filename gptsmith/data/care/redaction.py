@@ -78,7 +78,7 @@ class Redaction:
         return bool(self.finders)
 
     def key(self) -> list[Any]:
-        """What decides the texts that come of it besides its code, as JSON values; empty if it changes nothing."""
+        """The choices that decide the texts that come of it, as JSON values; empty if it changes nothing."""
         return [finder.plain() for finder in self.finders]
 
     def redact(self, text: str, begin: int = 0, held: int = 0) -> tuple[str, Counter[str]]:
@@ -171,13 +171,13 @@ class RedactedDocument:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """What was replaced, for a person: `e-mail addresses 41, API keys 3`."""
+    """The findings that were replaced, for a person: `e-mail addresses 41, API keys 3`."""
     nouns = {PASSAGE: PassageSettings.noun}
     return ", ".join(f"{nouns.get(kind) or KINDS.settings(kind).noun} {number:,}" for kind, number in counts.items())
 
 
 def _passages_in(path: Path) -> Iterator[str]:
-    """The texts of the lines of the kind `passage`."""
+    """The texts of the lines of the kind `passage`, none so long that the end of a block could hide it."""
     found = False
     for place, value in json_lines(path, HOW_TO_LIST):
         if value.get("kind") != PASSAGE:
@@ -185,6 +185,11 @@ def _passages_in(path: Path) -> Iterator[str]:
         text = value.get("text")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{place}: a line of the kind {PASSAGE} needs the text to replace, as `text`")
+        if len(text) > AROUND_CHARACTERS:
+            raise DataError(
+                f"{place}: a passage of {len(text):,} characters, and at most {AROUND_CHARACTERS:,} are looked for at "
+                "once: list it in parts, or leave its document out by --without"
+            )
         found = True
         yield text
     if not found:

@@ -186,6 +186,7 @@ BAD = {
     "blank": ('{"kind": "passage", "text": " "}', "line 1: a line of the kind passage needs the text"),
     "not there": ('{"kind": "passage", "text": "Quagga"}', "none of the listed passages stands in these texts"),
     "words": ("Quagga", "line 1: not JSON"),
+    "long.jsonl": ('{"kind": "passage", "text": "' + "x" * 70_000 + '"}', r"line 1: a passage of 70,000 characters"),
 }
 
 
