@@ -128,7 +128,7 @@ class Recited:
         ]
 
 
-def num_own_tokens(text: LearnedText, runs: Runs) -> int:
+def num_own_tokens(text: SourcedText, runs: Runs) -> int:
     """The tokens of some runs of right ones, but for those that touch a canary, which are nobody's text."""
     spans = ((int(start), int(stop - start)) for start, stop in zip(runs.starts, runs.stops, strict=True))
     return sum(num_tokens for start, num_tokens in spans if not text.is_planted(start, num_tokens))
