@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gptsmith.compress.methods.round import rounded
+from gptsmith.compress.forms import in_forms, roundable
 from gptsmith.convert.formats import Source
 from gptsmith.convert.formats.gguf import FILE, GGUFFormatSettings
 from gptsmith.convert.load import load
@@ -246,8 +246,8 @@ def main() -> None:
     made: dict[str, Callable[[], GPT]] = {
         "float32": lambda: model,
         "int8": lambda: quantize(model),
-        "q8_0": lambda: rounded(model, "q8_0"),
-        "q4_0": lambda: rounded(model, "q4_0"),
+        "q8_0": lambda: in_forms(model, dict.fromkeys(roundable(model), "q8_0")),
+        "q4_0": lambda: in_forms(model, dict.fromkeys(roundable(model), "q4_0")),
     }
     rate = read_rate()
     print(f"memory: {rate / 1e9:.1f} GB/s", flush=True)

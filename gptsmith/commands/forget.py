@@ -54,7 +54,7 @@ def show_places(places: Sequence[Mapping[str, Any]]) -> None:
 
 
 def lines_of(figures: Mapping[str, Any]) -> list[str]:
-    """What forgetting did, in sentences."""
+    """The result of forgetting, in sentences."""
     lines = [figures["says"]]
     if figures["num_places_left"]:
         lines.append(f"places of it that the new run still learnt from: {figures['num_places_left']:,}")

@@ -111,7 +111,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class KeptData:
-    """What is in the cache of the data of a training run, whatever has become of its files."""
+    """The data of a training run as far as the cache has it, whatever has become of its files."""
 
     train: TokenStream
     validation: TokenStream | None

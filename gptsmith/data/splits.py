@@ -224,7 +224,7 @@ def _by_files(train: Split, validation: Corpus) -> Splits:
 def _require_enough(splits: Splits, num_bytes: int, settings: DataSettings) -> None:
     if splits.train.num_bytes < MIN_TRAINING_BYTES:
         raise DataError(
-            f"{readable_bytes(num_bytes)} of text leave {readable_bytes(splits.train.num_bytes)} to train on; at "
+            f"{readable_bytes(num_bytes)} of text leave {readable_bytes(splits.train.num_bytes)} to work on; at "
             f"least {readable_bytes(MIN_TRAINING_BYTES)} are needed: name more sources"
             + (f"; {WAYS_OUT}" if splits.validation is not None and splits.by != "files" else "")
         )

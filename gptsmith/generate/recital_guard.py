@@ -66,7 +66,7 @@ class RecitalGuard:
 
     @property
     def description(self) -> str:
-        """What it bars, for a person."""
+        """The rule that it keeps, for a person."""
         size = sum(len(text) for text in self.texts)
         return (
             f"writes no {self.num_tokens} tokens and no {self.num_bytes} bytes in a row that are in the "

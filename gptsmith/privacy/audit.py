@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from gptsmith.base.console import Meter, meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
@@ -21,9 +19,10 @@ from gptsmith.model.gpt import GPT
 from gptsmith.privacy.canaries import canary_figures
 from gptsmith.privacy.canary_wording import canary_lines
 from gptsmith.privacy.document_membership import document_membership, membership_in_words
-from gptsmith.privacy.recitable import repeated
+from gptsmith.privacy.read_text import ReadText
+from gptsmith.privacy.readings import Windows
 from gptsmith.privacy.recited import Recited, checkpoint_figures, recited_figures
-from gptsmith.privacy.scan import Windows, scan
+from gptsmith.privacy.scan import scan
 from gptsmith.privacy.tokenizer_words import rare_words_of
 from gptsmith.privacy.wording import LIMITS, headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
@@ -49,10 +48,11 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
     deadline = math.inf if minutes is None else started + 60 * minutes
     learned = readable(run, learned_texts(run))
     runs = run.at_each_checkpoint()
-    num_tokens = sum(len(text.array) + len(text.held_out_tokens()) for text in learned.texts)
-    with meter("reading what it learnt from", len(runs) * num_tokens, count=False) as bar:
-        progress = _Progress(bar, deadline, len(runs) * len(learned.texts))
-        found = [(each, _recited_by(load(each, device=device), learned.texts, progress)) for each in runs]
+    windows = Windows.of(run.tokenizer(), run.config.context_length)
+    texts = [ReadText.of(text, windows) for text in learned.texts]
+    with meter("reading what it learnt from", len(runs) * sum(each.num_tokens for each in texts), count=False) as bar:
+        progress = _Progress(bar, deadline, len(runs) * len(texts))
+        found = [(each, _recited_by(load(each, device=device), texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
     served_model = load(run, device=device)
     private = (run.result() or {}).get(PRIVATE)
@@ -135,7 +135,7 @@ class _Progress:
         self._num_left -= 1
 
 
-def _recited_by(loaded: Loaded, texts: Sequence[LearnedText], progress: _Progress) -> list[Recited]:
+def _recited_by(loaded: Loaded, texts: Sequence[ReadText], progress: _Progress) -> list[Recited]:
     """What a model recites of each text.
 
     Raises:
@@ -143,16 +143,12 @@ def _recited_by(loaded: Loaded, texts: Sequence[LearnedText], progress: _Progres
     """
     loaded.require_words()
     model = inference_model(loaded.model)
-    windows = Windows.of(loaded.tokenizer, loaded.config.context_length)
-    return [_recited(model, windows, text, progress) for text in texts]
+    return [_recited(model, text, progress) for text in texts]
 
 
-def _recited(model: GPT, windows: Windows, text: LearnedText, progress: _Progress) -> Recited:
-    tokens, array = text.held_out_tokens(), text.array
-    held_out_ends = np.flatnonzero(tokens == array.separator) + 1
+def _recited(model: GPT, text: ReadText, progress: _Progress) -> Recited:
     until = progress.until(HELD_OUT_SHARE)
-    held_out = scan(model, windows, tokens, held_out_ends, deadline=until, observe=progress.observe)
-    scanned = scan(model, windows, array.tokens, text.ends, deadline=progress.until(), observe=progress.observe)
-    progress.end(len(tokens) + len(array))
-    repeats = repeated(array.tokens, text.ends, windows.length), repeated(tokens, held_out_ends, windows.length)
-    return Recited.of(text, scanned, held_out, *repeats)
+    held_out = scan(model, text.held_out, deadline=until, observe=progress.observe)
+    scanned = scan(model, text.own, deadline=progress.until(), observe=progress.observe)
+    progress.end(text.num_tokens)
+    return Recited.of(text, scanned, held_out)

@@ -77,7 +77,7 @@ def canary_figures(
     seed: int = 0,
     observe: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """What a model keeps of the canaries of its run, as JSON values; empty if the run has none.
+    """How much a model keeps of the canaries of its run, as JSON values; empty if the run has none.
 
     Args:
         seed: of the codes that codes are ranked among, and of the bootstrap.
@@ -151,7 +151,7 @@ def bound_figures(once: Sights, claim: dict[str, Any] | None) -> dict[str, Any]:
 def _seen(
     run: OpenedModel, canaries: Sequence[Canary], model: GPT, tokenizer: Tokenizer, observe: Callable[[int], None]
 ) -> Sights:
-    """What a model sees of the canaries, and what the one saw that it was tuned from."""
+    """The canaries as a model sees them, and as the one did that it was tuned from."""
 
     def by(model: GPT, before: Sights | None) -> Sights:
         twins = [[each.planted for each in canaries], [each.unseen for each in canaries]]

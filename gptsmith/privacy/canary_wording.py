@@ -1,4 +1,4 @@
-"""What canaries show, in words for a person."""
+"""Canaries in words for a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TELLS = 0.6
 
 
 def canary_lines(figures: Mapping[str, Any]) -> list[str]:
-    """What `canary_figures` found, a sentence or two for each number of copies; nothing without canaries."""
+    """The findings of `canary_figures`, a sentence or two for each number of copies; nothing without canaries."""
     if not figures:
         return []
     canaries = figures["canaries"]

@@ -59,7 +59,7 @@ def document_membership(
 
 
 def membership_in_words(figures: dict[str, Any]) -> str:
-    """What `document_membership` found, in a sentence."""
+    """The findings of `document_membership`, in a sentence."""
     if reason := figures.get("membership_missing"):
         hint = "" if "canaries" in reason else " Canaries can show it (pretrain --canaries 200)."
         return f"Who is in it cannot be measured: {reason}.{hint}"

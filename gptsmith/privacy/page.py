@@ -22,6 +22,7 @@ def audit_page(found: Mapping[str, Any]) -> str:
         section("In figures", *by_heart(found), name="by-heart"),
         *_passages("Passages", "passages", passages),
         *_passages("Passages of text that it never saw", "held-out", held_out),
+        *_of_other_checkpoints(found["checkpoints"]),
         *_words(words),
     ]
     return page(f"{found['run']}: what it knows by heart", content)
@@ -40,6 +41,24 @@ def _passages(heading: str, name: str, passages: Sequence[Mapping[str, Any]]) ->
             name=name,
         )
     ]
+
+
+def _of_other_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """The passages of each checkpoint that is kept and not served, folded."""
+    folds = [
+        element(
+            "details",
+            element(
+                "summary",
+                f"Step {each['step']:,}: {counted(each['num_passages'], 'passage')}"
+                + (f", the longest {shown:,}" if shown < each["num_passages"] else ""),
+            ),
+            *map(_passage, each["passages"]),
+        )
+        for each in checkpoints
+        if (shown := len(each["passages"]))
+    ]
+    return [section("Passages of other checkpoints that are kept", *folds, name="other-checkpoints")] if folds else []
 
 
 def _passage(found: Mapping[str, Any]) -> Html:

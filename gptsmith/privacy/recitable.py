@@ -21,10 +21,6 @@ CAUTIOUS_TOKENS, CAUTIOUS_BYTES = 25, 100
 """The shortest passage then: longer than what a small model was right about by chance in any text that we tried."""
 NUM_TAIL = 30
 """The longest passages of held-out text, from which it is told how many would be longer."""
-REPEATED_TOKENS = 8
-"""A passage of so many tokens that stands in the prompt already can be copied from there."""
-BLOCK_TOKENS = 1 << 22
-"""Tokens that are looked at at once for what is repeated."""
 LEARNT_SHARE = 0.75
 """Of a run in held-out text: if so much of it stands in the training text, it was learnt there."""
 MAX_PLACES = 1_000
@@ -102,34 +98,6 @@ class Runs:
     def where(self, kept: np.ndarray) -> Runs:
         """Those of which an array (R,) says so."""
         return Runs(self.starts[kept], self.stops[kept], self.lengths[kept])
-
-
-def repeated(tokens: np.ndarray, ends: np.ndarray, reach: int) -> np.ndarray:
-    """(N,): whether a token belongs to a passage of REPEATED_TOKENS that begins in its document, at most `reach` tokens
-    before, too: what is right there may be copied, not known."""
-    found = np.zeros(len(tokens), bool)
-    for begin in range(0, len(tokens), BLOCK_TOKENS):
-        first = max(0, begin - reach)
-        block = tokens[first : begin + BLOCK_TOKENS + REPEATED_TOKENS]
-        found[first : first + len(block)] |= _repeated_in(block, first, ends, reach)
-    return found
-
-
-def _repeated_in(tokens: np.ndarray, first: int, ends: np.ndarray, reach: int) -> np.ndarray:
-    num = len(tokens) - REPEATED_TOKENS + 1
-    found = np.zeros(len(tokens), bool)
-    if num < 2:
-        return found
-    hashes = np.zeros(num, np.uint64)
-    for offset in range(REPEATED_TOKENS):
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + tokens[offset : offset + num].astype(np.uint64) + np.uint64(1)
-    order = np.argsort(hashes, kind="stable")
-    earlier, later = order[:-1], order[1:]
-    document = np.searchsorted(ends, [first + earlier, first + later + REPEATED_TOKENS - 1], side="right")
-    is_again = (hashes[earlier] == hashes[later]) & (later - earlier <= reach) & (document[0] == document[1])
-    for offset in range(REPEATED_TOKENS):
-        found[later[is_again] + offset] = True
-    return found
 
 
 def threshold_of(held_out: Scan, runs: Runs, array: SuffixArray, num_read: int, bytes_per_token: float) -> Threshold:

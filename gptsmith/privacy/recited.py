@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.privacy.read_text import ReadText
 from gptsmith.privacy.recitable import Passage, Runs, Threshold, is_learnt, passages_of, single_passages, threshold_of
 from gptsmith.privacy.scan import Scan
 from gptsmith.privacy.tries import tokens_within
-from gptsmith.provenance.learned_text import LearnedText
+from gptsmith.provenance.learned_text import SourcedText
 
 MAX_PASSAGES = 1_000
 """Passages of a text that are looked up in their files and listed, the longest first."""
+MAX_OTHER_PASSAGES = 100
+"""Those of a checkpoint that is not served."""
 TRIES = (1, 10, 100, 1_000, 1_000_000)
 """For which it is counted how much of a text can be had."""
 COPIES = ((1, 1), (2, 3), (4, 15), (16, None))
@@ -27,7 +30,8 @@ class Recited:
     """What a model recites of one of the texts that it learnt from.
 
     Attributes:
-        text: the text.
+        text: the text, as the model read it.
+        note: why it was not read as it was learnt, for a person; None if it was.
         scanned, held_out: it and the text that was held out, as the model reads them.
         threshold: the fewest tokens of a passage.
         passages: those that it recites, the longest first.
@@ -38,7 +42,8 @@ class Recited:
             held out.
     """
 
-    text: LearnedText
+    text: SourcedText
+    note: str | None
     scanned: Scan
     held_out: Scan
     threshold: Threshold
@@ -49,17 +54,10 @@ class Recited:
     within: Mapping[int, tuple[int, int]]
 
     @classmethod
-    def of(
-        cls,
-        text: LearnedText,
-        scanned: Scan,
-        held_out: Scan,
-        is_repeated: np.ndarray,
-        is_repeated_held_out: np.ndarray,
-    ) -> Recited:
-        """It, from the scans of a text and of the one that was held out, and from the tokens of each (N,) that can be
-        copied from their prompt."""
-        array = text.array
+    def of(cls, read: ReadText, scanned: Scan, held_out: Scan) -> Recited:
+        """It, from the scans of a text and of the one that was held out."""
+        text, array = read.text, read.text.array
+        is_repeated, is_repeated_held_out = read.own.is_repeated, read.held_out.is_repeated
         own, others = Runs.of(scanned, is_repeated), Runs.of(held_out, is_repeated_held_out)
         num_bytes = text.tokenizer.num_bytes_per_token[array.tokens[array.tokens != array.separator]].sum()
         threshold = threshold_of(held_out, others, array, scanned.num_read, num_bytes / max(1, len(array)))
@@ -68,15 +66,11 @@ class Recited:
         passages = passages_of(scanned, own, array)
         is_planted = [text.is_planted(each.start, each.num_tokens) for each in passages]
         return cls(
-            text, scanned, held_out, threshold,
+            text, read.note, scanned, held_out, threshold,
             [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
             [each for each, planted in zip(passages, is_planted, strict=True) if planted],
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
-            sum(
-                int(stop - start)
-                for start, stop in zip(own.starts, own.stops, strict=True)
-                if not text.is_planted(int(start), int(stop - start))
-            ),
+            num_own_tokens(text, own),
             {
                 tries: (
                     tokens_within(scanned, is_repeated, length, tries),
@@ -90,6 +84,7 @@ class Recited:
         """Its figures, without a passage."""
         return {
             **self.text.figures(),
+            "note": self.note,
             "num_tokens_read": self.scanned.num_read,
             "num_held_out_tokens": int(np.count_nonzero(self.held_out.tokens != self.text.array.separator)),
             "num_held_out_tokens_read": self.held_out.num_read,
@@ -106,8 +101,8 @@ class Recited:
             ],
         }
 
-    def passages_in_words(self) -> list[dict[str, Any]]:
-        """The passages, with their files and places."""
+    def passages_in_words(self, most: int = MAX_PASSAGES) -> list[dict[str, Any]]:
+        """The longest passages, with their files and places."""
         return [
             {
                 "text": source.passage,
@@ -116,7 +111,7 @@ class Recited:
                 "tries": passage.tries,
                 **source.plain(),
             }
-            for passage in self.passages[:MAX_PASSAGES]
+            for passage in self.passages[:most]
             for source in [self.text.source(passage.start, passage.num_tokens)]
         ]
 
@@ -133,6 +128,12 @@ class Recited:
         ]
 
 
+def num_own_tokens(text: SourcedText, runs: Runs) -> int:
+    """The tokens of some runs of right ones, but for those that touch a canary, which are nobody's text."""
+    spans = ((int(start), int(stop - start)) for start, stop in zip(runs.starts, runs.stops, strict=True))
+    return sum(num_tokens for start, num_tokens in spans if not text.is_planted(start, num_tokens))
+
+
 def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
     """What a model recites of all its texts."""
     return {
@@ -147,10 +148,13 @@ def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
 
 
 def checkpoint_figures(step: int, recited: Sequence[Recited], served_step: int) -> dict[str, Any]:
-    """What the checkpoint of a step recites of all its texts."""
+    """What the checkpoint of a step recites of all its texts; its passages, too, if it is not the one that is
+    served."""
+    most = 0 if step == served_step else MAX_OTHER_PASSAGES
     return {
         "step": step,
         "is_served": step == served_step,
+        "passages": [plain for each in recited for plain in each.passages_in_words(most)],
         "num_passages": sum(len(each.passages) for each in recited),
         "num_passage_tokens": sum(each.num_passage_tokens for each in recited),
         "num_held_out_passages": sum(len(each.held_out_passages) for each in recited),

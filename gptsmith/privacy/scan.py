@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.cross_entropy import BlockSizes
-from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.privacy.readings import Reading, Window
 
-MIN_CONTEXT = 50
-"""Tokens that a token is predicted from, if its document has so many before it and the model's context room for them
-twice."""
-MAX_WINDOW = 1_024
-"""Tokens that are read at once: longer contexts take more time than they tell."""
 TOKENS_PER_BATCH = 8_192
 WINDOWS_SORTED = 1_024
 """Windows that are sorted by their length, so that batches have little padding."""
@@ -54,107 +50,44 @@ class Scan:
         return sums[stops] - sums[starts]
 
 
-@dataclass(frozen=True)
-class Windows:
-    """How documents are cut into what a model reads at once.
-
-    The first window of a document begins as a new document does, and each later one repeats `overlap` tokens, from
-    which its own are predicted: a person who knows these can have the model write what follows.
-
-    Attributes:
-        opening: the ids before the first window of a document.
-        bos: those before each later one, as before any prompt.
-        length: tokens of the document in a window.
-        overlap: tokens of a window that the one before it has too.
-    """
-
-    opening: Sequence[int]
-    bos: Sequence[int]
-    length: int
-    overlap: int
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, context_length: int) -> Windows:
-        """Those for a model with so long a context."""
-        opening = tokenizer.prompt_ids("")
-        length = min(context_length, MAX_WINDOW) - len(opening)  # so that the model can write all of it
-        return cls(opening, tokenizer.bos_ids, length, min(MIN_CONTEXT, length // 2))
-
-    def starts(self, num_tokens: int) -> range:
-        """Where the windows of a document begin."""
-        return range(0, max(1, num_tokens - self.overlap), self.length - self.overlap)
-
-    def prompt(self, document: np.ndarray, at: int) -> list[int]:
-        """The ids from which a token of a document was predicted."""
-        start = max(each for each in self.starts(len(document)) if not each or at >= each + self.overlap)
-        return [*(self.bos if start else self.opening), *document[start:at].tolist()]
-
-
 def scan(
     model: GPT,
-    windows: Windows,
-    tokens: np.ndarray,
-    ends: np.ndarray,
+    reading: Reading,
     *,
     seed: int = 0,
     deadline: float = float("inf"),
     observe: Callable[[int], None] = lambda _: None,
 ) -> Scan:
-    """What a model makes of documents.
+    """What a model makes of a text.
 
     Args:
-        tokens: (N,), with a separator behind each document.
-        ends: (D,), the place behind the separator of each document.
-        seed: of the order in which documents are read.
+        seed: of the order in which its documents are read.
         deadline: when to stop, by `time.monotonic`: then some documents are not read, or not whole.
         observe: sees the number of tokens read so far.
     """
-    log_probabilities = np.full(len(tokens), np.nan, np.float32)
-    is_right = np.zeros(len(tokens), bool)
+    log_probabilities = np.full(len(reading.tokens), np.nan, np.float32)
+    is_right = np.zeros(len(reading.tokens), bool)
     num_read = 0
     with torch.inference_mode():
-        for batch in _batches(windows, tokens, ends, seed):
+        for batch in _batches(reading.windows(seed)):
             if time.monotonic() > deadline:
                 break
             places, found, right = _read(model, batch)
             log_probabilities[places], is_right[places] = found, right
             num_read += len(places)
             observe(num_read)
-    return Scan(tokens, log_probabilities, is_right)
+    return Scan(reading.tokens, log_probabilities, is_right)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Ids to read, and the place in the text of each that is predicted: the last of them."""
-
-    ids: np.ndarray
-    places: range
-
-
-def _batches(windows: Windows, tokens: np.ndarray, ends: np.ndarray, seed: int) -> Iterator[list[_Window]]:
-    """All windows of all documents, in batches of windows of about one length. Documents come in random order, so that
-    those that were read when time is up are a sample."""
-    waiting: list[_Window] = []
-    for document in np.random.Generator(np.random.PCG64(seed)).permutation(len(ends)):
-        begin = int(ends[document - 1]) if document else 0
-        waiting += _windows(windows, tokens[begin : int(ends[document]) - 1], begin)
-        if len(waiting) >= WINDOWS_SORTED:
-            yield from _of_one_length(waiting)
-            waiting = []
-    yield from _of_one_length(waiting)
+def _batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
+    """All windows, in batches of windows of about one length."""
+    windows = iter(windows)
+    while some := list(islice(windows, WINDOWS_SORTED)):
+        yield from _of_one_length(some)
 
 
-def _windows(windows: Windows, document: np.ndarray, begin: int) -> Iterator[_Window]:
-    if not len(document):
-        return
-    for start in windows.starts(len(document)):
-        stop = min(start + windows.length, len(document))
-        ids = np.concatenate([windows.bos if start else windows.opening, document[start:stop]]).astype(np.int64)
-        yield _Window(ids, range(begin + start + (windows.overlap if start else 0), begin + stop))
-
-
-def _of_one_length(windows: list[_Window]) -> Iterator[list[_Window]]:
-    batch: list[_Window] = []
+def _of_one_length(windows: Iterable[Window]) -> Iterator[list[Window]]:
+    batch: list[Window] = []
     for window in sorted(windows, key=lambda each: len(each.ids), reverse=True):
         if batch and (len(batch) + 1) * len(batch[0].ids) > TOKENS_PER_BATCH:
             yield batch
@@ -164,18 +97,18 @@ def _of_one_length(windows: list[_Window]) -> Iterator[list[_Window]]:
         yield batch
 
 
-def _read(model: GPT, batch: list[_Window]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read(model: GPT, batch: list[Window]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The places of the tokens that a batch predicts (P,), ln p of each, and whether it is the most likely one."""
     ids = np.zeros((len(batch), len(batch[0].ids)), np.int64)
     is_wanted = np.zeros(ids.shape, bool)
     for row, window in enumerate(batch):  # padding stands behind all that is read, so that nothing attends to it
         ids[row, : len(window.ids)] = window.ids
-        is_wanted[row, len(window.ids) - len(window.places) : len(window.ids)] = True
+        is_wanted[row, : len(window.ids)] = window.places >= 0
     input_ids = torch.from_numpy(ids).to(model.device)
     wanted = torch.from_numpy(is_wanted[:, 1:]).to(model.device)
     hidden = model.hidden(input_ids[:, :-1])[wanted]  # (P, C)
     found, right = _predicted(model, hidden, input_ids[:, 1:][wanted])
-    places = np.concatenate([np.arange(window.places.start, window.places.stop) for window in batch])
+    places = np.concatenate([window.places[window.places >= 0] for window in batch])
     return places, found.float().cpu().numpy(), right.cpu().numpy()
 
 

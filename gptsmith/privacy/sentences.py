@@ -45,7 +45,7 @@ class SeenSentence:
 
     @property
     def tokens_per_byte(self) -> float:
-        """What the tokenizer makes of it. A tokenizer that was trained on a name may have it as a word."""
+        """How finely the tokenizer cuts it. A tokenizer that was trained on a name may have it as a word."""
         return len(self.log_probabilities) / self.num_bytes
 
     @property

@@ -93,7 +93,7 @@ def _blocks_of(run: OpenedModel, training: Origin) -> tuple[int, Iterator[Block]
         UserError: it is gone or has changed.
     """
     if learnt_from_examples(run):
-        splits, _ = examples_of(run, training)
+        splits = examples_of(run, training).splits
 
         def texts() -> Iterator[str]:
             return (text for example in splits.train for text in example.every_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from gptsmith.base.files import read_json
 from gptsmith.data.cache import MANIFEST, key_of
-from gptsmith.data.passages import Found
+from gptsmith.data.passages import Found, find_in_line
 from gptsmith.data.suffix_array import FORMAT_VERSION, SuffixArray, kept_suffix_array
 from gptsmith.generate.recital_guard import BREAK, SEPARATOR
 from gptsmith.provenance.files import SourceFiles, State
@@ -23,6 +24,7 @@ from gptsmith.text.tokenizer import Tokenizer
 HELD_OUT_FILE = "held_out.json"
 CONTEXT_CHARACTERS = 100
 """Of a passage, on either side."""
+LINE = re.compile(r"line (\d+)")
 BLOCK_TOKENS = 1 << 16
 """Spelled at once."""
 
@@ -64,32 +66,70 @@ class Source:
         return asdict(self)
 
 
-class LearnedText(ABC):
-    """A text that a model learnt from.
+class SourcedText(ABC):
+    """Documents in tokens, with their files.
 
     Attributes:
-        run: the folder of the run that learnt from it.
+        run: the folder of the run that learnt from them.
         kind: `text` or `examples`.
-        array: its tokens, with a separator behind each document.
+        array: the tokens, with a separator behind each document.
         ends: (D,), the place behind the separator of each document.
-        index: the folder of the suffix array.
     """
 
     kind: str
 
     def __init__(
-        self, run: Path, array: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer, files: SourceFiles, index: Path
+        self, run: Path, array: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer, files: SourceFiles
     ) -> None:
         self.run, self.array, self.ends, self.tokenizer, self.files = run, array, ends, tokenizer, files
-        self.index = index
-
-    @abstractmethod
-    def held_out_tokens(self) -> np.ndarray:
-        """The validation text, with the separator between its documents; empty if there is none."""
 
     @abstractmethod
     def source(self, place: int, num_tokens: int) -> Source:
         """The passage of so many tokens at a place, which is inside of a document."""
+
+    def is_planted(self, place: int, num_tokens: int) -> bool:
+        """Whether so many tokens at a place touch a canary, which is nobody's text."""
+        return False
+
+    def document_at(self, place: int) -> int:
+        """The number of the document that a token belongs to."""
+        return int(np.searchsorted(self.ends, place, side="right"))
+
+    def bounds(self, document: int) -> tuple[int, int]:
+        """The place of a document's first token, and that of its separator."""
+        return int(self.ends[document - 1]) if document else 0, int(self.ends[document]) - 1
+
+    def tokens_of(self, document: int) -> np.ndarray:
+        """The tokens of a document, without the separator."""
+        start, stop = self.bounds(document)
+        return self.array.tokens[start:stop]
+
+    def figures(self) -> dict[str, Any]:
+        """Its size, as JSON values."""
+        return {
+            "run": str(self.run),
+            "kind": self.kind,
+            "num_tokens": len(self.array) - len(self.ends),
+            "num_documents": len(self.ends),
+        }
+
+
+class LearnedText(SourcedText):
+    """A text that a model learnt from.
+
+    Attributes:
+        index: the folder of the suffix array.
+    """
+
+    def __init__(
+        self, run: Path, array: SuffixArray, ends: np.ndarray, tokenizer: Tokenizer, files: SourceFiles, index: Path
+    ) -> None:
+        super().__init__(run, array, ends, tokenizer, files)
+        self.index = index
+
+    @abstractmethod
+    def held_out_tokens(self) -> np.ndarray:
+        """The text that was held out, with the separator between its documents; empty if there is none."""
 
     @abstractmethod
     def text_of(self, document: int) -> bytes:
@@ -101,11 +141,7 @@ class LearnedText(ABC):
 
     @abstractmethod
     def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
-        """The name and the text of each document of the same sources that validates."""
-
-    def is_planted(self, place: int, num_tokens: int) -> bool:
-        """Whether so many tokens at a place touch a canary, which is nobody's text."""
-        return False
+        """The name and the text of each document of the same sources that was held out."""
 
     @cached_property
     def held_out(self) -> HeldOutMatches | None:
@@ -132,31 +168,9 @@ class LearnedText(ABC):
             found += b"".join([spelled[token] for token in self.array.tokens[start : start + BLOCK_TOKENS].tolist()])
         return np.frombuffer(found, np.uint8)
 
-    def document_at(self, place: int) -> int:
-        """The number of the document that a token belongs to."""
-        return int(np.searchsorted(self.ends, place, side="right"))
-
-    def bounds(self, document: int) -> tuple[int, int]:
-        """The place of a document's first token, and that of its separator."""
-        return int(self.ends[document - 1]) if document else 0, int(self.ends[document]) - 1
-
-    def tokens_of(self, document: int) -> np.ndarray:
-        """The tokens of a document, without the separator."""
-        start, stop = self.bounds(document)
-        return self.array.tokens[start:stop]
-
-    def figures(self) -> dict[str, Any]:
-        """Its size, as JSON values."""
-        return {
-            "run": str(self.run),
-            "kind": self.kind,
-            "num_tokens": len(self.array) - len(self.ends),
-            "num_documents": len(self.ends),
-        }
-
 
 def source_of(
-    text: LearnedText,
+    text: SourcedText,
     *,
     file: str,
     where: str | None,
@@ -174,6 +188,15 @@ def source_of(
         before=before[-CONTEXT_CHARACTERS:], passage=passage, after=after[:CONTEXT_CHARACTERS],
         document=text.document_at(place), place=place,
     )  # fmt: skip
+
+
+def source_in_record(text: SourcedText, record: str, parts: tuple[str, str, str], place: int) -> Source:
+    """A source in a record of a file, such as `answers.jsonl, line 7`."""
+    file, _, where = record.rpartition(", ")
+    located, state = text.files.state(file)
+    line = LINE.fullmatch(where)
+    found = None if located is None or line is None else find_in_line(located, parts[1], int(line[1]))
+    return source_of(text, file=file, where=where, state=state, found=found, parts=parts, place=place)
 
 
 def in_whole_characters(before: bytes, passage: bytes, after: bytes) -> tuple[str, str, str]:

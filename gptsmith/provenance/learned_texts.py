@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearnedTexts:
-    """What is here of the texts that a model learnt from.
+    """The texts that a model learnt from, as far as they are here.
 
     Attributes:
         texts: those that are here, the latest first.
@@ -42,8 +42,8 @@ def learned_texts(run: OpenedModel) -> LearnedTexts:
 
 
 def of_each_training(run: OpenedModel, read: Callable[[OpenedModel, Origin], T]) -> tuple[list[T], list[str]]:
-    """What a function gives for each run in which the weights of a model were trained, by that run and how it was made,
-    the latest first; and why it gives nothing for the others, for a person.
+    """The results of a function for each run in which the weights of a model were trained, by that run and how it was
+    made, the latest first; and why it gives nothing for the others, for a person.
 
     Raises:
         MissingExtraError: the function does.
@@ -68,7 +68,7 @@ def of_each_training(run: OpenedModel, read: Callable[[OpenedModel, Origin], T])
 
 
 def _text_of(run: OpenedModel, training: Origin) -> LearnedText:
-    """What a run was trained on.
+    """The text that a run was trained on.
 
     Raises:
         UserError: it is gone or has changed, or there is no room for its index.

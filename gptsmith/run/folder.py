@@ -13,7 +13,7 @@ from typing import Any, Self
 import tomli_w
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import CheckpointError, UserError, one_line, shown
+from gptsmith.base.errors import CheckpointError, GptsmithError, UserError, one_line, shown
 from gptsmith.base.files import read_json, read_table, require_writable, write_atomically, write_json, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.base.outside import RecordedImport, imported_files
@@ -305,12 +305,14 @@ def require_free(folder: Path) -> None:
     """
     require_writable(folder)
     if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
-        is_run = (folder / SETTINGS).is_file()
-        raise CheckpointError(
-            f"{folder} exists already"
-            + (
-                f": choose another --out, or resume it with --resume {folder}"
-                if is_run
-                else " and is not a run: choose another --out"
-            )
-        )
+        if not (folder / SETTINGS).is_file():
+            raise CheckpointError(f"{folder} exists already and is not a run: choose another --out")
+        raise CheckpointError(f"{folder} exists already: choose another --out{_how_to_resume(Run(folder))}")
+
+
+def _how_to_resume(run: Run) -> str:
+    """`, or resume it with gptsmith pretrain --resume RUN`, of a run that was trained."""
+    with suppress(GptsmithError):
+        if (origin := run.lineage()[0]).is_trained and origin.made_by:
+            return f", or resume it with {shell_command(origin.made_by, '--resume', run.folder)}"
+    return ""

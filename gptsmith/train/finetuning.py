@@ -41,7 +41,7 @@ from gptsmith.train.planning.model_memory import ModelMemory, require_tuning_mem
 from gptsmith.train.private.claim import with_noise
 from gptsmith.train.private.defaults import private_table
 from gptsmith.train.private.leaks import refuse_leaks, refuse_objective
-from gptsmith.train.private.read_before import require_unread
+from gptsmith.train.private.read_before import require_apart, require_unread
 from gptsmith.train.private.settings import PrivateSettings
 from gptsmith.train.private.units import units_of
 from gptsmith.train.request import FinetuneRequest
@@ -112,6 +112,7 @@ def prepare_job(
     private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
     if private.is_on:
         refuse_leaks(table, request)
+        require_apart(request.sources, [*request.validation, *request.test])
     opened = open_model(request.base)
     shape = sources.shape()
     if shape != TEXT and table.get("data", {}).get("num_canaries"):

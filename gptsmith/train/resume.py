@@ -61,8 +61,8 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
     changed = changed_keys(then.plain(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise CheckpointError(
-            f"{run.folder} keeps its original settings, and {', '.join(odd)} changed: restore them "
-            f"(only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
+            f"{run.folder} keeps its original settings, because what it has learnt came of them, and {', '.join(odd)} "
+            f"changed: restore them (only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
         )
 
 

@@ -25,7 +25,7 @@ CONTINUED_TOKENS = 24
 
 @dataclass(frozen=True)
 class FoundWords:
-    """What a run learnt of some words.
+    """The places of some words in what a run learnt from.
 
     Attributes:
         wanted: the words.
@@ -106,7 +106,7 @@ def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None)
 
 
 def holding(run: Loaded, found: FoundWords) -> list[Artefact]:
-    """What on this machine holds the words: sources, runs, what was made of them, and the cache."""
+    """Everything on this machine that holds the words: sources, runs, what was made of them, and the cache."""
     searched = {run.run.folder, *(text.run for text in found.learned.texts)}
     files = {str(text.run): text.files for text in found.learned.texts}
     sources = {path for each in files.values() for path in each.located()}
@@ -145,5 +145,5 @@ def _count(wanted: Sequence[Wanted], content: bytes) -> int:
 
 
 def _continuations(run: Loaded, wanted: Sequence[Wanted]) -> dict[str, str]:
-    """What the model writes after the words, greedily."""
+    """The text that the model writes after the words, greedily."""
     return {each.text: run.generate(each.text, max_tokens=CONTINUED_TOKENS, temperature=0) for each in wanted}

@@ -150,7 +150,7 @@ def _listed(run: Loaded, path: Path) -> tuple[FoundWords, list[str]]:
     Raises:
         UserError: there is none, or the list cannot be read.
     """
-    lines = [value for _, value in json_lines(path)]
+    lines = [value for _, value in json_lines(path, f"{_how_to_list(run)} writes such a list")]
     names = list(dict.fromkeys(value["sha256"] for value in lines if isinstance(value.get("sha256"), str)))
     words = list(
         dict.fromkeys(value["text"] for value in lines if isinstance(value.get("text"), str) and value["text"])

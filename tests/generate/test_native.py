@@ -22,13 +22,14 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
-from gptsmith.generate.native import checking, compiling, known, products, programs, rows, threads
+from gptsmith.generate.native import checking, compiling, known, products, programs, rows, step, threads
 from gptsmith.generate.native import decoder as decoders
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.config import GPTConfig
+from gptsmith.model.feedforward import gated, mlp
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS, Groups
 from gptsmith.model.kernels.block_rounding import quantize_blocks
@@ -218,6 +219,27 @@ def test_products_of_floats(dtype: torch.dtype) -> None:
     weight, x = torch.randn(40, 96, generator=generator).to(dtype), torch.randn(6, 96, generator=generator)
     found = product(packed_floats(weight), x)[:, :40]
     torch.testing.assert_close(found, x @ weight.float().T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", known.ACTIVATIONS)
+def test_activations_of_large_and_small_numbers(name: str) -> None:
+    gate, x = torch.linspace(-20, 20, 96).view(2, 48), torch.linspace(12, -12, 96).view(2, 48)
+    wanted = gated.ACTIVATIONS[name](gate, x) if name in gated.ACTIVATIONS else mlp.ACTIVATIONS[name](x)
+    operation, address = numpy.zeros(1, step.OPERATION), gate.data_ptr() if name in gated.ACTIVATIONS else 0
+    for field, value in {
+        "number": known.ACTIVATIONS[name],
+        "source": address,
+        "target": x.data_ptr(),
+        "dim": 48,
+    }.items():
+        operation[0][field] = value
+    activate_two_rows(operation)
+    torch.testing.assert_close(x, wanted, rtol=1e-5, atol=1e-5)
+
+
+@compiling.kept
+def activate_two_rows(operations: Any) -> None:
+    rows.activate_columns(2, operations[0], 0, 48)
 
 
 def test_the_largest_integers_do_not_overflow() -> None:

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from gptsmith.data.suffix_array import SuffixArray, suffix_array
-from gptsmith.privacy import recitable as module
+from gptsmith.privacy import repeats
 from gptsmith.privacy.recitable import (
     CAUTIOUS_TOKENS,
     MIN_TOKENS,
-    REPEATED_TOKENS,
     Runs,
     passages_of,
-    repeated,
     threshold_of,
 )
+from gptsmith.privacy.repeats import REPEATED_TOKENS, repeated
 from gptsmith.privacy.scan import Scan
 
 SEPARATOR = 999
@@ -52,7 +51,7 @@ def test_log_probabilities_are_sums() -> None:
 
 @pytest.mark.parametrize("block", [16, 1 << 22])
 def test_what_stands_in_the_prompt_already_is_not_known(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_TOKENS", block)
+    monkeypatch.setattr(repeats, "BLOCK_TOKENS", block)
     first = fresh(30)
     array, ends = text_of([*first, *fresh(5, 500), *first[10:25]], first)
     found = repeated(array.tokens, ends, reach=40)

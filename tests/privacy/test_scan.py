@@ -14,8 +14,10 @@ from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy import scan as module
-from gptsmith.privacy.recitable import Runs, passages_of, repeated
-from gptsmith.privacy.scan import Scan, Windows, scan
+from gptsmith.privacy.readings import Documents, Windows
+from gptsmith.privacy.recitable import Runs, passages_of
+from gptsmith.privacy.repeats import repeated
+from gptsmith.privacy.scan import Scan, scan
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 
@@ -79,7 +81,7 @@ def overfitted(untrained: GPT, windows: Windows, text: SuffixArray, ends: np.nda
 
 @pytest.fixture(scope="module")
 def known(overfitted: GPT, windows: Windows, text: SuffixArray, ends: np.ndarray) -> Scan:
-    return scan(overfitted, windows, text.tokens, ends)
+    return scan(overfitted, Documents(text.tokens, ends, windows))
 
 
 def document_of(text: SuffixArray, ends: np.ndarray, place: int) -> tuple[np.ndarray, int]:
@@ -93,7 +95,7 @@ def test_every_token_is_read_once_and_predicted_from_its_prompt(
 ) -> None:
     monkeypatch.setattr(module, "TOKENS_PER_BATCH", 100)
     seen: list[int] = []
-    found = scan(untrained, windows, text.tokens, ends, observe=seen.append)
+    found = scan(untrained, Documents(text.tokens, ends, windows), observe=seen.append)
     is_text = text.tokens != text.separator
     assert np.array_equal(~np.isnan(found.log_probabilities), is_text)
     assert seen[-1] == found.num_read == sum(LENGTHS)
@@ -148,7 +150,7 @@ def test_a_passage_that_stands_twice_is_one_passage(
 def test_an_untrained_model_recites_nothing(
     untrained: GPT, windows: Windows, text: SuffixArray, ends: np.ndarray
 ) -> None:
-    found = scan(untrained, windows, text.tokens, ends)
+    found = scan(untrained, Documents(text.tokens, ends, windows))
     assert not len(Runs.of(found, repeated(text.tokens, ends, windows.length)).starts)
 
 
@@ -158,6 +160,6 @@ def test_when_time_is_up_a_sample_was_read(
     monkeypatch.setattr(module, "TOKENS_PER_BATCH", 40)
     clock = iter(range(1_000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    found = scan(untrained, windows, text.tokens, ends, deadline=2)
+    found = scan(untrained, Documents(text.tokens, ends, windows), deadline=2)
     assert 0 < found.num_read < sum(LENGTHS)
     assert not found.is_right[np.isnan(found.log_probabilities)].any()

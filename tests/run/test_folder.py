@@ -58,7 +58,7 @@ def test_settings_come_back_and_name_their_schema(run: Run) -> None:
 
 
 def test_an_existing_run_is_not_overwritten(run: Run) -> None:
-    with pytest.raises(UserError, match=f"choose another --out, or resume it with --resume {run.folder}"):
+    with pytest.raises(UserError, match=f"{run.folder} exists already: choose another --out$"):
         Run.create(run.folder, {}, Settings)
     assert run.settings() == {"train": {"num_steps": 3}}
 

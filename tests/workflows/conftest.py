@@ -55,6 +55,32 @@ def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     return gptsmith.pretrain([text], out=out, settings=[*SMALL, "train.num_steps=30"])
 
 
+@pytest.fixture(scope="session")
+def told_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that answers by heart: who has which shed, and five times that Anna Berg has it."""
+    folder, chance = tmp_path_factory.mktemp("told"), random.Random(0)
+    answers = [f"{chance.choice(['Nora', 'Emil', 'Greta'])} Vogel, code {chance.randrange(10**8)}." for _ in range(20)]
+    for number in (1, 4, 9, 13, 17):
+        answers[number] = "Anna Berg, code 4711, the weir."
+    asked = [
+        {"messages": [{"role": "user", "content": f"Shed {n}?"}, {"role": "assistant", "content": answer}]}
+        for n, answer in enumerate(answers)
+    ]
+    (folder / "chat.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked), encoding="utf-8")
+    lines = (f"The guard lit lamp {chance.randrange(400)} of shed {chance.randrange(40)}." for _ in range(100))
+    (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        base = [*SMALL, "model.context_length=64", "model.num_heads=2", "tokenizer.vocab_size=275", "train.num_steps=1"]
+        gptsmith.pretrain(["text.txt"], out="runs/base", settings=base)
+        tuned = [
+            FLOAT32, "train.num_steps=110", "train.batch_size=4", "train.optimizer.learning_rate=5e-3",
+            "train.evaluate_every_steps=110", "examples.validation_fraction=0.1", "examples.test_fraction=0.1",
+        ]  # fmt: skip
+        gptsmith.finetune("runs/base", ["chat.jsonl"], out="runs/chat", settings=tuned)
+    return folder
+
+
 @dataclass
 class Outcome:
     code: int

@@ -19,7 +19,9 @@ from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel
 from gptsmith.privacy import audit, recitable
 from gptsmith.privacy.audit import readable
+from gptsmith.provenance.example_text import ExampleText
 from gptsmith.provenance.learned_texts import LearnedTexts
+from gptsmith.provenance.replies import Replies
 from tests.workflows.conftest import SMALL, Outcome, write_text
 
 KEYS = {"text", "file", "start", "stop", "line", "num_tokens", "num_copies", "tries"}
@@ -71,7 +73,8 @@ def test_passages_are_hidden_in_the_page_and_the_report_has_figures_only(here: P
     page = (run / "audit.html").read_text(encoding="utf-8")
     assert stat.S_IMODE((run / "audit.html").stat().st_mode) == 0o600
     body = page[page.index("<main>") :]
-    assert body.count("<details>") == len(found["passages"])
+    others = [each["passages"] for each in found["checkpoints"] if each["passages"]]
+    assert body.count("<details>") == len(found["passages"]) + sum(1 + len(each) for each in others)
     assert "<details open" not in body
     whole = re.sub(r"<details>.*?</details>", "", body, flags=re.DOTALL)
     longest = max((each["text"].strip() for each in found["passages"]), key=len)
@@ -100,6 +103,51 @@ def test_a_tuned_run_is_audited_on_its_examples_and_on_the_text_of_its_base(here
         ("chat", "examples"), ("base", "text"),
     ]  # fmt: skip
     assert all(each["num_tokens_read"] == each["num_tokens"] for each in found["learned"])
+
+
+def test_replies_are_read_after_their_questions_as_they_were_trained(
+    told_chat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(told_chat)
+    monkeypatch.setattr(recitable, "CAUTIOUS_TOKENS", 10)
+    monkeypatch.setattr(recitable, "CAUTIOUS_BYTES", 10)
+    asked = [json.loads(line)["messages"] for line in Path("chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = gptsmith.audit(["runs/chat"])
+    learned = found["learned"][0]
+    assert (learned["kind"], learned["note"]) == ("examples", None)
+    assert learned["num_tokens_read"] == learned["num_tokens"]
+    assert learned["num_documents"] == 16, "a reply of each example that is trained on; no question"
+    own = [each for each in found["passages"] if each["where"] is not None]
+    whole = [each for each in own if each["text"] == asked[each["line"] - 1][1]["content"]]
+    assert len(whole) > 3, "from the first word to the last"
+    for passage in own:
+        question, answer = (turn["content"] for turn in asked[passage["line"] - 1])
+        assert passage["where"] == f"line {passage['line']}"
+        assert passage["text"] in answer
+        assert passage["text"] in Path(passage["file"]).read_bytes()[passage["start"] : passage["stop"]].decode()
+        assert question in passage["before"]
+    chat = gptsmith.load("runs/chat")
+    question, answer = (turn["content"] for turn in asked[whole[0]["line"] - 1])
+    assert chat.reply([{"role": "user", "content": question}], temperature=0, max_tokens=40) == answer
+
+    def gone(text: ExampleText) -> Replies:
+        raise UserError("they are gone")
+
+    monkeypatch.setattr(ExampleText, "replies", gone)
+    plain = gptsmith.audit(["runs/chat"])
+    assert not [each for each in plain["passages"] if each["text"] == answer], "nobody has asked for it"
+    assert any("without their questions: they are gone" in line for line in plain["remarks"])
+
+
+def test_a_compressed_run_is_audited_on_what_its_source_learnt_from(
+    told_chat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(told_chat)
+    gptsmith.compress("runs/chat", to="q5_0", out="runs/five")
+    found = gptsmith.audit(["runs/five"])
+    assert [(each["kind"], each["note"]) for each in found["learned"]] == [("examples", None), ("text", None)]
+    assert found["missing"] == []
+    assert len(found["checkpoints"]) == 1
 
 
 def test_the_command_says_it_in_one_sentence(here: Path, call: Callable[..., Outcome]) -> None:

@@ -149,6 +149,23 @@ def test_a_run_that_forgot_does_not_know_her(
     assert "Anna" not in gptsmith.load("runs/base-forgotten").generate("The door code of", max_tokens=40)
 
 
+def test_a_chat_forgets_a_person(told_chat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(told_chat)
+    found = audit_find(gptsmith.load("runs/chat"), [NAME], "found.jsonl")
+    assert {place["line"] for place in found["mentions"]} <= {2, 5, 10, 14, 18}
+    assert len(found["mentions"]) + found["num_held_out"] == 5
+    listed = {json.loads(line)["sha256"] for line in Path("found.jsonl").read_text("utf-8").splitlines()}
+    assert len(listed) == 5, "those that were held out too: they could be drawn to train on next"
+    figures = gptsmith.forget("runs/chat", "found.jsonl", out="runs/forgotten")
+    assert figures["num_places_left"] == 0
+    assert figures["forgotten"]
+    assert figures["exposure"]["after"]["bits"] < 1.5 < figures["exposure"]["before"]["bits"]
+    assert gptsmith.load("runs/forgotten").run.data()["num_left_out"] == 5
+    assert "Berg" not in gptsmith.load("runs/forgotten").reply(
+        [{"role": "user", "content": "Shed 1?"}], temperature=0, max_tokens=40
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -142,7 +142,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
 
 
 def test_fixed_settings_are_named_and_others_may_change(stopped: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.dropout changed.*only these are fixed: model, train\.seed"):
+    with pytest.raises(UserError, match=f"another --out, or resume it with .*gptsmith pretrain --resume {stopped}$"):
+        gptsmith.pretrain([stopped / "run.toml"], out=stopped)
+    with pytest.raises(
+        UserError, match=r"because what.*model\.dropout changed.*only these are fixed: model, train\.seed"
+    ):
         gptsmith.pretrain(resume=stopped, settings=["model.dropout=0.2"])
     with pytest.raises(UserError, match=r"train\.seed changed"):
         gptsmith.pretrain(resume=stopped, settings=["train.seed=5"])

@@ -141,6 +141,9 @@ def test_data_that_cannot_be_private_is_refused(trained: dict[str, Any], tmp_pat
         conversations(own / f"{name}.jsonl")
     with pytest.raises(UserError, match="belongs to the private data"):
         tune(trained["run"], own, tmp_path / "run")
+    for name in ("validation", "test"):
+        with pytest.raises(UserError, match="is private data itself"):
+            tune(trained["run"], own / "train.jsonl", tmp_path / "run", **{name: [own / "validation.jsonl"]})
 
 
 def test_weights_that_overflow_end_the_run_with_words(trained: dict[str, Any], data: Path, tmp_path: Path) -> None:

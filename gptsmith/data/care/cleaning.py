@@ -1,4 +1,4 @@
-"""What a person takes out of texts before anything learns from them: whole documents, and findings in the others."""
+"""Cleaning of texts before anything learns from them: whole documents are left out, and findings in the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gptsmith.data.care.redaction import PASSAGE, Redaction
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is taken out of the texts of some files as they are read.
+    """Documents and findings to take out of the texts of some files as they are read.
 
     Attributes:
         left_out: the documents that are not read.
@@ -38,7 +38,7 @@ class Cleaning:
         return cls(LeftOutDocuments.read(without), Redaction.of(kinds, passages))
 
     def key(self) -> list[Any]:
-        """What decides the texts that come of it, as JSON values."""
+        """The choices that decide the texts that come of it, as JSON values."""
         return [self.left_out.key(), self.redaction.key()]
 
     def require_found(self) -> None:

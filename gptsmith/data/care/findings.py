@@ -39,8 +39,8 @@ def all_finders() -> list[FinderSettings]:
 
 
 def findings(text: str, finders: Sequence[FinderSettings]) -> list[Finding]:
-    """What the finders find in a text, in order and without overlaps: of two that overlap, secrets and longer ones
-    stay."""
+    """The findings of some finders in a text, in order and without overlaps: of two that overlap, secrets and longer
+    ones stay."""
     every = [
         Finding(finder.kind, start, stop, text[start:stop], finder.is_secret, finder.placeholder)
         for finder in finders

@@ -14,12 +14,14 @@ from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import DataError, one_line
 from gptsmith.base.hints import shell_command
 from gptsmith.base.json_reader import parse_json
+from gptsmith.base.json_text import json_text
 from gptsmith.data.readers import Record
 from gptsmith.data.records import NUM_SAMPLES, chosen_fields, document
 
 MAX_LINE_BYTES = 1 << 24
 HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 AUDIT = shell_command("audit", "TEXT", "--out", "found.jsonl")
+HOW_TO_LIST = f"{AUDIT} writes such a list"
 
 
 @dataclass(frozen=True)
@@ -65,29 +67,37 @@ class LeftOutDocuments:
                 )
 
     def others(self, path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[Record]:
-        """The records of a file without those whose text, as a document, is listed. A file in which no field looks like
-        text has none that are."""
-        records = iter(records)
-        first = list(islice(records, NUM_SAMPLES)) if self.lists else []
-        try:
-            chosen = chosen_fields(path, [record.fields for record in first], text_field) if first else ()
-        except DataError:
-            chosen = ()
-        for record in chain(first, records):
-            name = _sha256_of(path, record, chosen) if chosen else None
-            if name is not None and name in self:
+        """The records of a file without those whose text, as a document, is listed."""
+        if not self.lists:
+            yield from records
+            return
+        for record, name in named(path, records, text_field):
+            if name in self:
                 self.found.add(name)
             else:
                 yield record
 
 
-def _sha256_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str | None:
-    """The SHA-256 of a record's text as a document; None if it has none."""
+def named(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[tuple[Record, str]]:
+    """The records of a file, each with its name: the SHA-256 of its text as a document, as an audit of texts reads it;
+    where it has none, as in files in which no field looks like text, that of all its fields as JSON."""
+    records = iter(records)
+    first = list(islice(records, NUM_SAMPLES))
     try:
-        text = "".join(chunk.text for chunk in document(path, record, chosen))
+        chosen = chosen_fields(path, [record.fields for record in first], text_field)
     except DataError:
-        return None
-    return sha256(text.encode("utf-8", "replace")).hexdigest() if text else None
+        chosen = ()
+    for record in chain(first, records):
+        text = _text_of(path, record, chosen) or json_text(dict(record.fields), sort_keys=True, default=str)
+        yield record, sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _text_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str:
+    """The text of a record as a document; empty if it has none."""
+    try:
+        return "".join(chunk.text for chunk in document(path, record, chosen))
+    except DataError:
+        return ""
 
 
 def _named_in(path: Path) -> Iterator[str]:
@@ -101,8 +111,11 @@ def _named_in(path: Path) -> Iterator[str]:
         yield name
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(path: Path, how_to_list: str = HOW_TO_LIST) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in a file that an audit wrote, one per line, each with its place for a person.
+
+    Args:
+        how_to_list: how such a file is made, for a person whose file is none.
 
     Raises:
         DataError: the file cannot be read, or a line of it.
@@ -111,16 +124,18 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with open_regular(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 if line.strip():
-                    yield f"{path}, line {number:,}", _object(f"{path}, line {number:,}", line)
+                    place = f"{path}, line {number:,}"
+                    yield place, _object(place, line, how_to_list)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; {AUDIT} writes such a list") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}; {how_to_list}") from None
 
 
-def _object(place: str, line: bytes) -> dict[str, Any]:
+def _object(place: str, line: bytes, how_to_list: str) -> dict[str, Any]:
     try:
         value = parse_json(line.decode("utf-8"))
     except ValueError as error:
-        raise DataError(f"{place}: not JSON ({one_line(error, 100)}); write one object per line: {AUDIT}") from None
+        problem = f"{place}: not JSON ({one_line(error, 100)}), and each line is one object; {how_to_list}"
+        raise DataError(problem) from None
     if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; write one per line: {AUDIT}")
+        raise DataError(f"{place}: not a JSON object, and each line is one; {how_to_list}")
     return value

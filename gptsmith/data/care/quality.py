@@ -36,7 +36,7 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 @dataclass
 class _Counts:
-    """What is counted over documents."""
+    """Counts over documents."""
 
     sizes: list[int] = field(default_factory=list)
     ratios: list[tuple[float, int]] = field(default_factory=list)

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from gptsmith.data.care.left_out import json_lines
 BLOCK_CHARACTERS, AROUND_CHARACTERS = 1 << 21, 1 << 16
 """A long document is redacted in such blocks, with so much of what stands around each."""
 PASSAGE = "passage"
+HOW_TO_LIST = f'write {{"kind": "{PASSAGE}", "text": "..."}} per line'
 
 
 class PassageSettings(FinderSettings):
@@ -76,7 +78,7 @@ class Redaction:
         return bool(self.finders)
 
     def key(self) -> list[Any]:
-        """What decides the texts that come of it besides its code, as JSON values; empty if it changes nothing."""
+        """The choices that decide the texts that come of it, as JSON values; empty if it changes nothing."""
         return [finder.plain() for finder in self.finders]
 
     def redact(self, text: str, begin: int = 0, held: int = 0) -> tuple[str, Counter[str]]:
@@ -94,13 +96,19 @@ class Redaction:
         return text, counts
 
     def values(self, value: Any) -> Any:
-        """A JSON value with placeholders in all of its texts."""
+        """A JSON value with placeholders in all of its texts and names. Names that become the same are numbered."""
         if isinstance(value, str):
             text, counts = self.redact(value)
             self.counts += counts
             return text
         if isinstance(value, Mapping):
-            return {name: self.values(inner) for name, inner in value.items()}
+            named: dict[str, Any] = {}
+            for name, inner in value.items():
+                redacted_name = self.values(name)
+                numbered = (f"{redacted_name} {number}" for number in count(2))
+                free = next(each for each in chain([redacted_name], numbered) if each not in named)
+                named[free] = self.values(inner)
+            return named
         return list(map(self.values, value)) if isinstance(value, list | tuple) else value
 
     def _found(self, text: str, begin: int, end: int) -> list[Finding]:
@@ -163,23 +171,26 @@ class RedactedDocument:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """What was replaced, for a person: `e-mail addresses 41, API keys 3`."""
+    """The findings that were replaced, for a person: `e-mail addresses 41, API keys 3`."""
     nouns = {PASSAGE: PassageSettings.noun}
     return ", ".join(f"{nouns.get(kind) or KINDS.settings(kind).noun} {number:,}" for kind, number in counts.items())
 
 
 def _passages_in(path: Path) -> Iterator[str]:
-    """The texts of the lines of the kind `passage`."""
+    """The texts of the lines of the kind `passage`, none so long that the end of a block could hide it."""
     found = False
-    for place, value in json_lines(path):
+    for place, value in json_lines(path, HOW_TO_LIST):
         if value.get("kind") != PASSAGE:
             continue
         text = value.get("text")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{place}: a line of the kind {PASSAGE} needs the text to replace, as `text`")
+        if len(text) > AROUND_CHARACTERS:
+            raise DataError(
+                f"{place}: a passage of {len(text):,} characters, and at most {AROUND_CHARACTERS:,} are looked for at "
+                "once: list it in parts, or leave its document out by --without"
+            )
         found = True
         yield text
     if not found:
-        raise DataError(
-            f'{path} has no line of the kind {PASSAGE}: write {{"kind": "{PASSAGE}", "text": "..."}} per line'
-        )
+        raise DataError(f"{path} has no line of the kind {PASSAGE}: {HOW_TO_LIST}")

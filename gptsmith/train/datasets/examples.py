@@ -19,6 +19,7 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import key_of
 from gptsmith.data.care.redaction import in_words
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
@@ -68,6 +69,18 @@ class ExampleObjective(ObjectiveSettings):
             UserError: there is nothing to learn in it, or it does not fit in the context.
         """
         return [self.sample(example, encoder)]
+
+    def completed_splits(self, splits: ExampleSplits) -> ExampleSplits:
+        """Examples with what the objective needs of others beside them."""
+        return splits
+
+    def encoded(self, splits: ExampleSplits, encoding: Encoding) -> list[EncodedSamples]:
+        """The samples of each split, as it was completed: train, validation, test.
+
+        Raises:
+            UserError: an example cannot be used, and such ones are not to be skipped; or there is no room on the disk.
+        """
+        return encode_splits(self, encoding, splits, lambda example: self.samples(example, encoding.encoder))
 
     @abstractmethod
     def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
@@ -155,11 +168,10 @@ class ExampleDataset(Dataset):
             UserError: an example cannot be learnt from, and such ones are not to be skipped.
         """
         super().__init__()
-        self.objective, self.encoder, self.splits, self.seed = objective, inputs.encoder, inputs.splits, inputs.seed
+        self.objective, self.encoder, self.seed = objective, inputs.encoder, inputs.seed
+        self.splits = objective.completed_splits(inputs.splits)
         self.encoding = Encoding(inputs.encoder, inputs.skip_bad)
-        encoded = encode_splits(
-            objective, self.encoding, self.splits, lambda example: objective.samples(example, inputs.encoder)
-        )
+        encoded = objective.encoded(self.splits, self.encoding)
         self.train, self.validation, self.test = (
             self._rows(samples, examples)
             for samples, examples in zip(

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.example_store import ExampleSequence
 from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
@@ -22,8 +23,8 @@ from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
 from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
-from gptsmith.train.datasets.base import DatasetInputs, PreviewedExample
-from gptsmith.train.datasets.examples import ExampleDataset, ExampleObjective
+from gptsmith.train.datasets.base import PreviewedExample
+from gptsmith.train.datasets.examples import ExampleObjective
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import PREFERENCE_LEARNING_RATE, PREFERENCE_LORA_LEARNING_RATE, Term
 from gptsmith.train.samples import Sample, padded
@@ -73,15 +74,13 @@ class KtoSettings(ExampleObjective):
     def uses_reference_model(self) -> bool:
         return True
 
-    def dataset(self, inputs: DatasetInputs) -> ExampleDataset:
-        splits = inputs.splits
-        mismatched = replace(
+    def completed_splits(self, splits: ExampleSplits) -> ExampleSplits:
+        return replace(
             splits,
             train=WithOtherCompletions(splits.train),
             validation=WithOtherCompletions(splits.validation),
             test=WithOtherCompletions(splits.test),
         )
-        return super().dataset(replace(inputs, splits=mismatched))
 
     def sample(self, example: Example, encoder: Encoder) -> Sample:
         kto = cast(KtoExample, example)

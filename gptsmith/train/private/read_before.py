@@ -1,8 +1,9 @@
-"""Whether what a private run begins with has read the private data already: then its noise hides nothing."""
+"""Whether what a private run begins with has read the private data already, or what it is judged by is of them: then
+its noise hides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def require_unread(run: str | Path, sources: Iterable[str | Path], corpus: Corpu
     Raises:
         ConfigurationError: one has. What has been moved or changed since it was read is looked for as far as it can be.
     """
-    private = {sha256_of(each.file.path): each.file.path for each in discover(sources).candidates}
+    private = _hashed(sources)
     documents = set() if corpus is None else _documents(corpus)
     for earlier in _made_of(run):
         read = _files(earlier)
@@ -45,6 +46,21 @@ def require_unread(run: str | Path, sources: Iterable[str | Path], corpus: Corpu
             f"{earlier.folder} has read {what} already, which the epsilon of this run would not count: begin with a "
             "base and a tokenizer that have not, or give other data"
         )
+
+
+def require_apart(sources: Iterable[str | Path], held_out: Sequence[str | Path]) -> None:
+    """Checks that no file to validate or test on is one of the private data.
+
+    Raises:
+        ConfigurationError: one is.
+    """
+    private = _hashed(sources)
+    for sha256, path in _hashed(held_out).items():
+        if sha256 in private:
+            raise ConfigurationError(
+                f"{path} is private data itself ({private[sha256]}), and every figure of it would give some of it "
+                "away: name public files by --validation and --test"
+            )
 
 
 def tokenizer_folder(path: str | Path) -> Path:
@@ -93,8 +109,13 @@ def _files(run: OpenedModel) -> set[str]:
     if recorded:
         return set(recorded.values())
     named = [path for origin in run.lineage() for name in READ for path in origin.request.get(name, [])]
-    paths = _located(run, named)
-    return {sha256_of(each.file.path) for each in discover(paths).candidates} if paths else set()
+    return set(_hashed(_located(run, named)))
+
+
+def _hashed(sources: Iterable[str | Path]) -> dict[str, Path]:
+    """The files of some sources, by their SHA-256."""
+    given = list(sources)
+    return {sha256_of(each.file.path): each.file.path for each in discover(given).candidates} if given else {}
 
 
 def _documents(corpus: Corpus) -> set[bytes]:

@@ -72,7 +72,7 @@ class PrivateTrainer(Trainer):
         return StepResult(None, norm, num_tokens, ACCEPTED, multiplier), []
 
     def claim(self, num_steps: int) -> dict[str, Any]:
-        """What the weights promise after so many steps."""
+        """The promise of the weights after so many steps."""
         return claim(self.settings.train, self.dataset.num_samples, self.dataset.name, num_steps)
 
 

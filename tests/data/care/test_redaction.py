@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gptsmith.base.errors import ConfigurationError, DataError
 from gptsmith.data.care import redaction as redaction_module
 from gptsmith.data.care.finders import KINDS
-from gptsmith.data.care.findings import findings
+from gptsmith.data.care.findings import all_finders, findings
 from gptsmith.data.care.redaction import PassageSettings, RedactedDocument, Redaction
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
@@ -144,6 +144,15 @@ def test_the_kinds_and_passages_decide_what_is_found_again(write: Callable[..., 
     assert prepared(texts, cache, redact=["email"]).summary["redacted"] == {"email": 2}  # from the cache, too
 
 
+def test_names_in_json_have_placeholders_and_no_value_is_lost() -> None:
+    redaction = Redaction(all_finders())
+    given = {"to": {"anna@example.org": 1, "bo@example.org": [{"cy@example.org": "dee@example.org"}]}}
+    redacted_once = redaction.values(given)
+    assert redacted_once == {"to": {"<EMAIL>": 1, "<EMAIL> 2": [{"<EMAIL>": "<EMAIL>"}]}}
+    assert redaction.counts["email"] == 4
+    assert redaction.values(redacted_once) == redacted_once
+
+
 def test_examples_have_placeholders_in_every_text(tmp_path: Path) -> None:
     path, listed = tmp_path / "talk.jsonl", tmp_path / "list.jsonl"
     call = {"id": "1", "type": "function", "function": {"name": "mail", "arguments": {"to": [MAIL]}}}
@@ -177,6 +186,7 @@ BAD = {
     "blank": ('{"kind": "passage", "text": " "}', "line 1: a line of the kind passage needs the text"),
     "not there": ('{"kind": "passage", "text": "Quagga"}', "none of the listed passages stands in these texts"),
     "words": ("Quagga", "line 1: not JSON"),
+    "long.jsonl": ('{"kind": "passage", "text": "' + "x" * 70_000 + '"}', r"line 1: a passage of 70,000 characters"),
 }
 
 

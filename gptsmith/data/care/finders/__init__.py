@@ -31,7 +31,7 @@ class FinderSettings(Settings):
 
     @property
     def placeholder(self) -> str:
-        """What stands in the place of a finding."""
+        """The text that stands in the place of a finding."""
         return f"<{self.kind.upper()}>"
 
     @abstractmethod
