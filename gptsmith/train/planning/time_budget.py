@@ -17,6 +17,7 @@ from gptsmith.model.cost import cost
 from gptsmith.train.planning.compile_trial import with_compiling
 from gptsmith.train.planning.memory import expected_peak_bytes
 from gptsmith.train.planning.plan import (
+    USEFUL_EPOCHS,
     Corpus,
     Plan,
     TooShortError,
@@ -159,7 +160,8 @@ def predicted_in_a_line(predicted: dict[str, Any]) -> str:
     """The predicted figures of a plan for people, with the time in all unless that is None."""
     seconds = predicted["seconds"]
     parts = [f"{seconds / 60:.1f} minutes in all"] if seconds is not None else []
-    parts.append(f"{predicted['epochs']:.1f} epochs")
+    enough = " (after more the text is learnt by heart)" if predicted["epochs"] > 0.99 * USEFUL_EPOCHS else ""
+    parts.append(f"{predicted['epochs']:.1f} epochs{enough}")
     if "seconds_per_step" in predicted and "tokens_per_second" in predicted:
         parts.append(f"{predicted['tokens_per_second']:,.0f} tokens per second")
     if "peak_memory_bytes" in predicted:
