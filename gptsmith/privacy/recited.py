@@ -70,11 +70,7 @@ class Recited:
             [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
             [each for each, planted in zip(passages, is_planted, strict=True) if planted],
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
-            sum(
-                int(stop - start)
-                for start, stop in zip(own.starts, own.stops, strict=True)
-                if not text.is_planted(int(start), int(stop - start))
-            ),
+            num_own_tokens(text, own),
             {
                 tries: (
                     tokens_within(scanned, is_repeated, length, tries),
@@ -130,6 +126,12 @@ class Recited:
             }
             for passage in self.held_out_passages
         ]
+
+
+def num_own_tokens(text: SourcedText, runs: Runs) -> int:
+    """The tokens of some runs of right ones, but for those that touch a canary, which are nobody's text."""
+    spans = ((int(start), int(stop - start)) for start, stop in zip(runs.starts, runs.stops, strict=True))
+    return sum(num_tokens for start, num_tokens in spans if not text.is_planted(start, num_tokens))
 
 
 def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:

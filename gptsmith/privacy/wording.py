@@ -19,12 +19,14 @@ def headline(recited: Sequence[Recited]) -> str:
     """`This model can recite 12 passages; none of the text it never saw.`"""
     num_passages = sum(len(each.passages) for each in recited)
     num_held_out = sum(len(each.held_out_passages) for each in recited)
-    what = f"This model can recite {counted(num_passages, 'passage') if num_passages else 'nothing of what it learnt'}"
+    longest = max(each.threshold.num_tokens for each in recited)
+    none = f"no passage of {longest} tokens or more of what it learnt"
+    what = f"This model can recite {counted(num_passages, 'passage') if num_passages else none}"
     num_read, num_tokens = (sum(sizes) for sizes in zip(*(_sizes(each) for each in recited), strict=True))
     if num_read < num_tokens:
         what += f", of the {num_read / num_tokens:.0%} of its text that were read"
     if all(each.threshold.longest_held_out is None for each in recited):
-        return f"{what}; too little text was held out to compare with."
+        return f"{what}; too little text was held out to compare with, so that shorter ones are not told from chance."
     return f"{what}; {num_held_out or 'none'} of the text it never saw."
 
 
@@ -86,9 +88,10 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other(checkpoint: Mapping[str, Any]) -> str:
+    number = checkpoint["num_passages"]
     return (
         f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, can recite "
-        f"{counted(checkpoint['num_passages'], 'passage')}."
+        f"{counted(number, 'passage') if number else 'none'}."
     )
 
 

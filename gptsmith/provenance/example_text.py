@@ -80,7 +80,7 @@ class ExampleText(LearnedText):
             UserError: the examples are gone or have changed, or there is no room on the disk.
         """
         examples = examples_of(self._opened, self._origin)
-        return Replies.of(self._opened, examples.sources, examples.splits, self.files)
+        return Replies.of(self._opened, self._origin, examples.sources, examples.splits, self.files)
 
     def held_out_tokens(self) -> np.ndarray:
         return np.fromfile(self.index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)

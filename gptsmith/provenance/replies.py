@@ -16,6 +16,7 @@ from gptsmith.data.shards import token_dtype
 from gptsmith.data.suffix_array import suffix_array
 from gptsmith.provenance.files import SourceFiles
 from gptsmith.provenance.learned_text import Source, SourcedText, in_whole_characters, source_in_record
+from gptsmith.run.lineage import Origin
 from gptsmith.text.chat_template import default_template
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.datasets.encoded import EncodedSamples
@@ -108,8 +109,10 @@ class Replies(SourcedText):
         super().__init__(run.folder, suffix_array(tokens, separator), ends, tokenizer, files)
 
     @classmethod
-    def of(cls, run: OpenedModel, sources: ExampleSources, splits: ExampleSplits, files: SourceFiles) -> Replies:
-        """Those of a run, encoded as it was trained.
+    def of(
+        cls, run: OpenedModel, origin: Origin, sources: ExampleSources, splits: ExampleSplits, files: SourceFiles
+    ) -> Replies:
+        """Those of a run, encoded as it was trained in a step of its lineage.
 
         Raises:
             MissingExtraError: the library that sorts is not installed.
@@ -119,7 +122,7 @@ class Replies(SourcedText):
         template = run.template() or default_template(tokenizer)
         choices = sources.choices
         encoder = Encoder(tokenizer, template, run.config.context_length, choices.learns_thoughts)
-        objective = _objective(run, sources, splits)
+        objective = _objective(origin, sources, splits)
         splits = objective.completed_splits(splits)
         train, validation, test = objective.encoded(splits, Encoding(encoder, choices.skip_bad))
         return cls(
@@ -141,10 +144,10 @@ class Replies(SourcedText):
         )
 
 
-def _objective(run: OpenedModel, sources: ExampleSources, splits: ExampleSplits) -> ExampleObjective:
-    """The objective that a run was trained with. One that asks with examples, but does not teach their answers, stands
+def _objective(origin: Origin, sources: ExampleSources, splits: ExampleSplits) -> ExampleObjective:
+    """The objective of a training. One that asks with examples, but does not teach their answers, stands
     back for the usual one of such examples, whose questions and answers are the same."""
-    given = run.settings()["train"]["objective"]
+    given = origin.settings["train"]["objective"]
     objective = KINDS.settings(given["kind"]).for_examples(given, splits)
     if isinstance(objective, ExampleObjective):
         return objective

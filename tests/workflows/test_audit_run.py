@@ -139,6 +139,17 @@ def test_replies_are_read_after_their_questions_as_they_were_trained(
     assert any("without their questions: they are gone" in line for line in plain["remarks"])
 
 
+def test_a_compressed_run_is_audited_on_what_its_source_learnt_from(
+    told_chat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(told_chat)
+    gptsmith.compress("runs/chat", to="q5_0", out="runs/five")
+    found = gptsmith.audit(["runs/five"])
+    assert [(each["kind"], each["note"]) for each in found["learned"]] == [("examples", None), ("text", None)]
+    assert found["missing"] == []
+    assert len(found["checkpoints"]) == 1
+
+
 def test_the_command_says_it_in_one_sentence(here: Path, call: Callable[..., Outcome]) -> None:
     run = here / "runs" / "base"
     called = call("audit", run)

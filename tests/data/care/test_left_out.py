@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gptsmith.base.errors import DataError
-from gptsmith.data.care.left_out import LeftOutDocuments
+from gptsmith.data.care.left_out import LeftOutDocuments, named
 from gptsmith.data.discover import discover
 from gptsmith.data.prepare import prepare
+from gptsmith.data.readers import Record
 from gptsmith.data.reading import read_documents
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS
@@ -156,3 +157,14 @@ def test_a_line_of_a_list_is_read_up_to_a_bound(tmp_path: Path, monkeypatch: pyt
     path.write_text(json.dumps({"text": "x" * 200}), encoding="utf-8")
     with pytest.raises(DataError, match=r"long\.jsonl, line 1: not JSON"):
         LeftOutDocuments.read([path])
+
+
+def test_each_record_has_a_name_also_where_no_field_looks_like_text() -> None:
+    fields = [{"turns": [{"a": number}], "when": "2026-11-28"} for number in (1, 2, 1)]
+    records = [Record(each, f"line {number}", 0, 0) for number, each in enumerate(fields, 1)]
+    names = [name for _, name in named(Path("pairs.jsonl"), records, None)]
+    assert names[0] == names[2] != names[1]
+    turned = [Record(dict(reversed(each.items())), "line 1", 0, 0) for each in fields]
+    assert [name for _, name in named(Path("pairs.jsonl"), turned, None)] == names, "the order of fields is no matter"
+    lists = LeftOutDocuments({"found.jsonl": frozenset(names[:1])})
+    assert [record.place for record in lists.others(Path("pairs.jsonl"), records, None)] == ["line 2"]
