@@ -172,6 +172,8 @@ def smaller(line: str) -> list[str]:
         words[words.index("--trials") + 1] = "2"
     if words[1] == "plan" and "--minutes" in words:  # which suffices on a machine that is busy
         words[words.index("--minutes") + 1] = "600"
+    if "--canaries" in words:  # the text is short
+        words[words.index("--canaries") + 1] = "2"
     if "--layers" in words:  # there are two
         words[words.index("--layers") + 1] = "1"
     if "--heal-minutes" in words:

@@ -16,6 +16,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import BlockFormat, Groups
 from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups
 from gptsmith.model.kernels.dense_matmul import dense_linear
+from gptsmith.model.kernels.dropout import Dropout
 from gptsmith.model.linear import LinearLayer
 from gptsmith.model.linear.dense import DenseEmbedding, DenseLinear
 from gptsmith.model.linear.grouped import Grouped
@@ -129,8 +130,8 @@ def trainable(model: GPT, unrounded: GPT) -> GPT:
     require_trainable(model.config)
     made = deepcopy(model) if model.config.linear.kind == "dense" else dequantize(model)
     for module in made.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+        if isinstance(module, Dropout):
+            module.fraction = 0.0
     for place, layer in list(model.named_modules()):
         if isinstance(layer, Grouped):
             dense, quantizer = made.get_submodule(place), FakeQuantizer(layer.weight, layer.form)

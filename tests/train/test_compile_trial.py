@@ -14,6 +14,7 @@ from gptsmith.model.presets import smith_shape
 from gptsmith.train import compilable
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.planning import compile_trial, time_budget
+from gptsmith.train.planning import plan as plan_module
 from gptsmith.train.planning.compile_trial import with_compiling
 from gptsmith.train.planning.plan import Corpus, Plan
 from gptsmith.train.planning.throughput import Speed
@@ -91,6 +92,7 @@ def test_the_plan_of_a_long_run_is_recorded_in_its_settings(
     compiles: bool | None,
 ) -> None:
     monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((1e6, 1e-3), (1e8, 1e-1))))
+    monkeypatch.setattr(plan_module, "ENOUGH_STEPS", 10**6)  # the text is short
     monkeypatch.setattr(compilable, "missing_for_compiling", lambda _: None)
     resolved = resolve_settings(PretrainRequest(sources=[text], minutes=60, settings=given))
     assert resolved.settings.train.compile == compiles

@@ -18,7 +18,7 @@ from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset, preset_settings
 from gptsmith.train.planning import throughput as speed_module
 from gptsmith.train.planning.memory import expected_peak_bytes
-from gptsmith.train.planning.plan import Corpus, TooShortError, interval, plan_seconds, plan_tokens
+from gptsmith.train.planning.plan import Corpus, TooShortError, block_parameters, interval, plan_seconds, plan_tokens
 from gptsmith.train.planning.scaling_law import (
     bits_by_counts,
     difficulty,
@@ -63,7 +63,18 @@ def test_more_time_gives_a_larger_model_more_tokens_and_a_lower_loss() -> None:
 
 def test_a_small_text_is_not_read_for_ever() -> None:
     corpus = Corpus(num_tokens=50_000, num_bytes=200_000, difficulty=2.0)
-    assert plan_seconds(10**6, corpus, seconds_per_token, BASE).num_tokens == 40 * 50_000
+    assert plan_seconds(10**6, corpus, seconds_per_token, BASE).num_tokens == 600 * 1024
+    tiny = Corpus(num_tokens=5_000, num_bytes=20_000, difficulty=2.0)
+    assert plan_seconds(10**6, tiny, seconds_per_token, BASE).num_tokens == 40 * 5_000
+
+
+def test_a_text_is_read_so_often_as_it_is_worth() -> None:
+    corpus = Corpus(num_tokens=500_000, num_bytes=2_000_000, difficulty=2.0)
+    for seconds in (10**4, 10**6):
+        plan = plan_seconds(seconds, corpus, seconds_per_token, BASE)
+        assert plan.num_tokens <= 3.3 * 500_000
+        assert block_parameters((plan.model["embed_dim"], plan.model["num_layers"])) <= 12 * 500_000
+        assert "dropout" not in plan.model
 
 
 def test_a_shape_that_is_given_is_not_changed() -> None:

@@ -24,6 +24,7 @@ from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.datasets.text import TextDataset
+from gptsmith.train.planning import plan as plan_module
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.plan import interval
 from gptsmith.train.planning.recorded_plan import RecordedPlan, replan_in_words
@@ -46,6 +47,7 @@ SHAPE = [
 @pytest.fixture(autouse=True)
 def a_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_budget, "measured_speed", lambda *_: FAST)
+    monkeypatch.setattr(plan_module, "ENOUGH_STEPS", 10**6)  # the text is short
 
 
 def plan_of(run: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.files import readable_bytes
+from gptsmith.base.hints import shell_command
 from gptsmith.data.care.finders import KINDS
 from gptsmith.data.care.findings import hidden
 from gptsmith.pages.shell import Html, element, page, section
@@ -63,7 +64,11 @@ def _findings(figures: Mapping[str, Any]) -> list[Html]:
         _bars(("kind", "findings"), counts),
         _soft("Click a line to see the text. Change secrets where others have read them."),
         *map(_finding, found[:MAX_SHOWN]),
-        *([_soft(f"{more:,} more: gptsmith audit TEXT --out found.jsonl writes all of them.")] if more > 0 else []),
+        *(
+            [_soft(f"{more:,} more: {shell_command('audit', 'TEXT', '--out', 'found.jsonl')} writes all of them.")]
+            if more > 0
+            else []
+        ),
     ]
 
 

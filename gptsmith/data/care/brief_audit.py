@@ -11,6 +11,7 @@ import numpy as np
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, write_json
+from gptsmith.base.hints import shell_command
 from gptsmith.base.versions import source_sha256
 from gptsmith.data.care import finders as finders_package
 from gptsmith.data.care.finders import KINDS
@@ -57,7 +58,7 @@ class BriefAudit:
         found = ", ".join([*([f"secrets {secrets:,}"] if secrets else []), *others])
         part = " (only a part was looked at)" if self.is_part else ""
         where = f"in {self.num_found:,} of {self.num_read:,} {noun}{part}"
-        return [f"found {where}: {found}; gptsmith audit TEXT lists them"]
+        return [f"found {where}: {found}; {shell_command('audit', 'TEXT')} lists them"]
 
 
 def of_corpus(corpus: Corpus) -> BriefAudit:

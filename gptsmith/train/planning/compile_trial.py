@@ -13,7 +13,7 @@ from gptsmith.base.errors import one_line
 from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.compiling import missing_for_compiling
 from gptsmith.model.config import GPTConfig
-from gptsmith.train.planning.plan import MAX_EPOCHS, Corpus, Plan
+from gptsmith.train.planning.plan import Corpus, Plan, useful_tokens
 from gptsmith.train.planning.throughput import step_times
 
 LEAST_S = 900.0
@@ -76,5 +76,5 @@ def with_compiling(
     if saved_s <= trial.took_s:
         return plan, None
     gained = 1 + (saved_s - trial.took_s) / left_s * trial.times_faster
-    num_tokens = min(round(plan.num_tokens * gained), MAX_EPOCHS * corpus.num_tokens)
+    num_tokens = min(round(plan.num_tokens * gained), useful_tokens(corpus.num_tokens))
     return replace(plan, num_tokens=num_tokens, compiles=True), trial

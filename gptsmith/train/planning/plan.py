@@ -21,7 +21,12 @@ DEFAULT_TRAINING_FLOPS = 2e13
 """The cost of a run by default: a few minutes on two CPU cores."""
 TOKENS_PER_PARAMETER = 2.5
 """Per parameter of the blocks, if nothing was measured."""
-MAX_EPOCHS = 40
+USEFUL_EPOCHS = 3.3
+"""After more, the validation loss rises: a model learns the text by heart (LOG.md)."""
+ENOUGH_STEPS, MAX_EPOCHS = 600, 40
+"""A text that is too short for so many steps in its useful epochs is repeated until it has them, at most so often."""
+PARAMETERS_PER_TOKEN = 12
+"""Blocks with more parameters per token of the text were not tried (LOG.md)."""
 STEPS_WANTED = 1500
 TOKENS_PER_STEP = 1024
 """Of a small run. Larger ones take larger steps, in powers of two, for about as many steps."""
@@ -74,7 +79,7 @@ def plan_tokens(corpus_tokens: int, tokens: int | None, params: int | None) -> P
         params = int(math.sqrt(budget / 6 / TOKENS_PER_PARAMETER))
     if tokens is None:
         affordable = max(DEFAULT_TRAINING_FLOPS / (6 * params), TOKENS_PER_PARAMETER * params)
-        tokens = int(min(affordable, MAX_EPOCHS * corpus_tokens))
+        tokens = min(int(affordable), useful_tokens(corpus_tokens))
     return _plan(smith_shape(*largest_shape(params)), tokens, corpus_tokens)
 
 
@@ -104,7 +109,8 @@ def plan_seconds(
         per_token = seconds_per_token(GPTConfig.parse(base))
         return _plan({}, _affordable(seconds / per_token - other_tokens, per_token, corpus), corpus.num_tokens)
     best: tuple[float, Plan] | None = None
-    for shape in [largest_shape(params)] if params else SHAPES:
+    fitting = [shape for shape in SHAPES if block_parameters(shape) <= PARAMETERS_PER_TOKEN * corpus.num_tokens]
+    for shape in [largest_shape(params)] if params else fitting or SHAPES[:1]:
         per_token = seconds_per_token(GPTConfig.parse({**base, **smith_shape(*shape)}))
         try:
             num_tokens = _affordable(seconds / per_token - other_tokens, per_token, corpus)
@@ -123,7 +129,13 @@ def _affordable(num_tokens: float, seconds_per_token: float, corpus: Corpus) -> 
     least = LEAST_STEPS * TOKENS_PER_STEP
     if num_tokens < least:
         raise TooShortError((least - num_tokens) * seconds_per_token)
-    return int(min(num_tokens, MAX_EPOCHS * corpus.num_tokens))
+    return min(int(num_tokens), useful_tokens(corpus.num_tokens))
+
+
+def useful_tokens(corpus_tokens: int) -> int:
+    """The most tokens that are worth training on, of a text of so many."""
+    enough = min(ENOUGH_STEPS * TOKENS_PER_STEP, MAX_EPOCHS * corpus_tokens)
+    return max(int(USEFUL_EPOCHS * corpus_tokens), enough)
 
 
 class TooShortError(UserError):

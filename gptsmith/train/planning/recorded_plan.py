@@ -7,7 +7,7 @@ from typing import Any
 
 from gptsmith.base.files import readable_bytes, readable_seconds, write_json
 from gptsmith.run.folder import PLAN, Run
-from gptsmith.train.planning.plan import MAX_EPOCHS, Corpus, expectation, interval
+from gptsmith.train.planning.plan import Corpus, expectation, interval, useful_tokens
 from gptsmith.train.planning.time_budget import CLOSING_S, predicted_in_a_line, without_embeddings
 from gptsmith.train.run_settings import TrainingSettings
 
@@ -61,7 +61,7 @@ class RecordedPlan:
             return int(self.table["max_steps"])
         if "corpus" not in self.table:
             return None
-        return int(MAX_EPOCHS * self.table["corpus"]["num_tokens"] / self.tokens_per_step(settings))
+        return int(useful_tokens(self.table["corpus"]["num_tokens"]) / self.tokens_per_step(settings))
 
     @property
     def closing_s(self) -> float:

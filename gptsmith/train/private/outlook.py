@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from gptsmith.base.hints import shell_command
 from gptsmith.train.optimizers import trained_parameters
 from gptsmith.train.private.claim import claim
 from gptsmith.train.run_settings import TrainingSettings
@@ -57,7 +58,8 @@ def private_advice(figures: Mapping[str, Any], fewer_weights: Sequence[str] = ()
 
 def _fewer_weights(settings: TrainingSettings) -> list[str]:
     if settings.made_by == "pretrain":
-        return ["LoRA on a public model, by gptsmith finetune PUBLIC DATA --private EPSILON --lora 4"]
+        tuning = shell_command("finetune", "PUBLIC", "DATA", "--private", "EPSILON", "--lora", "4")
+        return [f"LoRA on a public model, by {tuning}"]
     linear = settings.model.linear
     if not linear.has_adapters:
         return ["--lora 4, which trains fewer weights"]

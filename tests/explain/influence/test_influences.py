@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,6 +38,15 @@ class Documents(LearnedText):
 
     def held_out_tokens(self) -> np.ndarray:
         return np.empty(0, np.int64)
+
+    def text_of(self, document: int) -> bytes:
+        return b""
+
+    def sha256_of(self, document: int) -> None:
+        return None
+
+    def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
+        return iter(())
 
     def source(self, place: int, num_tokens: int) -> Source:
         document = self.document_at(place)
