@@ -275,6 +275,12 @@ def test_a_cache_of_integers_is_that_of_the_modules() -> None:
         torch.testing.assert_close(ours.scales, theirs.scales)
 
 
+def test_experts_in_blocks_that_no_token_chooses_can_be_packed() -> None:
+    model = a_model("experts in blocks")
+    packed, ids = inference_model(model), torch.tensor([[5]])  # packed by a pass that has gradients
+    torch.testing.assert_close(packed(ids), model(ids), atol=0.1, rtol=0.05)
+
+
 def test_what_is_packed_already_is_left_to_the_modules() -> None:
     with pytest.raises(UserError, match="packed for PyTorch already"):
         an_engine(inference_model(a_model("int8")), "native")

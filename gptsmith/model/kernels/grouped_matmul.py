@@ -114,7 +114,7 @@ class GroupedMatmul:
         y = y.to(x.dtype)
         if self.bias is not None:
             y = y + self.bias.to(x.dtype)
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.shape[-1])
 
     def matrix(self) -> Tensor:
         """The dequantized matrix (out, in)."""
