@@ -76,6 +76,8 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact], 
     require_free(out)
     found, names = _listed(old, Path(request.found))
     _require_own(old, found)
+    if not request.redact:
+        _require_unchanged(old, found)
     vocabulary = Vocabulary(_learned(found))
     secrets = _spread([Secret(each.context, each.text) for each in found.mentions])
     never_seen = _spread(vocabulary.names_not_in_it(_held_out(found, names)))
@@ -174,13 +176,31 @@ def _require_own(run: Loaded, found: FoundWords) -> None:
         UserError: a base of the run learnt from what is to be forgotten, or the run was made of a trained one.
     """
     if not run.run.lineage()[0].is_trained:
-        raise UserError(f"{run.run.folder} was not trained itself, but made of another run: let that one forget")
+        made_from = (run.run.result() or {}).get("made_from") or "another model"
+        raise UserError(f"{run.run.folder} was not trained itself, but made of {made_from}: let that one forget")
     own = run.run.folder.resolve()
     for folder in found.runs:
         if folder.resolve() != own:
             raise UserError(
                 f"{folder}, which {run.run.folder} began with, learnt from it too: let that one forget first, then "
                 "tune the new one"
+            )
+
+
+def _require_unchanged(run: Loaded, found: FoundWords) -> None:
+    """Checks that documents are found again by their names.
+
+    Raises:
+        UserError: a file has changed and still has the words: its documents have other names now, and would be learnt.
+    """
+    texts = {str(text.run): text for text in found.learned.texts}
+    for mention in found.mentions:
+        file = mention.source.file
+        located, state = texts[mention.source.run].files.state(file)
+        if state == "changed" and located is not None and any(each.is_in(located) for each in found.wanted):
+            raise UserError(
+                f"{file} has changed since {run.run.folder} learnt from it and still has the words, so that they would "
+                "be learnt again: take them out of it, or give --redact"
             )
 
 

@@ -114,6 +114,21 @@ def test_everything_that_was_made_of_it_is_listed(found: dict[str, Any], project
     assert (project / "exported").resolve() in exported | {path.parent for path in exported}
 
 
+def test_a_file_that_has_changed_and_still_has_the_words_is_refused(
+    found: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    path = next(Path(place["file"]) for place in found["mentions"] if place["file"].endswith(".txt"))
+    before = path.read_bytes()
+    path.write_bytes(before + b"A line more.\n")
+    with pytest.raises(UserError, match="has changed since runs/base learnt from it and still has the words"):
+        gptsmith.forget("runs/base", "found.jsonl", out="runs/again")
+    path.write_bytes(before)
+    with pytest.raises(UserError, match=r"runs/small was not trained itself, but made of .*runs/base"):
+        gptsmith.forget("runs/small", "found.jsonl", out="runs/again")
+    assert not Path("runs/again").exists()
+
+
 def test_words_can_be_redacted_and_the_documents_stay(
     found: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
