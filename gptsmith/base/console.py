@@ -94,6 +94,11 @@ def note_once(message: str, style: str = "") -> None:
     note(message, style)
 
 
+def escaped(text: str) -> str:
+    """A text that is shown as it is where markup is read, as in helps."""
+    return escape(text)
+
+
 def styled(template: str, *values: object) -> Text:
     """Text from a template with markup such as [bold], with each value as it stands in the place of a {}."""
     return Text.from_markup(template.format(*(escape(harmless(str(value))) for value in values)), emoji=False)

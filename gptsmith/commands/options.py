@@ -164,9 +164,9 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 
 def _help(field: FieldInfo) -> str:
-    from rich.markup import escape
+    from gptsmith.base import console
 
-    return escape(" ".join((field.description or "").split()))
+    return console.escaped(" ".join((field.description or "").split()))
 
 
 def show_drawn_seed(request: SamplingOptions) -> None:

@@ -45,7 +45,7 @@ def resolved(text: Path, **arguments: Any) -> Resolved:
             (312, 256, 128, 4, 2),
             (3, 12),
         ),
-        ({"minutes": 3, "params": 300_000, "tokenizer": "bytes"}, (259, 256, 128, 4, 2), (4, 1228)),
+        ({"minutes": 3, "params": 300_000, "tokenizer": "bytes"}, (259, 256, 128, 4, 2), (4, 600)),
     ],
     ids=["default", "tokens", "steps", "minutes"],
 )

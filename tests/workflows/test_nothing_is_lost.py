@@ -88,12 +88,12 @@ def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unsto
         process = Forked(*command(text, run))
         wait_for(process, partial(has_started_again, num_starts))
         time.sleep(chance.random() * 0.6)  # an instant of the second or so that training takes
-        if process.poll() is None:
+        if was_alive := process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            kills += 1
-        elif (run / "result.json").exists():
-            kills += 1  # it was faster than the killer
+        has_ended = (run / "result.json").exists()
+        kills += was_alive or has_ended
+        if has_ended:  # it was faster than the killer
             (run / "result.json").unlink()
             newest = list_checkpoints(run / "checkpoints")[0]
             newest.folder.rename(newest.folder.with_name(f".lost-{kills}"))
