@@ -160,7 +160,8 @@ def predicted_in_a_line(predicted: dict[str, Any]) -> str:
     """The predicted figures of a plan for people, with the time in all unless that is None."""
     seconds = predicted["seconds"]
     parts = [f"{seconds / 60:.1f} minutes in all"] if seconds is not None else []
-    enough = " (after more the text is learnt by heart)" if predicted["epochs"] > 0.99 * USEFUL_EPOCHS else ""
+    is_read_enough = "num_active_parameters" in predicted and predicted["epochs"] > 0.99 * USEFUL_EPOCHS
+    enough = " (after more the text is learnt by heart)" if is_read_enough else ""
     parts.append(f"{predicted['epochs']:.1f} epochs{enough}")
     if "seconds_per_step" in predicted and "tokens_per_second" in predicted:
         parts.append(f"{predicted['tokens_per_second']:,.0f} tokens per second")
