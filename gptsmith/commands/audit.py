@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.base.hints import shell_command
-from gptsmith.commands.found import NUM_SHOWN, show_found
+from gptsmith.commands.found import NUM_SHOWN, print_table, show_found
 from gptsmith.commands.options import Json, command, show_next
 from gptsmith.commands.recited import show_recited
 from gptsmith.workflows.requests import AuditRequest
@@ -71,66 +71,40 @@ def _note_more(number: int) -> None:
 
 def show_findings(found: list[dict[str, Any]]) -> None:
     """Prints findings as a table. A secret is not shown whole: others may look at the screen."""
-    from rich.table import Table
-
     from gptsmith.base import console
     from gptsmith.data.care.findings import hidden
 
-    if not found:
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("kind", "text", "where"):
-        table.add_column(column, overflow="fold")
-    for each in found:
-        text = hidden(each["text"]) if each["is_secret"] else each["text"]
-        words = " ".join(text[:TEXT_CHARACTERS].split())
-        table.add_row(console.label_of(each["kind"]), console.harmless(words), place_of(each))
-    console.results.print(table)
-    console.results.print()
+    texts = (hidden(each["text"]) if each["is_secret"] else each["text"] for each in found)
+    rows = [
+        (console.label_of(each["kind"]), text[:TEXT_CHARACTERS], place_of(each))
+        for each, text in zip(found, texts, strict=True)
+    ]
+    print_table(("kind", "text", "where"), rows)
 
 
 def show_duplicates(document: str, of: str, found: list[dict[str, Any]]) -> None:
     """Prints pairs of documents as a table, under the names of its columns."""
-    from rich.table import Table
-
-    from gptsmith.base import console
-
-    if not found:
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in (document, of, "alike"):
-        table.add_column(column, overflow="fold")
-    for each in found:
-        alike = "exactly" if each["is_exact"] else f"{each['similarity']:.0%}"
-        table.add_row(place_of(each), place_of(each["of"]), alike)
-    console.results.print(table)
-    console.results.print()
+    rows = [
+        (place_of(each), place_of(each["of"]), "exactly" if each["is_exact"] else f"{each['similarity']:.0%}")
+        for each in found
+    ]
+    print_table((document, of, "alike"), rows)
 
 
 def show_passages(found: list[dict[str, Any]]) -> None:
     """Prints passages that stand in several documents as a table."""
-    from rich.table import Table
-
-    from gptsmith.base import console
     from gptsmith.base.files import readable_bytes
 
-    if not found:
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("passage", "size", "where", "and in"):
-        table.add_column(column, overflow="fold")
-    for each in found:
-        words = console.harmless(" ".join(each["text"][:TEXT_CHARACTERS].split()))
-        table.add_row(words, readable_bytes(each["num_bytes"]), place_of(each), place_of(each["of"]))
-    console.results.print(table)
-    console.results.print()
+    rows = [
+        (each["text"][:TEXT_CHARACTERS], readable_bytes(each["num_bytes"]), place_of(each), place_of(each["of"]))
+        for each in found
+    ]
+    print_table(("passage", "size", "where", "and in"), rows)
 
 
 def place_of(found: Mapping[str, Any]) -> str:
     """The file and the line of something that was found."""
-    from gptsmith.base import console
-
-    return console.harmless(found["file"] if found["line"] is None else f"{found['file']}, line {found['line']:,}")
+    return str(found["file"] if found["line"] is None else f"{found['file']}, line {found['line']:,}")
 
 
 def summary_of(figures: Mapping[str, Any]) -> list[str]:

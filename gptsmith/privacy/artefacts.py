@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -114,11 +115,12 @@ def _holds(path: Path, wanted: Sequence[Wanted]) -> bool:
 
 
 def _folders(places: Iterable[Path]) -> list[Path]:
-    """The folders that lie in some places, and these places."""
-    found = [place.resolve() for place in places if place.is_dir()]
-    return list(
-        dict.fromkeys([*found, *(path for place in found for path in sorted(place.iterdir()) if path.is_dir())])
-    )
+    """The folders that lie in some places, and these places. One that cannot be read is left out."""
+    found = dict.fromkeys(place.resolve() for place in places if place.is_dir())
+    for place in list(found):
+        with suppress(PermissionError):
+            found |= dict.fromkeys(path.resolve() for path in sorted(place.iterdir()) if path.is_dir())
+    return list(found)
 
 
 def _is_made_of(folder: Path, runs: Sequence[Path]) -> bool:

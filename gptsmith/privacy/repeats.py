@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gptsmith.base.hashing import GOLDEN_RATIO
+
 REPEATED_TOKENS = 8
 """A passage of so many tokens that stands in the prompt already can be copied from there."""
 BLOCK_TOKENS = 1 << 22
@@ -28,7 +30,7 @@ def _repeated_in(tokens: np.ndarray, first: int, ends: np.ndarray, reach: int) -
         return found
     hashes = np.zeros(num, np.uint64)
     for offset in range(REPEATED_TOKENS):
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + tokens[offset : offset + num].astype(np.uint64) + np.uint64(1)
+        hashes = hashes * np.uint64(GOLDEN_RATIO) + tokens[offset : offset + num].astype(np.uint64) + np.uint64(1)
     order = np.argsort(hashes, kind="stable")
     earlier, later = order[:-1], order[1:]
     document = np.searchsorted(ends, [first + earlier, first + later + REPEATED_TOKENS - 1], side="right")

@@ -11,6 +11,7 @@ import pytest
 
 import gptsmith
 from gptsmith.base.cache_folder import default_cache
+from gptsmith.base.hints import shell_command
 from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.train.finetuning import FinetuningJob
 
@@ -71,4 +72,4 @@ def test_a_tuning_says_what_an_audit_would_find() -> None:
     turns = ({"role": "user", "content": LEFT_OUT}, {"role": "assistant", "content": "Ho"})
     job = FinetuningJob.__new__(FinetuningJob)
     object.__setattr__(job, "learnt", [ChatExample("line 1", turns)])
-    assert job.found() == ["found in 1 of 1 examples: e-mail addresses 1; gptsmith audit TEXT lists them"]
+    assert job.found() == [f"found in 1 of 1 examples: e-mail addresses 1; {shell_command('audit', 'TEXT')} lists them"]

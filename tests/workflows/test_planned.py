@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 import gptsmith
 from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.run.folder import Run
 from gptsmith.run.upgrade import plan_from
@@ -113,7 +114,7 @@ def test_the_plan_says_which_files_are_skipped(call: Callable, text: Path, tmp_p
     assert "old.txt skipped" in lines[0]  # an option mends it
     assert "photo.xyz skipped" in lines[1]
     assert "skipped" not in said.out
-    assert "found in 1 of 3 documents: e-mail addresses 1; gptsmith audit TEXT lists them" in said.err
+    assert f"found in 1 of 3 documents: e-mail addresses 1; {shell_command('audit', 'TEXT')} lists them" in said.err
     assert "anna" not in said.err + said.out
     name = {"sha256": sha256((folder / "part0.txt").read_bytes()).hexdigest()}
     (tmp_path / "found.jsonl").write_text(json.dumps(name), encoding="utf-8")

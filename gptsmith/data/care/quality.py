@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -114,11 +115,7 @@ def language_of(text: str) -> str | None:
 
 def has_languages() -> bool:
     """Whether the library that tells languages is installed."""
-    try:
-        import whatlang  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("whatlang") is not None
 
 
 def _texts(corpus: Corpus) -> Iterator[tuple[int, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.base.cache_folder import default_cache
+from gptsmith.base.hints import shell_command
 from gptsmith.data.care import brief_audit
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.settings import DataSettings
@@ -30,7 +31,10 @@ def test_what_is_found_is_counted_and_not_shown(corpus: Corpus) -> None:
     audit = brief_audit.of_corpus(corpus)
     assert audit == brief_audit.BriefAudit({"email": 3, "api_key": 1}, num_found=2, num_read=11, is_part=False)
     (line,) = audit.lines("documents")
-    assert line == "found in 2 of 11 documents: secrets 1, e-mail addresses 3; gptsmith audit TEXT lists them"
+    assert (
+        line
+        == f"found in 2 of 11 documents: secrets 1, e-mail addresses 3; {shell_command('audit', 'TEXT')} lists them"
+    )
     kept = (corpus.folder / brief_audit.KEPT_FILE).read_text(encoding="utf-8")
     assert not any(words in kept + line for words in ("anna", "AKIA"))
 
