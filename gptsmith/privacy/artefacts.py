@@ -33,7 +33,7 @@ class Artefact:
     """Something that holds the words in some way.
 
     Attributes:
-        kind: `source`, `run`, `derived run`, `export`, or the kind of something in the cache.
+        kind: `source`, `list`, `run`, `derived run`, `export`, or the kind of something in the cache.
         path: a file, or a folder whose files belong together.
         holds: in which way.
         folder: the run or the export that it is a part of; None if it is of none.

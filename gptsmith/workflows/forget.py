@@ -86,6 +86,7 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact], 
     new = load(out, device=request.device)
     measured.append(_Measured.of(new, secrets, never_seen, vocabulary))
     left = [one for one in holding(old, found) if out.resolve() not in (one.path, *one.path.parents)]
+    left.append(Artefact("list", Path(request.found).resolve(), "words"))
     figures = {
         "run": str(old.run.folder),
         "out": str(out),

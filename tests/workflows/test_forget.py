@@ -152,7 +152,7 @@ def test_a_run_that_forgot_does_not_know_her(
     assert figures["forgotten"]
     assert figures["num_places_left"] == 0
     assert {Path(one["path"]) for one in figures["left"]} == {
-        (project / "text" / file_of(number)).resolve() for number in WITH_HER
+        (project / name).resolve() for name in ("found.jsonl", *(f"text/{file_of(number)}" for number in WITH_HER))
     }
     for folder in ("runs/base", "runs/small", "exported"):
         assert not (project / folder).exists()
