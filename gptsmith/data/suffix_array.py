@@ -150,7 +150,7 @@ def suffix_array(tokens: np.ndarray, separator: int, meter: MeterFactory = conso
     try:
         from pydivsufsort import divsufsort
     except ImportError:
-        raise MissingExtraError("tracing", "gptsmith[explain]") from None
+        raise MissingExtraError("an index of text", "gptsmith[explain]") from None
     needed, free = BYTES_BY_BYTE * tokens.nbytes, free_memory_bytes()
     if free is not None and free < needed:
         raise UserError(
