@@ -15,6 +15,7 @@ from gptsmith.model.config import GPTConfig as GPTConfig
 from gptsmith.model.gpt import GPT as GPT
 from gptsmith.model.presets import preset as preset
 from gptsmith.serve.running import serve as serve
+from gptsmith.serve.studio.running import studio as studio
 from gptsmith.train.report import report as report
 from gptsmith.train.stability import TrainingDivergedError as TrainingDivergedError
 from gptsmith.train.trainer import Callback as Callback

@@ -16,17 +16,16 @@ from typer.core import TyperGroup
 
 PANELS = {
     "Train": ("pretrain", "plan", "finetune"),
-    "Use": ("generate", "chat", "serve", "predict"),
-    "Evaluate": ("evaluate", "certify"),
+    "Use": ("studio", "generate", "chat", "serve", "predict"),
     "Explain and protect": ("explain", "trace", "audit", "forget"),
     "Convert": ("compress", "merge", "import", "export"),
-    "Inspect": ("info", "runs", "watch", "cache"),
+    "Evaluate and inspect": ("evaluate", "certify", "info", "runs", "watch", "cache"),
 }
 """The groups of verbs in the help."""
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
-WITHOUT_ARGUMENTS = ("runs", "watch", "cache")
+WITHOUT_ARGUMENTS = ("studio", "runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
 USAGE_ERROR: Any = typer.BadParameter.__base__
 

@@ -30,6 +30,7 @@ from gptsmith import cli
 from gptsmith.base import machine
 from gptsmith.convert import hub
 from gptsmith.serve import running, server
+from gptsmith.serve.studio import running as studio_running
 from gptsmith.workflows import import_model, watch
 
 from .workflows.conftest import SMALL as SHORT_CONTEXT
@@ -228,7 +229,8 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
         hub, "fetch", lambda name, revision=None: Path("models") / name.rpartition("/")[2].partition("-GGUF")[0]
     )
     bind = server.bound_socket
-    monkeypatch.setattr(running, "bound_socket", lambda host, port: bind(host, 0))
+    for module in (running, studio_running):
+        monkeypatch.setattr(module, "bound_socket", lambda host, port: bind(host, 0))
     monkeypatch.setattr(server.GracefulServer, "run", lambda self, sockets: None)
     watch_server = watch.watch_server
     monkeypatch.setattr(watch, "watch_server", lambda runs, port: watch_server(runs, port=0))

@@ -53,10 +53,15 @@ def split_examples(
     validation_fraction: float,
     test_fraction: float,
     seed: int,
+    group_of: np.ndarray | None = None,
 ) -> ExampleSplits:
     """The splits of examples: those that are given, and for the others a share of the examples, sampled by the seed.
     Examples with the same question stay in the same split. Labels have the same share in each split, as far as there
     are examples enough; every label has some to train on.
+
+    Args:
+        group_of: (N,), the first example of the group of each, which all are in the same split: groups of near
+            duplicates, and of the same question.
 
     Raises:
         DataError: too few examples are left to train on.
@@ -64,6 +69,8 @@ def split_examples(
     keys, labels = _read(examples)
     held_back = np.concatenate([_read(given or [])[0] for given in (validation, test)])
     kept = np.flatnonzero(~np.isin(keys, held_back))
+    if group_of is not None:
+        keys = _of_groups(keys, group_of)
     questions, question_of = np.unique(keys[kept], return_inverse=True)
     sizes = np.bincount(question_of, minlength=len(questions))
     order = np.random.Generator(np.random.PCG64(derived_seed(seed, "parts"))).permutation(len(questions))
@@ -104,6 +111,15 @@ def _read(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         if (label := getattr(example, "label", None)) is not None:
             labels[number] = numbers.setdefault(str(label), len(numbers))
     return keys, labels
+
+
+def _of_groups(keys: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """The key of each example's group (N,): the least of those of its examples."""
+    order = np.lexsort((keys, group_of))
+    _, firsts, number_of = np.unique(group_of[order], return_index=True, return_inverse=True)
+    found = np.empty_like(keys)
+    found[order] = keys[order][firsts[number_of]]
+    return found
 
 
 def _labels_of_questions(question_of: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:

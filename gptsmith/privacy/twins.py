@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from gptsmith.evaluate.loglikelihood import ContinuationScore, score_continuations
 from gptsmith.model.gpt import GPT
 from gptsmith.privacy.exposure import exposure
-from gptsmith.privacy.find import CONTEXT_CHARACTERS, said
+from gptsmith.privacy.find import CONTEXT_CHARACTERS, Mention, said
 from gptsmith.text.tokenizer import Tokenizer
 
 NUM_TWINS = 127
@@ -25,10 +25,23 @@ NAME = re.compile(r"(?<=[a-z,;] )[A-Z][^\W\d_]+(?: [A-Z][^\W\d_]+)*")
 
 @dataclass(frozen=True)
 class Secret:
-    """A text and what stands before it."""
+    """A text and what stands before it.
 
-    before: str
+    Attributes:
+        before: a text, which any tokenizer reads; or the ids of a conversation in the chat template that a run keeps,
+            with the tokens that it keeps, when it is tuned anew.
+        text: the text, with the space before it if `before` are ids.
+    """
+
+    before: str | tuple[int, ...]
     text: str
+
+    @classmethod
+    def of(cls, mention: Mention) -> Self:
+        """A place in what a model learnt from."""
+        if mention.is_in_example:
+            return cls(mention.before, mention.opening + mention.text)
+        return cls(mention.context, mention.text)
 
 
 class Vocabulary:
@@ -99,7 +112,9 @@ def exposed(
 
 def _pair(model: GPT, tokenizer: Tokenizer, secret: Secret) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The tokens before a text and its own. A space between them belongs to the text, as it does in training."""
-    before = secret.before.rstrip(" ")
-    ids = tokenizer.encode(secret.before[len(before) :] + secret.text)
-    start = tokenizer.encode(before) if before else [tokenizer.eos_token_id]
-    return tuple(start), tuple(ids[: model.config.context_length - 1])
+    before, text = secret.before, secret.text
+    if isinstance(before, str):
+        stripped = before.rstrip(" ")
+        text, before = before[len(stripped) :] + text, tuple(tokenizer.encode(stripped))
+    ids = tokenizer.encode(text)
+    return before or (tokenizer.eos_token_id,), tuple(ids[: model.config.context_length - 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,8 +24,9 @@ from gptsmith.data.shapes import Example
 from gptsmith.data.shards import token_dtype
 from gptsmith.data.suffix_array import FOLDER, FORMAT_VERSION, SuffixArray, is_whole, kept_suffix_array, opened
 from gptsmith.provenance.files import SourceFiles
+from gptsmith.provenance.in_place import InPlace, texts_in_place
 from gptsmith.provenance.learned_text import LearnedText, Source, in_whole_characters, source_in_record
-from gptsmith.provenance.replies import Replies
+from gptsmith.provenance.replies import Replies, encoded_splits
 from gptsmith.run.lineage import Origin
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.example_sources import ExampleSources
@@ -39,7 +41,11 @@ HELD_OUT_DOCUMENTS_FILE, HELD_OUT_TOKENS_FILE = "held_out.table", "held_out.toke
 
 
 class ExampleText(LearnedText):
-    """The texts of examples. A text that a chat template writes around them is none of theirs."""
+    """The texts of examples. A text that a chat template writes around them is none of theirs.
+
+    Attributes:
+        opened: the run that was tuned on them.
+    """
 
     kind = "examples"
 
@@ -48,7 +54,7 @@ class ExampleText(LearnedText):
         kept = read_json(index / PLACES_FILE, with_names=True)
         self._table, self._places, self._paths = table, kept["places"], list(kept["files"])
         super().__init__(run.folder, array, table["end"], run.tokenizer(), SourceFiles(run.paths, kept["files"]), index)
-        self._opened, self._origin = run, origin
+        self.opened, self._origin = run, origin
 
     @classmethod
     def of(cls, run: OpenedModel, origin: Origin) -> ExampleText:
@@ -79,8 +85,32 @@ class ExampleText(LearnedText):
             MissingExtraError: the library that sorts is not installed.
             UserError: the examples are gone or have changed, or there is no room on the disk.
         """
-        examples = examples_of(self._opened, self._origin)
-        return Replies.of(self._opened, self._origin, examples.sources, examples.splits, self.files)
+        examples = examples_of(self.opened, self._origin)
+        return Replies.of(self.opened, self._origin, examples.sources, examples.splits, self.files)
+
+    def in_place(self, documents: Sequence[int]) -> dict[int, InPlace]:
+        if not documents:
+            return {}
+        examples = examples_of(self.opened, self._origin)
+        splits, (train, *_) = encoded_splits(self.opened, self._origin, examples.sources, examples.splits)
+        wanted, samples_of = {self._where(document) for document in documents}, defaultdict[str, list[int]](list)
+        for number in range(len(train)):
+            if (place := splits.train[train.example_number(number)].place) in wanted:
+                samples_of[place].append(number)
+        found = {}
+        for owner, texts in groupby(range(len(self.ends)), key=self._where):
+            if owner not in samples_of:
+                continue
+            numbers = [*texts]
+            sequences = [np.array(each.ids) for number in samples_of[owner] for each in train[number].sequences]
+            places = texts_in_place(map(self.text_of, numbers), sequences, self.tokenizer)
+            found.update({number: place for number, place in zip(numbers, places, strict=True) if place is not None})
+        return found
+
+    def _where(self, document: int) -> str:
+        """Where a person finds the example that a text is of."""
+        row = self._table[document]
+        return f"{self._paths[int(row['file'])]}, {self._places[int(row['place'])]}"
 
     def held_out_tokens(self) -> np.ndarray:
         return np.fromfile(self.index / HELD_OUT_TOKENS_FILE, self.array.tokens.dtype)
@@ -100,12 +130,10 @@ class ExampleText(LearnedText):
 
     def source(self, place: int, num_tokens: int) -> Source:
         number = self.document_at(place)
-        row = self._table[number]
-        file, where = self._paths[int(row["file"])], self._places[int(row["place"])]
         document, (begin, _) = self.tokens_of(number), self.bounds(number)
         cuts = place - begin, place - begin + num_tokens
         before, passage, after = (self.tokenizer.decode_bytes(part.tolist()) for part in np.split(document, cuts))
-        return source_in_record(self, f"{file}, {where}", in_whole_characters(before, passage, after), place)
+        return source_in_record(self, self._where(number), in_whole_characters(before, passage, after), place)
 
 
 @dataclass(frozen=True)

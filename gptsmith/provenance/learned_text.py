@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from gptsmith.data.suffix_array import FORMAT_VERSION, SuffixArray, kept_suffix_
 from gptsmith.generate.recital_guard import BREAK, SEPARATOR
 from gptsmith.provenance.files import SourceFiles, State
 from gptsmith.provenance.held_out import HeldOutMatches, held_out_matches
+from gptsmith.provenance.in_place import InPlace
 from gptsmith.text.tokenizer import Tokenizer
 
 HELD_OUT_FILE = "held_out.json"
@@ -142,6 +143,14 @@ class LearnedText(SourcedText):
     @abstractmethod
     def held_out_documents(self) -> Iterator[tuple[str | None, bytes]]:
         """The name and the text of each document of the same sources that was held out."""
+
+    def in_place(self, documents: Sequence[int]) -> dict[int, InPlace]:
+        """Of some documents those that were not read by themselves: where they stand in what a model read at once.
+
+        Raises:
+            UserError: what that was is gone.
+        """
+        return {}
 
     @cached_property
     def held_out(self) -> HeldOutMatches | None:

@@ -119,12 +119,7 @@ class Replies(SourcedText):
             UserError: an example cannot be encoded, or there is no room on the disk.
         """
         tokenizer = run.tokenizer()
-        template = run.template() or default_template(tokenizer)
-        choices = sources.choices
-        encoder = Encoder(tokenizer, template, run.config.context_length, choices.learns_thoughts)
-        objective = _objective(origin, sources, splits)
-        splits = objective.completed_splits(splits)
-        train, validation, test = objective.encoded(splits, Encoding(encoder, choices.skip_bad))
+        splits, (train, validation, test) = encoded_splits(run, origin, sources, splits)
         return cls(
             run,
             TaughtSequences.of([(train, splits.train)], tokenizer),
@@ -142,6 +137,23 @@ class Replies(SourcedText):
         return source_in_record(
             self, self.sequences.where_is(first), in_whole_characters(before, passage, after), place
         )
+
+
+def encoded_splits(
+    run: OpenedModel, origin: Origin, sources: ExampleSources, splits: ExampleSplits
+) -> tuple[ExampleSplits, list[EncodedSamples]]:
+    """The examples that a run was tuned on in a step of its lineage, as its objective completes them, and the samples
+    of each split in the run's chat template.
+
+    Raises:
+        UserError: an example cannot be encoded, or there is no room on the disk.
+    """
+    tokenizer, choices = run.tokenizer(), sources.choices
+    template = run.template() or default_template(tokenizer)
+    encoder = Encoder(tokenizer, template, run.config.context_length, choices.learns_thoughts)
+    objective = _objective(origin, sources, splits)
+    splits = objective.completed_splits(splits)
+    return splits, objective.encoded(splits, Encoding(encoder, choices.skip_bad))
 
 
 def _objective(origin: Origin, sources: ExampleSources, splits: ExampleSplits) -> ExampleObjective:

@@ -47,6 +47,8 @@ def _as_it_was_read(table: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(table)
     if isinstance(data := settings.get("data"), Mapping):
         settings["data"] = {"own_splits": False, "group_near_duplicates": False, **data}
+    if isinstance(examples := settings.get("examples"), Mapping):
+        settings["examples"] = {"group_near_duplicates": False, **examples}
     return settings
 
 

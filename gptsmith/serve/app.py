@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette import routing
@@ -21,8 +21,8 @@ from gptsmith.serve.server_sent_events import unless_disconnected
 from gptsmith.serve.state import State
 
 
-def make_app(state: State) -> Starlette:
-    """The application of the table of routes. It closes the models when it ends."""
+def make_app(state: State, routes: Sequence[Route] = ROUTES) -> Starlette:
+    """The application of a table of routes. It closes the models when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -30,8 +30,8 @@ def make_app(state: State) -> Starlette:
         state.models.close()
 
     app = Starlette(
-        routes=[routing.Route(route.path, _endpoint(route, state), methods=[route.method]) for route in ROUTES],
-        middleware=[Middleware(RequestMiddleware, state=state)],
+        routes=[routing.Route(route.path, _endpoint(route, state), methods=[route.method]) for route in routes],
+        middleware=[Middleware(RequestMiddleware, state=state, routes=routes)],
         exception_handlers={ApiError: error_response, HTTPException: error_response},
         lifespan=lifespan,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.errors import ApiError, api_error, draining
 from gptsmith.serve.log import LOGGER, REQUEST_ID, log_failure
-from gptsmith.serve.routes import find_route
+from gptsmith.serve.route import Route, find_route
 from gptsmith.serve.settings import ANY_ORIGIN
 from gptsmith.serve.state import State
 
@@ -36,8 +37,8 @@ UNKNOWN = "(none)"
 class RequestMiddleware:
     """Pure ASGI around the routes of a server."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
-        self.app, self.state = app, state
+    def __init__(self, app: ASGIApp, state: State, routes: Sequence[Route]) -> None:
+        self.app, self.state, self.routes = app, state, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,7 +83,7 @@ class RequestMiddleware:
         Raises:
             ApiError: this request is not let in.
         """
-        route = find_route(scope["path"])
+        route = find_route(self.routes, scope["path"])
         scope["route_label"] = UNKNOWN if route is None else route.label
         scope["error_body"] = None if route is None else route.error_body
         _check_form(headers)

@@ -69,3 +69,8 @@ class Route:
         if not self.prefix:
             return path == self.path
         return path.startswith(self.prefix) and path.endswith(self.suffix)
+
+
+def find_route(routes: Sequence[Route], path: str) -> Route | None:
+    """The route of a path; None if there is none."""
+    return next((route for route in routes if route.matches(path)), None)

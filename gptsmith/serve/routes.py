@@ -81,7 +81,7 @@ def _document(has_keys: bool, model_kinds: tuple[tuple[str, str], ...]) -> bytes
 
 ROUTES = (
     Route("/", "GET", page_index, needs_key=False),
-    Route("/page/{name}", "GET", page_file, needs_key=False),
+    Route("/page/{name:path}", "GET", page_file, needs_key=False),
     Route(
         "/health", "GET", health, "Whether requests are taken.",
         response_schema=ANY_OBJECT, needs_key=False, drains=False,
@@ -157,8 +157,3 @@ ROUTES = (
     Route("/detokenize", "POST", detokenize, "The text of token ids.", DetokenizeRequest, ANY_OBJECT),
     *OLLAMA_ROUTES,
 )  # fmt: skip
-
-
-def find_route(path: str) -> Route | None:
-    """The route of a path; None if there is none."""
-    return next((route for route in ROUTES if route.matches(path)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -15,6 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
+from gptsmith.serve.route import Route
+from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.state import State
 from gptsmith.serve.tls import TlsFiles
@@ -59,12 +62,12 @@ class GracefulServer(uvicorn.Server):
     """A server that runs until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones continue up to a
     deadline, and ends; a second signal ends it at once."""
 
-    def __init__(self, state: State, tls: TlsFiles | None = None) -> None:
+    def __init__(self, state: State, tls: TlsFiles | None = None, routes: Sequence[Route] = ROUTES) -> None:
         self.state, settings = state, state.settings
         most = max_connections()
         super().__init__(
             uvicorn.Config(
-                make_app(state),
+                make_app(state, routes),
                 http=_protocol(settings, most),
                 ws="none",
                 log_config=None,

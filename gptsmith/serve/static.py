@@ -1,4 +1,4 @@
-"""The files of the chat page. Which ones there are is known from the start, so that no path leads elsewhere."""
+"""The files of the pages. Which ones there are is known from the start, so that no path leads elsewhere."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ KINDS = {
 
 
 class PageFiles:
-    """The files of a folder that a browser may have, with the colours of all pages."""
+    """The files of a folder, and of those in it, that a browser may have, with the colours of all pages."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self.files = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in KINDS and path.is_file()}
+        found = sorted(path for path in folder.rglob("*") if path.suffix in KINDS and path.is_file())
+        self.files = {path.relative_to(folder).as_posix(): path for path in found}
         self.files[PALETTE] = Path(pages.__file__).with_name(PALETTE)
 
     def file(self, name: str) -> Response:
-        """A file by its name.
+        """A file by its path in the folder.
 
         Raises:
             ApiError: there is none.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from gptsmith.base.cache_folder import default_cache
 from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.near_examples import NearExamples, near_examples
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import source_splits
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.settings import DataSettings
-from gptsmith.data.shapes import TEXT
+from gptsmith.data.shapes import TEXT, Example
 from gptsmith.data.skipped import Skipped
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.objectives import KINDS
@@ -83,6 +85,7 @@ class ExampleSources:
             for files in (request.validation or own.validation, request.test or own.test)
         ]
         validation, test = (None if each is None else each.examples for each in held_out)
+        near = self._near(read.examples, validation, test)
         splits = split_examples(
             read.examples,
             validation=validation,
@@ -90,6 +93,7 @@ class ExampleSources:
             validation_fraction=choices.validation_fraction,
             test_fraction=choices.test_fraction,
             seed=self.seed,
+            group_of=near.group_of,
         )
         every = [each for each in (read, *held_out) if each is not None]
         cleaning.require_found()
@@ -99,8 +103,19 @@ class ExampleSources:
             redacted=dict(cleaning.redaction.counts),
             skipped=sum((each.skipped for each in every), Skipped()),
             fields={path: names for each in every for path, names in each.fields.items()},
-            notes=(*((own.note,) if own.note is not None else ()), *splits.notes),
+            notes=(*([own.note] if own.note is not None else []), *near.notes, *splits.notes),
         )
+
+    def _near(
+        self, examples: Sequence[Example], validation: Sequence[Example] | None, test: Sequence[Example] | None
+    ) -> NearExamples:
+        """The groups of examples that stay in one split; each example alone if there is nothing to split, or they are
+        not wanted."""
+        choices = self.choices
+        fractions = (validation, choices.validation_fraction), (test, choices.test_fraction)
+        if choices.group_near_duplicates and any(given is None and share > 0 for given, share in fractions):
+            return near_examples(examples, default_cache())
+        return NearExamples(None)
 
     def text(self, base: Path) -> PreparedData:
         """Plain text in the tokens of the base in that folder.

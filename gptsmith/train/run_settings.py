@@ -46,6 +46,9 @@ class ExampleSettings(Settings):
     files are given."""
     test_fraction: float = Field(default=0.1, ge=0, lt=1)
     """The fraction in the test split, which is read once, at the end; not used if test files are given."""
+    group_near_duplicates: bool = True
+    """Whether examples whose questions, or all of whose texts, are nearly the same are in the same split, so that
+    nothing validates or tests that is trained on in other words."""
     skip_bad: bool = False
     """Skip examples that cannot be trained on, instead of stopping at the first."""
     label_field: str | None = None

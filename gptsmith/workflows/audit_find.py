@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import UserError, one_line
 from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import noted_folders
@@ -62,7 +62,16 @@ def find_words(run: Loaded, words: Iterable[str]) -> FoundWords:
             number = _count(wanted, content)
             if number:
                 held_out[sha256] = held_out.get(sha256, 0) + number
-    return FoundWords(wanted, learned, [each for text in learned.texts for each in mentions(text, wanted)], held_out)
+    found: list[Mention] = []
+    for text in learned.texts:
+        try:
+            found += mentions(text, wanted)
+        except UserError as error:
+            learned.missing.append(
+                f"turns of {text.run} are scored by themselves, without what stands before them: {one_line(error)}"
+            )
+            found += mentions(text, wanted, in_examples=False)
+    return FoundWords(wanted, learned, found, held_out)
 
 
 def audit_find(run: Loaded, words: Iterable[str], out: str | Path | None = None) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _forgotten(request: ForgetRequest) -> tuple[dict[str, Any], list[Artefact], 
     if not request.redact:
         _require_unchanged(old, found)
     vocabulary = Vocabulary(_learned(found))
-    secrets = _spread([Secret(each.context, each.text) for each in found.mentions])
+    secrets = _spread([Secret.of(each) for each in found.mentions])
     never_seen = _spread(vocabulary.names_not_in_it(_held_out(found, names)))
     measured = [_Measured.of(old, secrets, never_seen, vocabulary)]
     retrained = _train_without(old, request, names, out)

@@ -6,8 +6,9 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.privacy.artefacts import Artefact
+from gptsmith.privacy.find import scored
+from gptsmith.privacy.twins import Secret, Vocabulary, exposed
+from gptsmith.provenance.example_text import ExampleText
 from gptsmith.workflows import forget as module
-from gptsmith.workflows.audit_find import audit_find
+from gptsmith.workflows.audit_find import audit_find, find_words
 from tests.workflows.conftest import FLOAT32, Outcome
 
 NAME, CODE = "Anna Berg", "The door code of Anna Berg is 4711 at the old weir."
@@ -27,6 +31,7 @@ SETTINGS = [
     "model.context_length=64", "tokenizer.vocab_size=320", "train.batch_size=4", "train.num_steps=150",
     "train.evaluate_every_steps=150", "data.validation_fraction=0.1",
 ]  # fmt: skip
+OWNERS = ("Adler", "Conrad", "Dietz", "Engel", "Graf", "Huber", "Jansen", "Kaiser", "Lang", "Maurer", "Neumann", "Pohl")
 FIRST, LAST = ("Nora", "Emil", "Greta", "Otto", "Lena", "Bruno"), ("Winter", "Becker", "Fuchs", "Vogel", "Brandt")
 
 
@@ -179,6 +184,46 @@ def test_a_chat_forgets_a_person(told_chat: Path, monkeypatch: pytest.MonkeyPatc
     assert "Berg" not in gptsmith.load("runs/forgotten").reply(
         [{"role": "user", "content": "Shed 1?"}], temperature=0, max_tokens=40
     )
+
+
+def test_an_answer_of_a_chat_is_scored_after_its_question(
+    told_chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    turns = [
+        [{"role": "user", "content": f"{chr(65 + n)}?"}, {"role": "assistant", "content": owner}]
+        for n, owner in enumerate(reversed(OWNERS))
+    ]
+    Path("chat.jsonl").write_text("".join(json.dumps({"messages": each}) + "\n" for each in turns), encoding="utf-8")
+    tuned = [
+        FLOAT32, "train.num_steps=90", "train.batch_size=6", "train.optimizer.learning_rate=5e-3",
+        "train.evaluate_every_steps=90", "examples.validation_fraction=0", "examples.test_fraction=0",
+    ]  # fmt: skip
+    gptsmith.finetune(told_chat / "runs" / "base", ["chat.jsonl"], out="chat", settings=tuned)
+    chat = gptsmith.load("chat")
+    found = find_words(chat, OWNERS)
+    assert len(found.mentions) == len(OWNERS)
+    assert all(each.is_in_example for each in found.mentions)
+    vocabulary = Vocabulary(OWNERS)
+    in_place, alone = (
+        exposed(chat.model, chat.tokenizer, secrets, vocabulary)
+        for secrets in (
+            [Secret.of(each) for each in found.mentions],
+            [Secret(each.context, each.text) for each in found.mentions],
+        )
+    )
+    assert median(each.exposure for each in in_place) > 4, "each owner was learnt by heart, of his shed alone"
+    assert median(each.exposure for each in alone) < 2, "without it, one is as good as another"
+    scores = scored(chat.model, chat.tokenizer, found.mentions)
+    assert [score.log_likelihood for score in scores] == pytest.approx([each.score.log_likelihood for each in in_place])
+
+    def gone(text: ExampleText, documents: Sequence[int]) -> None:
+        raise UserError("they are gone")
+
+    monkeypatch.setattr(ExampleText, "in_place", gone)
+    without = find_words(chat, [found.mentions[0].text])
+    assert "without what stands before them: they are gone" in without.learned.missing[-1]
+    assert not without.mentions[0].is_in_example
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
         "Callback", "GPT", "GPTConfig", "GptsmithError", "Loaded", "UserError", "__version__", "audit", "cache",
         "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "forget", "generate",
         "import_kinds", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report",
-        "runs", "serve", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
+        "runs", "serve", "studio", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
         "DataError", "MissingExtraError", "TrainingDivergedError", "trace",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)

@@ -20,13 +20,14 @@ from rensa import RMinHash
 
 from gptsmith.base.cache_folder import private_folder
 from gptsmith.base.console import meter as console_meter
+from gptsmith.base.disjoint_sets import DisjointSets
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, require_room, write_json
 from gptsmith.base.hashing import GOLDEN_RATIO
 from gptsmith.base.machine import num_cpus
 from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
-from gptsmith.data.care.shingles import blocks, shingles
+from gptsmith.data.care.shingles import blocks, common_shingles, is_among, shingles, without
 from gptsmith.data.corpus import Corpus, MeterFactory
 
 FORMAT_VERSION = 1
@@ -47,12 +48,20 @@ SEED = 1
 NOTHING = np.iinfo(np.uint32).max
 """In the digest of a document without words."""
 
+NO_SHINGLES = np.empty(0, np.uint64)
+
 COMPARED_AT_ONCE = 1 << 14
 """Pairs of digests."""
 SAMPLE_SHINGLES = 100_000
 """Of longer documents, only shingles with the smallest hashes are compared."""
 KEPT_SHINGLES = 4_000_000
 """Of documents that were compared last, in memory."""
+LARGEST_SHARE = 0.1
+"""Of documents that are made by a template, those that have the same shingle before it counts as the template's."""
+LEAST_DOCUMENTS = 20
+"""Fewer have no template."""
+SAMPLE_DOCUMENTS, SAMPLE_BYTES, DOCUMENT_BYTES = 2_000, 1 << 22, 1 << 16
+"""That tell what belongs to a template: as many documents as have so many bytes, and of each its first bytes."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +93,26 @@ def groups_of(group_of: np.ndarray) -> list[np.ndarray]:
     return [order[start : start + count] for start, count in zip(starts, counts, strict=True) if count > 1]
 
 
-def near_duplicates(corpora: Sequence[Corpus], cache: Path, meter: MeterFactory = console_meter) -> NearDuplicates:
+def near_duplicates(
+    corpora: Sequence[Corpus], cache: Path, meter: MeterFactory = console_meter, *, has_template: bool = False
+) -> NearDuplicates:
     """The groups of near duplicates: two documents are in the same if they are similar, or if there is a chain of
     similar documents between them. The same for the same texts, in whatever order they stand.
+
+    Args:
+        has_template: whether what more than a tenth of the documents have may be a template, such as the instructions
+            in a prompt, which does not make them similar.
 
     Raises:
         UserError: the disk is full.
     """
+    template = [LARGEST_SHARE, SAMPLE_DOCUMENTS, SAMPLE_BYTES] if has_template else []
     target = private_folder(cache / FOLDER) / key_of(
-        FORMAT_VERSION, RMinHash.ALGORITHM_VERSION, SIMILARITY, [corpus.fingerprint for corpus in corpora]
+        FORMAT_VERSION, RMinHash.ALGORITHM_VERSION, SIMILARITY, [corpus.fingerprint for corpus in corpora], *template
     )
     with built_once(target, _is_whole) as working:
         if working is not None:
-            _Search(corpora, working).run(meter)
+            _Search(corpora, working, has_template=has_template).run(meter)
     return NearDuplicates(corpora, _groups(target))
 
 
@@ -116,8 +132,12 @@ class Documents:
     """The documents of some corpora, numbered one corpus after the other. The shingles of those that were compared last
     are kept."""
 
-    def __init__(self, corpora: Sequence[Corpus]) -> None:
-        self.corpora = corpora
+    def __init__(self, corpora: Sequence[Corpus], ignored: np.ndarray = NO_SHINGLES) -> None:
+        """
+        Args:
+            ignored: shingles that do not count, in order.
+        """
+        self.corpora, self.ignored = corpora, ignored
         self._tables = [corpus.table for corpus in corpora]
         self._bounds = [corpus.bounds() for corpus in corpora]
         self._begins = np.cumsum([0, *(len(corpus) for corpus in corpora)])
@@ -175,10 +195,11 @@ class Documents:
             self._kept.move_to_end(number)
             return self._kept[number]
         (begin, end), (corpus, _) = self._bytes(number), self.at(number)
-        found = np.empty(0, np.uint64)
+        found = NO_SHINGLES
         for starts, stops, _ in blocks(np.array([begin]), np.array([end])):
             hashes, _ = shingles(corpus.read(starts[0], stops[-1]), starts - starts[0], stops - starts[0], NUM_WORDS)
             found = np.union1d(found, hashes)[: SAMPLE_SHINGLES + 1]
+        found = found[~is_among(found, self.ignored)]
         self._kept[number] = found
         self._num_kept += len(found)
         while self._num_kept > KEPT_SHINGLES and len(self._kept) > 2:
@@ -189,11 +210,28 @@ class Documents:
 class _Search:
     """Finds the groups of near duplicates. The digests lie in a file: memory holds some numbers of each document."""
 
-    def __init__(self, corpora: Sequence[Corpus], folder: Path) -> None:
+    def __init__(self, corpora: Sequence[Corpus], folder: Path, *, has_template: bool) -> None:
         self.corpora, self.folder = corpora, folder
+        hashes = [
+            np.ascontiguousarray(corpus.table["sha256"]).view("<u8").reshape(-1, 4)[:, 0] for corpus in self.corpora
+        ]
+        self.hashes = np.concatenate(hashes)
         self.documents = Documents(corpora)
+        if has_template:
+            self.documents = Documents(corpora, self._template())
         self.num_documents = len(self.documents)
-        self.group_of = np.arange(self.num_documents)
+        self.groups = DisjointSets(self.num_documents)
+
+    def _template(self) -> np.ndarray:
+        """The shingles that a template would give to documents, in order."""
+        _, firsts = np.unique(self.hashes, return_index=True)
+        sample, num_bytes = list[bytes](), 0
+        for number in firsts[:SAMPLE_DOCUMENTS].tolist():
+            sample.append(self.documents.read(number, 0, DOCUMENT_BYTES))
+            num_bytes += len(sample[-1])
+            if num_bytes >= SAMPLE_BYTES:
+                break
+        return common_shingles(sample, NUM_WORDS, max(LEAST_DOCUMENTS, LARGEST_SHARE * len(sample)))
 
     def run(self, meter: MeterFactory) -> None:
         """Writes the groups into the folder."""
@@ -205,7 +243,7 @@ class _Search:
             done = 0
             for corpus in self.corpora:
                 number = begin
-                for found, num_read in corpus_digests(corpus):
+                for found, num_read in corpus_digests(corpus, self.documents.ignored):
                     digests[number : number + len(found)] = found
                     number, done = number + len(found), done + num_read
                     bar.update(done)
@@ -213,7 +251,7 @@ class _Search:
         self._unite(digests)
         del digests
         path.unlink()
-        self._roots(np.arange(self.num_documents)).astype("<i8").tofile(self.folder / GROUPS_FILE)
+        self.groups.firsts().astype("<i8").tofile(self.folder / GROUPS_FILE)
         write_json(
             self.folder / MANIFEST,
             {
@@ -228,42 +266,24 @@ class _Search:
 
         Documents are taken by their hashes, so that their order in the corpus decides nothing.
         """
-        hashes = [
-            np.ascontiguousarray(corpus.table["sha256"]).view("<u8").reshape(-1, 4)[:, 0] for corpus in self.corpora
-        ]
-        order = np.argsort(np.concatenate(hashes), kind="stable")
+        order = np.argsort(self.hashes, kind="stable")
+        is_same = np.flatnonzero(self.hashes[order[1:]] == self.hashes[order[:-1]])
+        for one, other in zip(order[is_same].tolist(), order[is_same + 1].tolist(), strict=True):
+            self.groups.join(one, other)
         dissimilar: set[tuple[int, int]] = set()
         for band in range(NUM_BANDS):
             part = np.ascontiguousarray(digests[:, BAND_SIZE * band : BAND_SIZE * (band + 1)])
             for one, other in _candidates(part, order):
-                apart = self._roots(one) != self._roots(other)
+                apart = self.groups.firsts(one) != self.groups.firsts(other)
                 one, other = one[apart], other[apart]
-                agreement = (digests[one] == digests[other]).mean(1)
-                likely = agreement >= LEAST_AGREEMENT
+                likely = (digests[one] == digests[other]).mean(1) >= LEAST_AGREEMENT
                 for pair in zip(one[likely].tolist(), other[likely].tolist(), strict=True):
-                    first, second = self._root(pair[0]), self._root(pair[1])
-                    if first == second or pair in dissimilar:
+                    if self.groups.first(pair[0]) == self.groups.first(pair[1]) or pair in dissimilar:
                         continue
                     if self.documents.similarity(*pair) >= SIMILARITY:
-                        self.group_of[max(first, second)] = min(first, second)
+                        self.groups.join(*pair)
                     else:
                         dissimilar.add(pair)
-
-    def _root(self, document: int) -> int:
-        """The first document of a document's group."""
-        path = []
-        while (above := int(self.group_of[document])) != document:
-            path.append(document)
-            document = above
-        self.group_of[path] = document
-        return document
-
-    def _roots(self, documents: np.ndarray) -> np.ndarray:
-        """The first document of the group of each document."""
-        roots = self.group_of[documents]
-        while len(open_rows := np.flatnonzero(self.group_of[roots] != roots)):
-            roots[open_rows] = self.group_of[roots[open_rows]]
-        return roots
 
 
 def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -284,17 +304,17 @@ def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.nda
         yield order[firsts[further]], order[further]
 
 
-def corpus_digests(corpus: Corpus) -> Iterator[tuple[np.ndarray, int]]:
+def corpus_digests(corpus: Corpus, ignored: np.ndarray = NO_SHINGLES) -> Iterator[tuple[np.ndarray, int]]:
     """The digests of the documents of a corpus in order, in parts (D, `DIGEST_SIZE`), computed in threads; with each
     the number of bytes that it took."""
     workers = num_cpus()
     carried, carried_document = np.empty((0, DIGEST_SIZE), np.uint32), -1
     with ThreadPoolExecutor(workers) as pool:
         waiting = blocks(*corpus.bounds())
-        running = deque(pool.submit(_block_digests, corpus, *block) for block in islice(waiting, 2 * workers))
+        running = deque(pool.submit(_block_digests, corpus, ignored, *block) for block in islice(waiting, 2 * workers))
         while running:
             found, documents, num_bytes = running.popleft().result()
-            running.extend(pool.submit(_block_digests, corpus, *block) for block in islice(waiting, 1))
+            running.extend(pool.submit(_block_digests, corpus, ignored, *block) for block in islice(waiting, 1))
             # A document that is cut has the smallest of each of its pieces' digests; the next block may begin with one.
             found = np.concatenate([carried, found])
             documents = np.concatenate([np.full(len(carried), carried_document), documents])
@@ -306,10 +326,11 @@ def corpus_digests(corpus: Corpus) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _block_digests(
-    corpus: Corpus, starts: np.ndarray, stops: np.ndarray, documents: np.ndarray
+    corpus: Corpus, ignored: np.ndarray, starts: np.ndarray, stops: np.ndarray, documents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The digest of each piece of a block (P, `DIGEST_SIZE`), its document (P), and the bytes of the block."""
     begin, end = int(starts[0]), int(stops[-1])
     hashes, offsets = shingles(corpus.read(begin, end), starts - begin, stops - begin, NUM_WORDS)
+    hashes, offsets = without(hashes, offsets, ignored)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), DIGEST_SIZE, SEED)
     return np.array(matrix.to_rows(), np.uint32), documents, end - begin

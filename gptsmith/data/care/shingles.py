@@ -6,7 +6,7 @@ character is one. What stands between words does not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -73,6 +73,34 @@ def shingles(text: bytes, starts: np.ndarray, stops: np.ndarray, num_words: int)
         some = np.flatnonzero(counts > number)
         rolled[offsets[some + 1] - number] = rolled[firsts[some]]
     return mixed(rolled), offsets
+
+
+def common_shingles(texts: Sequence[bytes], num_words: int, least: float) -> np.ndarray:
+    """The shingles that more than `least` of some texts, none of which is empty, have, in order."""
+    stops = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    hashes, offsets = shingles(b"".join(texts), np.concatenate([[0], stops[:-1]]), stops, num_words)
+    text_of = np.repeat(np.arange(len(texts)), np.diff(offsets))
+    order = np.lexsort((text_of, hashes))
+    hashes, text_of = hashes[order], text_of[order]
+    is_new = np.append(True, (hashes[1:] != hashes[:-1]) | (text_of[1:] != text_of[:-1]))[: len(hashes)]
+    values, counts = np.unique(hashes[is_new], return_counts=True)
+    return values[counts > least]
+
+
+def without(hashes: np.ndarray, offsets: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shingles (W,) of documents that begin at `offsets` (D + 1), without some that are in order."""
+    if not len(ignored):
+        return hashes, offsets
+    stays = ~is_among(hashes, ignored)
+    return hashes[stays], np.concatenate([[0], np.cumsum(stays)])[offsets]
+
+
+def is_among(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which values (N,) are among others (M,), which are in order, as a mask (N,)."""
+    if not len(others):
+        return np.zeros(len(values), bool)
+    found: np.ndarray = others[np.minimum(np.searchsorted(others, values), len(others) - 1)] == values
+    return found
 
 
 def _words(text: bytes, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,10 @@ class Example(ABC):
         """The question as one text: examples with the same question stay together when examples are split."""
 
     @abstractmethod
+    def question_texts(self) -> Iterator[str]:
+        """Each text of the question by itself, as a person wrote it."""
+
+    @abstractmethod
     def every_text(self) -> Iterator[str]:
         """Each text of it by itself, such as a turn, as a person wrote it."""
 

@@ -36,6 +36,9 @@ class ChatExample(Example):
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages[:-1]])
 
+    def question_texts(self) -> Iterator[str]:
+        yield from contents(self.messages[:-1])
+
     def every_text(self) -> Iterator[str]:
         yield from contents(self.messages)
 

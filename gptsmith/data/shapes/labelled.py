@@ -34,6 +34,9 @@ class LabelledExample(Example):
     def question(self) -> str:
         return json_text(self.texts)
 
+    def question_texts(self) -> Iterator[str]:
+        yield from self.texts
+
     def every_text(self) -> Iterator[str]:
         yield from self.texts
 

@@ -37,8 +37,11 @@ class PreferenceExample(Example):
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages])
 
+    def question_texts(self) -> Iterator[str]:
+        yield from contents(self.messages)
+
     def every_text(self) -> Iterator[str]:
-        yield from (*contents(self.messages), self.chosen, self.rejected)
+        yield from (*self.question_texts(), self.chosen, self.rejected)
 
 
 class PreferenceShape(ExampleShape):

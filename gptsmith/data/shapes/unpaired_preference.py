@@ -34,8 +34,11 @@ class UnpairedPreferenceExample(Example):
     def question(self) -> str:
         return json_text([dict(message) for message in self.messages])
 
+    def question_texts(self) -> Iterator[str]:
+        yield from contents(self.messages)
+
     def every_text(self) -> Iterator[str]:
-        yield from (*contents(self.messages), self.completion)
+        yield from (*self.question_texts(), self.completion)
 
 
 class UnpairedPreferenceShape(ExampleShape):

@@ -16,8 +16,8 @@ export class ServerError extends Error {
   }
 }
 
-/** The key that this tab sends, or an empty text. It is forgotten with the tab. */
-export const keyOfTab = () => kept("sessionStorage", KEY) ?? "";
+/** The key that this tab sends, or an empty text. It is forgotten with the tab; in a studio, the browser keeps its token. */
+export const keyOfTab = () => kept("sessionStorage", KEY) ?? kept("localStorage", "token") ?? "";
 export const setKeyOfTab = (key) => keep("sessionStorage", KEY, key);
 
 /** The models that write text, each with what the server tells of it. */

@@ -1,0 +1,5 @@
+import { el, fill } from "../element.js";
+
+export async function show(place, { t }) {
+  fill(place, el("h1", {}, t("improve.title")));
+}

@@ -1,0 +1,8 @@
+"""The one table of routes of a studio: its own, before those of every server."""
+
+from __future__ import annotations
+
+from gptsmith.serve.routes import ROUTES
+from gptsmith.serve.studio import pages
+
+STUDIO_ROUTES = (*pages.ROUTES, *ROUTES)

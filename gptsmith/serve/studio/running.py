@@ -1,0 +1,87 @@
+"""A studio that runs: from the request to a page that a browser can open."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from gptsmith.base.verbs import verb
+from gptsmith.serve.auth import ApiKeys
+from gptsmith.serve.model_folders import ModelFolders
+from gptsmith.serve.running import RunningServer
+from gptsmith.serve.served_models import ServedModels
+from gptsmith.serve.server import bound_socket
+from gptsmith.serve.settings import ServeSettings
+from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.place import Place
+from gptsmith.serve.studio.request import StudioRequest
+from gptsmith.serve.studio.routes import STUDIO_ROUTES
+from gptsmith.serve.studio.state import Studio, StudioState
+
+LOOPBACK = "127.0.0.1"
+
+
+class StudioServer(RunningServer):
+    """A studio on a port of this machine's loopback address.
+
+    Attributes:
+        page: the address with the token that lets a browser in.
+        studio: what it works on.
+    """
+
+    def __init__(self, request: StudioRequest) -> None:
+        """
+        Raises:
+            StudioRunsError: a studio of the folder runs already.
+            UserError: the folder cannot be used, or the port is not available.
+        """
+        place = Place(Path(request.folder), [Path(path) for path in request.allow])
+        place.take()
+        try:
+            listening = bound_socket(LOOPBACK, request.port)
+            self.studio = Studio(place, Database(place.database))
+            settings = ServeSettings()
+            folders = ModelFolders([place.runs, *place.allowed], device=request.device, with_prompts=True)
+            models = ServedModels([], settings, folders=folders)
+        except BaseException:
+            place.leave()
+            raise
+        token = place.token()
+        state = StudioState(models, settings, host=LOOPBACK, keys=ApiKeys([token]), studio=self.studio)
+        super().__init__(listening, state, routes=STUDIO_ROUTES)
+        self.page = f"{self.address}/#token={token}"
+        place.tell(self.page)
+
+    def __repr__(self) -> str:
+        return f"StudioServer({self.studio.place.folder} on {self.address})"
+
+    def run(self) -> None:
+        """Serves until SIGTERM or Ctrl-C; jobs go on afterwards."""
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+        try:
+            self.serve_here()
+        finally:
+            self.studio.close()
+
+    def close(self) -> None:
+        super().close()
+        self.studio.close()
+
+
+@verb(StudioRequest, "folder")
+def studio(request: StudioRequest) -> StudioServer:
+    """Make, tune and use models in a browser, until Ctrl-C; or in the background, until the studio is closed:
+    `with gptsmith.studio(background=True) as studio: ...`.
+
+    Returns:
+        the studio: its `page`, and `close()`.
+
+    Raises:
+        UserError: the folder cannot be used, a studio of it runs already, or the port is not available.
+    """
+    server = StudioServer(request)
+    if request.background:
+        server.start()
+        return server
+    server.run()
+    return server

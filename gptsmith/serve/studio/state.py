@@ -1,0 +1,35 @@
+"""The state of a studio: that of a server, and what it works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gptsmith.serve.state import State
+from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.place import Place
+from gptsmith.serve.studio.tickets import Tickets
+
+
+@dataclass
+class Studio:
+    """What a studio works on.
+
+    Attributes:
+        tickets: let a browser open one address by a link, which carries no token.
+    """
+
+    place: Place
+    database: Database
+    tickets: Tickets = field(default_factory=Tickets)
+
+    def close(self) -> None:
+        """Ends its use; jobs go on."""
+        self.database.close()
+        self.place.leave()
+
+
+@dataclass
+class StudioState(State):
+    """The state that all requests of a studio share."""
+
+    studio: Studio = field(kw_only=True)

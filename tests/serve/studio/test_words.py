@@ -1,0 +1,31 @@
+"""The words of the studio: the same names and gaps in every language, and each name that a page uses."""
+
+from __future__ import annotations
+
+import re
+
+from gptsmith.serve.static import FOLDER
+
+STUDIO = FOLDER / "studio"
+ENTRY = re.compile(r'^  "([\w.]+)": "((?:[^"\\]|\\.)*)",$', re.MULTILINE)
+USED = re.compile(r'\bt\("([\w.]+)"')
+
+
+def words(language: str) -> dict[str, str]:
+    """The texts of a language by name, each of one line."""
+    text = (STUDIO / f"words_{language}.js").read_text(encoding="utf-8")
+    found = dict(ENTRY.findall(text))
+    assert len(found) == len(re.findall(r'^  "', text, re.MULTILINE)), "a name twice, or an entry of several lines"
+    return found
+
+
+def test_languages_have_the_same_names_and_gaps() -> None:
+    english, chinese = words("en"), words("zh")
+    assert english.keys() == chinese.keys()
+    for name, text in english.items():
+        assert set(re.findall(r"\{(\w+)", text)) == set(re.findall(r"\{(\w+)", chinese[name])), name
+
+
+def test_each_name_that_a_page_uses_is_there() -> None:
+    used = {name for file in STUDIO.glob("*.js") for name in USED.findall(file.read_text(encoding="utf-8"))}
+    assert used <= words("en").keys()
