@@ -62,6 +62,13 @@ class Database:
                 self._connection.execute("ROLLBACK")
                 raise
 
+    def scrub(self) -> None:
+        """Takes what was deleted out of the files, too. (SQLite's `secure_delete` is not enough: where rows move from
+        one page to another, it leaves copies of them.)"""
+        with self._lock:
+            for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                self._connection.execute(statement).fetchall()
+
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """The rows that a query gives."""
         with self._lock:

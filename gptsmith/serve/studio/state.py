@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
 
@@ -15,12 +16,17 @@ class Studio:
     """What a studio works on.
 
     Attributes:
+        marks: what people said about answers.
         tickets: let a browser open one address by a link, which carries no token.
     """
 
     place: Place
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
+    marks: Marks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marks = Marks(self.database)
 
     def close(self) -> None:
         """Ends its use; jobs go on."""
