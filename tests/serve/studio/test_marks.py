@@ -204,7 +204,7 @@ def test_training_reads_back_what_was_marked(
             assert found.messages[-1] == {"role": "assistant", "content": text}
     # Only what teaches nothing gives no record.
     if one.strip() and other.strip() and one != other and "<think>" not in one + other:
-        assert sum(len(list(examples([mark], name, with_thumbs=True))) for name in SHAPES) >= 1  # type: ignore[arg-type]
+        assert sum(len(list(examples([mark], name, with_thumbs=True))) for name in SHAPES) >= 1
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,11 @@ from gptsmith.data.shapes.preference import PreferenceShape
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceShape
 
 Objective = Literal["sft", "dpo", "kto"]
-SHAPES: Mapping[str, ExampleShape] = {"sft": ChatShape(), "dpo": PreferenceShape(), "kto": UnpairedPreferenceShape()}
+SHAPES: Mapping[Objective, ExampleShape] = {
+    "sft": ChatShape(),
+    "dpo": PreferenceShape(),
+    "kto": UnpairedPreferenceShape(),
+}
 """The shape that each objective reads."""
 
 

@@ -70,7 +70,7 @@ class Marks:
         query = f"SELECT COUNT(*) AS n FROM marks WHERE {MATCHES}"
         return int(self._database.rows(query, kind, kind, model, model, model)[0]["n"])
 
-    def counts(self) -> list[dict[str, Any]]:
+    def counts(self) -> Sequence[dict[str, Any]]:
         """Of each model, kind and verdict the number of marks. A choice between two models counts for both."""
         return self._database.rows(
             "SELECT model, kind, verdict, COUNT(*) AS count FROM ("
