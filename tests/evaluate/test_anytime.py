@@ -52,7 +52,7 @@ def test_pairs_that_are_still_needed() -> None:
     more = PairedPreference(9, 4).num_more
     assert more is not None
     assert 10 < more < 60
-    assert PairedPreference(10, 9).num_more is None
+    assert PairedPreference(9, 6).num_more is None
 
 
 def test_the_confidence_sequence_holds_the_share_and_narrows() -> None:
