@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -42,7 +43,7 @@ def task_samples(samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any
         outcomes = [sample.get(metric) for sample in by_filter.get(filter_name, [])]
         if outcomes and all(isinstance(outcome, Real) for outcome in outcomes):
             found = np.array(outcomes, float)
-            if isinstance(value, Real) and np.isclose(found.mean(), value):
+            if isinstance(value, Real) and math.isclose(float(found.mean()), float(value), rel_tol=1e-9):
                 metrics.append(Metric(name, found, statistics.mean))
     return TaskSamples(["\n".join(_texts(sample["doc"])) for sample in some], metrics)
 
