@@ -4,5 +4,10 @@ from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.studio import pages
+from gptsmith.serve.studio.data import routes as data
 
-STUDIO_ROUTES = (*pages.ROUTES, *ROUTES)
+STUDIO_ROUTES = (
+    *pages.ROUTES,
+    *data.ROUTES,
+    *ROUTES,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
+from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
@@ -21,6 +22,10 @@ class Studio:
     place: Place
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
+    data: Data = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.data = Data(self.place, self.database)
 
     def close(self) -> None:
         """Ends its use; jobs go on."""
