@@ -86,7 +86,8 @@ def variables(rank: int, num_processes: int, port: int, num_restarts: int = 0) -
     """The environment that torchrun gives a process; `port` is that of its store."""
     return {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(num_restarts),
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": str(num_restarts),
     }  # fmt: skip
 
 
