@@ -98,7 +98,7 @@ class ExampleObjective(ObjectiveSettings):
         """A batch with what was estimated over all of them."""
         return batch
 
-    def completed(self, model: GPT, batches: list[Batch], processes: Processes) -> list[Batch]:
+    def completed(self, model: GPT, batches: list[Batch], processes: Processes = SINGLE_PROCESS) -> list[Batch]:
         """The batches of a step with what is estimated over those of all processes."""
         estimate = self.estimate(model, batches, processes)
         return [self.with_estimate(batch, estimate) for batch in batches]
